@@ -1,0 +1,54 @@
+# admmctl: `make demo` and `make test` set up everything they need.
+# Needs Python 3.11+, git and make; nothing else, and no root.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+ADMMCTL := $(BIN)/admmctl
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint format lock clean
+
+help:  ## show this help
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: $(VENV)/.ready  ## set up the virtual environment in .venv with pinned dependencies
+
+demo: $(VENV)/.ready  ## train on a Swiss roll with 1 and 2 ranks (no download); prints a table, draws a figure
+	$(ADMMCTL) train configs/swissroll.yaml --cores 1
+	$(ADMMCTL) train configs/swissroll.yaml --cores 2 --oversubscribe
+	$(ADMMCTL) runs list results/swissroll
+	$(ADMMCTL) accuracy-plot results/swissroll
+
+test: $(VENV)/.ready-dev  ## run the tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.ready-dev  ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.ready-dev  ## format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock:  ## write the pinned lock files anew from pyproject.toml
+	$(PYTHON) scripts/lock.py
+
+clean:  ## remove the virtual environment and caches; keeps datasets/ and results/
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit("admmctl needs Python 3.11 or newer, and $(PYTHON) is %d.%d: run make PYTHON=python3.11" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+
+# One stamp per set of packages: the runtime alone is enough for a demo.
+$(VENV)/.ready: pyproject.toml requirements.lock | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+$(VENV)/.ready-dev: requirements-dev.lock $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
+	@touch $@

@@ -1,0 +1,18 @@
+"""admmctl: train neural networks without gradient descent.
+
+``admmctl.train(config)`` does in Python what ``admmctl train`` does in a shell.
+"""
+
+from typing import Any
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded on first use: every MPI rank imports this package and needs none of the driver.
+    if name == "train":
+        from admmctl.runs.train import train
+
+        return train
+    raise AttributeError(f"module 'admmctl' has no attribute {name!r}")

@@ -1,0 +1,242 @@
+"""The commands: parse, call, print. No logic lives here."""
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from admmctl import __version__
+from admmctl.errors import AdmmctlError, Interrupted, RunFailed
+
+app = typer.Typer(
+    name="admmctl",
+    help="Train neural networks without gradient descent: ADMM methods, on a laptop or on many MPI ranks.",
+    epilog="Start with: admmctl train configs/swissroll.yaml",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+runs_app = typer.Typer(no_args_is_help=True, help="List and show finished runs.", rich_markup_mode=None)
+app.add_typer(runs_app, name="runs")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+RunArguments = Annotated[
+    list[str] | None, typer.Argument(help="Run folders or experiment folders.", metavar="RUN...")
+]
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+) -> None:
+    if version:
+        print(f"admmctl {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def fetch(
+    names: Annotated[list[str], typer.Argument(help="Datasets, for instance: mnist", metavar="NAME...")],
+    mirror: Annotated[
+        str | None,
+        typer.Option(help="A folder or an address prefix that has the official files; no other place is tried."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Fetch again what is already here.")] = False,
+) -> None:
+    """Download official datasets, verify them and prepare them for training.
+
+    Datasets land in ./datasets, or in the folder that ADMMCTL_DATASETS names.
+
+    Example: admmctl fetch mnist
+    """
+    from admmctl.data.fetch import fetch as fetch_one
+    from admmctl.report.live import Downloads, error_console
+
+    console = error_console()
+    for name in names:
+        with Downloads(console) as progress:
+            fetch_one(
+                name, mirror, force, lambda text: console.print(text, markup=False, highlight=False), progress
+            )
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="An experiment file, for instance configs/swissroll.yaml")],
+    method: Annotated[
+        str | None, typer.Option("--method", help="A method of the file, or 'all'; the first by default.")
+    ] = None,
+    cores: Annotated[int, typer.Option("--cores", help="MPI ranks, one per core.")] = 1,
+    threads: Annotated[
+        str | None, typer.Option("--threads", help="Linear algebra threads per rank: a number or 'auto'.")
+    ] = None,
+    repeat: Annotated[int, typer.Option("--repeat", help="Runs per method, each with a seed of its own.")] = 1,
+    launcher: Annotated[
+        str, typer.Option("--launcher", help="How ranks start: auto, inline or mpiexec.")
+    ] = "auto",
+    oversubscribe: Annotated[
+        bool, typer.Option("--oversubscribe", help="Allow more ranks than this machine has cores.")
+    ] = False,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="Change a key of the file: methods.admm.ridge=1e-3. May be repeated.",
+            metavar="KEY=VALUE",
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run, and run nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train a network as an experiment file says, and record the run in ./results.
+
+    Examples:
+
+      admmctl train configs/swissroll.yaml
+
+      admmctl train configs/mnist01.yaml --cores 2 --set stop.iterations=20
+    """
+    from admmctl.report.live import Live, error_console
+    from admmctl.report.tables import runs_table
+    from admmctl.runs import train as driver
+
+    options = driver.parse_options(cores, threads, launcher, oversubscribe)
+    if dry_run:
+        plans = driver.dry_run(config, method, repeat, options, settings or [])
+        print_json({"runs": plans}) if as_json else print("\n".join(driver.plan_text(plan) for plan in plans))
+        return
+    try:
+        runs = driver.train(
+            config,
+            method=method,
+            cores=options.cores,
+            threads=options.threads,
+            repeat=repeat,
+            launcher=options.launcher,
+            oversubscribe=oversubscribe,
+            overrides=settings or [],
+            watcher=Live(error_console()),
+        )
+    except (RunFailed, Interrupted) as stop:
+        if as_json:
+            print_json({"runs": stop.runs})
+        raise
+    if as_json:
+        print_json({"runs": runs})
+    else:
+        Console().print(runs_table(runs))
+
+
+@app.command()
+def predict(
+    run: Annotated[str, typer.Argument(help="A run folder.", metavar="RUN")],
+    inputs: Annotated[Path, typer.Option("--input", help="Rows to classify: X.npy or X.csv, unscaled.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Write the CSV there, not to standard output.")
+    ] = None,
+    iterate: Annotated[
+        str, typer.Option("--iterate", help="best (lowest training loss) or final weights.")
+    ] = "best",
+    as_json: Json = False,
+) -> None:
+    """Classify rows with the weights that a run saved: a label and the network's outputs for each row.
+
+    Example: admmctl predict results/mnist01/admm-p1-s0-1a2b3c4d --input digits.npy
+    """
+    from admmctl.report.tables import only_run
+    from admmctl.runs.predict import predict_rows, predictions_csv
+    from admmctl.runs.record import find
+
+    result = predict_rows(only_run(find([run]), run), inputs, iterate)
+    if as_json:
+        print_json(result)
+    else:
+        predictions_csv(result, output)
+
+
+@app.command("accuracy-plot")
+def accuracy_plot(
+    runs: RunArguments = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="File name; .png and .pdf are both written.")
+    ] = None,
+) -> None:
+    """Draw test accuracy against seconds of training, with the target. PNG and PDF.
+
+    Example: admmctl accuracy-plot results/swissroll
+    """
+    from admmctl.report.figures import accuracy_plot as draw
+    from admmctl.runs.record import find
+
+    for path in draw(find(runs), output):
+        print(path)
+
+
+@runs_app.command("list")
+def runs_list(runs: RunArguments = None, as_json: Json = False) -> None:
+    """List runs: status, accuracy, seconds, iterations.
+
+    Example: admmctl runs list results/swissroll
+    """
+    from admmctl.report.tables import read_runs, runs_table
+    from admmctl.runs.record import find
+
+    found = read_runs(find(runs))
+    if as_json:
+        print_json({"runs": found})
+    elif found:
+        Console().print(runs_table(found))
+    else:
+        print("no runs yet; start one with: admmctl train configs/swissroll.yaml")
+
+
+@runs_app.command("show")
+def runs_show(runs: RunArguments = None, as_json: Json = False) -> None:
+    """Show everything about runs: summary, seconds by phase, the curve.
+
+    Example: admmctl runs show results/swissroll
+    """
+    from admmctl.report.tables import curve_table, phases_table, read_runs, run_details
+    from admmctl.runs.record import find
+
+    folders = find(runs)
+    if as_json:
+        print_json({"runs": read_runs(folders)})
+        return
+    console = Console()
+    for folder in folders:
+        for table in (run_details(folder), phases_table(folder), curve_table(folder)):
+            if table is not None:
+                console.print(table)
+
+
+def print_json(document: dict[str, Any]) -> None:
+    """One JSON document on standard output; numbers that JSON cannot say become null."""
+    from admmctl.files import to_json
+
+    print(to_json(document))
+
+
+def main(arguments: Iterable[str] | None = None) -> None:
+    """The ``admmctl`` command: errors are one message on standard error and an exit code, no traceback."""
+    try:
+        app(args=None if arguments is None else list(arguments), standalone_mode=True)
+    except AdmmctlError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(Interrupted.exit_code)
+    except BrokenPipeError:
+        # The reader of our output, `head` for instance, has seen enough.
+        sys.stderr.close()
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

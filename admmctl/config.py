@@ -1,0 +1,371 @@
+"""Experiment files: YAML in, a checked experiment out, every problem at once.
+
+An experiment names data, a network, a loss and one or more methods. ``Experiment.resolve`` puts together
+what one run needs: the blocks of its method, defaults filled in, as ``Run``.
+"""
+
+import copy
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError
+
+from admmctl.data.catalog import datasets
+from admmctl.data.dataset import DataSettings
+from admmctl.errors import ConfigError, UserError
+from admmctl.explain import Problem, explain, report
+from admmctl.methods.method import methods
+from admmctl.model.activations import activations
+from admmctl.model.losses import losses
+from admmctl.registry import suggest
+from admmctl.settings import Count, Positive, Settings
+from admmctl.yamlfile import Document, parse_value, read
+
+METRICS = ("test_accuracy", "train_accuracy", "train_loss")
+
+
+class NetworkSettings(Settings):
+    """The ``network:`` block."""
+
+    layers: list[Count] = Field(description="hidden sizes, from the inputs to the outputs")
+    activation: str = "relu"
+    bias: bool = True
+    outputs: Count | None = Field(default=None, description="1 for two classes, else one per class")
+
+
+class Stop(Settings):
+    """The ``stop:`` block: whichever comes first."""
+
+    metric: Literal["test_accuracy", "train_accuracy", "train_loss"] = "test_accuracy"
+    target: float | None = None
+    iterations: int | None = Field(default=None, ge=0)
+    epochs: Positive | None = None
+    seconds: Positive | None = Field(default=None, description="of train_s")
+
+
+class Evaluate(Settings):
+    """The ``evaluate:`` block: how often. The default is every iteration for full-batch methods."""
+
+    every: Count = 1
+    unit: Literal["iteration", "epoch"] = "iteration"
+
+
+class MethodBlock(Settings):
+    """What any method block may say besides the method's own settings."""
+
+    kind: str
+    preset: str | None = None
+    network: dict[str, Any] | None = None
+    loss: str | None = None
+    stop: dict[str, Any] | None = None
+    evaluate: dict[str, Any] | None = None
+    threads: Count | Literal["auto"] | None = None
+    bias: bool | None = Field(default=None, description="short for network: {bias: ...}")
+
+
+class File(Settings):
+    """The top level of an experiment file."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
+    data: dict[str, Any]
+    network: NetworkSettings
+    loss: str
+    methods: dict[str, dict[str, Any] | None] = Field(min_length=1)
+    stop: Stop = Stop(iterations=100)
+    evaluate: Evaluate = Evaluate()
+    seed: int = Field(default=0, ge=0)
+    threads: Count | Literal["auto"] | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One method of one experiment, everything decided."""
+
+    experiment: str
+    method: str
+    kind: str
+    data: DataSettings
+    network: NetworkSettings
+    loss: str
+    settings: Settings
+    stop: Stop
+    evaluate: Evaluate
+    seed: int
+    threads: int | Literal["auto"] | None
+
+    def document(self) -> dict[str, Any]:
+        """The run as an experiment file of its own, with every default written out."""
+        network, stop = self.network.plain(), self.stop.plain()
+        document: dict[str, Any] = {
+            "name": self.experiment,
+            "data": {k: v for k, v in self.data.plain().items() if v is not None},
+            "network": {k: v for k, v in network.items() if v is not None},
+            "loss": self.loss,
+            "methods": {self.method: {"kind": self.kind, **self.settings.plain()}},
+            "stop": {k: v for k, v in stop.items() if v is not None},
+            "evaluate": self.evaluate.plain(),
+            "seed": self.seed,
+        }
+        if self.threads is not None:
+            document["threads"] = self.threads
+        return document
+
+    def hash(self) -> str:
+        """Eight hexadecimal digits over data, network, loss, method and seed; not stop, ranks or paths."""
+        document = self.document()
+        identity = {key: document[key] for key in ("data", "network", "loss", "methods", "seed")}
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A checked experiment file."""
+
+    name: str
+    runs: dict[str, Run]  # by method, in the order of the file: the first is the default
+    path: Path | None
+
+    def select(self, method: str | None) -> list[Run]:
+        """The runs that ``--method`` names: the first by default, one by name, or 'all'."""
+        if method is None:
+            return [next(iter(self.runs.values()))]
+        if method == "all":
+            return list(self.runs.values())
+        if method not in self.runs:
+            raise UserError(f"--method: unknown method '{method}'{suggest(method, [*self.runs, 'all'])}")
+        return [self.runs[method]]
+
+
+def load(config: str | Path | Mapping[str, Any], overrides: Iterable[str] = ()) -> Experiment:
+    """Read and check an experiment: a file's path, or a mapping with the same keys.
+
+    ``overrides`` are ``key=value`` pairs as in ``--set``. Raises ConfigError with every problem found: file,
+    line, key, what was expected, and the nearest valid key.
+    """
+    path = None if isinstance(config, Mapping) else Path(config)
+    if path is None:
+        document = Document(copy.deepcopy(dict(config)), {}, "the experiment")  # type: ignore[arg-type]
+    else:
+        document = read(path)
+    for override in overrides:
+        _override(document, override)
+    problems: list[Problem] = []
+    experiment = _check(document, path, problems)
+    if problems or experiment is None:
+        raise ConfigError(report(document, problems))
+    return experiment
+
+
+def with_seed(run: Run, seed: int) -> Run:
+    """The same run from another random start."""
+    return Run(**{**run.__dict__, "seed": seed})
+
+
+def _override(document: Document, override: str) -> None:
+    """Apply one ``--set key=value``; the value is YAML, and a mapping replaces the whole block."""
+    key, equals, text = override.partition("=")
+    keys = [part for part in key.strip().split(".") if part]
+    if not equals or not keys:
+        raise UserError(f"--set {override}: expected key=value, for instance methods.admm.beta=1")
+    block: Any = document.content
+    for depth, part in enumerate(keys[:-1]):
+        if block.get(part) is None:
+            block[part] = {}
+        block = block[part]
+        if not isinstance(block, dict):
+            raise UserError(f"--set {override}: {'.'.join(keys[: depth + 1])} is not a block with keys")
+    block[keys[-1]] = parse_value(text, override)
+    document.mark_override(tuple(keys), override)
+
+
+def _check(document: Document, path: Path | None, problems: list[Problem]) -> Experiment | None:
+    file = _validate(File, document.content, (), problems)
+    content = document.content
+    data = _check_data(content.get("data"), problems)
+    runs: dict[str, Run] = {}
+    blocks = content.get("methods")
+    for method, block in blocks.items() if isinstance(blocks, dict) else ():
+        if block is None or isinstance(block, dict):
+            run = _check_method(str(method), block or {}, content, file, data, problems)
+            if run is not None:
+                runs[run.method] = run
+    if file is None or data is None or problems:
+        return None
+    return Experiment(file.name, runs, path)
+
+
+def _check_data(block: Any, problems: list[Problem]) -> DataSettings | None:
+    if not isinstance(block, dict):
+        return None  # the file's own check says so
+    name = block.get("name")
+    if not isinstance(name, str):
+        problems.append(Problem(("data", "name"), f"a dataset's name is needed; valid: {', '.join(datasets)}"))
+        return None
+    if name not in datasets:
+        problems.append(Problem(("data", "name"), f"unknown dataset '{name}'{suggest(name, list(datasets))}"))
+        return None
+    block = dict(block)
+    if isinstance(block.get("test"), int) and not isinstance(block["test"], bool):
+        block["test"] = float(block["test"])
+    settings: DataSettings | None = _validate(datasets.load(name).Settings, block, ("data",), problems)
+    if settings and settings.classes and len(set(settings.classes)) < len(settings.classes):
+        problems.append(Problem(("data", "classes"), "a class is named twice"))
+    return settings
+
+
+def _check_method(
+    name: str,
+    block: dict[str, Any],
+    content: dict[str, Any],
+    file: File | None,
+    data: DataSettings | None,
+    problems: list[Problem],
+) -> Run | None:
+    where = ("methods", name)
+    kind = block.get("kind", name)
+    if kind not in methods:
+        key = ("methods", name, "kind") if "kind" in block else where
+        problems.append(Problem(key, f"unknown method '{kind}'{suggest(str(kind), list(methods))}"))
+        return None
+    method = methods.load(kind)
+    preset = block.get("preset")
+    if preset is not None and preset not in method.presets:
+        valid = ", ".join(method.presets) or f"{kind} has none"
+        problems.append(Problem((*where, "preset"), f"unknown preset '{preset}'; valid: {valid}"))
+        return None
+    merged = {**(method.presets[preset] if preset else {}), **block, "kind": kind}
+    common_keys = set(MethodBlock.model_fields) - set(method.Settings.model_fields)
+    common = _validate(MethodBlock, {k: v for k, v in merged.items() if k in common_keys}, where, problems)
+    own = {key: value for key, value in merged.items() if key not in common_keys}
+    settings = _validate(method.Settings, own, where, problems, also=common_keys)
+    if common is None or settings is None:
+        return None
+
+    network_block = {**_block(content, "network"), **(common.network or {})}
+    if common.bias is not None:
+        network_block["bias"] = common.bias
+    network = _validate(NetworkSettings, network_block, (*where, "network"), problems, shadow=("network",))
+    stop = _validate(Stop, _merge_stop(content, common.stop), (*where, "stop"), problems, shadow=("stop",))
+    evaluate_block = {**_block(content, "evaluate"), **(common.evaluate or {})}
+    evaluate = _validate(Evaluate, evaluate_block, (*where, "evaluate"), problems, shadow=("evaluate",))
+    loss = common.loss if common.loss is not None else content.get("loss")
+    if network is None or stop is None or evaluate is None or not isinstance(loss, str):
+        return None
+
+    network_key = (*where, "network") if common.network else ("network",)
+    loss_key = (*where, "loss") if common.loss else ("loss",)
+    stop_key = (*where, "stop") if common.stop else ("stop",)
+    _check_name(loss, list(losses), method.losses, (*loss_key,), kind, "loss", problems)
+    activation_key = (*network_key, "activation")
+    _check_name(
+        network.activation,
+        list(activations),
+        method.activations,
+        activation_key,
+        kind,
+        "activation",
+        problems,
+    )
+    _check_outputs(network, data, (*network_key, "outputs"), problems)
+    _check_stop(stop, stop_key, problems)
+    for key, message in method.check(settings, len(network.layers) + 1):
+        problems.append(Problem((*where, key), message))
+    if file is None or data is None:
+        return None
+    threads = common.threads if common.threads is not None else file.threads
+    return Run(file.name, name, kind, data, network, loss, settings, stop, evaluate, file.seed, threads)
+
+
+def _block(content: dict[str, Any], key: str) -> dict[str, Any]:
+    block = content.get(key)
+    return dict(block) if isinstance(block, dict) else {}
+
+
+def _merge_stop(content: dict[str, Any], override: dict[str, Any] | None) -> dict[str, Any]:
+    """A method's ``stop`` over the experiment's: iterations and epochs are one budget in two units."""
+    stop = _block(content, "stop")
+    if override and ("iterations" in override or "epochs" in override):
+        stop.pop("iterations", None)
+        stop.pop("epochs", None)
+    stop.update(override or {})
+    if all(stop.get(key) is None for key in ("iterations", "epochs", "seconds")):
+        stop["iterations"] = 100
+    return stop
+
+
+def _check_name(
+    name: str,
+    known: list[str],
+    supported: tuple[str, ...],
+    key: tuple[str | int, ...],
+    kind: str,
+    what: str,
+    problems: list[Problem],
+) -> None:
+    if name not in known:
+        problems.append(Problem(key, f"unknown {what} '{name}'{suggest(name, known)}"))
+    elif name not in supported:
+        problems.append(Problem(key, f"method {kind} has no {what} '{name}'; it has: {', '.join(supported)}"))
+
+
+def _check_outputs(
+    network: NetworkSettings, data: DataSettings | None, key: tuple[str | int, ...], problems: list[Problem]
+) -> None:
+    classes = len(data.classes) if data is not None and data.classes else None
+    if network.outputs is None or classes is None:
+        return
+    valid = (1, 2) if classes == 2 else (classes,)
+    if classes >= 2 and network.outputs not in valid:
+        words = " or ".join(map(str, valid))
+        problems.append(Problem(key, f"{network.outputs} outputs for {classes} classes; valid: {words}"))
+
+
+def _check_stop(stop: Stop, key: tuple[str | int, ...], problems: list[Problem]) -> None:
+    if stop.target is None:
+        return
+    if stop.metric != "train_loss" and not 0 < stop.target <= 1:
+        problems.append(
+            Problem(
+                (*key, "target"),
+                f"an accuracy of {stop.target:g} cannot be reached; valid: above 0, at most 1",
+            )
+        )
+    if stop.metric == "train_loss" and stop.target < 0:
+        problems.append(
+            Problem((*key, "target"), f"a loss of {stop.target:g} cannot be reached; valid: 0 or more")
+        )
+
+
+def _validate(
+    model: type[Any],
+    block: Any,
+    where: tuple[str | int, ...],
+    problems: list[Problem],
+    also: Iterable[str] = (),
+    shadow: tuple[str | int, ...] | None = None,
+) -> Any:
+    """Validate ``block``; on failure add every problem and return None.
+
+    ``also`` are keys that are valid beside the model's own. ``shadow`` is where the block comes from when a
+    method does not override it: what is wrong there was reported already.
+    """
+    try:
+        return model.model_validate(block)
+    except ValidationError as error:
+        found = explain(error, model, where, also)
+        known = {(p.key, p.message) for p in problems}
+        for problem in found:
+            inherited = None if shadow is None else (*shadow, *problem.key[len(where) :])
+            if (problem.key, problem.message) not in known and (inherited, problem.message) not in known:
+                problems.append(problem)
+        return None
+
+
+def to_yaml(document: Mapping[str, Any]) -> str:
+    """An experiment as YAML text, keys in their order."""
+    return yaml.safe_dump(dict(document), sort_keys=False, default_flow_style=None, width=100)

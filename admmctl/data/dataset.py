@@ -1,0 +1,134 @@
+"""What a dataset is to the rest: settings, a source of rows, a split into training and test rows."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from admmctl.errors import DataError
+from admmctl.settings import Count, Fraction, Settings
+
+Rows = range | NDArray[np.int64]
+Part = Literal["train", "test"]
+
+
+class DataSettings(Settings):
+    """The ``data:`` block of an experiment; datasets add keys of their own in a subclass."""
+
+    name: str
+    classes: list[int] | None = Field(
+        default=None, min_length=1, description="labels to keep, in this order; the first becomes class 0"
+    )
+    rows: Count | None = Field(default=None, description="rows to keep, before the split")
+    train: Count | None = Field(default=None, description="training rows: the first of the rows kept")
+    test: Literal["rest", "official"] | Fraction | None = Field(
+        default=None, description="rest | official | a fraction of the rows"
+    )
+    seed: int | None = Field(default=None, ge=0, description="shuffles the rows before the split")
+    scale: Literal["standard", "unit", "none"] = Field(
+        default="standard", description="standardise, divide by the largest value, or leave inputs alone"
+    )
+
+
+class Source(ABC):
+    """Rows of one dataset, read a few at a time. Row numbers are those of the official files."""
+
+    features: int
+    labels_known: Sequence[int]  # the labels that occur, ascending
+
+    @abstractmethod
+    def rows(self, part: Part) -> int:
+        """How many rows the official training or test set has (0: there is no official test set)."""
+
+    @abstractmethod
+    def labels(self, part: Part, rows: Rows) -> NDArray[np.int64]:
+        """The labels of ``rows``, shape (rows,)."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """The sha256 that identifies the data, for the record."""
+
+    @abstractmethod
+    def inputs(self, part: Part, rows: Rows, out: NDArray[np.float32]) -> None:
+        """Write the features of ``rows`` into ``out``, shape (rows, features), unscaled."""
+
+
+class Dataset(ABC):
+    """A name in ``data: {name: ...}``: one subclass per dataset, one file per subclass."""
+
+    name: ClassVar[str]
+    Settings: ClassVar[type[DataSettings]] = DataSettings
+    default_test: ClassVar[str | float] = "official"
+    seed_shuffles: ClassVar[bool] = True  # False where the seed makes the rows themselves
+
+    @abstractmethod
+    def open(self, settings: DataSettings) -> Source:
+        """The rows, without reading them. Raises DataError where they are missing or damaged."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which rows train and which test: row numbers of the official files, in training order."""
+
+    train: Rows
+    test: Rows
+    test_part: Part
+    classes: tuple[int, ...]
+
+
+def split(dataset: Dataset, settings: DataSettings, source: Source) -> Split:
+    """Choose classes and rows, and divide them (the words of ``data:``, exactly).
+
+    ``rows`` and ``train`` count from the start of the file, or of a shuffle by ``seed``. Without ``test``,
+    the rest is the test set when ``train`` is given; otherwise the dataset's own habit holds.
+
+    Raises DataError when a class does not exist or too few rows are left.
+    """
+    classes = tuple(settings.classes or source.labels_known)
+    unknown = [c for c in classes if c not in source.labels_known]
+    if unknown:
+        raise DataError(
+            f"data.classes: {settings.name} has no class {', '.join(map(str, unknown))}; "
+            f"valid: {', '.join(map(str, source.labels_known))}"
+        )
+    pool = _of_classes(source, "train", classes)
+    if settings.seed is not None and dataset.seed_shuffles:
+        pool = np.random.default_rng(settings.seed).permutation(np.asarray(pool, dtype=np.int64))
+    if settings.rows is not None:
+        if settings.rows > len(pool):
+            raise DataError(f"data.rows: {settings.rows:,} asked for, but {settings.name} has {len(pool):,}")
+        pool = pool[: settings.rows]
+
+    test = settings.test
+    if test is None:
+        test = "rest" if settings.train is not None else dataset.default_test  # type: ignore[assignment]
+    if test == "official":
+        if not source.rows("test"):
+            raise DataError(f"data.test: {settings.name} has no official test set; valid: rest, or a fraction")
+        train = _first(pool, settings.train or len(pool), settings.name)
+        return Split(train, _of_classes(source, "test", classes), "test", classes)
+    if isinstance(test, float):
+        held = round(len(pool) * test)
+        train = _first(pool[: len(pool) - held], settings.train or len(pool) - held, settings.name)
+        return Split(train, pool[len(pool) - held :], "train", classes)
+    if settings.train is None:
+        raise DataError("data.test: 'rest' needs data.train, the number of training rows")
+    train = _first(pool, settings.train, settings.name)
+    return Split(train, pool[len(train) :], "train", classes)
+
+
+def _of_classes(source: Source, part: Part, classes: Sequence[int]) -> Rows:
+    everything = range(source.rows(part))
+    if set(classes) == set(source.labels_known):
+        return everything
+    return np.flatnonzero(np.isin(source.labels(part, everything), classes))
+
+
+def _first(pool: Rows, count: int, name: str) -> Rows:
+    if count > len(pool):
+        raise DataError(f"data.train: {count:,} training rows asked for, but {name} leaves {len(pool):,}")
+    return pool[:count]

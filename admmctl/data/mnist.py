@@ -1,0 +1,98 @@
+"""MNIST: 70,000 handwritten digits of 28x28 pixels, from the four official IDX files."""
+
+import gzip
+import zlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from admmctl.data.catalog import Download, SourceFile
+from admmctl.data.dataset import Dataset, DataSettings
+from admmctl.data.store import Prepared, StoredSource, root
+from admmctl.errors import DataError
+
+_PLACES = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+)
+
+
+def _file(name: str, size: int, sha256: str) -> SourceFile:
+    return SourceFile(name, size, sha256, tuple(place + name for place in _PLACES))
+
+
+IMAGES, LABELS = 2051, 2049  # the magic numbers of IDX files of bytes: images (3 axes), labels (1 axis)
+FILES = {
+    ("train", IMAGES): _file(
+        "train-images-idx3-ubyte.gz",
+        9_912_422,
+        "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+    ),
+    ("train", LABELS): _file(
+        "train-labels-idx1-ubyte.gz",
+        28_881,
+        "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+    ),
+    ("test", IMAGES): _file(
+        "t10k-images-idx3-ubyte.gz",
+        1_648_877,
+        "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+    ),
+    ("test", LABELS): _file(
+        "t10k-labels-idx1-ubyte.gz",
+        4_542,
+        "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+    ),
+}
+
+
+class Mnist(Dataset):
+    """``data: {name: mnist}``: 784 features in 0..255, digits 0 to 9, 60,000 to train and 10,000 to test."""
+
+    name = "mnist"
+    download = Download(
+        title="MNIST handwritten digits",
+        licence="CC BY-SA 3.0",
+        citation="LeCun, Cortes, Burges: The MNIST database of handwritten digits",
+        files=tuple(FILES.values()),
+        rows="60,000 + 10,000",
+        features=784,
+        version=1,
+    )
+
+    def open(self, settings: DataSettings) -> StoredSource:
+        return StoredSource(root() / self.name, self.name, self.download.version)
+
+    def prepare(self, raw: dict[str, Path], prepared: Prepared) -> None:
+        """Turn the official files, by name, into arrays."""
+        for part in ("train", "test"):
+            images = read_idx(raw[FILES[part, IMAGES].name], IMAGES)
+            labels = read_idx(raw[FILES[part, LABELS].name], LABELS)
+            if len(images) != len(labels):
+                raise DataError(
+                    f"{raw[FILES[part, IMAGES].name]} holds {len(images):,} images, but its labels {len(labels):,}"
+                )
+            prepared.write(part, images.reshape(len(images), -1), labels)
+
+
+def read_idx(path: Path, magic: int) -> NDArray[np.uint8]:
+    """The array in a gzip-compressed IDX file of bytes. Raises DataError when it is not exactly that."""
+    try:
+        content = gzip.decompress(path.read_bytes())
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} is not a complete gzip file ({error}); fetch it again") from None
+    found = int.from_bytes(content[:4], "big")
+    axes = magic % 256
+    if found != magic or len(content) < 4 + 4 * axes:
+        raise DataError(
+            f"{path} is not an IDX file of {axes} axes: it starts with {content[:4].hex() or 'nothing'}"
+        )
+    shape = tuple(int(n) for n in np.frombuffer(content, ">u4", axes, 4))
+    values = np.frombuffer(content, np.uint8, offset=4 + 4 * axes)
+    if values.size != int(np.prod(shape)):
+        raise DataError(
+            f"{path} is truncated or damaged: its header says {shape}, {int(np.prod(shape)):,} bytes, "
+            f"but it holds {values.size:,}; fetch it again"
+        )
+    return values.reshape(shape)

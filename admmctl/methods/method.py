@@ -1,0 +1,83 @@
+"""What a method is: ``init(problem) -> state``, ``step(state) -> state``, ``weights(state)``.
+
+A method knows NumPy, SciPy and the communicator it is handed. It never touches files, terminals or MPI
+itself. To add one, write a file like ``admm.py`` and give it a line in the table below, or an entry point
+``admmctl.methods``.
+"""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from admmctl.model.losses import Loss
+from admmctl.model.network import Network, Weights
+from admmctl.parallel.comm import Comm
+from admmctl.registry import Registry
+from admmctl.settings import Settings
+
+Array = NDArray[np.floating]
+
+methods = Registry("method", {"admm": "admmctl.methods.admm:Admm"})
+
+
+class Diverged(ArithmeticError):
+    """Numbers have left the range of floating point; the run ends with status ``diverged``."""
+
+
+class Timer(Protocol):
+    """The part of the clock that methods use."""
+
+    def phase(self, name: str) -> AbstractContextManager[None]:
+        """Count the time of a ``with`` block under ``name``."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a method minimises, on this rank.
+
+    ``a0`` has shape (k_0 + 1, samples), Fortran order, its last row ones; ``y`` (k_L, samples) holds 0 and 1.
+    ``start`` is the global number of this rank's first sample, ``total`` the samples of all ranks.
+    """
+
+    a0: Array
+    y: Array
+    network: Network
+    loss: Loss
+    comm: Comm
+    clock: Timer
+    seed: int
+    start: int
+    total: int
+
+
+class Method(Protocol):
+    """How a network is trained. Time spent in ``step`` counts as training; of ``init`` only its phases."""
+
+    Settings: ClassVar[type[Settings]]
+    presets: ClassVar[dict[str, dict[str, Any]]]
+    losses: ClassVar[tuple[str, ...]]
+    activations: ClassVar[tuple[str, ...]]
+
+    def __init__(self, settings: Any) -> None: ...
+
+    @staticmethod
+    def check(settings: Any, layers: int) -> list[tuple[str, str]]:
+        """What is wrong with settings for a network of ``layers`` weight matrices: (key, message) each."""
+
+    def init(self, problem: Problem) -> Any:
+        """The state before the first iteration. What it computes from samples happens in phases."""
+
+    def step(self, state: Any) -> Any:
+        """One iteration: one update of the weights. Raises Diverged."""
+
+    def weights(self, state: Any) -> Weights:
+        """W_1 .. W_L, the same on every rank."""
+
+    def rows_seen(self, state: Any) -> int:
+        """Training rows visited so far, over all ranks: divided by all rows it makes epochs."""
+
+    def residuals(self, state: Any) -> dict[str, float]:
+        """The method's own measures of progress, for the record. Collective; not timed as training."""

@@ -1,0 +1,55 @@
+"""Activations h: one class each, with its value and its closed-form z-update (Taylor eq. 7).
+
+To add one, write the class and give it a line in the table, or an entry point ``admmctl.activations``.
+"""
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from admmctl import kernels
+from admmctl.registry import Registry
+
+Array = NDArray[np.floating]
+
+activations = Registry(
+    "activation",
+    {
+        "relu": "admmctl.model.activations:Relu",
+        "hard-sigmoid": "admmctl.model.activations:HardSigmoid",
+    },
+)
+
+
+class Activation(Protocol):
+    """What a network and ADMM need of h."""
+
+    def value(self, z: Array, out: Array) -> Array:
+        """h(z), written to ``out`` and returned."""
+
+    def z_update(self, z: Array, a: Array, m: Array, gamma: float, beta: float) -> None:
+        """z <- argmin_z gamma ||a - h(z)||^2 + beta ||z - m||^2, in place and entry by entry.
+
+        ``z`` and ``m`` have shape (k, samples); ``a`` the same, or one row of ones more.
+        """
+
+
+class Relu:
+    """h(z) = max(z, 0)."""
+
+    def value(self, z: Array, out: Array) -> Array:
+        return np.maximum(z, 0, out=out)
+
+    def z_update(self, z: Array, a: Array, m: Array, gamma: float, beta: float) -> None:
+        kernels.z_relu(z.T, a.T, m.T, gamma, beta)
+
+
+class HardSigmoid:
+    """h(z) = min(max(z, 0), 1), the papers' piecewise linear sigmoid h_sig."""
+
+    def value(self, z: Array, out: Array) -> Array:
+        return np.clip(z, 0, 1, out=out)
+
+    def z_update(self, z: Array, a: Array, m: Array, gamma: float, beta: float) -> None:
+        kernels.z_hard_sigmoid(z.T, a.T, m.T, gamma, beta)

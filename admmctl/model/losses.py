@@ -1,0 +1,68 @@
+"""Losses: one class each, with its value and its closed-form output update (Algorithm 1, the z_L step).
+
+To add one, write the class and give it a line in the table, or an entry point ``admmctl.losses``.
+Outputs z have shape (outputs, samples); one output means class 1 above ``threshold``, several the largest.
+"""
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from admmctl.registry import Registry
+
+Array = NDArray[np.floating]
+
+losses = Registry(
+    "loss",
+    {
+        "squared": "admmctl.model.losses:Squared",
+        "hinge": "admmctl.model.losses:Hinge",
+    },
+)
+
+
+class Loss(Protocol):
+    """What training and evaluation need of a loss on targets y of 0 and 1."""
+
+    threshold: float
+
+    def value(self, z: Array, y: Array) -> float:
+        """The loss summed over outputs and samples."""
+
+    def z_update(self, y: Array, m: Array, lam: Array, beta: float) -> Array:
+        """argmin_z loss(z, y) + <lam, z> + beta ||z - m||^2, entry by entry."""
+
+
+class Squared:
+    """(z - y)^2."""
+
+    threshold = 0.5
+
+    def value(self, z: Array, y: Array) -> float:
+        difference = z - y
+        return float(np.vdot(difference, difference))
+
+    def z_update(self, y: Array, m: Array, lam: Array, beta: float) -> Array:
+        result: Array = (2 * y - lam + 2 * beta * m) / (2 + 2 * beta)
+        return result
+
+
+class Hinge:
+    """max(1 - z, 0) where y = 1 and max(z, 0) where y = 0 (Taylor section 6)."""
+
+    threshold = 0.5
+
+    def value(self, z: Array, y: Array) -> float:
+        return float(np.maximum(np.where(y > 0.5, 1 - z, z), 0).sum(dtype=np.float64))
+
+    def z_update(self, y: Array, m: Array, lam: Array, beta: float) -> Array:
+        # The cost is convex with one kink: at 1 where y = 1, at 0 where y = 0. The minimum of the flat
+        # piece counts when it lies beyond the kink, that of the sloped piece when it lies before it, and
+        # when neither does, the kink itself is the minimum.
+        flat = m - lam / (2 * beta)
+        rising = flat + 1 / (2 * beta)  # slope -1: y = 1
+        falling = flat - 1 / (2 * beta)  # slope +1: y = 0
+        one = np.where(rising < 1, rising, np.where(flat > 1, flat, 1))
+        zero = np.where(falling > 0, falling, np.where(flat < 0, flat, 0))
+        return np.where(y > 0.5, one, zero).astype(m.dtype, copy=False)

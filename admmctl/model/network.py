@@ -1,0 +1,85 @@
+"""A fully connected network: its shapes, its forward pass, its accuracy.
+
+Weights are a list ``W[0] .. W[L-1]`` for the papers' W_1 .. W_L, each of shape (k_l, k_{l-1} + 1): the last
+column is the bias, multiplied by a row of ones below the activations. Without biases it is not there.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from admmctl.model.activations import Activation, activations
+from admmctl.model.losses import Loss
+
+Array = NDArray[np.floating]
+Weights = list[Array]
+
+# A block of columns of every layer should stay in a core's second-level cache.
+_CACHE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Network:
+    """Sizes k_0 .. k_L, the hidden activation, and whether layers have biases."""
+
+    sizes: tuple[int, ...]
+    activation: Activation
+    bias: bool = True
+
+    @classmethod
+    def build(cls, features: int, layers: list[int], outputs: int, activation: str, bias: bool) -> "Network":
+        """A network from the words of an experiment."""
+        return cls((features, *layers, outputs), activations.load(activation)(), bias)
+
+    @property
+    def layers(self) -> int:
+        """L, the number of weight matrices."""
+        return len(self.sizes) - 1
+
+    def block(self, itemsize: int = 4) -> int:
+        """How many columns make a block that stays in cache."""
+        widest = max(a + 3 * b for a, b in zip(self.sizes, self.sizes[1:], strict=False))
+        return int(np.clip(_CACHE_BYTES // (2 * itemsize * widest), 64, 4096))
+
+    def forward(self, W: Weights, a0: Array) -> Array:
+        """The outputs z_L, shape (k_L, samples), for inputs with their row of ones (k_0 + 1, samples)."""
+        a = a0
+        for W_l in W[:-1]:
+            k = len(W_l)
+            above = np.ones((k + 1, a0.shape[1]), dtype=a0.dtype, order="F")
+            z = W_l @ self.inputs(a)
+            self.activation.value(z, out=above[:k])
+            a = above
+        outputs: Array = W[-1] @ self.inputs(a)
+        return outputs
+
+    def inputs(self, a: Array) -> Array:
+        """What a layer multiplies: activations with their row of ones, or without when there is no bias."""
+        return a if self.bias else a[:-1]
+
+
+def targets(labels: NDArray[np.int64], outputs: int, dtype: type = np.float32) -> Array:
+    """What outputs should be, 0 or 1, shape (outputs, samples): the class itself, or one row per class."""
+    if outputs == 1:
+        return np.asfortranarray((labels == 1)[None, :].astype(dtype))
+    return np.asfortranarray((labels == np.arange(outputs)[:, None]).astype(dtype))
+
+
+def classify(z: Array, threshold: float) -> NDArray[np.int64]:
+    """The class of every column of outputs. A column with a NaN belongs to no class: -1."""
+    chosen = (z[0] > threshold).astype(np.int64) if len(z) == 1 else z.argmax(axis=0)
+    return np.where(np.isnan(z).any(axis=0), -1, chosen)
+
+
+def score(
+    network: Network, W: Weights, loss: Loss, a0: Array, y: Array, labels: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """This rank's sums [loss, correct], computed over blocks of columns that stay in cache."""
+    sums = np.zeros(2)
+    block = network.block(a0.itemsize)
+    for low in range(0, a0.shape[1], block):
+        columns = slice(low, low + block)
+        z = network.forward(W, a0[:, columns])
+        sums += loss.value(z, y[:, columns]), (classify(z, loss.threshold) == labels[columns]).sum()
+    return sums

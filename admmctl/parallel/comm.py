@@ -1,0 +1,94 @@
+"""Ranks that work together: one process alone, or many over MPI, with the same few verbs.
+
+Nothing else imports mpi4py. Methods are handed a communicator and never ask which kind it is.
+"""
+
+from typing import Any, Literal, Protocol
+
+from numpy.typing import NDArray
+
+from admmctl.errors import UserError
+
+Operation = Literal["sum", "max", "min"]
+
+
+class Comm(Protocol):
+    """What every communicator does."""
+
+    rank: int
+    size: int
+
+    def allreduce(self, buffer: NDArray[Any], op: Operation = "sum") -> None:
+        """Combine ``buffer`` over all ranks, in place: every rank is left with the same numbers."""
+
+    def gather(self, item: Any) -> list[Any] | None:
+        """Small Python objects of all ranks, in rank order, on rank 0; None elsewhere."""
+
+    def barrier(self) -> None:
+        """Wait until every rank is here."""
+
+    def library(self) -> str:
+        """Name and version of the message-passing library."""
+
+
+class Serial:
+    """One rank: nothing to combine, and no MPI needed."""
+
+    rank = 0
+    size = 1
+
+    def allreduce(self, buffer: NDArray[Any], op: Operation = "sum") -> None:
+        pass
+
+    def gather(self, item: Any) -> list[Any] | None:
+        return [item]
+
+    def barrier(self) -> None:
+        pass
+
+    def library(self) -> str:
+        return "none (one rank)"
+
+
+class MPI:
+    """All ranks of an MPI job."""
+
+    def __init__(self) -> None:
+        from mpi4py import MPI as mpi
+
+        self._mpi = mpi
+        self._world = mpi.COMM_WORLD
+        self.rank: int = self._world.Get_rank()
+        self.size: int = self._world.Get_size()
+        self._operations = {"sum": mpi.SUM, "max": mpi.MAX, "min": mpi.MIN}
+
+    def allreduce(self, buffer: NDArray[Any], op: Operation = "sum") -> None:
+        self._world.Allreduce(self._mpi.IN_PLACE, buffer, op=self._operations[op])
+
+    def gather(self, item: Any) -> list[Any] | None:
+        gathered: list[Any] | None = self._world.gather(item)
+        return gathered
+
+    def barrier(self) -> None:
+        self._world.Barrier()
+
+    def library(self) -> str:
+        return str(self._mpi.Get_library_version().splitlines()[0].strip())
+
+
+def connect(expected: int) -> Comm:
+    """The communicator of a job that was started with ``expected`` ranks.
+
+    A launcher and a library of different MPI families start N jobs of one rank, each content with itself:
+    that is caught here. Raises UserError with the cure.
+    """
+    if expected == 1:
+        return Serial()
+    comm = MPI()
+    if comm.size != expected:
+        raise UserError(
+            f"{expected} ranks were started but MPI sees {comm.size}: the launcher (mpiexec) and the MPI "
+            f"library of this Python ({comm.library()}) are of different families. Use the mpiexec that "
+            "belongs to the library: unset ADMMCTL_MPIEXEC, or reinstall with: pip install mpich mpi4py"
+        )
+    return comm

@@ -1,0 +1,183 @@
+"""Starting ranks: the command line of a job, its environment, and watching over it until it ends."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from admmctl.errors import UserError
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def available_cores() -> int:
+    """The cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def check_cores(ranks: int, oversubscribe: bool) -> None:
+    """Raises UserError when there are more ranks than cores and nobody said that this is meant."""
+    cores = available_cores()
+    if ranks > cores and not oversubscribe:
+        raise UserError(
+            f"--cores {ranks}: this machine has {cores} core{'s' * (cores > 1)}; use --cores {cores} or fewer, "
+            "or add --oversubscribe to run more ranks than cores (correct, but slower)"
+        )
+
+
+def threads_per_rank(asked: int | str | None, ranks: int) -> int | None:
+    """BLAS threads per rank: as asked, else as the user's environment says (None), else 1."""
+    if asked == "auto":
+        return max(1, available_cores() // ranks)
+    if asked is not None:
+        return int(asked)
+    return None if any(name in os.environ for name in THREAD_VARIABLES) else 1
+
+
+def find_mpiexec() -> str:
+    """The launcher that belongs to this Python's MPI, or what ADMMCTL_MPIEXEC names."""
+    named = os.environ.get("ADMMCTL_MPIEXEC")
+    if named:
+        found = shutil.which(named)
+        if found is None:
+            raise UserError(f"ADMMCTL_MPIEXEC={named}: there is no such program")
+        return found
+    beside = Path(sys.executable).parent / "mpiexec"
+    found = str(beside) if beside.is_file() else shutil.which("mpiexec")
+    if found is None:
+        raise UserError("mpiexec was not found; install an MPI beside this Python: pip install mpich mpi4py")
+    return found
+
+
+def mpiexec_command(ranks: int, arguments: list[str]) -> list[str]:
+    """A command that starts ``ranks`` Pythons; an exception on one of them ends them all."""
+    return [find_mpiexec(), "-n", str(ranks), sys.executable, "-m", "mpi4py", *arguments]
+
+
+def job_environment(ranks: int, threads: int | None) -> dict[str, str]:
+    """The environment of a job's ranks."""
+    environment = dict(os.environ)
+    if threads is not None:
+        environment.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
+    if ranks > available_cores():
+        # Waiting ranks give their core away instead of spinning on it.
+        environment.setdefault("MPIR_CVAR_ENABLE_HEAVY_YIELD", "1")
+    environment["PYTHONUNBUFFERED"] = "1"
+    return environment
+
+
+@dataclass
+class JobEnd:
+    """How a job ended: its exit code, the errors its ranks reported, the end of their standard error."""
+
+    exit_code: int
+    errors: list[dict[str, Any]] = field(default_factory=list)
+    stderr: list[str] = field(default_factory=list)
+    stopped_by: int | None = None  # the signal that the user or the system sent to the driver
+
+
+def watch(
+    command: list[str],
+    environment: Mapping[str, str],
+    on_event: Callable[[dict[str, Any]], None],
+    log: Callable[[str], None],
+) -> JobEnd:
+    """Run a job to its end. JSON lines on its standard output are events; standard error goes to ``log``.
+
+    The first Ctrl-C (or SIGTERM) asks the ranks to stop at the end of their iteration; the second, or the
+    driver's own failure, kills them.
+    """
+    try:
+        process = subprocess.Popen(
+            command,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            start_new_session=True,  # a terminal's Ctrl-C reaches the driver alone
+        )
+    except OSError as error:
+        raise UserError(f"{command[0]} cannot be started: {error}") from None
+    end = JobEnd(exit_code=-1)
+    tail: deque[str] = deque(maxlen=50)
+
+    def read_stderr() -> None:
+        assert process.stderr is not None
+        for line in process.stderr:
+            tail.append(line.rstrip("\n"))
+            log(line)
+
+    reader = threading.Thread(target=read_stderr, daemon=True)
+    reader.start()
+    try:
+        with _forwarded_signals(process, end):
+            assert process.stdout is not None
+            for line in process.stdout:
+                event = _event(line)
+                if event is None:
+                    log(line)
+                elif event["event"] == "error":
+                    end.errors.append(event)
+                else:
+                    on_event(event)
+            end.exit_code = process.wait()
+    except BaseException:
+        _kill(process)
+        raise
+    reader.join(timeout=5)
+    end.stderr = list(tail)
+    return end
+
+
+def _event(line: str) -> dict[str, Any] | None:
+    if not line.startswith('{"event"'):
+        return None
+    try:
+        return dict(json.loads(line))
+    except ValueError:
+        return None
+
+
+@contextmanager
+def _forwarded_signals(process: "subprocess.Popen[str]", end: JobEnd) -> Iterator[None]:
+    """Pass the first signal on to the ranks as SIGUSR1; kill the job at the second."""
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        if end.stopped_by is not None:
+            _kill(process)
+            return
+        end.stopped_by = number
+        process.send_signal(signal.SIGUSR1)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {n: signal.signal(n, forward) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _kill(process: "subprocess.Popen[str]") -> None:
+    """End the launcher and every rank it started on this host."""
+    process.terminate()  # mpiexec passes it on to all ranks
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=2)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)

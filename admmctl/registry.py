@@ -1,0 +1,52 @@
+"""Names to implementations: our own by a table, anybody's by an entry point of the same group name."""
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from admmctl.errors import UserError
+
+
+class Registry:
+    """What can be named in an experiment file: methods, datasets, losses or activations.
+
+    ``builtin`` maps a name to ``"module:attribute"``, imported on first use so that a rank loads only what
+    its experiment needs. Other packages add theirs through the entry point group ``admmctl.<kind>s``.
+    """
+
+    def __init__(self, kind: str, builtin: dict[str, str]) -> None:
+        self.kind = kind
+        self._places = dict(builtin)
+        self._searched = False
+
+    def _search(self) -> None:
+        """Add the entry points of installed packages; a name of our own is never replaced."""
+        if not self._searched:
+            self._searched = True
+            for point in entry_points(group=f"admmctl.{self.kind}s"):
+                self._places.setdefault(point.name, point.value)
+
+    def __iter__(self) -> Iterator[str]:
+        self._search()
+        return iter(self._places)
+
+    def __contains__(self, name: object) -> bool:
+        if name not in self._places:
+            self._search()
+        return name in self._places
+
+    def load(self, name: str) -> Any:
+        """The implementation called ``name``; raises UserError with the nearest valid name."""
+        if name not in self:
+            raise UserError(f"unknown {self.kind} '{name}'{suggest(name, list(self))}")
+        module, _, attribute = self._places[name].partition(":")
+        return getattr(import_module(module), attribute)
+
+
+def suggest(word: str, valid: list[str]) -> str:
+    """'; did you mean X? Valid: A, B' for an error message."""
+    near = get_close_matches(word, valid, n=1, cutoff=0.5)
+    hint = f"; did you mean '{near[0]}'?" if near else ";"
+    return f"{hint} valid: {', '.join(sorted(valid))}"

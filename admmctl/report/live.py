@@ -1,0 +1,113 @@
+"""What a person sees while a run goes on: a progress bar on a terminal, plain lines elsewhere."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TransferSpeedColumn,
+)
+
+from admmctl.config import Run
+from admmctl.report.text import number
+
+
+class Live:
+    """Shows runs on ``stream``: progress bars on a terminal, one plain line per evaluation otherwise."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bar: Progress | None = None
+
+    def started(self, run: Run, folder: Path) -> None:
+        self._say(f"{folder}")
+        self._target = run.stop.target if run.stop.metric != "train_loss" else None
+        if self._console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[scores]}"),
+                TimeElapsedColumn(),
+                console=self._console,
+                transient=True,
+            )
+            self._task = self._bar.add_task(
+                f"{run.method} s{run.seed}", total=run.stop.iterations, scores="loading"
+            )
+            self._bar.start()
+
+    def event(self, event: dict[str, Any]) -> None:
+        if event["event"] == "loaded":
+            text = f"{event['rows_train']:,} training rows, {event['rows_test']:,} test rows"
+            if self._bar is not None:
+                self._bar.update(self._task, scores=text)
+            else:
+                self._say(text)
+        elif event["event"] == "evaluation":
+            scores = f"loss {event['train_loss']:.4g}  test accuracy {event['test_accuracy']:.4f}"
+            if self._bar is not None:
+                self._bar.update(self._task, completed=event["iteration"], scores=scores)
+            else:
+                self._say(
+                    f"iteration {event['iteration']:>5}  train {event['train_s']:.3f} s  {scores}"
+                    f"  train accuracy {event['train_accuracy']:.4f}"
+                )
+
+    def ended(self, summary: dict[str, Any]) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+        self._say(f"{summary['status']}: {summary['reason']}")
+        if summary["target"] is not None and summary["status"] == "exhausted":
+            self._say(
+                f"the target, {summary['metric']} {summary['target']:g}, was missed: "
+                f"best test accuracy {number(summary['best_test_accuracy'], 4)}"
+            )
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+class Downloads:
+    """Shows files as they arrive or are checked: bars on a terminal, one line per file otherwise."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._tasks: dict[str, Any] = {}
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+        )
+
+    def __enter__(self) -> "Downloads":
+        if self._console.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def __call__(self, name: str, done: int, total: int) -> None:
+        if name not in self._tasks:
+            self._tasks[name] = self._bar.add_task(name, total=total)
+        self._bar.update(self._tasks[name], completed=done)
+        if done >= total and not self._console.is_terminal:
+            self._console.print(f"{name}: {done:,} bytes checked", markup=False, highlight=False)
+
+
+def error_console() -> Console:
+    """People's text: standard error, so that standard output holds results only."""
+    return Console(file=sys.stderr)

@@ -1,0 +1,73 @@
+"""The look of all figures: readable at column width, colour-blind safe, one colour per method."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+# Okabe and Ito's palette, which people with any common colour blindness can tell apart.
+BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+PURPLE, SKY, YELLOW, BLACK, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#000000", "#7F7F7F"
+
+# A kind of method has the same colour and marker in every figure.
+METHODS: dict[str, tuple[str, str]] = {
+    "admm": (BLUE, "o"),
+    "graph-admm": (VERMILLION, "s"),
+    "convex": (GREEN, "^"),
+    "sgd": (ORANGE, "v"),
+    "adam": (PURPLE, "D"),
+    "lbfgs": (SKY, "P"),
+    "cg": (YELLOW, "X"),
+    "gd": (GREY, "<"),
+    "linear": (BLACK, "*"),
+}
+_OTHERS = (GREEN, VERMILLION, SKY, PURPLE, ORANGE)
+LINES = ("-", "--", ":", "-.")
+
+COLUMN_WIDTH = 3.4  # inches, of a two-column paper
+
+plt.rcParams.update(
+    {
+        "figure.figsize": (COLUMN_WIDTH * 1.35, COLUMN_WIDTH),
+        "figure.dpi": 100,
+        "savefig.dpi": 200,
+        "savefig.bbox": "tight",
+        "font.size": 9,
+        "axes.labelsize": 9,
+        "axes.titlesize": 9,
+        "legend.fontsize": 8,
+        "legend.frameon": False,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "grid.alpha": 0.3,
+        "grid.linewidth": 0.6,
+        "lines.linewidth": 1.5,
+        "lines.markersize": 4,
+        "pdf.fonttype": 42,
+    }
+)
+
+
+def look(kind: str) -> tuple[str, str]:
+    """Colour and marker of a kind of method."""
+    return METHODS.get(kind) or (_OTHERS[sum(kind.encode()) % len(_OTHERS)], "o")
+
+
+def save(figure: Figure, path: Path) -> list[Path]:
+    """Write PNG and PDF side by side, whole or not at all; returns both paths."""
+    from admmctl.files import atomic
+
+    written = []
+    for suffix in (".png", ".pdf"):
+        target = path.with_suffix(suffix)
+        metadata: dict[str, Any] = {"CreationDate": None} if suffix == ".pdf" else {"Software": None}
+        with atomic(target, "wb") as file:
+            figure.savefig(file, format=suffix[1:], metadata=metadata)
+        written.append(target)
+    plt.close(figure)
+    return written

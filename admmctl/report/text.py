@@ -1,0 +1,19 @@
+"""Numbers as people read them."""
+
+import math
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number with a fixed count of decimals, or a dash where there is none."""
+    if value is None or math.isnan(value):
+        return "-"
+    return f"{value:.{digits}f}"
+
+
+def seconds(value: float | None) -> str:
+    """Seconds with three significant digits: 0.0123, 1.23, 123."""
+    if value is None or math.isnan(value):
+        return "-"
+    if value == 0 or abs(value) >= 100:
+        return f"{value:.0f}"
+    return f"{value:.3g}" if abs(value) < 1 else f"{value:.{2 - int(math.log10(abs(value)))}f}"

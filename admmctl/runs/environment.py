@@ -1,0 +1,90 @@
+"""Where a run ran: what environment.json records."""
+
+import os
+import platform
+import socket
+import subprocess
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from threadpoolctl import threadpool_info
+
+from admmctl.config import Run
+from admmctl.parallel.comm import Comm
+from admmctl.parallel.launch import available_cores
+
+_PACKAGES = ("admmctl", "numpy", "scipy", "numba", "mpi4py", "mpich", "pydantic")
+_SCHEDULER_JOBS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID")
+
+
+def host() -> dict[str, Any]:
+    """This rank's machine."""
+    return {"name": socket.gethostname(), "cpu": _cpu_model(), "cores": available_cores()}
+
+
+def blas_threads() -> int:
+    """The threads that linear algebra uses on this rank."""
+    return max((int(pool["num_threads"]) for pool in _blas()), default=1)
+
+
+def describe(run: Run, comm: Comm, hosts: list[dict[str, Any]], data_sha256: str) -> dict[str, Any]:
+    """Everything that may explain a difference between two runs."""
+    commit, dirty = git_state()
+    return {
+        "cpu": sorted({h["cpu"] for h in hosts}),
+        "cores": hosts[0]["cores"],
+        "ranks": comm.size,
+        "threads_per_rank": blas_threads(),
+        "hosts": sorted({h["name"] for h in hosts}),
+        "mpi": comm.library(),
+        "blas": sorted({f"{pool['internal_api']} {pool.get('version')}" for pool in _blas()}),
+        "dtype": "float32",
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: found for name in _PACKAGES if (found := _version(name))},
+        "git_commit": commit,
+        "git_dirty": dirty,
+        "config_hash": run.hash(),
+        "data_sha256": data_sha256,
+        "scheduler_job": next((os.environ[v] for v in _SCHEDULER_JOBS if v in os.environ), None),
+    }
+
+
+def _blas() -> list[dict[str, Any]]:
+    return [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _cpu_model() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return platform.processor() or platform.machine()
+
+
+@lru_cache(maxsize=1)
+def git_state() -> tuple[str | None, bool | None]:
+    """The commit of the checkout this package runs from, and whether it was changed; None outside one."""
+    here = Path(__file__).parent
+    commands = (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+    answers = []
+    for command in commands:
+        try:
+            done = subprocess.run(["git", "-C", str(here), *command], capture_output=True, text=True, timeout=10)
+        except (OSError, subprocess.TimeoutExpired):
+            return None, None
+        if done.returncode:
+            return None, None
+        answers.append(done.stdout.strip())
+    return answers[0], bool(answers[1])

@@ -1,0 +1,198 @@
+"""Step, evaluate, record, stop: what every method runs under, so that all are measured alike."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from admmctl.config import Evaluate, Stop
+from admmctl.data.shards import Shard
+from admmctl.methods.method import Diverged, Method, Problem
+from admmctl.model.network import Weights, score
+from admmctl.runs.clock import Clock
+from admmctl.runs.record import Evaluation
+
+Status = Literal["reached", "exhausted", "diverged", "failed", "interrupted"]
+
+# A residual this many times the one at the start has exploded, even if it is still a number.
+EXPLODED = 1e8
+
+
+@dataclass
+class Outcome:
+    """How a run ended, on rank 0 and everywhere else alike."""
+
+    status: Status = "exhausted"
+    reason: str = ""
+    iterations: int = 0
+    train_s: float = 0.0
+    time_to_target_s: float | None = None
+    previous_evaluation_s: float | None = None
+    evaluations: list[Evaluation] = field(default_factory=list)
+    best: Weights = field(default_factory=list)
+    best_iteration: int = 0
+    final: Weights = field(default_factory=list)
+
+    @property
+    def best_test_accuracy(self) -> float | None:
+        accuracies = [e.test_accuracy for e in self.evaluations if not math.isnan(e.test_accuracy)]
+        return max(accuracies, default=None)
+
+    @property
+    def final_test_accuracy(self) -> float | None:
+        return self.evaluations[-1].test_accuracy if self.evaluations else None
+
+
+@dataclass
+class Loop:
+    """One run on this rank. ``interrupted`` says whether this process was asked to stop."""
+
+    method: Method
+    problem: Problem
+    train: Shard
+    test: Shard
+    test_targets: NDArray[np.floating]
+    stop: Stop
+    evaluate: Evaluate
+    clock: Clock
+    on_evaluation: Callable[[Evaluation], None]
+    interrupted: Callable[[], bool]
+
+    def run(self) -> Outcome:
+        """Train until a target, a budget, divergence or an interruption; the same decision on every rank."""
+        self.outcome = Outcome()
+        self._counted = 0.0  # of this rank's training time, what train_s holds already
+        try:
+            state = self.method.init(self.problem)
+            self._agree()
+            done = self._evaluated(state, 0) or self._over(state, 0)
+            iteration = evaluated = 0
+            next_epoch = self._epoch_after(state)
+            while not done:
+                with self.clock.phase("other"):
+                    state = self.method.step(state)
+                iteration += 1
+                self.outcome.iterations = iteration
+                asked = self._agree()
+                over = self._over(state, iteration)
+                due = self._due(state, iteration, next_epoch)
+                if due or over or asked:
+                    done = self._evaluated(state, iteration)
+                    evaluated = iteration
+                    next_epoch = self._epoch_after(state)
+                if asked and not done:
+                    self.outcome.status, self.outcome.reason = "interrupted", "asked to stop"
+                done = done or over or asked
+            assert evaluated == iteration
+        except Diverged as problem:
+            self._agree()
+            self.outcome.status, self.outcome.reason = "diverged", str(problem)
+        return self.outcome
+
+    def _agree(self) -> bool:
+        """Add this segment's training time, the largest over ranks; whether any rank was asked to stop."""
+        train = self.clock.train
+        segment = np.array([train - self._counted, float(self.interrupted())])
+        self._counted = train
+        self.problem.comm.allreduce(segment, op="max")
+        self.outcome.train_s += float(segment[0])
+        return bool(segment[1])
+
+    def _epoch(self, state: Any) -> float:
+        return self.method.rows_seen(state) / self.problem.total
+
+    def _epoch_after(self, state: Any) -> float:
+        """The next epoch at which an evaluation is due."""
+        every = self.evaluate.every
+        return (math.floor(self._epoch(state) / every + 1e-9) + 1) * every
+
+    def _due(self, state: Any, iteration: int, next_epoch: float) -> bool:
+        if self.evaluate.unit == "iteration":
+            return iteration % self.evaluate.every == 0
+        return self._epoch(state) >= next_epoch - 1e-9
+
+    def _over(self, state: Any, iteration: int) -> bool:
+        """Whether a budget is used up; the reason is noted."""
+        stop = self.stop
+        reasons = []
+        if stop.iterations is not None and iteration >= stop.iterations:
+            reasons.append(f"{iteration} iterations")
+        if stop.epochs is not None and self._epoch(state) >= stop.epochs - 1e-9:
+            reasons.append(f"{self._epoch(state):g} epochs")
+        if stop.seconds is not None and self.outcome.train_s >= stop.seconds:
+            reasons.append(f"{stop.seconds:g} seconds of training")
+        if reasons and self.outcome.status == "exhausted":
+            self.outcome.reason = "used up: " + ", ".join(reasons)
+        return bool(reasons)
+
+    def _evaluated(self, state: Any, iteration: int) -> bool:
+        """Evaluate and record; True when that ends the run."""
+        with self.clock.phase("evaluate"):
+            evaluation = self._evaluation(state, iteration)
+            self.on_evaluation(evaluation)
+        outcome = self.outcome
+        outcome.evaluations.append(evaluation)
+        outcome.final = self._weights
+        diverged = self._diverged(evaluation)
+        if diverged:
+            outcome.status, outcome.reason = "diverged", diverged
+            return True
+        losses = [e.train_loss for e in outcome.evaluations]
+        if evaluation.train_loss <= min(losses):
+            outcome.best, outcome.best_iteration = [W_l.copy() for W_l in self._weights], iteration
+        if self._reached(evaluation):
+            outcome.status = "reached"
+            outcome.reason = f"{self.stop.metric} {getattr(evaluation, self.stop.metric):.6g}"
+            outcome.time_to_target_s = evaluation.train_s
+            if len(outcome.evaluations) > 1:
+                outcome.previous_evaluation_s = outcome.evaluations[-2].train_s
+            return True
+        return False
+
+    def _evaluation(self, state: Any, iteration: int) -> Evaluation:
+        p = self.problem
+        self._weights = W = self.method.weights(state)
+        sums = np.concatenate(
+            [
+                score(p.network, W, p.loss, self.train.a0, p.y, self.train.labels),
+                score(p.network, W, p.loss, self.test.a0, self.test_targets, self.test.labels),
+            ]
+        )
+        p.comm.allreduce(sums)
+        residuals = self.method.residuals(state)
+        wall = np.array([self.clock.wall])
+        p.comm.allreduce(wall, op="max")
+        return Evaluation(
+            iteration=iteration,
+            epoch=self._epoch(state),
+            train_s=self.outcome.train_s,
+            wall_s=float(wall[0]),
+            train_loss=float(sums[0]) / self.train.total,
+            train_accuracy=float(sums[1]) / self.train.total,
+            test_accuracy=float(sums[3]) / self.test.total,
+            residuals=residuals,
+        )
+
+    def _diverged(self, evaluation: Evaluation) -> str:
+        """Why the numbers can no longer be trusted, or ''."""
+        if not math.isfinite(evaluation.train_loss):
+            return f"the training loss is {evaluation.train_loss} after {evaluation.iteration} iterations"
+        first = self.outcome.evaluations[0].residuals
+        for name, value in evaluation.residuals.items():
+            if not math.isfinite(value):
+                return f"{name} is {value} after {evaluation.iteration} iterations"
+            if abs(value) > EXPLODED * max(1.0, abs(first[name])):
+                return f"{name} has grown from {first[name]:.3g} to {value:.3g}"
+        return ""
+
+    def _reached(self, evaluation: Evaluation) -> bool:
+        """NaN satisfies no comparison and so never reaches a target."""
+        if self.stop.target is None:
+            return False
+        value = getattr(evaluation, self.stop.metric)
+        if self.stop.metric == "train_loss":
+            return bool(value <= self.stop.target)
+        return bool(value >= self.stop.target)

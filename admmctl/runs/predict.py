@@ -1,0 +1,127 @@
+"""Predictions from the weights that a run saved."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from admmctl.errors import UserError
+from admmctl.files import atomic
+from admmctl.model.network import Network, Weights, classify
+
+_BLOCK = 65_536  # rows predicted at a time
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained network with what its inputs and outputs mean."""
+
+    network: Network
+    W: Weights
+    iteration: int
+    classes: NDArray[np.int64]
+    threshold: float
+    shift: NDArray[np.float32]
+    factor: NDArray[np.float32]
+
+    def predict(self, x: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.floating]]:
+        """Labels, shape (rows,), and outputs, shape (rows, outputs), of unscaled inputs (rows, features)."""
+        labels, outputs = [], []
+        for low in range(0, len(x), _BLOCK):
+            rows = np.asarray(x[low : low + _BLOCK], dtype=np.float32)
+            a0 = np.ones((len(self.shift) + 1, len(rows)), dtype=np.float32, order="F")
+            a0[:-1] = ((rows - self.shift) * self.factor).T
+            z = self.network.forward(self.W, a0)
+            chosen = classify(z, self.threshold)
+            labels.append(np.where(chosen < 0, -1, self.classes[chosen]))
+            outputs.append(z.T)
+        if not labels:
+            return np.empty(0, np.int64), np.empty((0, self.network.sizes[-1]), np.float32)
+        return np.concatenate(labels), np.concatenate(outputs)
+
+
+def load_model(folder: Path, iterate: str) -> Model:
+    """The 'best' or 'final' iterate of a run. Raises UserError when there is none."""
+    path = folder / "weights.npz"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file)
+    except FileNotFoundError:
+        raise UserError(f"{folder} has no weights.npz: the run did not finish") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is damaged: {error}; train again") from None
+    bias = bool(arrays["bias"])
+    W: Weights = []
+    while f"{iterate}_W{len(W) + 1}" in arrays:
+        l = len(W) + 1
+        matrix = arrays[f"{iterate}_W{l}"]
+        W.append(np.column_stack([matrix, arrays[f"{iterate}_b{l}"]]) if bias else matrix)
+    sizes = [len(arrays["input_shift"]), *(len(W_l) for W_l in W)]
+    network = Network.build(sizes[0], sizes[1:-1], sizes[-1], str(arrays["activation"]), bias)
+    return Model(
+        network,
+        W,
+        int(arrays[f"{iterate}_iteration"]),
+        arrays["classes"],
+        float(arrays["threshold"]),
+        arrays["input_shift"],
+        arrays["input_factor"],
+    )
+
+
+def read_inputs(path: Path, features: int) -> NDArray[Any]:
+    """Rows to predict: an .npy array, or .csv with a row per line. Raises UserError."""
+    if not path.is_file():
+        raise UserError(f"--input {path}: there is no such file")
+    try:
+        if path.suffix == ".npy":
+            x = np.load(path, mmap_mode="r", allow_pickle=False)
+        elif path.suffix == ".csv":
+            x = np.loadtxt(path, delimiter=",", dtype=np.float32, ndmin=2)
+        else:
+            raise UserError(f"--input {path}: expected a file that ends in .npy or .csv")
+    except (OSError, ValueError) as error:
+        raise UserError(f"--input {path}: cannot be read as numbers: {error}") from None
+    if x.dtype.kind not in "fiub":
+        raise UserError(f"--input {path}: expected numbers, got {x.dtype}")
+    if x.ndim > 2 and int(np.prod(x.shape[1:])) == features:
+        x = x.reshape(len(x), features)
+    if x.ndim == 1 and len(x) == features:
+        x = x[None, :]
+    if x.ndim != 2 or x.shape[1] != features:
+        raise UserError(f"--input {path}: expected rows of {features} features, got an array of shape {x.shape}")
+    return x
+
+
+def predict_rows(folder: Path, inputs: Path, iterate: str) -> dict[str, Any]:
+    """Labels and outputs for every row of ``inputs``. Raises UserError."""
+    if iterate not in ("best", "final"):
+        raise UserError(f"--iterate {iterate}: valid: best, final")
+    model = load_model(folder, iterate)
+    labels, outputs = model.predict(read_inputs(inputs, model.network.sizes[0]))
+    return {
+        "folder": str(folder),
+        "iterate": iterate,
+        "iteration": model.iteration,
+        "labels": labels.tolist(),
+        "outputs": outputs.astype(float).tolist(),
+    }
+
+
+def predictions_csv(result: dict[str, Any], output: Path | None) -> None:
+    """A line per row: label, outputs; to ``output``, or to standard output. Raises UserError."""
+    outputs = result["outputs"]
+    width = len(outputs[0]) if outputs else 1
+    heading = "label," + ",".join(f"output_{number}" for number in range(width))
+    rows = zip(result["labels"], outputs, strict=True)
+    lines = [heading, *(f"{label}," + ",".join(f"{value:.7g}" for value in values) for label, values in rows)]
+    if output is None:
+        print("\n".join(lines))
+        return
+    try:
+        with atomic(output) as file:
+            file.write("\n".join(lines) + "\n")
+    except OSError as error:
+        raise UserError(f"--output {output}: cannot be written: {error.strerror}") from None

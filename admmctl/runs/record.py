@@ -1,0 +1,209 @@
+"""The run folder: what a run leaves behind, written so that a run that died is still readable.
+
+``results/<experiment>/<method>-p<ranks>-s<seed>-<hash>/`` holds config.yaml, curve.csv, phases.csv,
+summary.json, environment.json, weights.npz and log.txt. Only rank 0, or the driver, writes.
+"""
+
+import csv
+import io
+import json
+import os
+import shlex
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from admmctl.errors import UserError
+from admmctl.files import atomic, write_json
+from admmctl.model.network import Weights
+
+CURVE_COLUMNS = (
+    "iteration",
+    "epoch",
+    "train_s",
+    "wall_s",
+    "train_loss",
+    "train_accuracy",
+    "test_accuracy",
+)
+
+
+def root() -> Path:
+    """Where results live: ``./results``, or what ADMMCTL_RESULTS names."""
+    return Path(os.environ.get("ADMMCTL_RESULTS") or "results")
+
+
+@dataclass
+class Evaluation:
+    """One row of curve.csv. Times in seconds; ``residuals`` are the method's own columns."""
+
+    iteration: int
+    epoch: float
+    train_s: float
+    wall_s: float
+    train_loss: float
+    train_accuracy: float
+    test_accuracy: float
+    residuals: dict[str, float]
+
+    def row(self) -> dict[str, float]:
+        return {name: getattr(self, name) for name in CURVE_COLUMNS} | self.residuals
+
+
+class RunFolder:
+    """One run's folder, open for writing."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._columns: list[str] = []
+
+    @classmethod
+    def create(cls, name: str, experiment: str, config: str) -> "RunFolder":
+        """A new folder with its config. An existing one is kept: the new one ends in -2, -3, ...
+
+        Raises UserError when the folder cannot be written.
+        """
+        parent = root() / experiment
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            number = 1
+            while True:
+                path = parent / (name if number == 1 else f"{name}-{number}")
+                try:
+                    path.mkdir()
+                    break
+                except FileExistsError:
+                    number += 1
+            folder = cls(path)
+            with atomic(path / "config.yaml") as file:
+                file.write(config)
+        except OSError as error:
+            raise UserError(
+                f"the results folder {parent} cannot be written ({error.strerror}); "
+                "change its permissions, or name another one in ADMMCTL_RESULTS"
+            ) from None
+        return folder
+
+    def discard(self) -> None:
+        """Remove the folder of a run that never started, and the experiment's folder when it is empty."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        if self.path.parent.is_dir() and not any(self.path.parent.iterdir()):
+            self.path.parent.rmdir()
+
+    def append(self, evaluation: Evaluation) -> None:
+        """Add a row to curve.csv: one write, so that a reader sees whole rows."""
+        row = evaluation.row()
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        if not self._columns:
+            self._columns = list(row)
+            writer.writerow(self._columns)
+        writer.writerow([_number(row[column]) for column in self._columns])
+        with (self.path / "curve.csv").open("a") as file:
+            file.write(text.getvalue())
+
+    def log(self, line: str) -> None:
+        """Add a line to log.txt."""
+        with (self.path / "log.txt").open("a") as file:
+            file.write(line.rstrip("\n") + "\n")
+
+    def write_phases(self, phases: Mapping[str, tuple[float, float, float]]) -> None:
+        """phases.csv: seconds of every phase, the largest, mean and smallest over ranks."""
+        with atomic(self.path / "phases.csv") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["phase", "max_s", "mean_s", "min_s"])
+            for name, seconds in phases.items():
+                writer.writerow([name, *(_number(s) for s in seconds)])
+
+    def write_environment(self, environment: Mapping[str, Any]) -> None:
+        write_json(self.path / "environment.json", environment)
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        write_json(self.path / "summary.json", summary)
+
+    def write_weights(self, weights: Mapping[str, Weights], constants: Mapping[str, Any]) -> None:
+        """weights.npz: arrays only, never a pickle.
+
+        For each iterate ("best", "final"): best_W1, best_b1, ... of shapes (k_l, k_{l-1}) and (k_l,).
+        ``constants`` are what a prediction needs besides: scaling, classes, activation.
+        """
+        arrays: dict[str, Any] = {name: np.asarray(value) for name, value in constants.items()}
+        for iterate, W in weights.items():
+            for l, W_l in enumerate(W, start=1):
+                if constants["bias"]:
+                    arrays[f"{iterate}_W{l}"], arrays[f"{iterate}_b{l}"] = W_l[:, :-1], W_l[:, -1]
+                else:
+                    arrays[f"{iterate}_W{l}"] = W_l
+        with atomic(self.path / "weights.npz", "wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+
+
+def _number(value: float) -> str:
+    """Enough digits to compare runs; whole numbers stay whole."""
+    return str(value) if isinstance(value, int) else f"{value:.9g}"
+
+
+def read_summary(path: Path) -> dict[str, Any] | None:
+    """A run's summary, or None while there is none."""
+    try:
+        return dict(json.loads((path / "summary.json").read_text()))
+    except (OSError, ValueError):
+        return None
+
+
+def read_curve(path: Path) -> list[dict[str, float]]:
+    """The rows of curve.csv; a last row cut off by a crash is left out."""
+    try:
+        lines = (path / "curve.csv").read_text().split("\n")[:-1]
+    except OSError:
+        return []
+    rows = csv.DictReader(lines)
+    return [{name: float(value) for name, value in row.items()} for row in rows]
+
+
+def is_run(path: Path) -> bool:
+    return (path / "config.yaml").is_file()
+
+
+def find(names: list[str] | None = None) -> list[Path]:
+    """The run folders that RUN arguments name: run folders, or experiment folders with runs in them.
+
+    Without names, all in the results folder. Other files are ignored, so that a shell's glob may name them.
+    Raises UserError when a name does not exist or nothing is found.
+    """
+    places = [Path(name) for name in names] if names else [root()]
+    found: list[Path] = []
+    for place in places:
+        if not place.exists():
+            # 'mnist01' for 'results/mnist01' is what a user means.
+            inside = root() / place
+            if not names or not inside.exists():
+                if names:
+                    raise UserError(f"{place}: there is no such run; see: admmctl runs list")
+                continue
+            place = inside
+        if is_run(place):
+            found.append(place)
+        elif place.is_dir():
+            inner = [path for path in sorted(place.iterdir()) if path.is_dir()]
+            found += [path for path in inner if is_run(path)]
+            if not names or place.resolve() == root().resolve():
+                found += [path for folder in inner for path in sorted(folder.iterdir()) if is_run(path)]
+    unique = list(dict.fromkeys(found))
+    if names and not unique:
+        raise UserError(f"no runs in {', '.join(names)}; see: admmctl runs list")
+    return unique
+
+
+def rerun_line(folder: Path, ranks: int, threads: int | None, oversubscribe: bool) -> str:
+    """A command line that does the run again."""
+    words = ["admmctl", "train", str(folder / "config.yaml"), "--cores", str(ranks)]
+    if threads not in (None, 1):
+        words += ["--threads", str(threads)]
+    if oversubscribe:
+        words.append("--oversubscribe")
+    return shlex.join(words)

@@ -1,0 +1,268 @@
+"""The driver: from an experiment file to finished runs, in this process or in a job of many ranks."""
+
+import math
+import shlex
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, cast, get_args
+
+from threadpoolctl import threadpool_limits
+
+from admmctl import config as configuration
+from admmctl.config import Run, to_yaml, with_seed
+from admmctl.data import shards
+from admmctl.errors import AdmmctlError, Interrupted, RunFailed, UserError
+from admmctl.parallel import launch
+from admmctl.parallel.comm import Serial
+from admmctl.runs.record import RunFolder, read_curve, read_summary, rerun_line, root
+from admmctl.runs.worker import SUMMARY, identity, work
+
+Launcher = Literal["auto", "inline", "mpiexec"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How runs are started; none of it changes what they compute."""
+
+    cores: int = 1
+    threads: int | Literal["auto"] | None = None
+    launcher: Launcher = "auto"
+    oversubscribe: bool = False
+
+    def way(self) -> Literal["inline", "mpiexec"]:
+        if self.launcher == "auto":
+            return "inline" if self.cores == 1 else "mpiexec"
+        return self.launcher
+
+    def threads_for(self, run: Run) -> int | None:
+        asked = self.threads if self.threads is not None else run.threads
+        return launch.threads_per_rank(asked, self.cores)
+
+
+class Watcher(Protocol):
+    """Who is shown what happens: a progress bar, plain lines, or nobody."""
+
+    def started(self, run: Run, folder: Path) -> None: ...
+
+    def event(self, event: dict[str, Any]) -> None: ...
+
+    def ended(self, summary: dict[str, Any]) -> None: ...
+
+
+class Silent:
+    """Shows nothing."""
+
+    def started(self, run: Run, folder: Path) -> None:
+        pass
+
+    def event(self, event: dict[str, Any]) -> None:
+        pass
+
+    def ended(self, summary: dict[str, Any]) -> None:
+        pass
+
+
+def train(
+    config: str | Path | Mapping[str, Any],
+    *,
+    method: str | None = None,
+    cores: int = 1,
+    threads: int | Literal["auto"] | None = None,
+    repeat: int = 1,
+    launcher: Launcher = "auto",
+    oversubscribe: bool = False,
+    overrides: Iterable[str] = (),
+    watcher: Watcher | None = None,
+) -> list[dict[str, Any]]:
+    """Train as ``admmctl train`` does; returns a summary per run, with its ``folder``.
+
+    ``config`` is an experiment file or a mapping with the same keys, ``overrides`` are ``key=value`` pairs.
+    Raises UserError for wrong usage, configuration or data before anything is written, RunFailed when a
+    run breaks, and Interrupted when one is stopped; finished runs keep their folders in any case.
+    """
+    experiment = configuration.load(config, overrides)
+    options = Options(cores, threads, launcher, oversubscribe)
+    runs = plan(experiment.select(method), repeat, options)
+    for run in runs:
+        check(run, options)
+    summaries: list[dict[str, Any]] = []
+    failures = []
+    for run in runs:
+        try:
+            summaries.append(execute(run, options, watcher or Silent()))
+        except Interrupted as stop:
+            raise Interrupted(str(stop), summaries + stop.runs) from None
+        except RunFailed as failure:
+            # A failing method does not stop the others.
+            summaries += failure.runs
+            failures.append(str(failure))
+    if failures:
+        raise RunFailed("\n".join(failures), summaries)
+    return summaries
+
+
+def parse_options(cores: int, threads: str | None, launcher: str, oversubscribe: bool) -> Options:
+    """The words of the command line, checked. Raises UserError."""
+    if cores < 1:
+        raise UserError(f"--cores {cores}: expected 1 or more")
+    if launcher not in get_args(Launcher):
+        raise UserError(f"--launcher {launcher}: valid: {', '.join(get_args(Launcher))}")
+    number: int | Literal["auto"] | None = None
+    if threads == "auto":
+        number = "auto"
+    elif threads is not None:
+        if not threads.isdigit() or int(threads) < 1:
+            raise UserError(f"--threads {threads}: expected a number of 1 or more, or auto")
+        number = int(threads)
+    return Options(cores, number, cast(Launcher, launcher), oversubscribe)
+
+
+def dry_run(
+    config: str | Path, method: str | None, repeat: int, options: Options, overrides: Iterable[str]
+) -> list[dict[str, Any]]:
+    """What ``train`` would run, checked as far as that goes without data or a scheduler."""
+    experiment = configuration.load(config, overrides)
+    return [describe_plan(run, options) for run in plan(experiment.select(method), repeat, options)]
+
+
+def plan_text(plan: dict[str, Any]) -> str:
+    """A planned run for people: the folder, the command, the resolved experiment."""
+    command = "in this process" if plan["command"] is None else shlex.join(plan["command"])
+    return (
+        f"# folder:  {plan['folder']}\n# ranks:   {plan['ranks']}\n"
+        f"# threads: {plan['threads_per_rank']} per rank\n# runs:    {command}\n{to_yaml(plan['config'])}"
+    )
+
+
+def plan(runs: list[Run], repeat: int, options: Options) -> list[Run]:
+    """Every run with its seed: repeats interleave methods, and each repeat has a seed of its own."""
+    if repeat < 1:
+        raise UserError(f"--repeat {repeat}: expected 1 or more")
+    if options.way() == "inline" and options.cores > 1:
+        raise UserError(f"--launcher inline runs one rank; for --cores {options.cores} use --launcher mpiexec")
+    return [with_seed(run, run.seed + number) for number in range(repeat) for run in runs]
+
+
+def check(run: Run, options: Options) -> None:
+    """Everything that can be refused before a folder is made: cores, data, rows, outputs."""
+    from admmctl.runs.worker import build_network
+
+    launch.check_cores(options.cores, options.oversubscribe)
+    data = shards.plan(run.data, options.cores)
+    build_network(run, data)
+    if options.way() == "mpiexec":
+        launch.find_mpiexec()
+
+
+def folder_name(run: Run, ranks: int) -> str:
+    return f"{run.method}-p{ranks}-s{run.seed}-{run.hash()}"
+
+
+def command(folder: Path, options: Options) -> list[str]:
+    """The command line that starts the ranks of a run."""
+    worker = ["-m", "admmctl.runs.worker", str(folder), str(options.cores), str(int(options.oversubscribe))]
+    return launch.mpiexec_command(options.cores, worker)
+
+
+def describe_plan(run: Run, options: Options) -> dict[str, Any]:
+    """What would run, without data or a scheduler: for ``--dry-run``."""
+    folder = root() / run.experiment / folder_name(run, options.cores)
+    inline = options.way() == "inline"
+    return {
+        "folder": str(folder),
+        "ranks": options.cores,
+        "threads_per_rank": options.threads_for(run) or "from the environment",
+        "command": None if inline else command(folder, options),
+        "config": run.document(),
+    }
+
+
+def execute(run: Run, options: Options, watcher: Watcher) -> dict[str, Any]:
+    """One run, to its end; returns its summary. Raises RunFailed, Interrupted or UserError."""
+    started = time.perf_counter()
+    folder = RunFolder.create(folder_name(run, options.cores), run.experiment, to_yaml(run.document()))
+    watcher.started(run, folder.path)
+    threads = options.threads_for(run)
+    try:
+        if options.way() == "inline":
+            with threadpool_limits(limits=threads, user_api="blas"):
+                work(folder, Serial(), watcher.event, options.oversubscribe, started)
+        else:
+            environment = launch.job_environment(options.cores, threads)
+            end = launch.watch(command(folder.path, options), environment, watcher.event, folder.log)
+            _raise_on_failure(end, folder.path)
+    except UserError:
+        folder.discard()
+        raise
+    except (Exception, KeyboardInterrupt) as error:
+        stopped = isinstance(error, KeyboardInterrupt | Interrupted)
+        reason = str(error) or type(error).__name__
+        if not isinstance(error, AdmmctlError | KeyboardInterrupt):
+            reason = f"{type(error).__name__}: {error}"
+        summary = _summary_of_the_dead(
+            run, options, folder, "interrupted" if stopped else "failed", reason, started
+        )
+        watcher.ended(summary)
+        if stopped:
+            raise Interrupted(f"interrupted; what was recorded is in {folder.path}", [summary]) from None
+        message = f"run {folder.path} failed: {reason}\nIts log: {folder.path / 'log.txt'}"
+        raise RunFailed(message, [summary]) from error
+    summary = {"folder": str(folder.path), **(read_summary(folder.path) or {})}
+    watcher.ended(summary)
+    if summary["status"] == "interrupted":
+        message = f"interrupted after {summary['iterations']} iterations; recorded in {folder.path}"
+        raise Interrupted(message, [summary])
+    return summary
+
+
+def _raise_on_failure(end: launch.JobEnd, folder: Path) -> None:
+    """Turn the end of a job into the error it stands for."""
+    for error in end.errors:
+        if error["user"]:
+            raise UserError(error["message"])
+    finished = read_summary(folder) is not None
+    if end.exit_code == 0 and finished:
+        return
+    if end.stopped_by is not None:
+        raise Interrupted("stopped before the iteration ended")
+    if end.errors:
+        first = end.errors[0]
+        raise RunFailed(f"rank {first['rank']}: {first['message']}")
+    last = next((line.strip() for line in reversed(end.stderr) if line.strip(" =")), "no message")
+    raise RunFailed(f"the job ended with exit code {end.exit_code}: {_killed(end.stderr) or last}")
+
+
+def _killed(stderr: list[str]) -> str | None:
+    """What the launcher says of a rank that was killed, in one line."""
+    said = [line.strip(" =|") for line in stderr]
+    told = [line for line in said if "BAD TERMINATION" in line or "RANK" in line or "EXIT" in line]
+    return "; ".join(dict.fromkeys(told)) or None
+
+
+def _summary_of_the_dead(
+    run: Run, options: Options, folder: RunFolder, status: str, reason: str, started: float
+) -> dict[str, Any]:
+    """A summary for a run that could not write its own, from the curve it left."""
+    curve = read_curve(folder.path)
+    last = curve[-1] if curve else {}
+    accuracies = [row["test_accuracy"] for row in curve if not math.isnan(row["test_accuracy"])]
+    known = {
+        **identity(run, options.cores),
+        "status": status,
+        "reason": reason,
+        "iterations": int(last.get("iteration", 0)),
+        "best_test_accuracy": max(accuracies, default=None),
+        "final_test_accuracy": last.get("test_accuracy"),
+        "train_s": last.get("train_s", 0.0),
+        "wall_s": time.perf_counter() - started,
+        "rerun": rerun_line(folder.path, options.cores, None, options.oversubscribe),
+    }
+    summary = {key: known.get(key) for key in SUMMARY}
+    try:
+        folder.write_summary(summary)
+    except OSError as error:
+        # The disk that broke the run may well refuse this too; the reason is still told.
+        summary["reason"] = f"{reason} (and the summary could not be written: {error.strerror})"
+    return {"folder": str(folder.path), **summary}

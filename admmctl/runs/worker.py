@@ -1,0 +1,252 @@
+"""What every rank executes: load its rows, train, and on rank 0 record.
+
+Started as ``python -m mpi4py -m admmctl.runs.worker FOLDER RANKS`` by the launcher, or called in the
+driver's own process for one rank. Rank 0 tells the driver what happens as JSON lines on standard output.
+"""
+
+import time
+
+_STARTED = time.perf_counter()  # before the heavy imports: they are part of wall_s
+
+import json  # noqa: E402
+import resource  # noqa: E402
+import signal  # noqa: E402
+import sys  # noqa: E402
+import traceback  # noqa: E402
+from collections.abc import Callable, Iterator  # noqa: E402
+from contextlib import contextmanager  # noqa: E402
+from pathlib import Path  # noqa: E402
+from types import FrameType  # noqa: E402
+from typing import Any  # noqa: E402
+
+import numpy as np  # noqa: E402
+
+from admmctl.config import Run, load  # noqa: E402
+from admmctl.data import shards  # noqa: E402
+from admmctl.errors import UserError  # noqa: E402
+from admmctl.methods.method import Problem, methods  # noqa: E402
+from admmctl.model.losses import losses  # noqa: E402
+from admmctl.model.network import Network, targets  # noqa: E402
+from admmctl.parallel.comm import Comm, connect  # noqa: E402
+from admmctl.runs import environment  # noqa: E402
+from admmctl.runs.clock import Clock  # noqa: E402
+from admmctl.runs.loop import Loop, Outcome  # noqa: E402
+from admmctl.runs.record import Evaluation, RunFolder, rerun_line  # noqa: E402
+
+Notify = Callable[[dict[str, Any]], None]
+
+
+def work(folder: RunFolder, comm: Comm, notify: Notify, oversubscribe: bool, started: float) -> Outcome:
+    """Run the experiment in ``folder`` on this rank. Rank 0 calls ``notify`` with every event."""
+    clock = Clock(started)
+    run = next(iter(load(folder.path / "config.yaml").runs.values()))
+    with _stop_on_signal() as interrupted:
+        with clock.phase("load"):
+            plan = shards.plan(run.data, comm.size)
+            train, test, scaling = shards.load(plan, comm)
+        network = build_network(run, plan)
+        loss = losses.load(run.loss)()
+        outputs = network.sizes[-1]
+        problem = Problem(
+            a0=train.a0,
+            y=targets(train.labels, outputs),
+            network=network,
+            loss=loss,
+            comm=comm,
+            clock=clock,
+            seed=run.seed,
+            start=train.start,
+            total=train.total,
+        )
+        hosts = comm.gather(environment.host())
+        if comm.rank == 0:
+            assert hosts is not None
+            folder.write_environment(environment.describe(run, comm, hosts, plan.source.fingerprint()))
+            notify({"event": "loaded", "rows_train": train.total, "rows_test": test.total})
+
+        def on_evaluation(evaluation: Evaluation) -> None:
+            if comm.rank == 0:
+                folder.append(evaluation)
+                folder.log(describe(evaluation))
+                notify({"event": "evaluation", **evaluation.row()})
+
+        loop = Loop(
+            method=methods.load(run.kind)(run.settings),
+            problem=problem,
+            train=train,
+            test=test,
+            test_targets=targets(test.labels, outputs),
+            stop=run.stop,
+            evaluate=run.evaluate,
+            clock=clock,
+            on_evaluation=on_evaluation,
+            interrupted=interrupted,
+        )
+        outcome = loop.run()
+
+    phases = comm.gather((clock.seconds, clock.wall, peak_rss_mb()))
+    if comm.rank == 0:
+        assert phases is not None
+        folder.write_phases(summarise_phases([p[0] for p in phases], [p[1] for p in phases]))
+        if outcome.final:
+            folder.write_weights(
+                {"best": outcome.best or outcome.final, "final": outcome.final},
+                {
+                    "bias": network.bias,
+                    "activation": run.network.activation,
+                    "loss": run.loss,
+                    "classes": np.asarray(plan.split.classes),
+                    "threshold": loss.threshold,
+                    "input_shift": scaling.shift,
+                    "input_factor": scaling.factor,
+                    "best_iteration": outcome.best_iteration,
+                    "final_iteration": outcome.iterations,
+                },
+            )
+        summary = {
+            **identity(run, comm.size),
+            "status": outcome.status,
+            "reason": outcome.reason,
+            "time_to_target_s": outcome.time_to_target_s,
+            "previous_evaluation_s": outcome.previous_evaluation_s,
+            "iterations": outcome.iterations,
+            "best_test_accuracy": outcome.best_test_accuracy,
+            "final_test_accuracy": outcome.final_test_accuracy,
+            "train_s": outcome.train_s,
+            "wall_s": max(p[1] for p in phases),
+            "load_s": max(p[0].get("load", 0.0) for p in phases),
+            "threads_per_rank": environment.blas_threads(),
+            "rows_train": train.total,
+            "rows_test": test.total,
+            "peak_rss_mb": max(p[2] for p in phases),
+            "rerun": rerun_line(folder.path, comm.size, environment.blas_threads(), oversubscribe),
+        }
+        folder.write_summary({key: summary[key] for key in SUMMARY})
+        notify({"event": "finished", "status": outcome.status})
+    return outcome
+
+
+SUMMARY = (
+    "experiment",
+    "method",
+    "seed",
+    "metric",
+    "status",
+    "reason",
+    "target",
+    "time_to_target_s",
+    "previous_evaluation_s",
+    "iterations",
+    "best_test_accuracy",
+    "final_test_accuracy",
+    "train_s",
+    "wall_s",
+    "load_s",
+    "ranks",
+    "threads_per_rank",
+    "rows_train",
+    "rows_test",
+    "peak_rss_mb",
+    "rerun",
+)
+
+
+def identity(run: Run, ranks: int) -> dict[str, Any]:
+    """What a summary says of a run before it has begun."""
+    return {
+        "experiment": run.experiment,
+        "method": run.method,
+        "seed": run.seed,
+        "metric": run.stop.metric,
+        "target": run.stop.target,
+        "ranks": ranks,
+    }
+
+
+def build_network(run: Run, plan: shards.Plan) -> Network:
+    """The network for the data at hand: two classes make one output unless ``outputs`` says otherwise."""
+    classes = len(plan.split.classes)
+    outputs = run.network.outputs or (1 if classes == 2 else classes)
+    if outputs == 1 and classes > 2:
+        raise UserError(f"network.outputs: 1 output for {classes} classes; valid: {classes}")
+    if outputs != 1 and outputs != classes:
+        raise UserError(f"network.outputs: {outputs} outputs for {classes} classes; valid: {classes}")
+    s = run.network
+    return Network.build(plan.source.features, list(s.layers), outputs, s.activation, s.bias)
+
+
+def describe(evaluation: Evaluation) -> str:
+    """One plain line per evaluation, for logs and pipes."""
+    e = evaluation
+    return (
+        f"iteration {e.iteration:>5}  train {e.train_s:9.3f} s  loss {e.train_loss:.6f}  "
+        f"train accuracy {e.train_accuracy:.4f}  test accuracy {e.test_accuracy:.4f}"
+    )
+
+
+def summarise_phases(seconds: list[dict[str, float]], walls: list[float]) -> dict[str, tuple[float, float, float]]:
+    """Largest, mean and smallest seconds over ranks of every phase; 'rest' is what no phase counted."""
+    names = list(dict.fromkeys(name for rank in seconds for name in rank))
+    table = {name: [rank.get(name, 0.0) for rank in seconds] for name in names}
+    table["rest"] = [wall - sum(rank.values()) for rank, wall in zip(seconds, walls, strict=True)]
+    table["wall"] = walls
+    return {name: (max(values), float(np.mean(values)), min(values)) for name, values in table.items()}
+
+
+def peak_rss_mb() -> float:
+    """The largest memory this process has held, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+
+
+@contextmanager
+def _stop_on_signal() -> Iterator[Callable[[], bool]]:
+    """Within the block, Ctrl-C, SIGTERM and SIGUSR1 ask for a stop at the end of the iteration.
+
+    A second Ctrl-C does not wait for it. Outside the main thread Python handles no signals: nothing changes.
+    """
+    asked: list[int] = []
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    before = {}
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+            before[number] = signal.signal(number, ask)
+    except ValueError:
+        before = {}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def main(folder: str, ranks: str, oversubscribe: str) -> None:
+    """One rank of a job. An error is one JSON line for the driver, and ends the job on every rank."""
+
+    def tell(event: dict[str, Any]) -> None:
+        # One write: lines of different ranks must not mix.
+        sys.stdout.write(json.dumps(event) + "\n")
+        sys.stdout.flush()
+
+    rank = 0
+    try:
+        comm = connect(int(ranks))
+        rank = comm.rank
+        work(RunFolder(Path(folder)), comm, tell, oversubscribe == "1", _STARTED)
+    except UserError as error:
+        tell({"event": "error", "rank": rank, "user": True, "message": str(error)})
+        raise SystemExit(UserError.exit_code) from None
+    except BaseException as error:
+        message = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        tell({"event": "error", "rank": rank, "user": False, "message": message})
+        traceback.print_exc()
+        raise
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,21 @@
+"""The base of every block of an experiment file: strict types, unknown keys forbidden, never changed."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Settings(BaseModel):
+    """A block of settings. Subclasses declare keys, types, bounds and defaults; pydantic checks them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    def plain(self) -> dict[str, Any]:
+        """The settings as YAML-able values, defaults filled in."""
+        return self.model_dump(mode="json")
+
+
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
