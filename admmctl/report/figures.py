@@ -18,9 +18,9 @@ def accuracy_plot(folders: list[Path], output: Path | None) -> list[Path]:
     run has a curve, or when the figure cannot be written.
     """
     runs = [(folder, read_curve(folder)) for folder in folders]
-    runs = [(folder, curve) for folder, curve in runs if len(curve) > 1]
+    runs = [(folder, curve) for folder, curve in runs if curve]
     if not runs:
-        raise UserError("none of these runs has a curve of two evaluations or more: there is nothing to draw")
+        raise UserError("none of these runs has an evaluation yet: there is nothing to draw")
     experiments = {folder.parent.resolve() for folder, _ in runs}
     figure, axes = plt.subplots()
     targets = set()
@@ -28,8 +28,9 @@ def accuracy_plot(folders: list[Path], output: Path | None) -> list[Path]:
     for folder, curve in runs:
         summary = read_summary(folder) or {}
         method, block, ranks = _method(folder, summary)
-        color, marker = style.look(str(block.get("kind", method)))
-        repeat = seen[method] = seen.get(method, -1) + 1
+        kind = str(block.get("kind", method))
+        color, marker = style.look(kind)
+        repeat = seen[kind] = seen.get(kind, -1) + 1  # of one colour: another line style, then fainter
         label = f"{method}, {ranks} rank{'s' * (ranks != 1)}, seed {summary.get('seed', '?')}"
         if len(experiments) > 1:
             label = f"{folder.parent.name}: {label}"
@@ -48,7 +49,13 @@ def accuracy_plot(folders: list[Path], output: Path | None) -> list[Path]:
     for target in sorted(targets):
         axes.axhline(target, color="black", linewidth=0.8, linestyle=(0, (4, 3)))
         axes.annotate(
-            f"target {target:g}", (0.01, target), xycoords=("axes fraction", "data"), va="bottom", fontsize=8
+            f"target {target:g}",
+            (1.0, target),
+            xycoords=("axes fraction", "data"),
+            xytext=(0, 2),
+            textcoords="offset points",
+            horizontalalignment="right",
+            fontsize=8,
         )
     axes.set_xlabel("seconds of training (train_s: optimisation only)")
     axes.set_ylabel("test accuracy")

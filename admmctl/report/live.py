@@ -27,7 +27,7 @@ class Live:
         self._bar: Progress | None = None
 
     def started(self, run: Run, folder: Path) -> None:
-        self._say(f"{folder}")
+        self._say(str(folder))
         self._target = run.stop.target if run.stop.metric != "train_loss" else None
         if self._console.is_terminal:
             self._bar = Progress(

@@ -3,12 +3,23 @@
 from pathlib import Path
 from typing import Any
 
-from rich import box
+from rich.console import Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from admmctl.errors import UserError
 from admmctl.report.text import number, seconds
 from admmctl.runs.record import read_curve, read_summary
+
+
+# The look of every table: bold headings, no frame, so that eight columns fit a terminal of 80.
+PLAIN: dict[str, Any] = {
+    "box": None,
+    "padding": (0, 2, 0, 0),
+    "pad_edge": False,
+    "title_justify": "left",
+    "title_style": "bold",
+}
 
 
 def read_runs(folders: list[Path]) -> list[dict[str, Any]]:
@@ -29,38 +40,44 @@ def _unfinished(folder: Path) -> dict[str, Any]:
     }
 
 
-def runs_table(runs: list[dict[str, Any]]) -> Table:
-    """One line a run: accuracy, seconds, iterations. Times are train_s: optimisation only."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption_justify="left")
-    table.caption = (
-        "final: test accuracy of the last iterate; best: the highest on the way (optimistic); "
-        "train s: optimisation only, without loading and evaluation"
-    )
-    for heading, justify in (
-        ("experiment", "left"),
-        ("run", "left"),
-        ("status", "left"),
-        ("final", "right"),
-        ("best", "right"),
-        ("iterations", "right"),
-        ("train s", "right"),
-        ("to target s", "right"),
-        ("wall s", "right"),
-    ):
-        table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
-    for run in runs:
-        table.add_row(
-            run.get("experiment") or "",
-            Path(run["folder"]).name,
-            run["status"],
-            number(run.get("final_test_accuracy"), 4),
-            number(run.get("best_test_accuracy"), 4),
-            str(run.get("iterations", "-")),
-            seconds(run.get("train_s")),
-            seconds(run.get("time_to_target_s")) if run.get("target") is not None else "no target",
-            seconds(run.get("wall_s")),
+def runs_table(runs: list[dict[str, Any]]) -> Group:
+    """A table per experiment, a line per run: accuracy, seconds, iterations, within 80 columns."""
+    parts: list[RenderableType] = []
+    for experiment in dict.fromkeys(str(run.get("experiment")) for run in runs):
+        table = Table(**PLAIN, title=experiment)
+        table.add_column("run", overflow="fold", min_width=20)
+        table.add_column("status", no_wrap=True)
+        for heading in ("final", "best", "iter", "train s", "target s", "wall s"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        for run in runs:
+            if str(run.get("experiment")) == experiment:
+                table.add_row(*_run_row(run))
+        parts += [table, Text("")]
+    parts.append(
+        Text(
+            "final, best: test accuracy of the last iterate, and the highest on the way (optimistic).\n"
+            "train s: optimisation only, without loading and evaluation; wall s: everything;\n"
+            "target s: train s at the first evaluation that met the target."
         )
-    return table
+    )
+    return Group(*parts)
+
+
+def _run_row(run: dict[str, Any]) -> list[str]:
+    if run.get("target") is None:
+        to_target = "none"
+    else:
+        to_target = seconds(run.get("time_to_target_s")) if run.get("time_to_target_s") is not None else "missed"
+    return [
+        Path(run["folder"]).name,
+        run["status"],
+        number(run.get("final_test_accuracy"), 4),
+        number(run.get("best_test_accuracy"), 4),
+        str(run.get("iterations", "-")),
+        seconds(run.get("train_s")),
+        to_target,
+        seconds(run.get("wall_s")),
+    ]
 
 
 def run_details(folder: Path) -> Table:
@@ -80,13 +97,22 @@ def phases_table(folder: Path) -> Table | None:
         lines = (folder / "phases.csv").read_text().splitlines()[1:]
     except OSError:
         return None
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="Seconds by phase, over ranks", title_justify="left")
+    table = Table(**PLAIN, title="\nSeconds by phase, over ranks")
     for heading in ("phase", "max", "mean", "min"):
         table.add_column(heading, justify="left" if heading == "phase" else "right")
     for line in lines:
         name, *values = line.split(",")
         table.add_row(name, *(seconds(float(value)) for value in values))
     return table
+
+
+_SHORT = {
+    "iteration": "iter",
+    "train_s": "train s",
+    "train_loss": "loss",
+    "train_accuracy": "train acc",
+    "test_accuracy": "test acc",
+}
 
 
 def curve_table(folder: Path, rows: int = 12) -> Table | None:
@@ -96,10 +122,10 @@ def curve_table(folder: Path, rows: int = 12) -> Table | None:
         return None
     step = max(1, -(-len(curve) // rows))
     chosen = curve[:-1:step] + curve[-1:]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="Curve", title_justify="left")
-    headings = list(curve[0])
+    table = Table(**{**PLAIN, "padding": (0, 1, 0, 0)}, title="\nCurve")
+    headings = [name for name in curve[0] if name != "wall_s"]
     for heading in headings:
-        table.add_column(heading.replace("_", " "), justify="right")
+        table.add_column(_SHORT.get(heading, heading.replace("_", " ")), justify="right", no_wrap=True)
     for row in chosen:
         table.add_row(*(_cell(name, row[name]) for name in headings))
     return table

@@ -1,0 +1,84 @@
+"""Seconds per ADMM iteration against the simple NumPy yardstick, in one run and interleaved.
+
+    python benchmarks/admm_step.py [--sizes 784,100,50,1] [--rows 10000] [--repeat 5]
+
+One BLAS thread, synthetic rows (the time does not depend on their values), medians.
+"""
+
+import argparse
+import os
+import statistics
+import time
+
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
+import numpy as np
+from simple_admm import SimpleAdmm
+
+from admmctl.methods.admm import Admm, AdmmSettings
+from admmctl.methods.method import Problem
+from admmctl.model.losses import Hinge
+from admmctl.model.network import Network
+from admmctl.parallel.comm import Serial
+from admmctl.runs.clock import Clock
+
+
+def build(sizes, rows, seed=0):
+    """Both implementations on the same synthetic rows."""
+    rng = np.random.default_rng(seed)
+    samples = np.ones((rows, sizes[0] + 1), np.float32)
+    samples[:, :-1] = rng.standard_normal((rows, sizes[0]), dtype=np.float32)
+    y = np.asfortranarray((samples[:, :1].T > 0).astype(np.float32))
+    network = Network.build(sizes[0], sizes[1:-1], sizes[-1], "relu", True)
+    clock = Clock()
+    problem = Problem(samples.T, y, network, Hinge(), Serial(), clock, seed, 0, rows)
+    ours = Admm(AdmmSettings(warm_iterations=0))
+    return ours, ours.init(problem), SimpleAdmm(np.ascontiguousarray(samples.T[:-1]), y, sizes[1:-1]), clock
+
+
+def useful_flop(sizes, rows):
+    """2mnk for products, nk(k+1) for symmetric ones, nothing for element-wise work; per iteration."""
+    flop = 0
+    for l, (k, k_next) in enumerate(zip(sizes, sizes[1:], strict=False), start=1):
+        k1 = k + 1
+        flop += 4 * rows * k1 * k_next  # z a' and W a
+        if l > 1:
+            flop += rows * k1 * (k1 + 1) + 4 * rows * k * k_next  # a a', and the two products of the a-update
+    return flop
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", default="784,100,50,1")
+    parser.add_argument("--rows", type=int, default=10_000)
+    parser.add_argument("--repeat", type=int, default=5)
+    options = parser.parse_args()
+    sizes = [int(size) for size in options.sizes.split(",")]
+    ours, state, simple, clock = build(sizes, options.rows)
+    ours.step(state)
+    simple.step()
+    clock.seconds.clear()
+    times = {"admmctl": [], "simple": [], "sgemm": []}
+    square = np.random.default_rng(0).standard_normal((2048, 2048), dtype=np.float32)
+    for _ in range(options.repeat):
+        work = {"admmctl": lambda: ours.step(state), "simple": simple.step, "sgemm": lambda: square @ square}
+        for name, step in work.items():
+            start, cpu = time.perf_counter(), time.process_time()
+            step()
+            times[name].append((time.perf_counter() - start, time.process_time() - cpu))
+    wall = {name: statistics.median(t[0] for t in measured) for name, measured in times.items()}
+    cpu = {name: statistics.median(t[1] for t in measured) for name, measured in times.items()}
+    peak = 2 * 2048**3 / wall["sgemm"]
+    rate = useful_flop(sizes, options.rows) / wall["admmctl"]
+    print(f"{'-'.join(map(str, sizes))}, {options.rows:,} rows, 1 thread, median of {options.repeat}")
+    print(f"admmctl   {wall['admmctl']:.4f} s per iteration ({cpu['admmctl']:.4f} s of CPU)")
+    print(f"yardstick {wall['simple']:.4f} s per iteration ({cpu['simple']:.4f} s of CPU)")
+    print(f"ratio     {wall['simple'] / wall['admmctl']:.2f}x")
+    print(f"useful    {rate / 1e9:.1f} GFLOP/s, {100 * rate / peak:.0f} % of the matrix peak {peak / 1e9:.1f}")
+    phases = {name: seconds / options.repeat for name, seconds in clock.seconds.items()}
+    print("phases    " + "  ".join(f"{name} {seconds:.4f}" for name, seconds in phases.items()))
+
+
+if __name__ == "__main__":
+    main()
