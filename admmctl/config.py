@@ -238,7 +238,7 @@ def _check_method(
         valid = ", ".join(method.presets) or f"{kind} has none"
         problems.append(Problem((*where, "preset"), f"unknown preset '{preset}'; valid: {valid}"))
         return None
-    merged = {**(method.presets[preset] if preset else {}), **block, "kind": kind}
+    merged = {**_on_top(method.presets[preset] if preset else {}, block), "kind": kind}
     common_keys = set(MethodBlock.model_fields) - set(method.Settings.model_fields)
     common = _validate(MethodBlock, {k: v for k, v in merged.items() if k in common_keys}, where, problems)
     own = {key: value for key, value in merged.items() if key not in common_keys}
@@ -284,6 +284,15 @@ def _check_method(
 def _block(content: dict[str, Any], key: str) -> dict[str, Any]:
     block = content.get(key)
     return dict(block) if isinstance(block, dict) else {}
+
+
+def _on_top(preset: dict[str, Any], block: dict[str, Any]) -> dict[str, Any]:
+    """A method block over its preset; blocks within are merged key by key."""
+    merged = {**preset, **block}
+    for key, inner in preset.items():
+        if isinstance(inner, dict) and isinstance(block.get(key), dict):
+            merged[key] = {**inner, **block[key]}
+    return merged
 
 
 def _merge_stop(content: dict[str, Any], override: dict[str, Any] | None) -> dict[str, Any]:

@@ -78,7 +78,7 @@ class Admm:
             "gamma": 10.0,
             "ridge": 1e-8,
             "init": "gaussian",
-            "bias": False,
+            "network": {"bias": False},
             "multipliers": "bregman",
             "multiplier_step": 1.0,
             "sweep": "forward",
