@@ -105,7 +105,7 @@ def train(
     from admmctl.report.tables import runs_table
     from admmctl.runs import train as driver
 
-    options = driver.parse_options(cores, threads, launcher, oversubscribe)
+    options = driver.check_options(cores, threads, launcher, oversubscribe)
     if dry_run:
         plans = driver.dry_run(config, method, repeat, options, settings or [])
         print_json({"runs": plans}) if as_json else print("\n".join(driver.plan_text(plan) for plan in plans))

@@ -7,6 +7,7 @@ what one run needs: the blocks of its method, defaults filled in, as ``Run``.
 import copy
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,9 @@ from admmctl.registry import suggest
 from admmctl.settings import Count, Positive, Settings
 from admmctl.yamlfile import Document, parse_value, read
 
-METRICS = ("test_accuracy", "train_accuracy", "train_loss")
+# Names of experiments and methods become folders.
+NAME, MAX_NAME = "[A-Za-z0-9][A-Za-z0-9._-]*", 100
+NAME_IN_WORDS = f"letters, digits, '.', '_' and '-', starting with a letter or digit, at most {MAX_NAME} of them"
 
 
 class NetworkSettings(Settings):
@@ -71,7 +74,7 @@ class MethodBlock(Settings):
 class File(Settings):
     """The top level of an experiment file."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
+    name: str = Field(pattern=f"^{NAME}$", max_length=MAX_NAME)
     data: dict[str, Any]
     network: NetworkSettings
     loss: str
@@ -176,6 +179,7 @@ def _override(document: Document, override: str) -> None:
     for depth, part in enumerate(keys[:-1]):
         if block.get(part) is None:
             block[part] = {}
+            document.mark_override(tuple(keys[: depth + 1]), override)
         block = block[part]
         if not isinstance(block, dict):
             raise UserError(f"--set {override}: {'.'.join(keys[: depth + 1])} is not a block with keys")
@@ -227,14 +231,16 @@ def _check_method(
     problems: list[Problem],
 ) -> Run | None:
     where = ("methods", name)
+    if not re.fullmatch(NAME, name) or len(name) > MAX_NAME:
+        problems.append(Problem(where, f"a method's name becomes a folder: {NAME_IN_WORDS}"))
     kind = block.get("kind", name)
-    if kind not in methods:
+    if not isinstance(kind, str) or kind not in methods:
         key = ("methods", name, "kind") if "kind" in block else where
         problems.append(Problem(key, f"unknown method '{kind}'{suggest(str(kind), list(methods))}"))
         return None
     method = methods.load(kind)
     preset = block.get("preset")
-    if preset is not None and preset not in method.presets:
+    if preset is not None and (not isinstance(preset, str) or preset not in method.presets):
         valid = ", ".join(method.presets) or f"{kind} has none"
         problems.append(Problem((*where, "preset"), f"unknown preset '{preset}'; valid: {valid}"))
         return None
@@ -243,8 +249,8 @@ def _check_method(
     common = _validate(MethodBlock, {k: v for k, v in merged.items() if k in common_keys}, where, problems)
     own = {key: value for key, value in merged.items() if key not in common_keys}
     settings = _validate(method.Settings, own, where, problems, also=common_keys)
-    if common is None or settings is None:
-        return None
+    if common is None:
+        common = MethodBlock(kind=kind)  # what is wrong was noted; look for more
 
     network_block = {**_block(content, "network"), **(common.network or {})}
     if common.bias is not None:
@@ -254,28 +260,24 @@ def _check_method(
     evaluate_block = {**_block(content, "evaluate"), **(common.evaluate or {})}
     evaluate = _validate(Evaluate, evaluate_block, (*where, "evaluate"), problems, shadow=("evaluate",))
     loss = common.loss if common.loss is not None else content.get("loss")
-    if network is None or stop is None or evaluate is None or not isinstance(loss, str):
-        return None
-
     network_key = (*where, "network") if common.network else ("network",)
     loss_key = (*where, "loss") if common.loss else ("loss",)
     stop_key = (*where, "stop") if common.stop else ("stop",)
-    _check_name(loss, list(losses), method.losses, (*loss_key,), kind, "loss", problems)
-    activation_key = (*network_key, "activation")
-    _check_name(
-        network.activation,
-        list(activations),
-        method.activations,
-        activation_key,
-        kind,
-        "activation",
-        problems,
-    )
-    _check_outputs(network, data, (*network_key, "outputs"), problems)
-    _check_stop(stop, stop_key, problems)
-    for key, message in method.check(settings, len(network.layers) + 1):
-        problems.append(Problem((*where, key), message))
-    if file is None or data is None:
+    if isinstance(loss, str):
+        _check_name(loss, list(losses), method.losses, loss_key, kind, "loss", problems)
+    activation, key = network_block.get("activation", "relu"), (*network_key, "activation")
+    if isinstance(activation, str):
+        _check_name(activation, list(activations), method.activations, key, kind, "activation", problems)
+    if network is not None:
+        _check_outputs(network, data, (*network_key, "outputs"), problems)
+    if stop is not None:
+        _check_stop(stop, stop_key, problems)
+    if network is not None and settings is not None:
+        for own_key, message in method.check(settings, len(network.layers) + 1):
+            problems.append(Problem((*where, own_key), message))
+    if file is None or data is None or settings is None or not isinstance(loss, str):
+        return None
+    if network is None or stop is None or evaluate is None:
         return None
     threads = common.threads if common.threads is not None else file.threads
     return Run(file.name, name, kind, data, network, loss, settings, stop, evaluate, file.seed, threads)

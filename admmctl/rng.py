@@ -28,7 +28,9 @@ def _words(seed: int, stream: str, start: int, rows: int, count: int) -> NDArray
 
 def uniform_rows(seed: int, stream: str, start: int, rows: int, count: int) -> NDArray[np.float64]:
     """Uniform numbers in [0, 1) for rows ``start`` to ``start + rows``, shape (rows, count)."""
-    uniforms: NDArray[np.float64] = (_words(seed, stream, start, rows, count) >> np.uint64(11)) * np.float64(2.0**-53)
+    uniforms: NDArray[np.float64] = (_words(seed, stream, start, rows, count) >> np.uint64(11)) * np.float64(
+        2.0**-53
+    )
     return uniforms
 
 

@@ -63,22 +63,10 @@ def read(path: Path) -> Document:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     lines: dict[Key, int] = {}
     repeated: list[str] = []
-    loader = _Loader(text)
     try:
-        node = loader.get_single_node()
-        if node is not None:
-            _collect_lines(node, (), lines, repeated)
-        content = loader.construct_document(node) if node is not None else None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = f":{mark.line + 1}" if mark else ""
-        raise ConfigError(f"{path}{line}: not valid YAML: {error.problem or error.context}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from None
-    except RecursionError:
-        raise ConfigError(f"{path}: not valid YAML: nested too deeply") from None
-    finally:
-        loader.dispose()
+        content = _construct(text, lines, repeated)
+    except _NotYaml as problem:
+        raise ConfigError(f"{path}{problem.place}: not valid YAML: {problem}") from None
     if repeated:
         raise ConfigError("\n".join(f"{path}:{place}" for place in repeated))
     if not isinstance(content, dict):
@@ -89,14 +77,53 @@ def read(path: Path) -> Document:
 def parse_value(text: str, override: str) -> Any:
     """The YAML value of a ``--set``. Raises UserError."""
     try:
-        return yaml.load(text, Loader=_Loader)
+        return _construct(text, {}, [])
+    except _NotYaml as problem:
+        raise UserError(f"--set {_one_line(override)}: the value is not valid YAML: {problem}") from None
+
+
+class _NotYaml(Exception):
+    """What is wrong with a text, in one line; ``place`` is ':line' where that is known."""
+
+    def __init__(self, what: object, line: int | None = None) -> None:
+        super().__init__(_one_line(str(what)))
+        self.place = "" if line is None else f":{line}"
+
+
+def _construct(text: str, lines: dict[Key, int], repeated: list[str]) -> Any:
+    """The content of a YAML text, and the line of every key. Raises _NotYaml."""
+    loader = None
+    try:
+        loader = _Loader(text)  # looks at the characters already
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _collect_lines(node, (), lines, repeated)
+        return loader.construct_document(node)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise _NotYaml(error.problem or error.context, mark.line + 1 if mark else None) from None
     except yaml.YAMLError as error:
-        raise UserError(f"--set {override}: the value is not valid YAML: {error}") from None
+        raise _NotYaml(error) from None
+    except RecursionError:
+        raise _NotYaml("nested too deeply") from None
+    except (ValueError, TypeError) as error:  # a date or a number that is none
+        raise _NotYaml(error) from None
+    finally:
+        if loader is not None:
+            loader.dispose()
+
+
+def _one_line(text: str, most: int = 200) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[:most]}..."
 
 
 def _collect_lines(node: yaml.Node, key: Key, lines: dict[Key, int], repeated: list[str]) -> None:
     if isinstance(node, yaml.MappingNode):
         for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise _NotYaml("a key must be a word", key_node.start_mark.line + 1)
             child = (*key, key_node.value)
             line = key_node.start_mark.line + 1
             if child in lines:

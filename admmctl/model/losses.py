@@ -65,4 +65,6 @@ class Hinge:
         falling = flat - 1 / (2 * beta)  # slope +1: y = 0
         one = np.where(rising < 1, rising, np.where(flat > 1, flat, 1))
         zero = np.where(falling > 0, falling, np.where(flat < 0, flat, 0))
-        return np.where(y > 0.5, one, zero).astype(m.dtype, copy=False)
+        chosen = np.where(y > 0.5, one, zero)
+        # NaN fails every comparison above and would come out as a kink: a diverged run must be noticed.
+        return np.where(np.isnan(flat), flat, chosen).astype(m.dtype, copy=False)

@@ -11,7 +11,6 @@ from admmctl.errors import UserError
 from admmctl.report.text import number, seconds
 from admmctl.runs.record import read_curve, read_summary
 
-
 # The look of every table: bold headings, no frame, so that eight columns fit a terminal of 80.
 PLAIN: dict[str, Any] = {
     "box": None,

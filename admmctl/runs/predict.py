@@ -1,10 +1,13 @@
 """Predictions from the weights that a run saved."""
 
+import warnings
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from admmctl.errors import UserError
@@ -30,10 +33,11 @@ class Model:
         """Labels, shape (rows,), and outputs, shape (rows, outputs), of unscaled inputs (rows, features)."""
         labels, outputs = [], []
         for low in range(0, len(x), _BLOCK):
-            rows = np.asarray(x[low : low + _BLOCK], dtype=np.float32)
-            a0 = np.ones((len(self.shift) + 1, len(rows)), dtype=np.float32, order="F")
-            a0[:-1] = ((rows - self.shift) * self.factor).T
-            z = self.network.forward(self.W, a0)
+            with np.errstate(over="ignore", invalid="ignore"):  # such a row gets the class -1
+                rows = np.asarray(x[low : low + _BLOCK], dtype=np.float32)
+                a0 = np.ones((len(self.shift) + 1, len(rows)), dtype=np.float32, order="F")
+                a0[:-1] = ((rows - self.shift) * self.factor).T
+                z = self.network.forward(self.W, a0)
             chosen = classify(z, self.threshold)
             labels.append(np.where(chosen < 0, -1, self.classes[chosen]))
             outputs.append(z.T)
@@ -45,13 +49,18 @@ class Model:
 def load_model(folder: Path, iterate: str) -> Model:
     """The 'best' or 'final' iterate of a run. Raises UserError when there is none."""
     path = folder / "weights.npz"
+    if not path.is_file():
+        raise UserError(f"{folder} has no weights.npz: the run did not finish")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
-    except FileNotFoundError:
-        raise UserError(f"{folder} has no weights.npz: the run did not finish") from None
-    except (OSError, ValueError) as error:
+        with zipfile.ZipFile(path) as archive:
+            names = [name.removesuffix(".npy") for name in archive.namelist()]
+            arrays = {name: npy.read_array(archive.open(f"{name}.npy"), allow_pickle=False) for name in names}
+        return _model(arrays, iterate)
+    except (OSError, ValueError, EOFError, KeyError, UserError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is damaged: {error}; train again") from None
+
+
+def _model(arrays: dict[str, NDArray[Any]], iterate: str) -> Model:
     bias = bool(arrays["bias"])
     W: Weights = []
     while f"{iterate}_W{len(W) + 1}" in arrays:
@@ -59,6 +68,8 @@ def load_model(folder: Path, iterate: str) -> Model:
         matrix = arrays[f"{iterate}_W{l}"]
         W.append(np.column_stack([matrix, arrays[f"{iterate}_b{l}"]]) if bias else matrix)
     sizes = [len(arrays["input_shift"]), *(len(W_l) for W_l in W)]
+    if [W_l.shape[1] for W_l in W] != [size + bias for size in sizes[:-1]]:
+        raise ValueError("its weights do not fit together")
     network = Network.build(sizes[0], sizes[1:-1], sizes[-1], str(arrays["activation"]), bias)
     return Model(
         network,
@@ -73,16 +84,19 @@ def load_model(folder: Path, iterate: str) -> Model:
 
 def read_inputs(path: Path, features: int) -> NDArray[Any]:
     """Rows to predict: an .npy array, or .csv with a row per line. Raises UserError."""
-    if not path.is_file():
-        raise UserError(f"--input {path}: there is no such file")
+    x: NDArray[Any]
     try:
+        if not path.is_file():
+            raise UserError(f"--input {path}: there is no such file")
         if path.suffix == ".npy":
-            x = np.load(path, mmap_mode="r", allow_pickle=False)
+            x = npy.open_memmap(path, mode="r")
         elif path.suffix == ".csv":
-            x = np.loadtxt(path, delimiter=",", dtype=np.float32, ndmin=2)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of an empty file, which the shape below says better
+                x = np.loadtxt(path, delimiter=",", dtype=np.float32, ndmin=2)
         else:
             raise UserError(f"--input {path}: expected a file that ends in .npy or .csv")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise UserError(f"--input {path}: cannot be read as numbers: {error}") from None
     if x.dtype.kind not in "fiub":
         raise UserError(f"--input {path}: expected numbers, got {x.dtype}")

@@ -79,8 +79,12 @@ class RunFolder:
                 except FileExistsError:
                     number += 1
             folder = cls(path)
-            with atomic(path / "config.yaml") as file:
-                file.write(config)
+            try:
+                with atomic(path / "config.yaml") as file:
+                    file.write(config)
+            except OSError:
+                folder.discard()
+                raise
         except OSError as error:
             raise UserError(
                 f"the results folder {parent} cannot be written ({error.strerror}); "
@@ -150,19 +154,31 @@ def _number(value: float) -> str:
 def read_summary(path: Path) -> dict[str, Any] | None:
     """A run's summary, or None while there is none."""
     try:
-        return dict(json.loads((path / "summary.json").read_text()))
+        summary = json.loads((path / "summary.json").read_text())
     except (OSError, ValueError):
         return None
+    return summary if isinstance(summary, dict) and "status" in summary else None
 
 
 def read_curve(path: Path) -> list[dict[str, float]]:
-    """The rows of curve.csv; a last row cut off by a crash is left out."""
+    """The rows of curve.csv; what a crash has cut off, or something else damaged, is left out."""
     try:
-        lines = (path / "curve.csv").read_text().split("\n")[:-1]
-    except OSError:
+        heading, *lines = (path / "curve.csv").read_text().split("\n")[:-1]
+    except (OSError, ValueError):
         return []
-    rows = csv.DictReader(lines)
-    return [{name: float(value) for name, value in row.items()} for row in rows]
+    columns = heading.split(",")
+    if columns[: len(CURVE_COLUMNS)] != list(CURVE_COLUMNS):
+        return []
+    rows = []
+    for line in lines:
+        values = line.split(",")
+        if len(values) != len(columns):
+            break
+        try:
+            rows.append(dict(zip(columns, map(float, values), strict=True)))
+        except ValueError:
+            break
+    return rows
 
 
 def is_run(path: Path) -> bool:
@@ -178,14 +194,12 @@ def find(names: list[str] | None = None) -> list[Path]:
     places = [Path(name) for name in names] if names else [root()]
     found: list[Path] = []
     for place in places:
-        if not place.exists():
-            # 'mnist01' for 'results/mnist01' is what a user means.
-            inside = root() / place
-            if not names or not inside.exists():
-                if names:
-                    raise UserError(f"{place}: there is no such run; see: admmctl runs list")
+        if not _exists(place):
+            if not names:
                 continue
-            place = inside
+            if not _exists(root() / place):
+                raise UserError(f"{place}: there is no such run; see: admmctl runs list")
+            place = root() / place  # 'mnist01' for 'results/mnist01' is what a user means
         if is_run(place):
             found.append(place)
         elif place.is_dir():
@@ -197,6 +211,14 @@ def find(names: list[str] | None = None) -> list[Path]:
     if names and not unique:
         raise UserError(f"no runs in {', '.join(names)}; see: admmctl runs list")
     return unique
+
+
+def _exists(place: Path) -> bool:
+    """Whether a path exists; a name that is too long, or not allowed, does not."""
+    try:
+        return place.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def rerun_line(folder: Path, ranks: int, threads: int | None, oversubscribe: bool) -> str:

@@ -83,7 +83,7 @@ def train(
     run breaks, and Interrupted when one is stopped; finished runs keep their folders in any case.
     """
     experiment = configuration.load(config, overrides)
-    options = Options(cores, threads, launcher, oversubscribe)
+    options = check_options(cores, threads, launcher, oversubscribe)
     runs = plan(experiment.select(method), repeat, options)
     for run in runs:
         check(run, options)
@@ -103,8 +103,8 @@ def train(
     return summaries
 
 
-def parse_options(cores: int, threads: str | None, launcher: str, oversubscribe: bool) -> Options:
-    """The words of the command line, checked. Raises UserError."""
+def check_options(cores: int, threads: int | str | None, launcher: str, oversubscribe: bool) -> Options:
+    """How runs are to start, in the words of the command line or of Python. Raises UserError."""
     if cores < 1:
         raise UserError(f"--cores {cores}: expected 1 or more")
     if launcher not in get_args(Launcher):
@@ -113,7 +113,7 @@ def parse_options(cores: int, threads: str | None, launcher: str, oversubscribe:
     if threads == "auto":
         number = "auto"
     elif threads is not None:
-        if not threads.isdigit() or int(threads) < 1:
+        if not str(threads).isdigit() or int(threads) < 1:
             raise UserError(f"--threads {threads}: expected a number of 1 or more, or auto")
         number = int(threads)
     return Options(cores, number, cast(Launcher, launcher), oversubscribe)
