@@ -8,7 +8,12 @@ datasets = Registry(
     "dataset",
     {
         "mnist": "admmctl.data.mnist:Mnist",
+        "cifar10": "admmctl.data.cifar10:Cifar10",
+        "svhn": "admmctl.data.svhn:Svhn",
+        "svhn-hog": "admmctl.data.svhn:SvhnHog",
+        "higgs": "admmctl.data.higgs:Higgs",
         "swissroll": "admmctl.data.swissroll:SwissRoll",
+        "files": "admmctl.data.files:Files",
     },
 )
 
@@ -21,16 +26,21 @@ class SourceFile:
     bytes: int
     sha256: str
     addresses: tuple[str, ...]
+    optional: bool = False  # fetched only when asked for
 
 
 @dataclass(frozen=True)
-class Download:
-    """What a dataset that is fetched says of itself. ``version`` is that of its preparation."""
+class Card:
+    """What a dataset says of itself. ``version`` is that of its preparation.
+
+    ``files`` are what is downloaded; none for a dataset that is computed or the user's own.
+    """
 
     title: str
     licence: str
     citation: str
-    files: tuple[SourceFile, ...]
     rows: str
-    features: int
-    version: int
+    features: str
+    files: tuple[SourceFile, ...] = ()
+    version: int = 1
+    folder: str = ""  # where it is prepared, when that is another dataset's folder

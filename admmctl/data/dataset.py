@@ -1,19 +1,31 @@
 """What a dataset is to the rest: settings, a source of rows, a split into training and test rows."""
 
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from admmctl.errors import DataError
+from admmctl.data.catalog import Card, SourceFile
+from admmctl.errors import DataError, UserError
 from admmctl.settings import Count, Fraction, Settings
 
+if TYPE_CHECKING:
+    from admmctl.data.prepared import Prepared
+
+Progress = Callable[[str, int, int], None]  # what is read, how far, of how much
 Rows = range | NDArray[np.int64]
-Part = Literal["train", "test"]
+Part = Literal["train", "test", "extra"]
+
+
+def root() -> Path:
+    """Where prepared datasets live: ``./datasets``, or what ADMMCTL_DATASETS names."""
+    return Path(os.environ.get("ADMMCTL_DATASETS") or "datasets")
 
 
 class DataSettings(Settings):
@@ -52,6 +64,10 @@ class Source(ABC):
     def fingerprint(self) -> str:
         """The sha256 that identifies the data, for the record."""
 
+    def stored(self, part: Part, rows: Rows) -> NDArray[Any]:
+        """The rows as they are stored, shape (rows, features), for a source that computes from them."""
+        raise NotImplementedError
+
     @abstractmethod
     def inputs(self, part: Part, rows: Rows, out: NDArray[np.float32]) -> None:
         """Write the features of ``rows`` into ``out``, shape (rows, features), unscaled."""
@@ -63,11 +79,55 @@ class Dataset(ABC):
     name: ClassVar[str]
     Settings: ClassVar[type[DataSettings]] = DataSettings
     default_test: ClassVar[str | float] = "official"
-    seed_shuffles: ClassVar[bool] = True  # False where the seed makes the rows themselves
+
+    card: ClassVar[Card]
+    parts_of_files: ClassVar[tuple[SourceFile, ...]] = ()  # what an official archive holds, with sums
+    nothing_to_fetch: ClassVar[str] = "computed when it is needed, there is nothing to fetch"
 
     @abstractmethod
     def open(self, settings: DataSettings) -> Source:
         """The rows, without reading them. Raises DataError where they are missing or damaged."""
+
+    def test_by_default(self, settings: DataSettings) -> str | float:
+        """What ``test`` is when neither it nor ``train`` is given."""
+        return self.default_test
+
+    def shuffles(self, settings: DataSettings) -> bool:
+        """Whether the seed shuffles the rows before the split."""
+        return settings.seed is not None
+
+    def prepare(self, raw: dict[str, Path], prepared: "Prepared", progress: Progress) -> None:
+        """Turn raw files, by official name, into prepared arrays. Raises DataError when one is damaged."""
+        raise NotImplementedError
+
+    def folder(self) -> Path:
+        """Where the prepared dataset lies."""
+        return root() / (self.card.folder or self.name)
+
+    def options(self, rows: int | None, extra: bool) -> dict[str, Any]:
+        """What ``--rows`` and ``--extra`` mean here, for the manifest. Raises UserError when nothing."""
+        if rows is not None:
+            raise UserError(f"--rows: {self.name} is always prepared whole; set data.rows in the experiment")
+        if extra:
+            raise UserError(f"--extra: {self.name} has no extra rows; svhn has")
+        return {}
+
+    def recognise(self, paths: list[Path]) -> dict[str, Path]:
+        """Which official file each of the user's files stands for, by name. Raises DataError."""
+        names = [file.name for file in self.card.files]
+        found = {}
+        for path in paths:
+            if path.name not in names:
+                raise DataError(f"--from {path}: {self.name} is made from files called {', '.join(names)}")
+            found[path.name] = path
+        missing = [file.name for file in self.card.files if not file.optional and file.name not in found]
+        if missing:
+            raise DataError(f"--from: {self.name} needs {', '.join(missing)} as well")
+        return found
+
+    def in_folder(self, folder: Path) -> dict[str, Path]:
+        """Files in a mirror folder that serve as well as the official ones, in another wrapping."""
+        return {}
 
 
 @dataclass(frozen=True)
@@ -96,7 +156,7 @@ def split(dataset: Dataset, settings: DataSettings, source: Source) -> Split:
             f"valid: {', '.join(map(str, source.labels_known))}"
         )
     pool = _of_classes(source, "train", classes)
-    if settings.seed is not None and dataset.seed_shuffles:
+    if dataset.shuffles(settings):
         pool = np.random.default_rng(settings.seed).permutation(np.asarray(pool, dtype=np.int64))
     if settings.rows is not None:
         if settings.rows > len(pool):
@@ -105,7 +165,7 @@ def split(dataset: Dataset, settings: DataSettings, source: Source) -> Split:
 
     test = settings.test
     if test is None:
-        test = "rest" if settings.train is not None else dataset.default_test  # type: ignore[assignment]
+        test = "rest" if settings.train is not None else dataset.test_by_default(settings)  # type: ignore[assignment]
     if test == "official":
         if not source.rows("test"):
             raise DataError(f"data.test: {settings.name} has no official test set; valid: rest, or a fraction")

@@ -1,104 +1,179 @@
-"""Bring one official file here: copy or download, check its sum, and only then give it its name."""
+"""Bring one official file here: find or download it, check its sum, and only then give it its name."""
 
+import errno
+import fcntl
 import hashlib
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from urllib.error import HTTPError, URLError
-from urllib.parse import quote
-from urllib.request import Request, urlopen
+from urllib.parse import quote, urlsplit
 
 from admmctl.data.catalog import SourceFile
+from admmctl.data.partial import CHUNK, Partial
+from admmctl.data.transfer import Progress, Say, transfer
+from admmctl.data.web import Refused, is_url
 from admmctl.errors import DataError
-from admmctl.files import atomic
 
-Progress = Callable[[str, int, int], None]  # file name, bytes so far, bytes in all
-_CHUNK = 1 << 20
-_TIMEOUT = 30.0  # seconds without a byte
-
-
-def is_url(place: str) -> bool:
-    return place.startswith(("http://", "https://"))
+__all__ = ["Progress", "Say", "check_mirror", "digest", "is_url", "obtain", "verify"]
 
 
 def check_mirror(mirror: str) -> None:
-    """Raises DataError when a mirror folder is not there."""
-    if not is_url(mirror) and not Path(mirror).is_dir():
-        raise DataError(f"--mirror {mirror}: there is no such folder; give a folder or an http(s) address")
+    """Raises DataError when a mirror folder is not there, or an address cannot be one."""
+    if not is_url(mirror):
+        if not Path(mirror).is_dir():
+            raise DataError(f"--mirror {mirror}: there is no such folder; give a folder or an http(s) address")
+        return
+    try:
+        parts = urlsplit(mirror)
+        understood = parts.hostname and parts.port != 0 and parts.username is None
+    except ValueError:
+        understood = False
+    if not understood:
+        raise DataError(f"--mirror {mirror}: not an address like https://host/folder or http://host:8080/folder")
 
 
-def obtain(file: SourceFile, dataset: str, folder: Path, mirror: str | None, progress: Progress) -> Path:
+def obtain(file: SourceFile, dataset: str, folder: Path, mirror: str | None, progress: Progress, say: Say) -> Path:
     """The verified ``file``: where it lies in a mirror folder, or downloaded into ``folder``.
 
-    With a mirror, MIRROR/DATASET/FILE and then MIRROR/FILE are tried and nothing else.
+    With a mirror, MIRROR/DATASET/FILE and then MIRROR/FILE are tried and nothing else. A download that was
+    broken off is continued, and one that another process is busy with is waited for.
+
     Raises DataError when no place has the file, or when what they have is not the official file.
     """
     if mirror is not None and not is_url(mirror):
-        for path in (Path(mirror, dataset, file.name), Path(mirror, file.name)):
-            if path.is_file():
-                verify(path, file, progress)
-                return path
-        raise DataError(f"mirror {mirror} has neither {dataset}/{file.name} nor {file.name}")
-    target = folder / file.name
-    if target.is_file():
-        verify(target, file, progress)
-        return target
-    addresses: tuple[str, ...] = file.addresses
+        return _in_mirror(Path(mirror), file, dataset, progress)
+    addresses = file.addresses
     if mirror is not None:
         base = mirror.rstrip("/")
         addresses = (f"{base}/{quote(dataset)}/{quote(file.name)}", f"{base}/{quote(file.name)}")
-    failures = []
-    for address in addresses:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            _download(address, target, file, progress)
-            return target
-        except HTTPError as error:
-            failures.append(f"{address}: HTTP {error.code} {error.reason}")
-        except (URLError, TimeoutError, OSError) as error:
-            failures.append(f"{address}: {getattr(error, 'reason', error)}")
-    raise DataError(
-        f"{file.name} could not be downloaded:\n  "
-        + "\n  ".join(failures)
-        + f"\nCheck the network, or give a copy: admmctl fetch {dataset} --mirror FOLDER"
-    )
+    target = folder / file.name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _alone(target, say):
+            if not _already_here(target, file, progress, say):
+                _download(addresses, file, dataset, target, progress, say)
+    except OSError as error:
+        raise DataError(f"{file.name} cannot be stored in {folder}: {error.strerror or error}") from None
+    return target
 
 
 def verify(path: Path, file: SourceFile, progress: Progress) -> None:
     """Raises DataError unless ``path`` has the size and sha256 of ``file``."""
-    size = path.stat().st_size
+    problem = _problem(path, file, progress)
+    if problem:
+        raise DataError(f"{problem}; get it again")
+
+
+def digest(path: Path, name: str, progress: Progress) -> str:
+    """The sha256 of any file, shown as ``name``. Raises DataError when it cannot be read."""
+    found, done = hashlib.sha256(), 0
+    try:
+        with path.open("rb") as stream:
+            size = path.stat().st_size
+            while chunk := stream.read(CHUNK):
+                found.update(chunk)
+                done += len(chunk)
+                progress(name, done, size)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    return found.hexdigest()
+
+
+def _problem(path: Path, file: SourceFile, progress: Progress) -> str:
+    """Why ``path`` is not the official file; nothing when it is."""
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
     if size != file.bytes:
-        raise DataError(
+        return (
             f"{path} is not the official {file.name}: {size:,} bytes instead of {file.bytes:,}; "
-            "it is truncated or damaged, get it again"
+            "it is truncated or damaged"
         )
-    with path.open("rb") as stream:
-        found = _digest(iter(lambda: stream.read(_CHUNK), b""), file, progress)
-    if found != file.sha256:
-        raise DataError(f"{path} is damaged: its sha256 is {found}, the official one {file.sha256}; get it again")
+    found = digest(path, file.name, progress)
+    return "" if found == file.sha256 else f"{path} is damaged: {_both_sums(found, file)}"
 
 
-def _digest(chunks: Iterator[bytes], file: SourceFile, progress: Progress) -> str:
-    digest, done = hashlib.sha256(), 0
-    for chunk in chunks:
-        digest.update(chunk)
-        done += len(chunk)
-        progress(file.name, done, file.bytes)
-    return digest.hexdigest()
+def _both_sums(found: str, file: SourceFile) -> str:
+    return f"its sha256 is {found}, the official one {file.sha256}"
 
 
-def _download(address: str, target: Path, file: SourceFile, progress: Progress) -> None:
-    request = Request(address, headers={"User-Agent": "admmctl"})
-    with urlopen(request, timeout=_TIMEOUT) as response, atomic(target, "wb") as stream:
+def _in_mirror(mirror: Path, file: SourceFile, dataset: str, progress: Progress) -> Path:
+    for path in (mirror / dataset / file.name, mirror / file.name):
+        if path.is_file():
+            verify(path, file, progress)
+            return path
+    raise DataError(f"mirror {mirror} has neither {dataset}/{file.name} nor {file.name}")
 
-        def chunks() -> Iterator[bytes]:
-            while chunk := response.read(_CHUNK):
-                stream.write(chunk)
-                yield chunk
 
-        free = shutil.disk_usage(target.parent).free
-        if file.bytes > free:
-            raise OSError(f"{file.bytes:,} bytes do not fit: {free:,} are free in {target.parent}")
-        found = _digest(chunks(), file, progress)
-        if found != file.sha256:
-            raise OSError(f"the sha256 is {found}, the official one {file.sha256}")
+def _already_here(target: Path, file: SourceFile, progress: Progress, say: Say) -> bool:
+    if not target.is_file():
+        return False
+    problem = _problem(target, file, progress)
+    if problem:
+        target.replace(_aside(target))
+        say(f"{problem}; it is kept as {_aside(target)} and fetched anew")
+    return not problem
+
+
+def _aside(target: Path) -> Path:
+    """Where a file with a wrong sum goes: there to look at, never to be used."""
+    return target.with_name(f"{target.name}.rejected")
+
+
+def _download(
+    addresses: tuple[str, ...], file: SourceFile, dataset: str, target: Path, progress: Progress, say: Say
+) -> None:
+    """Try one address after the other; what one of them brought is continued at the next."""
+    failures: list[str] = []
+    with Partial(target) as partial:
+        for address in addresses:
+            if failures:
+                say(f"{file.name}: {failures[-1]}; trying {address}")
+            try:
+                _complete(address, file, partial, progress, say)
+                return
+            except Refused as error:
+                failures.append(f"{address}: {error}")
+        lines = [f"{file.name} could not be downloaded:", *(f"  {failure}" for failure in failures)]
+        if partial.size:
+            lines.append(
+                f"{partial.size:,} of {file.bytes:,} bytes are kept: the same command goes on from there."
+            )
+    lines.append(f"Check the network, or give a copy: admmctl fetch {dataset} --mirror FOLDER (or --from FILE)")
+    raise DataError("\n".join(lines))
+
+
+def _complete(address: str, file: SourceFile, partial: Partial, progress: Progress, say: Say) -> None:
+    """Complete ``partial`` from one address and give it its name if its sum is right. Raises Refused."""
+    if partial.size > file.bytes:
+        say(f"{file.name}: what is here is longer than the official file; starting over")
+        partial.start_over()
+    for last in (False, True):
+        transfer(address, file, partial, progress, say)
+        if partial.sha256 == file.sha256:
+            partial.finish()
+            return
+        in_pieces, problem = partial.in_pieces, _both_sums(partial.sha256, file)
+        partial.keep_aside(_aside(partial.target))
+        problem += f"; it is kept as {_aside(partial.target)}"
+        # Pieces may be of different files, or damaged by a crash; the address itself deserves a fair try.
+        if last or not in_pieces:
+            raise Refused(problem)
+        say(f"{file.name}: {problem}; it had come in pieces, so it is fetched once more from the start")
+
+
+@contextmanager
+def _alone(target: Path, say: Say) -> Iterator[None]:
+    """One download of a file at a time; a second one waits. The lock dies with its process."""
+    with target.with_name(f".{target.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"another process is downloading {target.name}; waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise
+            say(f"the file system of {target.parent} has no locks; do not download {target.name} twice at once")
+        yield

@@ -1,42 +1,181 @@
 """``admmctl fetch``: official files in, a prepared dataset out."""
 
+import fcntl
+import hashlib
+import lzma
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from admmctl.data import store
+from admmctl.data import prepared, store
 from admmctl.data.catalog import datasets
-from admmctl.data.download import Progress, check_mirror, obtain
-from admmctl.errors import DataError
+from admmctl.data.dataset import Dataset, root
+from admmctl.data.download import Progress, check_mirror, digest, is_url, obtain
+from admmctl.errors import DataError, UserError
+
+Say = Callable[[str], None]
 
 
-def fetch(
-    name: str, mirror: str | None, force: bool, say: Callable[[str], None], progress: Progress
-) -> Path | None:
+@dataclass(frozen=True)
+class Request:
+    """What was asked for besides the dataset's name."""
+
+    mirror: str | None = None
+    files: list[Path] = field(default_factory=list)  # --from: what the user has
+    keep_raw: bool = False
+    force: bool = False
+    rows: int | None = None
+    extra: bool = False  # optional files too
+
+
+def split_names(words: list[str], files: list[Path]) -> tuple[list[str], list[Path]]:
+    """Datasets and files of a command line: after ``--from A`` a shell's glob may have left B and C as names."""
+    names = [word for word in words if not files or word in datasets or not Path(word).exists()]
+    files = files + [Path(word) for word in words if word not in names]
+    if files and len(names) != 1:
+        raise UserError(f"--from: name one dataset that the files are for, not {len(names)}")
+    return names, files
+
+
+def fetch(name: str, request: Request, say: Say, progress: Progress) -> Path | None:
     """Make the dataset ``name`` ready to train on; returns its folder, or None where nothing is stored.
 
-    Raises DataError when a file cannot be had or is damaged; nothing is left half-written.
+    Raises DataError when a file cannot be had or is damaged, UserError when the request makes no sense;
+    nothing that is half-written is ever taken for a dataset.
     """
-    if mirror is not None:
-        check_mirror(mirror)
-    dataset = datasets.load(name)()
-    if getattr(dataset, "download", None) is None:
-        say(f"{name} is computed when it is needed: there is nothing to fetch")
+    if request.mirror is not None:
+        check_mirror(request.mirror)
+    dataset: Dataset = datasets.load(name)()
+    if not dataset.card.files:
+        say(f"{name}: {dataset.nothing_to_fetch}")
         return None
-    folder = store.root() / name
-    if not force and store.read_manifest(folder) is not None:
-        dataset.open(dataset.Settings(name=name))  # raises when it is damaged or outdated
-        say(f"{name} is already in {folder} (--force fetches it again)")
-        return folder
-    raw_folder = store.root() / ".raw" / name
-    try:
-        store.root().mkdir(parents=True, exist_ok=True)
-        raw = {file.name: obtain(file, name, raw_folder, mirror, progress) for file in dataset.download.files}
-        sources = [{"file": f.name, "bytes": f.bytes, "sha256": f.sha256} for f in dataset.download.files]
-        with store.Prepared(folder, name, dataset.download.version, sources) as prepared:
-            dataset.prepare(raw, prepared)
-    except OSError as error:
-        raise DataError(f"{name} could not be prepared in {folder}: {error}") from None
-    shutil.rmtree(raw_folder, ignore_errors=True)
+    options = dataset.options(request.rows, request.extra)
+    folder = dataset.folder()
+    with _alone(folder, say):
+        manifest = _ready(dataset, folder) if not request.force else None
+        if manifest is not None and not request.files and manifest["options"] == options:
+            say(f"{name} is already in {folder} (--force fetches it again)")
+            return folder
+        raw_folder = root() / ".raw" / folder.name
+        try:
+            raw, sources = _gather(dataset, request, raw_folder, say, progress)
+            with prepared.Prepared(folder, folder.name, dataset.card.version, sources, options) as target:
+                dataset.prepare(raw, target, progress)
+        except OSError as error:
+            what = error.strerror or str(error)
+            raise DataError(
+                f"{name} could not be prepared in {folder}: {what}; nothing was lost, try again"
+            ) from None
+        if not request.keep_raw:
+            shutil.rmtree(raw_folder, ignore_errors=True)
+        elif raw_folder.is_dir():
+            say(f"the official files are kept in {raw_folder}")
     say(f"{name} is ready in {folder}")
     return folder
+
+
+def check(name: str, say: Say) -> None:
+    """``fetch --verify``: re-check what is here against what was recorded. Raises DataError."""
+    dataset: Dataset = datasets.load(name)()
+    if not dataset.card.files:
+        say(f"{name}: {dataset.nothing_to_fetch}")
+        return
+    folder = dataset.folder()
+    manifest = store.read_manifest(folder)
+    if manifest is None:
+        raise DataError(f"{name} is not in {folder.parent}; run: admmctl fetch {name}")
+    problems = prepared.verify(folder, manifest)
+    if problems:
+        raise DataError("\n".join([*problems, f"fetch it again: admmctl fetch {name} --force"]))
+    say(f"{name}: all {len(manifest['arrays'])} arrays are as they were prepared")
+
+
+def _ready(dataset: Dataset, folder: Path) -> dict[str, Any] | None:
+    """The manifest of a dataset that can be used as it is; None when it has to be made (again)."""
+    try:
+        manifest = store.read_manifest(folder)
+        if manifest is not None:
+            store.StoredSource(folder, folder.name, dataset.card.version)
+        return manifest
+    except DataError:
+        return None
+
+
+def _gather(
+    dataset: Dataset, request: Request, raw_folder: Path, say: Say, progress: Progress
+) -> tuple[dict[str, Path], list[dict[str, Any]]]:
+    """The raw files by official name, each verified or known to be unofficial, and what is recorded of them."""
+    wanted = [file for file in dataset.card.files if request.extra or not file.optional]
+    if request.files:
+        for path in request.files:
+            if not path.exists():
+                raise DataError(f"--from {path}: there is no such file")
+        return _identified(dataset, dataset.recognise(request.files), say, progress, official_only=False)
+    if request.mirror is not None and not is_url(request.mirror):
+        for place in (Path(request.mirror, dataset.folder().name), Path(request.mirror)):
+            found = dataset.in_folder(place)
+            if found:
+                return _identified(dataset, found, say, progress, official_only=True)
+    raw, sources = {}, []
+    for file in wanted:
+        raw[file.name] = obtain(file, dataset.folder().name, raw_folder, request.mirror, progress, say)
+        sources.append({"file": file.name, "bytes": file.bytes, "sha256": file.sha256, "official": True})
+    return raw, sources
+
+
+def _identified(
+    dataset: Dataset, raw: dict[str, Path], say: Say, progress: Progress, official_only: bool
+) -> tuple[dict[str, Path], list[dict[str, Any]]]:
+    """What is recorded of files found here. A file of the user's that is not the official one is used, and said.
+
+    Raises DataError when only official files will do.
+    """
+    official = {file.name: file for file in (*dataset.card.files, *dataset.parts_of_files)}
+    sources = []
+    for name, path in raw.items():
+        sha256 = _content_sha256(path, progress)
+        same = name in official and sha256 == official[name].sha256
+        if not same and official_only:
+            raise DataError(
+                f"{path} is damaged: the sha256 of its content is {sha256}, the official one "
+                f"{official[name].sha256}; get it again"
+            )
+        if not same:
+            say(f"{path.name} is not the official {name} (sha256 {sha256[:12]}...): it is used as it is")
+        size = path.stat().st_size
+        sources.append({"file": path.name, "bytes": size, "sha256": sha256, "official": same})
+    return raw, sources
+
+
+def _content_sha256(path: Path, progress: Progress) -> str:
+    """The sha256 of a file, of an .xz file that of what it holds."""
+    if path.suffix != ".xz":
+        return digest(path, path.name, progress)
+    try:
+        with lzma.open(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (lzma.LZMAError, EOFError) as error:
+        raise DataError(f"{path} is truncated or damaged ({error}); get it again") from None
+
+
+@contextmanager
+def _alone(folder: Path, say: Say) -> Iterator[None]:
+    """One preparation of a dataset at a time; a second one waits. The lock dies with its process."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = folder.with_name(f".{folder.name}.lock").open("w")
+    except OSError as error:
+        raise UserError(
+            f"the datasets folder {folder.parent} cannot be written ({error.strerror}); "
+            "change its permissions, or name another one in ADMMCTL_DATASETS"
+        ) from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"another process is preparing {folder.name}; waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

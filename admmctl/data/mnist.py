@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from admmctl.data.catalog import Download, SourceFile
-from admmctl.data.dataset import Dataset, DataSettings
-from admmctl.data.store import Prepared, StoredSource, root
+from admmctl.data.catalog import Card, SourceFile
+from admmctl.data.dataset import Dataset, DataSettings, Part, Progress
+from admmctl.data.prepared import Prepared
+from admmctl.data.store import StoredSource
 from admmctl.errors import DataError
 
 _PLACES = (
@@ -51,29 +52,30 @@ class Mnist(Dataset):
     """``data: {name: mnist}``: 784 features in 0..255, digits 0 to 9, 60,000 to train and 10,000 to test."""
 
     name = "mnist"
-    download = Download(
-        title="MNIST handwritten digits",
+    card = Card(
+        title="MNIST: handwritten digits, 28x28 grey",
         licence="CC BY-SA 3.0",
         citation="LeCun, Cortes, Burges: The MNIST database of handwritten digits",
-        files=tuple(FILES.values()),
         rows="60,000 + 10,000",
-        features=784,
-        version=1,
+        features="784",
+        files=tuple(FILES.values()),
+        version=2,
     )
 
     def open(self, settings: DataSettings) -> StoredSource:
-        return StoredSource(root() / self.name, self.name, self.download.version)
+        return StoredSource(self.folder(), self.name, self.card.version)
 
-    def prepare(self, raw: dict[str, Path], prepared: Prepared) -> None:
-        """Turn the official files, by name, into arrays."""
-        for part in ("train", "test"):
-            images = read_idx(raw[FILES[part, IMAGES].name], IMAGES)
+    def prepare(self, raw: dict[str, Path], prepared: Prepared, progress: Progress) -> None:
+        parts: tuple[Part, ...] = ("train", "test")
+        for part in parts:
+            path = raw[FILES[part, IMAGES].name]
+            images = read_idx(path, IMAGES)
             labels = read_idx(raw[FILES[part, LABELS].name], LABELS)
             if len(images) != len(labels):
-                raise DataError(
-                    f"{raw[FILES[part, IMAGES].name]} holds {len(images):,} images, but its labels {len(labels):,}"
-                )
-            prepared.write(part, images.reshape(len(images), -1), labels)
+                raise DataError(f"{path} holds {len(images):,} images, but its labels file {len(labels):,} labels")
+            rows = prepared.rows(part, 784, np.uint8)
+            rows.append(images.reshape(len(images), -1)[rows.done :], labels[rows.done :])
+            prepared.part(part, part, 0, len(images))
 
 
 def read_idx(path: Path, magic: int) -> NDArray[np.uint8]:

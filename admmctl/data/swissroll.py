@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from admmctl.data.catalog import Card
 from admmctl.data.dataset import Dataset, DataSettings, Part, Rows, Source
 from admmctl.rng import uniform_rows
 from admmctl.settings import Count, NonNegative
@@ -80,9 +81,18 @@ class SwissRoll(Dataset):
     """``data: {name: swissroll}``."""
 
     name = "swissroll"
+    card = Card(
+        title="Swiss roll: a checkerboard ribbon rolled up, computed from a seed",
+        licence="none needed",
+        citation="Burmeister: Training neural networks without gradient descent (Trident report), Figure 7",
+        rows="any number",
+        features="3",
+    )
     Settings: ClassVar[type[DataSettings]] = SwissRollSettings
     default_test: ClassVar[str | float] = 0.25
-    seed_shuffles: ClassVar[bool] = False
+
+    def shuffles(self, settings: DataSettings) -> bool:
+        return False  # the seed makes the points, which come in no order
 
     def open(self, settings: DataSettings) -> SwissRollSource:
         assert isinstance(settings, SwissRollSettings)

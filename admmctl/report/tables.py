@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from admmctl.errors import UserError
-from admmctl.report.text import number, seconds
+from admmctl.report.text import number, seconds, size
 from admmctl.runs.record import read_curve, read_summary
 
 # The look of every table: bold headings, no frame, so that eight columns fit a terminal of 80.
@@ -146,3 +146,54 @@ def only_run(folders: list[Path], name: str) -> Path:
         names = "\n  ".join(str(folder) for folder in folders)
         raise UserError(f"{name} holds {len(folders)} runs; name one of them:\n  {names}")
     return folders[0]
+
+
+def datasets_table(entries: list[dict[str, Any]]) -> Table:
+    """A line per dataset."""
+    table = Table(**PLAIN)
+    for heading, justify in (
+        ("dataset", "left"),
+        ("here", "left"),
+        ("rows", "left"),
+        ("features", "left"),
+        ("disk", "right"),
+    ):
+        table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    words = {"here": "yes", "absent": "no", "computed": "computed", "yours": "your files", "damaged": "damaged"}
+    for entry in entries:
+        rows = entry["rows"]
+        if "parts" in entry:
+            rows = " + ".join(f"{part['rows']:,} {name}" for name, part in entry["parts"].items())
+        unofficial = "" if entry.get("official", True) else ", unofficial"
+        table.add_row(
+            entry["name"], words[entry["state"]] + unofficial, rows, entry["features"], size(entry["disk_bytes"])
+        )
+    return table
+
+
+def dataset_details(entry: dict[str, Any]) -> Table:
+    """Everything about one dataset."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for key in ("name", "title", "state", "problem", "rows", "features", "licence", "citation", "folder"):
+        if entry.get(key) is not None:
+            table.add_row(key, str(entry[key]))
+    if entry["disk_bytes"]:
+        table.add_row("disk", size(entry["disk_bytes"]))
+    for part, found in entry.get("parts", {}).items():
+        counts = "  ".join(f"{label}: {count:,}" for label, count in found["label_counts"].items())
+        table.add_row(f"{part} rows", f"{found['rows']:,}  ({counts})")
+    for source in entry.get("sources", []):
+        official = "official" if source["official"] else "not the official file"
+        table.add_row(
+            "made from", f"{source['file']}  {source['bytes']:,} bytes  {official}  sha256 {source['sha256']}"
+        )
+    for file in entry["files"]:
+        optional = "  (with --extra)" if file["optional"] else ""
+        table.add_row(
+            "official file", f"{file['name']}  {file['bytes']:,} bytes{optional}  sha256 {file['sha256']}"
+        )
+        for address in file["addresses"]:
+            table.add_row("", address)
+    return table

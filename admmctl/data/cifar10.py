@@ -1,0 +1,213 @@
+"""CIFAR-10: 60,000 colour images of 32x32 pixels in ten classes, from the official Python batches.
+
+The batches are pickles. Nothing but plain containers and NumPy arrays is ever made from them: anything else
+in the file is refused.
+"""
+
+import io
+import lzma
+import pickle
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from admmctl.data.catalog import Card, SourceFile
+from admmctl.data.dataset import Dataset, DataSettings, Part, Progress, Rows
+from admmctl.data.prepared import Prepared
+from admmctl.data.store import StoredSource
+from admmctl.errors import DataError
+
+SIDE, PIXELS = 32, 32 * 32 * 3
+FOLDER = "cifar-10-batches-py"
+TARBALL = SourceFile(
+    "cifar-10-python.tar.gz",
+    170_498_071,
+    "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
+    ("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",),
+)
+BATCHES: tuple[tuple[str, Part], ...] = (
+    *((f"data_batch_{number}", "train") for number in range(1, 6)),
+    ("test_batch", "test"),
+)
+_SUMS = (
+    (31_035_704, "54636561a3ce25bd3e19253c6b0d8538147b0ae398331ac4a2d86c6d987368cd"),
+    (31_035_320, "766b2cef9fbc745cf056b3152224f7cf77163b330ea9a15f9392beb8b89bc5a8"),
+    (31_035_999, "0f00d98ebfb30b3ec0ad19f9756dc2630b89003e10525f5e148445e82aa6a1f9"),
+    (31_035_696, "3f7bb240661948b8f4d53e36ec720d8306f5668bd0071dcb4e6c947f78e9682b"),
+    (31_035_623, "d91802434d8376bbaeeadf58a737e3a1b12ac839077e931237e0dcd43adcb154"),
+    (31_035_526, "f53d8d457504f7cff4ea9e021afcf0e0ad8e24a91f3fc42091b8adef61157831"),
+)
+
+
+class Cifar10Settings(DataSettings):
+    """The ``data:`` block of CIFAR-10. Classes: 0 airplane, 1 automobile, 2 bird, 3 cat, 4 deer, 5 dog, ..."""
+
+    name: str = "cifar10"
+    grey: int | None = Field(
+        default=None, ge=1, le=SIDE, description="side of a down-sampled grey image: 10 gives 100 features"
+    )
+
+
+class Cifar10Source(StoredSource):
+    """Rows of CIFAR-10: all 3,072 pixels, or an area-averaged grey image (the convex paper's 100 features)."""
+
+    def __init__(self, folder: Path, version: int, grey: int | None) -> None:
+        super().__init__(folder, "cifar10", version)
+        self._average = None if grey is None else area_average(SIDE, grey)
+        if grey is not None:
+            self.features = grey * grey
+
+    def inputs(self, part: Part, rows: Rows, out: NDArray[np.float32]) -> None:
+        if self._average is None:
+            super().inputs(part, rows, out)
+            return
+        images = self.stored(part, rows).reshape(-1, 3, SIDE, SIDE)
+        grey = np.einsum("c,ncij->nij", LUMA, images.astype(np.float32))
+        small = self._average @ grey @ self._average.T
+        out[...] = small.reshape(len(small), -1)
+
+
+LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # grey of red, green, blue (ITU-R BT.601)
+
+
+def area_average(size: int, target: int) -> NDArray[np.float32]:
+    """The matrix (target, size) that averages ``size`` pixels over ``target`` equal intervals."""
+    edges = np.linspace(0, size, target + 1)
+    pixels = np.arange(size)
+    overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
+    weights = np.clip(overlap, 0, None) * target / size
+    return np.asarray(weights, dtype=np.float32)
+
+
+class Cifar10(Dataset):
+    """``data: {name: cifar10}``: 3,072 features in 0..255 (red, green, blue planes), ten classes."""
+
+    name = "cifar10"
+    Settings: ClassVar[type[DataSettings]] = Cifar10Settings
+    card = Card(
+        title="CIFAR-10: small photographs of ten kinds, 32x32 colour",
+        licence="not stated by its authors; for research",
+        citation="Krizhevsky: Learning multiple layers of features from tiny images, 2009",
+        rows="50,000 + 10,000",
+        features="3,072, or grey and down-sampled",
+        files=(TARBALL,),
+    )
+
+    parts_of_files = tuple(
+        SourceFile(name, size, sha256, ()) for (name, _), (size, sha256) in zip(BATCHES, _SUMS, strict=True)
+    )
+
+    def open(self, settings: DataSettings) -> Cifar10Source:
+        assert isinstance(settings, Cifar10Settings)
+        return Cifar10Source(self.folder(), self.card.version, settings.grey)
+
+    def recognise(self, paths: list[Path]) -> dict[str, Path]:
+        """The official tarball, the folder of its batches, or the batches, also as .xz."""
+        if len(paths) == 1 and paths[0].is_dir():
+            found = self.in_folder(paths[0]) or self.in_folder(paths[0].parent)
+            if found:
+                return found
+            raise DataError(f"--from {paths[0]}: this folder does not hold the six batches {_batch_names()}")
+        if len(paths) == 1 and tarfile.is_tarfile(paths[0]):
+            return {TARBALL.name: paths[0]}
+        by_name = {path.name.removesuffix(".xz"): path for path in paths}
+        missing = [name for name, _ in BATCHES if name not in by_name]
+        if missing:
+            raise DataError(
+                f"--from: expected {TARBALL.name}, or a folder with its batches {_batch_names()}; "
+                f"missing: {', '.join(missing)}"
+            )
+        return {name: by_name[name] for name, _ in BATCHES}
+
+    def in_folder(self, folder: Path) -> dict[str, Path]:
+        if (folder / TARBALL.name).is_file():
+            return {}  # the official file itself is better
+        for place in (folder / FOLDER, folder):
+            found = {}
+            for name, _ in BATCHES:
+                candidates = [path for path in (place / name, place / f"{name}.xz") if path.is_file()]
+                if candidates:
+                    found[name] = candidates[0]
+            if len(found) == len(BATCHES):
+                return found
+        return {}
+
+    def prepare(self, raw: dict[str, Path], prepared: Prepared, progress: Progress) -> None:
+        parts: tuple[Part, ...] = ("train", "test")
+        writers = {part: prepared.rows(part, PIXELS, np.uint8) for part in parts}
+        seen: dict[Part, int] = dict.fromkeys(parts, 0)
+        for name, part, content in _batches(raw):
+            x, y = read_batch(name, content)
+            # Of a batch that a killed preparation has written in part, the rest.
+            skip = max(0, writers[part].done - seen[part])
+            writers[part].append(x[skip:], y[skip:])
+            seen[part] += len(x)
+            progress("preparing cifar10", sum(seen.values()), 60_000)
+        for part, rows in seen.items():
+            prepared.part(part, part, 0, rows)
+
+
+def _batch_names() -> str:
+    return ", ".join(name for name, _ in BATCHES)
+
+
+def _batches(raw: dict[str, Path]) -> Iterator[tuple[str, Part, bytes]]:
+    """Name, part and content of every batch, one in memory at a time."""
+    if TARBALL.name not in raw:
+        for name, part in BATCHES:
+            path = raw[name]
+            try:
+                content = path.read_bytes()
+                yield str(path), part, lzma.decompress(content) if path.suffix == ".xz" else content
+            except (lzma.LZMAError, EOFError) as error:
+                raise DataError(f"{path} is truncated or damaged ({error}); get it again") from None
+        return
+    path = raw[TARBALL.name]
+    try:
+        with tarfile.open(path) as archive:
+            # Members are read, never extracted: none can be written outside a folder.
+            for name, part in BATCHES:
+                member = archive.extractfile(f"{FOLDER}/{name}")
+                if member is None:
+                    raise DataError(f"{path}: {FOLDER}/{name} is not a file")
+                yield f"{path}:{name}", part, member.read()
+    except KeyError as error:
+        raise DataError(f"{path} is not the CIFAR-10 tarball: {error.args[0]}") from None
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise DataError(f"{path} is truncated or damaged ({error}); get it again") from None
+
+
+class _OnlyArrays(pickle.Unpickler):
+    """An unpickler that makes containers and NumPy arrays, and nothing that could run code."""
+
+    _ALLOWED: ClassVar[dict[tuple[str, str], Any]] = {
+        ("numpy.core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
+        ("numpy._core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
+        ("numpy", "ndarray"): np.ndarray,
+        ("numpy", "dtype"): np.dtype,
+    }
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self._ALLOWED:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which image data does not need")
+        return self._ALLOWED[module, name]
+
+
+def read_batch(name: str, content: bytes) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Images (rows, 3072) and labels (rows,) of one official batch. Raises DataError when it is anything else."""
+    stream: IO[bytes] = io.BytesIO(content)
+    try:
+        batch = _OnlyArrays(stream, encoding="bytes").load()
+        x, y = batch[b"data"], np.asarray(batch[b"labels"])
+    except Exception as error:  # a damaged pickle can raise nearly anything
+        raise DataError(f"{name} is not a CIFAR-10 batch: {error}") from None
+    if not isinstance(x, np.ndarray) or x.dtype != np.uint8 or x.shape != (len(y), PIXELS) or y.ndim != 1:
+        raise DataError(f"{name} is not a CIFAR-10 batch: it does not hold rows of {PIXELS} bytes with labels")
+    if y.dtype.kind not in "iu" or (len(y) and not 0 <= y.min() <= y.max() <= 9):
+        raise DataError(f"{name} is not a CIFAR-10 batch: labels must be 0 to 9")
+    return x, y.astype(np.int64)

@@ -1,0 +1,157 @@
+"""HIGGS: 11,000,000 simulated collisions, 28 features each, signal (1) against background (0).
+
+The official file is one CSV without a header, the label first. It is read as a stream: memory does not grow
+with the file.
+"""
+
+import gzip
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from admmctl.data.catalog import Card, SourceFile
+from admmctl.data.dataset import Dataset, DataSettings, Progress
+from admmctl.data.prepared import Prepared
+from admmctl.data.store import StoredSource
+from admmctl.errors import DataError, UserError
+
+ROWS, FEATURES = 11_000_000, 28
+TEST_ROWS = 500_000  # the official test set: the last rows of the file
+_CHUNK = 50_000  # rows parsed at a time
+FILE = SourceFile(
+    "HIGGS.csv.gz",
+    2_816_407_858,
+    "ea302c18164d4e3d916a1e2e83a9a8d07069fa6ebc7771e4c0540d54e593b698",
+    (
+        "https://archive.ics.uci.edu/ml/machine-learning-databases/00280/HIGGS.csv.gz",
+        "https://mlphysics.ics.uci.edu/data/higgs/HIGGS.csv.gz",
+    ),
+)
+
+
+class Higgs(Dataset):
+    """``data: {name: higgs}``: 28 features; the last 500,000 rows test (the last 1/22 of a smaller file)."""
+
+    name = "higgs"
+    card = Card(
+        title="HIGGS: simulated particle collisions, signal against background",
+        licence="CC BY 4.0",
+        citation="Baldi, Sadowski, Whiteson: Searching for exotic particles in high-energy physics, 2014",
+        rows="10,500,000 + 500,000",
+        features="28",
+        files=(FILE,),
+    )
+
+    def open(self, settings: DataSettings) -> StoredSource:
+        return StoredSource(self.folder(), self.name, self.card.version)
+
+    def options(self, rows: int | None, extra: bool) -> dict[str, Any]:
+        if rows is not None and rows < TEST_SHARE:
+            raise UserError(f"--rows {rows}: expected {TEST_SHARE} or more, so that one is left to test on")
+        return {**super().options(None, extra), **({"rows": rows} if rows is not None else {})}
+
+    def recognise(self, paths: list[Path]) -> dict[str, Path]:
+        """One file of the official layout: .csv.gz, .csv, or the newer .zip that holds either."""
+        if len(paths) != 1 or not paths[0].name.lower().endswith((".gz", ".csv", ".zip")):
+            raise DataError("--from: higgs is made from one file that ends in .csv.gz, .csv or .zip")
+        return {FILE.name: paths[0]}
+
+    def prepare(self, raw: dict[str, Path], prepared: Prepared, progress: Progress) -> None:
+        path = raw[FILE.name]
+        wanted = prepared.options.get("rows")
+        rows = prepared.rows("all", FEATURES, np.float32)
+        expected = wanted or ROWS
+        for x, y in read_chunks(path, skip=rows.done, limit=None if wanted is None else wanted - rows.done):
+            rows.append(x, y)
+            progress("preparing higgs (rows)", rows.done, max(expected, rows.done))
+        if wanted is not None and rows.done < wanted:
+            raise DataError(
+                f"--rows {wanted:,}: {path} has {rows.done:,} rows; ask for fewer, or for none to take all"
+            )
+        test = TEST_ROWS if rows.done == ROWS else rows.done // TEST_SHARE
+        if test == 0:
+            raise DataError(f"{path} has {rows.done} rows: at least {TEST_SHARE} are needed, so that one tests")
+        prepared.part("train", "all", 0, rows.done - test)
+        prepared.part("test", "all", rows.done - test, test)
+
+
+TEST_SHARE = ROWS // TEST_ROWS  # 22: a smaller file keeps the official proportion
+
+
+def read_chunks(path: Path, skip: int, limit: int | None) -> Iterator[tuple[Any, Any]]:
+    """Features (rows, 28) float32 and labels (rows,) of a CSV in the official layout, a chunk at a time.
+
+    The first ``skip`` rows are passed over, at most ``limit`` are read. Raises DataError with the line of
+    what is wrong.
+    """
+    import pandas
+
+    if limit == 0:
+        return
+    at = skip
+    try:
+        with _text(path) as stream:
+            reader = pandas.read_csv(
+                stream,
+                header=None,
+                dtype=np.float32,
+                engine="c",
+                skiprows=skip,
+                nrows=limit,
+                chunksize=_CHUNK,
+                na_filter=False,
+            )
+            with reader:
+                for frame in reader:
+                    values = frame.to_numpy(np.float32)
+                    _check(path, at, values)
+                    at += len(values)
+                    yield values[:, 1:], values[:, 0].astype(np.uint8)
+    except pandas.errors.EmptyDataError:
+        if at == 0:
+            raise DataError(f"{path} is empty") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} is truncated or damaged after {at:,} rows ({error}); get it again") from None
+    except (ValueError, pandas.errors.ParserError) as error:
+        raise DataError(f"{path}, after line {at:,}: not in the official layout: {error}") from None
+
+
+def _check(path: Path, before: int, values: NDArray[np.float32]) -> None:
+    """Raises DataError naming the first line that is not a label and 28 finite numbers."""
+    if values.shape[1] != FEATURES + 1:
+        columns = f"{values.shape[1]} columns; expected the label and {FEATURES} features"
+        raise DataError(f"{path}, line {before + 1}: {columns}")
+    labels = values[:, 0]
+    wrong = np.flatnonzero(((labels != 0) & (labels != 1)) | ~np.isfinite(values).all(axis=1))
+    if len(wrong):
+        line = before + int(wrong[0]) + 1
+        raise DataError(f"{path}, line {line}: expected a label of 0 or 1, then finite numbers")
+
+
+@contextmanager
+def _text(path: Path) -> Iterator[IO[bytes]]:
+    """The CSV inside ``path``, decompressed as it is read."""
+    name = path.name.lower()
+    if name.endswith(".zip"):
+        with zipfile.ZipFile(path) as archive:
+            inner = [n for n in archive.namelist() if n.lower().endswith((".csv.gz", ".csv"))]
+            if len(inner) != 1:
+                raise DataError(f"{path} holds {len(inner)} CSV files; expected one, HIGGS.csv.gz")
+            with archive.open(inner[0]) as member:
+                if inner[0].lower().endswith(".gz"):
+                    with gzip.open(member) as stream:
+                        yield stream  # type: ignore[misc]
+                else:
+                    yield member
+    elif name.endswith(".gz"):
+        with gzip.open(path) as stream:
+            yield stream  # type: ignore[misc]
+    else:
+        with path.open("rb") as plain:
+            yield plain

@@ -1,0 +1,213 @@
+"""SVHN: photographed house numbers, 32x32 colour, digits 0 to 9, from the official MATLAB files.
+
+The papers train on HOG features (``svhn-hog``) of digits 0 against 2. Those are computed from the stored
+pixels when rows are loaded, each rank its own, so that their parameters are settings of the experiment.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from admmctl.data.catalog import Card, SourceFile
+from admmctl.data.dataset import Dataset, DataSettings, Part, Progress, Rows, Source
+from admmctl.data.hog import HogSettings, features, hog
+from admmctl.data.matlab5 import read_variables
+from admmctl.data.prepared import Prepared
+from admmctl.data.prepared import Rows as Growing
+from admmctl.data.store import StoredSource, read_manifest
+from admmctl.errors import DataError
+
+SIDE, PIXELS = 32, 32 * 32 * 3
+_BLOCK = 2_048  # images read, or turned into features, at a time
+_PLACE = "http://ufldl.stanford.edu/housenumbers/"
+FILES = {
+    name: SourceFile(f"{name}_32x32.mat", size, sha256, (f"{_PLACE}{name}_32x32.mat",), optional=name == "extra")
+    for name, size, sha256 in (
+        ("train", 182_040_794, "435e94d69a87fde4fd4d7f3dd208dfc32cb6ae8af2240d066de1df7508d083b8"),
+        ("test", 64_275_384, "cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b"),
+        ("extra", 1_329_278_602, "a133a4beb38a00fcdda90c9489e0c04f900b660ce8a316a5e854838379a71eb3"),
+    )
+}
+
+
+class SvhnSettings(DataSettings):
+    """The ``data:`` block of SVHN."""
+
+    name: str = "svhn"
+    use: Literal["train", "extra", "both"] = Field(
+        default="train", description="the official rows to train on; extra needs: admmctl fetch svhn --extra"
+    )
+
+
+class SvhnHogSettings(SvhnSettings):
+    """The ``data:`` block of SVHN's HOG features; the papers give their number, 648, and no parameters."""
+
+    name: str = "svhn-hog"
+    hog: HogSettings = HogSettings()
+
+
+class Svhn(Dataset):
+    """``data: {name: svhn}``: 3,072 features in 0..255, digits 0 to 9."""
+
+    name = "svhn"
+    Settings: ClassVar[type[DataSettings]] = SvhnSettings
+    card = Card(
+        title="SVHN: photographed house numbers, 32x32 colour, as pixels",
+        licence="for non-commercial use",
+        citation="Netzer et al.: Reading digits in natural images with unsupervised feature learning, 2011",
+        rows="73,257 (+ 531,131 extra) + 26,032",
+        features="3,072",
+        files=tuple(FILES.values()),
+    )
+
+    def open(self, settings: DataSettings) -> Source:
+        assert isinstance(settings, SvhnSettings)
+        stored = StoredSource(self.folder(), "svhn", self.card.version)
+        if settings.use == "train":
+            return stored
+        if not (read_manifest(self.folder()) or {}).get("options", {}).get("extra"):
+            raise DataError(f"data.use: {settings.use} needs the extra digits; run: admmctl fetch svhn --extra")
+        return ChosenSource(stored, ("extra",) if settings.use == "extra" else ("train", "extra"))
+
+    def options(self, rows: int | None, extra: bool) -> dict[str, Any]:
+        return {**super().options(rows, False), "extra": extra}
+
+    def recognise(self, paths: list[Path]) -> dict[str, Path]:
+        """Files by what their names contain: train, test, extra."""
+        found: dict[str, Path] = {}
+        for path in paths:
+            names = [name for name in FILES if name in path.name.lower()]
+            if len(names) != 1 or FILES[names[0]].name in found:
+                raise DataError(f"--from {path}: svhn is made from {', '.join(f.name for f in FILES.values())}")
+            found[FILES[names[0]].name] = path
+        if FILES["train"].name not in found and FILES["extra"].name not in found:
+            raise DataError(f"--from: svhn needs {FILES['train'].name} (and {FILES['test'].name}, to test on)")
+        return found
+
+    def prepare(self, raw: dict[str, Path], prepared: Prepared, progress: Progress) -> None:
+        names: tuple[Part, ...] = get_args(Part)
+        for name in names:
+            file = FILES[name]
+            if file.name not in raw:
+                continue
+            rows = prepared.rows(name, PIXELS, np.uint8)
+            prepare_digits(raw[file.name], rows, progress)
+            prepared.part(name, name, 0, rows.done)
+
+
+class SvhnHog(Svhn):
+    """``data: {name: svhn-hog}``: histograms of oriented gradients of the same digits, 648 by default."""
+
+    name = "svhn-hog"
+    Settings: ClassVar[type[DataSettings]] = SvhnHogSettings
+    card = replace(
+        Svhn.card,
+        title="SVHN as histograms of oriented gradients (HOG), computed when loaded",
+        features="648, by the settings under data.hog",
+        folder="svhn",
+    )
+
+    def open(self, settings: DataSettings) -> Source:
+        assert isinstance(settings, SvhnHogSettings)
+        return HogSource(super().open(settings), settings.hog)
+
+
+class HogSource(Source):
+    """HOG features of a source of pixels."""
+
+    def __init__(self, pixels: Source, settings: HogSettings) -> None:
+        self._pixels, self._settings = pixels, settings
+        self.labels_known = pixels.labels_known
+        self.features = features(settings, SIDE, SIDE)
+
+    def rows(self, part: Part) -> int:
+        return self._pixels.rows(part)
+
+    def labels(self, part: Part, rows: Rows) -> NDArray[np.int64]:
+        return self._pixels.labels(part, rows)
+
+    def fingerprint(self) -> str:
+        return self._pixels.fingerprint()
+
+    def stored(self, part: Part, rows: Rows) -> NDArray[Any]:
+        return self._pixels.stored(part, rows)
+
+    def inputs(self, part: Part, rows: Rows, out: NDArray[np.float32]) -> None:
+        for low in range(0, len(rows), _BLOCK):
+            block = self._pixels.stored(part, rows[low : low + _BLOCK])
+            hog(block.reshape(-1, SIDE, SIDE, 3), self._settings, out[low : low + _BLOCK])
+
+
+class ChosenSource(Source):
+    """Training rows from the extra digits, or from the training digits followed by the extra ones."""
+
+    def __init__(self, stored: StoredSource, parts: tuple[Part, ...]) -> None:
+        self._stored, self._parts = stored, parts
+        self.features, self.labels_known = stored.features, stored.labels_known
+
+    def rows(self, part: Part) -> int:
+        return sum(self._stored.rows(p) for p in self._parts) if part == "train" else self._stored.rows(part)
+
+    def labels(self, part: Part, rows: Rows) -> NDArray[np.int64]:
+        out = np.empty(len(rows), np.int64)
+        for place, stored_part, numbers in self._pieces(part, rows):
+            out[place] = self._stored.labels(stored_part, numbers)
+        return out
+
+    def stored(self, part: Part, rows: Rows) -> NDArray[Any]:
+        out = np.empty((len(rows), self.features), np.uint8)
+        for place, stored_part, numbers in self._pieces(part, rows):
+            out[place] = self._stored.stored(stored_part, numbers)
+        return out
+
+    def inputs(self, part: Part, rows: Rows, out: NDArray[np.float32]) -> None:
+        out[...] = self.stored(part, rows)
+
+    def fingerprint(self) -> str:
+        return self._stored.fingerprint()
+
+    def _pieces(self, part: Part, rows: Rows) -> Iterator[tuple[NDArray[np.bool_], Part, NDArray[np.int64]]]:
+        """Which of ``rows`` lie in which stored part, and their numbers there."""
+        numbers = np.asarray(rows, dtype=np.int64)
+        first = 0
+        for stored_part in self._parts if part == "train" else (part,):
+            count = self._stored.rows(stored_part)
+            place = (numbers >= first) & (numbers < first + count)
+            yield place, stored_part, numbers[place] - first
+            first += count
+
+
+def prepare_digits(path: Path, rows: Growing, progress: Progress) -> None:
+    """Append the digits of an official .mat file: X (32, 32, 3, n) bytes and y (n, 1), where 10 means 0.
+
+    The images are streamed; memory does not grow with the file. Raises DataError when the file is not that.
+    """
+    found = {variable.name: variable.shape for variable in read_variables(path)}
+    if set(found) != {"X", "y"} or found["X"][:3] != (SIDE, SIDE, 3) or len(found["X"]) not in (3, 4):
+        raise DataError(f"{path} is not an SVHN file: expected X (32, 32, 3, n) and y (n, 1), it holds {found}")
+    count = found["X"][3] if len(found["X"]) == 4 else 1  # MATLAB drops a last axis of one
+    labels = _labels(path, count)
+    for variable in read_variables(path):
+        if variable.name != "X":
+            continue
+        at = 0
+        for images in variable.blocks(_BLOCK) if len(variable.shape) == 4 else [variable.array()[None]]:
+            skip = min(len(images), max(0, rows.done - at))  # what a killed preparation has written
+            at += len(images)
+            rows.append(images[skip:].reshape(-1, PIXELS), labels[at - len(images) + skip : at])
+            progress(f"preparing {path.name} (digits)", at, count)
+
+
+def _labels(path: Path, count: int) -> NDArray[np.int64]:
+    for variable in read_variables(path):
+        if variable.name == "y":
+            labels = variable.array().ravel().astype(np.int64)
+            if len(labels) != count or not ((labels >= 0) & (labels <= 10)).all():
+                raise DataError(f"{path}: expected {count:,} labels of 1 to 10, it holds {len(labels):,} others")
+            return labels % 10
+    raise DataError(f"{path} holds no labels y")
