@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from admmctl.data.catalog import datasets
 from admmctl.data.dataset import DataSettings
@@ -24,65 +24,19 @@ from admmctl.methods.method import methods
 from admmctl.model.activations import activations
 from admmctl.model.losses import losses
 from admmctl.registry import suggest
-from admmctl.settings import Count, Positive, Settings
+from admmctl.schema import (
+    MAX_NAME,
+    NAME,
+    NAME_IN_WORDS,
+    Evaluate,
+    File,
+    MethodBlock,
+    NetworkSettings,
+    Stop,
+    SweepSettings,
+)
+from admmctl.settings import Settings
 from admmctl.yamlfile import Document, parse_value, read
-
-# Names of experiments and methods become folders.
-NAME, MAX_NAME = "[A-Za-z0-9][A-Za-z0-9._-]*", 100
-NAME_IN_WORDS = f"letters, digits, '.', '_' and '-', starting with a letter or digit, at most {MAX_NAME} of them"
-
-
-class NetworkSettings(Settings):
-    """The ``network:`` block."""
-
-    layers: list[Count] = Field(description="hidden sizes, from the inputs to the outputs")
-    activation: str = "relu"
-    bias: bool = True
-    outputs: Count | None = Field(default=None, description="1 for two classes, else one per class")
-
-
-class Stop(Settings):
-    """The ``stop:`` block: whichever comes first."""
-
-    metric: Literal["test_accuracy", "train_accuracy", "train_loss"] = "test_accuracy"
-    target: float | None = None
-    iterations: int | None = Field(default=None, ge=0)
-    epochs: Positive | None = None
-    seconds: Positive | None = Field(default=None, description="of train_s")
-
-
-class Evaluate(Settings):
-    """The ``evaluate:`` block: how often. The default is every iteration for full-batch methods."""
-
-    every: Count = 1
-    unit: Literal["iteration", "epoch"] = "iteration"
-
-
-class MethodBlock(Settings):
-    """What any method block may say besides the method's own settings."""
-
-    kind: str
-    preset: str | None = None
-    network: dict[str, Any] | None = None
-    loss: str | None = None
-    stop: dict[str, Any] | None = None
-    evaluate: dict[str, Any] | None = None
-    threads: Count | Literal["auto"] | None = None
-    bias: bool | None = Field(default=None, description="short for network: {bias: ...}")
-
-
-class File(Settings):
-    """The top level of an experiment file."""
-
-    name: str = Field(pattern=f"^{NAME}$", max_length=MAX_NAME)
-    data: dict[str, Any]
-    network: NetworkSettings
-    loss: str
-    methods: dict[str, dict[str, Any] | None] = Field(min_length=1)
-    stop: Stop = Stop(iterations=100)
-    evaluate: Evaluate = Evaluate()
-    seed: int = Field(default=0, ge=0)
-    threads: Count | Literal["auto"] | None = None
 
 
 @dataclass(frozen=True)
@@ -132,6 +86,7 @@ class Experiment:
     name: str
     runs: dict[str, Run]  # by method, in the order of the file: the first is the default
     path: Path | None
+    sweep: SweepSettings | None = None
 
     def select(self, method: str | None) -> list[Run]:
         """The runs that ``--method`` names: the first by default, one by name, or 'all'."""
@@ -198,9 +153,11 @@ def _check(document: Document, path: Path | None, problems: list[Problem]) -> Ex
             run = _check_method(str(method), block or {}, content, file, data, problems)
             if run is not None:
                 runs[run.method] = run
+    if file is not None and file.sweep is not None:
+        _check_sweep(file.sweep, runs, problems)
     if file is None or data is None or problems:
         return None
-    return Experiment(file.name, runs, path)
+    return Experiment(file.name, runs, path, file.sweep)
 
 
 def _check_data(block: Any, problems: list[Problem]) -> DataSettings | None:
@@ -257,7 +214,7 @@ def _check_method(
         network_block["bias"] = common.bias
     network = _validate(NetworkSettings, network_block, (*where, "network"), problems, shadow=("network",))
     stop = _validate(Stop, _merge_stop(content, common.stop), (*where, "stop"), problems, shadow=("stop",))
-    evaluate_block = {**_block(content, "evaluate"), **(common.evaluate or {})}
+    evaluate_block = {"unit": method.unit, **_block(content, "evaluate"), **(common.evaluate or {})}
     evaluate = _validate(Evaluate, evaluate_block, (*where, "evaluate"), problems, shadow=("evaluate",))
     loss = common.loss if common.loss is not None else content.get("loss")
     network_key = (*where, "network") if common.network else ("network",)
@@ -271,7 +228,7 @@ def _check_method(
     if network is not None:
         _check_outputs(network, data, (*network_key, "outputs"), problems)
     if stop is not None:
-        _check_stop(stop, stop_key, problems)
+        _check_stop(stop, stop_key, data, problems)
     if network is not None and settings is not None:
         for own_key, message in method.check(settings, len(network.layers) + 1):
             problems.append(Problem((*where, own_key), message))
@@ -281,6 +238,21 @@ def _check_method(
         return None
     threads = common.threads if common.threads is not None else file.threads
     return Run(file.name, name, kind, data, network, loss, settings, stop, evaluate, file.seed, threads)
+
+
+def _check_sweep(sweep: SweepSettings, runs: dict[str, Run], problems: list[Problem]) -> None:
+    """The methods of a search space exist, and so do the keys it varies."""
+    for method, space in sweep.space.items():
+        where = ("sweep", "space", method)
+        if method not in runs:
+            problems.append(Problem(where, f"there is no method '{method}'{suggest(method, list(runs))}"))
+            continue
+        valid = [*type(runs[method].settings).model_fields, *MethodBlock.model_fields]
+        for key, values in space.items():
+            if key.partition(".")[0] not in valid:
+                problems.append(Problem((*where, key), f"unknown key '{key}'{suggest(key, valid)}"))
+            elif isinstance(values, list) and not values:
+                problems.append(Problem((*where, key), "no values; give a list of values, or low and high"))
 
 
 def _block(content: dict[str, Any], key: str) -> dict[str, Any]:
@@ -336,7 +308,13 @@ def _check_outputs(
         problems.append(Problem(key, f"{network.outputs} outputs for {classes} classes; valid: {words}"))
 
 
-def _check_stop(stop: Stop, key: tuple[str | int, ...], problems: list[Problem]) -> None:
+def _check_stop(
+    stop: Stop, key: tuple[str | int, ...], data: DataSettings | None, problems: list[Problem]
+) -> None:
+    if stop.patience is not None and data is not None and data.validation is None:
+        problems.append(
+            Problem((*key, "patience"), "needs a validation split; set data.validation, 0.1 for instance")
+        )
     if stop.target is None:
         return
     if stop.metric != "train_loss" and not 0 < stop.target <= 1:

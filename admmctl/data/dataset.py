@@ -3,7 +3,7 @@
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -41,6 +41,9 @@ class DataSettings(Settings):
         default=None, description="rest | official | a fraction of the rows"
     )
     seed: int | None = Field(default=None, ge=0, description="shuffles the rows before the split")
+    validation: Fraction | None = Field(
+        default=None, description="a fraction of the training rows, held back for choices"
+    )
     scale: Literal["standard", "unit", "none"] = Field(
         default="standard", description="standardise, divide by the largest value, or leave inputs alone"
     )
@@ -138,9 +141,22 @@ class Split:
     test: Rows
     test_part: Part
     classes: tuple[int, ...]
+    validation: Rows = range(0)
 
 
 def split(dataset: Dataset, settings: DataSettings, source: Source) -> Split:
+    """Training, validation and test rows; see ``_split``. Raises DataError."""
+    whole = _split(dataset, settings, source)
+    if settings.validation is None:
+        return whole
+    held = max(1, round(len(whole.train) * settings.validation))
+    order = np.random.default_rng(settings.seed or 0).permutation(len(whole.train))
+    rows = np.asarray(whole.train, dtype=np.int64)
+    # In the order of the file again: consecutive reads are faster.
+    return replace(whole, train=rows[np.sort(order[held:])], validation=rows[np.sort(order[:held])])
+
+
+def _split(dataset: Dataset, settings: DataSettings, source: Source) -> Split:
     """Choose classes and rows, and divide them (the words of ``data:``, exactly).
 
     ``rows`` and ``train`` count from the start of the file, or of a shuffle by ``seed``. Without ``test``,

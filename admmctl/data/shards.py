@@ -77,14 +77,27 @@ def plan(settings: DataSettings, ranks: int) -> Plan:
     return result
 
 
-def load(plan: Plan, comm: Comm) -> tuple[Shard, Shard, Scaling]:
-    """Read this rank's training and test rows, scaled by statistics of all training rows."""
+@dataclass(frozen=True)
+class Shards:
+    """This rank's rows of every part of an experiment, scaled by statistics of all training rows."""
+
+    train: Shard
+    test: Shard
+    validation: Shard | None
+    scaling: Scaling
+
+
+def load(plan: Plan, comm: Comm) -> Shards:
+    """Read and scale this rank's rows."""
     train = _read(plan, "train", plan.split.train, comm)
     test = _read(plan, plan.split.test_part, plan.split.test, comm)
+    held = plan.split.validation
+    validation = _read(plan, "train", held, comm) if len(held) else None
     scaling = fit_scaling(train, plan.settings.scale, comm)
-    for shard in (train, test):
-        apply_scaling(shard.a0, scaling)
-    return train, test, scaling
+    for shard in (train, test, validation):
+        if shard is not None:
+            apply_scaling(shard.a0, scaling)
+    return Shards(train, test, validation, scaling)
 
 
 def _read(plan: Plan, part: Part, rows: Rows, comm: Comm) -> Shard:

@@ -86,6 +86,7 @@ class Admm:
     }
     losses: ClassVar[tuple[str, ...]] = ("squared", "hinge")
     activations: ClassVar[tuple[str, ...]] = ("relu", "hard-sigmoid")
+    unit: ClassVar[Literal["iteration", "epoch"]] = "iteration"
 
     def __init__(self, settings: AdmmSettings) -> None:
         self.settings = settings
@@ -243,6 +244,9 @@ class Admm:
 
     def rows_seen(self, s: AdmmState) -> int:
         return s.iteration * s.problem.total
+
+    def close(self, s: AdmmState) -> None:
+        pass
 
     def residuals(self, s: AdmmState) -> dict[str, float]:
         """The objective (5) per sample, and the root mean square of both kinds of constraint."""

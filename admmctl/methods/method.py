@@ -7,7 +7,7 @@ itself. To add one, write a file like ``admm.py`` and give it a line in the tabl
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +20,29 @@ from admmctl.settings import Settings
 
 Array = NDArray[np.floating]
 
-methods = Registry("method", {"admm": "admmctl.methods.admm:Admm"})
+methods = Registry(
+    "method",
+    {
+        "admm": "admmctl.methods.admm:Admm",
+        "sgd": "admmctl.methods.sgd:Sgd",
+        "adam": "admmctl.methods.sgd:Adam",
+        "gd": "admmctl.methods.sgd:Gd",
+        "cg": "admmctl.methods.batch:Cg",
+        "lbfgs": "admmctl.methods.batch:Lbfgs",
+        "linear": "admmctl.methods.linear:Linear",
+        "torch-sgd": "admmctl.methods.torch_methods:TorchSgd",
+        "torch-adam": "admmctl.methods.torch_methods:TorchAdam",
+        "torch-lbfgs": "admmctl.methods.torch_methods:TorchLbfgs",
+    },
+)
 
 
 class Diverged(ArithmeticError):
     """Numbers have left the range of floating point; the run ends with status ``diverged``."""
+
+
+class Finished(Exception):
+    """The method has nothing left to do: it has converged, or found no better point."""
 
 
 class Timer(Protocol):
@@ -60,6 +78,7 @@ class Method(Protocol):
     presets: ClassVar[dict[str, dict[str, Any]]]
     losses: ClassVar[tuple[str, ...]]
     activations: ClassVar[tuple[str, ...]]
+    unit: ClassVar[Literal["iteration", "epoch"]]  # how often it is evaluated by default
 
     def __init__(self, settings: Any) -> None: ...
 
@@ -71,13 +90,16 @@ class Method(Protocol):
         """The state before the first iteration. What it computes from samples happens in phases."""
 
     def step(self, state: Any) -> Any:
-        """One iteration: one update of the weights. Raises Diverged."""
+        """One iteration: one update of the weights. Raises Diverged, or Finished when there is none left."""
 
     def weights(self, state: Any) -> Weights:
         """W_1 .. W_L, the same on every rank."""
 
     def rows_seen(self, state: Any) -> int:
         """Training rows visited so far, over all ranks: divided by all rows it makes epochs."""
+
+    def close(self, state: Any) -> None:
+        """Let go of what a state holds besides memory, for instance a thread."""
 
     def residuals(self, state: Any) -> dict[str, float]:
         """The method's own measures of progress, for the record. Collective; not timed as training."""

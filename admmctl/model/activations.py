@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from admmctl import kernels
 from admmctl.registry import Registry
@@ -18,18 +19,25 @@ activations = Registry(
     {
         "relu": "admmctl.model.activations:Relu",
         "hard-sigmoid": "admmctl.model.activations:HardSigmoid",
+        "tanh": "admmctl.model.activations:Tanh",
+        "sigmoid": "admmctl.model.activations:Sigmoid",
     },
 )
 
 
 class Activation(Protocol):
-    """What a network and ADMM need of h."""
+    """What a network and the gradient methods need of h."""
 
     def value(self, z: Array, out: Array) -> Array:
         """h(z), written to ``out`` and returned."""
 
+    def pull_back(self, z: Array, a: Array, delta: Array) -> None:
+        """delta <- delta h'(z), in place; ``a`` is h(z). At a kink, one of the one-sided slopes."""
+
     def z_update(self, z: Array, a: Array, m: Array, gamma: float, beta: float) -> None:
         """z <- argmin_z gamma ||a - h(z)||^2 + beta ||z - m||^2, in place and entry by entry.
+
+        Only activations that ADMM offers have it.
 
         ``z`` and ``m`` have shape (k, samples); ``a`` the same, or one row of ones more.
         """
@@ -41,6 +49,9 @@ class Relu:
     def value(self, z: Array, out: Array) -> Array:
         return np.maximum(z, 0, out=out)
 
+    def pull_back(self, z: Array, a: Array, delta: Array) -> None:
+        delta *= a > 0
+
     def z_update(self, z: Array, a: Array, m: Array, gamma: float, beta: float) -> None:
         kernels.z_relu(z.T, a.T, m.T, gamma, beta)
 
@@ -51,5 +62,28 @@ class HardSigmoid:
     def value(self, z: Array, out: Array) -> Array:
         return np.clip(z, 0, 1, out=out)
 
+    def pull_back(self, z: Array, a: Array, delta: Array) -> None:
+        delta *= (z > 0) & (z < 1)
+
     def z_update(self, z: Array, a: Array, m: Array, gamma: float, beta: float) -> None:
         kernels.z_hard_sigmoid(z.T, a.T, m.T, gamma, beta)
+
+
+class Tanh:
+    """h(z) = tanh(z)."""
+
+    def value(self, z: Array, out: Array) -> Array:
+        return np.tanh(z, out=out)
+
+    def pull_back(self, z: Array, a: Array, delta: Array) -> None:
+        delta *= 1 - a * a
+
+
+class Sigmoid:
+    """h(z) = 1 / (1 + exp(-z))."""
+
+    def value(self, z: Array, out: Array) -> Array:
+        return np.asarray(expit(z, out=out))
+
+    def pull_back(self, z: Array, a: Array, delta: Array) -> None:
+        delta *= a * (1 - a)

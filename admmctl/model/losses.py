@@ -1,4 +1,4 @@
-"""Losses: one class each, with its value and its closed-form output update (Algorithm 1, the z_L step).
+"""Losses: one class each, with its value, its gradient, and its closed-form output update where there is one.
 
 To add one, write the class and give it a line in the table, or an entry point ``admmctl.losses``.
 Outputs z have shape (outputs, samples); one output means class 1 above ``threshold``, several the largest.
@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit, log1p, logsumexp
 
 from admmctl.registry import Registry
 
@@ -18,6 +19,7 @@ losses = Registry(
     {
         "squared": "admmctl.model.losses:Squared",
         "hinge": "admmctl.model.losses:Hinge",
+        "cross-entropy": "admmctl.model.losses:CrossEntropy",
     },
 )
 
@@ -30,8 +32,14 @@ class Loss(Protocol):
     def value(self, z: Array, y: Array) -> float:
         """The loss summed over outputs and samples."""
 
+    def gradient(self, z: Array, y: Array) -> Array:
+        """The derivative of ``value`` by z, shape of z. At a kink, one of the one-sided slopes."""
+
     def z_update(self, y: Array, m: Array, lam: Array, beta: float) -> Array:
-        """argmin_z loss(z, y) + <lam, z> + beta ||z - m||^2, entry by entry."""
+        """argmin_z loss(z, y) + <lam, z> + beta ||z - m||^2, entry by entry (Algorithm 1, the z_L step).
+
+        Only losses that ADMM offers have it.
+        """
 
 
 class Squared:
@@ -42,6 +50,9 @@ class Squared:
     def value(self, z: Array, y: Array) -> float:
         difference = z - y
         return float(np.vdot(difference, difference))
+
+    def gradient(self, z: Array, y: Array) -> Array:
+        return np.multiply(z - y, 2, dtype=z.dtype)
 
     def z_update(self, y: Array, m: Array, lam: Array, beta: float) -> Array:
         result: Array = (2 * y - lam + 2 * beta * m) / (2 + 2 * beta)
@@ -56,6 +67,10 @@ class Hinge:
     def value(self, z: Array, y: Array) -> float:
         return float(np.maximum(np.where(y > 0.5, 1 - z, z), 0).sum(dtype=np.float64))
 
+    def gradient(self, z: Array, y: Array) -> Array:
+        one, zero = y > 0.5, z.dtype.type(0)
+        return np.where(one, np.where(z < 1, z.dtype.type(-1), zero), np.where(z > 0, z.dtype.type(1), zero))
+
     def z_update(self, y: Array, m: Array, lam: Array, beta: float) -> Array:
         # The cost is convex with one kink: at 1 where y = 1, at 0 where y = 0. The minimum of the flat
         # piece counts when it lies beyond the kink, that of the sloped piece when it lies before it, and
@@ -68,3 +83,26 @@ class Hinge:
         chosen = np.where(y > 0.5, one, zero)
         # NaN fails every comparison above and would come out as a kink: a diverged run must be noticed.
         return np.where(np.isnan(flat), flat, chosen).astype(m.dtype, copy=False)
+
+
+class CrossEntropy:
+    """-log p(class): logistic for one output, softmax for several."""
+
+    threshold = 0.0
+
+    def value(self, z: Array, y: Array) -> float:
+        if len(z) == 1:
+            # log(1 + e^z) - y z, without overflow
+            losses_ = np.maximum(z, 0) + log1p(np.exp(-np.abs(z))) - y * z
+            return float(losses_.sum(dtype=np.float64))
+        picked = np.einsum("ij,ij->j", z, y)
+        return float((logsumexp(z, axis=0) - picked).sum(dtype=np.float64))
+
+    def gradient(self, z: Array, y: Array) -> Array:
+        if len(z) == 1:
+            result: Array = expit(z) - y
+            return result
+        p = np.exp(z - z.max(axis=0))
+        p /= p.sum(axis=0)
+        p -= y
+        return p

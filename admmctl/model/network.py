@@ -72,6 +72,16 @@ def classify(z: Array, threshold: float) -> NDArray[np.int64]:
     return np.where(np.isnan(z).any(axis=0), -1, chosen)
 
 
+def predicted(network: Network, W: Weights, threshold: float, a0: Array) -> NDArray[np.int64]:
+    """The class of every sample of ``a0`` (k_0 + 1, samples), over blocks of columns."""
+    block = network.block(a0.itemsize)
+    chosen = np.empty(a0.shape[1], np.int64)
+    for low in range(0, a0.shape[1], block):
+        columns = slice(low, low + block)
+        chosen[columns] = classify(network.forward(W, a0[:, columns]), threshold)
+    return chosen
+
+
 def score(
     network: Network, W: Weights, loss: Loss, a0: Array, y: Array, labels: NDArray[np.int64]
 ) -> NDArray[np.float64]:

@@ -127,7 +127,7 @@ def watch(
         with _forwarded_signals(process, end):
             assert process.stdout is not None
             for line in process.stdout:
-                event = _event(line)
+                event = parse_event(line)
                 if event is None:
                     log(line)
                 elif event["event"] == "error":
@@ -143,7 +143,8 @@ def watch(
     return end
 
 
-def _event(line: str) -> dict[str, Any] | None:
+def parse_event(line: str) -> dict[str, Any] | None:
+    """What a rank says on standard output: an event, or None for any other line."""
     if not line.startswith('{"event"'):
         return None
     try:

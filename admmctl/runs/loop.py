@@ -6,14 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from admmctl.config import Evaluate, Stop
 from admmctl.data.shards import Shard
-from admmctl.methods.method import Diverged, Method, Problem
-from admmctl.model.network import Weights, score
+from admmctl.methods.method import Diverged, Finished, Method, Problem
+from admmctl.model.network import Weights, predicted, score
 from admmctl.runs.clock import Clock
 from admmctl.runs.record import Evaluation
+from admmctl.schema import Evaluate, Stop
 
 Status = Literal["reached", "exhausted", "diverged", "failed", "interrupted"]
 
@@ -54,7 +53,7 @@ class Loop:
     problem: Problem
     train: Shard
     test: Shard
-    test_targets: NDArray[np.floating]
+    validation: Shard | None
     stop: Stop
     evaluate: Evaluate
     clock: Clock
@@ -64,33 +63,46 @@ class Loop:
     def run(self) -> Outcome:
         """Train until a target, a budget, divergence or an interruption; the same decision on every rank."""
         self.outcome = Outcome()
+        self._worse = 0  # evaluations since the best one
         self._counted = 0.0  # of this rank's training time, what train_s holds already
+        state = None
         try:
             state = self.method.init(self.problem)
             self._agree()
             done = self._evaluated(state, 0) or self._over(state, 0)
-            iteration = evaluated = 0
+            iteration = 0
             next_epoch = self._epoch_after(state)
             while not done:
-                with self.clock.phase("other"):
-                    state = self.method.step(state)
-                iteration += 1
+                state, finished = self._step(state)
+                iteration += not finished
                 self.outcome.iterations = iteration
                 asked = self._agree()
-                over = self._over(state, iteration)
-                due = self._due(state, iteration, next_epoch)
-                if due or over or asked:
+                over = self._over(state, iteration) or bool(finished)
+                if finished:
+                    self.outcome.reason = finished
+                    if self.outcome.evaluations[-1].iteration == iteration:
+                        break
+                if self._due(state, iteration, next_epoch) or over or asked:
                     done = self._evaluated(state, iteration)
-                    evaluated = iteration
                     next_epoch = self._epoch_after(state)
                 if asked and not done:
                     self.outcome.status, self.outcome.reason = "interrupted", "asked to stop"
                 done = done or over or asked
-            assert evaluated == iteration
         except Diverged as problem:
             self._agree()
             self.outcome.status, self.outcome.reason = "diverged", str(problem)
+        finally:
+            if state is not None:
+                self.method.close(state)
         return self.outcome
+
+    def _step(self, state: Any) -> tuple[Any, str]:
+        """The state after one iteration; and why there was none, when the method has nothing left to do."""
+        with self.clock.phase("other"):
+            try:
+                return self.method.step(state), ""
+            except Finished as end:
+                return state, str(end) or "the method has finished"
 
     def _agree(self) -> bool:
         """Add this segment's training time, the largest over ranks; whether any rank was asked to stop."""
@@ -122,6 +134,8 @@ class Loop:
             reasons.append(f"{iteration} iterations")
         if stop.epochs is not None and self._epoch(state) >= stop.epochs - 1e-9:
             reasons.append(f"{self._epoch(state):g} epochs")
+        if stop.patience is not None and self._worse >= stop.patience:
+            reasons.append(f"{stop.patience} evaluations without a better validation accuracy")
         if stop.seconds is not None and self.outcome.train_s >= stop.seconds:
             reasons.append(f"{stop.seconds:g} seconds of training")
         if reasons and self.outcome.status == "exhausted":
@@ -140,9 +154,11 @@ class Loop:
         if diverged:
             outcome.status, outcome.reason = "diverged", diverged
             return True
-        losses = [e.train_loss for e in outcome.evaluations]
-        if evaluation.train_loss <= min(losses):
+        if self._is_best(evaluation):
             outcome.best, outcome.best_iteration = [W_l.copy() for W_l in self._weights], iteration
+            self._worse = 0
+        else:
+            self._worse += 1
         if self._reached(evaluation):
             outcome.status = "reached"
             outcome.reason = f"{self.stop.metric} {getattr(evaluation, self.stop.metric):.6g}"
@@ -152,15 +168,21 @@ class Loop:
             return True
         return False
 
+    def _is_best(self, evaluation: Evaluation) -> bool:
+        """Whether no evaluation before was as good: by validation accuracy, or else by training loss."""
+        before = self.outcome.evaluations[:-1]
+        if evaluation.validation_accuracy is not None:
+            return all(evaluation.validation_accuracy > (e.validation_accuracy or 0.0) for e in before)
+        return all(evaluation.train_loss < e.train_loss for e in before)
+
     def _evaluation(self, state: Any, iteration: int) -> Evaluation:
         p = self.problem
         self._weights = W = self.method.weights(state)
-        sums = np.concatenate(
-            [
-                score(p.network, W, p.loss, self.train.a0, p.y, self.train.labels),
-                score(p.network, W, p.loss, self.test.a0, self.test_targets, self.test.labels),
-            ]
-        )
+        sums = np.zeros(5)
+        sums[0:2] = score(p.network, W, p.loss, self.train.a0, p.y, self.train.labels)
+        sums[2] = self._correct(W, self.test)
+        if self.validation is not None:
+            sums[3] = self._correct(W, self.validation)
         p.comm.allreduce(sums)
         residuals = self.method.residuals(state)
         wall = np.array([self.clock.wall])
@@ -172,9 +194,14 @@ class Loop:
             wall_s=float(wall[0]),
             train_loss=float(sums[0]) / self.train.total,
             train_accuracy=float(sums[1]) / self.train.total,
-            test_accuracy=float(sums[3]) / self.test.total,
+            test_accuracy=float(sums[2]) / self.test.total,
             residuals=residuals,
+            validation_accuracy=None if self.validation is None else float(sums[3]) / self.validation.total,
         )
+
+    def _correct(self, W: Weights, shard: Shard) -> int:
+        labels = predicted(self.problem.network, W, self.problem.loss.threshold, shard.a0)
+        return int((labels == shard.labels).sum())
 
     def _diverged(self, evaluation: Evaluation) -> str:
         """Why the numbers can no longer be trusted, or ''."""

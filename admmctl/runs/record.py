@@ -49,9 +49,13 @@ class Evaluation:
     train_accuracy: float
     test_accuracy: float
     residuals: dict[str, float]
+    validation_accuracy: float | None = None
 
     def row(self) -> dict[str, float]:
-        return {name: getattr(self, name) for name in CURVE_COLUMNS} | self.residuals
+        row = {name: getattr(self, name) for name in CURVE_COLUMNS}
+        if self.validation_accuracy is not None:
+            row["validation_accuracy"] = self.validation_accuracy
+        return row | self.residuals
 
 
 class RunFolder:
@@ -92,6 +96,15 @@ class RunFolder:
             ) from None
         return folder
 
+    @classmethod
+    def create_at(cls, path: Path, config: str) -> "RunFolder":
+        """A run folder at a place of its own, made anew where an unfinished one was."""
+        shutil.rmtree(path, ignore_errors=True)
+        path.mkdir(parents=True)
+        with atomic(path / "config.yaml") as file:
+            file.write(config)
+        return cls(path)
+
     def discard(self) -> None:
         """Remove the folder of a run that never started, and the experiment's folder when it is empty."""
         shutil.rmtree(self.path, ignore_errors=True)
@@ -128,6 +141,9 @@ class RunFolder:
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         write_json(self.path / "summary.json", summary)
+
+    def write_confusion(self, confusion: Mapping[str, Any]) -> None:
+        write_json(self.path / "confusion.json", confusion)
 
     def write_weights(self, weights: Mapping[str, Weights], constants: Mapping[str, Any]) -> None:
         """weights.npz: arrays only, never a pickle.

@@ -14,6 +14,7 @@ from admmctl import config as configuration
 from admmctl.config import Run, to_yaml, with_seed
 from admmctl.data import shards
 from admmctl.errors import AdmmctlError, Interrupted, RunFailed, UserError
+from admmctl.methods.method import methods
 from admmctl.parallel import launch
 from admmctl.parallel.comm import Serial
 from admmctl.runs.record import RunFolder, read_curve, read_summary, rerun_line, root
@@ -150,6 +151,9 @@ def check(run: Run, options: Options) -> None:
     from admmctl.runs.worker import build_network
 
     launch.check_cores(options.cores, options.oversubscribe)
+    method = methods.load(run.kind)
+    if options.cores > getattr(method, "ranks", options.cores):
+        raise UserError(f"method {run.method} runs on one rank; use --cores 1")
     data = shards.plan(run.data, options.cores)
     build_network(run, data)
     if options.way() == "mpiexec":

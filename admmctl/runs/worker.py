@@ -26,7 +26,7 @@ from admmctl.data import shards  # noqa: E402
 from admmctl.errors import UserError  # noqa: E402
 from admmctl.methods.method import Problem, methods  # noqa: E402
 from admmctl.model.losses import losses  # noqa: E402
-from admmctl.model.network import Network, targets  # noqa: E402
+from admmctl.model.network import Network, predicted, targets  # noqa: E402
 from admmctl.parallel.comm import Comm, connect  # noqa: E402
 from admmctl.runs import environment  # noqa: E402
 from admmctl.runs.clock import Clock  # noqa: E402
@@ -43,7 +43,8 @@ def work(folder: RunFolder, comm: Comm, notify: Notify, oversubscribe: bool, sta
     with _stop_on_signal() as interrupted:
         with clock.phase("load"):
             plan = shards.plan(run.data, comm.size)
-            train, test, scaling = shards.load(plan, comm)
+            parts = shards.load(plan, comm)
+        train, test, scaling = parts.train, parts.test, parts.scaling
         network = build_network(run, plan)
         loss = losses.load(run.loss)()
         outputs = network.sizes[-1]
@@ -75,7 +76,7 @@ def work(folder: RunFolder, comm: Comm, notify: Notify, oversubscribe: bool, sta
             problem=problem,
             train=train,
             test=test,
-            test_targets=targets(test.labels, outputs),
+            validation=parts.validation,
             stop=run.stop,
             evaluate=run.evaluate,
             clock=clock,
@@ -83,6 +84,11 @@ def work(folder: RunFolder, comm: Comm, notify: Notify, oversubscribe: bool, sta
             interrupted=interrupted,
         )
         outcome = loop.run()
+
+        if outcome.final:
+            confusion = confusion_table(outcome, problem, test, len(plan.split.classes))
+            if comm.rank == 0:
+                folder.write_confusion({"classes": list(plan.split.classes), **confusion})
 
     phases = comm.gather((clock.seconds, clock.wall, peak_rss_mb()))
     if comm.rank == 0:
@@ -124,6 +130,18 @@ def work(folder: RunFolder, comm: Comm, notify: Notify, oversubscribe: bool, sta
         folder.write_summary({key: summary[key] for key in SUMMARY})
         notify({"event": "finished", "status": outcome.status})
     return outcome
+
+
+def confusion_table(outcome: Outcome, problem: Problem, test: shards.Shard, classes: int) -> dict[str, Any]:
+    """Test rows by true class (rows) and predicted class (columns), for the final and the best weights."""
+    tables = {}
+    for name, W in (("final", outcome.final), ("best", outcome.best or outcome.final)):
+        labels = predicted(problem.network, W, problem.loss.threshold, test.a0)
+        counts = np.zeros((classes, classes + 1))  # the last column: outputs that were NaN
+        np.add.at(counts, (test.labels, labels), 1)
+        problem.comm.allreduce(counts)
+        tables[name] = counts[:, :classes].astype(int).tolist()
+    return tables
 
 
 SUMMARY = (
@@ -171,8 +189,8 @@ def build_network(run: Run, plan: shards.Plan) -> Network:
         raise UserError(f"network.outputs: 1 output for {classes} classes; valid: {classes}")
     if outputs != 1 and outputs != classes:
         raise UserError(f"network.outputs: {outputs} outputs for {classes} classes; valid: {classes}")
-    s = run.network
-    return Network.build(plan.source.features, list(s.layers), outputs, s.activation, s.bias)
+    s, hidden = run.network, getattr(methods.load(run.kind), "hidden", True)
+    return Network.build(plan.source.features, list(s.layers) if hidden else [], outputs, s.activation, s.bias)
 
 
 def describe(evaluation: Evaluation) -> str:

@@ -1,0 +1,68 @@
+"""The gradient of the training loss by back-propagation, for the gradient baselines.
+
+Parameters are one flat vector; W_l are views of it, so that an optimiser updates one array and a reduction
+sends one buffer.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from admmctl.model.losses import Loss
+from admmctl.model.network import Network, Weights
+
+Array = NDArray[np.floating]
+
+
+def flat_views(network: Network, vector: Array) -> Weights:
+    """W_1 .. W_L as views of a flat parameter vector of length ``parameters(network)``."""
+    views, at = [], 0
+    for k, k_next in zip(network.sizes, network.sizes[1:], strict=False):
+        shape = (k_next, k + network.bias)
+        views.append(vector[at : at + shape[0] * shape[1]].reshape(shape))
+        at += shape[0] * shape[1]
+    return views
+
+
+def parameters(network: Network) -> int:
+    """How many weights and biases a network has."""
+    return sum((k + network.bias) * k_next for k, k_next in zip(network.sizes, network.sizes[1:], strict=False))
+
+
+class Gradient:
+    """Loss and gradient sums over samples, with buffers that are allocated once."""
+
+    def __init__(self, network: Network, loss: Loss, columns: int, dtype: type) -> None:
+        self._network, self._loss = network, loss
+        self.columns = columns
+        hidden = network.sizes[1:-1]
+        self._a = [np.ones((columns, k + 1), dtype).T for k in hidden]
+        self._z = [np.empty((columns, k), dtype).T for k in hidden]
+        self._back = [np.empty((columns, k), dtype).T for k in hidden]
+
+    def add(self, W: Weights, a0: Array, y: Array, total: Weights) -> float:
+        """Add the gradient over the samples ``a0`` (k_0 + 1, n), ``y`` to ``total``; returns the loss sum.
+
+        Samples are taken ``columns`` at a time.
+        """
+        loss = 0.0
+        for low in range(0, a0.shape[1], self.columns):
+            block = slice(low, min(low + self.columns, a0.shape[1]))
+            loss += self._block(W, a0[:, block], y[:, block], total)
+        return loss
+
+    def _block(self, W: Weights, a0: Array, y: Array, total: Weights) -> float:
+        network, h, n = self._network, self._network.activation, a0.shape[1]
+        a = [a0, *(buffer[:, :n] for buffer in self._a)]
+        z = [buffer[:, :n] for buffer in self._z]
+        for l, z_l in enumerate(z):
+            np.matmul(W[l], network.inputs(a[l]), out=z_l)
+            h.value(z_l, out=a[l + 1][:-1])
+        outputs = W[-1] @ network.inputs(a[-1])
+        delta = self._loss.gradient(outputs, y)
+        total[-1] += delta @ network.inputs(a[-1]).T
+        for l in range(len(z) - 1, -1, -1):
+            back = np.matmul(W[l + 1][:, : len(z[l])].T, delta, out=self._back[l][:, :n])
+            h.pull_back(z[l], a[l + 1][:-1], back)
+            delta = back
+            total[l] += delta @ network.inputs(a[l]).T
+        return self._loss.value(outputs, y)

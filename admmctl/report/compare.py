@@ -1,0 +1,135 @@
+"""``runs compare``: methods side by side, over their repeats."""
+
+import csv
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from admmctl.errors import UserError
+from admmctl.files import atomic
+from admmctl.report.statistics import median, verdict
+from admmctl.report.tables import PLAIN, read_runs
+from admmctl.report.text import number, seconds
+
+
+def compare(folders: list[Path]) -> dict[str, Any]:
+    """Medians and intervals per method and ranks. Raises UserError when runs cannot be compared.
+
+    Runs must share data and target: which differs is said. Unfinished and failed runs count as misses.
+    """
+    runs = [run for run in read_runs(folders) if run["status"] != "unfinished"]
+    if not runs:
+        raise UserError("none of these runs has finished: there is nothing to compare")
+    for run in runs:
+        run["data"], run["data_sha256"] = _data(Path(run["folder"]))
+    _must_share(runs, "data", "data")
+    _must_share([run for run in runs if run["data_sha256"]], "data_sha256", "the checksum of the data")
+    _must_share(runs, "metric", "the metric of the target")
+    _must_share(runs, "target", "the target")
+    groups: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for run in runs:
+        groups.setdefault((run["method"], int(run["ranks"])), []).append(run)
+    rows = [_row(method, ranks, members) for (method, ranks), members in groups.items()]
+    target = runs[0]["target"]
+    if target is not None:
+        best = min(rows, key=lambda row: row["_time"].value)["_time"]
+        for row in rows:
+            row["verdict"] = verdict(row["_time"], best) if not math.isinf(best.value) else "missed"
+    for row in rows:
+        del row["_time"]
+    return {"experiment": runs[0]["experiment"], "metric": runs[0]["metric"], "target": target, "methods": rows}
+
+
+def _row(method: str, ranks: int, runs: list[dict[str, Any]]) -> dict[str, Any]:
+    times = [run.get("time_to_target_s") for run in runs]
+    time = median([math.inf if t is None else t for t in times])
+    final = median([_or_nan(run.get("final_test_accuracy")) for run in runs if run["status"] != "failed"])
+    train = median([_or_nan(run.get("train_s")) for run in runs])
+    return {
+        "method": method,
+        "ranks": ranks,
+        "runs": len(runs),
+        "reached": sum(t is not None for t in times),
+        "time_to_target_s": time.value,
+        "time_to_target_low_s": time.low,
+        "time_to_target_high_s": time.high,
+        "final_test_accuracy": final.value,
+        "final_test_accuracy_low": final.low,
+        "final_test_accuracy_high": final.high,
+        "train_s": train.value,
+        "seeds": sorted(int(run["seed"]) for run in runs),
+        "verdict": None,
+        "_time": time,
+    }
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _data(folder: Path) -> tuple[str, str | None]:
+    """A run's data block, and the checksum of the data it read."""
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    try:
+        sha256 = json.loads((folder / "environment.json").read_text())["data_sha256"]
+    except (OSError, ValueError, KeyError):
+        sha256 = None
+    return json.dumps(config["data"], sort_keys=True), sha256
+
+
+def _must_share(runs: list[dict[str, Any]], key: str, words: str) -> None:
+    first = runs[0] if runs else {}
+    for run in runs:
+        if run.get(key) != first.get(key):
+            raise UserError(
+                f"these runs cannot be compared, {words} differs:\n  {first['folder']}: {first.get(key)}\n"
+                f"  {run['folder']}: {run.get(key)}\nname runs that share it"
+            )
+
+
+def compare_table(result: dict[str, Any]) -> Group:
+    """The comparison for people."""
+    target = "no target" if result["target"] is None else f"{result['metric']} {result['target']:g}"
+    table = Table(**PLAIN, title=f"{result['experiment']}: {target}")
+    for heading in ("method", "ranks", "reached", "target s", "final accuracy", "train s", "verdict"):
+        table.add_column(heading, justify="left" if heading in ("method", "verdict") else "right", overflow="fold")
+    for row in sorted(result["methods"], key=lambda row: row["time_to_target_s"]):
+        table.add_row(
+            row["method"],
+            str(row["ranks"]),
+            f"{row['reached']}/{row['runs']}" if result["target"] is not None else f"-/{row['runs']}",
+            _interval(row, "time_to_target", "_s", seconds),
+            _interval(row, "final_test_accuracy", "", lambda value: number(value, 4)),
+            seconds(row["train_s"]),
+            row["verdict"] or "-",
+        )
+    note = (
+        "Medians over repeats with order-statistic 95 % intervals (from 6 repeats on); times are train_s,\n"
+        "optimisation only; a missed target counts as infinity."
+    )
+    return Group(table, Text(""), Text(note))
+
+
+def _interval(row: dict[str, Any], name: str, unit: str, show: Any) -> str:
+    value, low, high = (row[f"{name}{end}{unit}"] for end in ("", "_low", "_high"))
+    if low is None:
+        return str(show(value))
+    return f"{show(value)} [{show(low)}, {show(high)}]"
+
+
+def write_csv(result: dict[str, Any], path: Path) -> None:
+    """The comparison as CSV, a line per method. Raises UserError."""
+    columns = [key for key in result["methods"][0] if key != "seeds"]
+    try:
+        with atomic(path) as file:
+            writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(result["methods"])
+    except OSError as error:
+        raise UserError(f"--csv {path}: cannot be written: {error.strerror}") from None

@@ -1,0 +1,50 @@
+"""Medians, their intervals, and verdicts: what repeated runs say, and what they do not say."""
+
+import math
+from dataclasses import dataclass
+
+from scipy.stats import binom
+
+MINIMUM = 6  # repeats from which an order-statistic 95 % interval exists
+
+
+@dataclass(frozen=True)
+class Median:
+    """A median of ``n`` values with its 95 % interval, which there is from six values on.
+
+    A miss counts as infinity and is never dropped: with too many misses the median is infinite.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+
+
+def median(values: list[float]) -> Median:
+    """The median with a distribution-free interval: order statistics of at least 95 % coverage."""
+    ordered = sorted(math.inf if math.isnan(v) else v for v in values)
+    n = len(ordered)
+    if not n:
+        return Median(math.nan, None, None, 0)
+    low, high = ordered[(n - 1) // 2], ordered[n // 2]
+    middle = low if low == high else (low + high) / 2
+    if n < MINIMUM:
+        return Median(middle, None, None, n)
+    # The interval from the k-th smallest to the k-th largest misses the median with probability
+    # 2 P(Binomial(n, 1/2) < k): the largest k that keeps this within 5 %.
+    k = max(k for k in range(1, n // 2 + 1) if 2 * binom.cdf(k - 1, n, 0.5) <= 0.05)
+    return Median(middle, ordered[k - 1], ordered[n - k], n)
+
+
+def verdict(ours: Median, best: Median) -> str:
+    """How a time compares with the best one: 'slower' only where the intervals do not overlap."""
+    if ours is best:
+        return "fastest"
+    if math.isinf(ours.value) and not math.isinf(best.value) and ours.low is None:
+        return "missed"
+    if ours.low is None or best.high is None:
+        return f"not distinguishable (n={min(ours.n, best.n)}: intervals need {MINIMUM})"
+    if ours.low > best.high:
+        return "slower" if not math.isinf(ours.value) else "missed"
+    return f"not distinguishable (n={min(ours.n, best.n)})"

@@ -1,0 +1,95 @@
+"""The blocks of an experiment file: their keys, types, bounds and defaults."""
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from admmctl.settings import Count, Positive, Settings
+
+# Names of experiments and methods become folders.
+NAME, MAX_NAME = "[A-Za-z0-9][A-Za-z0-9._-]*", 100
+NAME_IN_WORDS = f"letters, digits, '.', '_' and '-', starting with a letter or digit, at most {MAX_NAME} of them"
+
+
+class NetworkSettings(Settings):
+    """The ``network:`` block."""
+
+    layers: list[Count] = Field(description="hidden sizes, from the inputs to the outputs")
+    activation: str = "relu"
+    bias: bool = True
+    outputs: Count | None = Field(default=None, description="1 for two classes, else one per class")
+
+
+class Stop(Settings):
+    """The ``stop:`` block: whichever comes first."""
+
+    metric: Literal["test_accuracy", "train_accuracy", "train_loss"] = "test_accuracy"
+    target: float | None = None
+    iterations: int | None = Field(default=None, ge=0)
+    epochs: Positive | None = None
+    seconds: Positive | None = Field(default=None, description="of train_s")
+    patience: Count | None = Field(
+        default=None, description="evaluations without a better validation accuracy; needs data.validation"
+    )
+
+
+class Evaluate(Settings):
+    """The ``evaluate:`` block: how often. The default is every iteration for full-batch methods."""
+
+    every: Count = 1
+    unit: Literal["iteration", "epoch"] = "iteration"
+
+
+class MethodBlock(Settings):
+    """What any method block may say besides the method's own settings."""
+
+    kind: str
+    preset: str | None = None
+    network: dict[str, Any] | None = None
+    loss: str | None = None
+    stop: dict[str, Any] | None = None
+    evaluate: dict[str, Any] | None = None
+    threads: Count | Literal["auto"] | None = None
+    bias: bool | None = Field(default=None, description="short for network: {bias: ...}")
+
+
+class Range(Settings):
+    """Values between two ends: drawn evenly, or evenly in the logarithm."""
+
+    low: float
+    high: float
+    scale: Literal["log", "linear"] = "log"
+    points: Count | None = Field(default=None, description="how many for a grid")
+    integer: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Range":
+        if not self.low < self.high:
+            raise ValueError(f"expected low below high, got {self.low:g} and {self.high:g}")
+        if self.scale == "log" and self.low <= 0:
+            raise ValueError(f"expected low above 0 for a logarithmic range, got {self.low:g}")
+        return self
+
+
+class SweepSettings(Settings):
+    """The ``sweep:`` block: for each method, the keys to vary and their values."""
+
+    search: Literal["quasi-random", "grid"] = "quasi-random"
+    trials: Count = 12
+    seed: int = Field(default=0, ge=0)
+    space: dict[str, dict[str, list[Any] | Range]] = Field(min_length=1)
+
+
+class File(Settings):
+    """The top level of an experiment file."""
+
+    name: str = Field(pattern=f"^{NAME}$", max_length=MAX_NAME)
+    data: dict[str, Any]
+    network: NetworkSettings
+    loss: str
+    methods: dict[str, dict[str, Any] | None] = Field(min_length=1)
+    stop: Stop = Stop(iterations=100)
+    evaluate: Evaluate = Evaluate()
+    seed: int = Field(default=0, ge=0)
+    threads: Count | Literal["auto"] | None = None
+    sweep: SweepSettings | None = None

@@ -1,0 +1,58 @@
+"""Search spaces of a sweep: from the ``sweep:`` block to the settings of every trial."""
+
+from itertools import product
+from typing import Any
+
+import numpy as np
+from scipy.stats import qmc
+
+from admmctl.errors import UserError
+from admmctl.schema import Range, SweepSettings
+
+
+def at(values: Range, u: float) -> float | int:
+    """The value of a range at ``u`` of [0, 1], to four significant digits."""
+    if values.scale == "log":
+        value = float(np.exp(np.log(values.low) + u * (np.log(values.high) - np.log(values.low))))
+    else:
+        value = values.low + u * (values.high - values.low)
+    return round(value) if values.integer else float(f"{value:.4g}")
+
+
+def grid(values: Range, key: str) -> list[float | int]:
+    """The values of a range in a grid. Raises UserError where it does not say how many."""
+    if values.points is None:
+        raise UserError(f"sweep: {key}: a grid needs points: how many values between low and high")
+    return [at(values, u) for u in np.linspace(0, 1, values.points)]
+
+
+Trial = dict[str, Any]  # key of the method block -> value
+
+
+def trials(settings: SweepSettings, method: str, count: int | None) -> list[Trial]:
+    """The settings of every trial of ``method``. Raises UserError for an empty or unknown space."""
+    space = settings.space.get(method)
+    if not space:
+        known = ", ".join(settings.space)
+        raise UserError(f"sweep: there is no search space for method {method}; there is one for: {known}")
+    for key, values in space.items():
+        if isinstance(values, list) and not values:
+            raise UserError(f"sweep: {method}.{key} has no values; give a list of values, or low and high")
+    if settings.search == "grid":
+        axes = [
+            values if isinstance(values, list) else grid(values, f"{method}.{key}")
+            for key, values in space.items()
+        ]
+        every = [dict(zip(space, point, strict=True)) for point in product(*axes)]
+        return every if count is None else every[:count]
+    points = qmc.Halton(len(space), seed=settings.seed).random(count or settings.trials)
+    return [
+        {key: _value(values, float(u)) for (key, values), u in zip(space.items(), point, strict=True)}
+        for point in points
+    ]
+
+
+def _value(values: list[Any] | Range, u: float) -> Any:
+    if isinstance(values, Range):
+        return at(values, u)
+    return values[min(int(u * len(values)), len(values) - 1)]

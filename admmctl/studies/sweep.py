@@ -1,0 +1,200 @@
+"""``admmctl sweep``: many trials of one method, chosen by validation accuracy, all of them kept.
+
+Trials run side by side, one process each, up to the cores asked for: their times mean nothing and are not
+used. The winner is then trained again alone, so that its time can be trusted. The test set plays no part in
+the choice.
+"""
+
+import csv
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from admmctl import config as configuration
+from admmctl.config import Experiment, Run, to_yaml
+from admmctl.data import shards
+from admmctl.errors import ConfigError, UserError
+from admmctl.files import atomic
+from admmctl.parallel import launch
+from admmctl.runs.record import RunFolder, read_curve, read_summary, root
+from admmctl.runs.train import Options, Watcher, check, execute
+from admmctl.studies.space import Trial, trials
+
+DEFAULT_VALIDATION = 0.1
+DONE = ("reached", "exhausted", "diverged")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One trial as it ended. ``score`` is the best validation accuracy, NaN where there is none."""
+
+    number: int
+    settings: Trial
+    folder: Path
+    status: str
+    reason: str
+    score: float
+    iterations: int
+
+
+Report = Callable[[Result, int, int], None]  # a trial that ended, how many have, how many there are
+
+
+def sweep(
+    path: Path,
+    method: str | None,
+    count: int | None,
+    cores: int,
+    overrides: Iterable[str],
+    report: Report,
+    watcher: Watcher,
+) -> dict[str, Any]:
+    """Run what is not yet run of a sweep; returns the trials, the winner, and its own run, timed alone.
+
+    Raises UserError and ConfigError before anything is written. A trial that fails is kept with its reason.
+    """
+    overrides = list(overrides)
+    experiment = configuration.load(path, overrides)
+    if experiment.sweep is None:
+        raise UserError(
+            f"{path} has no sweep: block; it names, for each method, the keys to vary and their values"
+        )
+    if count is not None and count < 1:
+        raise UserError(f"--trials {count}: expected 1 or more")
+    if cores < 1:
+        raise UserError(f"--cores {cores}: expected 1 or more")
+    launch.check_cores(cores, oversubscribe=False)
+    base = experiment.select(method)[0]
+    planned = _plan(experiment, path, overrides, base.method, trials(experiment.sweep, base.method, count))
+    for _, run in planned.values():
+        check(run, Options())
+    folder = root() / experiment.name / f"sweep-{base.method}"
+    results = _run_all(list(planned.items()), folder, cores, report)
+    finished = [result for result in results if result.score == result.score]
+    _write_table(folder, results)
+    document: dict[str, Any] = {
+        "folder": str(folder),
+        "method": base.method,
+        "trials": [_plain(r) for r in results],
+    }
+    if not finished:
+        return {**document, "best": None, "run": None}
+    best = max(finished, key=lambda result: (result.score, -result.number))
+    _, winner = planned[best.number]
+    # Trained again alone on all training rows, the validation rows among them, if the sweep split them off.
+    alone = replace(winner, data=base.data, stop=base.stop)
+    with atomic(folder / "best.yaml") as file:
+        file.write(f"# Trial {best.number} of {len(results)}: validation accuracy {best.score:.4f}\n")
+        file.write(to_yaml(alone.document()))
+    summary = _timed_alone(alone, watcher)
+    return {**document, "best": {**_plain(best), "config": str(folder / "best.yaml")}, "run": summary}
+
+
+def _plan(
+    experiment: Experiment, path: Path, overrides: list[str], method: str, chosen: list[Trial]
+) -> dict[int, tuple[Trial, Run]]:
+    """A run for every trial, with a validation split and without a target. Raises ConfigError for a bad key."""
+    planned: dict[int, tuple[Trial, Run]] = {}
+    for number, trial in enumerate(chosen):
+        keys = [f"methods.{method}.{key}={_yaml(value)}" for key, value in trial.items()]
+        try:
+            run = configuration.load(path, [*overrides, *keys]).runs[method]
+        except ConfigError as error:
+            raise ConfigError(f"sweep: trial {number} is not valid:\n{error}") from None
+        data = run.data
+        if data.validation is None:
+            data = data.model_copy(update={"validation": DEFAULT_VALIDATION})
+        planned[number] = trial, replace(run, data=data, stop=run.stop.model_copy(update={"target": None}))
+    return planned
+
+
+def _yaml(value: Any) -> str:
+    text: str = yaml.safe_dump(value, default_flow_style=True)
+    return text.removesuffix("...\n").strip()
+
+
+def _run_all(
+    planned: list[tuple[int, tuple[Trial, Run]]], folder: Path, cores: int, report: Report
+) -> list[Result]:
+    """All trials, ``cores`` at a time; those that finished in an earlier sweep are taken as they are."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"the results folder {folder} cannot be written: {error.strerror}") from None
+    ended = 0
+
+    def one(item: tuple[int, tuple[Trial, Run]]) -> Result:
+        nonlocal ended
+        number, (trial, run) = item
+        place = folder / f"trial-{number:03d}-{run.hash()}"
+        summary = read_summary(place)
+        if summary is None or summary["status"] not in DONE:
+            summary = _run_trial(run, place)
+        result = _result(number, trial, place, summary)
+        ended += 1
+        report(result, ended, len(planned))
+        return result
+
+    with ThreadPoolExecutor(cores) as pool:
+        try:
+            return list(pool.map(one, planned))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _run_trial(run: Run, place: Path) -> dict[str, Any]:
+    """One trial in a process of its own; a failure is its summary."""
+    folder = RunFolder.create_at(place, to_yaml(run.document()))
+    command = [sys.executable, "-m", "admmctl.runs.worker", str(place), "1", "0"]
+    environment = launch.job_environment(1, 1)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, start_new_session=True)
+    summary = read_summary(place)
+    if summary is None:
+        events = [event for line in done.stdout.splitlines() if (event := launch.parse_event(line))]
+        errors = [event["message"] for event in events if event["event"] == "error"]
+        reason = errors[0] if errors else f"exit code {done.returncode}"
+        summary = {"status": "failed", "reason": reason, "iterations": 0}
+        folder.log(done.stderr or reason)
+        folder.write_summary(summary)
+    return summary
+
+
+def _result(number: int, trial: Trial, place: Path, summary: dict[str, Any]) -> Result:
+    scores = [row["validation_accuracy"] for row in read_curve(place) if "validation_accuracy" in row]
+    score = max((s for s in scores if s == s), default=float("nan"))
+    return Result(number, trial, place, summary["status"], summary["reason"], score, int(summary["iterations"]))
+
+
+def _timed_alone(run: Run, watcher: Watcher) -> dict[str, Any]:
+    shards.plan(run.data, 1)
+    return execute(run, Options(), watcher)
+
+
+def _plain(result: Result) -> dict[str, Any]:
+    score = None if result.score != result.score else result.score
+    return {
+        "number": result.number,
+        "settings": result.settings,
+        "validation_accuracy": score,
+        "status": result.status,
+        "reason": result.reason,
+        "iterations": result.iterations,
+        "folder": str(result.folder),
+    }
+
+
+def _write_table(folder: Path, results: list[Result]) -> None:
+    """trials.csv: every trial with its settings and its score."""
+    keys = list(results[0].settings)
+    with atomic(folder / "trials.csv") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["trial", *keys, "validation_accuracy", "status", "reason", "iterations"])
+        for r in results:
+            writer.writerow([r.number, *(r.settings[k] for k in keys), r.score, r.status, r.reason, r.iterations])
