@@ -189,6 +189,38 @@ def train(
 
 
 @app.command()
+def sweep(
+    config: Annotated[Path, typer.Argument(help="An experiment file with a sweep: block.")],
+    method: Annotated[
+        str | None, typer.Option("--method", help="The method to tune; the first by default.")
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option("--trials", help="How many trials; the file's number by default.")
+    ] = None,
+    cores: Annotated[int, typer.Option("--cores", help="Trials side by side, one core each.")] = 1,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change a key of the file. May be repeated.", metavar="KEY=VALUE"),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Tune a method: try settings from its search space, choose by validation accuracy, time the winner alone.
+
+    Every trial is kept under results/EXPERIMENT/sweep-METHOD; running it again goes on where it stopped.
+    best.yaml there is an experiment file with the winning settings.
+
+    Example: admmctl sweep configs/mnist01.yaml --method sgd --trials 12 --cores 2
+    """
+    from admmctl.report.live import Live, SweepProgress, error_console
+    from admmctl.report.tables import sweep_tables
+    from admmctl.studies.sweep import sweep as run_sweep
+
+    console = error_console()
+    result = run_sweep(config, method, trials, cores, settings or [], SweepProgress(console).ended, Live(console))
+    print_json(result) if as_json else Console().print(sweep_tables(result))
+
+
+@app.command()
 def predict(
     run: Annotated[str, typer.Argument(help="A run folder.", metavar="RUN")],
     inputs: Annotated[Path, typer.Option("--input", help="Rows to classify: X.npy or X.csv, unscaled.")],
@@ -257,7 +289,7 @@ def runs_show(runs: RunArguments = None, as_json: Json = False) -> None:
 
     Example: admmctl runs show results/swissroll
     """
-    from admmctl.report.tables import curve_table, phases_table, read_runs, run_details
+    from admmctl.report.tables import confusion_table, curve_table, phases_table, read_runs, run_details
     from admmctl.runs.record import find
 
     folders = find(runs)
@@ -266,9 +298,28 @@ def runs_show(runs: RunArguments = None, as_json: Json = False) -> None:
         return
     console = Console()
     for folder in folders:
-        for table in (run_details(folder), phases_table(folder), curve_table(folder)):
+        for table in (run_details(folder), confusion_table(folder), phases_table(folder), curve_table(folder)):
             if table is not None:
                 console.print(table)
+
+
+@runs_app.command("compare")
+def runs_compare(
+    runs: RunArguments = None,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Write the comparison there as CSV too.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare methods over their repeats: medians with intervals, reached k of n, and a verdict.
+
+    Example: admmctl runs compare results/mnist01
+    """
+    from admmctl.report.compare import compare, compare_table, write_csv
+    from admmctl.runs.record import find
+
+    result = compare(find(runs))
+    if csv is not None:
+        write_csv(result, csv)
+    print_json(result) if as_json else Console().print(compare_table(result))
 
 
 def print_json(document: dict[str, Any]) -> None:

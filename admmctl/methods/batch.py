@@ -65,7 +65,7 @@ class Batch:
     losses: ClassVar[tuple[str, ...]] = LOSSES
     activations: ClassVar[tuple[str, ...]] = ACTIVATIONS
     unit: ClassVar[Literal["iteration", "epoch"]] = "iteration"
-    solver: ClassVar[str]
+    solver: ClassVar[Any]  # the name SciPy knows it by
 
     def __init__(self, settings: Any) -> None:
         self.settings = settings
@@ -74,7 +74,7 @@ class Batch:
     def check(settings: Any, layers: int) -> list[tuple[str, str]]:
         return []
 
-    def options(self) -> dict[str, Any]:
+    def options(self) -> Any:
         """SciPy's options: no limits, so that it stops only where no step improves."""
         raise NotImplementedError
 
@@ -174,7 +174,7 @@ class Cg(Batch):
     Settings = CgSettings
     solver = "CG"
 
-    def options(self) -> dict[str, Any]:
+    def options(self) -> Any:
         return {"maxiter": _FOREVER, "gtol": 0.0}
 
 
@@ -184,6 +184,6 @@ class Lbfgs(Batch):
     Settings = LbfgsSettings
     solver = "L-BFGS-B"
 
-    def options(self) -> dict[str, Any]:
+    def options(self) -> Any:
         limits = {"maxiter": _FOREVER, "maxfun": _FOREVER, "ftol": 0.0, "gtol": 0.0}
         return {**limits, "maxcor": self.settings.memory}

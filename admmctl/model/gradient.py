@@ -35,9 +35,9 @@ class Gradient:
         self._network, self._loss = network, loss
         self.columns = columns
         hidden = network.sizes[1:-1]
-        self._a = [np.ones((columns, k + 1), dtype).T for k in hidden]
-        self._z = [np.empty((columns, k), dtype).T for k in hidden]
-        self._back = [np.empty((columns, k), dtype).T for k in hidden]
+        self._a: list[Array] = [np.ones((columns, k + 1), dtype).T for k in hidden]
+        self._z: list[Array] = [np.empty((columns, k), dtype).T for k in hidden]
+        self._back: list[Array] = [np.empty((columns, k), dtype).T for k in hidden]
 
     def add(self, W: Weights, a0: Array, y: Array, total: Weights) -> float:
         """Add the gradient over the samples ``a0`` (k_0 + 1, n), ``y`` to ``total``; returns the loss sum.

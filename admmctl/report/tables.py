@@ -1,5 +1,6 @@
 """Tables of runs, read from their folders."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -197,3 +198,42 @@ def dataset_details(entry: dict[str, Any]) -> Table:
         for address in file["addresses"]:
             table.add_row("", address)
     return table
+
+
+def confusion_table(folder: Path) -> Table | None:
+    """Test rows by true and predicted class, and the accuracy per class, for the final weights."""
+    try:
+        confusion = json.loads((folder / "confusion.json").read_text())
+        classes, counts = confusion["classes"], confusion["final"]
+    except (OSError, ValueError, KeyError):
+        return None
+    title = "\nTest rows by class (lines) and what was predicted (columns), final weights"
+    table = Table(**{**PLAIN, "padding": (0, 1, 0, 0)}, title=title)
+    table.add_column("class")
+    for name in classes:
+        table.add_column(str(name), justify="right")
+    table.add_column("accuracy", justify="right")
+    for name, row, right in zip(classes, counts, range(len(classes)), strict=True):
+        total = sum(row)
+        table.add_row(str(name), *map(str, row), number(row[right] / total if total else None, 4))
+    return table
+
+
+def sweep_tables(result: dict[str, Any]) -> Group:
+    """All trials of a sweep, best first, and the winner's own run."""
+    trials = sorted(result["trials"], key=lambda trial: -(trial["validation_accuracy"] or -1.0))
+    table = Table(**PLAIN, title=f"{result['folder']}: {len(trials)} trials of {result['method']}")
+    keys = list(trials[0]["settings"]) if trials else []
+    for heading in ("trial", "validation", "status", *keys):
+        table.add_column(heading, justify="left" if heading == "status" else "right", overflow="fold")
+    for trial in trials:
+        values = [str(trial["settings"][key]) for key in keys]
+        table.add_row(str(trial["number"]), number(trial["validation_accuracy"], 4), trial["status"], *values)
+    parts: list[RenderableType] = [table, Text("")]
+    if result["best"] is None:
+        parts.append(Text("no trial has a validation accuracy: see the status of each in trials.csv"))
+    else:
+        parts.append(Text(f"best: trial {result['best']['number']}, written to {result['best']['config']}"))
+        parts.append(Text("trained again alone, on all training rows:"))
+        parts.append(runs_table([result["run"]]))
+    return Group(*parts)
