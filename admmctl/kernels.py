@@ -42,7 +42,8 @@ def _z_relu_plain(z: Array, a: Array, m: Array, gamma: float, beta: float) -> No
     negative = np.minimum(m, 0)
     cost_positive = gamma * (a - positive) ** 2 + beta * (positive - m) ** 2
     cost_negative = gamma * a**2 + beta * (negative - m) ** 2
-    z[...] = np.where(cost_negative < cost_positive, negative, positive)
+    # Where rounding makes the costs tie, m itself is the cheaper of the two.
+    z[...] = np.where(cost_negative <= cost_positive, negative, positive)
 
 
 @_compiled(_z_relu_plain)
@@ -63,7 +64,7 @@ def z_relu(z: Array, a: Array, m: Array, gamma: float, beta: float) -> None:
             negative = mm if mm < zero else zero
             cost_positive = gamma * (aa - positive) * (aa - positive) + beta * (positive - mm) * (positive - mm)
             cost_negative = gamma * aa * aa + beta * (negative - mm) * (negative - mm)
-            z[i, j] = negative if cost_negative < cost_positive else positive
+            z[i, j] = negative if cost_negative <= cost_positive else positive
 
 
 def _z_hard_sigmoid_plain(z: Array, a: Array, m: Array, gamma: float, beta: float) -> None:
@@ -74,7 +75,7 @@ def _z_hard_sigmoid_plain(z: Array, a: Array, m: Array, gamma: float, beta: floa
     best, cost = between, gamma * (a - between) ** 2 + beta * (between - m) ** 2
     for candidate, value in ((below, 0), (above, 1)):
         other = gamma * (a - value) ** 2 + beta * (candidate - m) ** 2
-        best = np.where(other < cost, candidate, best)
+        best = np.where(other <= cost, candidate, best)
         cost = np.minimum(other, cost)
     z[...] = best
 
@@ -96,11 +97,11 @@ def z_hard_sigmoid(z: Array, a: Array, m: Array, gamma: float, beta: float) -> N
             cost = gamma * (aa - best) * (aa - best) + beta * (best - mm) * (best - mm)
             below = mm if mm < zero else zero
             other = gamma * aa * aa + beta * (below - mm) * (below - mm)
-            if other < cost:
+            if other <= cost:
                 best, cost = below, other
             above = mm if mm > one else one
             other = gamma * (aa - one) * (aa - one) + beta * (above - mm) * (above - mm)
-            if other < cost:
+            if other <= cost:
                 best = above
             z[i, j] = best
 

@@ -63,6 +63,7 @@ class AdmmState:
     lam: Array
     pairs: dict[int, GramPair]
     a0_factor: RidgeFactor | None = None
+    ridge: float = 0.0  # the largest one used: rounding may have asked for more than the setting
     iteration: int = 0
     scratch: dict[int, Array] = field(default_factory=dict)
 
@@ -131,6 +132,7 @@ class Admm:
         with problem.clock.phase("solve"):
             s.a0_factor = RidgeFactor(a0_pair.gram, self.settings.ridge)  # a_0 a_0' never changes
             s.W[1] = s.a0_factor.solve(a0_pair.cross)
+            s.ridge = s.a0_factor.ridge
         for l in range(2, L + 1):
             with problem.clock.phase("gram"):
                 for columns in self._blocks(s):
@@ -172,7 +174,9 @@ class Admm:
                 assert s.a0_factor is not None
                 s.W[l] = s.a0_factor.solve(pair.cross)
             else:
-                s.W[l] = RidgeFactor(pair.gram, self.settings.ridge).solve(pair.cross)
+                factor = RidgeFactor(pair.gram, self.settings.ridge)
+                s.W[l] = factor.solve(pair.cross)
+                s.ridge = max(s.ridge, factor.ridge)
         pair.clear()
 
     def _update_a_z(self, s: AdmmState, l: int) -> None:
@@ -249,7 +253,7 @@ class Admm:
         pass
 
     def residuals(self, s: AdmmState) -> dict[str, float]:
-        """The objective (5) per sample, and the root mean square of both kinds of constraint."""
+        """The objective (5) per sample, the root mean squares of both kinds of constraint, the largest ridge."""
         p, L = s.problem, s.problem.network.layers
         sums = np.zeros(3)  # objective, ||z_l - W_l a_{l-1}||^2, ||a_l - h(z_l)||^2
         for columns in self._blocks(s):
@@ -273,6 +277,7 @@ class Admm:
             "objective": sums[0] / p.total,
             "residual_z": float(np.sqrt(sums[1] / (p.total * units))),
             "residual_a": float(np.sqrt(sums[2] / (p.total * hidden))),
+            "ridge": s.ridge,
         }
 
     def _inputs(self, s: AdmmState, l: int, columns: slice) -> Array:

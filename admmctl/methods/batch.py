@@ -124,14 +124,8 @@ class Batch:
 
         s.go.acquire()
         try:
-            result = minimize(
-                self._objective,
-                s.x,
-                args=(s,),
-                jac=True,
-                method=self.solver,
-                callback=accepted,
-                options=self.options(),
+            result = minimize(  # type: ignore[call-overload]  # the stubs want the name of one solver
+                self._objective, s.x, (s,), self.solver, True, callback=accepted, options=self.options()
             )
             s.finished = f"{self.solver} found no better point: {result.message}"
         except _Stopped:

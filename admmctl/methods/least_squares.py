@@ -35,6 +35,8 @@ class GramPair:
 
     def reduce(self, comm: Comm) -> None:
         """Sum over ranks in one packed in-place Allreduce: one triangle of a a', and z a'."""
+        if comm.size == 1:
+            return
         triangle = _triangle(len(self.gram))
         half = len(triangle[0])
         packed = np.empty(half + self.cross.size, dtype=self.gram.dtype)
@@ -89,6 +91,6 @@ def inverse_of_positive(matrix: Array) -> Array:
     factor, failed = dpotrf(matrix.astype(np.float64), lower=True)
     inverse, singular = dpotri(factor, lower=True)
     if failed or singular:
-        raise Diverged("W W' has overflowed")
+        raise Diverged("the matrix of the a-update, W W' + gamma/beta I, is numerically singular: W has grown")
     result: Array = np.tril(inverse) + np.tril(inverse, -1).T
     return result

@@ -129,7 +129,8 @@ def watch(
             for line in process.stdout:
                 event = parse_event(line)
                 if event is None:
-                    log(line)
+                    log(line)  # the launcher's own words, for instance of a rank that was killed
+                    tail.append(line.rstrip("\n"))
                 elif event["event"] == "error":
                     end.errors.append(event)
                 else:

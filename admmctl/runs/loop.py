@@ -68,8 +68,10 @@ class Loop:
         state = None
         try:
             state = self.method.init(self.problem)
-            self._agree()
+            asked = self._agree()
             done = self._evaluated(state, 0) or self._over(state, 0)
+            if asked and not done:
+                done = self._interrupt()
             iteration = 0
             next_epoch = self._epoch_after(state)
             while not done:
@@ -85,8 +87,8 @@ class Loop:
                 if self._due(state, iteration, next_epoch) or over or asked:
                     done = self._evaluated(state, iteration)
                     next_epoch = self._epoch_after(state)
-                if asked and not done:
-                    self.outcome.status, self.outcome.reason = "interrupted", "asked to stop"
+                if asked and not done and not over:
+                    self._interrupt()
                 done = done or over or asked
         except Diverged as problem:
             self._agree()
@@ -95,6 +97,10 @@ class Loop:
             if state is not None:
                 self.method.close(state)
         return self.outcome
+
+    def _interrupt(self) -> bool:
+        self.outcome.status, self.outcome.reason = "interrupted", "asked to stop"
+        return True
 
     def _step(self, state: Any) -> tuple[Any, str]:
         """The state after one iteration; and why there was none, when the method has nothing left to do."""
@@ -149,13 +155,13 @@ class Loop:
             self.on_evaluation(evaluation)
         outcome = self.outcome
         outcome.evaluations.append(evaluation)
-        outcome.final = self._weights
+        outcome.final = [W_l.copy() for W_l in self._weights]
         diverged = self._diverged(evaluation)
         if diverged:
             outcome.status, outcome.reason = "diverged", diverged
             return True
         if self._is_best(evaluation):
-            outcome.best, outcome.best_iteration = [W_l.copy() for W_l in self._weights], iteration
+            outcome.best, outcome.best_iteration = outcome.final, iteration
             self._worse = 0
         else:
             self._worse += 1

@@ -1,6 +1,7 @@
 """The driver: from an experiment file to finished runs, in this process or in a job of many ranks."""
 
 import math
+import re
 import shlex
 import time
 from collections.abc import Iterable, Mapping
@@ -238,11 +239,14 @@ def _raise_on_failure(end: launch.JobEnd, folder: Path) -> None:
     raise RunFailed(f"the job ended with exit code {end.exit_code}: {_killed(end.stderr) or last}")
 
 
-def _killed(stderr: list[str]) -> str | None:
-    """What the launcher says of a rank that was killed, in one line."""
-    said = [line.strip(" =|") for line in stderr]
-    told = [line for line in said if "BAD TERMINATION" in line or "RANK" in line or "EXIT" in line]
-    return "; ".join(dict.fromkeys(told)) or None
+def _killed(said: list[str]) -> str | None:
+    """What MPICH's launcher says of a rank that was killed: how, its process number, its host."""
+    text = "\n".join(said)
+    how = re.search(r"EXIT STRING: (.+)", text)
+    where = re.search(r"PID (\d+) RUNNING AT (\S+)", text)
+    if how is None:
+        return None
+    return f"a rank ended: {how[1].strip()}" + (f", process {where[1]} on {where[2]}" if where else "")
 
 
 def _summary_of_the_dead(

@@ -12,7 +12,6 @@ import json  # noqa: E402
 import resource  # noqa: E402
 import signal  # noqa: E402
 import sys  # noqa: E402
-import traceback  # noqa: E402
 from collections.abc import Callable, Iterator  # noqa: E402
 from contextlib import contextmanager  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -106,7 +105,7 @@ def work(folder: RunFolder, comm: Comm, notify: Notify, oversubscribe: bool, sta
                     "input_shift": scaling.shift,
                     "input_factor": scaling.factor,
                     "best_iteration": outcome.best_iteration,
-                    "final_iteration": outcome.iterations,
+                    "final_iteration": outcome.evaluations[-1].iteration,
                 },
             )
         summary = {
@@ -262,8 +261,7 @@ def main(folder: str, ranks: str, oversubscribe: str) -> None:
     except BaseException as error:
         message = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         tell({"event": "error", "rank": rank, "user": False, "message": message})
-        traceback.print_exc()
-        raise
+        raise  # the traceback is printed by whoever started this rank, and goes to log.txt
 
 
 if __name__ == "__main__":

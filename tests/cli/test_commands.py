@@ -1,0 +1,644 @@
+"""The command as people meet it: what it prints, where, and how it exits."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from admmctl import __version__
+from admmctl.cli import main
+from admmctl.config import load
+from admmctl.data import shards
+from admmctl.parallel.launch import available_cores
+from admmctl.runs.record import Evaluation, RunFolder, read_curve
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+TINY = """\
+name: tiny
+data: {name: swissroll, rows: 120}
+network: {layers: [5, 4]}
+loss: squared
+methods:
+  admm: {}
+  hinged: {kind: admm, loss: hinge}
+stop: {iterations: 3, target: 0.9999}
+"""
+COMMANDS = [
+    [],
+    ["fetch"],
+    ["train"],
+    ["predict"],
+    ["accuracy-plot"],
+    ["runs"],
+    ["runs", "list"],
+    ["runs", "show"],
+]
+
+
+@dataclass
+class Answer:
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+class Shell:
+    """Runs ``admmctl`` in this process, in a folder with ``tiny.yaml``."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder = folder
+        self._capsys = capsys
+
+    def __call__(self, *arguments: object) -> Answer:
+        self._capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main([str(argument) for argument in arguments])
+        captured = self._capsys.readouterr()
+        code = end.value.code
+        assert code is None or isinstance(code, int)
+        assert "Traceback" not in captured.out + captured.err
+        return Answer(code or 0, captured.out, captured.err)
+
+    def refusal(self, *arguments: object) -> str:
+        """The message with which a command is refused: exit code 2, and nothing on standard output."""
+        answer = self(*arguments)
+        assert answer.code == 2, answer.err
+        assert answer.out == ""
+        return answer.err
+
+
+@pytest.fixture
+def shell(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Shell:
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    monkeypatch.chdir(tmp_path)
+    return Shell(tmp_path, capsys)
+
+
+def real_shell(*arguments: object, **options: Any) -> subprocess.Popen[str]:
+    """``admmctl`` as a process of its own."""
+    command = [sys.executable, "-m", "admmctl.cli", *map(str, arguments)]
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
+    return subprocess.Popen(command, **options)
+
+
+# --- help and version
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command) or "admmctl")
+def test_every_command_explains_itself(shell: Shell, command: list[str], flag: str) -> None:
+    answer = shell(*command, flag)
+    assert answer.code == 0
+    assert "Usage: " in answer.out
+    if command and command != ["runs"]:
+        assert "Example" in answer.out
+        assert f"admmctl {' '.join(command)}" in answer.out
+
+
+def test_the_version(shell: Shell) -> None:
+    answer = shell("--version")
+    assert (answer.code, answer.out) == (0, f"admmctl {__version__}\n")
+
+
+def test_the_installed_command_answers() -> None:
+    program = Path(sys.executable).parent / "admmctl"
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"admmctl {__version__}\n", "")
+
+
+# --- train
+
+
+def test_training_prints_progress_for_people_and_a_table(shell: Shell, results: Path) -> None:
+    answer = shell("train", "tiny.yaml")
+    assert answer.code == 0
+    (folder,) = (results / "tiny").iterdir()
+    assert folder.name in answer.out
+    assert str(folder) in answer.err
+    assert answer.err.count("test accuracy") >= 4
+    assert "exhausted: used up: 3 iterations" in answer.err
+    assert "the target, test_accuracy 0.9999, was missed" in answer.err
+    assert max(map(len, answer.out.splitlines())) <= 80
+
+
+def test_train_json_is_one_document_and_nothing_else_on_standard_output(shell: Shell, results: Path) -> None:
+    answer = shell("train", "tiny.yaml", "--json")
+    assert answer.code == 0
+    (run,) = answer.json()["runs"]
+    folder = Path(run["folder"])
+    assert folder.parent == results / "tiny"
+    assert run == {"folder": str(folder), **json.loads((folder / "summary.json").read_text())}
+    assert "iteration" in answer.err
+
+
+def test_set_reaches_the_run(shell: Shell) -> None:
+    (run,) = shell("train", "tiny.yaml", "--json", "--set", "stop.iterations=1", "--set", "seed=4").json()["runs"]
+    assert (run["iterations"], run["seed"]) == (1, 4)
+    assert yaml.safe_load((Path(run["folder"]) / "config.yaml").read_text())["seed"] == 4
+
+
+def test_a_method_may_be_named_and_all_come_in_the_order_of_the_file(shell: Shell) -> None:
+    methods = {
+        words: [run["method"] for run in shell("train", "tiny.yaml", "--json", *words.split()).json()["runs"]]
+        for words in ("", "--method hinged", "--method all")
+    }
+    assert methods == {"": ["admm"], "--method hinged": ["hinged"], "--method all": ["admm", "hinged"]}
+
+
+def test_repeats_have_seeds_of_their_own(shell: Shell) -> None:
+    runs = shell("train", "tiny.yaml", "--repeat", 2, "--json").json()["runs"]
+    assert [run["seed"] for run in runs] == [0, 1]
+
+
+@pytest.mark.mpi
+def test_two_ranks_and_a_path_that_needs_quoting(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    strange = shell.folder / "it's a; $HOME ü"
+    strange.mkdir()
+    shutil.move("tiny.yaml", strange / "a b.yaml")
+    monkeypatch.setenv("ADMMCTL_RESULTS", str(strange / "re sults"))
+    answer = shell("train", strange / "a b.yaml", "--cores", 2, "--json")
+    assert answer.code == 0
+    (run,) = answer.json()["runs"]
+    assert (run["ranks"], run["iterations"]) == (2, 3)
+    assert Path(run["folder"]).parent == strange / "re sults" / "tiny"
+    shown = shell("runs", "show", run["folder"])
+    assert shown.code == 0
+    assert str(strange) in "".join(line.strip() for line in shown.out.splitlines()).replace("folder", "")
+    assert shell("runs", "list", strange / "re sults").code == 0
+
+
+# --- dry run
+
+
+def test_a_dry_run_prints_folder_and_command_and_writes_nothing(shell: Shell, results: Path) -> None:
+    answer = shell("train", "tiny.yaml", "--cores", 3, "--oversubscribe", "--dry-run")
+    assert answer.code == 0
+    digits = load("tiny.yaml").runs["admm"].hash()
+    assert f"# folder:  {results}/tiny/admm-p3-s0-{digits}" in answer.out
+    assert "mpiexec -n 3 " in answer.out
+    assert yaml.safe_load(answer.out)["network"]["layers"] == [5, 4]
+    assert not results.exists()
+
+
+def test_a_dry_run_names_the_folder_that_the_run_then_has(shell: Shell) -> None:
+    (plan,) = shell("train", "tiny.yaml", "--dry-run", "--json").json()["runs"]
+    (run,) = shell("train", "tiny.yaml", "--json").json()["runs"]
+    assert plan["folder"] == run["folder"]
+    assert plan["command"] is None
+    assert plan["config"] == yaml.safe_load((Path(run["folder"]) / "config.yaml").read_text())
+
+
+def test_a_dry_run_needs_no_data(shell: Shell) -> None:
+    for file in sorted(CONFIGS.glob("*.yaml")):
+        answer = shell("train", file, "--dry-run", "--json", "--method", "all")
+        assert answer.code == 0
+        assert answer.json()["runs"]
+
+
+def test_a_dry_run_still_refuses_a_wrong_file(shell: Shell) -> None:
+    assert "'beta'" in shell.refusal("train", "tiny.yaml", "--dry-run", "--set", "methods.admm.bta=1")
+
+
+# --- what is refused: one clear message, exit code 2, nothing on standard output, nothing in results/
+
+REFUSED: list[tuple[str, list[str]]] = [
+    # the file and its settings
+    ("train nowhere.yaml", ["nowhere.yaml: there is no such file", "tiny.yaml"]),
+    ("train .", [".: cannot be read"]),
+    ("train tiny.yaml --set methods.admm.bta=1", ["tiny.yaml:6", "methods.admm.bta", "did you mean 'beta'?"]),
+    ("train tiny.yaml --set methods.admm.beta=-1", ["methods.admm.beta", "above 0"]),
+    ("train tiny.yaml --set methods.admm.beta=true", ["methods.admm.beta", "expected a number", "got True"]),
+    ("train tiny.yaml --set methods.admm.beta=[1,2]", ["methods.admm.beta", "2 penalties for 3 layers"]),
+    ("train tiny.yaml --set data.classes=[]", ["data.classes", "at least 1"]),
+    ("train tiny.yaml --set data.classes=[0]", ["data.classes", "two classes"]),
+    ("train tiny.yaml --set data.classes=[0,9]", ["data.classes", "no class 9", "valid: 0, 1"]),
+    ("train tiny.yaml --set data.name=cifar", ["data.name", "unknown dataset 'cifar'", "valid: mnist, swissroll"]),
+    ("train tiny.yaml --set data.rows=100000000000000000000", ["data.rows"]),
+    ("train tiny.yaml --set data.train=120", ["no rows are left to test on"]),
+    ("train tiny.yaml --set data.test=official", ["data.test", "no official test set"]),
+    ("train tiny.yaml --set stop.target=1.5", ["stop.target", "1.5 cannot be reached"]),
+    ("train tiny.yaml --set network.outputs=3", ["network.outputs", "3 outputs for 2 classes"]),
+    ("train tiny.yaml --set nonsense", ["--set nonsense", "key=value"]),
+    # options of train
+    ("train tiny.yaml --method nonsense", ["--method", "unknown method 'nonsense'", "valid: admm, all, hinged"]),
+    ("train tiny.yaml --method hingd", ["did you mean 'hinged'?"]),
+    ("train tiny.yaml --cores 256", ["--cores 256", "this machine has", "--oversubscribe"]),
+    ("train tiny.yaml --cores 91 --oversubscribe", ["91 ranks for 90 training rows", "--cores 90 or fewer"]),
+    ("train tiny.yaml --cores 0", ["--cores 0", "1 or more"]),
+    ("train tiny.yaml --cores -3", ["--cores -3", "1 or more"]),
+    ("train tiny.yaml --cores two", ["--cores", "valid integer"]),
+    ("train tiny.yaml --repeat 0", ["--repeat 0", "1 or more"]),
+    ("train tiny.yaml --threads 0", ["--threads 0", "auto"]),
+    ("train tiny.yaml --threads ²", ["--threads ²", "auto"]),
+    ("train tiny.yaml --threads many", ["--threads many", "auto"]),
+    ("train tiny.yaml --launcher nonsense", ["--launcher nonsense", "valid: auto, inline, mpiexec"]),
+    ("train tiny.yaml --launcher inline --cores 2", ["--launcher inline", "--launcher mpiexec"]),
+    ("train", ["Missing argument"]),
+    ("train tiny.yaml --nonsense", ["--nonsense"]),
+    # data
+    ("train {configs}/mnist01.yaml", ["dataset mnist is not in", "run: admmctl fetch mnist"]),
+    ("train {configs}/mnist01.yaml --cores 2", ["run: admmctl fetch mnist"]),
+    ("fetch", ["NAME"]),
+    ("fetch mnits", ["unknown dataset 'mnits'", "did you mean 'mnist'?"]),
+    ("fetch mnist --mirror nowhere", ["--mirror nowhere: there is no such folder"]),
+    ("fetch swissroll --mirror nowhere", ["--mirror nowhere: there is no such folder"]),
+    ("fetch mnist --mirror .", ["mirror .", "neither mnist/train-images-idx3-ubyte.gz nor"]),
+    ("fetch mnist --mirror http://[::1", ["http://[::1"]),
+    # results
+    ("runs list nowhere", ["nowhere", "admmctl runs list"]),
+    ("runs show nowhere", ["nowhere", "admmctl runs list"]),
+    ("runs show tiny.yaml", ["tiny.yaml"]),
+    ("accuracy-plot", ["nothing to draw"]),
+    ("accuracy-plot nowhere", ["nowhere"]),
+    ("predict nowhere --input x.npy", ["nowhere"]),
+    ("predict nowhere", ["--input"]),
+    ("nonsense", ["nonsense"]),
+    ("runs nonsense", ["nonsense"]),
+]
+
+
+@pytest.mark.parametrize(("line", "words"), REFUSED, ids=[line for line, _ in REFUSED])
+def test_wrong_usage_is_refused_with_words_that_help(
+    shell: Shell, results: Path, line: str, words: list[str]
+) -> None:
+    message = shell.refusal(*line.replace("{configs}", str(CONFIGS)).split())
+    for word in words:
+        assert word in message
+    assert not results.exists() or not list(results.rglob("*"))
+
+
+def test_oversubscribe_runs_more_ranks_than_cores(shell: Shell) -> None:
+    cores = available_cores() + 1
+    assert "--oversubscribe" in shell.refusal("train", "tiny.yaml", "--cores", cores)
+    (run,) = shell("train", "tiny.yaml", "--cores", cores, "--oversubscribe", "--json").json()["runs"]
+    assert run["ranks"] == cores
+    assert "--oversubscribe" in run["rerun"]
+
+
+def test_an_mpiexec_that_does_not_exist_is_named(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADMMCTL_MPIEXEC", "/nowhere/mpiexec")
+    message = shell.refusal("train", "tiny.yaml", "--launcher", "mpiexec")
+    assert "ADMMCTL_MPIEXEC=/nowhere/mpiexec: there is no such program" in message
+
+
+@pytest.mark.parametrize("place", ["a file", "/proc/x"])
+def test_a_results_folder_that_cannot_be_written(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    if place == "a file":
+        place = str(shell.folder / "tiny.yaml")
+    monkeypatch.setenv("ADMMCTL_RESULTS", place)
+    message = shell.refusal("train", "tiny.yaml", "--json")
+    assert f"the results folder {place}/tiny cannot be written" in message
+    assert "ADMMCTL_RESULTS" in message
+
+
+# --- runs that break
+
+
+def on_row_2(monkeypatch: pytest.MonkeyPatch, problem: BaseException) -> None:
+    """Raise ``problem`` when the run records iteration 2."""
+    append = RunFolder.append
+
+    def failing(self: RunFolder, evaluation: Evaluation) -> None:
+        if evaluation.iteration == 2:
+            raise problem
+        append(self, evaluation)
+
+    monkeypatch.setattr(RunFolder, "append", failing)
+
+
+@pytest.mark.parametrize("json_too", [False, True])
+def test_a_full_disk_ends_the_run_with_a_clear_error(
+    shell: Shell, results: Path, monkeypatch: pytest.MonkeyPatch, json_too: bool
+) -> None:
+    on_row_2(monkeypatch, OSError(28, "No space left on device"))
+    answer = shell("train", "tiny.yaml", *["--json"] * json_too)
+    (folder,) = (results / "tiny").iterdir()
+    assert answer.code == 1
+    assert f"error: run {folder} failed: " in answer.err
+    assert "No space left on device" in answer.err
+    assert json.loads((folder / "summary.json").read_text())["status"] == "failed"
+    if json_too:
+        assert [run["status"] for run in answer.json()["runs"]] == ["failed"]
+    assert [row["iteration"] for row in read_curve(folder)] == [0, 1]
+
+
+def test_a_method_that_fails_does_not_stop_the_next_and_the_exit_code_is_1(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_row_2(monkeypatch, RuntimeError("out of luck"))
+    answer = shell(
+        "train", "tiny.yaml", "--method", "all", "--json", "--set", "methods.hinged.stop={iterations: 1}"
+    )
+    assert answer.code == 1
+    assert [run["status"] for run in answer.json()["runs"]] == ["failed", "exhausted"]
+    assert "out of luck" in answer.err
+
+
+def test_a_run_that_diverges_is_a_result(shell: Shell) -> None:
+    answer = shell(
+        "train", "tiny.yaml", "--json", "--set", "data={name: swissroll, rows: 120, scale: none, noise: 1e38}"
+    )
+    assert answer.code == 0
+    assert answer.json()["runs"][0]["status"] == "diverged"
+
+
+def test_ctrl_c_in_a_run_exits_with_3(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_row_2(monkeypatch, KeyboardInterrupt())
+    answer = shell("train", "tiny.yaml", "--json")
+    assert answer.code == 3
+    (run,) = answer.json()["runs"]
+    assert (run["status"], run["iterations"]) == ("interrupted", 1)
+
+
+@pytest.mark.parametrize("command", ["train tiny.yaml", "fetch mnist --mirror {mirror}"])
+def test_ctrl_c_before_anything_was_written_exits_with_3_too(
+    shell: Shell, results: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shards, "plan", interrupt)
+    monkeypatch.setattr("admmctl.data.fetch.obtain", interrupt)
+    answer = shell(*command.replace("{mirror}", str(shell.folder)).split())
+    assert answer.code == 3
+    assert answer.out == ""
+    assert "interrupted" in answer.err
+    assert not results.exists()
+
+
+def test_a_real_ctrl_c_stops_after_the_iteration_and_keeps_the_record(shell: Shell, results: Path) -> None:
+    process = real_shell("train", "tiny.yaml", "--json", "--set", "stop={iterations: 10000000}")
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("iteration"):
+            break
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 3
+    assert "Traceback" not in err
+    (run,) = json.loads(out)["runs"]
+    assert (run["status"], run["reason"]) == ("interrupted", "asked to stop")
+    assert read_curve(Path(run["folder"]))[-1]["iteration"] == run["iterations"]
+    assert (Path(run["folder"]) / "weights.npz").is_file()
+
+
+# --- standard output that cannot take it
+
+
+@pytest.mark.parametrize("command", ["runs list", "runs list --json", "runs show", "runs show --json"])
+def test_a_reader_that_has_seen_enough_is_no_error(shell: Shell, command: str) -> None:
+    assert shell("train", "tiny.yaml").code == 0
+    end, start = os.pipe()
+    os.close(end)  # `| head -0` has gone before anything is printed
+    process = real_shell(*command.split(), stdout=start)
+    os.close(start)
+    _, err = process.communicate(timeout=20)
+    assert err == ""
+    assert process.returncode == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("command", ["runs list", "runs list --json"])
+def test_a_full_disk_behind_standard_output_is_a_clear_error(shell: Shell, command: str) -> None:
+    assert shell("train", "tiny.yaml").code == 0
+    with Path("/dev/full").open("w") as full:
+        process = real_shell(*command.split(), stdout=full)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert "No space left on device" in err
+    assert "Traceback" not in err
+
+
+# --- runs
+
+
+def test_without_runs_the_list_says_how_to_start_one(shell: Shell) -> None:
+    answer = shell("runs", "list")
+    assert answer.code == 0
+    assert "admmctl train" in answer.out
+    assert shell("runs", "list", "--json").json() == {"runs": []}
+
+
+def test_without_runs_show_says_so_too(shell: Shell) -> None:
+    answer = shell("runs", "show")
+    assert answer.code == 0
+    assert "no runs" in answer.out
+    assert shell("runs", "show", "--json").json() == {"runs": []}
+
+
+def test_runs_are_listed_with_their_scores(shell: Shell, results: Path) -> None:
+    runs = shell("train", "tiny.yaml", "--method", "all", "--json").json()["runs"]
+    answer = shell("runs", "list")
+    assert answer.code == 0
+    for run in runs:
+        (line,) = (line for line in answer.out.splitlines() if Path(run["folder"]).name in line)
+        assert f"{run['final_test_accuracy']:.4f}" in line
+        assert "exhausted" in line
+        assert "missed" in line
+    assert shell("runs", "list", "--json").json() == {"runs": runs}
+    assert shell("runs", "list", "tiny", "--json").json() == {"runs": runs}
+    assert shell("runs", "list", *sorted((results / "tiny").iterdir()), "--json").json() == {"runs": runs}
+
+
+def test_show_has_everything_about_a_run(shell: Shell) -> None:
+    (run,) = shell("train", "tiny.yaml", "--json").json()["runs"]
+    answer = shell("runs", "show", run["folder"])
+    assert answer.code == 0
+    for words in ("final test accuracy", "rerun", "Seconds by phase", "solve", "Curve", "train acc"):
+        assert words in answer.out
+    assert shell("runs", "show", run["folder"], "--json").json() == {"runs": [run]}
+
+
+def test_a_run_without_a_summary_is_unfinished(shell: Shell) -> None:
+    (run,) = shell("train", "tiny.yaml", "--json").json()["runs"]
+    folder = Path(run["folder"])
+    (folder / "summary.json").unlink()
+    (folder / "phases.csv").unlink()
+    for command in ("list", "show"):
+        answer = shell("runs", command)
+        assert answer.code == 0
+        assert "unfinished" in answer.out
+    (listed,) = shell("runs", "list", "--json").json()["runs"]
+    assert (listed["status"], listed["iterations"]) == ("unfinished", 3)
+
+
+def test_a_run_of_which_only_the_config_is_left(shell: Shell) -> None:
+    (run,) = shell("train", "tiny.yaml", "--json").json()["runs"]
+    for path in Path(run["folder"]).iterdir():
+        if path.name != "config.yaml":
+            path.unlink()
+    assert "unfinished" in shell("runs", "list").out
+    assert "unfinished" in shell("runs", "show").out
+    assert "nothing to draw" in shell.refusal("accuracy-plot")
+
+
+@pytest.mark.parametrize("columns", ["40", "200"])
+def test_any_width_of_terminal_will_do(shell: Shell, monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    for command in (["train", "tiny.yaml"], ["runs", "list"], ["runs", "show"]):
+        answer = shell(*command)
+        assert answer.code == 0
+        assert "admm" in answer.out
+
+
+@pytest.mark.parametrize("name", ["a[b]c", "a[/b]c", "x[red]y[/red]"])
+def test_brackets_in_a_folders_name_are_printed_as_they_are(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("ADMMCTL_RESULTS", name)
+    monkeypatch.setenv("COLUMNS", "200")
+    train = shell("train", "tiny.yaml")
+    assert train.code == 0
+    assert f"{name}/tiny/" in train.err
+    shown = shell("runs", "show")
+    assert shown.code == 0
+    assert f"{name}/tiny/" in shown.out
+    shutil.copytree(f"{name}/tiny", f"{name}/{name}")
+    assert shell("runs", "list", f"{name}/{name}").code == 0
+
+
+# --- accuracy-plot
+
+
+def drawn(answer: Answer) -> list[Path]:
+    """The figures that were written, as the magic bytes say."""
+    assert answer.code == 0
+    paths = [Path(line) for line in answer.out.splitlines()]
+    assert [path.read_bytes()[:4] for path in paths] == [b"\x89PNG", b"%PDF"]
+    return paths
+
+
+def test_the_plot_lands_beside_the_runs(shell: Shell, results: Path) -> None:
+    shell("train", "tiny.yaml", "--method", "all")
+    expected = [results / "tiny" / "accuracy.png", results / "tiny" / "accuracy.pdf"]
+    assert drawn(shell("accuracy-plot", results / "tiny")) == expected
+    # A second time the figures are part of the glob.
+    assert drawn(shell("accuracy-plot", *sorted((results / "tiny").iterdir()))) == expected
+
+
+@pytest.mark.parametrize("output", ["figure", "figure.png", "figure.pdf", "my figure", "accuracy-0.5"])
+def test_the_plot_lands_where_output_says(shell: Shell, output: str) -> None:
+    shell("train", "tiny.yaml")
+    stem = output.removesuffix(".png").removesuffix(".pdf")
+    assert drawn(shell("accuracy-plot", "--output", output)) == [Path(f"{stem}.png"), Path(f"{stem}.pdf")]
+
+
+@pytest.mark.parametrize("output", ["nowhere/figure", "tiny.yaml/figure", "", ".", "..", "/"])
+def test_a_plot_that_cannot_be_written_is_a_clear_error(shell: Shell, output: str) -> None:
+    shell("train", "tiny.yaml")
+    assert "--output" in shell.refusal("accuracy-plot", "--output", output)
+
+
+def test_the_plot_of_one_run_of_nothing_is_refused(shell: Shell) -> None:
+    (run,) = shell("train", "tiny.yaml", "--json").json()["runs"]
+    (Path(run["folder"]) / "curve.csv").unlink()
+    assert "nothing to draw" in shell.refusal("accuracy-plot")
+
+
+def test_experiments_with_dollar_signs_are_drawn(shell: Shell, results: Path) -> None:
+    shell("train", "tiny.yaml")
+    (results / "tiny").rename(results / "$x_$ and $\\frac$")
+    drawn(shell("accuracy-plot", results / "$x_$ and $\\frac$"))
+
+
+# --- predict
+
+
+def test_predictions_of_the_training_rows_are_as_good_as_the_record_says(shell: Shell) -> None:
+    (run,) = shell("train", "tiny.yaml", "--json", "--set", "stop={iterations: 30}").json()["runs"]
+    source = shards.plan(load("tiny.yaml").runs["admm"].data, 1).source
+    x = np.empty((120, 3), dtype=np.float32)
+    source.inputs("train", range(120), x)
+    np.save("rows.npy", x)
+    labels = source.labels("train", range(120))
+
+    answer = shell("predict", run["folder"], "--input", "rows.npy", "--iterate", "final", "--json")
+    assert answer.code == 0
+    predicted = np.array(answer.json()["labels"])
+    assert (predicted[90:] == labels[90:]).mean() == pytest.approx(run["final_test_accuracy"])
+    curve = read_curve(Path(run["folder"]))
+    assert (predicted[:90] == labels[:90]).mean() == pytest.approx(curve[-1]["train_accuracy"])
+
+    best = np.array(shell("predict", run["folder"], "--input", "rows.npy", "--json").json()["labels"])
+    lowest = min(curve, key=lambda row: row["train_loss"])
+    assert (best[:90] == labels[:90]).mean() == pytest.approx(lowest["train_accuracy"])
+
+
+def test_predictions_are_csv_on_standard_output_or_in_a_file(shell: Shell) -> None:
+    (run,) = shell("train", "tiny.yaml", "--json").json()["runs"]
+    Path("rows.csv").write_text("1,2,3\n4,5,6\n")
+    answer = shell("predict", run["folder"], "--input", "rows.csv")
+    assert answer.code == 0
+    assert answer.out.startswith("label,output_0\n")
+    assert len(answer.out.splitlines()) == 3
+    written = shell("predict", run["folder"], "--input", "rows.csv", "--output", "answer.csv")
+    assert (written.code, written.out) == (0, "")
+    assert Path("answer.csv").read_text() == answer.out
+
+
+def test_predict_wants_one_run_and_rows_that_fit(shell: Shell) -> None:
+    runs = shell("train", "tiny.yaml", "--method", "all", "--json").json()["runs"]
+    np.save("wide.npy", np.zeros((2, 4)))
+    message = shell.refusal("predict", "tiny", "--input", "wide.npy")
+    assert all(run["folder"] in message for run in runs)
+    assert "expected rows of 3 features" in shell.refusal("predict", runs[0]["folder"], "--input", "wide.npy")
+    Path("empty.npy").touch()
+    assert "empty.npy" in shell.refusal("predict", runs[0]["folder"], "--input", "empty.npy")
+
+
+# --- fetch
+
+
+def test_a_computed_dataset_needs_no_fetch(shell: Shell) -> None:
+    answer = shell("fetch", "swissroll")
+    assert (answer.code, answer.out) == (0, "")
+    assert "nothing to fetch" in answer.err
+
+
+@pytest.mark.data
+def test_fetch_and_train_on_the_real_thing(shell: Shell, mirror: Path) -> None:
+    fetched = shell("fetch", "mnist", "--mirror", mirror)
+    assert (fetched.code, fetched.out) == (0, "")
+    assert "mnist is ready in" in fetched.err
+    again = shell("fetch", "mnist")
+    assert again.code == 0
+    assert "already" in again.err
+    assert "nowhere" in shell.refusal("fetch", "mnist", "--mirror", "nowhere")
+    (run,) = shell("train", CONFIGS / "mnist01-hinge.yaml", "--json", "--set", "stop.iterations=4").json()["runs"]
+    assert (run["rows_train"], run["rows_test"]) == (10_000, 2_665)
+    assert run["best_test_accuracy"] > 0.9
+
+
+# --- speed: the command must not feel slow, whatever it imports
+
+
+def test_help_is_quick() -> None:
+    start = time.perf_counter()
+    process = real_shell("--help")
+    process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert time.perf_counter() - start < 2.0
+
+
+def test_the_command_loads_nothing_heavy_before_it_needs_it() -> None:
+    heavy = {"numpy", "pandas", "matplotlib", "mpi4py", "numba"}
+    code = f"import sys, admmctl.cli; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

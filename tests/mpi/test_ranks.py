@@ -1,0 +1,228 @@
+"""Jobs of several ranks: the same curve for any number, and a job that ends when it must."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+import admmctl
+from admmctl.errors import Interrupted, RunFailed, UserError
+from admmctl.runs.record import read_curve, read_summary
+
+pytestmark = pytest.mark.mpi
+
+# 4,003 rows, 3,002 of them to train: no rank count but one divides either.
+ITERATIONS = 15
+TIMES = {"train_s", "wall_s"}
+# What a rank does at iteration 3, put in its way by a module that every Python of the job loads.
+SABOTAGE = """
+import os
+
+def sabotage():
+    from admmctl.runs import loop
+
+    evaluation = loop.Loop._evaluation
+
+    def sabotaged(self, state, iteration):
+        if self.problem.comm.rank == 1 and iteration == 3:
+            {action}
+        return evaluation(self, state, iteration)
+
+    loop.Loop._evaluation = sabotaged
+
+if "PMI_RANK" in os.environ:
+    sabotage()
+"""
+
+
+def experiment(**changes):
+    return {
+        "name": "ranks",
+        "data": {"name": "swissroll", "rows": 4003, "test": 0.25},
+        "network": {"layers": [20, 10]},
+        "loss": "squared",
+        "methods": {"admm": {"ridge": 1e-3, "warm_iterations": 5, **changes.pop("admm", {})}},
+        "stop": {"iterations": ITERATIONS},
+        **changes,
+    }
+
+
+def train(ranks: int, **changes) -> Path:
+    """Train on ``ranks`` ranks; the run's folder."""
+    (summary,) = admmctl.train(experiment(**changes), cores=ranks, oversubscribe=True)
+    assert summary["ranks"] == ranks
+    assert summary["rows_train"] == 3002
+    return Path(summary["folder"])
+
+
+def alive(marker: Path) -> list[int]:
+    """The processes, zombies apart, whose command line names ``marker``."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit():
+            continue
+        try:
+            words = (process / "cmdline").read_bytes()
+            state = (process / "stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            continue
+        if str(marker).encode() in words and state != "Z":
+            found.append(int(process.name))
+    return found
+
+
+def wait_until(condition, seconds: float) -> bool:
+    """Whether ``condition`` comes true in time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return bool(condition())
+
+
+def run_folder(results: Path) -> Path:
+    (folder,) = (results / "ranks").iterdir()
+    return folder
+
+
+@pytest.mark.parametrize("init", ["forward", "gaussian"])
+def test_any_number_of_ranks_makes_the_same_curve(init, results):
+    one, two, three = (read_curve(train(ranks, admm={"init": init})) for ranks in (1, 2, 3))
+    assert len(one) == ITERATIONS + 1
+    for other in (two, three):
+        for row, expected in zip(other, one, strict=True):
+            assert row["iteration"] == expected["iteration"]
+            assert row["epoch"] == expected["epoch"]
+            # Rounding may tip a row that lies on the boundary, of 3,002 and of 1,001 rows.
+            assert row["train_accuracy"] == pytest.approx(expected["train_accuracy"], abs=1.01 / 3002)
+            assert row["test_accuracy"] == pytest.approx(expected["test_accuracy"], abs=1.01 / 1001)
+            for name in ("train_loss", "objective", "residual_z"):
+                assert row[name] == pytest.approx(expected[name], rel=1e-3)
+
+
+def test_the_same_ranks_and_seed_give_the_same_bits(results):
+    def run():
+        folder = train(2)
+        with (folder / "curve.csv").open() as file:
+            curve = [{k: v for k, v in row.items() if k not in TIMES} for row in csv.DictReader(file)]
+        return curve, dict(np.load(folder / "weights.npz"))
+
+    (one_curve, one), (other_curve, other) = run(), run()
+    assert len(one_curve) == ITERATIONS + 1
+    assert one_curve == other_curve
+    assert one.keys() == other.keys()
+    for name, array in one.items():
+        np.testing.assert_array_equal(array, other[name])
+
+
+@pytest.mark.parametrize(
+    ("action", "told"),
+    [
+        ("raise RuntimeError('the moon is in the way')", "rank 1: RuntimeError: the moon is in the way"),
+        ("os.kill(os.getpid(), 9)", "KILLED"),
+    ],
+    ids=["raises", "is killed"],
+)
+def test_a_rank_that_breaks_ends_the_job(action, told, results, tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text(SABOTAGE.format(action=action))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    started = time.monotonic()
+    with pytest.raises(RunFailed) as failure:
+        admmctl.train(experiment(), cores=2)
+    assert time.monotonic() - started < 10
+    folder = run_folder(results)
+    summary = read_summary(folder)
+    assert summary["status"] == "failed"
+    assert summary["iterations"] == 2
+    assert told.lower() in summary["reason"].lower()
+    assert told.lower() in str(failure.value).lower()
+    assert str(folder) in str(failure.value)
+    assert failure.value.runs[0]["folder"] == str(folder)
+    assert [row["iteration"] for row in read_curve(folder)] == [0, 1, 2]
+    assert wait_until(lambda: not alive(folder), 5)
+
+
+def test_a_launcher_of_another_mpi_is_a_usage_error(results, tmp_path, monkeypatch):
+    # Like an mpiexec of a family the library does not know: N processes, each of which believes to be alone.
+    launcher = tmp_path / "mpiexec"
+    launcher.write_text('#!/bin/sh\nn=$2; shift 2\nfor i in $(seq "$n"); do "$@" & done\nwait\n')
+    launcher.chmod(0o755)
+    monkeypatch.setenv("ADMMCTL_MPIEXEC", str(launcher))
+    with pytest.raises(UserError, match="2 ranks were started but MPI sees 1") as error:
+        admmctl.train(experiment(), cores=2)
+    assert "ADMMCTL_MPIEXEC" in str(error.value)
+    assert list(results.rglob("*")) == []
+
+
+@pytest.fixture
+def command(results, tmp_path):
+    """Starts a run of two ranks that only a signal ends, and waits for its first rows; ended with the test."""
+    processes = []
+
+    def start() -> tuple["subprocess.Popen[str]", Path]:
+        config = tmp_path / "ranks.yaml"
+        config.write_text(yaml.safe_dump(experiment(stop={"iterations": 1_000_000})))
+        arguments = [str(Path(sys.executable).parent / "admmctl"), "train", str(config), "--cores", "2"]
+        process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        processes.append(process)
+        assert wait_until(lambda: any(len(read_curve(path.parent)) > 2 for path in results.rglob("curve.csv")), 30)
+        folder = run_folder(results)
+        assert len(alive(folder)) >= 2
+        return process, folder
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+    for path in results.glob("ranks/*"):
+        for number in alive(path):
+            os.kill(number, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_job_leaves_a_readable_folder_and_no_ranks(number, command):
+    process, folder = command()
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=10)
+    assert process.returncode == Interrupted.exit_code == 3
+    assert output == ""
+    assert "interrupted after" in errors
+    summary = read_summary(folder)
+    assert summary["status"] == "interrupted"
+    curve = read_curve(folder)
+    assert summary["iterations"] == curve[-1]["iteration"] >= 2
+    assert summary["final_test_accuracy"] == pytest.approx(curve[-1]["test_accuracy"], rel=1e-8)
+    arrays = np.load(folder / "weights.npz")
+    assert all(np.isfinite(arrays[f"final_W{l}"]).all() for l in (1, 2, 3))
+    assert (folder / "phases.csv").is_file()
+    assert wait_until(lambda: not alive(folder), 5)
+
+
+def test_a_second_interruption_does_not_wait_for_a_rank_that_hangs(command, tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text(SABOTAGE.format(action="__import__('time').sleep(600)"))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    process, folder = command()
+    process.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=0.5)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=10)
+    assert process.returncode == 3
+    summary = read_summary(folder)
+    assert (summary["status"], summary["iterations"]) == ("interrupted", 2)
+    assert wait_until(lambda: not alive(folder), 5)
+
+
+def test_ranks_end_when_their_driver_is_killed(command):
+    process, folder = command()
+    process.kill()
+    assert wait_until(lambda: not alive(folder), 10)
+    assert read_curve(folder)[0]["iteration"] == 0

@@ -1,0 +1,134 @@
+"""The z-updates are global minima: against brute force, comparing costs (several z may cost the same)."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from helpers import Array, smallest_cost
+from hypothesis import given
+from hypothesis import strategies as st
+
+from admmctl import kernels
+from admmctl.model.activations import activations
+
+PLAIN = {"relu": kernels._z_relu_plain, "hard-sigmoid": kernels._z_hard_sigmoid_plain}
+TOLERANCE = {np.float32: 1e-5, np.float64: 1e-11}
+
+kinds = pytest.mark.parametrize("name", ["relu", "hard-sigmoid"])
+paths = pytest.mark.parametrize("path", ["compiled", "plain"])
+types = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+
+# The kinks, both ends of the flat pieces and equal values must turn up, not only numbers in general position.
+entries = st.one_of(
+    st.sampled_from([0.0, 1.0, -1.0, 0.5, 2.0]), st.floats(-20, 20, width=32, allow_subnormal=False)
+)
+pairs = st.lists(
+    st.one_of(st.tuples(entries, entries), entries.map(lambda value: (value, value))), min_size=1, max_size=12
+)
+penalties = st.sampled_from([0.125, 0.5, 1.0, 3.0, 10.0, 100.0])
+
+
+def h(name: str, z: Array) -> Array:
+    return np.maximum(z, 0) if name == "relu" else np.minimum(np.maximum(z, 0), 1)
+
+
+def cost(name: str, z: Array, a: Array, m: Array, gamma: float, beta: float) -> Array:
+    """gamma (a - h(z))^2 + beta (z - m)^2, in float64."""
+    z, a, m = (np.asarray(value, dtype=np.float64) for value in (z, a, m))
+    return gamma * (a - h(name, z)) ** 2 + beta * (z - m) ** 2
+
+
+def z_update(name: str, path: str, a: Array, m: Array, gamma: float, beta: float) -> Array:
+    """One row of units, as the method calls it: the activation's own path, or the plain NumPy path."""
+    a, m = a[None, :], m[None, :]
+    z = np.full_like(m, np.nan)
+    if path == "compiled":
+        activations.load(name)().z_update(z, np.vstack([a, np.ones_like(a)]), m, gamma, beta)
+    else:
+        PLAIN[name](z.T, a.T, m.T, gamma, beta)
+    return z[0]
+
+
+@kinds
+@paths
+@types
+@given(values=pairs, gamma=penalties, beta=penalties)
+def test_no_z_is_cheaper(name, path, dtype, values, gamma, beta):
+    a, m = np.array(values, dtype=dtype).T.copy()
+    z = z_update(name, path, a, m, gamma, beta)
+    a, m = a.astype(np.float64), m.astype(np.float64)
+    points = np.stack([a, m, np.zeros_like(a), np.ones_like(a), (gamma * a + beta * m) / (gamma + beta)])
+    best = smallest_cost(lambda grid: cost(name, grid, a, m, gamma, beta), points)
+    scale = 1.0 + gamma * a**2 + beta * m**2
+    assert z.dtype == dtype
+    assert (cost(name, z, a, m, gamma, beta) <= best + TOLERANCE[dtype] * scale).all()
+
+
+@kinds
+@types
+@given(values=pairs, gamma=penalties, beta=penalties)
+def test_compiled_and_plain_cost_the_same(name, dtype, values, gamma, beta):
+    if not kernels.COMPILED:
+        pytest.skip("numba is not here: there is one path only")
+    a, m = np.array(values, dtype=dtype).T.copy()
+    compiled, plain = (
+        cost(name, z_update(name, path, a, m, gamma, beta), a, m, gamma, beta) for path in ("compiled", "plain")
+    )
+    scale = 1.0 + gamma * a.astype(float) ** 2 + beta * m.astype(float) ** 2
+    assert (np.abs(compiled - plain) <= TOLERANCE[dtype] * scale).all()
+
+
+@paths
+def test_a_tie_is_one_of_both_minima(path):
+    # gamma = 3, beta = 1, a = 1, m = -1: both z = 1/2 and z = -1 cost 3.
+    (z,) = z_update("relu", path, np.array([1.0]), np.array([-1.0]), 3.0, 1.0)
+    assert z in (0.5, -1.0)
+    assert cost("relu", z, 1.0, -1.0, 3.0, 1.0) == 3.0
+
+
+@kinds
+@paths
+def test_a_z_that_satisfies_both_constraints_stays(name, path):
+    m = np.array([-3.0, 0.0, 0.25, 1.0, 4.0])
+    np.testing.assert_allclose(z_update(name, path, h(name, m), m, 10.0, 1.0), m, rtol=0, atol=1e-15)
+
+
+@kinds
+@paths
+@types
+@pytest.mark.parametrize("place", ["a", "m", "both"])
+@pytest.mark.parametrize("other", [-2.0, 0.0, 0.5, 3.0])
+def test_nan_in_gives_nan_out(name, path, dtype, place, other):
+    a = np.array([other if place == "m" else np.nan, other], dtype=dtype)
+    m = np.array([other if place == "a" else np.nan, other], dtype=dtype)
+    z = z_update(name, path, a, m, 10.0, 1.0)
+    assert np.isnan(z[0])
+    assert np.isfinite(z[1])
+
+
+@kinds
+@given(values=st.lists(entries, min_size=1, max_size=12))
+def test_value_is_h(name, values):
+    z = np.array(values)
+    out = np.empty_like(z)
+    result = activations.load(name)().value(z, out=out)
+    assert result is out
+    np.testing.assert_array_equal(out, h(name, z))
+
+
+@kinds
+def test_a_block_of_columns_is_updated_and_nothing_else(name):
+    generator = np.random.default_rng(0)
+    k, samples, block = 5, 20, slice(7, 13)
+    a = np.asfortranarray(generator.standard_normal((k + 1, samples)))
+    z, m = (np.asfortranarray(generator.standard_normal((k, samples))) for _ in range(2))
+    before = SimpleNamespace(z=z.copy(), a=a.copy(), m=m.copy())
+    h_update: Callable[..., None] = activations.load(name)().z_update
+    h_update(z[:, block], a[:, block], m[:, block], 10.0, 1.0)
+    expected = before.z
+    for column in range(block.start, block.stop):
+        expected[:, column] = z_update(name, "plain", a[:k, column], m[:, column], 10.0, 1.0)
+    np.testing.assert_allclose(z, expected, rtol=1e-14)
+    np.testing.assert_array_equal(a, before.a)
+    np.testing.assert_array_equal(m, before.m)

@@ -1,0 +1,764 @@
+"""Experiment files: what they mean when they are right, and what is said when they are wrong."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from admmctl.config import ConfigError, Experiment, load
+from admmctl.errors import UserError
+
+TEXT = """\
+name: tiny
+data: {name: swissroll, rows: 400}
+network: {layers: [6, 4], activation: relu, bias: true}
+loss: squared
+methods:
+  admm: {beta: 1.0, gamma: 10.0}
+  other: {kind: admm, gamma: 5.0}
+stop: {target: 0.9, iterations: 3}
+evaluate: {every: 2, unit: iteration}
+seed: 7
+"""
+
+
+class Sheet:
+    """An experiment file that a test changes before it is read."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "tiny.yaml"
+        self.path.write_text(TEXT)
+
+    def change(self, old: str, new: str) -> "Sheet":
+        text = self.path.read_text()
+        assert text.count(old) == 1, f"{old!r} must stand exactly once in the file"
+        self.path.write_text(text.replace(old, new))
+        return self
+
+    def load(self, *overrides: str) -> Experiment:
+        return load(self.path, overrides)
+
+    def refusal(self, *overrides: str) -> list[str]:
+        """The lines of the message with which the file is refused, without the folder."""
+        with pytest.raises(ConfigError) as caught:
+            self.load(*overrides)
+        assert caught.value.exit_code == 2
+        return str(caught.value).replace(f"{self.path.parent}/", "").splitlines()
+
+
+@pytest.fixture
+def sheet(tmp_path: Path) -> Sheet:
+    return Sheet(tmp_path)
+
+
+# --- a good file
+
+
+def test_the_example_is_read_as_written(sheet: Sheet) -> None:
+    experiment = sheet.load()
+    assert list(experiment.runs) == ["admm", "other"]
+    run = experiment.select(None)[0]
+    assert (run.experiment, run.method, run.kind, run.loss, run.seed) == ("tiny", "admm", "admm", "squared", 7)
+    assert run.network.layers == [6, 4]
+    assert run.stop.target == 0.9
+    assert run.evaluate.every == 2
+    assert run.settings.plain()["beta"] == 1.0
+
+
+def test_a_mapping_means_the_same_as_a_file(sheet: Sheet) -> None:
+    content = yaml.safe_load(TEXT)
+    assert load(content).runs["admm"].hash() == sheet.load().runs["admm"].hash()
+
+
+def test_loading_does_not_change_the_callers_mapping() -> None:
+    content = yaml.safe_load(TEXT)
+    load(content, ["methods.admm.beta=2", "data.rows=80"])
+    assert content == yaml.safe_load(TEXT)
+
+
+def test_what_a_short_file_leaves_out_has_defaults() -> None:
+    short = {
+        "name": "short",
+        "data": {"name": "swissroll"},
+        "network": {"layers": []},
+        "loss": "hinge",
+        "methods": {"admm": None},
+    }
+    run = load(short).select(None)[0]
+    assert run.stop.iterations == 100
+    assert run.stop.target is None
+    assert run.stop.metric == "test_accuracy"
+    assert (run.evaluate.every, run.evaluate.unit, run.seed, run.threads) == (1, "iteration", 0, None)
+    assert run.network.bias
+
+
+@pytest.mark.parametrize("written", ["1e-3", "1.0e-3", "1E-3", "+1e-3", "10e-4", ".1e-2", "0.001"])
+def test_scientific_notation_is_a_number(sheet: Sheet, written: str) -> None:
+    sheet.change("beta: 1.0", f"beta: {written}")
+    assert sheet.load().runs["admm"].settings.plain()["beta"] == pytest.approx(1e-3)
+    assert sheet.load(f"methods.admm.ridge={written}").runs["admm"].settings.plain()["ridge"] == pytest.approx(
+        1e-3
+    )
+
+
+def test_words_that_look_a_little_like_numbers_stay_words(sheet: Sheet) -> None:
+    sheet.change("name: tiny", "name: 1e3-digits")
+    assert sheet.load().name == "1e3-digits"
+
+
+def test_the_kind_is_the_blocks_name_unless_given(sheet: Sheet) -> None:
+    runs = sheet.load().runs
+    assert (runs["admm"].kind, runs["other"].kind) == ("admm", "admm")
+    assert "did you mean 'admm'" in sheet.change("{kind: admm, gamma", "{kind: adm, gamma").refusal()[0]
+
+
+def test_a_method_is_chosen_by_name_or_all_of_them(sheet: Sheet) -> None:
+    experiment = sheet.load()
+    assert [run.method for run in experiment.select("other")] == ["other"]
+    assert [run.method for run in experiment.select("all")] == ["admm", "other"]
+    with pytest.raises(UserError, match=r"unknown method 'othr'; did you mean 'other'\? valid: admm, all, other"):
+        experiment.select("othr")
+
+
+# --- presets
+
+
+def test_the_preset_is_the_paper_to_the_letter(sheet: Sheet) -> None:
+    sheet.change("{beta: 1.0, gamma: 10.0}", "{preset: paper}")
+    run = sheet.load().runs["admm"]
+    s = run.settings.plain()
+    assert (s["beta"], s["gamma"], s["ridge"]) == (1.0, 10.0, 1e-8)
+    assert (s["init"], s["multipliers"], s["multiplier_step"], s["sweep"]) == (
+        "gaussian",
+        "bregman",
+        1.0,
+        "forward",
+    )
+    assert run.network.bias is False
+
+
+def test_own_keys_go_on_top_of_a_preset(sheet: Sheet) -> None:
+    sheet.change("{beta: 1.0, gamma: 10.0}", "{preset: paper, ridge: 0.5, bias: true}")
+    run = sheet.load().runs["admm"]
+    assert run.settings.plain()["ridge"] == 0.5
+    assert run.settings.plain()["init"] == "gaussian"
+    assert run.network.bias is True
+
+
+def test_a_methods_own_network_goes_on_top_of_a_preset_too(sheet: Sheet) -> None:
+    sheet.change("{beta: 1.0, gamma: 10.0}", "{preset: paper, network: {bias: true}}")
+    assert sheet.load().runs["admm"].network.bias is True
+
+
+def test_an_unknown_preset_names_the_valid_ones(sheet: Sheet) -> None:
+    lines = sheet.change("{beta: 1.0, gamma: 10.0}", "{preset: papr}").refusal()
+    assert lines == ["tiny.yaml:6: methods.admm.preset: unknown preset 'papr'; valid: paper"]
+
+
+# --- a method's own network, loss, stop and evaluate
+
+
+def test_a_method_overrides_the_shared_blocks_key_by_key(sheet: Sheet) -> None:
+    own = "network: {layers: [3]}, loss: hinge, evaluate: {every: 5}, stop: {target: 0.5}, threads: 2"
+    sheet.change("gamma: 5.0}", f"gamma: 5.0, {own}}}")
+    plain, run = (sheet.load().runs[name] for name in ("admm", "other"))
+    assert run.network.layers == [3]
+    assert (run.network.activation, run.network.bias) == ("relu", True)
+    assert run.loss == "hinge"
+    assert (run.evaluate.every, run.evaluate.unit) == (5, "iteration")
+    assert (run.stop.target, run.stop.iterations) == (0.5, 3)
+    assert run.threads == 2
+    assert (plain.network.layers, plain.loss, plain.evaluate.every, plain.threads) == ([6, 4], "squared", 2, None)
+
+
+@pytest.mark.parametrize(
+    ("shared", "own", "iterations", "epochs"),
+    [
+        ("iterations: 3", "epochs: 2.0", None, 2.0),
+        ("epochs: 4.0", "iterations: 9", 9, None),
+        ("iterations: 3, epochs: 4.0", "epochs: 2.0", None, 2.0),
+        ("iterations: 3, epochs: 4.0", "seconds: 5.0", 3, 4.0),
+        ("iterations: 3", "iterations: 9, epochs: 2.0", 9, 2.0),
+    ],
+)
+def test_iterations_and_epochs_are_one_budget(
+    sheet: Sheet, shared: str, own: str, iterations: int | None, epochs: float | None
+) -> None:
+    sheet.change("iterations: 3}", f"{shared}}}").change("gamma: 5.0}", f"gamma: 5.0, stop: {{{own}}}}}")
+    stop = sheet.load().runs["other"].stop
+    assert (stop.iterations, stop.epochs) == (iterations, epochs)
+
+
+def test_a_run_without_any_budget_gets_one(sheet: Sheet) -> None:
+    sheet.change("{target: 0.9, iterations: 3}", "{target: 0.9}")
+    assert sheet.load().runs["admm"].stop.iterations == 100
+
+
+def test_bias_in_a_method_block_is_short_for_the_networks(sheet: Sheet) -> None:
+    sheet.change("gamma: 5.0}", "gamma: 5.0, bias: false}")
+    runs = sheet.load().runs
+    assert (runs["admm"].network.bias, runs["other"].network.bias) == (True, False)
+
+
+def test_problems_in_a_methods_own_blocks_name_the_full_key(sheet: Sheet) -> None:
+    sheet.change("gamma: 5.0}", "gamma: 5.0, stop: {iteratons: 3}, network: {layers: [0]}, evaluate: {unit: day}}")
+    text = "\n".join(sheet.refusal())
+    assert "tiny.yaml:7: methods.other.stop.iteratons: unknown key 'iteratons'; did you mean 'iterations'?" in text
+    assert "tiny.yaml:7: methods.other.network.layers[0]: expected 1 or more, got 0" in text
+    assert "tiny.yaml:7: methods.other.evaluate.unit: expected 'iteration' or 'epoch', got 'day'" in text
+
+
+# --- wrong files: the place, the key, what was expected
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "key", "near"),
+    [
+        ("seed: 7", "sead: 7", 10, "sead", "seed"),
+        ("loss: squared\n", "loss: squared\nmethod: 1\n", 5, "method", "methods"),
+        ("rows: 400", "row: 400", 2, "data.row", "rows"),
+        ("rows: 400", "clases: [0, 1]", 2, "data.clases", "classes"),
+        ("activation: relu", "activaton: relu", 3, "network.activaton", "activation"),
+        ("beta: 1.0", "bta: 1.0", 6, "methods.admm.bta", "beta"),
+        ("beta: 1.0", "stp: {}", 6, "methods.admm.stp", "stop"),
+        ("target: 0.9", "taget: 0.9", 8, "stop.taget", "target"),
+        ("every: 2", "evry: 2", 9, "evaluate.evry", "every"),
+    ],
+)
+def test_an_unknown_key_is_named_with_its_place_and_the_nearest_valid_one(
+    sheet: Sheet, old: str, new: str, line: int, key: str, near: str
+) -> None:
+    lines = sheet.change(old, new).refusal()
+    name = key.rpartition(".")[2]
+    assert f"tiny.yaml:{line}: {key}: unknown key '{name}'; did you mean '{near}'?" in lines[0]
+    assert f" {near}" in lines[0].partition("valid:")[2]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("name: tiny", "name: 3", "tiny.yaml:1: name: expected a word, got 3"),
+        ("name: tiny", "name: a/b", "tiny.yaml:1: name: expected letters, digits"),
+        ("name: tiny", "name: ../up", "tiny.yaml:1: name: expected letters, digits"),
+        ("name: tiny", "name: ''", "tiny.yaml:1: name: expected letters, digits"),
+        ("rows: 400", "rows: many", "tiny.yaml:2: data.rows: expected a whole number, got 'many'"),
+        ("rows: 400", "rows: 0", "tiny.yaml:2: data.rows: expected 1 or more, got 0"),
+        ("rows: 400", "rows: 4.5", "tiny.yaml:2: data.rows: expected a whole number, got 4.5"),
+        ("rows: 400", "seed: -1", "tiny.yaml:2: data.seed: expected 0 or more, got -1"),
+        (
+            "rows: 400",
+            "scale: unitt",
+            "tiny.yaml:2: data.scale: expected 'standard', 'unit' or 'none', got 'unitt'",
+        ),
+        ("rows: 400", "classes: []", "tiny.yaml:2: data.classes: expected at least 1 item(s), got []"),
+        ("rows: 400", "classes: [0, 1, 0]", "tiny.yaml:2: data.classes: a class is named twice"),
+        ("rows: 400", "classes: 0", "tiny.yaml:2: data.classes: expected a list, got 0"),
+        ("rows: 400", "classes: [zero, 1]", "tiny.yaml:2: data.classes[0]: expected a whole number, got 'zero'"),
+        (
+            "rows: 400",
+            "test: some",
+            "tiny.yaml:2: data.test: expected 'rest' or 'official' or a number, got 'some'",
+        ),
+        ("rows: 400", "test: 1", "tiny.yaml:2: data.test: expected"),
+        (
+            "name: swissroll",
+            "name: mnits",
+            "tiny.yaml:2: data.name: unknown dataset 'mnits'; did you mean 'mnist'?",
+        ),
+        ("name: swissroll, ", "", "tiny.yaml:2: data.name: a dataset's name is needed; valid: mnist, swissroll"),
+        ("[6, 4]", "6", "tiny.yaml:3: network.layers: expected a list, got 6"),
+        ("[6, 4]", "[6, 0]", "tiny.yaml:3: network.layers[1]: expected 1 or more, got 0"),
+        ("[6, 4]", "[6, -4]", "tiny.yaml:3: network.layers[1]: expected 1 or more, got -4"),
+        ("[6, 4]", "[6, 4.5]", "tiny.yaml:3: network.layers[1]: expected a whole number, got 4.5"),
+        ("[6, 4]", "[6, true]", "tiny.yaml:3: network.layers[1]: expected a whole number, got True"),
+        ("bias: true", "bias: 1", "tiny.yaml:3: network.bias: expected true or false, got 1"),
+        ("bias: true", "outputs: 0", "tiny.yaml:3: network.outputs: expected 1 or more, got 0"),
+        (
+            "activation: relu",
+            "activation: rlu",
+            "tiny.yaml:3: network.activation: unknown activation 'rlu'; did you",
+        ),
+        ("loss: squared", "loss: squard", "tiny.yaml:4: loss: unknown loss 'squard'; did you mean 'squared'?"),
+        ("loss: squared", "loss: [squared]", "tiny.yaml:4: loss: expected a word, got ['squared']"),
+        ("beta: 1.0", "beta: -1", "tiny.yaml:6: methods.admm.beta: expected a number above 0"),
+        ("beta: 1.0", "beta: 0", "tiny.yaml:6: methods.admm.beta: expected a number above 0"),
+        ("beta: 1.0", "beta: true", "tiny.yaml:6: methods.admm.beta: expected a number or a list, got True"),
+        ("beta: 1.0", "beta: 'one'", "tiny.yaml:6: methods.admm.beta: expected a number or a list, got 'one'"),
+        ("beta: 1.0", "beta: .nan", "tiny.yaml:6: methods.admm.beta: expected a"),
+        ("beta: 1.0", "beta: .inf", "tiny.yaml:6: methods.admm.beta: expected a finite number"),
+        ("beta: 1.0", "beta: [1, -2, 1]", "tiny.yaml:6: methods.admm.beta[1]: expected a number above 0"),
+        ("beta: 1.0", "ridge: -1e-9", "tiny.yaml:6: methods.admm.ridge: expected 0"),
+        ("beta: 1.0", "ridge: .inf", "tiny.yaml:6: methods.admm.ridge: expected a finite number, got inf"),
+        (
+            "beta: 1.0",
+            "warm_iterations: 1.5",
+            "tiny.yaml:6: methods.admm.warm_iterations: expected a whole number",
+        ),
+        (
+            "beta: 1.0",
+            "init: warm",
+            "tiny.yaml:6: methods.admm.init: expected 'forward' or 'gaussian', got 'warm'",
+        ),
+        ("beta: 1.0", "threads: 0", "tiny.yaml:6: methods.admm.threads: expected 1 or more"),
+        ("target: 0.9", "target: 1.5", "tiny.yaml:8: stop.target: an accuracy of 1.5 cannot be reached"),
+        ("target: 0.9", "target: 0", "tiny.yaml:8: stop.target: an accuracy of 0 cannot be reached"),
+        ("target: 0.9", "target: .nan", "tiny.yaml:8: stop.target: expected a finite number, got nan"),
+        ("target: 0.9", "target: true", "tiny.yaml:8: stop.target: expected a number, got True"),
+        ("target: 0.9", "seconds: 0", "tiny.yaml:8: stop.seconds: expected a number above 0"),
+        ("target: 0.9", "metric: acc", "tiny.yaml:8: stop.metric: expected 'test_accuracy', 'train_accuracy' or"),
+        ("iterations: 3", "iterations: -3", "tiny.yaml:8: stop.iterations: expected 0 or more, got -3"),
+        ("every: 2", "every: 0", "tiny.yaml:9: evaluate.every: expected 1 or more, got 0"),
+        ("seed: 7", "seed: -7", "tiny.yaml:10: seed: expected 0 or more, got -7"),
+        ("seed: 7", "seed: false", "tiny.yaml:10: seed: expected a whole number, got False"),
+        ("seed: 7", "seed: '7'", "tiny.yaml:10: seed: expected a whole number, got '7'"),
+    ],
+)
+def test_a_wrong_value_is_one_line_with_place_key_and_what_was_expected(
+    sheet: Sheet, old: str, new: str, message: str
+) -> None:
+    lines = sheet.change(old, new).refusal()
+    assert len(lines) == 1
+    assert lines[0].startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("data: {name: swissroll, rows: 400}", "data: 5", "tiny.yaml:2: data: expected a block with keys, got 5"),
+        (
+            "{layers: [6, 4], activation: relu, bias: true}",
+            "[6, 4]",
+            "tiny.yaml:3: network: expected a block with keys",
+        ),
+        ("{beta: 1.0, gamma: 10.0}", "1.0", "tiny.yaml:6: methods.admm: expected a block with keys, got 1.0"),
+        ("{target: 0.9, iterations: 3}", "3", "tiny.yaml:8: stop: expected a block with keys, got 3"),
+        ("{every: 2, unit: iteration}", "[]", "tiny.yaml:9: evaluate: expected a block with keys, got []"),
+        (
+            "gamma: 5.0}",
+            "gamma: 5.0, stop: 3}",
+            "tiny.yaml:7: methods.other.stop: expected a block with keys, got 3",
+        ),
+        ("gamma: 5.0}", "gamma: 5.0, loss: 3}", "tiny.yaml:7: methods.other.loss: expected a word, got 3"),
+    ],
+)
+def test_a_value_where_a_block_belongs_and_the_other_way_round(
+    sheet: Sheet, old: str, new: str, message: str
+) -> None:
+    assert message in "\n".join(sheet.change(old, new).refusal())
+
+
+@pytest.mark.parametrize("key", ["name", "data", "network", "loss", "methods"])
+def test_a_key_that_every_experiment_needs_is_missed_by_name(key: str) -> None:
+    content = yaml.safe_load(TEXT)
+    del content[key]
+    with pytest.raises(ConfigError) as caught:
+        load(content)
+    assert f"{key}: is missing" in str(caught.value)
+
+
+def test_no_method_at_all_is_refused() -> None:
+    content = {**yaml.safe_load(TEXT), "methods": {}}
+    with pytest.raises(ConfigError, match="methods: expected at least 1 item"):
+        load(content)
+
+
+def test_a_target_of_one_and_a_loss_target_above_one_are_fine(sheet: Sheet) -> None:
+    assert sheet.load("stop.target=1").runs["admm"].stop.target == 1
+    assert sheet.load("stop={metric: train_loss, target: 2.5}").runs["admm"].stop.target == 2.5
+    assert sheet.load("stop={metric: train_loss, target: 0}").runs["admm"].stop.target == 0
+
+
+def test_a_loss_target_below_zero_is_refused(sheet: Sheet) -> None:
+    lines = sheet.refusal("stop={metric: train_loss, target: -1}")
+    assert len(lines) == 1
+    assert "stop.target: a loss of -1 cannot be reached; valid: 0 or more" in lines[0]
+
+
+def test_penalties_per_layer_need_one_for_every_layer(sheet: Sheet) -> None:
+    lines = sheet.change("{beta: 1.0, gamma: 10.0}", "{beta: [1, 2], gamma: [1, 2, 3]}").refusal()
+    assert lines == [
+        "tiny.yaml:6: methods.admm.beta: 2 penalties for 3 layers; give one number or 3",
+        "tiny.yaml:6: methods.admm.gamma: 3 penalties for 2 layers; give one number or 2",
+    ]
+
+
+def test_penalties_per_layer_of_the_right_length_are_kept(sheet: Sheet) -> None:
+    sheet.change("{beta: 1.0, gamma: 10.0}", "{beta: [1, 2.5, 3], gamma: [4, 5e-1]}")
+    s = sheet.load().runs["admm"].settings.plain()
+    assert (s["beta"], s["gamma"]) == ([1.0, 2.5, 3.0], [4.0, 0.5])
+
+
+@pytest.mark.parametrize("outputs", [1, 2, 4])
+def test_three_classes_need_three_outputs(sheet: Sheet, outputs: int) -> None:
+    sheet.change("{name: swissroll, rows: 400}", "{name: mnist, classes: [3, 1, 2]}")
+    sheet.change("bias: true", f"bias: true, outputs: {outputs}")
+    assert f"network.outputs: {outputs} outputs for 3 classes; valid: 3" in sheet.refusal()[0]
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_two_classes_may_have_one_output_or_two(sheet: Sheet, outputs: int) -> None:
+    sheet.change("rows: 400", "classes: [1, 0]").change("bias: true", f"outputs: {outputs}")
+    assert sheet.load().runs["admm"].network.outputs == outputs
+
+
+def test_all_problems_come_at_once_in_the_order_of_the_file(sheet: Sheet) -> None:
+    sheet.change("rows: 400", "rows: -400, clases: [0]")
+    sheet.change("activation: relu", "activation: rlu")
+    sheet.change("gamma: 10.0", "gama: 10.0, ridge: no")
+    sheet.change("gamma: 5.0", "gamma: 0")
+    sheet.change("target: 0.9", "target: 2")
+    sheet.change("seed: 7", "seed: x\nsped: 1")
+    lines = sheet.refusal()
+    places = [line.split(": ")[0] for line in lines]
+    keys = {line.split(": ")[1] for line in lines}
+    assert keys == {
+        "data.rows",
+        "data.clases",
+        "network.activation",
+        "methods.admm.gama",
+        "methods.admm.ridge",
+        "methods.other.gamma",
+        "seed",
+        "sped",
+        "stop.target",
+    }
+    numbers = [int(place.rpartition(":")[2]) for place in places]
+    assert numbers == sorted(numbers)
+
+
+def test_a_problem_in_a_shared_block_is_told_once_for_all_methods(sheet: Sheet) -> None:
+    sheet.change("[6, 4]", "[6, x]").change("every: 2", "every: never").change("iterations: 3", "iterations: x")
+    assert len(sheet.refusal()) == 3
+
+
+# --- names that become folders
+
+
+@pytest.mark.parametrize("name", ["../up", "a/b", "/tmp/x", "", "a b", "a\\nb", "$x$", "x[/b]", "-p", "a" * 200])
+def test_a_methods_name_becomes_a_folder_and_must_be_fit_for_it(sheet: Sheet, name: str) -> None:
+    sheet.change("  other: {kind", f'  "{name}": {{kind')
+    assert sheet.refusal()[0].startswith("tiny.yaml:7: methods.")
+
+
+# --- YAML itself
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("name: x\ndata: {name: mnist\nloss: y\n", 3, "not valid YAML"),
+        ("name: x\n\tdata: 1\n", 2, "not valid YAML"),
+        ("name: x\nloss: *nothing\n", 2, "not valid YAML"),
+        ("name: x\n---\nname: y\n", 2, "not valid YAML"),
+        ("name: x\nloss: !!python/object:os.system ls\n", 2, "not valid YAML"),
+    ],
+)
+def test_broken_yaml_is_told_with_its_line(tmp_path: Path, text: str, line: int, words: str) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert str(caught.value).startswith(f"{path}:{line}: ")
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "2020-13-45",  # a date that is none
+        "0b_",  # a binary number without digits
+        "!!int x",
+        "9" * 5000,  # more digits than Python converts
+        "o\x07k",  # a control character
+        "\n? [a, b]\n: 1",  # a list as a key
+        "\n? {a: b}\n: 1",
+        "[" * 3000,
+        "&a [*a]",  # a list that holds itself
+    ],
+    ids=["date", "binary", "int-tag", "digits", "control", "list-key", "mapping-key", "deep", "recursive"],
+)
+def test_strange_yaml_is_a_problem_of_the_file_and_not_of_the_program(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "strange.yaml"
+    path.write_text(TEXT.replace("seed: 7", f"seed: {value}"))
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert str(caught.value).startswith(str(path))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("seed: 7", "seed: 7\nname: again", "tiny.yaml:11: name is given twice, first in line 1"),
+        ("beta: 1.0, gamma: 10.0", "beta: 1.0, beta: 2.0", "tiny.yaml:6: methods.admm.beta is given twice"),
+        ("  other:", "  admm:", "tiny.yaml:7: methods.admm is given twice, first in line 6"),
+    ],
+)
+def test_a_key_that_is_given_twice_is_refused(sheet: Sheet, old: str, new: str, message: str) -> None:
+    assert sheet.change(old, new).refusal()[0].startswith(message)
+
+
+@pytest.mark.parametrize("text", ["", "# nothing but a comment\n", "- a\n- b\n", "just words\n", "3\n", "---\n"])
+def test_a_file_without_a_mapping_says_what_an_experiment_is(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "empty.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="an experiment is a mapping with the keys name, data, network"):
+        load(path)
+
+
+def test_a_missing_file_names_those_nearby(tmp_path: Path, sheet: Sheet) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path / "tinny.yaml")
+    assert str(caught.value) == f"{tmp_path}/tinny.yaml: there is no such file; there is: {tmp_path}/tiny.yaml"
+
+
+def test_a_missing_file_in_a_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"there is no such file$"):
+        load(tmp_path / "nowhere" / "tiny.yaml")
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00name"], ids=["folder", "binary"])
+def test_a_folder_or_a_binary_file_cannot_be_read(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "thing.yaml"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"thing\.yaml: (cannot be read|not valid YAML)"):
+        load(path)
+
+
+def test_windows_line_ends_and_a_byte_order_mark_are_fine(sheet: Sheet) -> None:
+    expected = sheet.load().runs["admm"].hash()
+    sheet.path.write_bytes(b"\xef\xbb\xbf" + TEXT.replace("\n", "\r\n").encode())
+    assert sheet.load().runs["admm"].hash() == expected
+
+
+# --- --set
+
+
+def test_set_changes_one_key(sheet: Sheet) -> None:
+    run = sheet.load("methods.admm.ridge=1e-5", "seed=3", "network.layers=[9]", "data.classes=[1, 0]").runs["admm"]
+    assert run.settings.plain() == {**sheet.load().runs["admm"].settings.plain(), "ridge": 1e-5}
+    assert run.seed == 3
+    assert run.network.layers == [9]
+    assert run.data.classes == [1, 0]
+
+
+def test_set_makes_blocks_that_the_file_does_not_have(sheet: Sheet) -> None:
+    sheet.change("evaluate: {every: 2, unit: iteration}\n", "").change("{beta: 1.0, gamma: 10.0}", "")
+    run = sheet.load("evaluate.every=4", "methods.admm.stop.seconds=2", "methods.third.kind=admm").runs["admm"]
+    assert run.evaluate.every == 4
+    assert run.stop.seconds == 2
+    assert list(sheet.load("methods.third.kind=admm").runs) == ["admm", "other", "third"]
+
+
+def test_set_to_a_mapping_replaces_the_whole_block(sheet: Sheet) -> None:
+    run = sheet.load("stop={seconds: 4}", "methods.admm={ridge: 0.5}").runs["admm"]
+    assert (run.stop.seconds, run.stop.target, run.stop.iterations) == (4, None, None)
+    assert run.settings.plain()["ridge"] == 0.5
+    assert list(sheet.load("methods={only: {kind: admm}}").runs) == ["only"]
+
+
+def test_the_last_set_of_a_key_wins_and_they_build_on_each_other(sheet: Sheet) -> None:
+    run = sheet.load("stop={seconds: 4}", "stop.target=0.5", "stop.target=0.6").runs["admm"]
+    assert (run.stop.seconds, run.stop.target) == (4, 0.6)
+
+
+def test_a_value_may_hold_an_equals_sign(sheet: Sheet) -> None:
+    assert "got 'a=b'" in sheet.refusal("methods.admm.init=a=b")[0]
+
+
+def test_a_wrong_key_from_set_names_the_option_the_line_and_the_nearest_key(sheet: Sheet) -> None:
+    lines = sheet.refusal("methods.admm.bta=1")
+    assert len(lines) == 1
+    assert lines[0].startswith("--set methods.admm.bta=1 (tiny.yaml:6): methods.admm.bta: unknown key 'bta'")
+    assert "did you mean 'beta'?" in lines[0]
+
+
+def test_a_wrong_value_inside_a_mapping_from_set_names_the_option(sheet: Sheet) -> None:
+    lines = sheet.refusal("stop={target: 7, iteratons: 1}")
+    assert any(line.startswith("--set stop={target: 7, iteratons: 1}: stop.target") for line in lines) or any(
+        line.startswith("--set stop={target: 7, iteratons: 1}: stop.iteratons") for line in lines
+    )
+
+
+@pytest.mark.parametrize("override", ["method.admm.beta=1", "methods.adm.beta=1"])
+def test_a_block_that_set_misspells_names_the_option(sheet: Sheet, override: str) -> None:
+    lines = sheet.refusal(override)
+    assert f"--set {override}" in lines[0]
+    assert "did you mean" in lines[0]
+
+
+@pytest.mark.parametrize("override", ["seed", "=3", "", "   =3", "."])
+def test_set_without_a_key_or_a_value_says_what_is_expected(sheet: Sheet, override: str) -> None:
+    with pytest.raises(UserError, match="expected key=value, for instance methods") as caught:
+        sheet.load(override)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("override", ["name.first=3", "network.layers.0=3", "seed.a.b=1"])
+def test_set_below_something_that_is_no_block_is_refused(sheet: Sheet, override: str) -> None:
+    with pytest.raises(UserError, match=r"is not a block with keys"):
+        sheet.load(override)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["[1, 2", "{a: ", "*x", "a: b: c", "2020-13-45", "0b_", "[" * 3000, "9" * 5000, "{[a]: 1}", "'\x07'"],
+    ids=["list", "mapping", "alias", "colons", "date", "binary", "deep", "digits", "list-key", "control"],
+)
+def test_bad_yaml_in_set_is_one_line_that_names_the_option(sheet: Sheet, value: str) -> None:
+    with pytest.raises(UserError, match="not valid YAML") as caught:
+        sheet.load(f"seed={value}")
+    assert str(caught.value).startswith("--set seed=")
+    assert "\n" not in str(caught.value)
+
+
+def test_an_empty_value_is_null(sheet: Sheet) -> None:
+    assert sheet.load("stop.target=").runs["admm"].stop.target is None
+
+
+# --- the resolved experiment and its hash
+
+VARIANTS = [
+    (),
+    ("methods.admm.preset=paper",),
+    ("methods.admm.bias=false",),
+    ("methods.admm.beta=[1, 2, 3]", "methods.admm.gamma=[1, 2]"),
+    ("methods.admm.network={layers: [], outputs: 2}", "data.classes=[1, 0]"),
+    ("methods.admm.stop={epochs: 2}", "methods.admm.loss=hinge", "methods.admm.threads=auto"),
+    ("data={name: mnist, classes: [4, 9], train: 100, test: 0.5, seed: 3, scale: none}",),
+    ("data={name: mnist, test: rest, train: 10}",),
+    ("stop={metric: train_loss, target: 0.1, seconds: 1e-3}",),
+    ("network.activation=hard-sigmoid",),
+]
+
+
+@pytest.mark.parametrize("overrides", VARIANTS)
+def test_the_resolved_document_is_the_same_experiment(sheet: Sheet, overrides: tuple[str, ...]) -> None:
+    run = sheet.load(*overrides).runs["admm"]
+    again = load(yaml.safe_load(yaml.safe_dump(run.document())))
+    assert list(again.runs) == ["admm"]
+    assert again.runs["admm"] == run
+    assert again.runs["admm"].hash() == run.hash()
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "data.rows=401",
+        "data.seed=1",
+        "data.scale=unit",
+        "data.noise=0.1",
+        "data.train=5",
+        "network.layers=[6, 5]",
+        "network.bias=false",
+        "network.activation=hard-sigmoid",
+        "loss=hinge",
+        "seed=8",
+        "methods.admm.beta=2",
+        "methods.admm.ridge=1e-3",
+        "methods.admm.init=gaussian",
+        "methods.admm.bias=false",
+    ],
+)
+def test_the_hash_changes_with_data_network_loss_method_and_seed(sheet: Sheet, override: str) -> None:
+    assert sheet.load(override).runs["admm"].hash() != sheet.load().runs["admm"].hash()
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "stop={seconds: 9}",
+        "stop.target=0.5",
+        "evaluate.every=7",
+        "threads=2",
+        "methods.admm.threads=auto",
+        "methods.admm.stop.iterations=5",
+        "name=renamed",
+        "methods.other.beta=3",
+        "methods.admm.beta=1",  # what it is anyway
+        "methods.admm.warm_iterations=10",  # a default written out
+    ],
+)
+def test_the_hash_does_not_change_with_anything_else(sheet: Sheet, override: str) -> None:
+    assert sheet.load(override).runs["admm"].hash() == sheet.load().runs["admm"].hash()
+
+
+def test_the_hash_is_eight_hexadecimal_digits(sheet: Sheet) -> None:
+    digits = sheet.load().runs["admm"].hash()
+    assert len(digits) == 8
+    assert int(digits, 16) >= 0
+
+
+def test_the_experiments_that_come_with_the_project_are_valid() -> None:
+    files = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+    assert files
+    for file in files:
+        assert load(file).runs, file
+
+
+# --- anything at all
+
+KEYS = [
+    ("name",),
+    ("data",),
+    ("data", "name"),
+    ("data", "classes"),
+    ("data", "test"),
+    ("network",),
+    ("network", "layers"),
+    ("network", "activation"),
+    ("network", "outputs"),
+    ("loss",),
+    ("methods",),
+    ("methods", "admm"),
+    ("methods", "admm", "kind"),
+    ("methods", "admm", "preset"),
+    ("methods", "admm", "beta"),
+    ("methods", "admm", "network"),
+    ("methods", "admm", "loss"),
+    ("methods", "admm", "stop"),
+    ("methods", "admm", "evaluate"),
+    ("methods", "admm", "bias"),
+    ("methods", "admm", "threads"),
+    ("stop",),
+    ("stop", "target"),
+    ("stop", "metric"),
+    ("evaluate", "every"),
+    ("seed",),
+    ("threads",),
+]
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.dates()
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["admm", "name", "layers", "target", "kind", "x"]) | SCALARS, inner, max_size=3
+        )
+    ),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(st.tuples(st.sampled_from(KEYS), VALUES), min_size=1, max_size=3))
+def test_whatever_stands_in_a_file_it_is_an_experiment_or_a_clear_refusal(changes: list[Any]) -> None:
+    content = yaml.safe_load(TEXT)
+    for keys, value in changes:
+        block = content
+        for key in keys[:-1]:
+            block = block.get(key) if isinstance(block, dict) else None
+        if isinstance(block, dict):
+            block[keys[-1]] = value
+    try:
+        experiment = load(content)
+    except ConfigError:
+        return
+    for run in experiment.runs.values():
+        assert load(run.document()).runs[run.method].hash() == run.hash()

@@ -1,0 +1,115 @@
+"""Who may import whom (the house's design), held by reading every module's imports."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import admmctl
+
+PACKAGE = Path(admmctl.__file__).parent
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# cli -> {studies, report, data, runs} -> {methods, parallel} -> model -> kernels
+BASE = {"errors", "files", "registry", "rng", "settings"}
+SCHEMA = {"config", "explain", "schema", "yamlfile"}
+MAY_IMPORT = {
+    "kernels": set(),
+    "model": {"kernels", "errors", "registry", "rng", "settings"},
+    "parallel": BASE,
+    "methods": {"model", "kernels", "parallel", "errors", "registry", "rng", "settings"},
+    "data": {"parallel", *BASE},
+    "runs": {"data", "methods", "parallel", "model", *SCHEMA, *BASE},
+    "report": {"runs", "data", "model", *SCHEMA, *BASE},
+    "studies": {"runs", "data", "methods", "parallel", "model", *SCHEMA, *BASE},
+    "cli": {"studies", "report", "data", "runs", *SCHEMA, *BASE},
+    "schema": BASE,
+    "config": {"data", "methods", "model", "explain", "schema", "yamlfile", *BASE},
+    "explain": {"yamlfile", *BASE},
+    "yamlfile": BASE,
+    **dict.fromkeys(BASE, BASE),
+    "": {"runs"},  # admmctl itself
+}
+DRIVER_ONLY = {"typer", "rich", "pandas", "matplotlib"}
+NEVER_IN_A_METHOD = {"yaml", "mpi4py", *DRIVER_ONLY}
+FILES_AND_PROCESSES = {"os", "io", "pathlib", "shutil", "tempfile", "subprocess", "json", "csv", "pickle"}
+
+
+def part(path: Path) -> str:
+    """The part of the house that a module belongs to: 'model', 'cli', ..., and '' for the package itself."""
+    place = path.relative_to(PACKAGE).with_suffix("").parts
+    return "" if place == ("__init__",) else place[0]
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that ``path`` imports, at its top or inside a function, by its full name."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module or ""
+            # `from admmctl import kernels` names a module, too
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def of_this_package(path: Path) -> set[str]:
+    """The parts of the house that a module imports."""
+    found = set()
+    for name in imports(path):
+        package, _, rest = name.partition(".")
+        imported = rest.partition(".")[0]
+        if package == "admmctl" and imported and not imported.startswith("__"):
+            found.add(imported)
+    return found
+
+
+def outside(path: Path) -> set[str]:
+    """The top-level packages of others that a module imports."""
+    return {name.partition(".")[0] for name in imports(path)} - {"admmctl"}
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(PACKAGE))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_imports_point_downwards(path):
+    assert part(path) in MAY_IMPORT, "a new part of the house: say here whom it may import"
+    wrong = of_this_package(path) - MAY_IMPORT[part(path)] - {part(path)}
+    assert not wrong, f"{name(path)} must not import {', '.join(sorted(wrong))}"
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if part(p) in ("methods", "model", "kernels")], ids=name)
+def test_methods_and_model_know_arrays_and_a_communicator_only(path):
+    assert not outside(path) & NEVER_IN_A_METHOD
+    if part(path) != "kernels":  # which asks the environment for the kind of its loops
+        assert not outside(path) & FILES_AND_PROCESSES
+    calls = {
+        node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+    }
+    assert not calls & {"open", "print", "memmap", "savez", "save", "loadtxt", "fromfile", "tofile"}
+
+
+def test_only_the_communicator_imports_mpi4py():
+    assert [name(path) for path in MODULES if "mpi4py" in outside(path)] == ["parallel/comm.py"]
+
+
+@pytest.mark.parametrize(
+    ("module", "unwanted"),
+    [
+        ("admmctl.runs.worker", DRIVER_ONLY),  # thousands of ranks start it
+        ("admmctl.methods.admm", NEVER_IN_A_METHOD - {"yaml"}),  # numba itself loads yaml
+    ],
+)
+def test_what_a_module_loads(module, unwanted):
+    code = f"import sys, {module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "numpy" in loaded
+    assert not unwanted & loaded

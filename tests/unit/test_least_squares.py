@@ -1,0 +1,187 @@
+"""Gram pairs, their reduction over ranks, and the ridge solve."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from helpers import CountingComm
+from hypothesis import given
+from hypothesis import strategies as st
+
+from admmctl.methods.least_squares import GramPair, RidgeFactor, inverse_of_positive
+from admmctl.methods.method import Diverged
+
+types = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+
+
+class RecordingComm(CountingComm):
+    """Keeps a copy of what this rank sends."""
+
+    def allreduce(self, buffer, op="sum"):
+        super().allreduce(buffer)
+        self.sent = buffer.copy()
+
+
+class SecondRank(CountingComm):
+    """Adds what another rank sent."""
+
+    def __init__(self, sent):
+        super().__init__()
+        self.other = sent
+
+    def allreduce(self, buffer, op="sum"):
+        super().allreduce(buffer)
+        assert op == "sum"
+        buffer += self.other
+
+
+def draw(seed, outputs, inputs, samples, dtype=np.float64):
+    generator = np.random.default_rng(seed)
+    shapes = ((outputs, samples), (inputs, samples))
+    return (np.asfortranarray(generator.standard_normal(shape).astype(dtype)) for shape in shapes)
+
+
+@types
+@given(
+    outputs=st.integers(1, 5),
+    inputs=st.integers(1, 7),
+    cuts=st.lists(st.integers(0, 40), max_size=4),
+    seed=st.integers(0, 1000),
+)
+def test_blocks_of_samples_sum_to_the_products(dtype, outputs, inputs, cuts, seed):
+    z, a = draw(seed, outputs, inputs, 40, dtype)
+    pair = GramPair(outputs, inputs, dtype)
+    edges = [0, *sorted(cuts), 40]
+    for low, high in pairwise(edges):
+        pair.add(z[:, low:high], a[:, low:high])
+    tolerance = 1e-4 if dtype == np.float32 else 1e-12
+    np.testing.assert_allclose(pair.cross, z.astype(float) @ a.astype(float).T, atol=tolerance)
+    np.testing.assert_allclose(pair.gram, a.astype(float) @ a.astype(float).T, atol=tolerance)
+    pair.clear()
+    assert not pair.cross.any()
+    assert not pair.gram.any()
+
+
+@types
+@given(outputs=st.integers(1, 5), inputs=st.integers(1, 7), seed=st.integers(0, 1000))
+def test_two_ranks_reduce_to_the_sums_of_all_samples(dtype, outputs, inputs, seed):
+    mine, theirs = GramPair(outputs, inputs, dtype), GramPair(outputs, inputs, dtype)
+    z, a = draw(seed, outputs, inputs, 30, dtype)
+    mine.add(z[:, :11], a[:, :11])
+    theirs.add(z[:, 11:], a[:, 11:])
+    recording = RecordingComm()
+    theirs.reduce(recording)
+    both = SecondRank(recording.sent)
+    mine.reduce(both)
+    # One buffer: one triangle of a a' and the whole of z a'.
+    assert both.lengths == [inputs * (inputs + 1) // 2 + outputs * inputs]
+    assert recording.sent.dtype == dtype
+    tolerance = 1e-4 if dtype == np.float32 else 1e-12
+    np.testing.assert_allclose(mine.cross, z.astype(float) @ a.astype(float).T, atol=tolerance)
+    np.testing.assert_allclose(mine.gram, a.astype(float) @ a.astype(float).T, atol=tolerance)
+    np.testing.assert_array_equal(mine.gram, mine.gram.T)
+
+
+def test_reducing_alone_changes_nothing():
+    z, a = draw(0, 3, 4, 20)
+    pair = GramPair(3, 4, np.float64)
+    pair.add(z, a)
+    cross, gram = pair.cross.copy(), pair.gram.copy()
+    pair.reduce(CountingComm())
+    np.testing.assert_array_equal(pair.cross, cross)
+    np.testing.assert_array_equal(pair.gram, gram)
+
+
+@given(
+    outputs=st.integers(1, 4),
+    inputs=st.integers(1, 6),
+    ridge=st.sampled_from([0.0, 1e-8, 1e-2, 1.0]),
+    seed=st.integers(0, 1000),
+)
+def test_ridge_solution_is_the_least_squares_solution(outputs, inputs, ridge, seed):
+    z, a = draw(seed, outputs, inputs, 30)
+    gram = a @ a.T
+    factor = RidgeFactor(gram, ridge)
+    W = factor.solve(z @ a.T)
+    assert factor.ridge == ridge
+    added = ridge * np.trace(gram) / inputs
+    scale = np.abs(gram).max()
+    np.testing.assert_allclose(W @ (gram + added * np.eye(inputs)), z @ a.T, atol=1e-12 * scale)
+    # min ||z - W a||^2 + added ||W||^2 as one plain least-squares problem: sqrt(added) I below a, 0 below z.
+    augmented = np.hstack([a, np.sqrt(added) * np.eye(inputs)])
+    padded = np.hstack([z, np.zeros((outputs, inputs))])
+    brute = np.linalg.lstsq(augmented.T, padded.T, rcond=None)[0].T
+    np.testing.assert_allclose(W, brute, atol=1e-9)
+
+
+def test_a_dead_input_gets_no_weight():
+    z, a = draw(0, 2, 4, 30)
+    a[1] = 0.0
+    W = RidgeFactor(a @ a.T, 1e-2).solve(z @ a.T)
+    assert (W[:, 1] == 0).all()
+    assert np.isfinite(W).all()
+
+
+def test_inputs_that_are_all_zero_give_zero_weights():
+    assert not RidgeFactor(np.zeros((3, 3)), 0.0).solve(np.zeros((2, 3))).any()
+
+
+@types
+def test_solution_has_the_type_of_the_cross_product(dtype):
+    z, a = draw(0, 2, 3, 30, dtype)
+    W = RidgeFactor(a @ a.T, 1e-2).solve(z @ a.T)
+    assert W.dtype == dtype
+    assert W.shape == (2, 3)
+    assert W.flags.c_contiguous
+
+
+@pytest.mark.parametrize("asked", [0.0, 1e-12])
+def test_the_ridge_is_raised_where_rounding_made_the_matrix_indefinite(asked):
+    # Thirty copies of few directions, summed in float32: no positive definite matrix any more.
+    generator = np.random.default_rng(0)
+    a = (generator.standard_normal((30, 3)) @ generator.standard_normal((3, 200))).astype(np.float32)
+    z = generator.standard_normal((2, 200)).astype(np.float32)
+    gram, cross = a @ a.T, z @ a.T
+    assert np.linalg.eigvalsh(gram.astype(float)).min() < 0
+    factor = RidgeFactor(gram, asked)
+    assert asked < factor.ridge < 1e-3
+    W = factor.solve(cross)
+    added = factor.ridge * np.trace(gram.astype(float)) / 30
+    matrix = gram.astype(float) + added * np.eye(30)
+    assert np.linalg.eigvalsh(matrix).min() > 0
+    residual = W.astype(float) @ matrix - cross
+    assert np.abs(residual).max() <= 1e-5 * np.abs(W).max() * np.abs(matrix).max()
+    # What one rank decides every rank decides, from the same numbers.
+    assert RidgeFactor(gram.copy(), asked).ridge == factor.ridge
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_numbers_that_are_not_finite_end_the_run(bad):
+    gram = np.eye(3)
+    gram[1, 2] = gram[2, 1] = bad
+    with pytest.raises(Diverged):
+        RidgeFactor(gram, 1e-2)
+    with pytest.raises(Diverged):
+        inverse_of_positive(gram)
+    cross = np.ones((2, 3))
+    cross[0, 0] = bad
+    with pytest.raises(Diverged):
+        RidgeFactor(np.eye(3), 1e-2).solve(cross)
+
+
+@types
+@given(k=st.integers(1, 8), seed=st.integers(0, 1000))
+def test_inverse_of_positive(dtype, k, seed):
+    root = np.random.default_rng(seed).standard_normal((k, k + 2)).astype(dtype)
+    matrix = root @ root.T + dtype(0.5) * np.eye(k, dtype=dtype)
+    before = matrix.copy()
+    inverse = inverse_of_positive(matrix)
+    assert inverse.dtype == np.float64
+    np.testing.assert_array_equal(inverse, inverse.T)
+    np.testing.assert_allclose(inverse @ matrix.astype(float), np.eye(k), atol=1e-10)
+    np.testing.assert_array_equal(matrix, before)
+
+
+def test_inverse_of_a_matrix_that_is_not_positive():
+    with pytest.raises(Diverged):
+        inverse_of_positive(np.diag([1.0, -1.0]))

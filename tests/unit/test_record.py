@@ -1,0 +1,573 @@
+"""The run folder: what a run leaves behind, and how it is found and read again."""
+
+import itertools
+import json
+import math
+import os
+import shlex
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+import admmctl
+from admmctl.cli import main
+from admmctl.config import load
+from admmctl.errors import RunFailed, UserError
+from admmctl.files import atomic, to_json, write_json
+from admmctl.runs import record
+from admmctl.runs.record import Evaluation, RunFolder
+
+EXPERIMENT: dict[str, Any] = {
+    "name": "tiny",
+    "data": {"name": "swissroll", "rows": 120},
+    "network": {"layers": [5, 4]},
+    "loss": "squared",
+    "methods": {"admm": {}},
+    "stop": {"iterations": 4, "target": 0.9999},
+}
+# design.md, "The run folder".
+SUMMARY_FIELDS = [
+    "experiment",
+    "method",
+    "seed",
+    "metric",
+    "status",
+    "reason",
+    "target",
+    "time_to_target_s",
+    "previous_evaluation_s",
+    "iterations",
+    "best_test_accuracy",
+    "final_test_accuracy",
+    "train_s",
+    "wall_s",
+    "load_s",
+    "ranks",
+    "threads_per_rank",
+    "rows_train",
+    "rows_test",
+    "peak_rss_mb",
+    "rerun",
+]
+CURVE_COLUMNS = ["iteration", "epoch", "train_s", "wall_s", "train_loss", "train_accuracy", "test_accuracy"]
+
+
+def entries(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def evaluation(iteration: int, test_accuracy: float = 0.5, **residuals: float) -> Evaluation:
+    return Evaluation(iteration, float(iteration), 0.25 * iteration, 0.5, 1.5, 0.75, test_accuracy, residuals)
+
+
+# --- files, whole or not at all
+
+
+def test_an_atomic_file_takes_its_place_when_it_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("old")
+    with atomic(path) as file:
+        file.write("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert entries(tmp_path) == ["notes.txt"]
+
+
+@pytest.mark.parametrize("problem", [ValueError, KeyboardInterrupt, SystemExit])
+def test_a_problem_while_writing_leaves_the_old_file_and_no_other(
+    tmp_path: Path, problem: type[BaseException]
+) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("old")
+
+    def write() -> None:
+        with atomic(path) as file:
+            file.write("half of the n")
+            raise problem
+
+    with pytest.raises(problem):
+        write()
+    assert path.read_text() == "old"
+    assert entries(tmp_path) == ["notes.txt"]
+
+
+def test_a_full_disk_while_writing_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "numbers.json"
+    write_json(path, {"a": 1})
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_json(path, {"a": 2})
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert entries(tmp_path) == ["numbers.json"]
+
+
+@pytest.fixture
+def umask() -> Iterator[Callable[[int], None]]:
+    """Sets the umask; the old one is restored."""
+    before = os.umask(0)
+    os.umask(before)
+    yield lambda mask: (os.umask(mask), None)[1]
+    os.umask(before)
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664), (0o000, 0o666)])
+def test_files_follow_the_umask(results: Path, umask: Callable[[int], None], mask: int, mode: int) -> None:
+    umask(mask)
+    folder = RunFolder.create("run", "tiny", "name: tiny\n")
+    folder.write_summary({"status": "reached"})
+    folder.append(evaluation(0))
+    folder.log("a line")
+    folder.write_weights({"best": [np.ones((1, 2))]}, {"bias": True})
+    assert len(entries(folder.path)) == 5
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.path.iterdir()} == {mode}
+
+
+def test_nan_and_infinities_become_null_in_json(tmp_path: Path) -> None:
+    content = {"a": float("nan"), "b": [float("inf"), 1.5], "c": {"d": -math.inf}, "e": (math.nan,)}
+    assert json.loads(to_json(content)) == {"a": None, "b": [None, 1.5], "c": {"d": None}, "e": [None]}
+    write_json(tmp_path / "x.json", content)
+    assert "NaN" not in (tmp_path / "x.json").read_text()
+
+
+# --- folders
+
+
+def test_a_new_folder_holds_its_config(results: Path) -> None:
+    folder = RunFolder.create("admm-p1-s0-aaaa", "tiny", "name: tiny\n")
+    assert folder.path == results / "tiny" / "admm-p1-s0-aaaa"
+    assert entries(folder.path) == ["config.yaml"]
+    assert (folder.path / "config.yaml").read_text() == "name: tiny\n"
+
+
+def test_an_existing_folder_is_kept_and_the_new_one_counts_up(results: Path) -> None:
+    folders = [RunFolder.create("run", "tiny", f"number: {number}\n").path for number in range(3)]
+    assert [path.name for path in folders] == ["run", "run-2", "run-3"]
+    assert [(path / "config.yaml").read_text() for path in folders] == [f"number: {n}\n" for n in range(3)]
+
+
+def test_a_discarded_folder_takes_an_empty_experiment_with_it(results: Path) -> None:
+    first, second = (RunFolder.create("run", "tiny", "") for _ in range(2))
+    second.discard()
+    assert entries(results / "tiny") == ["run"]
+    first.discard()
+    assert entries(results) == []
+
+
+def test_the_results_folder_is_the_current_folders_unless_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for value in (None, ""):
+        monkeypatch.delenv("ADMMCTL_RESULTS", raising=False)
+        if value is not None:
+            monkeypatch.setenv("ADMMCTL_RESULTS", value)
+        assert record.root() == Path("results")
+
+
+@pytest.mark.parametrize("place", ["a file", "a file above it", "/proc/nowhere"])
+def test_a_results_folder_that_cannot_be_written_is_a_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    named = {"a file": tmp_path / "file", "a file above it": tmp_path / "file" / "results"}.get(place, Path(place))
+    monkeypatch.setenv("ADMMCTL_RESULTS", str(named))
+    with pytest.raises(UserError, match="cannot be written") as caught:
+        admmctl.train(EXPERIMENT)
+    assert str(named) in str(caught.value)
+    assert "ADMMCTL_RESULTS" in str(caught.value)
+    assert caught.value.exit_code == 2
+    assert (tmp_path / "file").read_text() == "not a folder"
+
+
+def test_a_folder_whose_config_cannot_be_written_is_not_left_behind(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match="No space left on device"):
+        RunFolder.create("run", "tiny", "name: tiny\n")
+    assert [path for path in results.rglob("*") if path.name.startswith("run")] == []
+
+
+# --- the curve
+
+
+def test_the_curve_is_read_as_it_was_written(results: Path) -> None:
+    folder = RunFolder.create("run", "tiny", "")
+    for number in range(3):
+        folder.append(evaluation(number, 0.1 * number, objective=math.pi * number))
+    rows = record.read_curve(folder.path)
+    assert [list(row) for row in rows] == [[*CURVE_COLUMNS, "objective"]] * 3
+    assert [row["iteration"] for row in rows] == [0, 1, 2]
+    assert rows[2]["test_accuracy"] == pytest.approx(0.2, rel=1e-8)
+    assert rows[2]["objective"] == pytest.approx(2 * math.pi, rel=1e-8)
+
+
+def test_nan_in_the_curve_is_read_as_nan(results: Path) -> None:
+    folder = RunFolder.create("run", "tiny", "")
+    folder.append(evaluation(0, math.nan, residual=math.inf))
+    (row,) = record.read_curve(folder.path)
+    assert math.isnan(row["test_accuracy"])
+    assert row["residual"] == math.inf
+
+
+@pytest.mark.parametrize("keep", range(1, 40, 6))
+def test_the_curve_of_a_run_that_died_in_mid_line_is_readable(results: Path, keep: int) -> None:
+    folder = RunFolder.create("run", "tiny", "")
+    for number in range(3):
+        folder.append(evaluation(number))
+    path = folder.path / "curve.csv"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:3]) + lines[3][:-1][:keep])
+    assert [row["iteration"] for row in record.read_curve(folder.path)] == [0, 1]
+    path.write_text(lines[0][:keep])
+    assert record.read_curve(folder.path) == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\n\n", b"iteration,epoch\n1\n", b"iteration\n1,2,3\n", b"a,b\nx,y\n", b"\xff\xfe\n1\n", b"a\n\x00\n"],
+    ids=["empty", "blank", "short", "long", "words", "binary", "zeros"],
+)
+def test_a_curve_that_something_else_has_damaged_has_no_rows(results: Path, content: bytes) -> None:
+    folder = RunFolder.create("run", "tiny", "")
+    (folder.path / "curve.csv").write_bytes(content)
+    assert record.read_curve(folder.path) == []
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{", b"5", b"null", b'"abc"', b"[]", b"\xff\xfe"])
+def test_a_summary_that_is_missing_or_damaged_is_none_at_all(results: Path, content: bytes | None) -> None:
+    folder = RunFolder.create("run", "tiny", "")
+    if content is not None:
+        (folder.path / "summary.json").write_bytes(content)
+    assert not record.read_summary(folder.path)
+
+
+# --- finding runs
+
+
+@pytest.fixture
+def shelf(results: Path) -> Path:
+    """Two experiments with three runs, and files beside them that are no runs."""
+    for experiment, run in (("one", "admm-p1"), ("one", "admm-p2"), ("two", "admm-p1")):
+        RunFolder.create(run, experiment, "")
+    (results / "one" / "accuracy.png").write_text("a figure")
+    (results / "one" / "notes").mkdir()
+    (results / "README.md").write_text("read me")
+    return results
+
+
+def found(shelf: Path, *names: object) -> list[str]:
+    return [str(path.relative_to(shelf)) for path in record.find([str(name) for name in names] or None)]
+
+
+def test_without_names_all_runs_are_found(shelf: Path) -> None:
+    assert found(shelf) == ["one/admm-p1", "one/admm-p2", "two/admm-p1"]
+
+
+def test_a_run_folder_an_experiment_folder_or_all_results_may_be_named(shelf: Path) -> None:
+    assert found(shelf, shelf / "one" / "admm-p2") == ["one/admm-p2"]
+    assert found(shelf, shelf / "one") == ["one/admm-p1", "one/admm-p2"]
+    assert found(shelf, shelf) == ["one/admm-p1", "one/admm-p2", "two/admm-p1"]
+    assert found(shelf, f"{shelf}/one/") == ["one/admm-p1", "one/admm-p2"]
+
+
+def test_the_experiments_name_alone_is_enough(shelf: Path) -> None:
+    assert found(shelf, "two") == ["two/admm-p1"]
+    assert found(shelf, "one/admm-p1") == ["one/admm-p1"]
+
+
+def test_other_files_of_a_glob_are_ignored(shelf: Path) -> None:
+    assert found(shelf, *sorted((shelf / "one").iterdir())) == ["one/admm-p1", "one/admm-p2"]
+    assert found(shelf, *sorted(shelf.iterdir())) == ["one/admm-p1", "one/admm-p2", "two/admm-p1"]
+
+
+def test_a_run_named_twice_is_found_once(shelf: Path) -> None:
+    assert found(shelf, shelf / "one", shelf / "one" / "admm-p1") == ["one/admm-p1", "one/admm-p2"]
+
+
+@pytest.mark.parametrize("name", ["three", "one/admm-p9", "x" * 300, "README.md", "one/notes"])
+def test_a_name_that_is_no_run_is_refused_by_name(shelf: Path, name: str) -> None:
+    with pytest.raises(UserError, match="admmctl runs list") as caught:
+        record.find([name])
+    assert name in str(caught.value)
+
+
+def test_without_results_nothing_is_found(results: Path) -> None:
+    assert record.find() == []
+
+
+# --- what a real run leaves
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of one finished run of one rank."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ADMMCTL_RESULTS", str(tmp_path_factory.mktemp("results")))
+        (summary,) = admmctl.train(EXPERIMENT)
+        yield Path(summary["folder"])
+
+
+def test_a_run_leaves_these_files_and_no_others(real: Path) -> None:
+    assert entries(real) == [
+        "config.yaml",
+        "confusion.json",
+        "curve.csv",
+        "environment.json",
+        "log.txt",
+        "phases.csv",
+        "summary.json",
+        "weights.npz",
+    ]
+
+
+def test_the_folders_name_says_method_ranks_seed_and_hash(real: Path) -> None:
+    digits = load(EXPERIMENT).runs["admm"].hash()
+    assert (real.parent.name, real.name) == ("tiny", f"admm-p1-s0-{digits}")
+
+
+def test_the_summary_has_exactly_the_fields_of_the_contract(real: Path) -> None:
+    summary = json.loads((real / "summary.json").read_text())
+    assert list(summary) == SUMMARY_FIELDS
+    assert (summary["experiment"], summary["method"], summary["seed"]) == ("tiny", "admm", 0)
+    assert (summary["metric"], summary["target"]) == ("test_accuracy", 0.9999)
+    assert (summary["status"], summary["reason"]) == ("exhausted", "used up: 4 iterations")
+    assert (summary["time_to_target_s"], summary["previous_evaluation_s"]) == (None, None)
+    assert (summary["iterations"], summary["ranks"]) == (4, 1)
+    assert (summary["rows_train"], summary["rows_test"]) == (90, 30)
+    assert 0 < summary["train_s"] < summary["wall_s"]
+    assert 0 < summary["load_s"] < summary["wall_s"]
+    assert summary["threads_per_rank"] >= 1
+    assert 10 < summary["peak_rss_mb"] < 10_000
+
+
+def test_the_summary_agrees_with_the_curve(real: Path) -> None:
+    summary, curve = record.read_summary(real), record.read_curve(real)
+    assert summary is not None
+    assert list(curve[0])[: len(CURVE_COLUMNS)] == CURVE_COLUMNS
+    assert len(curve[0]) > len(CURVE_COLUMNS)
+    assert [row["iteration"] for row in curve] == [0, 1, 2, 3, 4]
+    assert [row["epoch"] for row in curve] == [0, 1, 2, 3, 4]
+    assert summary["final_test_accuracy"] == pytest.approx(curve[-1]["test_accuracy"])
+    assert summary["best_test_accuracy"] == pytest.approx(max(row["test_accuracy"] for row in curve))
+    assert summary["train_s"] == pytest.approx(curve[-1]["train_s"], rel=1e-6)
+    for name in ("train_s", "wall_s"):
+        assert all(before[name] < after[name] for before, after in itertools.pairwise(curve))
+    assert all(row["train_s"] <= row["wall_s"] for row in curve)
+
+
+def test_training_evaluation_and_the_rest_add_up_to_wall(real: Path) -> None:
+    lines = (real / "phases.csv").read_text().splitlines()
+    assert lines[0] == "phase,max_s,mean_s,min_s"
+    phases = {name: float(longest) for name, longest, *_ in (line.split(",") for line in lines[1:])}
+    assert {"load", "evaluate", "gram", "reduce", "solve", "product", "elementwise", "rest", "wall"} <= set(phases)
+    assert min(phases.values()) >= 0
+    parts = sum(seconds for name, seconds in phases.items() if name != "wall")
+    assert parts == pytest.approx(phases["wall"], rel=1e-6)
+    summary = record.read_summary(real)
+    assert summary is not None
+    outside = ("load", "evaluate", "rest", "wall")
+    trained = sum(seconds for name, seconds in phases.items() if name not in outside)
+    assert summary["train_s"] == pytest.approx(trained, rel=1e-6)
+    assert summary["wall_s"] == pytest.approx(phases["wall"], rel=1e-6)
+    assert summary["load_s"] == pytest.approx(phases["load"], rel=1e-6)
+
+
+def test_the_environment_has_the_fields_of_the_contract(real: Path) -> None:
+    environment = json.loads((real / "environment.json").read_text())
+    assert {
+        "cpu",
+        "cores",
+        "ranks",
+        "threads_per_rank",
+        "hosts",
+        "mpi",
+        "blas",
+        "dtype",
+        "packages",
+        "git_commit",
+        "git_dirty",
+        "config_hash",
+        "data_sha256",
+        "scheduler_job",
+    } <= set(environment)
+    assert environment["cpu"]
+    assert environment["cores"] >= 1
+    assert (environment["ranks"], environment["dtype"]) == (1, "float32")
+    assert environment["packages"]["numpy"] == np.__version__
+    assert environment["blas"]
+    assert real.name.endswith(environment["config_hash"])
+    assert len(environment["data_sha256"]) == 64
+
+
+def test_the_config_is_the_same_experiment_with_every_default_written_out(real: Path) -> None:
+    text = (real / "config.yaml").read_text()
+    again = load(yaml.safe_load(text)).runs["admm"]
+    assert again == load(EXPERIMENT).runs["admm"]
+    assert "ridge" in text
+    assert "multiplier_step" in text
+
+
+def test_the_log_has_a_line_per_evaluation(real: Path) -> None:
+    lines = [line for line in (real / "log.txt").read_text().splitlines() if line.startswith("iteration ")]
+    assert len(lines) == 5
+    assert "test accuracy" in lines[0]
+
+
+def test_the_weights_are_plain_arrays(real: Path) -> None:
+    with np.load(real / "weights.npz", allow_pickle=False) as file:
+        arrays = dict(file)
+    for iterate in ("best", "final"):
+        assert [arrays[f"{iterate}_W{l}"].shape for l in (1, 2, 3)] == [(5, 3), (4, 5), (1, 4)]
+        assert [arrays[f"{iterate}_b{l}"].shape for l in (1, 2, 3)] == [(5,), (4,), (1,)]
+    assert all(array.dtype.kind in "fiubU" for array in arrays.values())
+
+
+def test_the_rerun_line_does_the_run_again(real: Path, results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    summary = record.read_summary(real)
+    assert summary is not None
+    program, *arguments = shlex.split(summary["rerun"])
+    assert program == "admmctl"
+    with pytest.raises(SystemExit) as end:
+        main([*arguments, "--json"])
+    assert not end.value.code
+    (run,) = json.loads(capsys.readouterr().out)["runs"]
+    assert Path(run["folder"]).name == real.name
+    assert run["best_test_accuracy"] == summary["best_test_accuracy"]
+    before, after = record.read_curve(real), record.read_curve(Path(run["folder"]))
+    for name in ("train_loss", "train_accuracy", "test_accuracy", "objective"):
+        assert [row[name] for row in before] == [row[name] for row in after], name
+
+
+def test_the_rerun_line_survives_strange_folder_names() -> None:
+    line = record.rerun_line(Path("a b/it's; $HOME/ü"), 3, 2, True)
+    words = [
+        "admmctl",
+        "train",
+        "a b/it's; $HOME/ü/config.yaml",
+        "--cores",
+        "3",
+        "--threads",
+        "2",
+        "--oversubscribe",
+    ]
+    assert shlex.split(line) == words
+
+
+def test_a_second_run_of_the_same_experiment_stands_beside_the_first(results: Path) -> None:
+    first, second = (Path(admmctl.train(EXPERIMENT)[0]["folder"]) for _ in range(2))
+    assert second.name == f"{first.name}-2"
+    curves = [[row["train_loss"] for row in record.read_curve(folder)] for folder in (first, second)]
+    assert curves[0] == curves[1]
+
+
+def test_a_reached_target_is_recorded_with_the_evaluation_before_it(results: Path) -> None:
+    stop = {"metric": "train_loss", "target": 1.0, "iterations": 30}
+    (summary,) = admmctl.train({**EXPERIMENT, "stop": stop})
+    curve = record.read_curve(Path(summary["folder"]))
+    assert summary["status"] == "reached"
+    assert curve[-1]["train_loss"] <= 1.0 < curve[-2]["train_loss"]
+    assert summary["time_to_target_s"] == pytest.approx(curve[-1]["train_s"], rel=1e-6)
+    assert summary["previous_evaluation_s"] == pytest.approx(curve[-2]["train_s"], rel=1e-6)
+
+
+# --- runs that die
+
+
+def broken(monkeypatch: pytest.MonkeyPatch, problem: BaseException, row: int) -> None:
+    """Make a run die while it records evaluation ``row``."""
+    append = RunFolder.append
+
+    def failing(self: RunFolder, evaluation: Evaluation) -> None:
+        if evaluation.iteration == row:
+            raise problem
+        append(self, evaluation)
+
+    monkeypatch.setattr(RunFolder, "append", failing)
+
+
+def test_a_run_that_dies_leaves_its_curve_and_a_summary(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken(monkeypatch, OSError(28, "No space left on device"), row=2)
+    with pytest.raises(RunFailed) as caught:
+        admmctl.train(EXPERIMENT)
+    (folder,) = record.find()
+    assert str(folder) in str(caught.value)
+    assert caught.value.exit_code == 1
+    summary = record.read_summary(folder)
+    assert summary is not None
+    assert list(summary) == SUMMARY_FIELDS
+    assert summary["status"] == "failed"
+    assert "No space left on device" in summary["reason"]
+    assert summary["iterations"] == 1
+    assert [row["iteration"] for row in record.read_curve(folder)] == [0, 1]
+    assert [name for name in entries(folder) if name.endswith(".part")] == []
+    assert caught.value.runs == [{"folder": str(folder), **summary}]
+
+
+def test_a_run_whose_folder_vanishes_is_told_and_not_brought_back(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = RunFolder.log
+
+    def vanish(self: RunFolder, line: str) -> None:
+        if self.path.exists():
+            shutil.rmtree(self.path)
+        log(self, line)
+
+    monkeypatch.setattr(RunFolder, "log", vanish)
+    with pytest.raises(RunFailed, match="No such file or directory"):
+        admmctl.train(EXPERIMENT)
+    assert record.find() == []
+
+
+def test_a_failing_method_does_not_stop_the_others(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken(monkeypatch, OSError(28, "No space left on device"), row=2)
+    both = {**EXPERIMENT, "methods": {"admm": {}, "short": {"kind": "admm", "stop": {"iterations": 1}}}}
+    with pytest.raises(RunFailed) as caught:
+        admmctl.train(both, method="all")
+    assert [run["status"] for run in caught.value.runs] == ["failed", "exhausted"]
+    assert [run["method"] for run in caught.value.runs] == ["admm", "short"]
+
+
+# --- admmctl.train checks what the command checks
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"repeat": 0}, "repeat 0"),
+        ({"method": "amdm"}, "did you mean 'admm'"),
+        ({"cores": 0}, "cores 0"),
+        ({"cores": -1}, "cores -1"),
+        ({"launcher": "nonsense"}, "nonsense"),
+        ({"threads": 0}, "threads 0"),
+        ({"cores": 2, "launcher": "inline"}, "inline"),
+        ({"cores": 91, "oversubscribe": True}, "91 ranks for 90 training rows"),
+        ({"overrides": ["seed"]}, "key=value"),
+    ],
+)
+def test_train_in_python_refuses_what_the_command_refuses(
+    results: Path, options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(UserError, match=words):
+        admmctl.train(EXPERIMENT, **options)
+    assert not results.exists()
+
+
+def test_every_repeat_has_a_seed_and_a_folder_of_its_own(results: Path) -> None:
+    runs = admmctl.train({**EXPERIMENT, "seed": 5, "stop": {"iterations": 1}}, repeat=3)
+    assert [run["seed"] for run in runs] == [5, 6, 7]
+    assert len({run["folder"] for run in runs}) == 3

@@ -1,0 +1,52 @@
+"""What a run saves of its weights, when it ends well and when it diverges between two evaluations."""
+
+from pathlib import Path
+
+import numpy as np
+
+import admmctl
+from admmctl.methods.admm import Admm
+from admmctl.methods.method import Diverged
+from admmctl.runs.record import read_curve
+
+EXPERIMENT = {
+    "name": "worker",
+    "data": {"name": "swissroll", "rows": 400},
+    "network": {"layers": [8]},
+    "loss": "squared",
+    "methods": {"admm": {}},
+    "evaluate": {"every": 3},
+}
+
+
+def run(iterations: int = 6) -> tuple[dict, list[dict[str, float]], dict]:
+    """Summary, curve and saved arrays."""
+    (summary,) = admmctl.train(EXPERIMENT, overrides=[f"stop.iterations={iterations}"])
+    folder = Path(summary["folder"])
+    return summary, read_curve(folder), dict(np.load(folder / "weights.npz"))
+
+
+def test_saved_weights_are_those_of_the_iterations_they_name(results):
+    _, curve, arrays = run()
+    assert [row["iteration"] for row in curve] == [0, 3, 6]
+    assert arrays["final_iteration"] == 6
+    losses = [row["train_loss"] for row in curve]
+    assert arrays["best_iteration"] == curve[int(np.argmin(losses))]["iteration"]
+
+
+def test_a_run_that_diverges_between_evaluations_saves_the_last_evaluated_weights(results, monkeypatch):
+    step = Admm.step
+
+    def diverging(self, state):
+        if state.iteration == 5:
+            raise Diverged("a a' is not finite")
+        return step(self, state)
+
+    _, _, expected = run(3)
+    monkeypatch.setattr(Admm, "step", diverging)
+    summary, curve, arrays = run()
+    assert (summary["status"], summary["iterations"]) == ("diverged", 5)
+    assert [row["iteration"] for row in curve] == [0, 3]
+    for name in ("final_W1", "final_b1", "final_W2", "final_b2"):
+        np.testing.assert_array_equal(arrays[name], expected[name])
+    assert arrays["final_iteration"] == 3
