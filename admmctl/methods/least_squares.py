@@ -35,8 +35,6 @@ class GramPair:
 
     def reduce(self, comm: Comm) -> None:
         """Sum over ranks in one packed in-place Allreduce: one triangle of a a', and z a'."""
-        if comm.size == 1:
-            return
         triangle = _triangle(len(self.gram))
         half = len(triangle[0])
         packed = np.empty(half + self.cross.size, dtype=self.gram.dtype)

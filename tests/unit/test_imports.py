@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "model": {"kernels", "errors", "registry", "rng", "settings"},
     "parallel": BASE,
     "methods": {"model", "kernels", "parallel", "errors", "registry", "rng", "settings"},
-    "data": {"parallel", *BASE},
+    "data": {"parallel", "kernels", *BASE},
     "runs": {"data", "methods", "parallel", "model", *SCHEMA, *BASE},
     "report": {"runs", "data", "model", *SCHEMA, *BASE},
     "studies": {"runs", "data", "methods", "parallel", "model", *SCHEMA, *BASE},
