@@ -1,9 +1,11 @@
 """Files written whole or not at all."""
 
+import errno
+import fcntl
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -27,6 +29,25 @@ def atomic(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def alone(target: Path, doing: str, say: Callable[[str], None]) -> Iterator[None]:
+    """Work on ``target`` in one process at a time; a second one waits, saying so.
+
+    ``doing`` is what is said to be going on: 'downloading', 'preparing'. The lock dies with its process.
+    """
+    with target.with_name(f".{target.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"another process is {doing} {target.name}; waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise
+            say(f"the file system of {target.parent} has no locks: nothing else may be {doing} {target.name} now")
+        yield
 
 
 def to_json(content: Any) -> str:

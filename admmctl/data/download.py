@@ -1,10 +1,6 @@
 """Bring one official file here: find or download it, check its sum, and only then give it its name."""
 
-import errno
-import fcntl
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -13,6 +9,7 @@ from admmctl.data.partial import CHUNK, Partial
 from admmctl.data.transfer import Progress, Say, transfer
 from admmctl.data.web import Refused, is_url
 from admmctl.errors import DataError
+from admmctl.files import alone
 
 __all__ = ["Progress", "Say", "check_mirror", "digest", "is_url", "obtain", "verify"]
 
@@ -49,7 +46,7 @@ def obtain(file: SourceFile, dataset: str, folder: Path, mirror: str | None, pro
     target = folder / file.name
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _alone(target, say):
+        with alone(target, "downloading", say):
             if not _already_here(target, file, progress, say):
                 _download(addresses, file, dataset, target, progress, say)
     except OSError as error:
@@ -161,19 +158,3 @@ def _complete(address: str, file: SourceFile, partial: Partial, progress: Progre
         if last or not in_pieces:
             raise Refused(problem)
         say(f"{file.name}: {problem}; it had come in pieces, so it is fetched once more from the start")
-
-
-@contextmanager
-def _alone(target: Path, say: Say) -> Iterator[None]:
-    """One download of a file at a time; a second one waits. The lock dies with its process."""
-    with target.with_name(f".{target.name}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"another process is downloading {target.name}; waiting for it")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        except OSError as error:
-            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
-                raise
-            say(f"the file system of {target.parent} has no locks; do not download {target.name} twice at once")
-        yield

@@ -1,11 +1,10 @@
 """``admmctl fetch``: official files in, a prepared dataset out."""
 
-import fcntl
 import hashlib
 import lzma
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from admmctl.data.catalog import datasets
 from admmctl.data.dataset import Dataset, root
 from admmctl.data.download import Progress, check_mirror, digest, is_url, obtain
 from admmctl.errors import DataError, UserError
+from admmctl.files import alone
 
 Say = Callable[[str], None]
 
@@ -54,7 +54,8 @@ def fetch(name: str, request: Request, say: Say, progress: Progress) -> Path | N
         return None
     options = dataset.options(request.rows, request.extra)
     folder = dataset.folder()
-    with _alone(folder, say):
+    _datasets_folder()
+    with alone(folder, "preparing", say):
         manifest = _ready(dataset, folder) if not request.force else None
         if manifest is not None and not request.files and manifest["options"] == options:
             say(f"{name} is already in {folder} (--force fetches it again)")
@@ -161,21 +162,15 @@ def _content_sha256(path: Path, progress: Progress) -> str:
         raise DataError(f"{path} is truncated or damaged ({error}); get it again") from None
 
 
-@contextmanager
-def _alone(folder: Path, say: Say) -> Iterator[None]:
-    """One preparation of a dataset at a time; a second one waits. The lock dies with its process."""
+def _datasets_folder() -> None:
+    """Make sure that datasets can be written. Raises UserError."""
+    folder = root()
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = folder.with_name(f".{folder.name}.lock").open("w")
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         raise UserError(
-            f"the datasets folder {folder.parent} cannot be written ({error.strerror}); "
+            f"the datasets folder {folder} cannot be written ({error.strerror}); "
             "change its permissions, or name another one in ADMMCTL_DATASETS"
         ) from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"another process is preparing {folder.name}; waiting for it")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

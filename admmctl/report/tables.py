@@ -224,16 +224,22 @@ def sweep_tables(result: dict[str, Any]) -> Group:
     trials = sorted(result["trials"], key=lambda trial: -(trial["validation_accuracy"] or -1.0))
     table = Table(**PLAIN, title=f"{result['folder']}: {len(trials)} trials of {result['method']}")
     keys = list(trials[0]["settings"]) if trials else []
-    for heading in ("trial", "validation", "status", *keys):
+    for heading in ("trial", "validation", "at epoch", "status", *keys):
         table.add_column(heading, justify="left" if heading == "status" else "right", overflow="fold")
     for trial in trials:
         values = [str(trial["settings"][key]) for key in keys]
-        table.add_row(str(trial["number"]), number(trial["validation_accuracy"], 4), trial["status"], *values)
+        table.add_row(
+            str(trial["number"]),
+            number(trial["validation_accuracy"], 4),
+            f"{trial['epoch']:g}",
+            trial["status"],
+            *values,
+        )
     parts: list[RenderableType] = [table, Text("")]
     if result["best"] is None:
         parts.append(Text("no trial has a validation accuracy: see the status of each in trials.csv"))
     else:
         parts.append(Text(f"best: trial {result['best']['number']}, written to {result['best']['config']}"))
-        parts.append(Text("trained again alone, on all training rows:"))
+        parts.append(Text("trained again alone, on all training rows, for as long as it took to its best:"))
         parts.append(runs_table([result["run"]]))
     return Group(*parts)

@@ -21,9 +21,11 @@ from admmctl.config import Experiment, Run, to_yaml
 from admmctl.data import shards
 from admmctl.errors import ConfigError, UserError
 from admmctl.files import atomic
+from admmctl.methods.method import methods
 from admmctl.parallel import launch
 from admmctl.runs.record import RunFolder, read_curve, read_summary, root
 from admmctl.runs.train import Options, Watcher, check, execute
+from admmctl.schema import Stop
 from admmctl.studies.space import Trial, trials
 
 DEFAULT_VALIDATION = 0.1
@@ -32,7 +34,10 @@ DONE = ("reached", "exhausted", "diverged")
 
 @dataclass(frozen=True)
 class Result:
-    """One trial as it ended. ``score`` is the best validation accuracy, NaN where there is none."""
+    """One trial as it ended. ``score`` is the best validation accuracy, NaN where there is none.
+
+    ``iteration`` and ``epoch`` say when it was reached.
+    """
 
     number: int
     settings: Trial
@@ -40,7 +45,8 @@ class Result:
     status: str
     reason: str
     score: float
-    iterations: int
+    iteration: int
+    epoch: float
 
 
 Report = Callable[[Result, int, int], None]  # a trial that ended, how many have, how many there are
@@ -87,8 +93,9 @@ def sweep(
         return {**document, "best": None, "run": None}
     best = max(finished, key=lambda result: (result.score, -result.number))
     _, winner = planned[best.number]
-    # Trained again alone on all training rows, the validation rows among them, if the sweep split them off.
-    alone = replace(winner, data=base.data, stop=base.stop)
+    # Trained again alone on all training rows, the validation rows among them when the sweep split them off,
+    # and for as long as it took the trial to its best: the validation rows can no longer say when to stop.
+    alone = replace(winner, data=base.data, stop=_as_long(base, best))
     with atomic(folder / "best.yaml") as file:
         file.write(f"# Trial {best.number} of {len(results)}: validation accuracy {best.score:.4f}\n")
         file.write(to_yaml(alone.document()))
@@ -167,9 +174,22 @@ def _run_trial(run: Run, place: Path) -> dict[str, Any]:
 
 
 def _result(number: int, trial: Trial, place: Path, summary: dict[str, Any]) -> Result:
-    scores = [row["validation_accuracy"] for row in read_curve(place) if "validation_accuracy" in row]
-    score = max((s for s in scores if s == s), default=float("nan"))
-    return Result(number, trial, place, summary["status"], summary["reason"], score, int(summary["iterations"]))
+    scored = [row for row in read_curve(place) if row.get("validation_accuracy", float("nan")) >= 0]
+    best = max(scored, key=lambda row: row["validation_accuracy"], default=None)
+    status, reason = summary["status"], summary["reason"]
+    if best is None:
+        return Result(number, trial, place, status, reason, float("nan"), 0, 0.0)
+    score, iteration, epoch = best["validation_accuracy"], int(best["iteration"]), best["epoch"]
+    return Result(number, trial, place, status, reason, score, iteration, epoch)
+
+
+def _as_long(base: Run, best: Result) -> Stop:
+    """The experiment's budget, ended where the best trial was at its best."""
+    if base.data.validation is not None:
+        return base.stop
+    if methods.load(base.kind).unit == "epoch":
+        return base.stop.model_copy(update={"epochs": best.epoch or None, "iterations": None if best.epoch else 0})
+    return base.stop.model_copy(update={"iterations": best.iteration, "epochs": None})
 
 
 def _timed_alone(run: Run, watcher: Watcher) -> dict[str, Any]:
@@ -185,7 +205,8 @@ def _plain(result: Result) -> dict[str, Any]:
         "validation_accuracy": score,
         "status": result.status,
         "reason": result.reason,
-        "iterations": result.iterations,
+        "iteration": result.iteration,
+        "epoch": result.epoch,
         "folder": str(result.folder),
     }
 
@@ -195,6 +216,8 @@ def _write_table(folder: Path, results: list[Result]) -> None:
     keys = list(results[0].settings)
     with atomic(folder / "trials.csv") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["trial", *keys, "validation_accuracy", "status", "reason", "iterations"])
+        writer.writerow(["trial", *keys, "validation_accuracy", "iteration", "epoch", "status", "reason"])
         for r in results:
-            writer.writerow([r.number, *(r.settings[k] for k in keys), r.score, r.status, r.reason, r.iterations])
+            writer.writerow(
+                [r.number, *(r.settings[k] for k in keys), r.score, r.iteration, r.epoch, r.status, r.reason]
+            )

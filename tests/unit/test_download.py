@@ -785,7 +785,7 @@ def test_a_file_system_without_locks_is_used_all_the_same(server, tmp_path, monk
     def flock(*_: Any) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(download.fcntl, "flock", flock)
+    monkeypatch.setattr(files.fcntl, "flock", flock)
     assert any("has no locks" in line for line in get(tmp_path, server.plays()))
 
 
