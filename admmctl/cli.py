@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from admmctl import __version__
-from admmctl.errors import AdmmctlError, Interrupted, RunFailed
+from admmctl.errors import AdmmctlError, Interrupted, RunFailed, UserError
 
 app = typer.Typer(
     name="admmctl",
@@ -253,15 +253,21 @@ def accuracy_plot(
     output: Annotated[
         Path | None, typer.Option("--output", help="File name; .png and .pdf are both written.")
     ] = None,
+    axis: Annotated[
+        str, typer.Option("--axis", help="Time axis: log, linear, or auto (log where times spread widely).")
+    ] = "auto",
 ) -> None:
     """Draw test accuracy against seconds of training, with the target. PNG and PDF.
+
+    A line per method; over repeats the median, with a band: a 95 % interval from six repeats on, all runs
+    below that.
 
     Example: admmctl accuracy-plot results/swissroll
     """
     from admmctl.report.figures import accuracy_plot as draw
     from admmctl.runs.record import find
 
-    for path in draw(find(runs), output):
+    for path in draw(find(runs), output, one_of("--axis", axis, ("auto", "log", "linear"))):
         print(path)
 
 
@@ -320,6 +326,13 @@ def runs_compare(
     if csv is not None:
         write_csv(result, csv)
     print_json(result) if as_json else Console().print(compare_table(result))
+
+
+def one_of(option: str, word: str, valid: tuple[str, ...]) -> Any:
+    """``word`` when it is one of ``valid``; raises UserError."""
+    if word not in valid:
+        raise UserError(f"{option} {word}: valid: {', '.join(valid)}")
+    return word
 
 
 def print_json(document: dict[str, Any]) -> None:

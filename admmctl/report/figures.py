@@ -1,52 +1,63 @@
 """Figures from run folders."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib.pyplot as plt
+import numpy as np
 import yaml
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
 
 from admmctl.errors import UserError
 from admmctl.report import style
+from admmctl.report.statistics import MINIMUM, median
+from admmctl.report.text import count
 from admmctl.runs.record import read_curve, read_summary, root
 
+Axis = Literal["auto", "log", "linear"]
+Curve = list[dict[str, float]]
 
-def accuracy_plot(folders: list[Path], output: Path | None) -> list[Path]:
-    """Test accuracy against seconds of training, one line a run, the target drawn.
+_WIDE = 20  # times that spread over this factor are drawn on a logarithmic axis
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Repeats of one method on one number of ranks."""
+
+    experiment: str
+    method: str
+    kind: str
+    ranks: int
+    seeds: list[Any]
+    curves: list[Curve]
+
+    def label(self, several_experiments: bool) -> str:
+        repeats = f"seed {self.seeds[0]}" if len(self.curves) == 1 else f"median of {len(self.curves)}"
+        experiment = f"{self.experiment}: " if several_experiments else ""
+        return f"{experiment}{self.method}, {count(self.ranks, 'rank')}, {repeats}"
+
+
+def accuracy_plot(folders: list[Path], output: Path | None, axis: Axis = "auto") -> list[Path]:
+    """Test accuracy against seconds of training, a line per method, a band over its repeats, the target drawn.
 
     Written as PNG and PDF beside the runs (``accuracy.png``), or to ``output``. Raises UserError when no
     run has a curve, or when the figure cannot be written.
     """
-    runs = [(folder, read_curve(folder)) for folder in folders]
-    runs = [(folder, curve) for folder, curve in runs if curve]
+    runs = [(folder, curve) for folder in folders if (curve := read_curve(folder))]
     if not runs:
         raise UserError("none of these runs has an evaluation yet: there is nothing to draw")
     experiments = {folder.parent.resolve() for folder, _ in runs}
+    groups = _groups(runs)
     figure, axes = plt.subplots()
-    targets = set()
+    logarithmic = axis == "log" or (axis == "auto" and _spread(groups) > _WIDE)
     seen: dict[str, int] = {}
-    for folder, curve in runs:
-        summary = read_summary(folder) or {}
-        method, block, ranks = _method(folder, summary)
-        kind = str(block.get("kind", method))
-        color, marker = style.look(kind)
-        repeat = seen[kind] = seen.get(kind, -1) + 1  # of one colour: another line style, then fainter
-        label = f"{method}, {ranks} rank{'s' * (ranks != 1)}, seed {summary.get('seed', '?')}"
-        if len(experiments) > 1:
-            label = f"{folder.parent.name}: {label}"
-        axes.plot(
-            [row["train_s"] for row in curve],
-            [row["test_accuracy"] for row in curve],
-            color=color,
-            linestyle=style.LINES[repeat % len(style.LINES)],
-            marker=marker,
-            markevery=max(1, len(curve) // 10),
-            alpha=1.0 if repeat < len(style.LINES) else 0.6,
-            label=label if len(runs) <= 8 or repeat == 0 else None,
-        )
-        if summary.get("target") is not None and summary.get("metric") == "test_accuracy":
-            targets.add(float(summary["target"]))
-    for target in sorted(targets):
+    for group in groups:
+        color, marker = style.look(group.kind)
+        number = seen[group.kind] = seen.get(group.kind, -1) + 1  # of one colour: another line style
+        _draw(axes, group, logarithmic, group.label(len(experiments) > 1), color, marker, number)
+    for target in sorted(_targets(runs)):
         axes.axhline(target, color="black", linewidth=0.8, linestyle=(0, (4, 3)))
         axes.annotate(
             f"target {target:g}",
@@ -59,7 +70,10 @@ def accuracy_plot(folders: list[Path], output: Path | None) -> list[Path]:
         )
     axes.set_xlabel("seconds of training (train_s: optimisation only)")
     axes.set_ylabel("test accuracy")
-    axes.set_xlim(left=0)
+    if logarithmic:
+        axes.set_xscale("log")
+    else:
+        axes.set_xlim(left=0)
     axes.legend(loc="lower right")
     axes.set_title(", ".join(sorted({folder.parent.name for folder, _ in runs})), loc="left")
     if output is None:
@@ -72,11 +86,72 @@ def accuracy_plot(folders: list[Path], output: Path | None) -> list[Path]:
         ) from None
 
 
-def _method(folder: Path, summary: dict[str, Any]) -> tuple[str, dict[str, Any], int]:
-    """A run's method, its block of settings, and its ranks."""
+def _draw(axes: Axes, group: _Group, logarithmic: bool, label: str, color: str, marker: str, number: int) -> None:
+    """One line; with repeats, the median at every time and a band: the 95 % interval, or all of a few runs."""
+    curves = [[row for row in curve if row["train_s"] > 0 or not logarithmic] for curve in group.curves]
+    curves = [curve for curve in curves if curve]
+    if not curves:
+        return
+    look: dict[str, Any] = {"color": color, "linestyle": style.LINES[number % len(style.LINES)], "label": label}
+    if len(curves) == 1:
+        times = np.array([row["train_s"] for row in curves[0]])
+        axes.plot(
+            times, [row["test_accuracy"] for row in curves[0]], marker=marker, markevery=_every(len(times)), **look
+        )
+        return
+    times = np.unique([row["train_s"] for curve in curves for row in curve])
+    times = times[times >= max(curve[0]["train_s"] for curve in curves)]
+    values = np.array([_held(curve, times) for curve in curves])
+    middles = [median(list(column)) for column in values.T]
+    axes.plot(times, [m.value for m in middles], marker=marker, markevery=_every(len(times)), **look)
+    if len(curves) < MINIMUM:
+        low, high = values.min(axis=0), values.max(axis=0)
+    else:
+        low, high = np.array([(m.low, m.high) for m in middles], dtype=float).T
+    axes.fill_between(times, low, high, color=color, alpha=0.18, linewidth=0)
+
+
+def _held(curve: Curve, times: NDArray[np.floating]) -> NDArray[np.floating]:
+    """A run's accuracy at each of ``times``: that of its last evaluation before, never interpolated."""
+    place = np.searchsorted([row["train_s"] for row in curve], times, side="right") - 1
+    return np.array([row["test_accuracy"] for row in curve])[place]
+
+
+def _every(points: int) -> int:
+    return max(1, points // 10)
+
+
+def _groups(runs: list[tuple[Path, Curve]]) -> list[_Group]:
+    groups: dict[tuple[str, str, int], _Group] = {}
+    for folder, curve in runs:
+        summary = read_summary(folder) or {}
+        method, block = _method(folder, summary)
+        ranks = int(summary.get("ranks") or 1)
+        key = (str(folder.parent), method, ranks)
+        kind = str(block.get("kind", method))
+        group = groups.setdefault(key, _Group(folder.parent.name, method, kind, ranks, [], []))
+        group.seeds.append(summary.get("seed", "?"))
+        group.curves.append(curve)
+    return list(groups.values())
+
+
+def _spread(groups: list[_Group]) -> float:
+    """The longest training over the shortest."""
+    ends = [curve[-1]["train_s"] for group in groups for curve in group.curves if curve[-1]["train_s"] > 0]
+    return max(ends) / min(ends) if ends else 1.0
+
+
+def _targets(runs: list[tuple[Path, Curve]]) -> set[float]:
+    summaries = [read_summary(folder) or {} for folder, _ in runs]
+    wanted = [s for s in summaries if s.get("target") is not None and s.get("metric") == "test_accuracy"]
+    return {float(s["target"]) for s in wanted}
+
+
+def _method(folder: Path, summary: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """A run's method, and its block of settings."""
     try:
         config = yaml.safe_load((folder / "config.yaml").read_text())
         method, block = next(iter(config["methods"].items()))
-    except (OSError, ValueError, KeyError, yaml.YAMLError):
-        method, block = str(summary.get("method", folder.name)), {}
-    return method, block or {}, int(summary.get("ranks") or 1)
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        return str(summary.get("method", folder.name)), {}
+    return method, block or {}

@@ -19,6 +19,11 @@ def seconds(value: float | None) -> str:
     return f"{value:.3g}" if abs(value) < 1 else f"{value:.{2 - int(math.log10(abs(value)))}f}"
 
 
+def count(number_of: int, word: str) -> str:
+    """'1 rank', '2 ranks'."""
+    return f"{number_of} {word}{'s' * (number_of != 1)}"
+
+
 def size(count: int) -> str:
     """Bytes as people read them: 54.9 MB."""
     if count == 0:
