@@ -97,30 +97,29 @@ def compare_table(result: dict[str, Any]) -> Group:
     """The comparison for people."""
     target = "no target" if result["target"] is None else f"{result['metric']} {result['target']:g}"
     table = Table(**PLAIN, title=f"{result['experiment']}: {target}")
-    for heading in ("method", "ranks", "reached", "target s", "final accuracy", "train s", "verdict"):
-        table.add_column(heading, justify="left" if heading in ("method", "verdict") else "right", overflow="fold")
+    for heading in ("method", "ranks", "reached", "target s", "95 % interval", "final", "verdict"):
+        wraps = heading in ("method", "verdict")
+        table.add_column(heading, justify="left" if wraps else "right", overflow="fold", no_wrap=not wraps)
     for row in sorted(result["methods"], key=lambda row: row["time_to_target_s"]):
         table.add_row(
             row["method"],
             str(row["ranks"]),
             f"{row['reached']}/{row['runs']}" if result["target"] is not None else f"-/{row['runs']}",
-            _interval(row, "time_to_target", "_s", seconds),
-            _interval(row, "final_test_accuracy", "", lambda value: number(value, 4)),
-            seconds(row["train_s"]),
+            seconds(row["time_to_target_s"]) if result["target"] is not None else "-",
+            _interval(row["time_to_target_low_s"], row["time_to_target_high_s"]),
+            number(row["final_test_accuracy"], 4),
             row["verdict"] or "-",
         )
     note = (
-        "Medians over repeats with order-statistic 95 % intervals (from 6 repeats on); times are train_s,\n"
-        "optimisation only; a missed target counts as infinity."
+        "Medians over repeats, with order-statistic 95 % intervals from 6 repeats on.\n"
+        "target s: train_s, optimisation only, at the first evaluation that met the\n"
+        "target; a miss counts as infinity. final: test accuracy of the last iterate."
     )
     return Group(table, Text(""), Text(note))
 
 
-def _interval(row: dict[str, Any], name: str, unit: str, show: Any) -> str:
-    value, low, high = (row[f"{name}{end}{unit}"] for end in ("", "_low", "_high"))
-    if low is None:
-        return str(show(value))
-    return f"{show(value)} [{show(low)}, {show(high)}]"
+def _interval(low: float | None, high: float | None) -> str:
+    return "-" if low is None or high is None else f"{seconds(low)} to {seconds(high)}"
 
 
 def write_csv(result: dict[str, Any], path: Path) -> None:

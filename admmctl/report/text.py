@@ -14,6 +14,8 @@ def seconds(value: float | None) -> str:
     """Seconds with three significant digits: 0.0123, 1.23, 123."""
     if value is None or math.isnan(value):
         return "-"
+    if math.isinf(value):
+        return "never"
     if value == 0 or abs(value) >= 100:
         return f"{value:.0f}"
     return f"{value:.3g}" if abs(value) < 1 else f"{value:.{2 - int(math.log10(abs(value)))}f}"
