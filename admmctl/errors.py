@@ -23,6 +23,10 @@ class DataError(UserError):
     """A dataset is missing, damaged, or not what the experiment asks for."""
 
 
+class MissingExtra(UserError):
+    """A method needs a package, or a device, that is not here."""
+
+
 class RunStopped(AdmmctlError):
     """A run started and did not finish. ``runs`` are the summaries of all runs of the command so far."""
 

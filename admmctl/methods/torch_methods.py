@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from admmctl.errors import UserError
+from admmctl.errors import MissingExtra, UserError
 from admmctl.methods.batch import Lbfgs, LbfgsSettings
 from admmctl.methods.method import Diverged, Finished, Problem
 from admmctl.methods.sgd import Adam, AdamSettings, Sgd, SgdSettings, epoch_order
@@ -45,16 +45,15 @@ class TorchLbfgsSettings(LbfgsSettings):
 
 
 def require_torch(device: Device) -> Any:
-    """The torch module. Raises UserError when it, or the device, is not here."""
+    """The torch module. Raises MissingExtra when it, or the device, is not here."""
     try:
         import torch
     except ImportError:
-        raise UserError(
-            "this method needs PyTorch, which is not installed; run: pip install 'admmctl[torch]' "
-            "(on a machine without a GPU add: --index-url of PyTorch's CPU builds)"
+        raise MissingExtra(
+            "this method needs PyTorch, which is not installed; run: pip install 'admmctl[torch]'"
         ) from None
     if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("device: cuda, but PyTorch sees no CUDA device here; use device: cpu")
+        raise MissingExtra("device: cuda, but PyTorch sees no CUDA device here; use device: cpu")
     return torch
 
 

@@ -119,7 +119,9 @@ def compare_table(result: dict[str, Any]) -> Group:
 
 
 def _interval(low: float | None, high: float | None) -> str:
-    return "-" if low is None or high is None else f"{seconds(low)} to {seconds(high)}"
+    if low is None or high is None or math.isinf(low):
+        return "-"
+    return f"{seconds(low)} to {seconds(high)}"
 
 
 def write_csv(result: dict[str, Any], path: Path) -> None:

@@ -72,6 +72,9 @@ class Live:
                 f"best test accuracy {number(summary['best_test_accuracy'], 4)}"
             )
 
+    def skipped(self, run: Run, reason: str) -> None:
+        self._say(f"skipped {run.method}: {reason}")
+
     def _say(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from admmctl import config as configuration
 from admmctl.config import Run, to_yaml, with_seed
 from admmctl.data import shards
-from admmctl.errors import AdmmctlError, Interrupted, RunFailed, UserError
+from admmctl.errors import AdmmctlError, Interrupted, MissingExtra, RunFailed, UserError
 from admmctl.methods.method import methods
 from admmctl.parallel import launch
 from admmctl.parallel.comm import Serial
@@ -52,6 +52,8 @@ class Watcher(Protocol):
 
     def ended(self, summary: dict[str, Any]) -> None: ...
 
+    def skipped(self, run: Run, reason: str) -> None: ...
+
 
 class Silent:
     """Shows nothing."""
@@ -63,6 +65,9 @@ class Silent:
         pass
 
     def ended(self, summary: dict[str, Any]) -> None:
+        pass
+
+    def skipped(self, run: Run, reason: str) -> None:
         pass
 
 
@@ -87,13 +92,13 @@ def train(
     experiment = configuration.load(config, overrides)
     options = check_options(cores, threads, launcher, oversubscribe)
     runs = plan(experiment.select(method), repeat, options)
-    for run in runs:
-        check(run, options)
+    watcher = watcher or Silent()
+    runs = check_all(runs, options, watcher, several=method == "all")
     summaries: list[dict[str, Any]] = []
     failures = []
     for run in runs:
         try:
-            summaries.append(execute(run, options, watcher or Silent()))
+            summaries.append(execute(run, options, watcher))
         except Interrupted as stop:
             raise Interrupted(str(stop), summaries + stop.runs) from None
         except RunFailed as failure:
@@ -103,6 +108,24 @@ def train(
     if failures:
         raise RunFailed("\n".join(failures), summaries)
     return summaries
+
+
+def check_all(runs: list[Run], options: Options, watcher: "Watcher", several: bool) -> list[Run]:
+    """The runs that can be started. Of ``several``, those whose extra is missing are left out, by name."""
+    ready, told = [], set()
+    for run in runs:
+        try:
+            check(run, options)
+            ready.append(run)
+        except MissingExtra as missing:
+            if not several:
+                raise
+            if run.method not in told:
+                watcher.skipped(run, str(missing))
+            told.add(run.method)
+    if not ready:
+        raise UserError("every method of this experiment needs an extra that is not installed")
+    return ready
 
 
 def check_options(cores: int, threads: int | str | None, launcher: str, oversubscribe: bool) -> Options:
@@ -153,6 +176,8 @@ def check(run: Run, options: Options) -> None:
 
     launch.check_cores(options.cores, options.oversubscribe)
     method = methods.load(run.kind)
+    if hasattr(method, "require"):
+        method.require(run.settings)
     if options.cores > getattr(method, "ranks", options.cores):
         raise UserError(f"method {run.method} runs on one rank; use --cores 1")
     data = shards.plan(run.data, options.cores)
