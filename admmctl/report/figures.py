@@ -48,7 +48,7 @@ def accuracy_plot(folders: list[Path], output: Path | None, axis: Axis = "auto")
     runs = [(folder, curve) for folder in folders if (curve := read_curve(folder))]
     if not runs:
         raise UserError("none of these runs has an evaluation yet: there is nothing to draw")
-    experiments = {folder.parent.resolve() for folder, _ in runs}
+    experiments = {folder.parent.resolve(): folder.parent for folder, _ in runs}
     groups = _groups(runs)
     figure, axes = plt.subplots()
     logarithmic = axis == "log" or (axis == "auto" and _spread(groups) > _WIDE)
@@ -77,7 +77,7 @@ def accuracy_plot(folders: list[Path], output: Path | None, axis: Axis = "auto")
     axes.legend(loc="lower right")
     axes.set_title(", ".join(sorted({folder.parent.name for folder, _ in runs})), loc="left")
     if output is None:
-        output = (next(iter(experiments)) if len(experiments) == 1 else root()) / "accuracy"
+        output = (next(iter(experiments.values())) if len(experiments) == 1 else root()) / "accuracy"
     try:
         return style.save(figure, output)
     except OSError as error:
