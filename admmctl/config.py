@@ -154,7 +154,7 @@ def _check(document: Document, path: Path | None, problems: list[Problem]) -> Ex
             if run is not None:
                 runs[run.method] = run
     if file is not None and file.sweep is not None:
-        _check_sweep(file.sweep, runs, problems)
+        _check_sweep(file.sweep, list(file.methods), runs, problems)
     if file is None or data is None or problems:
         return None
     return Experiment(file.name, runs, path, file.sweep)
@@ -240,12 +240,13 @@ def _check_method(
     return Run(file.name, name, kind, data, network, loss, settings, stop, evaluate, file.seed, threads)
 
 
-def _check_sweep(sweep: SweepSettings, runs: dict[str, Run], problems: list[Problem]) -> None:
+def _check_sweep(sweep: SweepSettings, known: list[str], runs: dict[str, Run], problems: list[Problem]) -> None:
     """The methods of a search space exist, and so do the keys it varies."""
     for method, space in sweep.space.items():
         where = ("sweep", "space", method)
+        if method not in known:
+            problems.append(Problem(where, f"there is no method '{method}'{suggest(method, known)}"))
         if method not in runs:
-            problems.append(Problem(where, f"there is no method '{method}'{suggest(method, list(runs))}"))
             continue
         valid = [*type(runs[method].settings).model_fields, *MethodBlock.model_fields]
         for key, values in space.items():

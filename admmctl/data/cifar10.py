@@ -147,7 +147,7 @@ class Cifar10(Dataset):
             skip = max(0, writers[part].done - seen[part])
             writers[part].append(x[skip:], y[skip:])
             seen[part] += len(x)
-            progress("preparing cifar10", sum(seen.values()), 60_000)
+            progress("preparing cifar10 (images)", sum(seen.values()), 60_000)
         for part, rows in seen.items():
             prepared.part(part, part, 0, rows)
 

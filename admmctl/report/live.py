@@ -7,16 +7,15 @@ from typing import Any
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    DownloadColumn,
     MofNCompleteColumn,
     Progress,
     TextColumn,
     TimeElapsedColumn,
-    TransferSpeedColumn,
+    TimeRemainingColumn,
 )
 
 from admmctl.config import Run
-from admmctl.report.text import number
+from admmctl.report.text import number, size
 
 
 class Live:
@@ -93,7 +92,7 @@ class SweepProgress:
 
 
 class Downloads:
-    """Shows files as they arrive or are checked: bars on a terminal, one line per file otherwise."""
+    """Shows files as they arrive, are checked or prepared: bars on a terminal, one line each otherwise."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -101,9 +100,8 @@ class Downloads:
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeElapsedColumn(),
+            TextColumn("{task.fields[amount]}"),
+            TimeRemainingColumn(compact=True),
             console=console,
             transient=True,
         )
@@ -114,14 +112,23 @@ class Downloads:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+        if self._console.is_terminal:
+            self._bar.stop()
 
     def __call__(self, name: str, done: int, total: int) -> None:
+        """``name`` is at ``done`` of ``total``: bytes of a file, or rows of a dataset that is being prepared."""
         if name not in self._tasks:
-            self._tasks[name] = self._bar.add_task(name, total=total)
-        self._bar.update(self._tasks[name], completed=done)
+            self._tasks[name] = self._bar.add_task(name, total=total, amount="")
+        task = self._bar.tasks[self._tasks[name]]
+        if name.startswith("preparing"):
+            amount = f"{done:,} of {total:,}"
+        else:
+            speed = f"  {size(int(task.speed))}/s" if task.speed else ""
+            amount = f"{size(done)} of {size(total)}{speed}"
+        self._bar.update(self._tasks[name], completed=done, amount=amount)
         if done >= total and not self._console.is_terminal:
-            self._console.print(f"{name}: {done:,} bytes checked", markup=False, highlight=False)
+            what = f"{done:,}" if name.startswith("preparing") else f"{done:,} bytes"
+            self._console.print(f"{name}: {what}", markup=False, highlight=False)
 
 
 def error_console() -> Console:
