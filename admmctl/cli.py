@@ -2,14 +2,15 @@
 
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
 
 from admmctl import __version__
 from admmctl.errors import AdmmctlError, Interrupted, RunFailed, UserError
+from admmctl.report.output import put, put_json
 
 app = typer.Typer(
     name="admmctl",
@@ -26,6 +27,9 @@ app.add_typer(runs_app, name="runs")
 datasets_app = typer.Typer(help="List datasets, or show one.", rich_markup_mode=None)
 app.add_typer(datasets_app, name="datasets")
 
+CTRL_C = 130  # what typer makes of a KeyboardInterrupt
+NO_RUNS = "no runs yet; start one with: admmctl train configs/swissroll.yaml"
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 RunArguments = Annotated[
     list[str] | None, typer.Argument(help="Run folders or experiment folders.", metavar="RUN...")
@@ -37,7 +41,7 @@ def _root(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
 ) -> None:
     if version:
-        print(f"admmctl {__version__}")
+        put(f"admmctl {__version__}")
         raise typer.Exit
 
 
@@ -103,7 +107,7 @@ def datasets_list(context: typer.Context, as_json: Json = False) -> None:
 
     if context.invoked_subcommand is None:
         entries = listing()
-        print_json({"datasets": entries}) if as_json else Console().print(datasets_table(entries))
+        put_json({"datasets": entries}) if as_json else put(datasets_table(entries))
 
 
 @datasets_app.command("show")
@@ -118,7 +122,7 @@ def datasets_show(
     from admmctl.report.tables import dataset_details
 
     entry = describe(name)
-    print_json(entry) if as_json else Console().print(dataset_details(entry))
+    put_json(entry) if as_json else put(dataset_details(entry))
 
 
 @app.command()
@@ -164,7 +168,7 @@ def train(
     options = driver.check_options(cores, threads, launcher, oversubscribe)
     if dry_run:
         plans = driver.dry_run(config, method, repeat, options, settings or [])
-        print_json({"runs": plans}) if as_json else print("\n".join(driver.plan_text(plan) for plan in plans))
+        put_json({"runs": plans}) if as_json else put("\n".join(driver.plan_text(plan) for plan in plans))
         return
     try:
         runs = driver.train(
@@ -180,12 +184,12 @@ def train(
         )
     except (RunFailed, Interrupted) as stop:
         if as_json:
-            print_json({"runs": stop.runs})
+            put_json({"runs": stop.runs})
         raise
     if as_json:
-        print_json({"runs": runs})
+        put_json({"runs": runs})
     else:
-        Console().print(runs_table(runs))
+        put(runs_table(runs))
 
 
 @app.command()
@@ -217,7 +221,7 @@ def sweep(
 
     console = error_console()
     result = run_sweep(config, method, trials, cores, settings or [], SweepProgress(console).ended, Live(console))
-    print_json(result) if as_json else Console().print(sweep_tables(result))
+    put_json(result) if as_json else put(sweep_tables(result))
 
 
 @app.command()
@@ -242,7 +246,7 @@ def predict(
 
     result = predict_rows(only_run(find([run]), run), inputs, iterate)
     if as_json:
-        print_json(result)
+        put_json(result)
     else:
         predictions_csv(result, output)
 
@@ -268,7 +272,7 @@ def accuracy_plot(
     from admmctl.runs.record import find
 
     for path in draw(find(runs), output, one_of("--axis", axis, ("auto", "log", "linear"))):
-        print(path)
+        put(str(path))
 
 
 @runs_app.command("list")
@@ -282,11 +286,11 @@ def runs_list(runs: RunArguments = None, as_json: Json = False) -> None:
 
     found = read_runs(find(runs))
     if as_json:
-        print_json({"runs": found})
+        put_json({"runs": found})
     elif found:
-        Console().print(runs_table(found))
+        put(runs_table(found))
     else:
-        print("no runs yet; start one with: admmctl train configs/swissroll.yaml")
+        put(NO_RUNS)
 
 
 @runs_app.command("show")
@@ -300,13 +304,12 @@ def runs_show(runs: RunArguments = None, as_json: Json = False) -> None:
 
     folders = find(runs)
     if as_json:
-        print_json({"runs": read_runs(folders)})
+        put_json({"runs": read_runs(folders)})
         return
-    console = Console()
+    if not folders:
+        put(NO_RUNS)
     for folder in folders:
-        for table in (run_details(folder), confusion_table(folder), phases_table(folder), curve_table(folder)):
-            if table is not None:
-                console.print(table)
+        put(run_details(folder), confusion_table(folder), phases_table(folder), curve_table(folder))
 
 
 @runs_app.command("compare")
@@ -325,7 +328,7 @@ def runs_compare(
     result = compare(find(runs))
     if csv is not None:
         write_csv(result, csv)
-    print_json(result) if as_json else Console().print(compare_table(result))
+    put_json(result) if as_json else put(compare_table(result))
 
 
 def one_of(option: str, word: str, valid: tuple[str, ...]) -> Any:
@@ -335,27 +338,30 @@ def one_of(option: str, word: str, valid: tuple[str, ...]) -> Any:
     return word
 
 
-def print_json(document: dict[str, Any]) -> None:
-    """One JSON document on standard output; numbers that JSON cannot say become null."""
-    from admmctl.files import to_json
-
-    print(to_json(document))
-
-
 def main(arguments: Iterable[str] | None = None) -> None:
     """The ``admmctl`` command: errors are one message on standard error and an exit code, no traceback."""
     try:
-        app(args=None if arguments is None else list(arguments), standalone_mode=True)
+        code = app(args=None if arguments is None else list(arguments), standalone_mode=False)
     except AdmmctlError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(Interrupted.exit_code)
-    except BrokenPipeError:
-        # The reader of our output, `head` for instance, has seen enough.
-        sys.stderr.close()
-        sys.exit(0)
+        stop(f"error: {error}", error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        stop("interrupted", Interrupted.exit_code)
+    except Exception as error:
+        # Wrong usage, in typer's own words: it knows how to show itself.
+        if not hasattr(error, "show"):
+            raise
+        error.show()
+        sys.exit(getattr(error, "exit_code", UserError.exit_code))
+    if code == CTRL_C:
+        stop("interrupted", Interrupted.exit_code)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def stop(message: str, code: int) -> NoReturn:
+    """End the command with a message on standard error; one that nobody reads any more is dropped."""
+    with suppress(OSError):
+        print(message, file=sys.stderr, flush=True)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

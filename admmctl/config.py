@@ -174,6 +174,8 @@ def _check_data(block: Any, problems: list[Problem]) -> DataSettings | None:
     if isinstance(block.get("test"), int) and not isinstance(block["test"], bool):
         block["test"] = float(block["test"])
     settings: DataSettings | None = _validate(datasets.load(name).Settings, block, ("data",), problems)
+    if settings and settings.classes and len(settings.classes) == 1:
+        problems.append(Problem(("data", "classes"), "at least two classes are needed to tell apart"))
     if settings and settings.classes and len(set(settings.classes)) < len(settings.classes):
         problems.append(Problem(("data", "classes"), "a class is named twice"))
     return settings

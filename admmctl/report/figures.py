@@ -36,7 +36,7 @@ class _Group:
     def label(self, several_experiments: bool) -> str:
         repeats = f"seed {self.seeds[0]}" if len(self.curves) == 1 else f"median of {len(self.curves)}"
         experiment = f"{self.experiment}: " if several_experiments else ""
-        return f"{experiment}{self.method}, {count(self.ranks, 'rank')}, {repeats}"
+        return style.plain(f"{experiment}{self.method}, {count(self.ranks, 'rank')}, {repeats}")
 
 
 def accuracy_plot(folders: list[Path], output: Path | None, axis: Axis = "auto") -> list[Path]:
@@ -45,6 +45,8 @@ def accuracy_plot(folders: list[Path], output: Path | None, axis: Axis = "auto")
     Written as PNG and PDF beside the runs (``accuracy.png``), or to ``output``. Raises UserError when no
     run has a curve, or when the figure cannot be written.
     """
+    if output is not None and (output.name in ("", "..") or output.is_dir()):
+        raise UserError(f"--output {output}: expected the name of a file; .png and .pdf are added to it")
     runs = [(folder, curve) for folder in folders if (curve := read_curve(folder))]
     if not runs:
         raise UserError("none of these runs has an evaluation yet: there is nothing to draw")
@@ -75,7 +77,7 @@ def accuracy_plot(folders: list[Path], output: Path | None, axis: Axis = "auto")
     else:
         axes.set_xlim(left=0)
     axes.legend(loc="lower right")
-    axes.set_title(", ".join(sorted({folder.parent.name for folder, _ in runs})), loc="left")
+    axes.set_title(style.plain(", ".join(sorted({folder.parent.name for folder, _ in runs}))), loc="left")
     if output is None:
         output = (next(iter(experiments.values())) if len(experiments) == 1 else root()) / "accuracy"
     try:

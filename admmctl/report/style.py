@@ -58,13 +58,20 @@ def look(kind: str) -> tuple[str, str]:
     return METHODS.get(kind) or (_OTHERS[sum(kind.encode()) % len(_OTHERS)], "o")
 
 
+def plain(text: str) -> str:
+    """Text for a figure in which a dollar sign is a dollar sign, and starts no formula."""
+    return text.replace("$", r"\$")
+
+
 def save(figure: Figure, path: Path) -> list[Path]:
     """Write PNG and PDF side by side, whole or not at all; returns both paths."""
     from admmctl.files import atomic
 
+    if path.suffix in (".png", ".pdf"):
+        path = path.with_suffix("")
     written = []
     for suffix in (".png", ".pdf"):
-        target = path.with_suffix(suffix)
+        target = path.with_name(path.name + suffix)
         metadata: dict[str, Any] = {"CreationDate": None} if suffix == ".pdf" else {"Software": None}
         with atomic(target, "wb") as file:
             figure.savefig(file, format=suffix[1:], metadata=metadata)

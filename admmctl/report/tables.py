@@ -45,9 +45,9 @@ def runs_table(runs: list[dict[str, Any]]) -> Group:
     parts: list[RenderableType] = []
     for experiment in dict.fromkeys(str(run.get("experiment")) for run in runs):
         table = Table(**PLAIN, title=experiment)
-        table.add_column("run", overflow="fold", min_width=20)
+        table.add_column("run", overflow="fold", min_width=28)
         table.add_column("status", no_wrap=True)
-        for heading in ("final", "best", "iter", "train s", "target s", "wall s"):
+        for heading in ("final", "best", "iter", "train s", "target s"):
             table.add_column(heading, justify="right", no_wrap=True)
         for run in runs:
             if str(run.get("experiment")) == experiment:
@@ -56,7 +56,7 @@ def runs_table(runs: list[dict[str, Any]]) -> Group:
     parts.append(
         Text(
             "final, best: test accuracy of the last iterate, and the highest on the way (optimistic).\n"
-            "train s: optimisation only, without loading and evaluation; wall s: everything;\n"
+            "train s: optimisation only, without loading and evaluation;\n"
             "target s: train s at the first evaluation that met the target."
         )
     )
@@ -76,7 +76,6 @@ def _run_row(run: dict[str, Any]) -> list[str]:
         str(run.get("iterations", "-")),
         seconds(run.get("train_s")),
         to_target,
-        seconds(run.get("wall_s")),
     ]
 
 

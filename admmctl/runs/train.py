@@ -138,7 +138,7 @@ def check_options(cores: int, threads: int | str | None, launcher: str, oversubs
     if threads == "auto":
         number = "auto"
     elif threads is not None:
-        if not str(threads).isdigit() or int(threads) < 1:
+        if not str(threads).isdecimal() or int(threads) < 1:
             raise UserError(f"--threads {threads}: expected a number of 1 or more, or auto")
         number = int(threads)
     return Options(cores, number, cast(Launcher, launcher), oversubscribe)
