@@ -114,12 +114,17 @@ def _construct(text: str, lines: dict[Key, int], repeated: list[str]) -> Any:
             loader.dispose()
 
 
+_MOST_KEYS = 100_000  # aliases of aliases grow beyond any memory
+
+
 def _one_line(text: str, most: int = 200) -> str:
     line = " ".join(text.split())
     return line if len(line) <= most else f"{line[:most]}..."
 
 
 def _collect_lines(node: yaml.Node, key: Key, lines: dict[Key, int], repeated: list[str]) -> None:
+    if len(lines) > _MOST_KEYS:
+        raise _NotYaml(f"more than {_MOST_KEYS:,} values; an experiment has a few dozen")
     if isinstance(node, yaml.MappingNode):
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):

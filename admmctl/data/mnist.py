@@ -1,6 +1,7 @@
 """MNIST: 70,000 handwritten digits of 28x28 pixels, from the four official IDX files."""
 
 import gzip
+import math
 import zlib
 from pathlib import Path
 
@@ -92,9 +93,9 @@ def read_idx(path: Path, magic: int) -> NDArray[np.uint8]:
         )
     shape = tuple(int(n) for n in np.frombuffer(content, ">u4", axes, 4))
     values = np.frombuffer(content, np.uint8, offset=4 + 4 * axes)
-    if values.size != int(np.prod(shape)):
+    if values.size != math.prod(shape):
         raise DataError(
-            f"{path} is truncated or damaged: its header says {shape}, {int(np.prod(shape)):,} bytes, "
+            f"{path} is truncated or damaged: its header says {shape}, {math.prod(shape):,} bytes, "
             f"but it holds {values.size:,}; fetch it again"
         )
     return values.reshape(shape)

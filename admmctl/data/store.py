@@ -58,7 +58,7 @@ class StoredSource(Source):
                 if x.shape != (rows, self.features) or y.shape != (rows,):
                     raise ValueError(f"{entry['x']} holds {x.shape} instead of {(rows, self.features)}")
                 self._arrays[part] = (x, y)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"dataset {name} in {folder} is damaged ({error}); {cure} --force") from None
 
     def rows(self, part: Part) -> int:

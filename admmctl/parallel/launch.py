@@ -1,5 +1,6 @@
 """Starting ranks: the command line of a job, its environment, and watching over it until it ends."""
 
+import ctypes
 import json
 import os
 import shutil
@@ -25,6 +26,19 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+# Whoever sends one of these asks for a stop at the end of the iteration; SIGUSR1 is what batch systems send.
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+
+
+def handle(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
+    """Install ``handler`` for the stop signals; returns what stood there, to be restored.
+
+    A signal that is ignored stays ignored: ``nohup`` and background shells mean it.
+    """
+    heeded = [number for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    return {number: signal.signal(number, handler) for number in heeded}
 
 
 def check_cores(ranks: int, oversubscribe: bool) -> None:
@@ -80,11 +94,11 @@ def job_environment(ranks: int, threads: int | None) -> dict[str, str]:
 
 @dataclass
 class JobEnd:
-    """How a job ended: its exit code, the errors its ranks reported, the end of their standard error."""
+    """How a job ended: its exit code, the errors its ranks reported, the end of what else was printed."""
 
     exit_code: int
     errors: list[dict[str, Any]] = field(default_factory=list)
-    stderr: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
     stopped_by: int | None = None  # the signal that the user or the system sent to the driver
 
 
@@ -109,17 +123,22 @@ def watch(
             text=True,
             errors="replace",
             start_new_session=True,  # a terminal's Ctrl-C reaches the driver alone
+            preexec_fn=_end_with_the_driver if sys.platform == "linux" else None,
         )
     except OSError as error:
         raise UserError(f"{command[0]} cannot be started: {error}") from None
     end = JobEnd(exit_code=-1)
     tail: deque[str] = deque(maxlen=50)
 
+    def note(line: str) -> None:
+        tail.append(line.rstrip("\n"))
+        with suppress(OSError):  # a full disk must not stop the reading: the job would block on its pipe
+            log(line)
+
     def read_stderr() -> None:
         assert process.stderr is not None
         for line in process.stderr:
-            tail.append(line.rstrip("\n"))
-            log(line)
+            note(line)
 
     reader = threading.Thread(target=read_stderr, daemon=True)
     reader.start()
@@ -129,8 +148,7 @@ def watch(
             for line in process.stdout:
                 event = parse_event(line)
                 if event is None:
-                    log(line)  # the launcher's own words, for instance of a rank that was killed
-                    tail.append(line.rstrip("\n"))
+                    note(line)  # the launcher's own words, for instance of a rank that was killed
                 elif event["event"] == "error":
                     end.errors.append(event)
                 else:
@@ -140,8 +158,14 @@ def watch(
         _kill(process)
         raise
     reader.join(timeout=5)
-    end.stderr = list(tail)
+    end.said = list(tail)
     return end
+
+
+def _end_with_the_driver() -> None:
+    """In the launcher, before it starts: ask Linux to stop it when the driver dies, even by SIGKILL."""
+    set_parent_death_signal = 1
+    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
 
 
 def parse_event(line: str) -> dict[str, Any] | None:
@@ -168,7 +192,7 @@ def _forwarded_signals(process: "subprocess.Popen[str]", end: JobEnd) -> Iterato
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {n: signal.signal(n, forward) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before = handle(forward)
     try:
         yield
     finally:

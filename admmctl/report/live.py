@@ -66,10 +66,10 @@ class Live:
             self._bar = None
         self._say(f"{summary['status']}: {summary['reason']}")
         if summary["target"] is not None and summary["status"] == "exhausted":
-            self._say(
-                f"the target, {summary['metric']} {summary['target']:g}, was missed: "
-                f"best test accuracy {number(summary['best_test_accuracy'], 4)}"
-            )
+            best = ""
+            if summary["metric"] == "test_accuracy":
+                best = f": best test accuracy {number(summary['best_test_accuracy'], 4)}"
+            self._say(f"the target, {summary['metric']} {summary['target']:g}, was missed{best}")
 
     def skipped(self, run: Run, reason: str) -> None:
         self._say(f"skipped {run.method}: {reason}")

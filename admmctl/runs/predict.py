@@ -56,7 +56,7 @@ def load_model(folder: Path, iterate: str) -> Model:
             names = [name.removesuffix(".npy") for name in archive.namelist()]
             arrays = {name: npy.read_array(archive.open(f"{name}.npy"), allow_pickle=False) for name in names}
         return _model(arrays, iterate)
-    except (OSError, ValueError, EOFError, KeyError, UserError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, KeyError, RuntimeError, UserError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is damaged: {error}; train again") from None
 
 

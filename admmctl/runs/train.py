@@ -4,7 +4,7 @@ import math
 import re
 import shlex
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast, get_args
@@ -21,6 +21,7 @@ from admmctl.parallel.comm import Serial
 from admmctl.runs.record import RunFolder, read_curve, read_summary, rerun_line, root
 from admmctl.runs.worker import SUMMARY, identity, work
 
+MOST = 10_000  # repeats, or threads: more is a slip of the keyboard
 Launcher = Literal["auto", "inline", "mpiexec"]
 
 
@@ -69,6 +70,31 @@ class Silent:
 
     def skipped(self, run: Run, reason: str) -> None:
         pass
+
+
+class _Sturdy:
+    """A watcher whose output may break, ``| head`` for instance: the run goes on unwatched."""
+
+    def __init__(self, watcher: Watcher) -> None:
+        self._watcher = watcher
+
+    def started(self, run: Run, folder: Path) -> None:
+        self._call(lambda: self._watcher.started(run, folder))
+
+    def event(self, event: dict[str, Any]) -> None:
+        self._call(lambda: self._watcher.event(event))
+
+    def ended(self, summary: dict[str, Any]) -> None:
+        self._call(lambda: self._watcher.ended(summary))
+
+    def skipped(self, run: Run, reason: str) -> None:
+        self._call(lambda: self._watcher.skipped(run, reason))
+
+    def _call(self, show: Callable[[], None]) -> None:
+        try:
+            show()
+        except (OSError, ValueError, SystemExit):  # ValueError: written to after it was closed
+            self._watcher = Silent()
 
 
 def train(
@@ -138,8 +164,8 @@ def check_options(cores: int, threads: int | str | None, launcher: str, oversubs
     if threads == "auto":
         number = "auto"
     elif threads is not None:
-        if not str(threads).isdecimal() or int(threads) < 1:
-            raise UserError(f"--threads {threads}: expected a number of 1 or more, or auto")
+        if not str(threads).isdecimal() or not 1 <= int(threads) <= MOST:
+            raise UserError(f"--threads {threads}: expected a number of 1 to {MOST:,}, or auto")
         number = int(threads)
     return Options(cores, number, cast(Launcher, launcher), oversubscribe)
 
@@ -163,8 +189,8 @@ def plan_text(plan: dict[str, Any]) -> str:
 
 def plan(runs: list[Run], repeat: int, options: Options) -> list[Run]:
     """Every run with its seed: repeats interleave methods, and each repeat has a seed of its own."""
-    if repeat < 1:
-        raise UserError(f"--repeat {repeat}: expected 1 or more")
+    if not 1 <= repeat <= MOST:
+        raise UserError(f"--repeat {repeat}: expected 1 or more, at most {MOST:,}")
     if options.way() == "inline" and options.cores > 1:
         raise UserError(f"--launcher inline runs one rank; for --cores {options.cores} use --launcher mpiexec")
     return [with_seed(run, run.seed + number) for number in range(repeat) for run in runs]
@@ -212,6 +238,7 @@ def describe_plan(run: Run, options: Options) -> dict[str, Any]:
 def execute(run: Run, options: Options, watcher: Watcher) -> dict[str, Any]:
     """One run, to its end; returns its summary. Raises RunFailed, Interrupted or UserError."""
     started = time.perf_counter()
+    watcher = _Sturdy(watcher)
     folder = RunFolder.create(folder_name(run, options.cores), run.experiment, to_yaml(run.document()))
     watcher.started(run, folder.path)
     threads = options.threads_for(run)
@@ -260,8 +287,8 @@ def _raise_on_failure(end: launch.JobEnd, folder: Path) -> None:
     if end.errors:
         first = end.errors[0]
         raise RunFailed(f"rank {first['rank']}: {first['message']}")
-    last = next((line.strip() for line in reversed(end.stderr) if line.strip(" =")), "no message")
-    raise RunFailed(f"the job ended with exit code {end.exit_code}: {_killed(end.stderr) or last}")
+    last = next((line.strip() for line in reversed(end.said) if line.strip(" =")), "no message")
+    raise RunFailed(f"the job ended with exit code {end.exit_code}: {_killed(end.said) or last}")
 
 
 def _killed(said: list[str]) -> str | None:

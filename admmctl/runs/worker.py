@@ -12,6 +12,7 @@ import json  # noqa: E402
 import resource  # noqa: E402
 import signal  # noqa: E402
 import sys  # noqa: E402
+import threading  # noqa: E402
 from collections.abc import Callable, Iterator  # noqa: E402
 from contextlib import contextmanager  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -27,6 +28,7 @@ from admmctl.methods.method import Problem, methods  # noqa: E402
 from admmctl.model.losses import losses  # noqa: E402
 from admmctl.model.network import Network, predicted, targets  # noqa: E402
 from admmctl.parallel.comm import Comm, connect  # noqa: E402
+from admmctl.parallel.launch import handle  # noqa: E402
 from admmctl.runs import environment  # noqa: E402
 from admmctl.runs.clock import Clock  # noqa: E402
 from admmctl.runs.loop import Loop, Outcome  # noqa: E402
@@ -39,7 +41,8 @@ def work(folder: RunFolder, comm: Comm, notify: Notify, oversubscribe: bool, sta
     """Run the experiment in ``folder`` on this rank. Rank 0 calls ``notify`` with every event."""
     clock = Clock(started)
     run = next(iter(load(folder.path / "config.yaml").runs.values()))
-    with _stop_on_signal() as interrupted:
+    # Numbers that overflow are noticed by the loop, which calls the run diverged: no warnings besides.
+    with _stop_on_signal() as interrupted, np.errstate(all="ignore"):
         with clock.phase("load"):
             plan = shards.plan(run.data, comm.size)
             parts = shards.load(plan, comm)
@@ -218,7 +221,7 @@ def peak_rss_mb() -> float:
 
 @contextmanager
 def _stop_on_signal() -> Iterator[Callable[[], bool]]:
-    """Within the block, Ctrl-C, SIGTERM and SIGUSR1 ask for a stop at the end of the iteration.
+    """Within the block, Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 ask for a stop at the end of the iteration.
 
     A second Ctrl-C does not wait for it. Outside the main thread Python handles no signals: nothing changes.
     """
@@ -229,12 +232,8 @@ def _stop_on_signal() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         asked.append(number)
 
-    before = {}
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-            before[number] = signal.signal(number, ask)
-    except ValueError:
-        before = {}
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    before = handle(ask) if in_main_thread else {}
     try:
         yield lambda: bool(asked)
     finally:

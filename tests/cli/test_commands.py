@@ -136,6 +136,14 @@ def test_training_prints_progress_for_people_and_a_table(shell: Shell, results: 
     assert max(map(len, answer.out.splitlines())) <= 80
 
 
+def test_a_missed_loss_target_is_told_by_its_loss(shell: Shell) -> None:
+    answer = shell("train", "tiny.yaml", "--set", "stop={metric: train_loss, target: 0, iterations: 2}")
+    assert answer.code == 0
+    (line,) = (line for line in answer.err.splitlines() if "was missed" in line)
+    assert "train_loss 0" in line
+    assert "test accuracy" not in line
+
+
 def test_train_json_is_one_document_and_nothing_else_on_standard_output(shell: Shell, results: Path) -> None:
     answer = shell("train", "tiny.yaml", "--json")
     assert answer.code == 0
@@ -227,7 +235,7 @@ REFUSED: list[tuple[str, list[str]]] = [
     ("train tiny.yaml --set data.classes=[]", ["data.classes", "at least 1"]),
     ("train tiny.yaml --set data.classes=[0]", ["data.classes", "two classes"]),
     ("train tiny.yaml --set data.classes=[0,9]", ["data.classes", "no class 9", "valid: 0, 1"]),
-    ("train tiny.yaml --set data.name=cifar", ["data.name", "unknown dataset 'cifar'", "valid: mnist, swissroll"]),
+    ("train tiny.yaml --set data.name=cifar", ["data.name", "unknown dataset 'cifar'", "valid: cifar10, files, higgs, mnist"]),
     ("train tiny.yaml --set data.rows=100000000000000000000", ["data.rows"]),
     ("train tiny.yaml --set data.train=120", ["no rows are left to test on"]),
     ("train tiny.yaml --set data.test=official", ["data.test", "no official test set"]),
@@ -351,6 +359,7 @@ def test_a_method_that_fails_does_not_stop_the_next_and_the_exit_code_is_1(
     assert "out of luck" in answer.err
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_a_run_that_diverges_is_a_result(shell: Shell) -> None:
     answer = shell(
         "train", "tiny.yaml", "--json", "--set", "data={name: swissroll, rows: 120, scale: none, noise: 1e38}"
@@ -424,6 +433,15 @@ def test_a_full_disk_behind_standard_output_is_a_clear_error(shell: Shell, comma
     assert process.returncode == 1
     assert "No space left on device" in err
     assert "Traceback" not in err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_progress_that_nobody_can_read_does_not_cost_the_record(shell: Shell, results: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        process = real_shell("train", "tiny.yaml", "--json", stderr=full)
+        process.communicate(timeout=20)
+    (folder,) = (results / "tiny").iterdir()
+    assert (folder / "summary.json").is_file()
 
 
 # --- runs

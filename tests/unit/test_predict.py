@@ -279,6 +279,11 @@ def _flip(content: bytes) -> bytes:
     return content[:place] + bytes([content[place] ^ 255]) + content[place + 1 :]
 
 
+def _other_compression(content: bytes) -> bytes:
+    place = content.index(b"PK\x01\x02") + 10
+    return content[:place] + b"\x63\x00" + content[place + 2 :]
+
+
 def _pickled() -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as file:
@@ -293,6 +298,7 @@ WEIGHTS: dict[str, Callable[[bytes], bytes]] = {
     "cut at the end": lambda content: content[:-10],
     "empty": lambda content: b"",
     "a flipped byte": _flip,
+    "an unknown compression": _other_compression,
     "something else": lambda content: b"hello",
     "one array": lambda content: _npy(),
     "other arrays": lambda content: _npz(),
