@@ -4,10 +4,12 @@ The batches are pickles. Nothing but plain containers and NumPy arrays is ever m
 in the file is refused.
 """
 
+import gzip
 import io
 import lzma
 import pickle
 import tarfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, ClassVar
@@ -109,12 +111,15 @@ class Cifar10(Dataset):
     def recognise(self, paths: list[Path]) -> dict[str, Path]:
         """The official tarball, the folder of its batches, or the batches, also as .xz."""
         if len(paths) == 1 and paths[0].is_dir():
-            found = self.in_folder(paths[0]) or self.in_folder(paths[0].parent)
-            if found:
+            if (paths[0] / TARBALL.name).is_file():
+                return {TARBALL.name: paths[0] / TARBALL.name}
+            if found := self.in_folder(paths[0]):
                 return found
             raise DataError(f"--from {paths[0]}: this folder does not hold the six batches {_batch_names()}")
         if len(paths) == 1 and tarfile.is_tarfile(paths[0]):
             return {TARBALL.name: paths[0]}
+        if len(paths) == 1:
+            raise DataError(f"--from {paths[0]}: neither {TARBALL.name} nor a folder with {_batch_names()}")
         by_name = {path.name.removesuffix(".xz"): path for path in paths}
         missing = [name for name, _ in BATCHES if name not in by_name]
         if missing:
@@ -168,6 +173,7 @@ def _batches(raw: dict[str, Path]) -> Iterator[tuple[str, Part, bytes]]:
                 raise DataError(f"{path} is truncated or damaged ({error}); get it again") from None
         return
     path = raw[TARBALL.name]
+    _read_to_the_end(path)
     try:
         with tarfile.open(path) as archive:
             # Members are read, never extracted: none can be written outside a folder.
@@ -178,7 +184,19 @@ def _batches(raw: dict[str, Path]) -> Iterator[tuple[str, Part, bytes]]:
                 yield f"{path}:{name}", part, member.read()
     except KeyError as error:
         raise DataError(f"{path} is not the CIFAR-10 tarball: {error.args[0]}") from None
-    except (tarfile.TarError, OSError, EOFError) as error:
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} is truncated or damaged ({error}); get it again") from None
+
+
+def _read_to_the_end(path: Path) -> None:
+    """A compressed archive has its checksum at its end. Raises DataError when it is damaged or cut off."""
+    if not path.name.endswith(("gz", "tgz")):
+        return
+    try:
+        with gzip.open(path) as stream:
+            while stream.read(1 << 20):
+                continue
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} is truncated or damaged ({error}); get it again") from None
 
 
@@ -206,7 +224,7 @@ def read_batch(name: str, content: bytes) -> tuple[NDArray[np.uint8], NDArray[np
         x, y = batch[b"data"], np.asarray(batch[b"labels"])
     except Exception as error:  # a damaged pickle can raise nearly anything
         raise DataError(f"{name} is not a CIFAR-10 batch: {error}") from None
-    if not isinstance(x, np.ndarray) or x.dtype != np.uint8 or x.shape != (len(y), PIXELS) or y.ndim != 1:
+    if not isinstance(x, np.ndarray) or x.dtype != np.uint8 or y.ndim != 1 or x.shape != (len(y), PIXELS):
         raise DataError(f"{name} is not a CIFAR-10 batch: it does not hold rows of {PIXELS} bytes with labels")
     if y.dtype.kind not in "iu" or (len(y) and not 0 <= y.min() <= y.max() <= 9):
         raise DataError(f"{name} is not a CIFAR-10 batch: labels must be 0 to 9")

@@ -33,11 +33,19 @@ class Request:
 
 def split_names(words: list[str], files: list[Path]) -> tuple[list[str], list[Path]]:
     """Datasets and files of a command line: after ``--from A`` a shell's glob may have left B and C as names."""
-    names = [word for word in words if not files or word in datasets or not Path(word).exists()]
+    names = [word for word in words if not files or word in datasets or not _like_a_file(word)]
     files = files + [Path(word) for word in words if word not in names]
+    for file in files:
+        if not file.exists():
+            raise DataError(f"--from {file}: there is no such file")
     if files and len(names) != 1:
         raise UserError(f"--from: name one dataset that the files are for, not {len(names)}")
     return names, files
+
+
+def _like_a_file(word: str) -> bool:
+    path = Path(word)
+    return path.exists() or len(path.parts) > 1 or bool(path.suffix)
 
 
 def fetch(name: str, request: Request, say: Say, progress: Progress) -> Path | None:
@@ -88,6 +96,8 @@ def check(name: str, say: Say) -> None:
     manifest = store.read_manifest(folder)
     if manifest is None:
         raise DataError(f"{name} is not in {folder.parent}; run: admmctl fetch {name}")
+    if manifest.get("version") != dataset.card.version:
+        raise DataError(f"{name} was prepared by another version; run: admmctl fetch {name} --force")
     problems = prepared.verify(folder, manifest)
     if problems:
         raise DataError("\n".join([*problems, f"fetch it again: admmctl fetch {name} --force"]))

@@ -4,6 +4,7 @@ The official file is one CSV without a header, the label first. It is read as a 
 with the file.
 """
 
+import csv
 import gzip
 import zipfile
 import zlib
@@ -93,9 +94,9 @@ def read_chunks(path: Path, skip: int, limit: int | None) -> Iterator[tuple[Any,
     """
     import pandas
 
-    if limit == 0:
+    if limit is not None and limit <= 0:
         return
-    at = skip
+    at = 0
     try:
         with _text(path) as stream:
             reader = pandas.read_csv(
@@ -103,36 +104,62 @@ def read_chunks(path: Path, skip: int, limit: int | None) -> Iterator[tuple[Any,
                 header=None,
                 dtype=np.float32,
                 engine="c",
-                skiprows=skip,
-                nrows=limit,
+                nrows=None if limit is None else skip + limit,
                 chunksize=_CHUNK,
                 na_filter=False,
+                quoting=csv.QUOTE_NONE,
             )
             with reader:
                 for frame in reader:
                     values = frame.to_numpy(np.float32)
                     _check(path, at, values)
+                    # Rows are counted as parsed, not as lines, so that empty lines shift nothing.
+                    new = values[max(0, skip - at) :]
                     at += len(values)
-                    yield values[:, 1:], values[:, 0].astype(np.uint8)
+                    if len(new):
+                        yield new[:, 1:], new[:, 0].astype(np.uint8)
     except pandas.errors.EmptyDataError:
         if at == 0:
             raise DataError(f"{path} is empty") from None
-    except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as error:
+    except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, RuntimeError) as error:
         raise DataError(f"{path} is truncated or damaged after {at:,} rows ({error}); get it again") from None
     except (ValueError, pandas.errors.ParserError) as error:
-        raise DataError(f"{path}, after line {at:,}: not in the official layout: {error}") from None
+        raise DataError(_first_wrong_line(path, at) or f"{path}, after line {at:,}: {error}") from None
 
 
 def _check(path: Path, before: int, values: NDArray[np.float32]) -> None:
-    """Raises DataError naming the first line that is not a label and 28 finite numbers."""
-    if values.shape[1] != FEATURES + 1:
-        columns = f"{values.shape[1]} columns; expected the label and {FEATURES} features"
-        raise DataError(f"{path}, line {before + 1}: {columns}")
-    labels = values[:, 0]
-    wrong = np.flatnonzero(((labels != 0) & (labels != 1)) | ~np.isfinite(values).all(axis=1))
-    if len(wrong):
-        line = before + int(wrong[0]) + 1
-        raise DataError(f"{path}, line {line}: expected a label of 0 or 1, then finite numbers")
+    """Raises DataError unless every row is a label of 0 or 1 and 28 finite numbers."""
+    if values.shape[1] != FEATURES + 1 or not (
+        np.isfinite(values).all() and ((values[:, 0] == 0) | (values[:, 0] == 1)).all()
+    ):
+        raise DataError(
+            _first_wrong_line(path, before) or f"{path}, after line {before:,}: not in the official layout"
+        )
+
+
+def _first_wrong_line(path: Path, after: int) -> str | None:
+    """The first line beyond ``after`` rows that is not in the official layout, and what is wrong with it."""
+    rows = 0
+    with _text(path) as stream:
+        for number, line in enumerate(stream, start=1):
+            rows += bool(line.strip())
+            if rows <= after or not line.strip():
+                continue
+            cells = line.rstrip(b"\r\n").split(b",")
+            if len(cells) != FEATURES + 1:
+                return f"{path}, line {number}: {len(cells)} columns; expected the label and {FEATURES} features"
+            for column, cell in enumerate(cells, start=1):
+                if not _is_float32(cell) or (column == 1 and float(cell) not in (0.0, 1.0)):
+                    expected = "a label of 0 or 1" if column == 1 else "a finite number"
+                    return f"{path}, line {number}: column {column}: expected {expected}, got {cell[:40]!r}"
+    return None
+
+
+def _is_float32(cell: bytes) -> bool:
+    try:
+        return cell.isascii() and b"_" not in cell and abs(float(cell)) <= float(np.finfo(np.float32).max)
+    except ValueError:
+        return False
 
 
 @contextmanager

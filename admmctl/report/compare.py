@@ -1,6 +1,7 @@
 """``runs compare``: methods side by side, over their repeats."""
 
 import csv
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -13,7 +14,7 @@ from rich.text import Text
 
 from admmctl.errors import UserError
 from admmctl.files import atomic
-from admmctl.report.statistics import median, verdict
+from admmctl.report.statistics import median, verdicts
 from admmctl.report.tables import PLAIN, read_runs
 from admmctl.report.text import number, seconds
 
@@ -27,60 +28,75 @@ def compare(folders: list[Path]) -> dict[str, Any]:
     if not runs:
         raise UserError("none of these runs has finished: there is nothing to compare")
     for run in runs:
-        run["data"], run["data_sha256"] = _data(Path(run["folder"]))
+        run["data"], run["settings"] = _config(Path(run["folder"]))
+        run["data_sha256"] = _data_sha256(Path(run["folder"]))
     _must_share(runs, "data", "data")
     _must_share([run for run in runs if run["data_sha256"]], "data_sha256", "the checksum of the data")
     _must_share(runs, "metric", "the metric of the target")
     _must_share(runs, "target", "the target")
-    groups: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    groups: dict[tuple[str, int, str], list[dict[str, Any]]] = {}
     for run in runs:
-        groups.setdefault((run["method"], int(run["ranks"])), []).append(run)
-    rows = [_row(method, ranks, members) for (method, ranks), members in groups.items()]
+        groups.setdefault((run["method"], int(run["ranks"]), run["settings"]), []).append(run)
+    rows = [_row(method, ranks, members) for (method, ranks, _), members in groups.items()]
     target = runs[0]["target"]
-    if target is not None:
-        best = min(rows, key=lambda row: row["_time"].value)["_time"]
-        for row in rows:
-            row["verdict"] = verdict(row["_time"], best) if not math.isinf(best.value) else "missed"
-    for row in rows:
+    for row, words in zip(rows, verdicts([row["_time"] for row in rows]), strict=True):
+        row["verdict"] = words if target is not None else None
         del row["_time"]
     return {"experiment": runs[0]["experiment"], "metric": runs[0]["metric"], "target": target, "methods": rows}
 
 
 def _row(method: str, ranks: int, runs: list[dict[str, Any]]) -> dict[str, Any]:
-    times = [run.get("time_to_target_s") for run in runs]
-    time = median([math.inf if t is None else t for t in times])
-    final = median([_or_nan(run.get("final_test_accuracy")) for run in runs if run["status"] != "failed"])
-    train = median([_or_nan(run.get("train_s")) for run in runs])
+    """One method with one set of settings: medians over its seeds."""
+    by_seed: dict[int, list[dict[str, Any]]] = {}
+    for run in runs:
+        by_seed.setdefault(int(run["seed"]), []).append(run)
+    # A seed that ran twice differs by noise of the clock alone: it is one repeat, of middling time.
+    times = [_middle(repeats, "time_to_target_s") for repeats in by_seed.values()]
+    # A run without an accuracy is no better than the worst: missing counts as minus infinity.
+    worst_first = [-_middle(repeats, "final_test_accuracy", missing=-math.inf) for repeats in by_seed.values()]
+    time, final = median(times), median(worst_first)
     return {
         "method": method,
+        "settings": runs[0]["settings"],
         "ranks": ranks,
-        "runs": len(runs),
-        "reached": sum(t is not None for t in times),
+        "runs": len(times),
+        "reached": sum(not math.isinf(t) for t in times),
         "time_to_target_s": time.value,
         "time_to_target_low_s": time.low,
         "time_to_target_high_s": time.high,
-        "final_test_accuracy": final.value,
-        "final_test_accuracy_low": final.low,
-        "final_test_accuracy_high": final.high,
-        "train_s": train.value,
-        "seeds": sorted(int(run["seed"]) for run in runs),
+        "final_test_accuracy": -final.value,
+        "final_test_accuracy_low": None if final.high is None else -final.high,
+        "final_test_accuracy_high": None if final.low is None else -final.low,
+        "train_s": median([_middle(repeats, "train_s") for repeats in by_seed.values()]).value,
+        "seeds": sorted(by_seed),
         "verdict": None,
         "_time": time,
     }
 
 
-def _or_nan(value: float | None) -> float:
-    return math.nan if value is None else float(value)
+def _middle(runs: list[dict[str, Any]], key: str, missing: float = math.inf) -> float:
+    """The median over runs of one seed; ``missing`` stands for no value."""
+    values = sorted(missing if run.get(key) is None else float(run[key]) for run in runs)
+    return values[len(values) // 2]
 
 
-def _data(folder: Path) -> tuple[str, str | None]:
-    """A run's data block, and the checksum of the data it read."""
-    config = yaml.safe_load((folder / "config.yaml").read_text())
+def _config(folder: Path) -> tuple[str, str]:
+    """A run's data block, and a short name of its settings: everything but the seed. Raises UserError."""
     try:
-        sha256 = json.loads((folder / "environment.json").read_text())["data_sha256"]
-    except (OSError, ValueError, KeyError):
-        sha256 = None
-    return json.dumps(config["data"], sort_keys=True), sha256
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        data = json.dumps(config["data"], sort_keys=True)
+        settings = json.dumps([config["network"], config["loss"], config["methods"]], sort_keys=True)
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise UserError(f"{folder / 'config.yaml'} is damaged ({error}); leave this run out") from None
+    return data, hashlib.sha256(settings.encode()).hexdigest()[:8]
+
+
+def _data_sha256(folder: Path) -> str | None:
+    """The checksum of the data that a run read."""
+    try:
+        return str(json.loads((folder / "environment.json").read_text())["data_sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _must_share(runs: list[dict[str, Any]], key: str, words: str) -> None:
@@ -101,8 +117,9 @@ def compare_table(result: dict[str, Any]) -> Group:
         wraps = heading in ("method", "verdict")
         table.add_column(heading, justify="left" if wraps else "right", overflow="fold", no_wrap=not wraps)
     for row in sorted(result["methods"], key=lambda row: row["time_to_target_s"]):
+        several = sum(other["method"] == row["method"] for other in result["methods"]) > 1
         table.add_row(
-            row["method"],
+            f"{row['method']} ({row['settings']})" if several else row["method"],
             str(row["ranks"]),
             f"{row['reached']}/{row['runs']}" if result["target"] is not None else f"-/{row['runs']}",
             seconds(row["time_to_target_s"]) if result["target"] is not None else "-",

@@ -37,14 +37,27 @@ def median(values: list[float]) -> Median:
     return Median(middle, ordered[k - 1], ordered[n - k], n)
 
 
-def verdict(ours: Median, best: Median) -> str:
-    """How a time compares with the best one: 'slower' only where the intervals do not overlap."""
-    if ours is best:
+def verdicts(times: list[Median]) -> list[str]:
+    """What may be said of each time: 'fastest' and 'slower' only where intervals do not overlap."""
+    best = min(range(len(times)), key=lambda i: times[i].value, default=0)
+    if not times or math.isinf(times[best].value):
+        return ["missed"] * len(times)
+    words = [verdict(time, times[best]) for time in times]
+    rivals = [word for word in words if word.startswith("not")]
+    if rivals:
+        words[best] = f"first, {rivals[0]}"  # the smallest median alone is no claim
+    return words
+
+
+def verdict(time: Median, best: Median) -> str:
+    """What may be said of a time beside the one with the smallest median."""
+    if time is best:
         return "fastest"
-    if math.isinf(ours.value) and not math.isinf(best.value) and ours.low is None:
+    missed = math.isinf(time.value)
+    if missed and time.low is None:
         return "missed"
-    if ours.low is None or best.high is None:
-        return f"not distinguishable (n={min(ours.n, best.n)}: intervals need {MINIMUM})"
-    if ours.low > best.high:
-        return "slower" if not math.isinf(ours.value) else "missed"
-    return f"not distinguishable (n={min(ours.n, best.n)})"
+    if time.low is None or best.high is None:
+        return f"not distinguishable (n={min(time.n, best.n)}: intervals need {MINIMUM})"
+    if time.low > best.high:
+        return "missed" if missed else "slower"
+    return f"not distinguishable (n={min(time.n, best.n)})"

@@ -22,6 +22,7 @@ from typing import Any, Self
 
 import pytest
 
+from admmctl import files
 from admmctl.data import download, transfer, web
 from admmctl.data.catalog import SourceFile
 from admmctl.data.partial import Partial

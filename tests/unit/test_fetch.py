@@ -1,0 +1,514 @@
+"""``admmctl fetch``: from mirrors, addresses and one's own files to a dataset, or to one clear error."""
+
+import dataclasses
+import errno
+import fcntl
+import gzip
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from small_data import all_rows, cut, entries, files_in, idx, sha256
+
+from admmctl.data import mnist, prepared, transfer
+from admmctl.data.catalog import SourceFile
+from admmctl.data.dataset import DataSettings, Part
+from admmctl.data.fetch import Request, check, fetch, split_names
+from admmctl.errors import DataError, UserError
+
+ARRAYS = ["manifest.json", "x_test.npy", "x_train.npy", "y_test.npy", "y_train.npy"]
+
+
+class Official:
+    """Small files in the official format, laid out as in a mirror folder, and everything that was said."""
+
+    def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.mirror = tmp_path / "mirror"
+        self.datasets = tmp_path / "datasets"
+        self.said: list[str] = []
+        self._monkeypatch = monkeypatch
+        generator = np.random.default_rng(0)
+        self.x = {
+            "train": generator.integers(0, 256, (6, 28, 28)),
+            "test": generator.integers(0, 256, (3, 28, 28)),
+        }
+        self.y = {"train": np.array([5, 0, 4, 1, 9, 2]), "test": np.array([7, 2, 1])}
+        self.contents: dict[str, bytes] = {}
+        for (part, magic), file in mnist.FILES.items():
+            array = self.x[part] if magic == mnist.IMAGES else self.y[part]
+            self.contents[file.name] = gzip.compress(idx(array), mtime=0)
+        self.publish()
+
+    def publish(self) -> None:
+        """Make the contents official: their sizes and sums are the published ones, and the mirror has them."""
+        (self.mirror / "mnist").mkdir(parents=True, exist_ok=True)
+        files = {}
+        for key, file in mnist.FILES.items():
+            content = self.contents[file.name]
+            (self.mirror / "mnist" / file.name).write_bytes(content)
+            # Nothing listens on port 9 of this machine: a fetch without a mirror finds no network.
+            address = f"http://127.0.0.1:9/{file.name}"
+            files[key] = SourceFile(file.name, len(content), sha256(content), (address,))
+        self._monkeypatch.setattr(mnist, "FILES", files)
+        card = dataclasses.replace(mnist.Mnist.card, files=tuple(files.values()))
+        self._monkeypatch.setattr(mnist.Mnist, "card", card)
+
+    def file(self, name: str = "train-images-idx3-ubyte.gz") -> Path:
+        return self.mirror / "mnist" / name
+
+    def fetch(self, mirror: str | Path | None, **options: Any) -> Path | None:
+        request = Request(mirror=None if mirror is None else str(mirror), **options)
+        return fetch("mnist", request, self.said.append, lambda name, done, total: None)
+
+    def refusal(self, mirror: str | Path | None, **options: Any) -> str:
+        with pytest.raises(UserError) as caught:
+            self.fetch(mirror, **options)
+        return str(caught.value)
+
+    def check(self) -> None:
+        """The prepared dataset holds exactly the official rows."""
+        source = mnist.Mnist().open(DataSettings(name="mnist"))
+        parts: tuple[Part, ...] = ("train", "test")
+        for part in parts:
+            x, y = all_rows(source, part)
+            np.testing.assert_array_equal(x, self.x[part].reshape(-1, 784))
+            assert y == self.y[part].tolist()
+
+    def manifest(self) -> dict[str, Any]:
+        manifest: dict[str, Any] = json.loads((self.datasets / "mnist" / "manifest.json").read_text())
+        return manifest
+
+    def files_left(self) -> list[str]:
+        """What lies in the datasets folder, but for the locks."""
+        return sorted(files_in(self.datasets))
+
+
+@pytest.fixture
+def official(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Official:
+    return Official(tmp_path, monkeypatch)
+
+
+def test_a_mirror_folder_with_the_datasets_name_in_it(official: Official) -> None:
+    assert official.fetch(official.mirror) == official.datasets / "mnist"
+    official.check()
+    assert official.said == [f"mnist is ready in {official.datasets / 'mnist'}"]
+    assert not [name for name in entries(official.datasets) if name.endswith((".part", ".old"))]
+
+
+def test_a_mirror_folder_with_the_files_themselves(official: Official) -> None:
+    official.fetch(official.mirror / "mnist")
+    official.check()
+
+
+def test_a_mirror_is_only_read(official: Official) -> None:
+    before = {path: path.stat().st_mtime_ns for path in official.mirror.rglob("*")}
+    official.fetch(official.mirror)
+    assert {path: path.stat().st_mtime_ns for path in official.mirror.rglob("*")} == before
+
+
+def test_a_mirror_that_lacks_a_file_names_both_places_where_it_looked(official: Official) -> None:
+    official.file("t10k-labels-idx1-ubyte.gz").unlink()
+    message = official.refusal(official.mirror)
+    assert str(official.mirror) in message
+    assert "neither mnist/t10k-labels-idx1-ubyte.gz nor t10k-labels-idx1-ubyte.gz" in message
+    assert official.files_left() == []
+
+
+def test_a_mirror_folder_that_is_not_there_is_an_error_even_when_the_dataset_is(official: Official) -> None:
+    official.fetch(official.mirror)
+    message = official.refusal(official.mirror / "nowhere")
+    assert "--mirror" in message
+    assert "there is no such folder" in message
+    official.check()
+
+
+def test_a_dataset_that_is_there_is_not_fetched_again_unless_forced(official: Official) -> None:
+    official.fetch(official.mirror)
+    official.file().unlink()
+    assert official.fetch(official.mirror) == official.datasets / "mnist"
+    assert "already" in official.said[-1]
+    with pytest.raises(DataError, match="neither"):
+        official.fetch(official.mirror, force=True)
+    official.check()
+
+
+def test_force_prepares_a_damaged_dataset_anew(official: Official) -> None:
+    official.fetch(official.mirror)
+    (official.datasets / "mnist" / "x_train.npy").write_bytes(b"")
+    with pytest.raises(DataError, match="damaged"):
+        mnist.Mnist().open(DataSettings(name="mnist"))
+    official.fetch(official.mirror, force=True)
+    official.check()
+
+
+def test_force_prepares_a_dataset_with_a_damaged_manifest_anew(official: Official) -> None:
+    official.fetch(official.mirror)
+    (official.datasets / "mnist" / "manifest.json").write_text("5")
+    official.fetch(official.mirror, force=True)
+    official.check()
+
+
+def test_a_file_with_a_wrong_byte_is_damaged(official: Official) -> None:
+    content = bytearray(official.file().read_bytes())
+    content[1000] ^= 1
+    official.file().write_bytes(bytes(content))
+    message = official.refusal(official.mirror)
+    assert f"{official.file()} is damaged: its sha256 is {sha256(content)}" in message
+    assert official.files_left() == []
+
+
+def test_a_truncated_file_is_told_by_its_size(official: Official) -> None:
+    size = official.file().stat().st_size
+    cut(official.file(), -7)
+    message = official.refusal(official.mirror)
+    assert f"{size - 7:,} bytes instead of {size:,}; it is truncated" in message
+    assert official.files_left() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("train-images-idx3-ubyte.gz", b"no gzip", "is not a complete gzip file"),
+        ("train-images-idx3-ubyte.gz", gzip.compress(idx(np.ones(7))), "is not an IDX file of 3 axes"),
+        ("t10k-images-idx3-ubyte.gz", gzip.compress(idx(np.ones((3, 28, 28)))[:-1]), "is truncated or damaged"),
+        (
+            "train-labels-idx1-ubyte.gz",
+            gzip.compress(idx(np.ones(5))),
+            "holds 6 images, but its labels file 5 labels",
+        ),
+    ],
+)
+def test_official_files_that_do_not_hold_what_they_should(
+    official: Official, name: str, content: bytes, words: str
+) -> None:
+    official.contents[name] = content
+    official.publish()
+    assert words in official.refusal(official.mirror)
+    assert official.files_left() == []
+
+
+def test_ctrl_c_while_files_are_checked_leaves_nothing(official: Official) -> None:
+    def interrupt(name: str, done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fetch("mnist", Request(str(official.mirror)), official.said.append, interrupt)
+    assert official.files_left() == []
+
+
+def test_a_datasets_folder_that_cannot_be_written_is_a_clear_error(
+    official: Official, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    official.datasets.write_text("a file where the folder should be")
+    message = official.refusal(official.mirror)
+    assert str(official.datasets) in message
+
+
+def test_without_a_network_the_message_names_the_mirror_option(official: Official) -> None:
+    message = official.refusal(None)
+    assert "train-images-idx3-ubyte.gz could not be downloaded" in message
+    assert "http://127.0.0.1:9/train-images-idx3-ubyte.gz" in message
+    assert "admmctl fetch mnist --mirror FOLDER" in message
+    assert official.files_left() == []
+
+
+def test_a_dataset_that_is_computed_needs_no_fetch(results: Path) -> None:
+    said: list[str] = []
+    assert fetch("swissroll", Request(), said.append, lambda *_: None) is None
+    assert "nothing to fetch" in said[0]
+    check("swissroll", said.append)
+    assert "nothing to fetch" in said[1]
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that the engine would have waited before it tried again."""
+    seconds: list[float] = []
+    monkeypatch.setattr(transfer, "sleep", seconds.append)
+    return seconds
+
+
+@pytest.fixture
+def server(official: Official) -> Iterator[str]:
+    """The mirror folder over HTTP: its address."""
+    handler = partial(Quiet, directory=str(official.mirror))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
+        thread = threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{http.server_port}"
+        http.shutdown()
+        thread.join(timeout=5)
+
+
+@pytest.mark.parametrize("end", ["", "/", "/mnist"])
+def test_an_address_as_a_mirror(official: Official, server: str, end: str) -> None:
+    official.fetch(server + end)
+    official.check()
+    assert official.files_left() == [f"mnist/{name}" for name in ARRAYS]
+
+
+def test_an_address_that_lacks_a_file_names_what_it_answered(official: Official, server: str) -> None:
+    official.file().unlink()
+    message = official.refusal(server)
+    assert f"{server}/mnist/train-images-idx3-ubyte.gz: HTTP 404" in message
+    assert f"{server}/train-images-idx3-ubyte.gz: HTTP 404" in message
+    assert official.files_left() == []
+
+
+def test_an_address_that_gives_other_bytes_is_refused_with_both_sums_and_keeps_them_aside(
+    official: Official, server: str
+) -> None:
+    other = b"x" * official.file().stat().st_size
+    official.file().write_bytes(other)
+    message = official.refusal(server)
+    assert sha256(other) in message
+    assert mnist.Mnist.card.files[0].sha256 in message
+    assert files_in(official.datasets) == {f".raw/mnist/{official.file().name}.rejected": other}
+
+
+def test_an_address_that_gives_a_file_of_another_size_is_refused_before_it_is_fetched(
+    official: Official, server: str
+) -> None:
+    official.file().write_bytes(b"<html>please log in</html>")
+    message = official.refusal(server)
+    assert "26 bytes" in message
+    assert f"{mnist.Mnist.card.files[0].bytes:,}" in message
+    assert official.files_left() == []
+
+
+def test_a_download_that_was_complete_is_used_by_the_next_attempt(official: Official, server: str) -> None:
+    labels = official.file("t10k-labels-idx1-ubyte.gz")
+    content = labels.read_bytes()
+    labels.unlink()
+    official.refusal(server)
+    labels.write_bytes(content)
+    official.file().unlink()  # this one was complete
+    official.fetch(server)
+    official.check()
+
+
+def test_a_download_that_was_damaged_since_is_fetched_again(official: Official, server: str) -> None:
+    raw = official.datasets / ".raw" / "mnist"
+    raw.mkdir(parents=True)
+    (raw / official.file().name).write_bytes(b"half a file")
+    official.fetch(server)
+    official.check()
+    assert any("kept as" in line for line in official.said)
+
+
+@pytest.mark.parametrize("address", ["http://", "http://[::1", "http://127.0.0.1:port"])
+def test_what_is_no_address_is_refused_before_anything_is_tried(official: Official, address: str) -> None:
+    assert f"--mirror {address}: not an address" in official.refusal(address)
+    assert not official.datasets.exists()
+
+
+@pytest.mark.parametrize("address", ["http://a b", "https://127.0.0.1:9", "http://\x07/"])
+def test_an_address_that_cannot_be_used_is_a_clear_error(
+    official: Official, address: str, waits: list[float]
+) -> None:
+    assert "train-images-idx3-ubyte.gz" in official.refusal(address)
+    assert official.files_left() == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"garbage\r\n\r\n", b"", b"HTTP/1.0 200 OK\r\nContent-Length: 99\r\n\r\nhalf", b"HTTP/1.1 abc def\r\n\r\n"],
+    ids=["garbage", "nothing", "half", "no-status"],
+)
+def test_a_server_that_talks_nonsense_is_tried_again_and_then_a_clear_error(
+    official: Official, answer: bytes, waits: list[float]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection:
+                    connection.recv(4096)
+                    connection.sendall(answer)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        message = official.refusal(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(timeout=5)
+    assert "train-images-idx3-ubyte.gz could not be downloaded" in message
+    assert official.files_left() == []
+
+
+# --- what is kept, checked and replaced
+
+
+def test_keep_raw_keeps_what_was_downloaded_and_says_where(official: Official, server: str) -> None:
+    official.fetch(server, keep_raw=True)
+    raw = official.datasets / ".raw" / "mnist"
+    assert files_in(raw) == official.contents
+    assert any(str(raw) in line for line in official.said)
+    official.fetch(None, force=True)  # no network is needed any more
+    official.check()
+
+
+def test_the_manifest_records_every_official_file(official: Official) -> None:
+    official.fetch(official.mirror)
+    manifest = official.manifest()
+    assert manifest["official"] is True
+    assert manifest["sources"] == [
+        {"file": file.name, "bytes": file.bytes, "sha256": file.sha256, "official": True}
+        for file in mnist.Mnist.card.files
+    ]
+    assert sorted(manifest["arrays"]) == ARRAYS[1:]
+    for name, array in manifest["arrays"].items():
+        content = (official.datasets / "mnist" / name).read_bytes()
+        assert array == {"bytes": len(content), "sha256": sha256(content)}
+    assert manifest["parts"]["train"] == {
+        "x": "x_train.npy",
+        "y": "y_train.npy",
+        "start": 0,
+        "rows": 6,
+        "label_counts": {"0": 1, "1": 1, "2": 1, "4": 1, "5": 1, "9": 1},
+    }
+
+
+def test_verify_says_that_all_is_well(official: Official) -> None:
+    official.fetch(official.mirror)
+    before = files_in(official.datasets)
+    check("mnist", official.said.append)
+    assert official.said[-1] == "mnist: all 4 arrays are as they were prepared"
+    assert files_in(official.datasets) == before
+
+
+def _flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [(_flip, "has changed"), (lambda path: cut(path, -1), "bytes instead of"), (Path.unlink, "is missing")],
+    ids=["a changed byte", "a truncated array", "a missing array"],
+)
+@pytest.mark.parametrize("name", ["x_train.npy", "y_test.npy"])
+def test_verify_names_the_array_and_the_cure(official: Official, name: str, damage: Any, words: str) -> None:
+    official.fetch(official.mirror)
+    path = official.datasets / "mnist" / name
+    damage(path)
+    with pytest.raises(DataError) as caught:
+        check("mnist", official.said.append)
+    problem, cure = str(caught.value).splitlines()
+    assert str(path) in problem
+    assert words in problem
+    assert "admmctl fetch mnist --force" in cure
+
+
+def test_verify_names_every_array_that_is_damaged(official: Official) -> None:
+    official.fetch(official.mirror)
+    _flip(official.datasets / "mnist" / "x_train.npy")
+    (official.datasets / "mnist" / "y_train.npy").unlink()
+    with pytest.raises(DataError) as caught:
+        check("mnist", official.said.append)
+    assert len(str(caught.value).splitlines()) == 3
+
+
+def test_verify_of_what_is_not_here_says_how_to_fetch_it(official: Official) -> None:
+    with pytest.raises(DataError, match=r"mnist is not in .*; run: admmctl fetch mnist"):
+        check("mnist", official.said.append)
+
+
+def test_verify_of_a_dataset_of_an_older_version_asks_for_a_new_fetch(official: Official) -> None:
+    """The first release wrote no ``arrays`` and called its preparation version 1."""
+    official.fetch(official.mirror)
+    manifest = official.manifest()
+    del manifest["arrays"]
+    (official.datasets / "mnist" / "manifest.json").write_text(json.dumps({**manifest, "version": 1}))
+    with pytest.raises(DataError, match="admmctl fetch mnist --force"):
+        check("mnist", official.said.append)
+
+
+def test_a_dataset_of_an_older_version_is_fetched_anew_without_force(official: Official) -> None:
+    official.fetch(official.mirror)
+    old = {**official.manifest(), "version": 1}
+    (official.datasets / "mnist" / "manifest.json").write_text(json.dumps(old))
+    official.fetch(official.mirror)
+    official.check()
+
+
+def test_a_file_system_without_locks_is_used_all_the_same(
+    official: Official, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    official.fetch(official.mirror)
+    official.check()
+    assert any("no locks" in line for line in official.said)
+
+
+def test_a_full_disk_is_a_clear_error_and_the_next_fetch_goes_on(
+    official: Official, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append = prepared.Rows.append
+
+    def full(self: prepared.Rows, x: Any, y: Any) -> None:
+        append(self, x[:2], y[:2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prepared.Rows, "append", full)
+        message = official.refusal(official.mirror)
+    assert "No space left on device" in message
+    with pytest.raises(DataError, match="is not in"):
+        mnist.Mnist().open(DataSettings(name="mnist"))
+    official.fetch(official.mirror)
+    official.check()
+    assert entries(official.datasets) == ["mnist"]
+
+
+# --- which words are datasets and which files
+
+
+def test_files_of_a_glob_after_from_are_told_from_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.gz", "b.gz", "mnist"):
+        Path(name).touch()
+    a, b = Path("a.gz"), Path("b.gz")
+    assert split_names(["mnist", "b.gz"], [a]) == (["mnist"], [a, b])
+    assert split_names(["b.gz", "mnist"], [a]) == (["mnist"], [a, b])
+    assert split_names(["mnist", "cifar10"], []) == (["mnist", "cifar10"], [])
+    assert split_names(["a.gz"], []) == (["a.gz"], [])  # without --from, a word is always a name
+
+
+def test_files_are_for_one_dataset(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    with pytest.raises(UserError, match="--from: name one dataset that the files are for, not 2"):
+        split_names(["mnist", "higgs"], [tmp_path / "a"])
+
+
+def test_a_file_of_the_glob_that_is_not_there_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    with pytest.raises(UserError, match=r"nowhere\.gz"):
+        split_names(["mnist", "nowhere.gz"], [tmp_path / "a"])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"), [({"rows": 5}, "--rows: mnist"), ({"extra": True}, "--extra: mnist")]
+)
+def test_options_of_other_datasets_are_refused(official: Official, options: dict[str, Any], words: str) -> None:
+    assert words in official.refusal(official.mirror, **options)
+    assert not official.datasets.exists()

@@ -1,0 +1,449 @@
+"""A dataset of one's own: .npy and .csv files, with and without a heading, a test pair or a fraction."""
+
+import gzip
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from small_data import Array, all_rows
+
+from admmctl.cli import main
+from admmctl.data import shards
+from admmctl.data.files import Files, FilesSettings, FilesSource
+from admmctl.errors import DataError
+from admmctl.parallel.comm import Serial
+
+GENERATOR = np.random.default_rng(0)
+X = np.round(GENERATOR.standard_normal((40, 3)), 3)
+Y = GENERATOR.integers(0, 3, 40) * 2 - 1  # labels -1, 1 and 3
+X_TEST = np.round(GENERATOR.standard_normal((7, 3)), 3)
+Y_TEST = np.array([1, 3, -1, 1, 1, 3, -1])
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, which paths are relative to."""
+    monkeypatch.chdir(tmp_path)
+    np.save("X.npy", X)
+    np.save("y.npy", Y)
+    np.save("X_test.npy", X_TEST)
+    np.save("y_test.npy", Y_TEST)
+    return tmp_path
+
+
+def table(path: str, columns: Array, heading: str = "", separator: str = ",") -> str:
+    """Write a CSV; compressed where the name says so."""
+    text = heading + "".join(separator.join(map(repr, row)) + "\n" for row in columns.tolist())
+    Path(path).write_bytes(gzip.compress(text.encode()) if path.endswith(".gz") else text.encode())
+    return path
+
+
+def opened(**settings: Any) -> FilesSource:
+    return Files().open(FilesSettings(**settings))
+
+
+def loaded(**settings: Any) -> shards.Shards:
+    return shards.load(shards.plan(FilesSettings(scale="none", **settings), 1), Serial())
+
+
+def refusal(**settings: Any) -> str:
+    with pytest.raises(DataError) as caught:
+        loaded(**settings)
+    return str(caught.value)
+
+
+def check(source: FilesSource) -> None:
+    """The training rows are X and Y."""
+    x, labels = all_rows(source)
+    np.testing.assert_array_equal(x, X.astype(np.float32))
+    assert labels == Y.tolist()
+    assert (source.features, list(source.labels_known)) == (3, [-1, 1, 3])
+
+
+# --- what is read
+
+NPY = {"x": "X.npy", "y": "y.npy"}
+PAIR = {**NPY, "x_test": "X_test.npy", "y_test": "y_test.npy"}
+FIRST, LAST = np.column_stack([Y, X]), np.column_stack([X, Y])
+
+
+def test_rows_of_npy_files_are_read_as_they_are() -> None:
+    check(opened(**NPY))
+
+
+@pytest.mark.parametrize("heading", ["", "label,a,b,c\n", '"label","a (m)","b","c"\n', "label,1.5,b,c\n"])
+@pytest.mark.parametrize("end", [".csv", ".csv.gz"])
+def test_a_table_with_its_labels_first(heading: str, end: str) -> None:
+    check(opened(x=table(f"first{end}", FIRST, heading), label="first"))
+
+
+@pytest.mark.parametrize("heading", ["", "a,b,c,label\n"])
+@pytest.mark.parametrize("end", [".csv", ".csv.gz"])
+def test_a_table_with_its_labels_last(heading: str, end: str) -> None:
+    check(opened(x=table(f"last{end}", LAST, heading), label="last"))
+
+
+@pytest.mark.parametrize("label", ["first", "last"])
+def test_an_array_with_its_labels_in_it(label: str) -> None:
+    np.save("all.npy", FIRST if label == "first" else LAST)
+    check(opened(x="all.npy", label=label))
+
+
+@pytest.mark.parametrize("heading", [("", ""), ("a,b,c\n", "label\n"), ("a,b,c\n", "")])
+def test_tables_of_features_and_labels_apart(heading: tuple[str, str]) -> None:
+    check(opened(x=table("X.csv", X, heading[0]), y=table("y.csv", Y[:, None], heading[1])))
+
+
+def test_an_array_with_a_table_of_labels() -> None:
+    check(opened(x="X.npy", y=table("y.csv.gz", Y[:, None])))
+
+
+@pytest.mark.parametrize("kind", ["f2", "f4", ">f8", "i1", "i8", "u1", "?"])
+def test_numbers_of_any_kind(kind: str) -> None:
+    x = np.arange(120).reshape(40, 3) % 2
+    np.save("X.npy", x.astype(kind))
+    np.save("y.npy", (Y == 1).astype(kind))
+    found, labels = all_rows(opened(**NPY))
+    np.testing.assert_array_equal(found, x)
+    assert labels == (Y == 1).astype(int).tolist()
+
+
+def test_images_are_rows_of_pixels_and_columns_of_labels_are_labels() -> None:
+    images = np.arange(40 * 4 * 5, dtype=np.uint8).reshape(40, 4, 5)
+    np.save("X.npy", np.asfortranarray(images))
+    np.save("y.npy", Y[:, None])
+    found, labels = all_rows(opened(**NPY))
+    np.testing.assert_array_equal(found, images.reshape(40, 20))
+    assert labels == Y.tolist()
+
+
+def test_a_path_in_the_home_folder(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(here))
+    source = opened(x="~/X.npy", y="~/y.npy")
+    check(source)
+    assert source.fingerprint() == opened(**NPY).fingerprint()
+
+
+def test_the_fingerprint_is_that_of_the_files(here: Path) -> None:
+    before = opened(**PAIR).fingerprint()
+    assert before == opened(**PAIR).fingerprint()
+    assert len(before) == 64
+    assert before != opened(**NPY).fingerprint()
+    np.save("y_test.npy", Y_TEST[::-1])
+    assert opened(**PAIR).fingerprint() != before
+
+
+def test_large_arrays_are_mapped_and_not_read() -> None:
+    assert isinstance(opened(**NPY)._parts["train"][0], np.memmap)
+
+
+# --- which rows test
+
+
+def test_a_test_pair_is_the_test_set_and_file_order_is_kept() -> None:
+    own = loaded(**PAIR)
+    np.testing.assert_array_equal(own.train.a0[:-1].T, X.astype(np.float32))
+    np.testing.assert_array_equal(own.test.a0[:-1].T, X_TEST.astype(np.float32))
+    assert own.train.labels.tolist() == ((Y + 1) // 2).tolist()
+    assert own.test.labels.tolist() == ((Y_TEST + 1) // 2).tolist()
+
+
+@pytest.mark.parametrize("label", ["first", "last"])
+def test_a_test_table_has_its_labels_where_the_other_has(label: str) -> None:
+    columns = {"first": (Y_TEST, X_TEST), "last": (X_TEST, Y_TEST)}[label]
+    train = table("train.csv", FIRST if label == "first" else LAST)
+    source = opened(x=train, x_test=table("test.csv.gz", np.column_stack(columns)), label=label)
+    check(source)
+    x, labels = all_rows(source, "test")
+    np.testing.assert_array_equal(x, X_TEST.astype(np.float32))
+    assert labels == Y_TEST.tolist()
+
+
+def numbered() -> None:
+    """Features that are the row's number."""
+    np.save("X.npy", np.arange(40.0)[:, None])
+
+
+@pytest.mark.parametrize(("fraction", "count"), [(None, 8), (0.2, 8), (0.5, 20), (0.03, 1)])
+def test_a_fraction_is_held_back_by_the_seed(fraction: float | None, count: int) -> None:
+    numbered()
+    options = {} if fraction is None else {"test": fraction}
+    own, again, other = (loaded(**NPY, **options, seed=seed) for seed in (0, 0, 1))
+    rows = [shard.a0[0].astype(int).tolist() for shard in (own.train, own.test)]
+    assert len(rows[1]) == count
+    assert sorted(rows[0] + rows[1]) == list(range(40))
+    assert rows[0] + rows[1] != list(range(40))
+    np.testing.assert_array_equal(own.test.a0, again.test.a0)
+    assert rows[1] != other.test.a0[0].astype(int).tolist()
+    np.testing.assert_array_equal(own.test.labels, ((Y + 1) // 2)[rows[1]])
+
+
+def test_without_a_seed_fractions_are_chosen_by_seed_0() -> None:
+    numbered()
+    np.testing.assert_array_equal(loaded(**NPY).test.a0, loaded(**NPY, seed=0).test.a0)
+
+
+def test_the_first_rows_train_when_their_number_is_given() -> None:
+    numbered()
+    own = loaded(**NPY, train=30)
+    assert own.train.a0[0].tolist() == list(range(30))
+    assert own.test.a0[0].tolist() == list(range(30, 40))
+
+
+def test_classes_keep_their_rows_only() -> None:
+    own = loaded(**PAIR, classes=[3, -1])
+    np.testing.assert_array_equal(own.train.a0[:-1].T, X[Y != 1].astype(np.float32))
+    assert own.train.labels.tolist() == (Y[Y != 1] == -1).tolist()
+    assert own.test.labels.tolist() == [0, 1, 0, 1]
+
+
+@given(count=st.integers(4, 40), fraction=st.floats(0.05, 0.9), seed=st.integers(0, 5), ranks=st.integers(1, 3))
+def test_every_row_is_used_once(
+    tmp_path_factory: pytest.TempPathFactory, count: int, fraction: float, seed: int, ranks: int
+) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    np.save(folder / "count.npy", np.arange(float(count))[:, None])
+    np.save(folder / "labels.npy", np.arange(count) % 2)
+    settings = FilesSettings(x=str(folder / "count.npy"), y=str(folder / "labels.npy"), test=fraction, seed=seed)
+    held = round(count * fraction)
+    if not held or count - held < ranks:
+        with pytest.raises(DataError):
+            shards.plan(settings, ranks)
+        return
+    plan = shards.plan(settings, ranks)
+    assert (plan.rows_train, plan.rows_test) == (count - held, held)
+    assert sorted([*map(int, plan.split.train), *map(int, plan.split.test)]) == list(range(count))
+
+
+# --- files that do not fit
+
+
+@pytest.mark.parametrize("key", PAIR)
+def test_a_file_that_is_not_there_is_named_with_its_key(key: str, here: Path) -> None:
+    message = refusal(**{**PAIR, key: "nowhere.npy"})
+    assert message.startswith(f"data.{key}: there is no file nowhere.npy (looked in {here}")
+
+
+def test_labels_are_needed() -> None:
+    assert "data.y: labels are needed" in refusal(x="X.npy")
+    assert "data.y: labels are needed" in refusal(x=table("X.csv", X))
+
+
+@pytest.mark.parametrize("left", ["x_test", "y_test"])
+def test_a_test_pair_is_a_pair(left: str) -> None:
+    message = refusal(**{key: value for key, value in PAIR.items() if key != left})
+    assert "x_test and y_test belong together" in message
+
+
+def test_labels_are_given_once() -> None:
+    assert "data.label" in refusal(**NPY, label="first")
+
+
+@pytest.mark.parametrize(("key", "rows"), [("y", 39), ("y", 41), ("y_test", 6), ("y_test", 40)])
+def test_every_row_needs_one_label(key: str, rows: int) -> None:
+    np.save("other.npy", np.ones(rows, int))
+    message = refusal(**{**PAIR, key: "other.npy"})
+    assert f"data.{key}: other.npy has shape ({rows},)" in message
+    assert f"each of {40 if key == 'y' else 7} rows" in message
+
+
+def test_test_rows_need_as_many_features() -> None:
+    np.save("X_test.npy", X_TEST[:, :2])
+    assert "data.x_test: X_test.npy does not have the 3 features" in refusal(**PAIR)
+
+
+@pytest.mark.parametrize("wrong", [1.5, np.nan, np.inf, -np.inf, 0.1])
+@pytest.mark.parametrize("key", ["y", "y_test"])
+def test_labels_are_whole_numbers(key: str, wrong: float) -> None:
+    labels = {"y": Y, "y_test": Y_TEST}[key].astype(float)
+    labels[-1] = wrong
+    np.save("labels.npy", labels)
+    assert f"data.{key}: labels.npy holds labels that are not whole" in refusal(**{**PAIR, key: "labels.npy"})
+    source = table("labels.csv", labels[:, None])
+    assert f"data.{key}: labels.csv" in refusal(**{**PAIR, key: source})
+
+
+def test_a_label_that_is_missing_in_a_table_is_refused() -> None:
+    table("last.csv", LAST)
+    lines = Path("last.csv").read_text().splitlines()
+    lines[11] = lines[11].rsplit(",", 1)[0] + ","
+    Path("last.csv").write_text("\n".join(lines))
+    assert "last.csv holds labels that are not whole numbers" in refusal(x="last.csv", label="last")
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, 1e300])
+@pytest.mark.parametrize(("key", "part", "row"), [("x", "train", 13), ("x_test", "test", 4)])
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+def test_features_are_finite_and_the_row_is_named(key: str, part: str, row: int, wrong: float) -> None:
+    x = {"x": X, "x_test": X_TEST}[key].copy()
+    x[row, 2] = wrong
+    np.save("wrong.npy", x)
+    message = refusal(**{**PAIR, key: "wrong.npy"})
+    assert f"wrong.npy: row {row} of the {part} set" in message
+
+
+@pytest.mark.parametrize("row", [0, 13])
+@pytest.mark.parametrize("heading", ["", "a,b,c,label\n"])
+def test_a_number_that_is_missing_in_a_table_is_refused(heading: str, row: int) -> None:
+    """In the first row too: that does not make it a heading."""
+    table("last.csv", LAST, heading)
+    lines = Path("last.csv").read_text().splitlines()
+    line = row + bool(heading)
+    lines[line] = "," + lines[line].split(",", 1)[1]
+    Path("last.csv").write_text("\n".join(lines))
+    assert "last.csv" in refusal(x="last.csv", y="y.npy")
+
+
+def test_numbers_in_quotation_marks_are_numbers_in_the_first_row_too() -> None:
+    lines = [",".join(f'"{value}"' for value in row) for row in X.tolist()]
+    Path("quoted.csv").write_text("\n".join(lines))
+    check(opened(x="quoted.csv", y="y.npy"))
+
+
+@pytest.mark.parametrize("heading", ["a,b,c\n", "a,b,c,d,e\n"])
+def test_rows_that_do_not_fit_the_heading_are_refused(heading: str) -> None:
+    """Never may a column be lost or moved for it."""
+    table("last.csv", LAST, heading)
+    with pytest.raises(DataError, match=r"last\.csv"):
+        all_rows(opened(x="last.csv", y="y.npy"))
+
+
+@pytest.mark.parametrize("row", [0, 13])
+@pytest.mark.parametrize("change", [",9", "cut"])
+def test_rows_of_different_lengths_are_refused(row: int, change: str) -> None:
+    table("X.csv", X)
+    lines = Path("X.csv").read_text().splitlines()
+    lines[row] = lines[row].rsplit(",", 1)[0] if change == "cut" else lines[row] + change
+    Path("X.csv").write_text("\n".join(lines))
+    with pytest.raises(DataError, match=r"X\.csv"):
+        all_rows(opened(x="X.csv", y="y.npy"))
+
+
+def pickled() -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, np.array([{}, None], dtype=object), allow_pickle=True)
+    return stream.getvalue()
+
+
+def zipped() -> bytes:
+    stream = io.BytesIO()
+    np.savez(stream, x=X)
+    return stream.getvalue()
+
+
+def as_npy(array: Array) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.npy", b""),
+        ("a.npy", b"hello"),
+        ("a.npy", as_npy(X)[:-5]),
+        ("a.npy", as_npy(X)[:50]),
+        ("a.npy", pickled()),
+        ("a.npy", zipped()),
+        ("a.npy", as_npy(np.array(["a", "b"]))),
+        ("a.npy", as_npy(X.astype(complex))),
+        ("a.npy", as_npy(np.zeros(40, dtype=[("a", "f4")]))),
+        ("a.npy", as_npy(np.zeros(40, dtype="M8[s]"))),
+        ("a.npy", as_npy(np.array(5.0))),
+        ("a.npy", as_npy(X[0])),
+        ("a.npy", as_npy(X[:0])),
+        ("a.npy", as_npy(X[:, :0])),
+        ("a.csv", b""),
+        ("a.csv", b"\n\n"),
+        ("a.csv", b"a,b,c\n"),
+        ("a.csv", b"1;2;3\n4;5;6\n"),
+        ("a.csv", b"1,2,3\n4,x,6\n"),
+        ("a.csv", b"\xff\xfe1\x00"),
+        ("a.csv.gz", b"1,2,3\n"),
+        ("a.csv.gz", gzip.compress(b"1,2,3\n" * 900)[:-9]),
+        ("a.txt", b"1,2,3\n"),
+        ("a.npz", zipped()),
+    ],
+    ids=[
+        "nothing",
+        "text",
+        "truncated",
+        "truncated header",
+        "objects",
+        "an archive",
+        "words",
+        "complex",
+        "records",
+        "dates",
+        "one number",
+        "one axis",
+        "no rows",
+        "no features",
+        "an empty table",
+        "empty lines",
+        "a heading alone",
+        "semicolons",
+        "a word",
+        "UTF-16",
+        "no gzip",
+        "truncated gzip",
+        "another ending",
+        "npz",
+    ],
+)
+def test_what_is_no_table_of_numbers_is_refused_with_its_key(name: str, content: bytes) -> None:
+    Path(name).write_bytes(content)
+    message = refusal(x=name, y="y.npy")
+    assert "data.x" in message
+    assert name in message
+
+
+def test_a_table_with_nothing_but_labels_is_refused() -> None:
+    assert "labels.csv" in refusal(x=table("labels.csv", Y[:, None]), label="first", test=0.2)
+
+
+def test_a_folder_is_no_file() -> None:
+    Path("folder.npy").mkdir()
+    assert "data.x: there is no file folder.npy" in refusal(x="folder.npy", y="y.npy")
+
+
+# --- training
+
+
+@pytest.mark.parametrize("data", ["npy", "table", "pair"])
+def test_training_on_ones_own_files(
+    here: Path, results: Path, data: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two classes that a line separates are learnt from files, end to end."""
+    generator = np.random.default_rng(3)
+    x = generator.standard_normal((300, 4))
+    y = (x[:, 0] + x[:, 1] > 0).astype(int)
+    np.save("X.npy", x[:240])
+    np.save("y.npy", y[:240])
+    np.save("X_test.npy", x[240:])
+    np.save("y_test.npy", y[240:])
+    table("all.csv.gz", np.column_stack([x, y]), "a,b,c,d,class\n")
+    block = {
+        "npy": "{name: files, x: X.npy, y: y.npy, test: 0.25}",
+        "table": "{name: files, x: all.csv.gz, label: last}",
+        "pair": "{name: files, x: X.npy, y: y.npy, x_test: X_test.npy, y_test: y_test.npy}",
+    }[data]
+    Path("mine.yaml").write_text(
+        f"name: mine\ndata: {block}\nnetwork: {{layers: [8]}}\nloss: squared\nmethods:\n  admm: {{}}\n"
+        "stop: {iterations: 15}\n"
+    )
+    before = {path: path.stat().st_mtime_ns for path in here.iterdir()}
+    with pytest.raises(SystemExit) as end:
+        main(["train", "mine.yaml", "--json"])
+    captured = capsys.readouterr()
+    assert end.value.code in (0, None), captured.err
+    (run,) = json.loads(captured.out)["runs"]
+    assert run["best"]["test_accuracy"] > 0.85
+    after = {path: path.stat().st_mtime_ns for path in here.iterdir() if path != results}
+    assert after == before

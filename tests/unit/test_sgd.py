@@ -1,0 +1,371 @@
+"""SGD, momentum, Nesterov, Adam and plain gradient descent: every step, every row, any number of ranks."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from helpers import Array, CountingComm, NoClock, on_ranks, problem
+
+from admmctl.config import ConfigError, load
+from admmctl.methods.linear import Linear, LinearSettings
+from admmctl.methods.method import Diverged, Finished, Problem
+from admmctl.methods.sgd import Adam, AdamSettings, Gd, GdSettings, Sgd, SgdSettings, epoch_order
+from admmctl.model.gradient import Gradient, flat_views, parameters
+from admmctl.model.initial import gaussian_weights
+from admmctl.model.losses import losses
+from admmctl.model.network import Network, score, targets
+
+
+def sgd(**settings) -> Sgd:
+    return Sgd(SgdSettings(**settings))
+
+
+def adam(**settings) -> Adam:
+    return Adam(AdamSettings(**settings))
+
+
+def after(method, p: Problem, steps: int):
+    """The state after ``steps`` mini-batches."""
+    s = method.init(p)
+    for _ in range(steps):
+        s = method.step(s)
+    return s
+
+
+def mean_gradient(p: Problem, vector: Array, rows) -> Array:
+    """Over some rows, by the back-propagation that test_gradient.py holds against finite differences."""
+    total = np.zeros_like(vector)
+    backprop = Gradient(p.network, p.loss, len(rows), np.float64)
+    backprop.add(flat_views(p.network, vector), p.a0[:, rows], p.y[:, rows], flat_views(p.network, total))
+    return total / len(rows)
+
+
+def start(p: Problem) -> Array:
+    """Random weights, no biases, as one vector."""
+    vector = np.empty(parameters(p.network))
+    for view, W_l in zip(
+        flat_views(p.network, vector), gaussian_weights(p.network, p.seed, np.float64), strict=True
+    ):
+        view[...] = W_l
+        if p.network.bias:
+            view[:, -1] = 0
+    return vector
+
+
+# -- the rules, written down as in their papers: x and what is remembered from gradients g, step by step
+
+
+def descend(x, gradient, steps, learning_rate, momentum=0.0, nesterov=False):
+    v = np.zeros_like(x)
+    for t in range(steps):
+        g = gradient(t, x)
+        v = momentum * v + g
+        x = x - learning_rate * (g + momentum * v if nesterov else v)
+    return x
+
+
+def descend_adam(x, gradient, steps, learning_rate=1e-3, beta1=0.9, beta2=0.999, epsilon=1e-8):
+    m, v = np.zeros_like(x), np.zeros_like(x)
+    for t in range(1, steps + 1):
+        g = gradient(t - 1, x)
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g**2
+        x = x - learning_rate * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + epsilon)
+    return x
+
+
+RULES = {
+    "sgd": (sgd, descend, {"learning_rate": 0.05}),
+    "momentum": (sgd, descend, {"learning_rate": 0.05, "momentum": 0.9}),
+    "nesterov": (sgd, descend, {"learning_rate": 0.05, "momentum": 0.8, "nesterov": True}),
+    "adam": (adam, descend_adam, {"learning_rate": 0.02}),
+    "adam, other moments": (
+        adam,
+        descend_adam,
+        {"learning_rate": 0.02, "beta1": 0.5, "beta2": 0.9, "epsilon": 1e-3},
+    ),
+}
+rules = pytest.mark.parametrize("rule", list(RULES))
+
+
+@rules
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+@pytest.mark.parametrize("steps", [1, 2, 9])  # 4 mini-batches an epoch, the last of 24 rows: into the third epoch
+def test_steps_are_those_of_the_formula(rule, decay, steps):
+    build, formula, settings = RULES[rule]
+    p = problem([6, 5], activation="tanh", samples=120, seed=3)
+
+    def gradient(t: int, x: Array) -> Array:
+        epoch, number = divmod(t, 4)
+        rows = epoch_order(3, epoch, 120)[number * 32 : (number + 1) * 32]
+        return mean_gradient(p, x, rows) + decay * x
+
+    expected = formula(start(p), gradient, steps, **settings)
+    s = after(build(batch=32, weight_decay=decay, **settings), p, steps)
+    np.testing.assert_allclose(s.parameters, expected, rtol=1e-9, atol=1e-11)
+    assert np.abs(expected - start(p)).max() > 1e-3
+
+
+def test_gradient_descent_steps_are_those_of_the_formula():
+    p = problem([6], activation="sigmoid", samples=50)
+    expected = descend(start(p), lambda t, x: mean_gradient(p, x, np.arange(50)) + 0.2 * x, 5, learning_rate=0.3)
+    s = after(Gd(GdSettings(learning_rate=0.3, weight_decay=0.2)), p, 5)
+    np.testing.assert_allclose(s.parameters, expected, rtol=1e-10)
+
+
+def test_weight_decay_is_the_gradient_of_half_the_squared_weights():
+    p = problem([], samples=30)
+    decay, step = 0.7, 1e-3
+    plain, decayed = (after(Gd(GdSettings(learning_rate=step, weight_decay=d)), p, 1) for d in (0.0, decay))
+    np.testing.assert_allclose((plain.parameters - decayed.parameters) / step, decay * start(p), atol=1e-10)
+
+
+def test_gradient_descent_is_sgd_with_one_batch_of_all_rows():
+    p = problem([6, 4], samples=50)
+    full = after(Gd(GdSettings(learning_rate=0.05)), p, 6)
+    one_batch = after(sgd(learning_rate=0.05, batch=50), p, 6)
+    np.testing.assert_array_equal(full.parameters, one_batch.parameters)
+    assert Gd(GdSettings()).rows_seen(full) == sgd().rows_seen(one_batch) == 300
+
+
+def test_a_batch_larger_than_the_data_is_all_the_data():
+    p = problem([6, 4], samples=50)
+    larger, all_rows = (after(sgd(learning_rate=0.05, batch=batch), p, 6) for batch in (51, 50))
+    np.testing.assert_array_equal(larger.parameters, all_rows.parameters)
+    assert larger.rows_seen == 300
+
+
+def test_training_starts_at_the_random_weights_of_the_seed_with_zero_biases():
+    for bias in (True, False):
+        p = problem([6, 4], bias=bias, seed=5)
+        for method in (sgd(), adam(), Gd(GdSettings())):
+            W = method.weights(method.init(p))
+            np.testing.assert_array_equal(np.concatenate([W_l.ravel() for W_l in W]), start(p))
+        other = problem([6, 4], bias=bias, seed=6)
+        assert (start(other) != start(p)).any()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_numbers_keep_their_type(dtype):
+    for method in (sgd(momentum=0.9, weight_decay=0.1), adam(weight_decay=0.1)):
+        s = after(method, problem([6, 4], dtype=dtype), 3)
+        assert all(W_l.dtype == dtype for W_l in method.weights(s))
+        assert all(array.dtype == dtype for array in s.memory.values())
+
+
+def test_weights_handed_out_are_copies():
+    p = problem([6, 4])
+    method = sgd(momentum=0.9, learning_rate=0.05)
+    s, undisturbed = method.init(p), method.init(p)
+    for _ in range(4):
+        for W_l in method.weights(s):
+            W_l[...] = np.nan
+        s, undisturbed = method.step(s), method.step(undisturbed)
+    np.testing.assert_array_equal(s.parameters, undisturbed.parameters)
+
+
+# -- which rows make a mini-batch
+
+
+class Spy:
+    """A gradient that remembers which rows it was given: the first input of a row is its number."""
+
+    def __init__(self):
+        self.batches = []
+
+    def add(self, W, a0, y, total):
+        self.batches.append(a0[0].astype(int).tolist())
+        return 0.0
+
+
+def numbered(rows: slice, total: int, seed: int = 0) -> Problem:
+    """One rank's rows of a problem whose rows know their numbers."""
+    a0 = np.asfortranarray(np.vstack([np.arange(total, dtype=float), np.ones(total)])[:, rows])
+    network = Network.build(1, [], 1, "relu", True)
+    y, loss = np.zeros((1, a0.shape[1])), losses.load("squared")()
+    return Problem(a0, y, network, loss, CountingComm(), NoClock(), seed, rows.start or 0, total)
+
+
+def batches_of(rows: slice, total: int, batch: int, epochs: int = 3, seed: int = 0) -> list[list[list[int]]]:
+    """For every epoch, the mini-batches of one rank."""
+    method, p = sgd(batch=batch), numbered(rows, total, seed)
+    s = method.init(p)
+    spy = s.backprop = Spy()
+    number = -(-total // batch)
+    for _ in range(epochs * number):
+        s = method.step(s)
+    return [spy.batches[epoch * number : (epoch + 1) * number] for epoch in range(epochs)]
+
+
+@pytest.mark.parametrize("batch", [1, 7, 32, 59, 60, 61])
+def test_every_row_is_seen_once_an_epoch(batch):
+    for epoch in batches_of(slice(0, 60), 60, batch):
+        assert sorted(row for rows in epoch for row in rows) == list(range(60))
+        sizes = [len(rows) for rows in epoch]
+        full, rest = divmod(60, batch)
+        assert sizes == [batch] * full + [rest] * (rest > 0)
+
+
+def test_epochs_and_seeds_shuffle_differently_and_repeatably():
+    first, second = batches_of(slice(0, 60), 60, 16, epochs=2)
+    assert first != second
+    assert first != [sorted(rows) for rows in first]
+    assert batches_of(slice(0, 60), 60, 16, epochs=2) == [first, second]
+    assert batches_of(slice(0, 60), 60, 16, epochs=1, seed=1) != [first]
+
+
+@pytest.mark.parametrize("cuts", [[0, 1, 60], [0, 37, 60], [0, 3, 40, 60], [0, 20, 40, 60]])
+@pytest.mark.parametrize("batch", [1, 8, 60])
+def test_ranks_see_the_mini_batches_of_the_whole(cuts, batch):
+    whole = batches_of(slice(0, 60), 60, batch)
+    parts = [batches_of(slice(low, high), 60, batch) for low, high in zip(cuts, cuts[1:], strict=False)]
+    for epoch in range(3):
+        for number, expected in enumerate(whole[epoch]):
+            together = [rows for part in parts for rows in part[epoch][number]]
+            assert sorted(together) == sorted(expected)
+    for part, low, high in zip(parts, cuts, cuts[1:], strict=False):
+        assert all(low <= row < high for epoch in part for rows in epoch for row in rows)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        sgd(batch=16, momentum=0.9, nesterov=True, learning_rate=0.05, weight_decay=0.01),
+        adam(batch=16, learning_rate=0.02),
+        adam(batch=1, learning_rate=0.02),  # most ranks have no row of a mini-batch
+        Gd(GdSettings(learning_rate=0.05)),
+    ],
+    ids=["nesterov", "adam", "adam, one row", "gd"],
+)
+@pytest.mark.parametrize("cuts", [[0, 71, 120], [0, 2, 70, 120]])
+def test_ranks_make_the_steps_of_one(method, cuts):
+    whole = after(method, problem([6, 4], activation="tanh"), 20)
+
+    def work(comm):
+        columns = slice(cuts[comm.rank], cuts[comm.rank + 1])
+        s = after(method, problem([6, 4], activation="tanh", columns=columns, comm=comm), 20)
+        return s.parameters, method.rows_seen(s), comm.lengths
+
+    for vector, rows, lengths in on_ranks(len(cuts) - 1, work):
+        np.testing.assert_allclose(vector, whole.parameters, rtol=1e-9, atol=1e-11)
+        assert rows == whole.rows_seen
+        assert lengths == [len(vector)] * 20  # one Allreduce of the gradient a step, and nothing else
+
+
+def test_rows_seen_make_epochs():
+    method, p = sgd(batch=50), problem([4], samples=120)
+    s = method.init(p)
+    seen = [method.rows_seen(s)]
+    for _ in range(6):
+        s = method.step(s)
+        seen.append(method.rows_seen(s))
+    assert seen == [0, 50, 100, 120, 170, 220, 240]
+
+
+# -- divergence
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("method", [sgd(learning_rate=1e30), Gd(GdSettings(learning_rate=1e30))])
+def test_steps_far_too_long_are_divergence(method):
+    with pytest.raises(Diverged, match=r"the weights are not finite after \d+ iterations"):
+        after(method, problem([6, 4], dtype=np.float32), 50)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("build", [sgd, adam])
+def test_a_nan_in_the_data_is_divergence_at_its_mini_batch(build):
+    p = problem([6, 4], samples=120)
+    p.a0[0, 17] = np.nan
+    place = int(np.flatnonzero(epoch_order(0, 0, 120) == 17)[0]) // 10
+    method = build(batch=10)
+    s = after(method, p, place)
+    with pytest.raises(Diverged, match=f"after {place + 1} iterations"):
+        method.step(s)
+
+
+# -- learning
+
+
+def xor(seed: int = 0, rows: int = 400) -> tuple[Problem, SimpleNamespace]:
+    """Points of a square, of class 1 in two opposite quarters; and other points of the same to test on."""
+    generator = np.random.default_rng(seed)
+
+    def draw():
+        x = generator.uniform(-1, 1, (2, rows)).astype(np.float32)
+        labels = ((x[0] > 0) ^ (x[1] > 0)).astype(np.int64)
+        return np.asfortranarray(np.vstack([x, np.ones(rows, np.float32)])), labels
+
+    a0, labels = draw()
+    network, loss = Network.build(2, [16], 1, "relu", True), losses.load("cross-entropy")()
+    p = Problem(a0, targets(labels, 1), network, loss, CountingComm(), NoClock(), seed, 0, rows)
+    test_a0, test_labels = draw()
+    return p, SimpleNamespace(a0=test_a0, labels=test_labels, y=targets(test_labels, 1))
+
+
+@pytest.mark.parametrize(
+    "method",
+    [sgd(batch=20, learning_rate=0.3, momentum=0.9), adam(batch=20, learning_rate=0.02)],
+    ids=["sgd", "adam"],
+)
+def test_hidden_layers_learn_what_a_linear_model_cannot(method):
+    p, test = xor()
+
+    def accuracy(network, W):
+        return score(network, W, p.loss, test.a0, test.y, test.labels)[1] / len(test.labels)
+
+    s = after(method, p, 20 * 30)
+    assert accuracy(p.network, method.weights(s)) > 0.95
+
+    flat = Problem(**{**p.__dict__, "network": Network.build(2, [], 1, "relu", True)})
+    linear = Linear(LinearSettings())
+    s = linear.init(flat)
+    try:
+        for _ in range(50):
+            s = linear.step(s)
+    except Finished:
+        pass
+    finally:
+        linear.close(s)
+    assert accuracy(flat.network, linear.weights(s)) < 0.65
+
+
+# -- settings
+
+
+@pytest.mark.parametrize(
+    ("block", "words"),
+    [
+        ("sgd={nesterov: true}", "nesterov: needs a momentum above 0"),
+        ("sgd={momentum: 1.0}", "momentum: expected a number below 1"),
+        ("sgd={batch: 0}", "batch: expected 1 or more"),
+        ("sgd={learning_rate: 0}", "learning_rate: expected a number above 0"),
+        ("sgd={weight_decay: -1e-3}", "weight_decay: expected 0.0 or more"),
+        ("adam={beta1: 1.0}", "beta1: expected a number below 1"),
+        ("adam={momentum: 0.9}", "unknown key 'momentum'"),
+        ("gd={batch: 10}", "unknown key 'batch'"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(block, words):
+    experiment = {
+        "name": "settings",
+        "data": {"name": "swissroll"},
+        "network": {"layers": [4]},
+        "loss": "squared",
+        "methods": {"sgd": {}},
+    }
+    with pytest.raises(ConfigError) as refusal:
+        load(experiment, [f"methods.{block}"])
+    assert words in str(refusal.value)
+
+
+def test_gd_is_evaluated_every_iteration_and_mini_batches_every_epoch():
+    experiment = {
+        "name": "units",
+        "data": {"name": "swissroll"},
+        "network": {"layers": [4]},
+        "loss": "squared",
+        "methods": {"sgd": {}, "adam": {}, "gd": {}},
+    }
+    units = {name: run.evaluate.unit for name, run in load(experiment).runs.items()}
+    assert units == {"sgd": "epoch", "adam": "epoch", "gd": "iteration"}

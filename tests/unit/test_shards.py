@@ -1,0 +1,182 @@
+"""A rank's share of the rows: which it reads, how they lie in memory, how they are scaled."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from small_data import Array, Few, plan_of
+
+from admmctl.data import shards
+from admmctl.parallel.comm import Serial
+
+LABELS = [3, 1, 2, 3, 1, 2, 3, 1, 2, 3]
+
+
+class Rank:
+    """One rank of several that run as threads of the test."""
+
+    def __init__(self, rank: int, size: int, shared: dict[int, Array], barrier: threading.Barrier) -> None:
+        self.rank, self.size = rank, size
+        self._shared, self._barrier = shared, barrier
+
+    def allreduce(self, buffer: Array, op: str = "sum") -> None:
+        self._shared[self.rank] = buffer.copy()
+        self._barrier.wait(timeout=10)
+        stacked = np.stack([self._shared[rank] for rank in range(self.size)])
+        self._barrier.wait(timeout=10)
+        buffer[...] = {"sum": np.sum, "max": np.max, "min": np.min}[op](stacked, axis=0)
+
+
+def on_ranks(size: int, work: Callable[[Any], Any]) -> list[Any]:
+    """What ``work(comm)`` returns on each of ``size`` ranks."""
+    shared: dict[int, Array] = {}
+    barrier = threading.Barrier(size)
+    answers: list[Any] = [None] * size
+
+    def run(rank: int) -> None:
+        answers[rank] = work(Rank(rank, size, shared, barrier))
+
+    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(size)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    assert all(answer is not None for answer in answers)
+    return answers
+
+
+def test_every_rank_reads_its_own_rows_and_no_others() -> None:
+    sources = [Few(LABELS, test=[1, 2, 3, 1]) for _ in range(3)]
+
+    def work(comm: Any) -> Any:
+        return shards.load(plan_of(sources[comm.rank], train=7, scale="none"), comm)
+
+    loaded = on_ranks(3, work)
+    assert [source.read for source in sources] == [[0, 1, 2, 7], [3, 4, 8], [5, 6, 9]]
+    assert [(own.train.start, own.train.total) for own in loaded] == [(0, 7), (3, 7), (5, 7)]
+    assert [(own.test.start, own.test.total) for own in loaded] == [(0, 3), (1, 3), (2, 3)]
+    assert [own.validation for own in loaded] == [None, None, None]
+
+
+def test_validation_rows_are_spread_and_scaled_like_the_training_rows() -> None:
+    x = random_inputs()
+
+    def work(comm: Any) -> shards.Shards:
+        return shards.load(plan_of(Few([0, 1] * 5 + [0], x=x), train=9, validation=0.4), comm)
+
+    alone = work(Serial())
+    rows = plan_of(Few([0, 1] * 5 + [0]), train=9, validation=0.4).split
+    assert alone.validation is not None
+    assert (alone.train.total, alone.validation.total) == (5, 4)
+    expected = (x[rows.validation] - x[rows.train].mean(axis=0)) * alone.scaling.factor
+    np.testing.assert_allclose(alone.validation.a0[:-1].T, expected, rtol=1e-3, atol=1e-4)
+    assert alone.validation.labels.tolist() == [row % 2 for row in rows.validation]
+    parts = on_ranks(2, work)
+    assert [(own.validation.start, own.validation.a0.shape[1]) for own in parts] == [(0, 2), (2, 2)]
+    together = np.concatenate([own.validation.a0 for own in parts], axis=1)
+    np.testing.assert_allclose(together, alone.validation.a0, rtol=1e-5, atol=1e-6)
+
+
+def test_samples_are_columns_with_a_row_of_ones_below() -> None:
+    own = shards.load(plan_of(Few(LABELS, test=[1, 2]), scale="none"), Serial())
+    assert own.train.a0.shape == (3, 10)
+    assert own.train.a0.flags.f_contiguous
+    assert own.train.a0.dtype == np.float32
+    np.testing.assert_array_equal(own.train.a0[0], range(10))
+    np.testing.assert_array_equal(own.train.a0[2], 1)
+    np.testing.assert_array_equal(own.test.a0, [[0, 1], [100, 100], [1, 1]])
+
+
+@pytest.mark.parametrize(
+    ("classes", "expected"),
+    [
+        (None, [2, 0, 1, 2, 0, 1, 2, 0, 1, 2]),
+        ([3, 2, 1], [0, 2, 1, 0, 2, 1, 0, 2, 1, 0]),
+        ([3, 1], [0, 1, 0, 1, 0, 1, 0]),
+        ([1, 3], [1, 0, 1, 0, 1, 0, 1]),
+    ],
+)
+def test_the_first_class_named_is_zero(classes: list[int] | None, expected: list[int]) -> None:
+    own = shards.load(plan_of(Few(LABELS, test=[3, 1]), classes=classes), Serial())
+    assert own.train.labels.tolist() == expected
+    assert own.test.labels.tolist() == expected[:2]
+
+
+# --- scaling
+
+
+def random_inputs(rows: int = 11) -> Array:
+    generator = np.random.default_rng(4)
+    x = generator.normal(5.0, 3.0, (rows, 4)).astype(np.float32)
+    x[:, 1] = 0.1  # never varies, and is no round number
+    x[:, 2] *= 1e4
+    return x
+
+
+def scaled(kind: str, comm: Any = None, train: int = 7) -> shards.Shards:
+    x = random_inputs()
+    x[train:] += 1000.0  # test rows must not matter
+    source = Few([0, 1] * 5 + [0], x=x)
+    return shards.load(plan_of(source, train=train, scale=kind), comm or Serial())
+
+
+def test_standardised_training_inputs_have_mean_0_and_deviation_1() -> None:
+    own = scaled("standard")
+    varying = [0, 2, 3]
+    np.testing.assert_allclose(own.train.a0[varying].mean(axis=1), 0, atol=1e-6)
+    np.testing.assert_allclose(own.train.a0[varying].std(axis=1), 1, rtol=1e-5)
+    np.testing.assert_array_equal(own.train.a0[-1], 1)
+    x = random_inputs()
+    expected = (x[7:] + 1000.0 - x[:7].mean(axis=0)) / np.where(x[:7].std(axis=0) > 1e-6, x[:7].std(axis=0), 1)
+    np.testing.assert_allclose(own.test.a0[:-1].T, expected, rtol=1e-4)
+    assert own.scaling.shift.shape == own.scaling.factor.shape == (4,)
+
+
+def test_a_feature_that_never_varies_is_only_shifted() -> None:
+    own = scaled("standard")
+    assert own.scaling.factor[1] == 1
+    np.testing.assert_allclose(own.train.a0[1], 0, atol=1e-6)
+    np.testing.assert_allclose(own.test.a0[1], 1000, rtol=1e-5)
+
+
+def test_a_large_constant_feature_does_not_become_noise() -> None:
+    x = np.full((5, 1), 123456.789, dtype=np.float32)
+    own = shards.load(plan_of(Few([0, 1, 0, 1, 0], x=x), train=4), Serial())
+    np.testing.assert_allclose(own.train.a0[0], 0, atol=0.01)
+
+
+def test_unit_divides_by_the_largest_absolute_value_of_the_training_rows() -> None:
+    own = scaled("unit")
+    largest = np.abs(random_inputs()[:7]).max()
+    np.testing.assert_allclose(own.scaling.factor, 1 / largest, rtol=1e-6)
+    np.testing.assert_array_equal(own.scaling.shift, 0)
+    assert np.abs(own.train.a0[:-1]).max() == pytest.approx(1)
+    np.testing.assert_allclose(own.test.a0[:-1].T, (random_inputs()[7:] + 1000) / largest, rtol=1e-5)
+
+
+def test_unit_leaves_inputs_that_are_all_zero_alone() -> None:
+    own = shards.load(plan_of(Few([0, 1, 0], x=np.zeros((3, 2))), train=2, scale="unit"), Serial())
+    np.testing.assert_array_equal(own.train.a0[:-1], 0)
+
+
+def test_none_leaves_inputs_alone() -> None:
+    own = scaled("none")
+    np.testing.assert_array_equal(own.train.a0[:-1].T, random_inputs()[:7])
+    np.testing.assert_array_equal(own.test.a0[:-1].T, random_inputs()[7:] + 1000)
+
+
+@pytest.mark.parametrize("kind", ["standard", "unit", "none"])
+@pytest.mark.parametrize("size", [2, 3])
+def test_scaling_is_the_same_for_any_number_of_ranks(kind: str, size: int) -> None:
+    own = scaled(kind)
+    parts = on_ranks(size, lambda comm: scaled(kind, comm))
+    for part in parts:
+        np.testing.assert_allclose(part.scaling.shift, own.scaling.shift, rtol=1e-6)
+        np.testing.assert_allclose(part.scaling.factor, own.scaling.factor, rtol=1e-6)
+    train = np.concatenate([part.train.a0 for part in parts], axis=1)
+    test = np.concatenate([part.test.a0 for part in parts], axis=1)
+    np.testing.assert_allclose(train, own.train.a0, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(test, own.test.a0, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(np.concatenate([part.train.labels for part in parts]), own.train.labels)

@@ -1,0 +1,208 @@
+"""Which rows train, which test and which are held back; the shares of ranks."""
+
+import itertools
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from small_data import Few, FewSet
+
+from admmctl.data import shards
+from admmctl.data.dataset import Dataset, DataSettings, Rows, Source, Split, split
+from admmctl.data.swissroll import SwissRollSettings
+from admmctl.errors import DataError
+
+
+class Unshuffled(FewSet):
+    default_test = 0.25
+
+    def shuffles(self, settings: DataSettings) -> bool:
+        return False
+
+
+LABELS = [3, 1, 2, 3, 1, 2, 3, 1, 2, 3]
+
+
+def divided(source: Source | None = None, dataset: type[Dataset] = FewSet, **settings: Any) -> Split:
+    source = source or Few(LABELS, test=[1, 2, 3, 1])
+    return split(dataset(), DataSettings(name="few", **settings), source)
+
+
+def numbers(rows: Rows) -> list[int]:
+    return [int(row) for row in rows]
+
+
+def test_without_a_word_the_official_sets_are_taken() -> None:
+    s = divided()
+    assert numbers(s.train) == list(range(10))
+    assert (s.test_part, numbers(s.test)) == ("test", [0, 1, 2, 3])
+    assert s.classes == (1, 2, 3)
+
+
+def test_train_takes_the_first_rows_and_the_rest_tests() -> None:
+    s = divided(train=4)
+    assert (numbers(s.train), s.test_part, numbers(s.test)) == ([0, 1, 2, 3], "train", [4, 5, 6, 7, 8, 9])
+    assert divided(train=4, test="rest") == s
+
+
+def test_official_with_train_keeps_the_official_test_set() -> None:
+    s = divided(train=4, test="official")
+    assert (numbers(s.train), s.test_part, numbers(s.test)) == ([0, 1, 2, 3], "test", [0, 1, 2, 3])
+
+
+def test_rows_is_the_total_before_the_split() -> None:
+    s = divided(rows=6, train=4)
+    assert (numbers(s.train), numbers(s.test)) == ([0, 1, 2, 3], [4, 5])
+
+
+def test_a_fraction_holds_back_the_end_of_the_rows() -> None:
+    s = divided(test=0.3)
+    assert (numbers(s.train), s.test_part, numbers(s.test)) == ([0, 1, 2, 3, 4, 5, 6], "train", [7, 8, 9])
+
+
+def test_train_with_a_fraction_takes_fewer_and_keeps_the_test_rows() -> None:
+    s = divided(test=0.3, train=2)
+    assert (numbers(s.train), numbers(s.test)) == ([0, 1], [7, 8, 9])
+
+
+def test_a_datasets_own_habit_holds_when_nothing_is_said() -> None:
+    s = divided(dataset=Unshuffled, rows=8)
+    assert (numbers(s.train), s.test_part, numbers(s.test)) == ([0, 1, 2, 3, 4, 5], "train", [6, 7])
+
+
+def test_classes_keep_their_rows_only_in_both_sets() -> None:
+    s = divided(classes=[2, 1])
+    assert numbers(s.train) == [1, 2, 4, 5, 7, 8]
+    assert numbers(s.test) == [0, 1, 3]
+    assert s.classes == (2, 1)
+
+
+def test_counts_are_of_the_classes_kept() -> None:
+    s = divided(classes=[3, 1], rows=5, train=3)
+    assert (numbers(s.train), numbers(s.test)) == ([0, 1, 3], [4, 6])
+
+
+def test_a_seed_shuffles_before_the_split_and_the_same_seed_alike() -> None:
+    s, again, other = (divided(train=4, seed=seed) for seed in (1, 1, 2))
+    assert sorted(numbers(s.train) + numbers(s.test)) == list(range(10))
+    assert numbers(s.train) != [0, 1, 2, 3]
+    assert (numbers(s.train), numbers(s.test)) == (numbers(again.train), numbers(again.test))
+    assert numbers(s.train) != numbers(other.train)
+
+
+def test_the_official_test_set_is_not_shuffled_into_the_training_rows() -> None:
+    s = divided(test="official", seed=5)
+    assert sorted(numbers(s.train)) == list(range(10))
+    assert numbers(s.test) == [0, 1, 2, 3]
+
+
+def test_where_the_seed_makes_the_rows_it_does_not_shuffle_them() -> None:
+    s = divided(dataset=Unshuffled, train=4, seed=1)
+    assert numbers(s.train) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"classes": [1, 7]}, "data.classes: few has no class 7; valid: 1, 2, 3"),
+        ({"rows": 11}, "data.rows: 11 asked for, but few has 10"),
+        ({"train": 11}, "data.train: 11 training rows asked for, but few leaves 10"),
+        ({"train": 8, "rows": 7}, "data.train: 8 training rows asked for, but few leaves 7"),
+        ({"train": 9, "test": 0.2}, "data.train: 9 training rows asked for, but few leaves 8"),
+        ({"test": "rest"}, "data.test: 'rest' needs data.train, the number of training rows"),
+        ({"rows": 10**30}, "data.rows: "),
+        ({"train": 10**30}, "data.train: "),
+    ],
+)
+def test_a_split_that_cannot_be_is_refused_with_the_key(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(DataError) as caught:
+        divided(**settings)
+    assert words in str(caught.value)
+
+
+def test_official_is_refused_where_there_is_no_official_test_set() -> None:
+    with pytest.raises(DataError, match=r"data\.test: few has no official test set; valid: rest, or a fraction"):
+        divided(Few(LABELS), test="official")
+
+
+def planned(ranks: int = 1, **settings: Any) -> shards.Plan:
+    return shards.plan(SwissRollSettings(**settings), ranks)
+
+
+def test_the_plan_refuses_more_ranks_than_training_rows() -> None:
+    assert planned(3, rows=4).rows_train == 3
+    with pytest.raises(DataError, match=r"4 ranks for 3 training rows: .* use --cores 3 or fewer"):
+        planned(4, rows=4)
+
+
+@pytest.mark.parametrize("settings", [{"rows": 8, "train": 8}, {"rows": 8, "test": 1e-9}])
+def test_the_plan_refuses_an_empty_test_set(settings: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match="no rows are left to test on"):
+        planned(**settings)
+
+
+def test_the_plan_refuses_an_empty_training_set_without_nonsense() -> None:
+    with pytest.raises(DataError) as caught:
+        planned(rows=8, test=0.999)
+    assert "--cores 0" not in str(caught.value)
+    assert "train" in str(caught.value)
+
+
+def test_the_plan_refuses_a_single_class() -> None:
+    with pytest.raises(DataError, match=r"data\.classes: at least two classes are needed"):
+        planned(rows=8, classes=[1])
+
+
+def test_the_plan_refuses_more_rows_than_a_computer_can_count() -> None:
+    with pytest.raises(DataError, match=r"data\.rows"):
+        planned(rows=10**20)
+
+
+# --- rows held back for choices
+
+
+@given(
+    share=st.floats(0.01, 0.99),
+    train=st.integers(1, 9),
+    seed=st.none() | st.integers(0, 3),
+    test=st.sampled_from(["rest", "official", 0.1]),
+)
+def test_validation_rows_are_taken_from_the_training_rows_only(
+    share: float, train: int, seed: int | None, test: str | float
+) -> None:
+    whole = divided(train=train, test=test, seed=seed)
+    s = divided(train=train, test=test, seed=seed, validation=share)
+    assert sorted(numbers(s.train) + numbers(s.validation)) == sorted(numbers(whole.train))
+    assert (s.test_part, numbers(s.test)) == (whole.test_part, numbers(whole.test))
+    assert len(s.validation) == max(1, round(train * share))
+
+
+def test_validation_rows_are_the_same_in_every_run_and_others_with_another_seed() -> None:
+    held = [numbers(divided(test="official", validation=0.4, seed=seed).validation) for seed in (None, 1, 1, 2)]
+    assert held[1] == held[2]
+    assert len({tuple(sorted(rows)) for rows in held}) > 1
+
+
+def test_without_a_word_no_rows_are_held_back() -> None:
+    assert numbers(divided().validation) == []
+
+
+def test_the_plan_refuses_a_validation_set_that_leaves_nothing_to_train_on() -> None:
+    with pytest.raises(DataError) as caught:
+        planned(rows=8, train=1, validation=0.5)
+    assert "--cores 0" not in str(caught.value)
+
+
+# --- shares of ranks
+
+
+@given(rows=st.integers(0, 10_000), size=st.integers(1, 300))
+def test_shares_cover_all_rows_once_and_differ_by_at_most_one_row(rows: int, size: int) -> None:
+    shares = [shards.share(rows, rank, size) for rank in range(size)]
+    assert shares[0][0] == 0
+    assert shares[-1][1] == rows
+    assert all(stop == start for (_, stop), (start, _) in itertools.pairwise(shares))
+    counts = [stop - start for start, stop in shares]
+    assert max(counts) - min(counts) <= 1
+    assert sum(counts) == rows

@@ -1,0 +1,400 @@
+"""Sweeps, really run on a small Swiss roll: every trial kept, nothing run twice, the test set never asked."""
+
+import csv
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+import admmctl
+from admmctl.cli import main
+from admmctl.config import load
+from admmctl.runs.record import find, read_curve, read_summary
+
+GRID = {"search": "grid", "space": {"gd": {"learning_rate": [0.3, 0.01]}}}
+
+
+def experiment(**changes: Any) -> dict[str, Any]:
+    return {
+        "name": "swept",
+        "data": {"name": "swissroll", "rows": 400},
+        "network": {"layers": [8]},
+        "loss": "squared",
+        "methods": {"sgd": {"batch": 32}, "gd": {}, "adam": {}},
+        "stop": {"epochs": 4, "target": 0.52},  # which the first epoch meets
+        "sweep": {
+            "trials": 3,
+            "space": {"sgd": {"learning_rate": {"low": 1e-3, "high": 1.0}, "batch": [16, 32]}},
+        },
+        **changes,
+    }
+
+
+class Place:
+    """A folder with a config and results of its own; commands run with one core."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.results = path / "results"
+
+    def write(self, **changes: Any) -> None:
+        (self.path / "swept.yaml").write_text(yaml.safe_dump(experiment(**changes), sort_keys=False))
+
+    def __call__(self, *arguments: str) -> tuple[int, str, str]:
+        """Exit code, standard output and standard error of ``admmctl sweep`` with these arguments."""
+        out, err = StringIO(), StringIO()
+        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as end:
+            main(["sweep", str(self.path / "swept.yaml"), *arguments])
+        assert "Traceback" not in err.getvalue()
+        return int(end.value.code or 0), out.getvalue(), err.getvalue()
+
+    def sweep(self, *arguments: str) -> dict[str, Any]:
+        code, out, err = self(*arguments, "--json")
+        assert code == 0, err
+        return json.loads(out)
+
+    def refusal(self, *arguments: str) -> str:
+        """Refused with exit code 2, nothing on standard output, nothing written."""
+        before = sorted(self.results.rglob("*"))
+        code, out, err = self(*arguments)
+        assert (code, out) == (2, ""), err
+        assert sorted(self.results.rglob("*")) == before
+        return err
+
+
+@pytest.fixture
+def place(results: Path, tmp_path: Path) -> Place:
+    made = Place(tmp_path)
+    made.write()
+    return made
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, dict[str, Any]]]:
+    """A sweep of three trials, and what it says; tests that change it work on a copy."""
+    made = Place(tmp_path_factory.mktemp("sweep"))
+    made.write()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ADMMCTL_RESULTS", str(made.results))
+        yield made, made.sweep("--cores", "2")
+
+
+@pytest.fixture
+def again(first: tuple[Place, dict[str, Any]], place: Place) -> Place:
+    """A place where that sweep has run already."""
+    shutil.copytree(first[0].results, place.results)  # with its times of writing
+    return place
+
+
+def written(folder: Path) -> dict[Path, int]:
+    """When every file of the trials was written."""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("trial-*/*")}
+
+
+def plain(trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Trials without the place where they lie."""
+    return [{key: value for key, value in trial.items() if key != "folder"} for trial in trials]
+
+
+# -- what a sweep leaves behind
+
+
+def test_every_trial_is_kept_with_its_settings_and_its_curve(first):
+    _, result = first
+    assert [trial["number"] for trial in result["trials"]] == [0, 1, 2]
+    assert len({trial["folder"] for trial in result["trials"]}) == 3
+    for trial in result["trials"]:
+        folder = Path(trial["folder"])
+        assert folder.parent == Path(result["folder"])
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        assert {key: config["methods"]["sgd"][key] for key in trial["settings"]} == trial["settings"]
+        assert read_summary(folder)["status"] == trial["status"] == "exhausted"
+        assert 1e-3 <= trial["settings"]["learning_rate"] <= 1.0
+    assert len({trial["settings"]["learning_rate"] for trial in result["trials"]}) == 3
+
+
+def test_trials_differ_in_what_is_swept_and_in_nothing_else(first):
+    _, result = first
+    configs = [yaml.safe_load((Path(trial["folder"]) / "config.yaml").read_text()) for trial in result["trials"]]
+    for config in configs:
+        for key in ("learning_rate", "batch"):
+            del config["methods"]["sgd"][key]
+    assert configs[0] == configs[1] == configs[2]
+
+
+def test_trials_use_their_whole_budget_whatever_the_target(first):
+    # A target is met on test rows: stopping there would tune on the test set.
+    _, result = first
+    for trial in result["trials"]:
+        curve = read_curve(Path(trial["folder"]))
+        assert [row["epoch"] for row in curve] == [0, 1, 2, 3, 4]
+        assert (
+            max(row["test_accuracy"] for row in curve[:-1]) >= 0.52 or trial["number"] != result["best"]["number"]
+        )
+        assert "target" not in yaml.safe_load((Path(trial["folder"]) / "config.yaml").read_text())["stop"]
+
+
+def test_a_trial_is_judged_by_validation_accuracy_and_the_best_wins(first):
+    _, result = first
+    for trial in result["trials"]:
+        curve = read_curve(Path(trial["folder"]))
+        assert trial["validation_accuracy"] == max(row["validation_accuracy"] for row in curve)
+        assert read_summary(Path(trial["folder"]))["rows_train"] == 270  # 30 of 300 are held back
+    scores = [trial["validation_accuracy"] for trial in result["trials"]]
+    assert len(set(scores)) > 1
+    assert result["best"]["number"] == scores.index(max(scores))
+    assert result["best"]["settings"] == result["trials"][result["best"]["number"]]["settings"]
+
+
+def test_the_table_has_a_line_per_trial(first):
+    _, result = first
+    with (Path(result["folder"]) / "trials.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["trial"]) for row in rows] == [0, 1, 2]
+    for row, trial in zip(rows, result["trials"], strict=True):
+        assert float(row["learning_rate"]) == trial["settings"]["learning_rate"]
+        assert int(row["batch"]) == trial["settings"]["batch"]
+        assert float(row["validation_accuracy"]) == trial["validation_accuracy"]
+        assert row["status"] == "exhausted"
+
+
+def test_the_winner_is_trained_again_alone_on_all_training_rows(first):
+    place, result = first
+    run = result["run"]
+    folder = Path(run["folder"])
+    assert folder.parent == place.results / "swept"  # beside the other runs, not among the trials
+    assert (run["rows_train"], run["rows_test"], run["ranks"]) == (300, 100, 1)
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert "validation" not in config["data"]
+    assert {key: config["methods"]["sgd"][key] for key in result["best"]["settings"]} == result["best"]["settings"]
+    assert run["target"] == 0.52  # now the target counts again
+    assert find([str(place.results / "swept")]) == [folder]  # a comparison sees no trials
+
+
+def test_best_yaml_is_an_experiment_that_train_takes(first, results):
+    _, result = first
+    best = Path(result["best"]["config"])
+    (summary,) = admmctl.train(best)
+    assert Path(summary["folder"]).parent == results / "swept"
+    assert Path(summary["folder"]).name == Path(result["run"]["folder"]).name  # the same experiment, by its hash
+    assert summary["final_test_accuracy"] == result["run"]["final_test_accuracy"]
+    assert load(best).runs["sgd"].data == load(first[0].path / "swept.yaml").runs["sgd"].data
+
+
+# -- going on
+
+
+def test_a_finished_sweep_runs_no_trial_again(again, first):
+    before = written(again.results)
+    assert len(before) > 12
+    result = again.sweep()
+    assert written(again.results) == before
+    assert plain(result["trials"]) == plain(first[1]["trials"])
+    assert result["best"]["number"] == first[1]["best"]["number"]
+
+
+def test_a_trial_that_was_cut_off_is_run_again_and_no_other(again, first):
+    (cut,) = again.results.rglob("trial-001-*")
+    (cut / "summary.json").unlink()
+    (cut / "curve.csv").write_text((cut / "curve.csv").read_text()[:100])
+    before = {path: time for path, time in written(again.results).items() if path.parent != cut}
+    result = again.sweep()
+    after = written(again.results)
+    assert {path: after[path] for path in before} == before
+    assert plain(result["trials"]) == plain(first[1]["trials"])
+
+
+def test_more_trials_keep_those_there_are(again, first):
+    before = written(again.results)
+    result = again.sweep("--trials", "4")
+    after = written(again.results)
+    assert {path: after[path] for path in before} == before
+    assert plain(result["trials"][:3]) == plain(first[1]["trials"])
+    assert len(result["trials"]) == 4
+
+
+def test_trials_of_another_budget_are_not_taken_for_these(again):
+    result = again.sweep("--set", "stop.epochs=6")
+    for trial in result["trials"]:
+        assert read_curve(Path(trial["folder"]))[-1]["epoch"] == 6
+
+
+# -- the test set
+
+
+def test_the_test_set_plays_no_part_in_the_choice(place, monkeypatch):
+    # The same experiment twice; in the second every test label is the other one.
+    monkeypatch.chdir(place.path)
+    generator = np.random.default_rng(0)
+    for part, rows in (("train", 200), ("test", 100)):
+        x = generator.uniform(-1, 1, (rows, 2))
+        np.save(f"x_{part}.npy", x)
+        np.save(f"y_{part}.npy", (x[:, 0] + 0.3 * x[:, 1] > 0).astype(int))
+    np.save("y_other.npy", 1 - np.load("y_test.npy"))
+    found = []
+    for labels in ("y_test.npy", "y_other.npy"):
+        data = {"name": "files", "x": "x_train.npy", "y": "y_train.npy", "x_test": "x_test.npy", "y_test": labels}
+        place.write(data=data, sweep=GRID, stop={"epochs": 6})  # without a target, which stops on test rows
+        found.append(place.sweep("--method", "gd", "--cores", "2"))
+        shutil.rmtree(place.results)
+    one, other = found
+    assert one["run"]["final_test_accuracy"] == pytest.approx(1 - other["run"]["final_test_accuracy"])
+    assert one["run"]["final_test_accuracy"] > 0.8
+    assert one["best"]["number"] == other["best"]["number"]
+    assert one["best"]["settings"] == other["best"]["settings"]
+    assert [t["validation_accuracy"] for t in one["trials"]] == [t["validation_accuracy"] for t in other["trials"]]
+    assert len({t["validation_accuracy"] for t in one["trials"]}) > 1
+
+
+# -- trials that go wrong
+
+SABOTAGE = """
+import os
+
+def sabotage():
+    from admmctl.methods.sgd import Descent
+
+    init = Descent.init
+
+    def failing(self, problem):
+        if self.settings.learning_rate in ({rates}):
+            raise RuntimeError("out of luck")
+        return init(self, problem)
+
+    Descent.init = failing
+
+sabotage()
+"""
+
+
+def broken(place: Place, monkeypatch: pytest.MonkeyPatch, rates: str) -> None:
+    """From now on, trials with these learning rates fail."""
+    (place.path / "sitecustomize.py").write_text(SABOTAGE.format(rates=rates))
+    monkeypatch.setenv("PYTHONPATH", str(place.path), prepend=os.pathsep)
+
+
+def test_a_trial_that_fails_is_kept_with_its_reason_and_tried_again(place, monkeypatch):
+    place.write(sweep=GRID)
+    with monkeypatch.context() as patch:
+        broken(place, patch, "0.01,")
+        result = place.sweep("--method", "gd", "--cores", "2")
+    good, bad = result["trials"]
+    assert (good["status"], bad["status"]) == ("exhausted", "failed")
+    assert "RuntimeError: out of luck" in bad["reason"]
+    assert bad["validation_accuracy"] is None
+    assert result["best"]["number"] == 0
+    folder = Path(bad["folder"])
+    assert "out of luck" in (folder / "log.txt").read_text()
+    assert read_summary(folder)["status"] == "failed"
+    with (Path(result["folder"]) / "trials.csv").open() as file:
+        row = list(csv.DictReader(file))[1]
+    assert (row["status"], row["learning_rate"]) == ("failed", "0.01")
+    assert "out of luck" in row["reason"]
+
+    for command in (["runs", "list"], ["runs", "show"], ["runs", "compare"]):  # trials are runs like others
+        out, err = StringIO(), StringIO()
+        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as end:
+            main([*command, result["folder"]])
+        assert end.value.code in (0, None, 2)
+        assert "Traceback" not in err.getvalue()
+
+    repaired = place.sweep("--method", "gd")
+    assert [trial["status"] for trial in repaired["trials"]] == ["exhausted", "exhausted"]
+
+
+def test_where_every_trial_fails_there_is_no_winner_and_it_says_so(place, monkeypatch):
+    place.write(sweep=GRID)
+    broken(place, monkeypatch, "0.01, 0.3")
+    code, out, err = place("--method", "gd", "--cores", "2")
+    assert code in (0, 1)
+    assert "no trial has a validation accuracy" in out + err
+    assert "out of luck" in out + err
+    assert not list(place.results.rglob("best.yaml"))
+    assert len(list(place.results.rglob("trial-*"))) == 2
+
+
+def test_a_trial_that_diverges_is_kept_and_not_chosen(place):
+    place.write(sweep={"search": "grid", "space": {"gd": {"learning_rate": [1e30, 0.3]}}})
+    result = place.sweep("--method", "gd", "--cores", "2")
+    assert [trial["status"] for trial in result["trials"]] == ["diverged", "exhausted"]
+    assert result["best"]["number"] == 1
+
+
+# -- what else may be said
+
+
+def test_a_validation_split_of_the_experiment_is_kept_also_for_the_winner(place):
+    # With budgets swept as well: the winner has the budget that won.
+    space = {"gd": {"stop.iterations": [1, 40], "learning_rate": [0.3]}}
+    data = {"name": "swissroll", "rows": 400, "validation": 0.2}
+    place.write(data=data, sweep={"search": "grid", "space": space}, stop={"iterations": 3})
+    result = place.sweep("--method", "gd", "--cores", "2")
+    trials = result["trials"]
+    assert [read_summary(Path(trial["folder"]))["rows_train"] for trial in trials] == [240, 240]
+    assert [read_summary(Path(trial["folder"]))["iterations"] for trial in trials] == [1, 40]
+    assert result["best"]["number"] == 1
+    assert result["run"]["rows_train"] == 240
+    assert result["run"]["iterations"] == 40
+
+
+def test_a_method_with_a_dot_in_its_name_can_be_swept(place):
+    sweep = {"search": "grid", "space": {"gd-0.3": {"learning_rate": [0.2]}}}
+    place.write(methods={"gd-0.3": {"kind": "gd"}}, sweep=sweep)
+    (trial,) = place.sweep()["trials"]
+    assert trial["status"] == "exhausted"
+
+
+def test_all_methods_are_swept_or_all_is_refused(place):
+    space = {"gd": {"learning_rate": [0.2]}, "adam": {"learning_rate": [0.01]}}
+    place.write(methods={"gd": {}, "adam": {}}, sweep={"search": "grid", "space": space})
+    code, _, err = place("--method", "all")
+    if code == 2:
+        assert "all" in err
+    else:
+        assert {path.name for path in place.results.glob("swept/sweep-*")} == {"sweep-gd", "sweep-adam"}
+
+
+def test_people_see_every_trial_as_it_ends_and_a_table(again):
+    code, out, err = again()
+    assert code == 0
+    for number in range(3):
+        assert f"trial {number}" in err
+    for words in ("learning_rate", "batch", "best: trial", "best.yaml"):
+        assert words in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+# -- what is refused, before anything is written
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--trials", "0"], ["--trials 0", "1 or more"]),
+        (["--cores", "0"], ["--cores 0", "1 or more"]),
+        (["--cores", "999"], ["--cores 999", "this machine has"]),
+        (["--method", "sgdd"], ["unknown method 'sgdd'", "did you mean 'sgd'"]),
+        (["--method", "gd"], ["no search space for method gd", "sgd"]),
+        (["--set", "sweep=null"], ["no sweep: block"]),
+        (["--set", "sweep.space.sgd.batch=[]"], ["sweep.space.sgd.batch", "no values"]),
+        (["--set", "sweep.space.sgd={}"], ["no search space for method sgd"]),
+        (["--set", "sweep.space.sgd={rate: [1.0]}"], ["unknown key 'rate'", "valid:"]),
+        (["--set", "sweep.space.sgd={learning_rate: [-1.0]}"], ["learning_rate", "above 0"]),
+        (["--set", "sweep.space.sgd={batch: [many]}"], ["batch", "whole number", "many"]),
+        (["--set", "sweep.space.sgd={network.layrs: [[3]]}"], ["layrs", "did you mean 'layers'"]),
+        (["--set", "sweep={search: grid, space: {sgd: {batch: {low: 1.0, high: 9.0}}}}"], ["points"]),
+        (["--set", "data.train=400"], ["no rows are left to test on"]),
+    ],
+)
+def test_wrong_usage_is_refused_before_anything_is_written(place, arguments, words):
+    message = place.refusal(*arguments)
+    for word in words:
+        assert word in message, message

@@ -1,0 +1,433 @@
+"""PyTorch's methods: the same start, losses, gradients and mini-batches as ours; and life without PyTorch."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from helpers import Array, NoClock, problem
+
+import admmctl
+from admmctl.cli import main
+from admmctl.errors import UserError
+from admmctl.methods import torch_methods
+from admmctl.methods.method import Diverged, Finished
+from admmctl.methods.sgd import Adam, AdamSettings, Sgd, SgdSettings
+from admmctl.model.gradient import Gradient, flat_views, parameters
+from admmctl.runs.record import read_curve
+
+
+def experiment(**changes: Any) -> dict[str, Any]:
+    return {
+        "name": "torch",
+        "data": {"name": "swissroll", "rows": 2000},
+        "network": {"layers": [16, 8]},
+        "loss": "cross-entropy",
+        "methods": {"sgd": {}, "torch-sgd": {}, "admm": {"loss": "squared"}},
+        "stop": {"epochs": 3},
+        **changes,
+    }
+
+
+@pytest.fixture
+def torch() -> Any:
+    return pytest.importorskip("torch")
+
+
+@pytest.fixture
+def no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Python in which ``import torch`` fails, installed or not."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "torch"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "torch", None)
+
+
+def torch_sgd(**settings: Any) -> torch_methods.TorchSgd:
+    return torch_methods.TorchSgd(torch_methods.TorchSgdSettings(**settings))
+
+
+def torch_adam(**settings: Any) -> torch_methods.TorchAdam:
+    return torch_methods.TorchAdam(torch_methods.TorchAdamSettings(**settings))
+
+
+def torch_lbfgs(**settings: Any) -> torch_methods.TorchLbfgs:
+    return torch_methods.TorchLbfgs(torch_methods.TorchLbfgsSettings(**settings))
+
+
+def flat(W: list[Array]) -> Array:
+    return np.concatenate([W_l.ravel() for W_l in W])
+
+
+def mean_loss_and_gradient(p, W: list[Array], decay: float = 0.0) -> tuple[float, Array]:
+    """Ours, over all rows."""
+    vector = flat(W)
+    total = np.zeros_like(vector)
+    backprop = Gradient(p.network, p.loss, 64, vector.dtype.type)
+    value = backprop.add(flat_views(p.network, vector), p.a0, p.y, flat_views(p.network, total))
+    return value / p.total + 0.5 * decay * float(vector @ vector), total / p.total + decay * vector
+
+
+# -- the same start, loss, gradient, mini-batches, steps
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("hidden", [[], [6], [6, 4]], ids=["1 layer", "2 layers", "3 layers"])
+def test_training_starts_where_ours_does(hidden, bias, torch):
+    p = problem(hidden, bias=bias, dtype=np.float32, seed=3)
+    ours = Sgd(SgdSettings())
+    expected = ours.weights(ours.init(p))
+    for method in (torch_sgd(), torch_adam(), torch_lbfgs()):
+        for one, other in zip(method.weights(method.init(p)), expected, strict=True):
+            assert one.dtype == np.float32
+            np.testing.assert_array_equal(one, other)
+
+
+def loss_and_gradient(method: Any, s: Any) -> tuple[float, Array]:
+    """PyTorch's, over all rows."""
+    value = method.loss(s, s.x, s.y)
+    value.backward()
+    return float(value.detach()), flat([W_l.grad.numpy() for W_l in s.W])
+
+
+per_loss = pytest.mark.parametrize("loss", ["squared", "hinge", "cross-entropy"])
+per_activation = pytest.mark.parametrize("activation", ["relu", "hard-sigmoid", "tanh", "sigmoid"])
+per_output = pytest.mark.parametrize("outputs", [1, 3])
+
+
+@per_loss
+@per_activation
+@per_output
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_loss_and_gradient_are_ours(loss, activation, outputs, bias, decay, torch):
+    p = problem([6, 4], dtype=np.float32, outputs=outputs, loss=loss, activation=activation, bias=bias)
+    method = torch_sgd(weight_decay=decay)
+    s = method.init(p)
+    generator = np.random.default_rng(1)
+    for W_l in s.W:  # random biases too: no unit lies at a kink
+        W_l.data += torch.from_numpy(0.3 * generator.standard_normal(W_l.shape, np.float32))
+    value, gradient = loss_and_gradient(method, s)
+    expected_value, expected = mean_loss_and_gradient(p, method.weights(s), decay)
+    assert value == pytest.approx(expected_value, rel=1e-5)
+    assert np.abs(expected).max() > 1e-3
+    np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+
+
+@per_loss
+@per_activation
+@per_output
+def test_the_first_gradient_is_ours(loss, activation, outputs, torch):
+    # Zero biases: where all units below are off, a unit or an output lies exactly at its kink at 0.
+    p = problem([6, 4], dtype=np.float32, outputs=outputs, loss=loss, activation=activation)
+    method = torch_sgd()
+    s = method.init(p)
+    value, gradient = loss_and_gradient(method, s)
+    expected_value, expected = mean_loss_and_gradient(p, method.weights(s))
+    assert value == pytest.approx(expected_value, rel=1e-5)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+
+
+PAIRS = {
+    "sgd": ("sgd", {"learning_rate": 0.1}),
+    "momentum": ("sgd", {"learning_rate": 0.05, "momentum": 0.9}),
+    "nesterov": ("sgd", {"learning_rate": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-2}),
+    "adam": ("adam", {"learning_rate": 5e-3}),
+    "adam with decay": ("adam", {"learning_rate": 5e-3, "beta1": 0.8, "weight_decay": 1e-2, "epsilon": 1e-4}),
+}
+
+
+@pytest.mark.parametrize("name", list(PAIRS))
+def test_steps_are_ours_in_double_precision(name, torch):
+    # 120 rows in batches of 32: seven steps are an epoch with its smaller batch, and most of the next.
+    kind, settings = PAIRS[name]
+    p = problem([6, 4], activation="tanh", dtype=np.float64)
+    ours = {"sgd": Sgd, "adam": Adam}[kind]({"sgd": SgdSettings, "adam": AdamSettings}[kind](batch=32, **settings))
+    theirs = {"sgd": torch_sgd, "adam": torch_adam}[kind](batch=32, **settings)
+    s, t = ours.init(p), theirs.init(p)
+    for _ in range(7):
+        s, t = ours.step(s), theirs.step(t)
+        np.testing.assert_allclose(flat(theirs.weights(t)), s.parameters, rtol=1e-8, atol=1e-10)
+        assert theirs.rows_seen(t) == ours.rows_seen(s)
+
+
+@pytest.mark.parametrize("name", list(PAIRS))
+def test_curves_agree_with_ours(name, torch, results):
+    kind, settings = PAIRS[name]
+    methods = {kind: {"batch": 128, **settings}, f"torch-{kind}": {"batch": 128, **settings}}
+    runs = admmctl.train(experiment(methods=methods), method="all")
+    ours, theirs = (read_curve(Path(run["folder"])) for run in runs)
+    assert [row["epoch"] for row in ours] == [0, 1, 2, 3]
+    for one, other in zip(ours, theirs, strict=True):
+        assert (one["iteration"], one["epoch"]) == (other["iteration"], other["epoch"])
+        assert other["train_loss"] == pytest.approx(one["train_loss"], rel=1e-3)
+        assert other["train_accuracy"] == pytest.approx(one["train_accuracy"], abs=2.01 / 1500)
+        assert other["test_accuracy"] == pytest.approx(one["test_accuracy"], abs=1.01 / 500)
+    assert ours[-1]["train_loss"] < 0.98 * ours[0]["train_loss"]
+
+
+def test_a_batch_larger_than_the_data_is_all_the_data(torch):
+    p = problem([6], dtype=np.float64)
+    states = []
+    for batch in (120, 121):
+        method = torch_sgd(batch=batch)
+        s = method.init(p)
+        for _ in range(3):
+            s = method.step(s)
+        states.append((flat(method.weights(s)).tolist(), method.rows_seen(s)))
+    assert states[0] == states[1]
+    assert states[0][1] == 360
+
+
+def test_lbfgs_lowers_the_loss_and_counts_its_gradients(torch):
+    p = problem([6], activation="tanh", dtype=np.float64)
+    method = torch_lbfgs()
+    s = method.init(p)
+    found = [mean_loss_and_gradient(p, method.weights(s))[0]]
+    for _ in range(25):
+        rows = method.rows_seen(s)
+        s = method.step(s)
+        found.append(mean_loss_and_gradient(p, method.weights(s))[0])
+        assert method.rows_seen(s) > rows
+        assert method.rows_seen(s) % p.total == 0
+    assert all(after < before for before, after in zip(found, found[1:], strict=False))
+
+
+@pytest.mark.parametrize("inner", [1, 2, 5])
+def test_lbfgs_steps_are_those_of_one_long_call_of_pytorch(inner, torch):
+    # Whoever calls PyTorch's step once, with its default of evaluations per iteration or more, gets these.
+    p = problem([6], activation="tanh", dtype=np.float64)
+    method = torch_lbfgs(inner=inner)
+    s, reference = method.init(p), method.init(p)
+    optimiser = torch.optim.LBFGS(
+        reference.W,
+        max_iter=20,
+        max_eval=10_000,
+        history_size=10,
+        tolerance_grad=0.0,
+        tolerance_change=0.0,
+        line_search_fn="strong_wolfe",
+    )
+
+    def closure():
+        optimiser.zero_grad()
+        loss = method.loss(reference, reference.x, reference.y)
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    for _ in range(20 // inner):
+        s = method.step(s)
+    np.testing.assert_allclose(flat(method.weights(s)), flat(method.weights(reference)), rtol=1e-6, atol=1e-8)
+
+
+def run_on(method: Any, s: Any, steps: int) -> None:
+    for _ in range(steps):
+        s = method.step(s)
+
+
+def test_lbfgs_finishes_where_it_can_go_no_lower(torch):
+    p = problem([], dtype=np.float64)  # least squares
+    method = torch_lbfgs()
+    s = method.init(p)
+    with pytest.raises(Finished):
+        run_on(method, s, 1000)
+    best, *_ = np.linalg.lstsq(p.a0.T, p.y.T)
+    np.testing.assert_allclose(flat(method.weights(s)), best.ravel(), atol=1e-5)
+
+
+@pytest.mark.parametrize("method", [torch_sgd(), torch_adam(), torch_lbfgs()])
+def test_a_nan_in_the_data_is_divergence(method, torch):
+    p = problem([6], activation="tanh", dtype=np.float32)
+    p.a0[0] = np.nan
+    s = method.step(method.init(p))
+    with pytest.raises(Diverged, match="the weights are not finite after 1 iterations"):
+        method.weights(s)
+
+
+@pytest.mark.parametrize("method", [torch_sgd(batch=16), torch_adam(batch=16), torch_lbfgs()])
+def test_weights_handed_out_are_copies(method, torch):
+    p = problem([6], dtype=np.float64)
+    s = method.init(p)
+    for W_l in method.weights(s):
+        W_l[...] = np.nan
+    s = method.step(s)
+    assert np.isfinite(flat(method.weights(s))).all()
+
+
+def test_the_data_are_never_written_to(torch):
+    p = problem([6], dtype=np.float32)
+    a0, y = p.a0.copy(), p.y.copy()
+    for method in (torch_sgd(batch=16), torch_lbfgs()):
+        run_on(method, method.init(p), 10)
+    np.testing.assert_array_equal(p.a0, a0)
+    np.testing.assert_array_equal(p.y, y)
+
+
+def test_every_phase_of_a_run_is_timed(torch, results):
+    (run,) = admmctl.train(experiment(), method="torch-sgd")
+    phases = (Path(run["folder"]) / "phases.csv").read_text()
+    for name in ("shuffle", "gradient", "update", "evaluate", "load"):
+        assert f"\n{name}," in phases
+
+
+def test_a_gpu_is_waited_for_at_the_end_of_every_phase(torch, monkeypatch):
+    # The clock must not stop while the device still works. There is no GPU here: only the wait is counted.
+    events = []
+
+    class Phases(NoClock):
+        def phase(self, name):
+            events.append(name)
+            return super().phase(name)
+
+    p = problem([6], dtype=np.float32)
+    p = type(p)(**{**p.__dict__, "clock": Phases()})
+    method = torch_sgd(batch=16)
+    s = method.init(p)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda *_: events.append("wait"))
+    monkeypatch.setattr(s, "torch", torch)
+    cuda = torch.device("cuda")
+
+    class Device:  # says it is a GPU, and computes on the CPU
+        type = cuda.type
+
+    x, y, order = s.x, s.y, torch.from_numpy
+    s.device = Device()
+    monkeypatch.setattr(torch, "from_numpy", lambda array: Rows(order(array)))
+
+    class Rows:
+        def __init__(self, tensor):
+            self.tensor = tensor
+
+        def to(self, device):
+            return self.tensor
+
+    method.step(s)
+    assert (s.x is x, s.y is y) == (True, True)
+    assert events == ["shuffle", "wait", "gradient", "wait", "update", "wait"]
+
+
+# -- what is refused
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Exit code 2, nothing on standard output, a message without a traceback."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    captured = capsys.readouterr()
+    assert (end.value.code, captured.out) == (2, "")
+    assert "Traceback" not in captured.err
+    return captured.err
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> str:
+    (tmp_path / "torch.yaml").write_text(yaml.safe_dump(experiment(), sort_keys=False))
+    return str(tmp_path / "torch.yaml")
+
+
+@pytest.mark.parametrize("kind", ["torch-sgd", "torch-adam", "torch-lbfgs"])
+def test_without_torch_its_methods_say_how_to_get_it(kind, no_torch, results):
+    with pytest.raises(UserError, match="PyTorch, which is not installed") as missing:
+        admmctl.train(experiment(methods={kind: {}}))
+    assert missing.value.exit_code == 2
+    assert "pip install 'admmctl[torch]'" in str(missing.value)
+    assert not list(results.rglob("*"))
+
+
+def test_without_torch_the_command_exits_with_2(no_torch, config, results, capsys):
+    message = refusal(capsys, "train", config, "--method", "torch-sgd", "--json")
+    assert "needs PyTorch, which is not installed" in message
+    assert not list(results.rglob("*"))
+
+
+def test_without_torch_a_dry_run_still_shows_what_would_run(no_torch, config, results, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["train", config, "--method", "all", "--dry-run", "--json"])
+    assert not end.value.code
+    plans = json.loads(capsys.readouterr().out)["runs"]
+    assert [next(iter(plan["config"]["methods"])) for plan in plans] == ["sgd", "torch-sgd", "admm"]
+
+
+def test_without_torch_all_methods_but_its_own_run_and_they_are_named(no_torch, config, results, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["train", config, "--method", "all", "--repeat", "2", "--json", "--set", "stop.epochs=1"])
+    captured = capsys.readouterr()
+    assert not end.value.code
+    runs = json.loads(captured.out)["runs"]
+    assert [(run["method"], run["seed"]) for run in runs] == [("sgd", 0), ("admm", 0), ("sgd", 1), ("admm", 1)]
+    assert captured.err.count("torch-sgd") == 1
+    assert "skipped torch-sgd" in captured.err
+    assert "pip install 'admmctl[torch]'" in captured.err
+
+
+def test_without_torch_an_experiment_of_its_methods_alone_is_refused(no_torch, results):
+    with pytest.raises(UserError, match="needs an extra that is not installed") as refused:
+        admmctl.train(experiment(methods={"torch-sgd": {}, "torch-adam": {}}), method="all")
+    assert refused.value.exit_code == 2
+
+
+def no_cuda(torch: Any) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+
+
+def test_a_gpu_that_is_not_there_is_refused(torch, config, results, capsys):
+    no_cuda(torch)
+    message = refusal(
+        capsys, "train", config, "--method", "torch-sgd", "--set", "methods.torch-sgd={device: cuda}"
+    )
+    assert "device: cuda" in message
+    assert "no CUDA device" in message
+    assert "device: cpu" in message
+    assert not list(results.rglob("*"))
+
+
+def test_a_method_whose_gpu_is_missing_is_skipped_by_name(torch, config, results, capsys):
+    no_cuda(torch)
+    arguments = ["--set", "methods.torch-sgd={device: cuda}", "--set", "stop.epochs=1", "--json"]
+    with pytest.raises(SystemExit) as end:
+        main(["train", config, "--method", "all", *arguments])
+    captured = capsys.readouterr()
+    assert not end.value.code
+    assert [run["method"] for run in json.loads(captured.out)["runs"]] == ["sgd", "admm"]
+    assert "skipped torch-sgd: device: cuda" in captured.err
+
+
+def test_another_device_is_refused_with_those_there_are(config, results, capsys):
+    message = refusal(capsys, "train", config, "--dry-run", "--set", "methods.torch-sgd={device: tpu}")
+    assert "methods.torch-sgd.device: expected 'cpu' or 'cuda', got 'tpu'" in message
+
+
+def test_torch_runs_on_one_rank(torch, config, results, capsys):
+    message = refusal(capsys, "train", config, "--method", "torch-sgd", "--cores", "2", "--oversubscribe")
+    assert "torch-sgd runs on one rank; use --cores 1" in message
+    assert not list(results.rglob("*"))
+
+
+def test_a_state_of_more_than_one_rank_is_refused(torch):
+    p = problem([6], dtype=np.float32)
+    p.comm.size = 2
+    with pytest.raises(UserError, match="on one rank, not 2"):
+        torch_sgd().init(p)
+
+
+def test_torch_is_not_loaded_before_it_is_asked_for():
+    code = (
+        "import sys, admmctl.methods.torch_methods; from admmctl.config import load\n"
+        "load({'name': 'x', 'data': {'name': 'swissroll'}, 'network': {'layers': [3]}, 'loss': 'squared',"
+        " 'methods': {'torch-sgd': {}, 'torch-adam': {}, 'torch-lbfgs': {}}})\n"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_parameters_are_counted_alike(torch):
+    p = problem([6, 4], dtype=np.float32)
+    s = torch_sgd().init(p)
+    assert sum(W_l.numel() for W_l in s.W) == parameters(p.network)
