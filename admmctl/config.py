@@ -99,11 +99,15 @@ class Experiment:
         return [self.runs[method]]
 
 
-def load(config: str | Path | Mapping[str, Any], overrides: Iterable[str] = ()) -> Experiment:
+def load(
+    config: str | Path | Mapping[str, Any],
+    overrides: Iterable[str] = (),
+    changes: Mapping[tuple[str, ...], Any] | None = None,
+) -> Experiment:
     """Read and check an experiment: a file's path, or a mapping with the same keys.
 
-    ``overrides`` are ``key=value`` pairs as in ``--set``. Raises ConfigError with every problem found: file,
-    line, key, what was expected, and the nearest valid key.
+    ``overrides`` are ``key=value`` pairs as in ``--set``, ``changes`` are values by their path.
+    Raises ConfigError with every problem found: file, line, key, what was expected, the nearest valid key.
     """
     path = None if isinstance(config, Mapping) else Path(config)
     if path is None:
@@ -112,6 +116,8 @@ def load(config: str | Path | Mapping[str, Any], overrides: Iterable[str] = ()) 
         document = read(path)
     for override in overrides:
         _override(document, override)
+    for keys, value in (changes or {}).items():
+        _put(document, keys, value, f"{'.'.join(keys)}={value}")
     problems: list[Problem] = []
     experiment = _check(document, path, problems)
     if problems or experiment is None:
@@ -130,16 +136,21 @@ def _override(document: Document, override: str) -> None:
     keys = [part for part in key.strip().split(".") if part]
     if not equals or not keys:
         raise UserError(f"--set {override}: expected key=value, for instance methods.admm.beta=1")
+    _put(document, tuple(keys), parse_value(text, override), override)
+
+
+def _put(document: Document, keys: tuple[str, ...], value: Any, override: str) -> None:
+    """Put a value at its path, making blocks on the way; messages will name ``override``."""
     block: Any = document.content
     for depth, part in enumerate(keys[:-1]):
         if block.get(part) is None:
             block[part] = {}
-            document.mark_override(tuple(keys[: depth + 1]), override)
+            document.mark_override(keys[: depth + 1], override)
         block = block[part]
         if not isinstance(block, dict):
             raise UserError(f"--set {override}: {'.'.join(keys[: depth + 1])} is not a block with keys")
-    block[keys[-1]] = parse_value(text, override)
-    document.mark_override(tuple(keys), override)
+    block[keys[-1]] = value
+    document.mark_override(keys, override)
 
 
 def _check(document: Document, path: Path | None, problems: list[Problem]) -> Experiment | None:

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, get_args
+from types import UnionType
+from typing import Annotated, Any, Union, cast, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -44,32 +45,48 @@ def explain(error: ValidationError, model: type[BaseModel], where: Key, also: It
             message = f"{_expected(item)}, got {_short(item['input'])}"
         by_key.setdefault(key, []).append(message)
     # [1, x] fails as a number and, at its second item, as a list: the item says it all.
-    whole = {key[:-1] for key in by_key if isinstance(key[-1], int)}
+    whole = {key[:depth] for key in by_key for depth in range(len(where) + 1, len(key))}
     return [Problem(key, _join(messages)) for key, messages in by_key.items() if key not in whole]
 
 
 def _locate(location: tuple[str | int, ...], model: type[BaseModel]) -> tuple[Key, type[BaseModel]]:
     """The part of a pydantic location that names keys of the file, and the model that owns the last one.
 
-    Pydantic adds the branch of a union that failed ('list[...]', 'int', ...): those are left out.
+    Pydantic names the branch of a union that failed as well ('list[any]', 'Range'): those are left out.
     """
     key: list[str | int] = []
-    owner, field = model, None
-    for part in location:
-        if isinstance(part, int) or field is None or _is_mapping(field):
-            key.append(part)
-            if isinstance(part, str) and field is None:
-                field = owner.model_fields.get(part)
-                inner = field.annotation if field is not None else None
-                if isinstance(inner, type) and issubclass(inner, BaseModel) and part != location[-1]:
-                    owner, field = inner, None
+    owner, options = model, [cast(Any, model)]
+    for place, part in enumerate(location):
+        models = [option for option in options if isinstance(option, type) and issubclass(option, BaseModel)]
+        owner = models[0] if models else owner
+        inner = [found for option in options for found in _inside(option, part)]
+        if inner:
+            options = inner
+        elif not (models and place == len(location) - 1):
+            branch = str(part)
+            options = [option for option in options if getattr(option, "__name__", "") in branch] or options
+            continue
+        key.append(part)
     return tuple(key), owner
 
 
-def _is_mapping(field: Any) -> bool:
-    return getattr(field.annotation, "__origin__", None) is dict or any(
-        getattr(argument, "__origin__", None) is dict for argument in get_args(field.annotation)
-    )
+def _inside(option: Any, part: str | int) -> list[Any]:
+    """The types that ``part`` may have inside a type: of a model's field, a mapping's value, a list's item."""
+    if isinstance(option, type) and issubclass(option, BaseModel):
+        field = option.model_fields.get(part) if isinstance(part, str) else None
+        return _branches(field.annotation) if field is not None else []
+    if get_origin(option) is dict:
+        return _branches(get_args(option)[1])
+    if get_origin(option) is list and isinstance(part, int):
+        return _branches(get_args(option)[0])
+    return []
+
+
+def _branches(annotation: Any) -> list[Any]:
+    """The members of a union, or the type itself."""
+    if get_origin(annotation) in (Union, UnionType):
+        return [branch for member in get_args(annotation) for branch in _branches(member)]
+    return [get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation]
 
 
 def _expected(item: Any) -> str:
@@ -94,7 +111,7 @@ def _expected(item: Any) -> str:
         "model_type": "expected a block with keys",
     }
     template = words.get(item["type"])
-    return template.format(**context) if template else str(item["msg"]).lower()
+    return template.format(**context) if template else str(item["msg"]).removeprefix("Value error, ")
 
 
 def _short(value: Any) -> str:

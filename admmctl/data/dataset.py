@@ -115,6 +115,10 @@ class Dataset(ABC):
             raise UserError(f"--extra: {self.name} has no extra rows; svhn has")
         return {}
 
+    def serves(self, manifest: dict[str, Any], options: dict[str, Any]) -> bool:
+        """Whether a dataset that is here is what was asked for."""
+        return bool(manifest["options"] == options)
+
     def recognise(self, paths: list[Path]) -> dict[str, Path]:
         """Which official file each of the user's files stands for, by name. Raises DataError."""
         names = [file.name for file in self.card.files]

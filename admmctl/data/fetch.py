@@ -65,7 +65,7 @@ def fetch(name: str, request: Request, say: Say, progress: Progress) -> Path | N
     _datasets_folder()
     with alone(folder, "preparing", say):
         manifest = _ready(dataset, folder) if not request.force else None
-        if manifest is not None and not request.files and manifest["options"] == options:
+        if manifest is not None and not request.files and dataset.serves(manifest, options):
             say(f"{name} is already in {folder} (--force fetches it again)")
             return folder
         raw_folder = root() / ".raw" / folder.name
@@ -124,7 +124,11 @@ def _gather(
         for path in request.files:
             if not path.exists():
                 raise DataError(f"--from {path}: there is no such file")
-        return _identified(dataset, dataset.recognise(request.files), say, progress, official_only=False)
+        raw = dataset.recognise(request.files)
+        asked = [file.name for file in wanted if file.optional and file.name not in raw]
+        if asked:
+            raise DataError(f"--extra: {', '.join(asked)} is not among the files of --from")
+        return _identified(dataset, raw, say, progress, official_only=False)
     if request.mirror is not None and not is_url(request.mirror):
         for place in (Path(request.mirror, dataset.folder().name), Path(request.mirror)):
             found = dataset.in_folder(place)

@@ -19,7 +19,7 @@ from admmctl.data.hog import HogSettings, features, hog
 from admmctl.data.matlab5 import read_variables
 from admmctl.data.prepared import Prepared
 from admmctl.data.prepared import Rows as Growing
-from admmctl.data.store import StoredSource, read_manifest
+from admmctl.data.store import StoredSource
 from admmctl.errors import DataError
 
 SIDE, PIXELS = 32, 32 * 32 * 3
@@ -70,12 +70,15 @@ class Svhn(Dataset):
         stored = StoredSource(self.folder(), "svhn", self.card.version)
         if settings.use == "train":
             return stored
-        if not (read_manifest(self.folder()) or {}).get("options", {}).get("extra"):
+        if not stored.rows("extra"):
             raise DataError(f"data.use: {settings.use} needs the extra digits; run: admmctl fetch svhn --extra")
         return ChosenSource(stored, ("extra",) if settings.use == "extra" else ("train", "extra"))
 
     def options(self, rows: int | None, extra: bool) -> dict[str, Any]:
         return {**super().options(rows, False), "extra": extra}
+
+    def serves(self, manifest: dict[str, Any], options: dict[str, Any]) -> bool:
+        return "extra" in manifest["parts"] or not options["extra"]
 
     def recognise(self, paths: list[Path]) -> dict[str, Path]:
         """Files by what their names contain: train, test, extra."""
@@ -187,9 +190,12 @@ def prepare_digits(path: Path, rows: Growing, progress: Progress) -> None:
 
     The images are streamed; memory does not grow with the file. Raises DataError when the file is not that.
     """
-    found = {variable.name: variable.shape for variable in read_variables(path)}
+    variables = {variable.name: variable for variable in read_variables(path)}
+    found = {name: variable.shape for name, variable in variables.items()}
     if set(found) != {"X", "y"} or found["X"][:3] != (SIDE, SIDE, 3) or len(found["X"]) not in (3, 4):
         raise DataError(f"{path} is not an SVHN file: expected X (32, 32, 3, n) and y (n, 1), it holds {found}")
+    if variables["X"].dtype != np.uint8:
+        raise DataError(f"{path} is not an SVHN file: its images are {variables['X'].dtype}, not bytes")
     count = found["X"][3] if len(found["X"]) == 4 else 1  # MATLAB drops a last axis of one
     labels = _labels(path, count)
     for variable in read_variables(path):
@@ -206,8 +212,11 @@ def prepare_digits(path: Path, rows: Growing, progress: Progress) -> None:
 def _labels(path: Path, count: int) -> NDArray[np.int64]:
     for variable in read_variables(path):
         if variable.name == "y":
-            labels = variable.array().ravel().astype(np.int64)
-            if len(labels) != count or not ((labels >= 0) & (labels <= 10)).all():
-                raise DataError(f"{path}: expected {count:,} labels of 1 to 10, it holds {len(labels):,} others")
+            stored = variable.array().ravel()
+            if stored.dtype.kind not in "fiu" or not np.isin(stored, np.arange(11)).all():
+                raise DataError(f"{path}: expected labels of 1 to 10, it holds others")
+            labels = stored.astype(np.int64)
+            if len(labels) != count:
+                raise DataError(f"{path}: expected {count:,} labels, it holds {len(labels):,}")
             return labels % 10
     raise DataError(f"{path} holds no labels y")

@@ -209,7 +209,7 @@ def confusion_table(folder: Path) -> Table | None:
     title = "\nTest rows by class (lines) and what was predicted (columns), final weights"
     table = Table(**{**PLAIN, "padding": (0, 1, 0, 0)}, title=title)
     table.add_column("class")
-    for name in classes:
+    for name in [*classes, "no class"][: len(counts[0])]:
         table.add_column(str(name), justify="right")
     table.add_column("accuracy", justify="right")
     for name, row, right in zip(classes, counts, range(len(classes)), strict=True):

@@ -140,8 +140,6 @@ class Loop:
             reasons.append(f"{iteration} iterations")
         if stop.epochs is not None and self._epoch(state) >= stop.epochs - 1e-9:
             reasons.append(f"{self._epoch(state):g} epochs")
-        if stop.patience is not None and self._worse >= stop.patience:
-            reasons.append(f"{stop.patience} evaluations without a better validation accuracy")
         if stop.seconds is not None and self.outcome.train_s >= stop.seconds:
             reasons.append(f"{stop.seconds:g} seconds of training")
         if reasons and self.outcome.status == "exhausted":
@@ -171,6 +169,9 @@ class Loop:
             outcome.time_to_target_s = evaluation.train_s
             if len(outcome.evaluations) > 1:
                 outcome.previous_evaluation_s = outcome.evaluations[-2].train_s
+            return True
+        if self.stop.patience is not None and self._worse >= self.stop.patience:
+            outcome.reason = f"{self.stop.patience} evaluations without a better validation accuracy"
             return True
         return False
 

@@ -139,10 +139,10 @@ def confusion_table(outcome: Outcome, problem: Problem, test: shards.Shard, clas
     tables = {}
     for name, W in (("final", outcome.final), ("best", outcome.best or outcome.final)):
         labels = predicted(problem.network, W, problem.loss.threshold, test.a0)
-        counts = np.zeros((classes, classes + 1))  # the last column: outputs that were NaN
+        counts = np.zeros((classes, classes + 1))  # the last column: outputs that were NaN, of no class
         np.add.at(counts, (test.labels, labels), 1)
         problem.comm.allreduce(counts)
-        tables[name] = counts[:, :classes].astype(int).tolist()
+        tables[name] = (counts if counts[:, -1].any() else counts[:, :-1]).astype(int).tolist()
     return tables
 
 

@@ -1,5 +1,6 @@
 """Search spaces of a sweep: from the ``sweep:`` block to the settings of every trial."""
 
+import math
 from itertools import product
 from typing import Any
 
@@ -16,14 +17,17 @@ def at(values: Range, u: float) -> float | int:
         value = float(np.exp(np.log(values.low) + u * (np.log(values.high) - np.log(values.low))))
     else:
         value = values.low + u * (values.high - values.low)
-    return round(value) if values.integer else float(f"{value:.4g}")
+    # Rounding must not cross a bound: a momentum of 1 is refused, one of 0.99999 is not.
+    short = round(value) if values.integer else float(f"{value:.4g}")
+    low, high = (math.ceil(values.low), math.floor(values.high)) if values.integer else (values.low, values.high)
+    return min(max(short, low), high)
 
 
 def grid(values: Range, key: str) -> list[float | int]:
     """The values of a range in a grid. Raises UserError where it does not say how many."""
     if values.points is None:
         raise UserError(f"sweep: {key}: a grid needs points: how many values between low and high")
-    return [at(values, u) for u in np.linspace(0, 1, values.points)]
+    return list(dict.fromkeys(at(values, u) for u in np.linspace(0, 1, values.points)))
 
 
 Trial = dict[str, Any]  # key of the method block -> value

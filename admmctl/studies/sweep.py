@@ -6,6 +6,7 @@ the choice.
 """
 
 import csv
+import hashlib
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -13,8 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from admmctl import config as configuration
 from admmctl.config import Experiment, Run, to_yaml
@@ -71,6 +70,8 @@ def sweep(
         raise UserError(
             f"{path} has no sweep: block; it names, for each method, the keys to vary and their values"
         )
+    if method == "all":
+        raise UserError("--method all: a sweep tunes one method at a time; name one")
     if count is not None and count < 1:
         raise UserError(f"--trials {count}: expected 1 or more")
     if cores < 1:
@@ -82,7 +83,7 @@ def sweep(
         check(run, Options())
     folder = root() / experiment.name / f"sweep-{base.method}"
     results = _run_all(list(planned.items()), folder, cores, report)
-    finished = [result for result in results if result.score == result.score]
+    finished = [r for r in results if r.score == r.score and r.status != "diverged"]
     _write_table(folder, results)
     document: dict[str, Any] = {
         "folder": str(folder),
@@ -95,7 +96,8 @@ def sweep(
     _, winner = planned[best.number]
     # Trained again alone on all training rows, the validation rows among them when the sweep split them off,
     # and for as long as it took the trial to its best: the validation rows can no longer say when to stop.
-    alone = replace(winner, data=base.data, stop=_as_long(base, best))
+    stop = winner.stop.model_copy(update={"target": base.stop.target})
+    alone = replace(winner, data=base.data, stop=_as_long(replace(base, stop=stop), best))
     with atomic(folder / "best.yaml") as file:
         file.write(f"# Trial {best.number} of {len(results)}: validation accuracy {best.score:.4f}\n")
         file.write(to_yaml(alone.document()))
@@ -109,9 +111,9 @@ def _plan(
     """A run for every trial, with a validation split and without a target. Raises ConfigError for a bad key."""
     planned: dict[int, tuple[Trial, Run]] = {}
     for number, trial in enumerate(chosen):
-        keys = [f"methods.{method}.{key}={_yaml(value)}" for key, value in trial.items()]
+        changes = {("methods", method, *key.split(".")): value for key, value in trial.items()}
         try:
-            run = configuration.load(path, [*overrides, *keys]).runs[method]
+            run = configuration.load(path, overrides, changes).runs[method]
         except ConfigError as error:
             raise ConfigError(f"sweep: trial {number} is not valid:\n{error}") from None
         data = run.data
@@ -119,11 +121,6 @@ def _plan(
             data = data.model_copy(update={"validation": DEFAULT_VALIDATION})
         planned[number] = trial, replace(run, data=data, stop=run.stop.model_copy(update={"target": None}))
     return planned
-
-
-def _yaml(value: Any) -> str:
-    text: str = yaml.safe_dump(value, default_flow_style=True)
-    return text.removesuffix("...\n").strip()
 
 
 def _run_all(
@@ -139,7 +136,9 @@ def _run_all(
     def one(item: tuple[int, tuple[Trial, Run]]) -> Result:
         nonlocal ended
         number, (trial, run) = item
-        place = folder / f"trial-{number:03d}-{run.hash()}"
+        # Unlike a run's, a trial's name holds its budget too: another budget is another trial.
+        identity = hashlib.sha256(to_yaml(run.document()).encode()).hexdigest()[:8]
+        place = folder / f"trial-{number:03d}-{identity}"
         summary = read_summary(place)
         if summary is None or summary["status"] not in DONE:
             summary = _run_trial(run, place)
