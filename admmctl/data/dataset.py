@@ -169,6 +169,8 @@ def _split(dataset: Dataset, settings: DataSettings, source: Source) -> Split:
     Raises DataError when a class does not exist or too few rows are left.
     """
     classes = tuple(settings.classes or source.labels_known)
+    if len(classes) < 2:
+        raise DataError("data.classes: at least two classes are needed to tell apart")
     unknown = [c for c in classes if c not in source.labels_known]
     if unknown:
         raise DataError(

@@ -3,6 +3,7 @@
 Rows are samples. Without a test pair, ``test: 0.2`` holds a fraction back, chosen by the seed.
 """
 
+import csv
 import gzip
 import hashlib
 import zlib
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -64,8 +66,8 @@ class FilesSource(Source):
 
     def __init__(self, settings: FilesSettings) -> None:
         self._parts = {"train": _pair(settings.x, settings.y, settings.label, ("data.x", "data.y"))}
-        if (settings.x_test is None) != (settings.y_test is None and settings.label is None):
-            raise DataError("data: x_test and y_test belong together (or a CSV x_test with label: first or last)")
+        if settings.x_test is None and settings.y_test is not None:
+            raise DataError("data.y_test: labels without data.x_test, the test features")
         if settings.x_test is not None:
             keys = ("data.x_test", "data.y_test")
             self._parts["test"] = _pair(settings.x_test, settings.y_test, settings.label, keys)
@@ -73,6 +75,7 @@ class FilesSource(Source):
         if any(x.shape[1] != self.features for x, _ in self._parts.values()):
             raise DataError(f"data.x_test: {settings.x_test} does not have the {self.features} features of data.x")
         self.labels_known = sorted({int(label) for _, y in self._parts.values() for label in np.unique(y)})
+        self._test_path = settings.x_test
         self._paths = [p for p in (settings.x, settings.y, settings.x_test, settings.y_test) if p is not None]
 
     def rows(self, part: Part) -> int:
@@ -89,12 +92,13 @@ class FilesSource(Source):
         out[...] = self.stored(part, rows)
         if not np.isfinite(out).all():
             bad = int(np.flatnonzero(~np.isfinite(out).all(axis=1))[0])
-            raise DataError(f"{self._paths[0]}: row {int(rows[bad])} of the {part} set holds a NaN or an infinity")
+            path = self._test_path if part == "test" else self._paths[0]
+            raise DataError(f"{path}: row {int(rows[bad])} of the {part} set holds a NaN or an infinity")
 
     def fingerprint(self) -> str:
         sums = []
         for path in self._paths:
-            with Path(path).open("rb") as file:
+            with Path(path).expanduser().open("rb") as file:
                 sums.append(hashlib.file_digest(file, "sha256").hexdigest())
         return sums[0] if len(sums) == 1 else hashlib.sha256(" ".join(sums).encode()).hexdigest()
 
@@ -106,7 +110,7 @@ def _pair(
     x = _read(x_path, keys[0])
     if x.ndim > 2:
         x = x.reshape(len(x), -1)
-    if x.ndim != 2 or not len(x):
+    if x.ndim != 2 or not x.size:
         raise DataError(f"{keys[0]}: {x_path} has shape {x.shape}; expected rows of features")
     if y_path is None:
         if label is None:
@@ -115,6 +119,8 @@ def _pair(
             )
         column = 0 if label == "first" else -1
         y, x = x[:, column], x[:, 1:] if label == "first" else x[:, :-1]
+        if not x.size:
+            raise DataError(f"{keys[0]}: {x_path} has no column besides its labels")
         y_path = x_path
     else:
         if label is not None:
@@ -136,7 +142,7 @@ def _read(path: str, key: str) -> NDArray[Any]:
         raise DataError(f"{key}: there is no file {path} (looked in {Path.cwd()})")
     try:
         if place.suffix == ".npy":
-            array = np.load(place, mmap_mode="r", allow_pickle=False)
+            array = npy.open_memmap(place, mode="r")
         elif place.name.endswith((".csv", ".csv.gz")):
             array = _read_csv(place)
         else:
@@ -149,14 +155,20 @@ def _read(path: str, key: str) -> NDArray[Any]:
 
 
 def _read_csv(place: Path) -> NDArray[np.float64]:
-    """The numbers of a CSV, whose first line may be a heading."""
+    """The numbers of a CSV, whose first line may be a heading. Raises ValueError for anything else."""
     import pandas
 
-    with gzip.open(place, "rt") if place.suffix == ".gz" else place.open() as file:
-        first = file.readline()
-    heading = any(not _is_number(word) for word in first.strip().split(","))
-    frame = pandas.read_csv(place, header=0 if heading else None, dtype=np.float64)
-    return frame.to_numpy()
+    with gzip.open(place, "rt", newline="") if place.suffix == ".gz" else place.open(newline="") as file:
+        first = next(csv.reader(file), [])
+    heading = any(word.strip() and not _is_number(word) for word in first)
+    frame = pandas.read_csv(place, header=None, skiprows=int(heading), dtype=np.float64)
+    if frame.shape[1] != len(first):
+        raise ValueError(f"its first line has {len(first)} columns, the rows have {frame.shape[1]}")
+    table = frame.to_numpy()
+    if np.isnan(table).any():
+        row, column = np.argwhere(np.isnan(table))[0]
+        raise ValueError(f"row {row}, column {column} is empty or no number")
+    return table
 
 
 def _is_number(word: str) -> bool:

@@ -72,6 +72,8 @@ class Mnist(Dataset):
             path = raw[FILES[part, IMAGES].name]
             images = read_idx(path, IMAGES)
             labels = read_idx(raw[FILES[part, LABELS].name], LABELS)
+            if images.shape[1:] != (28, 28):
+                raise DataError(f"{path} holds images of {images.shape[1:]} pixels; expected 28x28")
             if len(images) != len(labels):
                 raise DataError(f"{path} holds {len(images):,} images, but its labels file {len(labels):,} labels")
             rows = prepared.rows(part, 784, np.uint8)

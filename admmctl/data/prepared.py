@@ -123,6 +123,10 @@ class Rows:
 
     def append(self, x: NDArray[Any], y: NDArray[Any]) -> None:
         """Add rows: ``x`` (rows, features), ``y`` (rows,) of labels 0 to 255."""
+        if x.shape != (len(y), self.features) or y.shape != (len(x),):
+            raise ValueError(
+                f"rows of shape {x.shape} with labels of shape {y.shape}; expected {self.features} features"
+            )
         for axis, block in (("x", x), ("y", y)):
             item = self._shapes[axis][1]
             self._files[axis].write(np.ascontiguousarray(block, dtype=item).tobytes())

@@ -65,8 +65,6 @@ def plan(settings: DataSettings, ranks: int) -> Plan:
     dataset = datasets.load(settings.name)()
     source = dataset.open(settings)
     result = Plan(source, split(dataset, settings, source), settings)
-    if len(result.split.classes) < 2:
-        raise DataError(f"data.classes: at least two classes are needed, {settings.name} is left with one")
     if result.rows_train == 0:
         raise DataError("no rows are left to train on; raise data.rows or lower data.test")
     if result.rows_train < ranks:

@@ -25,9 +25,10 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
-        raise DataError(f"{folder / MANIFEST} cannot be read: {error}; fetch the dataset with --force") from None
+        cure = f"run: admmctl fetch {folder.name} --force"
+        raise DataError(f"{folder / MANIFEST} cannot be read: {error}; {cure}") from None
     if not isinstance(manifest, dict) or "parts" not in manifest:
-        raise DataError(f"{folder / MANIFEST} is not a manifest; fetch the dataset with --force")
+        raise DataError(f"{folder / MANIFEST} is not a manifest; run: admmctl fetch {folder.name} --force")
     return manifest
 
 

@@ -62,7 +62,7 @@ def accuracy_plot(folders: list[Path], output: Path | None, axis: Axis = "auto")
     for target in sorted(_targets(runs)):
         axes.axhline(target, color="black", linewidth=0.8, linestyle=(0, (4, 3)))
         axes.annotate(
-            f"target {target:g}",
+            f"target {target:g}: runs stop there",
             (1.0, target),
             xycoords=("axes fraction", "data"),
             xytext=(0, 2),

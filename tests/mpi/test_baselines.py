@@ -23,7 +23,7 @@ EXPERIMENT = {
         # Line searches amplify rounding, most of all near the optimum: these end before it shows.
         "cg": {"stop": {"iterations": 12}},
         "lbfgs": {"stop": {"iterations": 20}},
-        "linear": {"stop": {"iterations": 8}},
+        "linear": {"stop": {"iterations": 4}},
         "least-squares": {"kind": "linear", "loss": "squared"},
     },
     "stop": {"iterations": 32},

@@ -311,7 +311,8 @@ class Orders:
         try:
             plan = shards.plan(DataSettings(name="higgs"), 1)
         except DataError as error:
-            assert str(error).endswith("run: admmctl fetch higgs")  # noqa: PT017
+            if "is not in" not in str(error):
+                raise  # a dataset that is damaged is not what a kill may leave
             return None
         manifest = read_manifest(self.datasets / "higgs")
         assert manifest is not None
@@ -399,18 +400,18 @@ def test_kill_9_before_every_single_change_on_disk(orders: Orders, start: str) -
 
 def test_a_preparation_that_is_killed_again_and_again_gets_there(orders: Orders) -> None:
     """Every process goes on with the rows that the one before it has written."""
-    rows = b"".join(b"%d,%s\n" % (n % 2, b",".join(b"%d" % (n % 7) for _ in range(28))) for n in range(60_000))
+    rows = b"".join(b"%d,%s\n" % (n % 2, b",".join(b"%d" % (n % 7) for _ in range(28))) for n in range(40_000))
     file = compressed(orders.folder / "long.csv.gz", rows)
     new = orders.unbroken(file)
     cleared(orders)
     noted = orders.folder / "noted"
     order = {"file": str(file), "chunk": 10_000, "noted": str(noted)}
-    for _ in range(2):
-        assert orders.killed(**order, die_after=2)
+    for _ in range(3):
+        assert orders.killed(**order, die_after=1)
         assert orders.state() is None
     orders.finished(**order)
     assert orders.state() == new
-    assert list(map(int, noted.read_text().split())) == [10_000, 20_000, 30_000, 40_000, 50_000, 60_000]
+    assert list(map(int, noted.read_text().split())) == [10_000, 20_000, 30_000, 40_000]
 
 
 def test_two_processes_do_not_fight_over_one_dataset(orders: Orders) -> None:

@@ -1,0 +1,311 @@
+"""Studies on the command line: all methods with repeats, sweeps, comparisons; and what each refuses."""
+
+import csv
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from test_commands import Shell
+
+STUDY = """\
+name: study
+data: {name: swissroll, rows: 200}
+network: {layers: [6]}
+loss: squared
+methods:
+  gd: {learning_rate: 0.2}
+  sgd: {learning_rate: 0.1, batch: 32}
+  linear: {}
+stop: {iterations: 40, metric: train_loss, target: 0.3}
+sweep:
+  search: grid
+  trials: 2
+  space:
+    gd: {learning_rate: [0.01, 0.3]}
+    sgd:
+      batch: [16, 32]
+"""
+
+
+@pytest.fixture
+def shell(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Shell:
+    (tmp_path / "study.yaml").write_text(STUDY)
+    monkeypatch.chdir(tmp_path)
+    return Shell(tmp_path, capsys)
+
+
+@pytest.fixture(scope="module")
+def six(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results with six repeats of two methods."""
+    import admmctl
+
+    place = tmp_path_factory.mktemp("six")
+    (place / "study.yaml").write_text(STUDY)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ADMMCTL_RESULTS", str(place / "results"))
+        for method in ("gd", "linear"):
+            admmctl.train(place / "study.yaml", method=method, repeat=6)
+    return place / "results" / "study"
+
+
+# --- help
+
+
+@pytest.mark.parametrize("command", [["sweep"], ["runs", "compare"]], ids=" ".join)
+def test_every_command_explains_itself(shell: Shell, command: list[str]) -> None:
+    answer = shell(*command, "--help")
+    assert answer.code == 0
+    assert f"Example: admmctl {' '.join(command)}" in answer.out
+
+
+# --- train --method all --repeat R
+
+
+def test_all_methods_are_repeated_in_turns(shell: Shell) -> None:
+    answer = shell("train", "study.yaml", "--method", "all", "--repeat", 2, "--json")
+    assert answer.code == 0
+    runs = answer.json()["runs"]
+    expected = [(method, seed) for seed in (0, 1) for method in ("gd", "sgd", "linear")]
+    assert [(run["method"], run["seed"]) for run in runs] == expected
+    for run in runs:
+        assert yaml.safe_load((Path(run["folder"]) / "config.yaml").read_text())["seed"] == run["seed"]
+        assert Path(run["folder"]).name in answer.err
+    shown = shell("train", "study.yaml", "--method", "all", "--repeat", 2)
+    assert shown.code == 0
+    for run in runs:
+        assert Path(run["folder"]).name in shown.out
+
+
+def test_a_plan_of_all_methods_names_every_repeat(shell: Shell, results: Path) -> None:
+    plans = shell("train", "study.yaml", "--method", "all", "--repeat", 2, "--dry-run", "--json").json()["runs"]
+    assert [(next(iter(plan["config"]["methods"])), plan["config"]["seed"]) for plan in plans] == [
+        (method, seed) for seed in (0, 1) for method in ("gd", "sgd", "linear")
+    ]
+    assert not results.exists()
+
+
+@pytest.mark.parametrize("repeats", ["0", "-1", "many"])
+def test_no_repeats_are_refused(shell: Shell, results: Path, repeats: str) -> None:
+    message = shell.refusal("train", "study.yaml", "--method", "all", "--repeat", repeats)
+    assert "--repeat" in message
+    assert not results.exists()
+
+
+# --- runs compare
+
+
+def test_a_comparison_for_people(shell: Shell, six: Path) -> None:
+    answer = shell("runs", "compare", six)
+    assert (answer.code, answer.err) == (0, "")
+    assert "study: train_loss 0.3" in answer.out
+    for words in ("gd", "linear", "6/6", "train_s"):
+        assert words in answer.out
+    assert max(map(len, answer.out.splitlines())) <= 80
+
+
+def test_a_comparison_in_json_is_one_document(shell: Shell, six: Path) -> None:
+    answer = shell("runs", "compare", six, "--json")
+    assert (answer.code, answer.err) == (0, "")
+    result = answer.json()
+    assert (result["experiment"], result["metric"], result["target"]) == ("study", "train_loss", 0.3)
+    rows = {row["method"]: row for row in result["methods"]}
+    assert set(rows) == {"gd", "linear"}
+    for method, row in rows.items():
+        runs = [json.loads(path.read_text()) for path in six.glob(f"{method}-*/summary.json")]
+        times = sorted(run["time_to_target_s"] for run in runs)
+        assert times[0] > 0
+        assert (row["runs"], row["reached"], row["seeds"]) == (6, 6, [0, 1, 2, 3, 4, 5])
+        assert row["time_to_target_s"] == pytest.approx((times[2] + times[3]) / 2)
+        assert (row["time_to_target_low_s"], row["time_to_target_high_s"]) == (times[0], times[5])
+        finals = [run["final_test_accuracy"] for run in runs]
+        assert row["final_test_accuracy"] == pytest.approx(float(np.median(finals)))
+
+
+def test_a_miss_in_json_is_null_and_counted(shell: Shell) -> None:
+    shell("train", "study.yaml", "--method", "all", "--set", "stop.target=0.0")
+    rows = shell("runs", "compare", "study", "--json").json()["methods"]
+    assert [(row["reached"], row["runs"], row["time_to_target_s"], row["verdict"]) for row in rows] == [
+        (0, 1, None, "missed")
+    ] * 3
+    text = shell("runs", "compare", "study").out
+    assert "0/1" in text
+    assert "inf" not in text.replace("infinity", "")
+
+
+def test_csv_is_written_beside_the_table_or_the_json(shell: Shell, six: Path) -> None:
+    table = shell("runs", "compare", six)
+    for flags in ([], ["--json"]):
+        answer = shell("runs", "compare", six, "--csv", "table.csv", *flags)
+        assert answer.code == 0
+        if not flags:
+            assert answer.out == table.out
+        with Path("table.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        assert [row["method"] for row in rows] == ["gd", "linear"]
+        assert all(row["reached"] == "6" and math.isfinite(float(row["time_to_target_s"])) for row in rows)
+
+
+@pytest.mark.parametrize("output", ["nowhere/table.csv", ".", "study.yaml/table.csv"])
+def test_csv_that_cannot_be_written_is_refused(shell: Shell, six: Path, output: str) -> None:
+    assert "--csv" in shell.refusal("runs", "compare", six, "--csv", output)
+
+
+def test_without_a_target_accuracies_are_compared(shell: Shell) -> None:
+    shell("train", "study.yaml", "--method", "all", "--set", "stop={iterations: 2}")
+    answer = shell("runs", "compare", "study")
+    assert answer.code == 0
+    assert "study: no target" in answer.out
+    assert "-/1" in answer.out
+    assert "inf" not in answer.out.replace("infinity", "")
+    assert "never" not in answer.out
+    assert {row["verdict"] for row in shell("runs", "compare", "study", "--json").json()["methods"]} == {None}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (["--set", "data.rows=240"], ["data differs", '"rows": 200', '"rows": 240']),
+        (["--set", "data.seed=1"], ["data differs", '"seed": 1']),
+        (["--set", "stop.target=0.31"], ["the target differs", "0.3", "0.31"]),
+        (["--set", "stop={iterations: 6, metric: train_accuracy, target: 0.3}"], ["metric", "train_accuracy"]),
+    ],
+)
+def test_runs_of_different_questions_are_refused(shell: Shell, changes: list[str], words: list[str]) -> None:
+    shell("train", "study.yaml", "--method", "gd")
+    shell("train", "study.yaml", "--method", "sgd", *changes)
+    message = shell.refusal("runs", "compare", "study")
+    for word in ["cannot be compared", *words]:
+        assert word in message
+
+
+def test_data_that_changed_under_the_same_name_are_refused(shell: Shell) -> None:
+    (run,) = shell("train", "study.yaml", "--method", "gd", "--json").json()["runs"]
+    path = Path(run["folder"]) / "environment.json"
+    environment = json.loads(path.read_text())
+    path.write_text(json.dumps({**environment, "data_sha256": "0" * 64}))
+    shell("train", "study.yaml", "--method", "sgd")
+    message = shell.refusal("runs", "compare", "study")
+    assert "checksum" in message
+    assert "0" * 64 in message
+
+
+@pytest.mark.parametrize("arguments", [["nowhere"], ["study.yaml"], []])
+def test_nothing_to_compare_is_refused(shell: Shell, arguments: list[str]) -> None:
+    assert shell.refusal("runs", "compare", *arguments)
+
+
+# --- sweep
+
+
+def test_a_sweep_for_people_and_in_json(shell: Shell, results: Path) -> None:
+    answer = shell("sweep", "study.yaml", "--method", "gd", "--cores", 2)
+    assert answer.code == 0
+    assert "2 trials of gd" in answer.out
+    assert "best: trial" in answer.out
+    for number in (0, 1):
+        assert f"trial {number}" in answer.err
+    folder = results / "study" / "sweep-gd"
+    assert sorted(path.name for path in folder.iterdir() if path.is_file()) == ["best.yaml", "trials.csv"]
+    assert len([path for path in folder.iterdir() if path.is_dir()]) == 2
+
+    document = shell("sweep", "study.yaml", "--method", "gd", "--json").json()  # goes on: nothing left to run
+    assert document["folder"] == str(folder)
+    assert [trial["settings"] for trial in document["trials"]] == [{"learning_rate": 0.01}, {"learning_rate": 0.3}]
+    assert document["best"]["config"] == str(folder / "best.yaml")
+    assert document["run"]["method"] == "gd"
+
+    (run,) = shell("train", folder / "best.yaml", "--json").json()["runs"]
+    chosen = yaml.safe_load((Path(run["folder"]) / "config.yaml").read_text())
+    assert chosen["methods"]["gd"]["learning_rate"] == document["best"]["settings"]["learning_rate"]
+
+
+def test_trials_are_listed_and_shown_like_runs(shell: Shell) -> None:
+    document = shell("sweep", "study.yaml", "--method", "gd", "--trials", 1, "--json").json()
+    (trial,) = document["trials"]
+    (listed,) = shell("runs", "list", document["folder"], "--json").json()["runs"]
+    assert listed["folder"] == trial["folder"]
+    assert shell("runs", "show", trial["folder"]).code == 0
+    names = [run["folder"] for run in shell("runs", "list", "study", "--json").json()["runs"]]
+    assert names == [document["run"]["folder"]]  # an experiment's runs are those that were timed
+
+
+SWEEPS: list[tuple[list[str], list[str]]] = [
+    (["--method", "linear"], ["no search space for method linear", "gd, sgd"]),
+    (["--method", "gdd"], ["--method", "unknown method 'gdd'", "did you mean 'gd'"]),
+    (["--trials", "0"], ["--trials 0", "1 or more"]),
+    (["--trials", "few"], ["--trials"]),
+    (["--cores", "0"], ["--cores 0", "1 or more"]),
+    (["--cores", "999"], ["--cores 999", "this machine has"]),
+    (["--set", "sweep=null"], ["study.yaml has no sweep: block"]),
+    (["--set", "sweep.space={}"], ["sweep.space", "at least 1"]),
+    (["--set", "sweep.space.gd.learning_rate=[]"], ["sweep.space.gd.learning_rate", "no values"]),
+    (["--set", "sweep.space.gd={lerning_rate: [0.1]}"], ["study.yaml:13", "did you mean 'learning_rate'"]),
+    (["--set", "sweep.space.gdd={learning_rate: [0.1]}"], ["no method 'gdd'", "did you mean 'gd'"]),
+    (["--set", "sweep.space.gd.learning_rate=[zero]"], ["learning_rate", "expected a number", "zero"]),
+    (["--set", "sweep.space.gd.learning_rate={low: 0.1}"], ["learning_rate", "high"]),
+    (["--set", "sweep.space.gd.learning_rate={low: 0.1, high: 1.0}"], ["gd.learning_rate", "points"]),
+    (["--set", "sweep.trials=0"], ["sweep.trials", "1 or more"]),
+    (["--set", "sweep.search=random"], ["sweep.search", "grid"]),
+    (["--set", "sweep.serach=grid"], ["serach", "did you mean 'search'"]),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), SWEEPS, ids=[" ".join(arguments) for arguments, _ in SWEEPS])
+def test_a_sweep_that_makes_no_sense_is_refused(
+    shell: Shell, results: Path, arguments: list[str], words: list[str]
+) -> None:
+    message = shell.refusal("sweep", "study.yaml", *arguments)
+    for word in words:
+        assert word in message, message
+    assert not results.exists()
+
+
+def test_a_typing_error_in_the_file_is_named_with_its_line(shell: Shell) -> None:
+    text = Path("study.yaml").read_text()
+    Path("study.yaml").write_text(text.replace("      batch: [16, 32]", "      bacth: [16, 32]"))
+    message = shell.refusal("sweep", "study.yaml", "--method", "sgd")
+    assert "study.yaml:16: sweep.space.sgd.bacth: unknown key 'bacth'; did you mean 'batch'?" in message
+    # also where nobody asked for a sweep
+    assert "study.yaml:16" in shell.refusal("train", "study.yaml")
+
+
+def test_sweeping_data_that_is_not_here_says_how_to_get_it(shell: Shell, results: Path) -> None:
+    data: dict[str, Any] = {"name": "mnist", "classes": [0, 1]}
+    message = shell.refusal("sweep", "study.yaml", "--set", f"data={json.dumps(data)}")
+    assert "run: admmctl fetch mnist" in message
+    assert not results.exists()
+
+
+def test_a_results_folder_that_cannot_be_written(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADMMCTL_RESULTS", str(shell.folder / "study.yaml"))
+    assert "cannot be written" in shell.refusal("sweep", "study.yaml", "--json")
+
+
+# --- accuracy-plot over repeats
+
+
+@pytest.mark.parametrize("axis", ["log", "linear", "auto"])
+def test_repeats_are_drawn_on_either_axis(shell: Shell, six: Path, axis: str) -> None:
+    answer = shell("accuracy-plot", six, "--output", "figure", "--axis", axis)
+    assert answer.code == 0
+    assert answer.out.split() == ["figure.png", "figure.pdf"]
+    assert Path("figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_another_axis_is_refused(shell: Shell, six: Path) -> None:
+    message = shell.refusal("accuracy-plot", six, "--axis", "sqrt")
+    assert "--axis sqrt" in message
+    assert "log" in message
+
+
+def test_a_copied_experiment_is_compared_like_the_first(shell: Shell, six: Path) -> None:
+    shutil.copytree(six, shell.folder / "copied")
+    one, other = (shell("runs", "compare", place, "--json").json()["methods"] for place in (six, "copied"))
+    assert one == other
