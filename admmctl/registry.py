@@ -41,8 +41,12 @@ class Registry:
         """The implementation called ``name``; raises UserError with the nearest valid name."""
         if name not in self:
             raise UserError(f"unknown {self.kind} '{name}'{suggest(name, list(self))}")
-        module, _, attribute = self._places[name].partition(":")
-        return getattr(import_module(module), attribute)
+        place = self._places[name]
+        module, _, attribute = place.partition(":")
+        try:
+            return getattr(import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            raise UserError(f"{self.kind} '{name}' cannot be loaded from {place}: {error}") from error
 
 
 def suggest(word: str, valid: list[str]) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 from admmctl.data.catalog import datasets
 from admmctl.data.dataset import Dataset
 from admmctl.data.store import StoredSource, read_manifest
-from admmctl.errors import DataError
+from admmctl.errors import DataError, UserError
 
 
 def describe(name: str) -> dict[str, Any]:
@@ -59,4 +59,21 @@ def describe(name: str) -> dict[str, Any]:
 
 def listing() -> list[dict[str, Any]]:
     """All datasets, in the order of the catalogue."""
-    return [describe(name) for name in datasets]
+    return [_described(name) for name in datasets]
+
+
+def _described(name: str) -> dict[str, Any]:
+    """A dataset, or why it cannot be described: a broken package must not hide the others."""
+    try:
+        return describe(name)
+    except UserError as problem:
+        unknown = dict.fromkeys(("title", "rows", "features", "licence", "citation"), "unknown")
+        return {
+            "name": name,
+            "state": "damaged",
+            **unknown,
+            "folder": None,
+            "disk_bytes": 0,
+            "files": [],
+            "problem": str(problem),
+        }

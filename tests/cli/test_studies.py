@@ -291,7 +291,7 @@ def test_a_results_folder_that_cannot_be_written(shell: Shell, monkeypatch: pyte
 # --- accuracy-plot over repeats
 
 
-@pytest.mark.parametrize("axis", ["log", "linear", "auto"])
+@pytest.mark.parametrize("axis", ["log", "linear"])
 def test_repeats_are_drawn_on_either_axis(shell: Shell, six: Path, axis: str) -> None:
     answer = shell("accuracy-plot", six, "--output", "figure", "--axis", axis)
     assert answer.code == 0

@@ -24,7 +24,6 @@ EXPERIMENT = {
         "cg": {"stop": {"iterations": 12}},
         "lbfgs": {"stop": {"iterations": 20}},
         "linear": {"stop": {"iterations": 4}},
-        "least-squares": {"kind": "linear", "loss": "squared"},
     },
     "stop": {"iterations": 32},
     "evaluate": {"every": 2, "unit": "iteration"},

@@ -190,6 +190,33 @@ def test_different_settings_of_one_method_are_not_pooled(made):
     assert sorted(row["time_to_target_s"] for row in rows) == [pytest.approx(1.05), pytest.approx(9.05)]
 
 
+def test_different_budgets_of_one_method_are_not_pooled(made):
+    # A quick trial of five iterations that got nowhere is no miss of the method that was given a thousand.
+    made.run("sgd", 3.0)
+    short = made.run("sgd")
+    config = yaml.safe_load((short / "config.yaml").read_text())
+    config["stop"]["iterations"] = 5
+    (short / "config.yaml").write_text(yaml.safe_dump(config))
+    try:
+        rows = compare(made.all())["methods"]
+    except UserError as refused:
+        assert "stop" in str(refused) or "budget" in str(refused)  # noqa: PT017
+        return
+    assert sorted((row["reached"], row["runs"]) for row in rows) == [(0, 1), (1, 1)]
+
+
+def test_different_numbers_of_threads_are_not_pooled(made):
+    # Their times differ for a reason that no repeat has.
+    made.run("admm", 4.0, threads_per_rank=1)
+    made.run("admm", 1.0, threads_per_rank=8)
+    try:
+        rows = compare(made.all())["methods"]
+    except UserError as refused:
+        assert "threads" in str(refused)  # noqa: PT017
+        return
+    assert sorted(row["time_to_target_s"] for row in rows) == [1.0, 4.0]
+
+
 def test_a_seed_that_ran_twice_is_not_two_repeats(made):
     # Order statistics are of independent runs. The same seed again differs by noise of the clock alone.
     for _ in range(6):

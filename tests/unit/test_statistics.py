@@ -39,10 +39,10 @@ def test_six_are_the_fewest_that_have_one():
     assert MINIMUM == 6
 
 
-@pytest.mark.parametrize("n", [6, 9, 11, 12, 20])
+@pytest.mark.parametrize("n", [6, 9, 12])
 def test_intervals_cover_the_median_as_often_as_they_say(n):
     generator = np.random.default_rng(1)
-    draws = generator.exponential(size=(4000, n))  # skewed, as times are
+    draws = generator.exponential(size=(1500, n))  # skewed, as times are
     true = math.log(2)
     covered = 0
     for row in draws:

@@ -222,9 +222,8 @@ def test_more_trials_keep_those_there_are(again, first):
 
 
 def test_trials_of_another_budget_are_not_taken_for_these(again):
-    result = again.sweep("--set", "stop.epochs=6")
-    for trial in result["trials"]:
-        assert read_curve(Path(trial["folder"]))[-1]["epoch"] == 6
+    (trial,) = again.sweep("--set", "stop.epochs=6", "--trials", "1")["trials"]
+    assert read_curve(Path(trial["folder"]))[-1]["epoch"] == 6
 
 
 # -- the test set
