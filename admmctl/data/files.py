@@ -66,10 +66,8 @@ class FilesSource(Source):
 
     def __init__(self, settings: FilesSettings) -> None:
         self._parts = {"train": _pair(settings.x, settings.y, settings.label, ("data.x", "data.y"))}
-        labels_apart = settings.label is None
-        if (settings.x_test is None) != (settings.y_test is None) and (
-            labels_apart or settings.y_test is not None
-        ):
+        one_alone = (settings.x_test is None) != (settings.y_test is None)
+        if one_alone and (settings.label is None or settings.y_test is not None):
             raise DataError("data: x_test and y_test belong together; one of them is missing")
         if settings.x_test is not None:
             keys = ("data.x_test", "data.y_test")
@@ -145,7 +143,7 @@ def _read(path: str, key: str) -> NDArray[Any]:
         raise DataError(f"{key}: there is no file {path} (looked in {Path.cwd()})")
     try:
         if place.suffix == ".npy":
-            array = np.asarray(npy.open_memmap(place, mode="r"))
+            array: NDArray[Any] = npy.open_memmap(place, mode="r")
         elif place.name.endswith((".csv", ".csv.gz")):
             array = _read_csv(place)
         else:

