@@ -4,13 +4,18 @@ import csv
 import json
 import math
 import shutil
+import signal
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
-from test_commands import Shell
+from test_commands import Shell, real_shell
+
+from admmctl.runs.record import read_curve
 
 STUDY = """\
 name: study
@@ -286,6 +291,46 @@ def test_sweeping_data_that_is_not_here_says_how_to_get_it(shell: Shell, results
 def test_a_results_folder_that_cannot_be_written(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ADMMCTL_RESULTS", str(shell.folder / "study.yaml"))
     assert "cannot be written" in shell.refusal("sweep", "study.yaml", "--json")
+
+
+def test_ctrl_c_ends_a_sweep_and_its_trials_and_it_can_go_on(shell: Shell, results: Path) -> None:
+    endless = ["--set", "stop={iterations: 10000000}", "--method", "gd", "--cores", "2"]
+    process = real_shell("sweep", "study.yaml", *endless)
+    try:
+        assert wait_until(lambda: len([p for p in results.rglob("curve.csv") if read_curve(p.parent)]) == 2)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=8)
+    finally:
+        process.kill()
+        process.communicate()
+    assert (process.returncode, out) == (3, "")
+    assert "interrupted" in err
+    assert "Traceback" not in err
+    assert wait_until(lambda: not trials_alive(results))
+    document = shell("sweep", "study.yaml", "--method", "gd", "--cores", 2, "--json").json()
+    assert [trial["status"] for trial in document["trials"]] == ["exhausted", "exhausted"]
+
+
+def trials_alive(results: Path) -> list[str]:
+    """The processes whose command line names a trial of these results."""
+    found = []
+    for process in Path("/proc").iterdir():
+        try:
+            if process.name.isdigit() and f"{results}/study/sweep".encode() in (process / "cmdline").read_bytes():
+                found.append(process.name)
+        except OSError:
+            continue
+    return found
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
+    """Whether ``condition`` comes true in time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return condition()
 
 
 # --- accuracy-plot over repeats

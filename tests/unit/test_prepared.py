@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.lib import format as npy
 from small_data import Array, batch, compressed, entries, files_in, get, higgs_text, higgs_values, idx, tarball
@@ -114,6 +114,7 @@ def test_rows_of_another_shape_are_not_taken(tmp_path: Path, shape: tuple[int, .
         prepare()
 
 
+@settings(max_examples=25)
 @given(x_bytes=st.integers(0, 140), y_bytes=st.integers(0, 134))
 def test_whatever_a_kill_left_of_either_array_the_result_is_the_same(
     tmp_path_factory: pytest.TempPathFactory, x_bytes: int, y_bytes: int
@@ -320,6 +321,13 @@ class Orders:
         assert plan.rows_train > 0
         return files_in(self.datasets / "higgs")
 
+    def put(self, dataset: dict[str, bytes]) -> None:
+        """Have a dataset that was prepared before."""
+        folder = self.datasets / "higgs"
+        folder.mkdir()
+        for name, content in dataset.items():
+            (folder / name).write_bytes(content)
+
     def unbroken(self, file: Path) -> dict[str, bytes]:
         self.finished(file=str(file), force=True)
         found = self.state()
@@ -371,7 +379,7 @@ def test_kill_9_at_random_moments(orders: Orders) -> None:
     for start in ("none", "old", "none", "old"):
         cleared(orders)
         if start == "old":
-            orders.finished(file=str(orders.other))
+            orders.put(old)
         for _ in range(2):
             # A preparation lasts 0.2 s and longer.
             kills += orders.killed(pause=0.01, force=True, kill_after=moments.uniform(0, 0.18))
@@ -388,7 +396,7 @@ def test_kill_9_before_every_single_change_on_disk(orders: Orders, start: str) -
     for change in range(1, 200):
         cleared(orders)
         if start == "old":
-            orders.finished(file=str(orders.other))
+            orders.put(old)
         if not orders.killed(die_at=change):
             break
         assert orders.state() in ([None, new] if start == "none" else [None, old, new])
