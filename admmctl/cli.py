@@ -222,6 +222,8 @@ def sweep(
     console = error_console()
     result = run_sweep(config, method, trials, cores, settings or [], SweepProgress(console).ended, Live(console))
     put_json(result) if as_json else put(sweep_tables(result))
+    if result["best"] is None:
+        raise RunFailed("no trial ended with a validation accuracy: trials.csv has the reason of each")
 
 
 @app.command()

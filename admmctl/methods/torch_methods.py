@@ -113,7 +113,11 @@ class TorchMethod:
         x = torch.from_numpy(np.ascontiguousarray(problem.network.inputs(problem.a0).T)).to(device)
         y = torch.from_numpy(np.ascontiguousarray(problem.y.T)).to(device)
         order = np.arange(problem.total)
-        return TorchState(problem, torch, device, tensors, x, y, self.optimiser(torch, tensors), order)
+        state = TorchState(problem, torch, device, tensors, x, y, self.optimiser(torch, tensors), order)
+        # PyTorch sets itself up at the first gradient: like our own compiling, that is not optimisation.
+        self.loss(state, x[:2], y[:2]).backward()
+        state.optimiser.zero_grad(set_to_none=True)
+        return state
 
     def step(self, s: TorchState) -> TorchState:
         """One mini-batch. Raises Diverged."""
@@ -144,7 +148,7 @@ class TorchMethod:
         name, bias = p.network.activation.__class__.__name__, p.network.bias
         activations: dict[str, Callable[[Any], Any]] = {
             "Relu": torch.relu,
-            "HardSigmoid": lambda z: torch.clamp(z, 0, 1),
+            "HardSigmoid": lambda z: torch.nn.functional.hardtanh(z, 0.0, 1.0),
             "Tanh": torch.tanh,
             "Sigmoid": torch.sigmoid,
         }
@@ -157,7 +161,7 @@ class TorchMethod:
         if name == "Squared":
             total = torch.sum((z - y) ** 2)
         elif name == "Hinge":
-            total = torch.sum(torch.clamp(torch.where(y > 0.5, 1 - z, z), min=0))
+            total = torch.sum(torch.relu(torch.where(y > 0.5, 1 - z, z)))
         elif z.shape[1] == 1:
             total = torch.nn.functional.binary_cross_entropy_with_logits(z, y, reduction="sum")
         else:
@@ -225,6 +229,7 @@ class TorchLbfgs(TorchMethod):
             W,
             lr=q.learning_rate,
             max_iter=q.inner,
+            max_eval=26 * q.inner,
             history_size=q.memory,
             tolerance_grad=0.0,
             tolerance_change=0.0,

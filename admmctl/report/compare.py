@@ -34,10 +34,11 @@ def compare(folders: list[Path]) -> dict[str, Any]:
     _must_share([run for run in runs if run["data_sha256"]], "data_sha256", "the checksum of the data")
     _must_share(runs, "metric", "the metric of the target")
     _must_share(runs, "target", "the target")
-    groups: dict[tuple[str, int, str], list[dict[str, Any]]] = {}
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for run in runs:
-        groups.setdefault((run["method"], int(run["ranks"]), run["settings"]), []).append(run)
-    rows = [_row(method, ranks, members) for (method, ranks, _), members in groups.items()]
+        key = (run["method"], int(run["ranks"]), run.get("threads_per_rank"), run["settings"])
+        groups.setdefault(key, []).append(run)
+    rows = [_row(method, ranks, members) for (method, ranks, *_), members in groups.items()]
     target = runs[0]["target"]
     for row, words in zip(rows, verdicts([row["_time"] for row in rows]), strict=True):
         row["verdict"] = words if target is not None else None
@@ -59,6 +60,7 @@ def _row(method: str, ranks: int, runs: list[dict[str, Any]]) -> dict[str, Any]:
         "method": method,
         "settings": runs[0]["settings"],
         "ranks": ranks,
+        "threads_per_rank": runs[0].get("threads_per_rank"),
         "runs": len(times),
         "reached": sum(not math.isinf(t) for t in times),
         "time_to_target_s": time.value,
@@ -85,7 +87,9 @@ def _config(folder: Path) -> tuple[str, str]:
     try:
         config = yaml.safe_load((folder / "config.yaml").read_text())
         data = json.dumps(config["data"], sort_keys=True)
-        settings = json.dumps([config["network"], config["loss"], config["methods"]], sort_keys=True)
+        budget = {key: value for key, value in config["stop"].items() if key not in ("metric", "target")}
+        keys = ("network", "loss", "methods", "evaluate")
+        settings = json.dumps([*(config[key] for key in keys), budget], sort_keys=True)
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         raise UserError(f"{folder / 'config.yaml'} is damaged ({error}); leave this run out") from None
     return data, hashlib.sha256(settings.encode()).hexdigest()[:8]

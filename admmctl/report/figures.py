@@ -53,7 +53,9 @@ def accuracy_plot(folders: list[Path], output: Path | None, axis: Axis = "auto")
     experiments = {folder.parent.resolve(): folder.parent for folder, _ in runs}
     groups = _groups(runs)
     figure, axes = plt.subplots()
-    logarithmic = axis == "log" or (axis == "auto" and _spread(groups) > _WIDE)
+    # A run that met its target before its first step has no time above zero, and no place on a log axis.
+    all_have_times = all(curve[-1]["train_s"] > 0 for group in groups for curve in group.curves)
+    logarithmic = axis == "log" or (axis == "auto" and all_have_times and _spread(groups) > _WIDE)
     seen: dict[str, int] = {}
     for group in groups:
         color, marker = style.look(group.kind)

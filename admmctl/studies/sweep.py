@@ -48,6 +48,8 @@ class Result:
     epoch: float
 
 
+_RUNNING: set[subprocess.Popen[str]] = set()  # trials, to be ended with the sweep
+
 Report = Callable[[Result, int, int], None]  # a trial that ended, how many have, how many there are
 
 
@@ -152,6 +154,8 @@ def _run_all(
             return list(pool.map(one, planned))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            for process in list(_RUNNING):
+                process.terminate()  # it ends its iteration and writes what it has
             raise
 
 
@@ -160,14 +164,21 @@ def _run_trial(run: Run, place: Path) -> dict[str, Any]:
     folder = RunFolder.create_at(place, to_yaml(run.document()))
     command = [sys.executable, "-m", "admmctl.runs.worker", str(place), "1", "0"]
     environment = launch.job_environment(1, 1)
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    _RUNNING.add(process)
+    try:
+        said, wrong = process.communicate()
+    finally:
+        _RUNNING.discard(process)
     summary = read_summary(place)
     if summary is None:
-        events = [event for line in done.stdout.splitlines() if (event := launch.parse_event(line))]
+        events = [event for line in said.splitlines() if (event := launch.parse_event(line))]
         errors = [event["message"] for event in events if event["event"] == "error"]
-        reason = errors[0] if errors else f"exit code {done.returncode}"
+        reason = errors[0] if errors else f"exit code {process.returncode}"
         summary = {"status": "failed", "reason": reason, "iterations": 0}
-        folder.log(done.stderr or reason)
+        folder.log(wrong or reason)
         folder.write_summary(summary)
     return summary
 

@@ -299,7 +299,7 @@ def test_ctrl_c_ends_a_sweep_and_its_trials_and_it_can_go_on(shell: Shell, resul
     try:
         assert wait_until(lambda: len([p for p in results.rglob("curve.csv") if read_curve(p.parent)]) == 2)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=8)
+        out, err = process.communicate(timeout=15)
     finally:
         process.kill()
         process.communicate()
@@ -323,7 +323,7 @@ def trials_alive(results: Path) -> list[str]:
     return found
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
+def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
     """Whether ``condition`` comes true in time."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -3,6 +3,9 @@
 import lzma
 import os
 import pickle
+import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -194,6 +197,57 @@ def test_opcodes_that_reach_for_objects_by_other_ways_are_refused(tmp_path: Path
     ):
         with pytest.raises(DataError, match="evil is not a CIFAR-10 batch"):
             read_batch("evil", content)
+
+
+def forged(flags: int, rows: int, data: bytes) -> bytes:
+    """A batch as ``batch`` makes it, but for the inner state of its array: flags of the type, and its data."""
+
+    def integer(value: int) -> bytes:
+        return b"J" + struct.pack("<i", value)
+
+    start = b"\x80\x02}(U\x06labels](K\x07eU\x04data"
+    array = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tU\x01btR"
+    shape = b"(" + integer(rows) + integer(3072) + b"t"
+    kind = b"cnumpy\ndtype\n(U\x02u1K\x00K\x01tR"
+    state = b"(" + integer(3) + b"U\x01|NNN" + integer(-1) + integer(-1) + integer(flags) + b"tb"
+    return start + array + b"(K\x01" + shape + kind + state + b"\x89" + data + b"tbu."
+
+
+PIXELS = b"T" + struct.pack("<i", 3072) + bytes(3072)
+NUMBERS = b"](" + b"K\x05" * 3072 + b"e"
+
+
+def test_an_array_forged_by_hand_like_this_is_read() -> None:
+    x, labels = read_batch("forged", forged(0, 1, PIXELS))
+    assert (x.shape, x.any(), labels.tolist()) == ((1, 3072), np.False_, [7])
+
+
+@pytest.mark.parametrize(
+    ("flags", "data"), [(2, NUMBERS), (63, NUMBERS), (127, PIXELS)], ids=["objects", "all flags", "more flags"]
+)
+def test_an_array_whose_type_claims_to_hold_objects_is_refused_and_corrupts_nothing(
+    flags: int, data: bytes
+) -> None:
+    """NumPy believes the state in a pickle: it would write pointers of 8 bytes into room for bytes."""
+    program = (
+        "import sys\n"
+        "from admmctl.data.cifar10 import read_batch\n"
+        "from admmctl.errors import DataError\n"
+        "try:\n"
+        "    read_batch('forged', sys.stdin.buffer.read())\n"
+        "except DataError:\n"
+        "    print('refused')\n"
+    )
+    # In a process of its own, which may crash.
+    environment = {**os.environ, "PYTHONPATH": str(Path(cifar10.__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        input=forged(flags, 1, data),
+        capture_output=True,
+        env=environment,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"refused\n", b"")
 
 
 @pytest.mark.parametrize("wrap", WRAPPINGS)
