@@ -1,10 +1,17 @@
 """Fixtures for all tests."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+# A job in the background may be started with these ignored, and our commands leave them so: then no test of an
+# interruption could pass. What the tests start has them as a terminal gives them.
+for _number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+    if signal.getsignal(_number) == signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
 # The same examples in every run; look for new ones with: pytest --hypothesis-profile=explore
 settings.register_profile("admmctl", max_examples=50, deadline=None, derandomize=True)

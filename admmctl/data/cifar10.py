@@ -200,14 +200,41 @@ def _read_to_the_end(path: Path) -> None:
         raise DataError(f"{path} is truncated or damaged ({error}); get it again") from None
 
 
+class _Bytes:
+    """Stands for an array of bytes in a pickle. NumPy's own would believe any state that a pickle gives it."""
+
+    array: NDArray[np.uint8]
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, _, fortran, data = state
+        if not isinstance(data, bytes):
+            raise pickle.UnpicklingError("its array is not made of bytes")
+        self.array = np.frombuffer(data, np.uint8).reshape(shape, order="F" if fortran else "C").copy()
+
+
+class _ByteType:
+    """Stands for the type of such an array; no other type is needed."""
+
+    def __init__(self, code: Any, *_: Any) -> None:
+        if code not in ("u1", b"u1"):
+            raise pickle.UnpicklingError(f"its array is of type {code!r}, not of bytes")
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+def _reconstruct(*_: Any) -> _Bytes:
+    return _Bytes()
+
+
 class _OnlyArrays(pickle.Unpickler):
-    """An unpickler that makes containers and NumPy arrays, and nothing that could run code."""
+    """An unpickler that makes containers and arrays of bytes, and nothing that could run code."""
 
     _ALLOWED: ClassVar[dict[tuple[str, str], Any]] = {
-        ("numpy.core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
-        ("numpy._core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
-        ("numpy", "ndarray"): np.ndarray,
-        ("numpy", "dtype"): np.dtype,
+        ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+        ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
+        ("numpy", "ndarray"): _Bytes,
+        ("numpy", "dtype"): _ByteType,
     }
 
     def find_class(self, module: str, name: str) -> Any:
@@ -221,7 +248,7 @@ def read_batch(name: str, content: bytes) -> tuple[NDArray[np.uint8], NDArray[np
     stream: IO[bytes] = io.BytesIO(content)
     try:
         batch = _OnlyArrays(stream, encoding="bytes").load()
-        x, y = batch[b"data"], np.asarray(batch[b"labels"])
+        x, y = batch[b"data"].array, np.asarray(batch[b"labels"])
     except Exception as error:  # a damaged pickle can raise nearly anything
         raise DataError(f"{name} is not a CIFAR-10 batch: {error}") from None
     if not isinstance(x, np.ndarray) or x.dtype != np.uint8 or y.ndim != 1 or x.shape != (len(y), PIXELS):
