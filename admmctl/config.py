@@ -156,7 +156,7 @@ def _put(document: Document, keys: tuple[str, ...], value: Any, override: str) -
 def _check(document: Document, path: Path | None, problems: list[Problem]) -> Experiment | None:
     file = _validate(File, document.content, (), problems)
     content = document.content
-    data = _check_data(content.get("data"), problems)
+    data = _check_data(content.get("data"), None if file is None else file.validation, problems)
     runs: dict[str, Run] = {}
     blocks = content.get("methods")
     for method, block in blocks.items() if isinstance(blocks, dict) else ():
@@ -171,7 +171,7 @@ def _check(document: Document, path: Path | None, problems: list[Problem]) -> Ex
     return Experiment(file.name, runs, path, file.sweep)
 
 
-def _check_data(block: Any, problems: list[Problem]) -> DataSettings | None:
+def _check_data(block: Any, validation: float | None, problems: list[Problem]) -> DataSettings | None:
     if not isinstance(block, dict):
         return None  # the file's own check says so
     name = block.get("name")
@@ -182,6 +182,8 @@ def _check_data(block: Any, problems: list[Problem]) -> DataSettings | None:
         problems.append(Problem(("data", "name"), f"unknown dataset '{name}'{suggest(name, list(datasets))}"))
         return None
     block = dict(block)
+    if validation is not None:
+        block.setdefault("validation", validation)
     if isinstance(block.get("test"), int) and not isinstance(block["test"], bool):
         block["test"] = float(block["test"])
     settings: DataSettings | None = _validate(datasets.load(name).Settings, block, ("data",), problems)

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from admmctl.settings import Count, Positive, Settings
+from admmctl.settings import Count, Fraction, Positive, Settings
 
 # Names of experiments and methods become folders.
 NAME, MAX_NAME = "[A-Za-z0-9][A-Za-z0-9._-]*", 100
@@ -92,4 +92,5 @@ class File(Settings):
     evaluate: Evaluate = Evaluate()
     seed: int = Field(default=0, ge=0)
     threads: Count | Literal["auto"] | None = None
+    validation: Fraction | None = Field(default=None, description="short for data: {validation: ...}")
     sweep: SweepSettings | None = None

@@ -327,3 +327,11 @@ def test_show_has_the_confusions_and_the_accuracy_of_every_class(run, capsys):
         cells = [str(label), *map(str, row), f"{row[label] / sum(row):.4f}"]
         assert any(line.split() == cells for line in shown.splitlines()), (cells, shown)
     assert "validation accuracy" in shown
+
+
+def test_validation_at_the_top_is_short_for_the_one_of_the_data():
+    data = {"name": "swissroll", "rows": 400}
+    short = load(experiment(data=data, validation=0.25)).runs["adam"]
+    long = load(experiment(data={**data, "validation": 0.25})).runs["adam"]
+    assert short.data.validation == 0.25
+    assert short.hash() == long.hash()
