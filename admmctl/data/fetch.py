@@ -35,12 +35,16 @@ def split_names(words: list[str], files: list[Path]) -> tuple[list[str], list[Pa
     """Datasets and files of a command line: after ``--from A`` a shell's glob may have left B and C as names."""
     names = [word for word in words if not files or word in datasets or not _like_a_file(word)]
     files = files + [Path(word) for word in words if word not in names]
-    for file in files:
-        if not file.exists():
-            raise DataError(f"--from {file}: there is no such file")
+    _must_exist(files)
     if files and len(names) != 1:
         raise UserError(f"--from: name one dataset that the files are for, not {len(names)}")
     return names, files
+
+
+def _must_exist(files: list[Path]) -> None:
+    for file in files:
+        if not file.exists():
+            raise DataError(f"--from {file}: there is no such file")
 
 
 def _like_a_file(word: str) -> bool:
@@ -121,9 +125,7 @@ def _gather(
     """The raw files by official name, each verified or known to be unofficial, and what is recorded of them."""
     wanted = [file for file in dataset.card.files if request.extra or not file.optional]
     if request.files:
-        for path in request.files:
-            if not path.exists():
-                raise DataError(f"--from {path}: there is no such file")
+        _must_exist(request.files)
         raw = dataset.recognise(request.files)
         asked = [file.name for file in wanted if file.optional and file.name not in raw]
         if asked:

@@ -64,6 +64,7 @@ class Loop:
         """Train until a target, a budget, divergence or an interruption; the same decision on every rank."""
         self.outcome = Outcome()
         self._worse = 0  # evaluations since the best one
+        self._best = -math.inf  # its validation accuracy, or minus its training loss
         self._counted = 0.0  # of this rank's training time, what train_s holds already
         state = None
         try:
@@ -177,15 +178,16 @@ class Loop:
 
     def _is_best(self, evaluation: Evaluation) -> bool:
         """Whether no evaluation before was as good: by validation accuracy, or else by training loss."""
-        before = self.outcome.evaluations[:-1]
-        if evaluation.validation_accuracy is not None:
-            return all(evaluation.validation_accuracy > (e.validation_accuracy or 0.0) for e in before)
-        return all(evaluation.train_loss < e.train_loss for e in before)
+        chosen = evaluation.validation_accuracy
+        score = -evaluation.train_loss if chosen is None else chosen
+        better = score > self._best
+        self._best = max(self._best, score)
+        return better
 
     def _evaluation(self, state: Any, iteration: int) -> Evaluation:
         p = self.problem
         self._weights = W = self.method.weights(state)
-        sums = np.zeros(5)
+        sums = np.zeros(4)  # training loss and correct rows of train, test and validation
         sums[0:2] = score(p.network, W, p.loss, self.train.a0, p.y, self.train.labels)
         sums[2] = self._correct(W, self.test)
         if self.validation is not None:

@@ -17,13 +17,12 @@ from typing import Any
 
 from admmctl import config as configuration
 from admmctl.config import Experiment, Run, to_yaml
-from admmctl.data import shards
 from admmctl.errors import ConfigError, UserError
 from admmctl.files import atomic
 from admmctl.methods.method import methods
 from admmctl.parallel import launch
 from admmctl.runs.record import RunFolder, read_curve, read_summary, root
-from admmctl.runs.train import Options, Watcher, check, execute
+from admmctl.runs.train import Options, Watcher, check, check_options, execute
 from admmctl.schema import Stop
 from admmctl.studies.space import Trial, trials
 
@@ -76,8 +75,7 @@ def sweep(
         raise UserError("--method all: a sweep tunes one method at a time; name one")
     if count is not None and count < 1:
         raise UserError(f"--trials {count}: expected 1 or more")
-    if cores < 1:
-        raise UserError(f"--cores {cores}: expected 1 or more")
+    check_options(cores, None, "auto", False)
     launch.check_cores(cores, oversubscribe=False)
     base = experiment.select(method)[0]
     planned = _plan(experiment, path, overrides, base.method, trials(experiment.sweep, base.method, count))
@@ -103,7 +101,7 @@ def sweep(
     with atomic(folder / "best.yaml") as file:
         file.write(f"# Trial {best.number} of {len(results)}: validation accuracy {best.score:.4f}\n")
         file.write(to_yaml(alone.document()))
-    summary = _timed_alone(alone, watcher)
+    summary = execute(alone, Options(), watcher)
     return {**document, "best": {**_plain(best), "config": str(folder / "best.yaml")}, "run": summary}
 
 
@@ -200,11 +198,6 @@ def _as_long(base: Run, best: Result) -> Stop:
     if methods.load(base.kind).unit == "epoch":
         return base.stop.model_copy(update={"epochs": best.epoch or None, "iterations": None if best.epoch else 0})
     return base.stop.model_copy(update={"iterations": best.iteration, "epochs": None})
-
-
-def _timed_alone(run: Run, watcher: Watcher) -> dict[str, Any]:
-    shards.plan(run.data, 1)
-    return execute(run, Options(), watcher)
 
 
 def _plain(result: Result) -> dict[str, Any]:
