@@ -22,15 +22,18 @@ except ImportError:
     COMPILED = False
 
 
-def _compiled(plain: Callable[..., None]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Use the loop below when numba is there, and ``plain`` when not."""
+def _compiled(
+    plain: Callable[..., None], *, sums: bool = False
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Use the loop below when numba is there, and ``plain`` when not. ``sums``: the loop adds up many terms."""
 
     def choose(loop: Callable[..., None]) -> Callable[..., None]:
         if not COMPILED:
             return plain
-        # Contraction to fused multiply-add is allowed, re-association and no-NaN assumptions are not:
-        # a NaN has to come out as a NaN so that a diverged run is noticed.
-        compiled: Callable[..., None] = numba.njit(cache=True, fastmath={"contract"}, error_model="numpy")(loop)
+        # Contraction to fused multiply-add is allowed, and sums may be taken in any order, several at once.
+        # Assuming that there is no NaN is not: it has to come out, so that a diverged run is noticed.
+        fastmath = {"contract", "reassoc", "nsz"} if sums else {"contract"}
+        compiled: Callable[..., None] = numba.njit(cache=True, fastmath=fastmath, error_model="numpy")(loop)
         return compiled
 
     return choose
@@ -104,6 +107,78 @@ def z_hard_sigmoid(z: Array, a: Array, m: Array, gamma: float, beta: float) -> N
             if other <= cost:
                 best = above
             z[i, j] = best
+
+
+def _narrow_a_relu_plain(z: Array, t: Array, W: Array, V: Array, e: Array, a: Array) -> None:
+    h = np.maximum(z, 0)
+    e[...] = t - h @ W.T
+    a[:, : z.shape[1]] = h + e @ V
+
+
+@_compiled(_narrow_a_relu_plain, sums=True)
+def narrow_a_relu(z: Array, t: Array, W: Array, V: Array, e: Array, a: Array) -> None:
+    """e <- t - W relu(z) and a <- relu(z) + V' e, sample by sample (Taylor eq. 6 on its small side).
+
+    ``z`` has shape (samples, k), ``t`` and ``e`` (samples, k'), ``W`` and ``V`` (k', k) for a next layer of
+    few units k'; ``a`` may have one more column, its row of ones, which is left alone. A sample stays in the
+    first-level cache between the two products.
+    """
+    zero = z.dtype.type(0)
+    k, few = z.shape[1], t.shape[1]
+    for i in range(z.shape[0]):
+        for j in range(k):
+            a[i, j] = zero if z[i, j] < zero else z[i, j]
+        for q in range(few):
+            total = zero
+            for j in range(k):
+                total += W[q, j] * (zero if z[i, j] < zero else z[i, j])
+            e[i, q] = t[i, q] - total
+        for q in range(few):
+            scale = e[i, q]
+            for j in range(k):
+                a[i, j] += V[q, j] * scale
+
+
+def _narrow_z_relu_plain(
+    z: Array, m: Array, e: Array, V: Array, W: Array, gamma: float, beta: float, row: Array, out: Array
+) -> None:
+    a = np.maximum(z, 0) + e @ V
+    out[...] = a @ W.T
+    _z_relu_plain(z, a, m, gamma, beta)
+
+
+@_compiled(_narrow_z_relu_plain, sums=True)
+def narrow_z_relu(
+    z: Array, m: Array, e: Array, V: Array, W: Array, gamma: float, beta: float, row: Array, out: Array
+) -> None:
+    """``z_relu`` for a = relu(z) + V' e, which is kept nowhere, and out <- W a for the next layer.
+
+    Shapes as in ``narrow_a_relu``; ``out`` is (samples, k') and ``row`` (k,) is scratch for one sample's a.
+    """
+    gamma, beta = z.dtype.type(gamma), z.dtype.type(beta)
+    inverse = z.dtype.type(1) / (gamma + beta)
+    zero = z.dtype.type(0)
+    k, few = z.shape[1], e.shape[1]
+    for i in range(z.shape[0]):
+        for j in range(k):
+            row[j] = zero if z[i, j] < zero else z[i, j]
+        for q in range(few):
+            scale = e[i, q]
+            for j in range(k):
+                row[j] += V[q, j] * scale
+        for q in range(few):
+            total = zero
+            for j in range(k):
+                total += W[q, j] * row[j]
+            out[i, q] = total
+        for j in range(k):
+            aa, mm = row[j], m[i, j]
+            positive = (gamma * aa + beta * mm) * inverse
+            positive = positive if positive >= zero or positive != positive else zero
+            negative = mm if mm < zero else zero
+            cost_positive = gamma * (aa - positive) * (aa - positive) + beta * (positive - mm) * (positive - mm)
+            cost_negative = gamma * aa * aa + beta * (negative - mm) * (negative - mm)
+            z[i, j] = negative if cost_negative <= cost_positive else positive
 
 
 def _hog_plain(

@@ -5,8 +5,15 @@ The objective splits every layer in two constraints, z_l = W_l a_{l-1} and a_l =
     loss(z_L, y) + <lam, z_L> + beta_L ||z_L - W_L a_{L-1}||^2
         + sum_{l<L} gamma_l ||a_l - h(z_l)||^2 + beta_l ||z_l - W_l a_{l-1}||^2            (5)
 
-Samples are columns. A rank keeps z, a and lam of its own samples; only the Gram pairs of the W-updates are
-summed over ranks (section 5). What differs from the printed method is a setting, and said in its text.
+Samples are columns. A rank keeps z and lam of its own samples, and a where the next layer is wide; only the
+Gram pairs of the W-updates are summed over ranks (section 5). What differs from the printed method is a
+setting, and said in its text.
+
+The printed loop goes up the layers: W_l, a_l, z_l, then the next l. But a_l is made of z_l, z_{l+1} and W_{l+1},
+which that loop has not touched yet, and W_l of z_l, as little touched, and a_{l-1}. So the same iterates come
+out of three steps for all layers at once: every a_l, then every W_l, then every z_l. The last step of one
+iteration and the first of the next need no other samples: one pass over them, and one Allreduce, make an
+iteration, where the loop as printed takes as many as there are layers.
 """
 
 from collections.abc import Iterator
@@ -16,7 +23,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from admmctl.methods.least_squares import GramPair, RidgeFactor, inverse_of_positive
+from admmctl.methods.hidden import NARROW, Hidden, hidden
+from admmctl.methods.least_squares import GramPair, RidgeFactor, inverse_of_positive, reduce_pairs
 from admmctl.methods.method import Array, Problem
 from admmctl.model.initial import gaussian_weights
 from admmctl.model.network import Weights
@@ -54,22 +62,33 @@ class AdmmSettings(Settings):
 
 @dataclass
 class AdmmState:
-    """Layers are numbered as in the paper: W[1] .. W[L], z[1] .. z[L], a[0] .. a[L-1]."""
+    """Layers are numbered as in the paper: W[1] .. W[L], z[1] .. z[L], a[1] .. a[L-1].
+
+    After an iteration ``a`` and ``pairs``, the sums over this rank's samples, are those of the next one.
+    """
 
     problem: Problem
-    W: dict[int, Array]
-    a: dict[int, Array]
+    block: int  # columns at a time
     z: dict[int, Array]
     lam: Array
+    a: dict[int, Hidden]
     pairs: dict[int, GramPair]
+    m: dict[int, Array]  # W_l a_{l-1} of one block
+    W: dict[int, Array] = field(default_factory=dict)
+    V: dict[int, Array] = field(default_factory=dict)  # the gains that made ``a``
     a0_factor: RidgeFactor | None = None
     ridge: float = 0.0  # the largest one used: rounding may have asked for more than the setting
     iteration: int = 0
-    scratch: dict[int, Array] = field(default_factory=dict)
+
+    def blocks(self) -> Iterator[slice]:
+        """This rank's columns, a cache-sized block at a time."""
+        samples = self.lam.shape[1]
+        for low in range(0, samples, self.block):
+            yield slice(low, min(low + self.block, samples))
 
 
 class Admm:
-    """Algorithm 1. The state grows with this rank's samples: z and a of every layer, and lam."""
+    """Algorithm 1. The state grows with this rank's samples: z of every layer, lam, and a below wide layers."""
 
     Settings = AdmmSettings
     presets: ClassVar[dict[str, dict[str, Any]]] = {
@@ -115,6 +134,7 @@ class Admm:
     def init(self, problem: Problem) -> AdmmState:
         """Random z and a, and every W_l once from them: the first a-update needs W_{l+1} before it exists."""
         s = self._allocate(problem)
+        self._warm_up_kernels(s)
         if self.settings.init == "gaussian":
             self._start_gaussian(s)
         else:
@@ -122,114 +142,100 @@ class Admm:
         L = problem.network.layers
         if self.settings.sweep == "backward_first":
             s.z[L][...] = problem.y
-        self._warm_up_kernels(s)
         with problem.clock.phase("gram"):
-            a0_pair = s.pairs[1]
-            for columns in self._blocks(s):
-                a0_pair.add(s.z[1][:, columns], self._inputs(s, 1, columns))
-        with problem.clock.phase("reduce"):
-            a0_pair.reduce(problem.comm)
-        with problem.clock.phase("solve"):
-            s.a0_factor = RidgeFactor(a0_pair.gram, self.settings.ridge)  # a_0 a_0' never changes
-            s.W[1] = s.a0_factor.solve(a0_pair.cross)
-            s.ridge = s.a0_factor.ridge
-        for l in range(2, L + 1):
-            with problem.clock.phase("gram"):
-                for columns in self._blocks(s):
-                    s.pairs[l].add(s.z[l][:, columns], self._inputs(s, l, columns))
-            self._update_W(s, l)
+            for columns in s.blocks():
+                for l in range(1, L + 1):
+                    s.pairs[l].add(s.z[l][:, columns], self._starting_inputs(s, l, columns))
+        self._update_W(s)
+        s.pairs[1].fix()
+        s.V = self._gains(s)
         if self.settings.sweep == "backward_first":
-            for l in range(L - 1, 0, -1):
-                self._update_a_z(s, l)
-        # The first step starts by reducing z_1 a_0' of the z that stand now.
-        s.pairs[1].clear()
-        with problem.clock.phase("gram"):
-            for columns in self._blocks(s):
-                s.pairs[1].cross += s.z[1][:, columns] @ self._inputs(s, 1, columns).T
-        for pair in list(s.pairs.values())[1:]:
-            pair.clear()
+            self._sweep_backward(s)
+        for columns in s.blocks():
+            self._update_a(s, s.V, columns)
         return s
 
     def step(self, s: AdmmState) -> AdmmState:
-        """Algorithm 1, one pass of the loop."""
-        L = s.problem.network.layers
-        for l in range(1, L):
-            self._update_W(s, l)
-            self._update_a_z(s, l)
-        self._update_W(s, L)
-        self._update_output(s)
+        """Algorithm 1, one pass of the loop; the activations of the next one are computed along the way."""
+        self._update_W(s)
+        V = self._gains(s)
+        for columns in s.blocks():
+            self._update_z(s, columns)
+            self._update_a(s, V, columns)
+        s.V = V
         s.iteration += 1
         return s
 
-    def _update_W(self, s: AdmmState, l: int) -> None:
+    def _update_W(self, s: AdmmState) -> None:
         """W_l <- z_l a_{l-1}^+, as z_l a_{l-1}' (a_{l-1} a_{l-1}' + ridge)^-1 with both products summed."""
-        pair, clock = s.pairs[l], s.problem.clock
+        clock = s.problem.clock
         with clock.phase("reduce"):
-            if l == 1:
-                s.problem.comm.allreduce(pair.cross)
-            else:
-                pair.reduce(s.problem.comm)
+            reduce_pairs(list(s.pairs.values()), s.problem.comm)
         with clock.phase("solve"):
-            if l == 1:
-                assert s.a0_factor is not None
-                s.W[l] = s.a0_factor.solve(pair.cross)
-            else:
-                factor = RidgeFactor(pair.gram, self.settings.ridge)
+            for l, pair in s.pairs.items():
+                if l > 1 or s.a0_factor is None:
+                    factor = RidgeFactor(pair.triangle, self.settings.ridge)
+                    s.ridge = max(s.ridge, factor.ridge)
+                    if l == 1:
+                        s.a0_factor = factor  # a_0 a_0' never changes
+                else:
+                    factor = s.a0_factor
                 s.W[l] = factor.solve(pair.cross)
-                s.ridge = max(s.ridge, factor.ridge)
-        pair.clear()
+                pair.clear()
 
-    def _update_a_z(self, s: AdmmState, l: int) -> None:
-        """a_l and z_l of a hidden layer, and the sums that W_{l+1} needs, one block of columns at a time."""
-        network, clock = s.problem.network, s.problem.clock
-        h, k = network.activation, network.sizes[l]
-        with clock.phase("solve"):
-            V = self._gain(s, l)
-        for columns in self._blocks(s):
-            a_l, z_l = s.a[l][:, columns], s.z[l][:, columns]
+    def _update_a(self, s: AdmmState, V: dict[int, Array], columns: slice) -> None:
+        """a_l of all hidden layers, and the sums that the next W-update needs of this block."""
+        clock = s.problem.clock
+        for l, a in s.a.items():
             t = self._target(s, l + 1, columns)
-            with clock.phase("product"):
-                # (6), with (beta W'W + gamma I)^-1 moved to the side of W W': see _gain
-                h.value(z_l, out=a_l[:k])
-                a_l[:k] += V @ (t - s.W[l + 1] @ network.inputs(a_l))
-                m = np.matmul(s.W[l], self._inputs(s, l, columns), out=s.scratch[l][:, : t.shape[1]])
-            with clock.phase("elementwise"):
-                h.z_update(z_l, a_l, m, self.gamma(l), self.beta(l))  # (7)
+            with clock.phase("activations"):
+                # (6), with (beta W'W + gamma I)^-1 moved to the side of W W': see _gains
+                a_l = a.update(columns, s.z[l][:, columns], t, s.W[l + 1], V[l])
             with clock.phase("gram"):
-                s.pairs[l + 1].add(t, network.inputs(a_l))
-                if l == 1:
-                    s.pairs[1].cross += z_l @ self._inputs(s, 1, columns).T
+                s.pairs[l + 1].add(t, a_l)
+        with clock.phase("gram"):
+            s.pairs[1].add(self._target(s, 1, columns), self._a0(s, columns))
 
-    def _update_output(self, s: AdmmState) -> None:
-        """z_L <- argmin loss(z, y) + <lam, z> + beta_L ||z - W_L a_{L-1}||^2, and then lam (8)."""
-        p, L, beta = s.problem, s.problem.network.layers, self.beta(s.problem.network.layers)
-        started = self.settings.multipliers != "none" and s.iteration >= self.settings.warm_iterations
-        for columns in self._blocks(s):
-            z_L, lam = s.z[L][:, columns], s.lam[:, columns]
-            with p.clock.phase("product"):
-                m = s.W[L] @ self._inputs(s, L, columns)
-            with p.clock.phase("elementwise"):
-                z_L[...] = p.loss.z_update(p.y[:, columns], m, lam, beta)
-                if started:
-                    lam += self.settings.multiplier_step * beta * (z_L - m)  # (8)
-            if L == 1:
-                with p.clock.phase("gram"):
-                    s.pairs[1].cross += self._target(s, 1, columns) @ self._inputs(s, 1, columns).T
+    def _update_z(self, s: AdmmState, columns: slice) -> None:
+        """z_l <- argmin gamma_l ||a_l - h(z)||^2 + beta_l ||z - W_l a_{l-1}||^2 (7) of all hidden layers, z_L."""
+        clock = s.problem.clock
+        a_0 = self._a0(s, columns)
+        m = {l: m_l[:, : a_0.shape[1]] for l, m_l in s.m.items()}
+        with clock.phase("product"):
+            np.matmul(s.W[1], a_0, out=m[1])
+        for l, a in s.a.items():
+            with clock.phase("activations"):
+                z_l, W = s.z[l][:, columns], s.W[l + 1]
+                a.update_z(columns, z_l, m[l], W, s.V[l], self.gamma(l), self.beta(l), out=m[l + 1])
+        with clock.phase("output"):
+            self._update_output(s, columns, m[s.problem.network.layers])
 
-    def _gain(self, s: AdmmState, l: int) -> Array:
-        """V = W'(gamma/beta I + W W')^-1 for W = W_{l+1} without its bias, shape (k_l, k_{l+1}).
+    def _update_output(self, s: AdmmState, columns: slice, m: Array) -> None:
+        """z_L <- argmin loss(z, y) + <lam, z> + beta_L ||z - m||^2, m = W_L a_{L-1}, and then lam (8)."""
+        p, beta = s.problem, self.beta(s.problem.network.layers)
+        z_L, lam = s.z[p.network.layers][:, columns], s.lam[:, columns]
+        z_L[...] = p.loss.z_update(p.y[:, columns], m, lam, beta)
+        if self.settings.multipliers != "none" and s.iteration >= self.settings.warm_iterations:
+            lam += self.settings.multiplier_step * beta * (z_L - m)  # (8)
+
+    def _gains(self, s: AdmmState) -> dict[int, Array]:
+        """V_l = W'(gamma/beta I + W W')^-1 for W = W_{l+1} without its bias, shape (k_l, k_{l+1}).
 
         (beta W'W + gamma I)^-1 (beta W'(t - b) + gamma h) = h + V (t - W h - b): the same minimum of (6),
         found on the side of W W' or, where that is the smaller, of W'W (push-through identity).
         """
-        k = s.problem.network.sizes[l]
-        W = s.W[l + 1][:, :k].astype(np.float64)
-        ratio = self.gamma(l) / self.beta(l + 1)
-        if len(W) <= k:
-            V = W.T @ inverse_of_positive(W @ W.T + ratio * np.eye(len(W)))
-        else:
-            V = inverse_of_positive(W.T @ W + ratio * np.eye(k)) @ W.T
-        return np.ascontiguousarray(V, dtype=s.lam.dtype)
+        V = {}
+        with s.problem.clock.phase("solve"):
+            for l in s.a:
+                k = s.problem.network.sizes[l]
+                W = s.W[l + 1][:, :k].astype(np.float64)
+                ratio = self.gamma(l) / self.beta(l + 1)
+                if len(W) <= k:
+                    gain = W.T @ inverse_of_positive(W @ W.T + ratio * np.eye(len(W)))
+                else:
+                    gain = inverse_of_positive(W.T @ W + ratio * np.eye(k)) @ W.T
+                V[l] = np.asfortranarray(gain, dtype=s.lam.dtype)
+        return V
 
     def _target(self, s: AdmmState, l: int, columns: slice) -> Array:
         """What W_l a_{l-1} should be: z_l, and with full multipliers z_L + lam / (2 beta_L) at the output.
@@ -253,18 +259,22 @@ class Admm:
         pass
 
     def residuals(self, s: AdmmState) -> dict[str, float]:
-        """The objective (5) per sample, the root mean squares of both kinds of constraint, the largest ridge."""
+        """The objective (5) per sample, the root mean squares of both kinds of constraint, the largest ridge.
+
+        The activations are those that stand after an iteration: the ones that its z and W ask for.
+        """
         p, L = s.problem, s.problem.network.layers
         sums = np.zeros(3)  # objective, ||z_l - W_l a_{l-1}||^2, ||a_l - h(z_l)||^2
-        for columns in self._blocks(s):
+        for columns in s.blocks():
+            a = self._a0(s, columns)
             for l in range(1, L + 1):
                 z_l = s.z[l][:, columns]
-                gap = z_l - s.W[l] @ self._inputs(s, l, columns)
+                gap = z_l - s.W[l] @ a
                 square = float(np.vdot(gap, gap))
                 sums += self.beta(l) * square, square, 0.0
                 if l < L:
-                    k = p.network.sizes[l]
-                    gap = s.a[l][:k, columns] - p.network.activation.value(z_l, out=np.empty_like(z_l))
+                    a = s.a[l].block(columns, z_l, s.V[l])
+                    gap = a[: len(z_l)] - p.network.activation.value(z_l, out=np.empty_like(z_l))
                     square = float(np.vdot(gap, gap))
                     sums += self.gamma(l) * square, 0.0, square
                 else:
@@ -272,62 +282,85 @@ class Admm:
                     sums[0] += p.loss.value(z_l, p.y[:, columns]) + float(np.vdot(s.lam[:, columns], pulled))
         p.comm.allreduce(sums)
         units = sum(p.network.sizes[1:])
-        hidden = max(sum(p.network.sizes[1:-1]), 1)
+        hidden_units = max(sum(p.network.sizes[1:-1]), 1)
         return {
             "objective": sums[0] / p.total,
             "residual_z": float(np.sqrt(sums[1] / (p.total * units))),
-            "residual_a": float(np.sqrt(sums[2] / (p.total * hidden))),
+            "residual_a": float(np.sqrt(sums[2] / (p.total * hidden_units))),
             "ridge": s.ridge,
         }
 
-    def _inputs(self, s: AdmmState, l: int, columns: slice) -> Array:
-        """What W_l multiplies: a_{l-1}, with its row of ones when the network has biases."""
-        return s.problem.network.inputs(s.a[l - 1][:, columns])
-
-    def _blocks(self, s: AdmmState) -> Iterator[slice]:
-        """This rank's columns, a cache-sized block at a time."""
-        samples, block = s.lam.shape[1], s.problem.network.block(s.lam.itemsize)
-        for low in range(0, samples, block):
-            yield slice(low, min(low + block, samples))
+    def _a0(self, s: AdmmState, columns: slice) -> Array:
+        """The inputs, with their row of ones when the network has biases."""
+        return s.problem.network.inputs(s.problem.a0[:, columns])
 
     def _allocate(self, problem: Problem) -> AdmmState:
-        sizes, samples, dtype = problem.network.sizes, problem.a0.shape[1], problem.a0.dtype.type
-        L, columns = problem.network.layers, problem.network.block(problem.a0.itemsize)
-        bias = problem.network.bias
+        network, samples, dtype = problem.network, problem.a0.shape[1], problem.a0.dtype.type
+        sizes, L, bias, block = network.sizes, network.layers, network.bias, network.block(problem.a0.itemsize)
         return AdmmState(
             problem,
-            W={},
-            a={0: problem.a0} | {l: np.ones((sizes[l] + 1, samples), dtype, order="F") for l in range(1, L)},
+            block,
             z={l: np.empty((sizes[l], samples), dtype, order="F") for l in range(1, L + 1)},
             lam=np.zeros((sizes[L], samples), dtype, order="F"),
+            a={
+                l: hidden(network.activation, sizes[l], sizes[l + 1], bias, samples, block, dtype)
+                for l in range(1, L)
+            },
             pairs={l: GramPair(sizes[l], sizes[l - 1] + bias, dtype) for l in range(1, L + 1)},
-            scratch={l: np.empty((sizes[l], min(columns, samples)), dtype, order="F") for l in range(1, L)},
+            m={l: np.empty((sizes[l], min(block, samples)), dtype, order="F") for l in range(1, L + 1)},
         )
 
     def _start_gaussian(self, s: AdmmState) -> None:
-        """z and a i.i.d. N(0, 1), as in the paper (section 6), by global row."""
-        p = s.problem
-        for name, arrays in (("z", s.z), ("a", s.a)):
-            for l in range(1, p.network.layers + (name == "z")):
-                for columns in self._blocks(s):
-                    count = columns.stop - columns.start
-                    draws = normal_rows(p.seed, f"{name}{l}", p.start + columns.start, count, p.network.sizes[l])
-                    arrays[l][: p.network.sizes[l], columns] = draws.T
+        """z i.i.d. N(0, 1), as in the paper (section 6), by global row."""
+        for l, z_l in s.z.items():
+            for columns in s.blocks():
+                z_l[:, columns] = self._normals(s, f"z{l}", len(z_l), columns)
 
     def _start_forward(self, s: AdmmState) -> None:
-        """z and a from a forward pass of random weights: all constraints hold at the start."""
-        p, L = s.problem, s.problem.network.layers
-        W = gaussian_weights(p.network, p.seed, s.lam.dtype.type)
-        with p.clock.phase("start"):
-            for columns in self._blocks(s):
-                for l in range(1, L + 1):
-                    z_l = s.z[l][:, columns]
-                    np.matmul(W[l - 1], self._inputs(s, l, columns), out=z_l)
-                    if l < L:
-                        p.network.activation.value(z_l, out=s.a[l][: p.network.sizes[l], columns])
+        """z from a forward pass of random weights: all constraints hold at the start."""
+        W = gaussian_weights(s.problem.network, s.problem.seed, s.lam.dtype.type)
+        with s.problem.clock.phase("start"):
+            for columns in s.blocks():
+                for l, z_l in s.z.items():
+                    np.matmul(W[l - 1], self._starting_inputs(s, l, columns), out=z_l[:, columns])
+
+    def _starting_inputs(self, s: AdmmState, l: int, columns: slice) -> Array:
+        """a_{l-1} of the start, with its row of ones: h(z_{l-1}), or i.i.d. N(0, 1) as in the paper."""
+        if l == 1:
+            return self._a0(s, columns)
+        network = s.problem.network
+        z = s.z[l - 1][:, columns]
+        a = np.ones((len(z) + network.bias, z.shape[1]), z.dtype, order="F")
+        if self.settings.init == "gaussian":
+            a[: len(z)] = self._normals(s, f"a{l - 1}", len(z), columns)
+        else:
+            network.activation.value(z, out=a[: len(z)])
+        return a
+
+    def _normals(self, s: AdmmState, name: str, k: int, columns: slice) -> Array:
+        start, count = s.problem.start + columns.start, columns.stop - columns.start
+        return normal_rows(s.problem.seed, name, start, count, k).T
+
+    def _sweep_backward(self, s: AdmmState) -> None:
+        """From z_L = y and the first W downwards: a_l, then z_l, layer L-1 first; every W stays."""
+        clock = s.problem.clock
+        for columns in s.blocks():
+            for l in sorted(s.a, reverse=True):
+                z_l, t = s.z[l][:, columns], self._target(s, l + 1, columns)
+                m, above = (s.m[i][:, : t.shape[1]] for i in (l, l + 1))
+                with clock.phase("product"):
+                    np.matmul(s.W[l], self._starting_inputs(s, l, columns), out=m)
+                with clock.phase("activations"):
+                    s.a[l].update(columns, z_l, t, s.W[l + 1], s.V[l])
+                    penalties = self.gamma(l), self.beta(l)
+                    s.a[l].update_z(columns, z_l, m, s.W[l + 1], s.V[l], *penalties, out=above)
 
     def _warm_up_kernels(self, s: AdmmState) -> None:
-        """Compile the element-wise kernel outside the clock."""
-        k, dtype = 3, s.lam.dtype.type
-        z, a, m = (np.zeros((rows, 2), dtype, order="F") for rows in (k, k + 1, k))
-        s.problem.network.activation.z_update(z, a, m, 1.0, 1.0)
+        """Compile the element-wise kernels outside the clock."""
+        dtype, h = s.lam.dtype.type, s.problem.network.activation
+        for few in (1, NARROW + 1):
+            one = hidden(h, 3, few, True, 2, 2, dtype)
+            z, m, t, above = (np.zeros((k, 2), dtype, order="F") for k in (3, 3, few, few))
+            W, V = np.zeros((few, 4), dtype), np.zeros((3, few), dtype, order="F")
+            one.update(slice(0, 2), z, t, W, V)
+            one.update_z(slice(0, 2), z, m, W, V, 1.0, 1.0, out=above)

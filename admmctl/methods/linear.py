@@ -58,7 +58,7 @@ class Linear:
         with p.clock.phase("reduce"):
             pair.reduce(p.comm)
         with p.clock.phase("solve"):
-            s.x = RidgeFactor(pair.gram, self.settings.ridge).solve(pair.cross).ravel().astype("float64")
+            s.x = RidgeFactor(pair.triangle, self.settings.ridge).solve(pair.cross).ravel().astype("float64")
         s.gradients = 1
         return s
 

@@ -43,6 +43,22 @@ class Activation(Protocol):
         """
 
 
+class Fused(Protocol):
+    """What an activation may have besides, for ADMM below a layer of few units k': everything in one pass.
+
+    ``V`` has shape (k, k'), column after column in memory, ``W`` (k', k), row after row; ``e`` and ``t``
+    (k', samples). Both do what ``value``, ``z_update`` and two matrix products do.
+    """
+
+    def narrow_a(self, z: Array, t: Array, W: Array, V: Array, e: Array, a: Array) -> None:
+        """e <- t - W h(z) and a <- h(z) + V e."""
+
+    def narrow_z(
+        self, z: Array, m: Array, e: Array, V: Array, W: Array, gamma: float, beta: float, row: Array, out: Array
+    ) -> None:
+        """``z_update`` for a = h(z) + V e, and out <- W a; ``row`` (k,) is scratch."""
+
+
 class Relu:
     """h(z) = max(z, 0)."""
 
@@ -54,6 +70,14 @@ class Relu:
 
     def z_update(self, z: Array, a: Array, m: Array, gamma: float, beta: float) -> None:
         kernels.z_relu(z.T, a.T, m.T, gamma, beta)
+
+    def narrow_a(self, z: Array, t: Array, W: Array, V: Array, e: Array, a: Array) -> None:
+        kernels.narrow_a_relu(z.T, t.T, W, V.T, e.T, a.T)
+
+    def narrow_z(
+        self, z: Array, m: Array, e: Array, V: Array, W: Array, gamma: float, beta: float, row: Array, out: Array
+    ) -> None:
+        kernels.narrow_z_relu(z.T, m.T, e.T, V.T, W, gamma, beta, row, out.T)
 
 
 class HardSigmoid:

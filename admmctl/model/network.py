@@ -16,7 +16,7 @@ Array = NDArray[np.floating]
 Weights = list[Array]
 
 # A block of columns of every layer should stay in a core's second-level cache.
-_CACHE_BYTES = 1 << 20
+_CACHE_BYTES = 2 << 20
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Network:
     def block(self, itemsize: int = 4) -> int:
         """How many columns make a block that stays in cache."""
         widest = max(a + 3 * b for a, b in zip(self.sizes, self.sizes[1:], strict=False))
-        return int(np.clip(_CACHE_BYTES // (2 * itemsize * widest), 64, 4096))
+        return int(np.clip(_CACHE_BYTES // (itemsize * widest), 64, 4096))
 
     def forward(self, W: Weights, a0: Array) -> Array:
         """The outputs z_L, shape (k_L, samples), for inputs with their row of ones (k_0 + 1, samples)."""

@@ -1,8 +1,7 @@
 """Two clocks: ``train_s`` counts optimisation only, ``wall_s`` counts all. Monotonic, in seconds."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 
 OUTSIDE = ("load", "evaluate")  # phases that are timed and do not count as training
 
@@ -11,27 +10,20 @@ class Clock:
     """Time by phase on one rank.
 
     Phases nest: an inner phase's time is taken from the outer one, so that the phases of ``seconds`` add up
-    to the time spent in any of them, each counted once.
+    to the time spent in any of them, each counted once. With ``cpu``, the processor time of this process by
+    phase is kept as well, in ``cpu_seconds``: what a phase costs where ranks have to share cores.
     """
 
-    def __init__(self, started: float | None = None) -> None:
+    def __init__(self, started: float | None = None, cpu: bool = False) -> None:
         self.started = time.perf_counter() if started is None else started
+        self.cpu = cpu
         self.seconds: dict[str, float] = {}
-        self._inner: list[float] = []  # for every open phase, the time of the phases inside it
+        self.cpu_seconds: dict[str, float] = {}
+        self.open: _Phase | None = None
 
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
+    def phase(self, name: str) -> "_Phase":
         """Count the time of a ``with`` block under ``name``."""
-        self._inner.append(0.0)
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            elapsed = time.perf_counter() - start
-            inside = self._inner.pop()
-            self.seconds[name] = self.seconds.get(name, 0.0) + elapsed - inside
-            if self._inner:
-                self._inner[-1] += elapsed
+        return _Phase(self, name)
 
     @property
     def train(self) -> float:
@@ -42,3 +34,34 @@ class Clock:
     def wall(self) -> float:
         """Seconds since the run started, everything counted."""
         return time.perf_counter() - self.started
+
+
+class _Phase:
+    """A ``with`` block of a clock. Written out, and not a generator, because a block of columns has several."""
+
+    __slots__ = ("clock", "cpu_inside", "cpu_start", "inside", "name", "outer", "start")
+
+    def __init__(self, clock: Clock, name: str) -> None:
+        self.clock, self.name = clock, name
+        self.inside = self.cpu_inside = 0.0  # the time of the phases inside this one
+
+    def __enter__(self) -> None:
+        self.outer, self.clock.open = self.clock.open, self
+        if self.clock.cpu:
+            self.cpu_start = time.process_time()
+        self.start = time.perf_counter()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        elapsed = time.perf_counter() - self.start
+        clock, outer, name = self.clock, self.outer, self.name
+        clock.seconds[name] = clock.seconds.get(name, 0.0) + elapsed - self.inside
+        if outer is not None:
+            outer.inside += elapsed
+        clock.open = outer
+        if clock.cpu:
+            elapsed = time.process_time() - self.cpu_start
+            clock.cpu_seconds[name] = clock.cpu_seconds.get(name, 0.0) + elapsed - self.cpu_inside
+            if outer is not None:
+                outer.cpu_inside += elapsed

@@ -59,7 +59,7 @@ def test_blocks_of_samples_sum_to_the_products(dtype, outputs, inputs, cuts, see
     np.testing.assert_allclose(pair.gram, a.astype(float) @ a.astype(float).T, atol=tolerance)
     pair.clear()
     assert not pair.cross.any()
-    assert not pair.gram.any()
+    assert not pair.triangle.any()
 
 
 @types
