@@ -227,6 +227,46 @@ def sweep(
 
 
 @app.command()
+def bench(
+    config: Annotated[
+        Path | None, typer.Argument(help="An experiment file; the HIGGS network, 28-300-1, by default.")
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option("--method", help="A method of the file; the first by default.")
+    ] = None,
+    rows: Annotated[int, typer.Option("--rows", help="Synthetic training rows, of all ranks together.")] = 100_000,
+    cores: Annotated[int, typer.Option("--cores", help="MPI ranks, one per core.")] = 1,
+    repeat: Annotated[int, typer.Option("--repeat", help="Iterations that are timed; medians are shown.")] = 5,
+    oversubscribe: Annotated[
+        bool, typer.Option("--oversubscribe", help="Allow more ranks than this machine has cores.")
+    ] = False,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change a key of the file. May be repeated.", metavar="KEY=VALUE"),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure this machine, and how near to its limit a method's iteration runs.
+
+    One thread per rank, all in one run: the matrix-product peak, memory bandwidth, Allreduce by size, and the
+    method's iteration on synthetic rows at the experiment's shapes, with its useful GFLOP/s.
+
+    Examples:
+
+      admmctl bench
+
+      admmctl bench configs/higgs.yaml --rows 500000 --cores 2
+    """
+    from admmctl.report.bench import bench_tables
+    from admmctl.report.live import Measuring, error_console
+    from admmctl.studies.bench import bench as run_bench
+
+    with Measuring(error_console()) as progress:
+        result = run_bench(config, method, rows, cores, repeat, settings or [], progress.at, oversubscribe)
+    put_json(result) if as_json else put(bench_tables(result))
+
+
+@app.command()
 def predict(
     run: Annotated[str, typer.Argument(help="A run folder.", metavar="RUN")],
     inputs: Annotated[Path, typer.Option("--input", help="Rows to classify: X.npy or X.csv, unscaled.")],

@@ -90,6 +90,7 @@ class Cifar10(Dataset):
     """``data: {name: cifar10}``: 3,072 features in 0..255 (red, green, blue planes), ten classes."""
 
     name = "cifar10"
+    known_shape = (PIXELS, 10)
     Settings: ClassVar[type[DataSettings]] = Cifar10Settings
     card = Card(
         title="CIFAR-10: small photographs of ten kinds, 32x32 colour",
@@ -107,6 +108,11 @@ class Cifar10(Dataset):
     def open(self, settings: DataSettings) -> Cifar10Source:
         assert isinstance(settings, Cifar10Settings)
         return Cifar10Source(self.folder(), self.card.version, settings.grey)
+
+    def shape(self, settings: DataSettings) -> tuple[int, int]:
+        assert isinstance(settings, Cifar10Settings)
+        pixels, classes = super().shape(settings)
+        return settings.grey**2 if settings.grey else pixels, classes
 
     def recognise(self, paths: list[Path]) -> dict[str, Path]:
         """The official tarball, the folder of its batches, or the batches, also as .xz."""

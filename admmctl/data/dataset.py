@@ -84,12 +84,25 @@ class Dataset(ABC):
     default_test: ClassVar[str | float] = "official"
 
     card: ClassVar[Card]
+    known_shape: ClassVar[tuple[int, int] | None] = None  # features and classes, where they never change
     parts_of_files: ClassVar[tuple[SourceFile, ...]] = ()  # what an official archive holds, with sums
     nothing_to_fetch: ClassVar[str] = "computed when it is needed, there is nothing to fetch"
 
     @abstractmethod
     def open(self, settings: DataSettings) -> Source:
         """The rows, without reading them. Raises DataError where they are missing or damaged."""
+
+    def shape(self, settings: DataSettings) -> tuple[int, int]:
+        """Features of a row and classes of an experiment, without the data where that is possible.
+
+        Raises DataError where the data has to be looked at and is not there.
+        """
+        if self.known_shape is not None:
+            features, classes = self.known_shape
+        else:
+            source = self.open(settings)
+            features, classes = source.features, len(source.labels_known)
+        return features, len(settings.classes) if settings.classes else classes
 
     def test_by_default(self, settings: DataSettings) -> str | float:
         """What ``test`` is when neither it nor ``train`` is given."""

@@ -40,6 +40,7 @@ class Higgs(Dataset):
     """``data: {name: higgs}``: 28 features; the last 500,000 rows test (the last 1/22 of a smaller file)."""
 
     name = "higgs"
+    known_shape = (FEATURES, 2)
     card = Card(
         title="HIGGS: simulated particle collisions, signal against background",
         licence="CC BY 4.0",

@@ -53,6 +53,7 @@ class Mnist(Dataset):
     """``data: {name: mnist}``: 784 features in 0..255, digits 0 to 9, 60,000 to train and 10,000 to test."""
 
     name = "mnist"
+    known_shape = (784, 10)
     card = Card(
         title="MNIST: handwritten digits, 28x28 grey",
         licence="CC BY-SA 3.0",

@@ -55,6 +55,7 @@ class Svhn(Dataset):
     """``data: {name: svhn}``: 3,072 features in 0..255, digits 0 to 9."""
 
     name = "svhn"
+    known_shape = (PIXELS, 10)
     Settings: ClassVar[type[DataSettings]] = SvhnSettings
     card = Card(
         title="SVHN: photographed house numbers, 32x32 colour, as pixels",
@@ -118,6 +119,10 @@ class SvhnHog(Svhn):
     def open(self, settings: DataSettings) -> Source:
         assert isinstance(settings, SvhnHogSettings)
         return HogSource(super().open(settings), settings.hog)
+
+    def shape(self, settings: DataSettings) -> tuple[int, int]:
+        assert isinstance(settings, SvhnHogSettings)
+        return features(settings.hog, SIDE, SIDE), super().shape(settings)[1]
 
 
 class HogSource(Source):

@@ -81,6 +81,7 @@ class SwissRoll(Dataset):
     """``data: {name: swissroll}``."""
 
     name = "swissroll"
+    known_shape = (3, 2)
     card = Card(
         title="Swiss roll: a checkerboard ribbon rolled up, computed from a seed",
         licence="none needed",

@@ -18,16 +18,17 @@ iteration, where the loop as printed takes as many as there are layers.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
-from admmctl.methods.hidden import NARROW, Hidden, hidden
+from admmctl.methods.hidden import NARROW, Hidden, floats_per_sample, hidden
 from admmctl.methods.least_squares import GramPair, RidgeFactor, inverse_of_positive, reduce_pairs
-from admmctl.methods.method import Array, Problem
+from admmctl.methods.method import Array, Cost, Problem
 from admmctl.model.initial import gaussian_weights
-from admmctl.model.network import Weights
+from admmctl.model.network import Network, Weights
 from admmctl.rng import normal_rows
 from admmctl.settings import NonNegative, Positive, Settings
 
@@ -248,6 +249,23 @@ class Admm:
             t: Array = z_l + s.lam[:, columns] / (2 * self.beta(l))
             return t
         return z_l
+
+    def cost(self, network: Network, samples: int, total: int) -> Cost:
+        pairs = list(pairwise(network.sizes))
+        kept = sum(floats_per_sample(*pair, network.bias) for pair in pairs[1:])
+        sums = sum((k + 1) * (k + 1 + k_next) for k, k_next in pairs)
+        scratch = 4 * network.block() * (4 * max(network.sizes[1:]) + sum(network.sizes[1:]))
+        state = 4 * samples * (sum(network.sizes[1:]) + network.sizes[-1] + kept) + 5 * 8 * sums + scratch
+        flop, message = 0.0, 0
+        for l, (k, k_next) in enumerate(pairs, start=1):
+            k1 = k + network.bias
+            flop += 4.0 * total * k1 * k_next  # z a' and W a
+            message += k1 * k_next
+            if l > 1:
+                flop += total * (k1 * (k1 + 1) + 4.0 * k * k_next)  # a a', and both products of (6)
+                flop += (k1**3 + min(k, k_next) ** 3) / 3
+                message += k1 * (k1 + 1) // 2
+        return Cost(state, flop, total, (4 * message,))
 
     def weights(self, s: AdmmState) -> Weights:
         return [s.W[l] for l in sorted(s.W)]

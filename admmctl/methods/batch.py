@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.optimize import minimize
 
-from admmctl.methods.method import Array, Diverged, Finished, Problem
+from admmctl.methods.method import Array, Cost, Diverged, Finished, Problem
 from admmctl.methods.sgd import ACTIVATIONS, LOSSES
-from admmctl.model.gradient import Gradient, flat_views, parameters
+from admmctl.model.gradient import Gradient, flat_views, parameters, scratch_bytes
 from admmctl.model.initial import gaussian_weights
-from admmctl.model.network import Weights
+from admmctl.model.network import Network, Weights
 from admmctl.settings import Count, NonNegative, Settings
 
 _FOREVER = 10**9  # SciPy's own limits on iterations: the loop decides when to stop
@@ -85,7 +85,7 @@ class Batch:
         for W_l in W:
             if problem.network.bias:
                 W_l[:, -1] = 0
-        block = 4 * problem.network.block(problem.a0.itemsize)
+        block = problem.network.block(problem.a0.itemsize)
         backprop = Gradient(problem.network, problem.loss, min(block, problem.a0.shape[1]), dtype)
         state = BatchState(problem, W, backprop, np.empty(size + 1, np.float64))
         state.x = np.concatenate([W_l.ravel() for W_l in W]).astype(np.float64)
@@ -151,6 +151,12 @@ class Batch:
         value = s.buffer / p.total
         decay = self.settings.weight_decay
         return float(value[0]) + 0.5 * decay * float(x @ x), value[1:] + decay * x
+
+    def cost(self, network: Network, samples: int, total: int) -> Cost:
+        vectors = 10 + 2 * getattr(self.settings, "memory", 0)
+        size = parameters(network)
+        # How many gradients an iteration takes is for the line search to say: no count of operations.
+        return Cost(8 * size * vectors + scratch_bytes(network), None, total, (8 * (size + 1),))
 
     def weights(self, s: BatchState) -> Weights:
         return [view.copy() for view in flat_views(s.problem.network, s.x.astype(s.problem.a0.dtype))]

@@ -23,8 +23,6 @@ class Hidden(Protocol):
     ``W`` is W_{l+1} with its bias column, if any; ``V`` is its gain, (k, k').
     """
 
-    bytes: int  # what it holds on to
-
     def update(self, columns: slice, z: Array, t: Array, W: Array, V: Array) -> Array:
         """a_l <- h(z_l) + V (t - W h(z_l)) (6); returns a_l with its row of ones."""
 
@@ -47,13 +45,17 @@ def hidden(h: Activation, k: int, k_next: int, bias: bool, samples: int, block: 
     return Stored(h, k, bias, samples, dtype)
 
 
+def floats_per_sample(k: int, k_next: int, bias: bool) -> int:
+    """How many numbers ``hidden`` keeps for every sample."""
+    return k_next if k_next <= NARROW else k + bias
+
+
 class Stored:
     """a_l in memory: (k, samples), with a row of ones when the next layer has biases."""
 
     def __init__(self, h: Activation, k: int, bias: bool, samples: int, dtype: type) -> None:
         self._h, self._k = h, k
         self._a: Array = np.ones((k + bias, samples), dtype, order="F")
-        self.bytes = self._a.nbytes
 
     def update(self, columns: slice, z: Array, t: Array, W: Array, V: Array) -> Array:
         a = self._a[:, columns]
@@ -82,7 +84,6 @@ class Narrow:
         self._e: Array = np.zeros((k_next, samples), dtype, order="F")
         self._a: Array = np.ones((k + bias, min(block, samples)), dtype, order="F")  # of one block
         self._row: Array = np.empty(k, dtype)
-        self.bytes = self._e.nbytes
 
     def update(self, columns: slice, z: Array, t: Array, W: Array, V: Array) -> Array:
         e = self._e[:, columns]

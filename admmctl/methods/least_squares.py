@@ -5,6 +5,7 @@ For targets z (k', n) and inputs a (k, n), the weights min_W ||z - W a||^2 + r |
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,8 @@ class GramPair:
         self.triangle: Array = np.zeros((inputs, inputs), dtype=dtype)
         self._product = np.empty_like(self.cross)
         self._tiles = [(i, j, np.empty_like(self.triangle[i, j])) for i, j in _tiles(inputs)]
-        self._pack, self._unpack = (get_lapack_funcs(name, (self.triangle,)) for name in ("trttp", "tpttr"))
+        lapack: Any = get_lapack_funcs(("trttp", "tpttr"), (self.triangle,))
+        self._pack, self._unpack = lapack
         self._fixed = False
 
     @property

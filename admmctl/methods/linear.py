@@ -10,9 +10,9 @@ from pydantic import Field
 
 from admmctl.methods.batch import BatchState, Lbfgs, LbfgsSettings
 from admmctl.methods.least_squares import GramPair, RidgeFactor
-from admmctl.methods.method import Finished, Problem
+from admmctl.methods.method import Cost, Finished, Problem
 from admmctl.model.losses import Squared
-from admmctl.model.network import Weights
+from admmctl.model.network import Network, Weights
 from admmctl.settings import NonNegative
 
 
@@ -64,6 +64,9 @@ class Linear:
 
     def close(self, s: BatchState) -> None:
         self._lbfgs.close(s)
+
+    def cost(self, network: Network, samples: int, total: int) -> Cost:
+        return self._lbfgs.cost(network, samples, total)
 
     def weights(self, s: BatchState) -> Weights:
         return self._lbfgs.weights(s)

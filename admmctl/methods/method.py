@@ -71,6 +71,21 @@ class Problem:
     total: int
 
 
+@dataclass(frozen=True)
+class Cost:
+    """What a method needs, counted beforehand: for the memory check, ``bench`` and the cost model.
+
+    ``state_bytes`` are one rank's, for its samples; ``flop`` are the useful operations of one iteration over the
+    ``rows`` that it visits on all ranks (2mnk for a product, nk(k+1) for a symmetric one, k^3/3 for a Cholesky
+    factor; None where iterations differ); ``messages`` the bytes of every Allreduce of one iteration.
+    """
+
+    state_bytes: int
+    flop: float | None
+    rows: int
+    messages: tuple[int, ...]
+
+
 class Method(Protocol):
     """How a network is trained. Time spent in ``step`` counts as training; of ``init`` only its phases."""
 
@@ -97,6 +112,9 @@ class Method(Protocol):
 
     def rows_seen(self, state: Any) -> int:
         """Training rows visited so far, over all ranks: divided by all rows it makes epochs."""
+
+    def cost(self, network: Network, samples: int, total: int) -> Cost:
+        """What it costs, for ``samples`` rows on this rank of ``total`` on all, in float32."""
 
     def close(self, state: Any) -> None:
         """Let go of what a state holds besides memory, for instance a thread."""

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from admmctl.methods.method import Array, Diverged, Problem
-from admmctl.model.gradient import Gradient, flat_views, parameters
+from admmctl.methods.method import Array, Cost, Diverged, Problem
+from admmctl.model.gradient import Gradient, flat_views, gradient_flop, parameters, scratch_bytes
 from admmctl.model.initial import gaussian_weights
-from admmctl.model.network import Weights
+from admmctl.model.network import Network, Weights
 from admmctl.settings import Count, NonNegative, Positive, Settings
 
 LOSSES = ("squared", "hinge", "cross-entropy")
@@ -117,7 +117,7 @@ class Descent:
             W,
             gradient,
             flat_views(problem.network, gradient),
-            Gradient(problem.network, problem.loss, max(1, min(rows, 4 * block)), dtype),
+            Gradient(problem.network, problem.loss, max(1, min(rows, block)), dtype),
             {name: np.zeros(size, dtype) for name in self.memories},
             np.empty((rows, len(problem.a0)), dtype),
             np.empty((rows, len(problem.y)), dtype),
@@ -176,6 +176,13 @@ class Descent:
         np.take(p.a0.T, rows, axis=0, out=s.samples[: len(rows)])
         np.take(p.y.T, rows, axis=0, out=s.targets[: len(rows)])
         return s.samples[: len(rows)].T, s.targets[: len(rows)].T
+
+    def cost(self, network: Network, samples: int, total: int) -> Cost:
+        batch = self.batch(total)
+        size, width = parameters(network), network.sizes[0] + 1 + network.sizes[-1]
+        order = 8 * (samples + (total if batch < total else 0))  # the permutation of an epoch is of all rows
+        state = 4 * size * (3 + len(self.memories)) + 4 * min(batch, samples) * width + order
+        return Cost(state + scratch_bytes(network), gradient_flop(network, batch), batch, (4 * size,))
 
     def weights(self, s: DescentState) -> Weights:
         return [W_l.copy() for W_l in s.W]

@@ -15,10 +15,11 @@ from pydantic import Field
 
 from admmctl.errors import MissingExtra, UserError
 from admmctl.methods.batch import Lbfgs, LbfgsSettings
-from admmctl.methods.method import Diverged, Finished, Problem
+from admmctl.methods.method import Cost, Diverged, Finished, Problem
 from admmctl.methods.sgd import Adam, AdamSettings, Sgd, SgdSettings, epoch_order
+from admmctl.model.gradient import gradient_flop, parameters
 from admmctl.model.initial import gaussian_weights
-from admmctl.model.network import Weights
+from admmctl.model.network import Network, Weights
 from admmctl.settings import Count, Positive
 
 Device = Literal["cpu", "cuda"]
@@ -177,6 +178,14 @@ class TorchMethod:
             yield
             if s.device.type == "cuda":
                 s.torch.cuda.synchronize()
+
+    def cost(self, network: Network, samples: int, total: int) -> Cost:
+        """Inputs and targets are copied to the device; a batch keeps every layer for its gradient."""
+        batch = min(getattr(self.settings, "batch", total), total)
+        layers = 3 * 4 * batch * sum(network.sizes)
+        state = 4 * samples * (network.sizes[0] + 1 + network.sizes[-1]) + 8 * total + layers
+        flop = gradient_flop(network, batch) if self.unit == "epoch" else None
+        return Cost(state + 12 * 4 * parameters(network), flop, batch, ())
 
     def weights(self, s: TorchState) -> Weights:
         W = [W_l.detach().cpu().numpy().copy() for W_l in s.W]

@@ -28,6 +28,18 @@ def parameters(network: Network) -> int:
     return sum((k + network.bias) * k_next for k, k_next in zip(network.sizes, network.sizes[1:], strict=False))
 
 
+def gradient_flop(network: Network, rows: int) -> float:
+    """Operations of one gradient over ``rows``: a product forward and one for W_l per layer, one back between."""
+    pairs = list(zip(network.sizes, network.sizes[1:], strict=False))
+    both = sum(4.0 * (k + network.bias) * k_next for k, k_next in pairs)
+    return rows * (both + sum(2.0 * k * k_next for k, k_next in pairs[1:]))
+
+
+def scratch_bytes(network: Network, itemsize: int = 4) -> int:
+    """About what ``Gradient`` and an evaluation hold on to for one block of columns."""
+    return 4 * itemsize * network.block(itemsize) * sum(network.sizes)
+
+
 class Gradient:
     """Loss and gradient sums over samples, with buffers that are allocated once."""
 

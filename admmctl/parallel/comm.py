@@ -73,7 +73,7 @@ class MPI:
         self._world.Barrier()
 
     def library(self) -> str:
-        return str(self._mpi.Get_library_version().splitlines()[0].strip())
+        return " ".join(self._mpi.Get_library_version().splitlines()[0].split())
 
 
 def connect(expected: int) -> Comm:

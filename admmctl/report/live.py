@@ -50,6 +50,9 @@ class Live:
                 self._bar.update(self._task, scores=text)
             else:
                 self._say(text)
+        elif event["event"] == "planned":
+            each = " per rank" if event["ranks"] > 1 else ""
+            self._say(f"about {event['memory_mb']:.0f} MB of memory{each}")
         elif event["event"] == "evaluation":
             scores = f"loss {event['train_loss']:.4g}  test accuracy {event['test_accuracy']:.4f}"
             if self._bar is not None:
@@ -89,6 +92,26 @@ class SweepProgress:
         score = f"validation accuracy {number(trial.score, 4)}" if trial.score == trial.score else trial.reason
         line = f"{done}/{total}  trial {trial.number}  {trial.status}  {score}  {settings}"
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+class Measuring:
+    """Says what is being measured: a spinner on a terminal, nothing elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self._status = console.status("starting") if console.is_terminal else None
+
+    def __enter__(self) -> "Measuring":
+        if self._status is not None:
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def at(self, what: str) -> None:
+        if self._status is not None:
+            self._status.update(what)
 
 
 class Downloads:

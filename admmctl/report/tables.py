@@ -10,7 +10,7 @@ from rich.text import Text
 
 from admmctl.errors import UserError
 from admmctl.report.text import number, seconds, size
-from admmctl.runs.record import read_curve, read_summary
+from admmctl.runs.record import read_curve, read_phases, read_summary
 
 # The look of every table: bold headings, no frame, so that eight columns fit a terminal of 80.
 PLAIN: dict[str, Any] = {
@@ -92,16 +92,15 @@ def run_details(folder: Path) -> Table:
 
 def phases_table(folder: Path) -> Table | None:
     """Seconds by phase: largest, mean and smallest over ranks."""
-    try:
-        lines = (folder / "phases.csv").read_text().splitlines()[1:]
-    except OSError:
+    phases = read_phases(folder)
+    if not phases:
         return None
     table = Table(**PLAIN, title="\nSeconds by phase, over ranks")
-    for heading in ("phase", "max", "mean", "min"):
-        table.add_column(heading, justify="left" if heading == "phase" else "right")
-    for line in lines:
-        name, *values = line.split(",")
-        table.add_row(name, *(seconds(float(value)) for value in values))
+    table.add_column("phase")
+    for column in next(iter(phases.values())):
+        table.add_column(column.removesuffix("_s").replace("_", " "), justify="right")
+    for name, values in phases.items():
+        table.add_row(name, *(seconds(value) for value in values.values()))
     return table
 
 

@@ -39,7 +39,7 @@ def describe(run: Run, comm: Comm, hosts: list[dict[str, Any]], data_sha256: str
         "threads_per_rank": blas_threads(),
         "hosts": sorted({h["name"] for h in hosts}),
         "mpi": comm.library(),
-        "blas": sorted({f"{pool['internal_api']} {pool.get('version')}" for pool in _blas()}),
+        "blas": blas(),
         "dtype": "float32",
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -50,6 +50,11 @@ def describe(run: Run, comm: Comm, hosts: list[dict[str, Any]], data_sha256: str
         "data_sha256": data_sha256,
         "scheduler_job": next((os.environ[v] for v in _SCHEDULER_JOBS if v in os.environ), None),
     }
+
+
+def blas() -> list[str]:
+    """The linear algebra libraries that are loaded, with their versions."""
+    return sorted({f"{pool['internal_api']} {pool.get('version')}" for pool in _blas()})
 
 
 def _blas() -> list[dict[str, Any]]:

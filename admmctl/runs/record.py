@@ -7,6 +7,7 @@ summary.json, environment.json, weights.npz and log.txt. Only rank 0, or the dri
 import csv
 import io
 import json
+import math
 import os
 import shlex
 import shutil
@@ -30,6 +31,11 @@ CURVE_COLUMNS = (
     "train_accuracy",
     "test_accuracy",
 )
+
+
+PHASE_COLUMNS = ("max_s", "mean_s", "min_s")
+CPU_COLUMNS = ("cpu_max_s", "cpu_mean_s", "cpu_min_s")
+Phases = Mapping[str, tuple[float, float, float]]  # largest, mean and smallest seconds over ranks
 
 
 def root() -> Path:
@@ -128,13 +134,17 @@ class RunFolder:
         with (self.path / "log.txt").open("a") as file:
             file.write(line.rstrip("\n") + "\n")
 
-    def write_phases(self, phases: Mapping[str, tuple[float, float, float]]) -> None:
-        """phases.csv: seconds of every phase, the largest, mean and smallest over ranks."""
+    def write_phases(self, phases: Phases, cpu: Phases | None = None) -> None:
+        """phases.csv: seconds of every phase, the largest, mean and smallest over ranks.
+
+        ``cpu`` are the same of processor time, where ranks shared cores: three more columns.
+        """
         with atomic(self.path / "phases.csv") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["phase", "max_s", "mean_s", "min_s"])
+            writer.writerow(["phase", *PHASE_COLUMNS, *(CPU_COLUMNS if cpu is not None else ())])
             for name, seconds in phases.items():
-                writer.writerow([name, *(_number(s) for s in seconds)])
+                more = cpu.get(name, (math.nan,) * 3) if cpu is not None else ()
+                writer.writerow([name, *(_number(s) for s in (*seconds, *more))])
 
     def write_environment(self, environment: Mapping[str, Any]) -> None:
         write_json(self.path / "environment.json", environment)
@@ -174,6 +184,16 @@ def read_summary(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return summary if isinstance(summary, dict) and "status" in summary else None
+
+
+def read_phases(path: Path) -> dict[str, dict[str, float]]:
+    """phases.csv by phase and column; empty while there is none, or when it is damaged."""
+    try:
+        with (path / "phases.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        return {row.pop("phase"): {column: float(value) for column, value in row.items()} for row in rows}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 def read_curve(path: Path) -> list[dict[str, float]]:

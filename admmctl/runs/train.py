@@ -235,11 +235,17 @@ def describe_plan(run: Run, options: Options) -> dict[str, Any]:
     }
 
 
-def execute(run: Run, options: Options, watcher: Watcher) -> dict[str, Any]:
-    """One run, to its end; returns its summary. Raises RunFailed, Interrupted or UserError."""
+def execute(run: Run, options: Options, watcher: Watcher, place: Path | None = None) -> dict[str, Any]:
+    """One run, to its end; returns its summary. Raises RunFailed, Interrupted or UserError.
+
+    ``place`` is a folder of its own, for a run that is part of a study; what was unfinished there is replaced.
+    """
     started = time.perf_counter()
     watcher = _Sturdy(watcher)
-    folder = RunFolder.create(folder_name(run, options.cores), run.experiment, to_yaml(run.document()))
+    if place is None:
+        folder = RunFolder.create(folder_name(run, options.cores), run.experiment, to_yaml(run.document()))
+    else:
+        folder = RunFolder.create_at(place, to_yaml(run.document()))
     watcher.started(run, folder.path)
     threads = options.threads_for(run)
     try:

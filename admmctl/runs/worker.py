@@ -28,26 +28,32 @@ from admmctl.methods.method import Problem, methods  # noqa: E402
 from admmctl.model.losses import losses  # noqa: E402
 from admmctl.model.network import Network, predicted, targets  # noqa: E402
 from admmctl.parallel.comm import Comm, connect  # noqa: E402
-from admmctl.parallel.launch import handle  # noqa: E402
-from admmctl.runs import environment  # noqa: E402
+from admmctl.parallel.launch import available_cores, handle  # noqa: E402
+from admmctl.runs import environment, memory  # noqa: E402
 from admmctl.runs.clock import Clock  # noqa: E402
 from admmctl.runs.loop import Loop, Outcome  # noqa: E402
 from admmctl.runs.record import Evaluation, RunFolder, rerun_line  # noqa: E402
 
+MB = 1 << 20
 Notify = Callable[[dict[str, Any]], None]
 
 
 def work(folder: RunFolder, comm: Comm, notify: Notify, oversubscribe: bool, started: float) -> Outcome:
     """Run the experiment in ``folder`` on this rank. Rank 0 calls ``notify`` with every event."""
-    clock = Clock(started)
+    shared_cores = comm.size > available_cores()
+    clock = Clock(started, cpu=shared_cores)
     run = next(iter(load(folder.path / "config.yaml").runs.values()))
     # Numbers that overflow are noticed by the loop, which calls the run diverged: no warnings besides.
     with _stop_on_signal() as interrupted, np.errstate(all="ignore"):
         with clock.phase("load"):
             plan = shards.plan(run.data, comm.size)
+            network = build_network(run, plan)
+            method = methods.load(run.kind)(run.settings)
+            memory_mb = memory.check(memory.estimate(plan, network, method), comm) / MB
+            if comm.rank == 0:
+                notify({"event": "planned", "ranks": comm.size, "memory_mb": memory_mb})
             parts = shards.load(plan, comm)
         train, test, scaling = parts.train, parts.test, parts.scaling
-        network = build_network(run, plan)
         loss = losses.load(run.loss)()
         outputs = network.sizes[-1]
         problem = Problem(
@@ -64,7 +70,8 @@ def work(folder: RunFolder, comm: Comm, notify: Notify, oversubscribe: bool, sta
         hosts = comm.gather(environment.host())
         if comm.rank == 0:
             assert hosts is not None
-            folder.write_environment(environment.describe(run, comm, hosts, plan.source.fingerprint()))
+            described = environment.describe(run, comm, hosts, plan.source.fingerprint())
+            folder.write_environment({**described, "memory_estimate_mb": round(memory_mb)})
             notify({"event": "loaded", "rows_train": train.total, "rows_test": test.total})
 
         def on_evaluation(evaluation: Evaluation) -> None:
@@ -74,7 +81,7 @@ def work(folder: RunFolder, comm: Comm, notify: Notify, oversubscribe: bool, sta
                 notify({"event": "evaluation", **evaluation.row()})
 
         loop = Loop(
-            method=methods.load(run.kind)(run.settings),
+            method=method,
             problem=problem,
             train=train,
             test=test,
@@ -92,10 +99,11 @@ def work(folder: RunFolder, comm: Comm, notify: Notify, oversubscribe: bool, sta
             if comm.rank == 0:
                 folder.write_confusion({"classes": list(plan.split.classes), **confusion})
 
-    phases = comm.gather((clock.seconds, clock.wall, peak_rss_mb()))
+    phases = comm.gather((clock.seconds, clock.wall, peak_rss_mb(), clock.cpu_seconds))
     if comm.rank == 0:
         assert phases is not None
-        folder.write_phases(summarise_phases([p[0] for p in phases], [p[1] for p in phases]))
+        summarised = summarise_phases([p[0] for p in phases], [p[1] for p in phases])
+        folder.write_phases(summarised, over_ranks([p[3] for p in phases]) if shared_cores else None)
         if outcome.final:
             folder.write_weights(
                 {"best": outcome.best or outcome.final, "final": outcome.final},
@@ -185,14 +193,18 @@ def identity(run: Run, ranks: int) -> dict[str, Any]:
 
 def build_network(run: Run, plan: shards.Plan) -> Network:
     """The network for the data at hand: two classes make one output unless ``outputs`` says otherwise."""
-    classes = len(plan.split.classes)
+    return shape_network(run, plan.source.features, len(plan.split.classes))
+
+
+def shape_network(run: Run, features: int, classes: int) -> Network:
+    """The network for rows of that many features in that many classes. Raises UserError."""
     outputs = run.network.outputs or (1 if classes == 2 else classes)
     if outputs == 1 and classes > 2:
         raise UserError(f"network.outputs: 1 output for {classes} classes; valid: {classes}")
     if outputs != 1 and outputs != classes:
         raise UserError(f"network.outputs: {outputs} outputs for {classes} classes; valid: {classes}")
     s, hidden = run.network, getattr(methods.load(run.kind), "hidden", True)
-    return Network.build(plan.source.features, list(s.layers) if hidden else [], outputs, s.activation, s.bias)
+    return Network.build(features, list(s.layers) if hidden else [], outputs, s.activation, s.bias)
 
 
 def describe(evaluation: Evaluation) -> str:
@@ -206,17 +218,25 @@ def describe(evaluation: Evaluation) -> str:
 
 def summarise_phases(seconds: list[dict[str, float]], walls: list[float]) -> dict[str, tuple[float, float, float]]:
     """Largest, mean and smallest seconds over ranks of every phase; 'rest' is what no phase counted."""
+    rest = [wall - sum(rank.values()) for rank, wall in zip(seconds, walls, strict=True)]
+    return over_ranks(
+        [{**rank, "rest": left, "wall": wall} for rank, left, wall in zip(seconds, rest, walls, strict=True)]
+    )
+
+
+def over_ranks(seconds: list[dict[str, float]]) -> dict[str, tuple[float, float, float]]:
+    """The largest, mean and smallest over ranks of every name; a rank that lacks one has zero there."""
     names = list(dict.fromkeys(name for rank in seconds for name in rank))
+    # What sums up the others comes last.
+    names.sort(key=lambda name: ("rest", "wall").index(name) if name in ("rest", "wall") else -1)
     table = {name: [rank.get(name, 0.0) for rank in seconds] for name in names}
-    table["rest"] = [wall - sum(rank.values()) for rank, wall in zip(seconds, walls, strict=True)]
-    table["wall"] = walls
     return {name: (max(values), float(np.mean(values)), min(values)) for name, values in table.items()}
 
 
 def peak_rss_mb() -> float:
     """The largest memory this process has held, in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+    return peak / (MB if sys.platform == "darwin" else MB >> 10)
 
 
 @contextmanager

@@ -1,0 +1,205 @@
+"""What ``admmctl bench`` runs on every rank: how fast this machine is, and how much of that a method uses.
+
+Started as ``python -m mpi4py -m admmctl.runs.bench CONFIG ROWS REPEAT RANKS`` by the driver, or called in its
+own process for one rank. Everything is measured in one run, the peak between the steps: ratios hold even where
+the machine's speed drifts.
+"""
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from admmctl.config import Run, load
+from admmctl.data.catalog import datasets
+from admmctl.data.shards import share
+from admmctl.errors import UserError
+from admmctl.methods.method import Array, Diverged, Finished, Method, Problem, methods
+from admmctl.model.losses import losses
+from admmctl.model.network import Network, targets
+from admmctl.parallel.comm import Comm, connect
+from admmctl.runs import environment, memory
+from admmctl.runs.clock import Clock
+from admmctl.runs.worker import MB, over_ranks, peak_rss_mb, shape_network
+
+Say = Callable[[str], None]  # what is measured now
+
+GEMM_SIZE = 2048  # the peak is that of sgemm at this size, by the house's definition
+_STREAM_BYTES = 128 << 20  # larger than any cache
+_MESSAGES = tuple(4**power for power in range(1, 13))  # bytes: 4 to 16 MiB
+
+
+def measure(run: Run, rows: int, repeat: int, comm: Comm, say: Say) -> dict[str, Any]:
+    """Peaks of this machine and steps of ``run`` on synthetic rows, one thread per rank; meant for rank 0.
+
+    ``rows`` are training rows of all ranks. Rates are those of one rank, medians over ranks and repeats.
+    Raises UserError where the rows do not fit into memory.
+    """
+    with threadpool_limits(limits=1, user_api="blas"):
+        features, classes = datasets.load(run.data.name)().shape(run.data)
+        network = shape_network(run, features, classes)
+        method = methods.load(run.kind)(run.settings)
+        cost = method.cost(network, -(-rows // comm.size), rows)
+        estimate = memory.estimate_of(network, method, rows, 0, 4 * (features + 1) + 12)
+        memory.check(estimate, comm)
+        say("memory bandwidth")
+        bandwidth = _bandwidth(repeat, comm)
+        say("Allreduce")
+        exchanges = [
+            {"bytes": size, "seconds": _allreduce_seconds(comm, size)}
+            for size in sorted({*_MESSAGES, *cost.messages})
+            if comm.size > 1
+        ]
+        say(f"{run.method} on {rows:,} rows")
+        steps = _steps(method, _problem(run, network, rows, comm), repeat, say)
+        peaks = _over(comm, statistics.median(steps.peaks), np.median)
+        seconds = statistics.median(steps.seconds)
+        rate = None if cost.flop is None else cost.flop / seconds / comm.size / 1e9
+        return {
+            "method": run.method,
+            "network": list(network.sizes),
+            "rows": rows,
+            "rows_per_iteration": cost.rows,
+            "ranks": comm.size,
+            "threads_per_rank": 1,
+            "repeat": repeat,
+            "gemm_gflops": peaks,
+            "step_gflops": rate,
+            "fraction": None if rate is None else rate / peaks,
+            "seconds_per_iteration": seconds,
+            "seconds_of_repeats": steps.seconds,
+            "set_up_s": steps.set_up,
+            "phases": steps.phases,
+            "flop_per_iteration": cost.flop,
+            "memory_bandwidth_gbs": bandwidth,
+            "allreduce": exchanges,
+            "message_bytes": list(cost.messages),
+            "peak_rss_mb": _over(comm, peak_rss_mb(), max),
+            "memory_estimate_mb": estimate.per_rank(comm.size) / MB,
+            "cpu": environment.host()["cpu"],
+            "cores": environment.host()["cores"],
+            "mpi": comm.library(),
+            "blas": environment.blas(),
+        }
+
+
+class _Steps:
+    """Measured steps: seconds of the slowest rank each, this rank's matrix-product peaks, seconds by phase."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self.peaks: list[float] = []
+        self.phases: dict[str, float] = {}
+        self.set_up = 0.0
+
+
+def _steps(method: Method, problem: Problem, repeat: int, say: Say) -> _Steps:
+    """One step to warm up, then ``repeat`` of them, a large matrix product before each."""
+    comm, clock, result = problem.comm, problem.clock, _Steps()
+    assert isinstance(clock, Clock)
+    square = np.random.default_rng(0).standard_normal((GEMM_SIZE, GEMM_SIZE), dtype=np.float32)
+    product = np.matmul(square, square)
+    phases: list[dict[str, float]] = []
+    state = method.init(problem)
+    result.set_up = _over(comm, clock.train, max)
+    try:
+        for number in range(repeat + 1):
+            say(f"iteration {number} of {repeat}")
+            comm.barrier()
+            start = time.perf_counter()
+            np.matmul(square, square, out=product)
+            peak = 2 * GEMM_SIZE**3 / (time.perf_counter() - start) / 1e9
+            comm.barrier()
+            clock.seconds.clear()
+            with clock.phase("other"):
+                state = method.step(state)
+            if number > 0:
+                result.peaks.append(peak)
+                result.seconds.append(_over(comm, clock.train, max))
+                phases.append(dict(clock.seconds))
+    except (Finished, Diverged) as end:
+        raise UserError(f"bench: the method ends after {number} iterations on synthetic rows: {end}") from None
+    finally:
+        method.close(state)
+    names = dict.fromkeys(name for phase in phases for name in phase)
+    mine = {name: statistics.median(phase.get(name, 0.0) for phase in phases) for name in names}
+    ranks = comm.gather(mine)
+    result.phases = {name: largest for name, (largest, _, _) in over_ranks(ranks or [mine]).items()}
+    return result
+
+
+def _over(comm: Comm, value: float, how: Callable[[list[float]], float]) -> float:
+    """``how`` of every rank's value, on all ranks."""
+    values = np.zeros(comm.size)
+    values[comm.rank] = value
+    comm.allreduce(values)
+    return float(how(values.tolist()))
+
+
+def _problem(run: Run, network: Network, rows: int, comm: Comm) -> Problem:
+    """Normal inputs, labels by the sign or the largest of a few of them; the time depends on neither."""
+    start, stop = share(rows, comm.rank, comm.size)
+    generator = np.random.default_rng([run.seed, comm.rank])
+    samples = np.ones((stop - start, network.sizes[0] + 1), np.float32)
+    chunk = 65_536
+    for low in range(0, len(samples), chunk):
+        part = samples[low : low + chunk, :-1]
+        part[...] = generator.standard_normal(part.shape, dtype=np.float32)
+    outputs = network.sizes[-1]
+    of_class = samples[:, :outputs].argmax(axis=1) if outputs > 1 else samples[:, 0] > 0
+    y: Array = targets(of_class.astype(np.int64), outputs)
+    return Problem(samples.T, y, network, losses.load(run.loss)(), comm, Clock(), run.seed, start, rows)
+
+
+def _bandwidth(repeat: int, comm: Comm) -> float:
+    """GB/s of a copy between two large arrays on every rank at once: what is read and what is written."""
+    source, target = (np.ones(_STREAM_BYTES // 8) for _ in range(2))
+    rates = []
+    for _ in range(repeat + 1):
+        comm.barrier()
+        start = time.perf_counter()
+        np.copyto(target, source)
+        rates.append(2 * source.nbytes / (time.perf_counter() - start) / 1e9)
+    return _over(comm, statistics.median(rates[1:]), np.median)
+
+
+def _allreduce_seconds(comm: Comm, size: int) -> float:
+    """Seconds of one Allreduce of ``size`` bytes: of the slowest rank, the median of many."""
+    buffer = np.zeros(max(1, size // 4), np.float32)
+    times = []
+    for _ in range(5 if size > 1 << 20 else 25):
+        comm.barrier()
+        start = time.perf_counter()
+        comm.allreduce(buffer)
+        times.append(_over(comm, time.perf_counter() - start, max))
+    return statistics.median(times[2:])
+
+
+def main(config: str, rows: str, repeat: str, ranks: str) -> None:
+    """One rank of a bench; rank 0 tells the driver what it does, and the result, as JSON lines."""
+
+    def tell(event: dict[str, Any]) -> None:
+        if rank == 0:
+            sys.stdout.write(json.dumps(event) + "\n")
+            sys.stdout.flush()
+
+    rank = 0
+    try:
+        comm = connect(int(ranks))
+        rank = comm.rank
+        run = next(iter(load(config).runs.values()))
+        with np.errstate(all="ignore"):
+            result = measure(run, int(rows), int(repeat), comm, lambda what: tell({"event": "at", "what": what}))
+        tell({"event": "result", "result": result})
+    except UserError as error:
+        tell({"event": "error", "rank": rank, "user": True, "message": str(error)})
+        raise SystemExit(UserError.exit_code) from None
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,89 @@
+"""``admmctl bench``: the driver of ``admmctl.runs.bench``."""
+
+import shlex
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from admmctl import config as configuration
+from admmctl.config import to_yaml
+from admmctl.errors import Interrupted, RunFailed, UserError
+from admmctl.methods.method import methods
+from admmctl.parallel import launch
+from admmctl.parallel.comm import Serial
+from admmctl.runs.bench import measure
+from admmctl.runs.train import check_options
+
+MOST_ROWS = 10**10
+# Taylor's network for HIGGS: what is measured when no experiment is named.
+DEFAULT: dict[str, Any] = {
+    "name": "bench",
+    "data": {"name": "higgs"},
+    "network": {"layers": [300]},
+    "loss": "hinge",
+    "methods": {"admm": None},
+}
+
+
+def bench(
+    config: Path | None,
+    method: str | None = None,
+    rows: int = 100_000,
+    cores: int = 1,
+    repeat: int = 5,
+    overrides: Iterable[str] = (),
+    say: Callable[[str], None] = lambda what: None,
+    oversubscribe: bool = False,
+) -> dict[str, Any]:
+    """Measure this machine and the step of one method at an experiment's shapes, on ``cores`` ranks.
+
+    ``say`` is told what is being measured. Returns what ``bench --json`` prints. Raises UserError for wrong
+    usage and where the rows do not fit into memory, RunFailed when a rank breaks.
+    """
+    experiment = configuration.load(DEFAULT if config is None else config, overrides)
+    if method == "all":
+        raise UserError("--method all: bench measures one method at a time; name one")
+    run = experiment.select(method)[0]
+    if not cores <= rows <= MOST_ROWS:
+        raise UserError(
+            f"--rows {rows:,}: expected {cores:,} or more, a row for every rank, at most {MOST_ROWS:,}"
+        )
+    if not 1 <= repeat <= 1000:
+        raise UserError(f"--repeat {repeat}: expected 1 to 1,000")
+    check_options(cores, None, "auto", oversubscribe)
+    launch.check_cores(cores, oversubscribe)
+    kind = methods.load(run.kind)
+    if hasattr(kind, "require"):
+        kind.require(run.settings)
+    if cores > getattr(kind, "ranks", cores):
+        raise UserError(f"method {run.method} runs on one rank; use --cores 1")
+    if cores == 1:
+        return measure(run, rows, repeat, Serial(), say)
+    with tempfile.TemporaryDirectory(prefix="admmctl-bench-") as folder:
+        path = Path(folder) / "config.yaml"
+        path.write_text(to_yaml(run.document()), encoding="utf-8")
+        arguments = ["-m", "admmctl.runs.bench", str(path), str(rows), str(repeat), str(cores)]
+        return _on_ranks(launch.mpiexec_command(cores, arguments), cores, say)
+
+
+def _on_ranks(command: list[str], cores: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """Run the job; what rank 0 measured."""
+    results: list[dict[str, Any]] = []
+
+    def on_event(event: dict[str, Any]) -> None:
+        if event["event"] == "result":
+            results.append(event["result"])
+        else:
+            say(event["what"])
+
+    end = launch.watch(command, launch.job_environment(cores, 1), on_event, log=lambda line: None)
+    for error in end.errors:
+        if error["user"]:
+            raise UserError(error["message"])
+    if end.stopped_by is not None:
+        raise Interrupted("interrupted")
+    if end.exit_code or not results:
+        said = "\n".join(end.said[-5:])
+        raise RunFailed(f"the ranks ended with exit code {end.exit_code}: {shlex.join(command)}\n{said}")
+    return results[0]
