@@ -24,9 +24,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from admmctl.methods.hidden import NARROW, Hidden, floats_per_sample, hidden
+from admmctl.methods.hidden import NARROW, Hidden, Shape, hidden
 from admmctl.methods.least_squares import GramPair, RidgeFactor, inverse_of_positive, reduce_pairs
-from admmctl.methods.method import Array, Cost, Problem
+from admmctl.methods.method import Array, Cost, Problem, Untimed
 from admmctl.model.initial import gaussian_weights
 from admmctl.model.network import Network, Weights
 from admmctl.rng import normal_rows
@@ -189,9 +189,8 @@ class Admm:
         clock = s.problem.clock
         for l, a in s.a.items():
             t = self._target(s, l + 1, columns)
-            with clock.phase("activations"):
-                # (6), with (beta W'W + gamma I)^-1 moved to the side of W W': see _gains
-                a_l = a.update(columns, s.z[l][:, columns], t, s.W[l + 1], V[l])
+            # (6), with (beta W'W + gamma I)^-1 moved to the side of W W': see _gains
+            a_l = a.update(columns, s.z[l][:, columns], t, s.W[l + 1], V[l])
             with clock.phase("gram"):
                 s.pairs[l + 1].add(t, a_l)
         with clock.phase("gram"):
@@ -205,10 +204,9 @@ class Admm:
         with clock.phase("product"):
             np.matmul(s.W[1], a_0, out=m[1])
         for l, a in s.a.items():
-            with clock.phase("activations"):
-                z_l, W = s.z[l][:, columns], s.W[l + 1]
-                a.update_z(columns, z_l, m[l], W, s.V[l], self.gamma(l), self.beta(l), out=m[l + 1])
-        with clock.phase("output"):
+            z_l, W = s.z[l][:, columns], s.W[l + 1]
+            a.update_z(columns, z_l, m[l], W, s.V[l], self.gamma(l), self.beta(l), out=m[l + 1])
+        with clock.phase("elementwise"):
             self._update_output(s, columns, m[s.problem.network.layers])
 
     def _update_output(self, s: AdmmState, columns: slice, m: Array) -> None:
@@ -252,7 +250,7 @@ class Admm:
 
     def cost(self, network: Network, samples: int, total: int) -> Cost:
         pairs = list(pairwise(network.sizes))
-        kept = sum(floats_per_sample(*pair, network.bias) for pair in pairs[1:])
+        kept = sum(Shape(*pair, network.bias, samples, 1, np.float32).floats_per_sample for pair in pairs[1:])
         sums = sum((k + 1) * (k + 1 + k_next) for k, k_next in pairs)
         scratch = 4 * network.block() * (4 * max(network.sizes[1:]) + sum(network.sizes[1:]))
         state = 4 * samples * (sum(network.sizes[1:]) + network.sizes[-1] + kept) + 5 * 8 * sums + scratch
@@ -321,7 +319,9 @@ class Admm:
             z={l: np.empty((sizes[l], samples), dtype, order="F") for l in range(1, L + 1)},
             lam=np.zeros((sizes[L], samples), dtype, order="F"),
             a={
-                l: hidden(network.activation, sizes[l], sizes[l + 1], bias, samples, block, dtype)
+                l: hidden(
+                    network.activation, Shape(sizes[l], sizes[l + 1], bias, samples, block, dtype), problem.clock
+                )
                 for l in range(1, L)
             },
             pairs={l: GramPair(sizes[l], sizes[l - 1] + bias, dtype) for l in range(1, L + 1)},
@@ -368,16 +368,15 @@ class Admm:
                 m, above = (s.m[i][:, : t.shape[1]] for i in (l, l + 1))
                 with clock.phase("product"):
                     np.matmul(s.W[l], self._starting_inputs(s, l, columns), out=m)
-                with clock.phase("activations"):
-                    s.a[l].update(columns, z_l, t, s.W[l + 1], s.V[l])
-                    penalties = self.gamma(l), self.beta(l)
-                    s.a[l].update_z(columns, z_l, m, s.W[l + 1], s.V[l], *penalties, out=above)
+                s.a[l].update(columns, z_l, t, s.W[l + 1], s.V[l])
+                penalties = self.gamma(l), self.beta(l)
+                s.a[l].update_z(columns, z_l, m, s.W[l + 1], s.V[l], *penalties, out=above)
 
     def _warm_up_kernels(self, s: AdmmState) -> None:
         """Compile the element-wise kernels outside the clock."""
         dtype, h = s.lam.dtype.type, s.problem.network.activation
         for few in (1, NARROW + 1):
-            one = hidden(h, 3, few, True, 2, 2, dtype)
+            one = hidden(h, Shape(3, few, True, 2, 2, dtype), Untimed())
             z, m, t, above = (np.zeros((k, 2), dtype, order="F") for k in (3, 3, few, few))
             W, V = np.zeros((few, 4), dtype), np.zeros((3, few), dtype, order="F")
             one.update(slice(0, 2), z, t, W, V)

@@ -5,14 +5,13 @@ W a_l should be, the update (6) is a_l = h(z_l) + V e with e = t - W h(z_l). Whe
 residuals e say everything and a_l itself is never stored: ``Narrow``. Elsewhere a_l is: ``Stored``.
 """
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from admmctl.methods.method import Array, Timer
 from admmctl.model.activations import Activation
-
-Array = NDArray[np.floating]
 
 NARROW = 16  # units of the next layer up to which V e is computed again rather than a_l kept
 
@@ -38,29 +37,46 @@ class Hidden(Protocol):
         """
 
 
-def hidden(h: Activation, k: int, k_next: int, bias: bool, samples: int, block: int, dtype: type) -> Hidden:
-    """What keeps a_l of k units below a layer of k_next; ``block`` is the largest number of columns at once."""
-    if k_next <= NARROW:
-        return Narrow(h, k, k_next, bias, samples, block, dtype)
-    return Stored(h, k, bias, samples, dtype)
+@dataclass(frozen=True)
+class Shape:
+    """A hidden layer: its units k, those of the layer above, and this rank's samples, ``block`` at a time."""
+
+    k: int
+    k_next: int
+    bias: bool
+    samples: int
+    block: int
+    dtype: type
+
+    @property
+    def narrow(self) -> bool:
+        """Whether the layer above has so few units that a_l need not be stored."""
+        return self.k_next <= NARROW
+
+    @property
+    def floats_per_sample(self) -> int:
+        """How many numbers are kept of every sample."""
+        return self.k_next if self.narrow else self.k + self.bias
 
 
-def floats_per_sample(k: int, k_next: int, bias: bool) -> int:
-    """How many numbers ``hidden`` keeps for every sample."""
-    return k_next if k_next <= NARROW else k + bias
+def hidden(h: Activation, shape: Shape, clock: Timer) -> Hidden:
+    """What keeps a_l, and times its updates as ``product`` and ``elementwise``."""
+    return Narrow(h, shape, clock) if shape.narrow else Stored(h, shape, clock)
 
 
 class Stored:
     """a_l in memory: (k, samples), with a row of ones when the next layer has biases."""
 
-    def __init__(self, h: Activation, k: int, bias: bool, samples: int, dtype: type) -> None:
-        self._h, self._k = h, k
-        self._a: Array = np.ones((k + bias, samples), dtype, order="F")
+    def __init__(self, h: Activation, shape: Shape, clock: Timer) -> None:
+        self._h, self._k, self._clock = h, shape.k, clock
+        self._a: Array = np.ones((shape.k + shape.bias, shape.samples), shape.dtype, order="F")
 
     def update(self, columns: slice, z: Array, t: Array, W: Array, V: Array) -> Array:
         a = self._a[:, columns]
-        self._h.value(z, out=a[: self._k])
-        a[: self._k] += V @ (t - W @ a)
+        with self._clock.phase("elementwise"):
+            self._h.value(z, out=a[: self._k])
+        with self._clock.phase("product"):
+            a[: self._k] += V @ (t - W @ a)
         return a
 
     def block(self, columns: slice, z: Array, V: Array) -> Array:
@@ -70,32 +86,34 @@ class Stored:
         self, columns: slice, z: Array, m: Array, W: Array, V: Array, gamma: float, beta: float, out: Array
     ) -> None:
         a = self._a[:, columns]
-        self._h.z_update(z, a, m, gamma, beta)
-        np.matmul(W, a, out=out)
+        with self._clock.phase("elementwise"):
+            self._h.z_update(z, a, m, gamma, beta)
+        with self._clock.phase("product"):
+            np.matmul(W, a, out=out)
 
 
 class Narrow:
     """a_l by its residuals e, (k', samples): memory and traffic of a_l are saved, for one product with V."""
 
-    def __init__(
-        self, h: Activation, k: int, k_next: int, bias: bool, samples: int, block: int, dtype: type
-    ) -> None:
-        self._h, self._k = h, k
-        self._e: Array = np.zeros((k_next, samples), dtype, order="F")
-        self._a: Array = np.ones((k + bias, min(block, samples)), dtype, order="F")  # of one block
-        self._row: Array = np.empty(k, dtype)
+    def __init__(self, h: Activation, shape: Shape, clock: Timer) -> None:
+        self._h, self._k, self._clock = h, shape.k, clock
+        columns = min(shape.block, shape.samples)
+        self._e: Array = np.zeros((shape.k_next, shape.samples), shape.dtype, order="F")
+        self._a: Array = np.ones((shape.k + shape.bias, columns), shape.dtype, order="F")  # of one block
+        self._row: Array = np.empty(shape.k, shape.dtype)
 
     def update(self, columns: slice, z: Array, t: Array, W: Array, V: Array) -> Array:
         e = self._e[:, columns]
         a = self._a[:, : e.shape[1]]
         W, b = self._split(W)
         t = t - b if len(b.T) else t
-        if hasattr(self._h, "narrow_a"):
-            self._h.narrow_a(z, t, W, V, e, a)
-            return a
-        h = self._h.value(z, out=a[: self._k])
-        e[...] = t - W @ h
-        h += V @ e
+        with self._clock.phase("elementwise"):
+            if hasattr(self._h, "narrow_a"):
+                self._h.narrow_a(z, t, W, V, e, a)
+            else:
+                h = self._h.value(z, out=a[: self._k])
+                e[...] = t - W @ h
+                h += V @ e
         return a
 
     def block(self, columns: slice, z: Array, V: Array) -> Array:
@@ -108,15 +126,16 @@ class Narrow:
     def update_z(
         self, columns: slice, z: Array, m: Array, W: Array, V: Array, gamma: float, beta: float, out: Array
     ) -> None:
-        if hasattr(self._h, "narrow_z"):
-            W, b = self._split(W)
-            self._h.narrow_z(z, m, self._e[:, columns], V, W, gamma, beta, self._row, out)
-            if len(b.T):
-                out += b
-            return
-        a = self.block(columns, z, V)
-        self._h.z_update(z, a, m, gamma, beta)
-        np.matmul(W, a, out=out)
+        with self._clock.phase("elementwise"):
+            if hasattr(self._h, "narrow_z"):
+                W, b = self._split(W)
+                self._h.narrow_z(z, m, self._e[:, columns], V, W, gamma, beta, self._row, out)
+                if len(b.T):
+                    out += b
+            else:
+                a = self.block(columns, z, V)
+                self._h.z_update(z, a, m, gamma, beta)
+                np.matmul(W, a, out=out)
 
     def _split(self, W: Array) -> tuple[Array, Array]:
         """W without its bias, in one piece of memory, and the bias: (k', k) and (k', 1), or (k', 0) for none."""

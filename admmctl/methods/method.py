@@ -5,7 +5,7 @@ itself. To add one, write a file like ``admm.py`` and give it a line in the tabl
 ``admmctl.methods``.
 """
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -50,6 +50,13 @@ class Timer(Protocol):
 
     def phase(self, name: str) -> AbstractContextManager[None]:
         """Count the time of a ``with`` block under ``name``."""
+
+
+class Untimed:
+    """A timer for what is not to be counted."""
+
+    def phase(self, name: str) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from admmctl.errors import UserError
 from admmctl.report.text import number, seconds, size
-from admmctl.runs.record import read_curve, read_phases, read_summary
+from admmctl.runs.record import PHASE_COLUMNS, read_curve, read_phases, read_summary
 
 # The look of every table: bold headings, no frame, so that eight columns fit a terminal of 80.
 PLAIN: dict[str, Any] = {
@@ -95,12 +95,15 @@ def phases_table(folder: Path) -> Table | None:
     phases = read_phases(folder)
     if not phases:
         return None
-    table = Table(**PLAIN, title="\nSeconds by phase, over ranks")
+    shared = read_phases(folder, "cpu.csv")
+    title = "\nSeconds by phase, over ranks" + (", and of processor time: ranks shared cores" if shared else "")
+    table = Table(**PLAIN, title=title, min_width=len(title))
     table.add_column("phase")
-    for column in next(iter(phases.values())):
+    for column in [*PHASE_COLUMNS, *(f"cpu_{column}" for column in PHASE_COLUMNS if shared)]:
         table.add_column(column.removesuffix("_s").replace("_", " "), justify="right")
     for name, values in phases.items():
-        table.add_row(name, *(seconds(value) for value in values.values()))
+        row = {**values, **{f"cpu_{key}": value for key, value in shared.get(name, {}).items()}}
+        table.add_row(name, *(seconds(value) for value in row.values()))
     return table
 
 

@@ -1,13 +1,13 @@
 """The run folder: what a run leaves behind, written so that a run that died is still readable.
 
 ``results/<experiment>/<method>-p<ranks>-s<seed>-<hash>/`` holds config.yaml, curve.csv, phases.csv,
-summary.json, environment.json, weights.npz and log.txt. Only rank 0, or the driver, writes.
+summary.json, environment.json, weights.npz and log.txt; and cpu.csv, the processor time by phase, where ranks
+shared cores. Only rank 0, or the driver, writes.
 """
 
 import csv
 import io
 import json
-import math
 import os
 import shlex
 import shutil
@@ -34,7 +34,6 @@ CURVE_COLUMNS = (
 
 
 PHASE_COLUMNS = ("max_s", "mean_s", "min_s")
-CPU_COLUMNS = ("cpu_max_s", "cpu_mean_s", "cpu_min_s")
 Phases = Mapping[str, tuple[float, float, float]]  # largest, mean and smallest seconds over ranks
 
 
@@ -134,17 +133,13 @@ class RunFolder:
         with (self.path / "log.txt").open("a") as file:
             file.write(line.rstrip("\n") + "\n")
 
-    def write_phases(self, phases: Phases, cpu: Phases | None = None) -> None:
-        """phases.csv: seconds of every phase, the largest, mean and smallest over ranks.
-
-        ``cpu`` are the same of processor time, where ranks shared cores: three more columns.
-        """
-        with atomic(self.path / "phases.csv") as file:
+    def write_phases(self, phases: Phases, name: str = "phases.csv") -> None:
+        """Seconds of every phase, the largest, mean and smallest over ranks; of processor time in ``cpu.csv``."""
+        with atomic(self.path / name) as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["phase", *PHASE_COLUMNS, *(CPU_COLUMNS if cpu is not None else ())])
-            for name, seconds in phases.items():
-                more = cpu.get(name, (math.nan,) * 3) if cpu is not None else ()
-                writer.writerow([name, *(_number(s) for s in (*seconds, *more))])
+            writer.writerow(["phase", *PHASE_COLUMNS])
+            for phase, seconds in phases.items():
+                writer.writerow([phase, *(_number(s) for s in seconds)])
 
     def write_environment(self, environment: Mapping[str, Any]) -> None:
         write_json(self.path / "environment.json", environment)
@@ -186,10 +181,10 @@ def read_summary(path: Path) -> dict[str, Any] | None:
     return summary if isinstance(summary, dict) and "status" in summary else None
 
 
-def read_phases(path: Path) -> dict[str, dict[str, float]]:
-    """phases.csv by phase and column; empty while there is none, or when it is damaged."""
+def read_phases(path: Path, name: str = "phases.csv") -> dict[str, dict[str, float]]:
+    """phases.csv, or cpu.csv, by phase and column; empty while there is none, or when it is damaged."""
     try:
-        with (path / "phases.csv").open(newline="") as file:
+        with (path / name).open(newline="") as file:
             rows = list(csv.DictReader(file))
         return {row.pop("phase"): {column: float(value) for column, value in row.items()} for row in rows}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -102,8 +102,9 @@ def work(folder: RunFolder, comm: Comm, notify: Notify, oversubscribe: bool, sta
     phases = comm.gather((clock.seconds, clock.wall, peak_rss_mb(), clock.cpu_seconds))
     if comm.rank == 0:
         assert phases is not None
-        summarised = summarise_phases([p[0] for p in phases], [p[1] for p in phases])
-        folder.write_phases(summarised, over_ranks([p[3] for p in phases]) if shared_cores else None)
+        folder.write_phases(summarise_phases([p[0] for p in phases], [p[1] for p in phases]))
+        if shared_cores:
+            folder.write_phases(over_ranks([p[3] for p in phases]), "cpu.csv")
         if outcome.final:
             folder.write_weights(
                 {"best": outcome.best or outcome.final, "final": outcome.final},
