@@ -227,6 +227,107 @@ def sweep(
 
 
 @app.command()
+def scaling(
+    config: Annotated[Path, typer.Argument(help="An experiment file, for instance configs/swissroll.yaml")],
+    cores: Annotated[str, typer.Option("--cores", help="Numbers of cores to compare, for instance 1,2,4")],
+    method: Annotated[
+        str | None, typer.Option("--method", help="A method of the file; the first by default.")
+    ] = None,
+    repeat: Annotated[int, typer.Option("--repeat", help="Runs on each number of cores, a seed each.")] = 3,
+    iterations: Annotated[
+        int | None, typer.Option("--iterations", help="Time this many iterations, evaluated at the end.")
+    ] = None,
+    to_target: Annotated[
+        bool, typer.Option("--to-target", help="Time to the target; the default when the file has one.")
+    ] = False,
+    weak: Annotated[
+        bool, typer.Option("--weak", help="As many rows for every rank; all rows on the most cores.")
+    ] = False,
+    oversubscribe: Annotated[
+        bool, typer.Option("--oversubscribe", help="Allow more ranks than cores; processor time counts there.")
+    ] = False,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change a key of the file. May be repeated.", metavar="KEY=VALUE"),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Train on several numbers of cores, repeated and interleaved, and compare the times.
+
+    A study lands in results/EXPERIMENT/scaling-...; the same command goes on where it stopped, and more cores
+    or repeats are added to what is there. Draw it with: admmctl scaling-plot
+
+    Examples:
+
+      admmctl scaling configs/swissroll.yaml --cores 1,2 --repeat 6
+
+      admmctl scaling configs/higgs.yaml --cores 1,2,4,8 --iterations 20 --weak
+    """
+    from admmctl.report.live import Live, error_console
+    from admmctl.report.scaling import scaling_table
+    from admmctl.studies.points import summarise
+    from admmctl.studies.scaling import scaling as run_scaling
+
+    console = error_console()
+    folder = run_scaling(
+        config,
+        cores,
+        method=method,
+        repeat=repeat,
+        iterations=iterations,
+        to_target=to_target,
+        weak=weak,
+        oversubscribe=oversubscribe,
+        overrides=settings or [],
+        watcher=Live(console),
+        say=lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True),
+    )
+    result = summarise(folder)
+    put_json(result) if as_json else put(scaling_table(result))
+
+
+@app.command("scaling-plot")
+def scaling_plot(
+    studies: Annotated[
+        list[str] | None,
+        typer.Argument(help="Studies, or experiment folders; all by default.", metavar="STUDY..."),
+    ] = None,
+    machine: Annotated[
+        str | None,
+        typer.Option("--machine", help="Draw the model for this machine too: a file, or a name: cray-xc30."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="First part of the file names; for one study.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Draw scaling studies: seconds, speed-up and efficiency, and phases, against cores. PNG and PDF.
+
+    Measured points with their repeats or intervals, the fitted cost model as a line, the ideal, Amdahl's and the
+    communication bound, and what the papers report, marked as theirs.
+
+    Examples:
+
+      admmctl scaling-plot results/swissroll
+
+      admmctl scaling-plot results/higgs --machine cray-xc30
+    """
+    from admmctl.report.scaling import scaling_plots, scaling_table
+    from admmctl.studies.points import find_studies, summarise
+
+    results = [summarise(folder, machine) for folder in find_studies(studies)]
+    if output is not None and len(results) > 1:
+        raise UserError(f"--output names the figures of one study, and these are {len(results)}; name one of them")
+    paths = [str(path) for result in results for path in scaling_plots(result, output)]
+    if as_json:
+        put_json({"studies": results, "figures": paths})
+    else:
+        for result in results:
+            put(scaling_table(result), "")
+        put("\n".join(paths))
+
+
+@app.command()
 def bench(
     config: Annotated[
         Path | None, typer.Argument(help="An experiment file; the HIGGS network, 28-300-1, by default.")

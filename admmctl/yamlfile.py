@@ -53,8 +53,14 @@ class Document:
         return self.name
 
 
-def read(path: Path) -> Document:
-    """Parse a YAML file whose top level is a mapping. Raises ConfigError with the line of what is wrong."""
+EXPERIMENT = "an experiment is a mapping with the keys name, data, network, loss, methods"
+
+
+def read(path: Path, what: str = EXPERIMENT) -> Document:
+    """Parse a YAML file whose top level is a mapping; ``what`` says so where it is not.
+
+    Raises ConfigError with the line of what is wrong.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -70,7 +76,7 @@ def read(path: Path) -> Document:
     if repeated:
         raise ConfigError("\n".join(f"{path}:{place}" for place in repeated))
     if not isinstance(content, dict):
-        raise ConfigError(f"{path}: an experiment is a mapping with the keys name, data, network, loss, methods")
+        raise ConfigError(f"{path}: {what}")
     return Document(content, lines, str(path))
 
 

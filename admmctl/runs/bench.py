@@ -34,30 +34,47 @@ _STREAM_BYTES = 128 << 20  # larger than any cache
 _MESSAGES = tuple(4**power for power in range(1, 13))  # bytes: 4 to 16 MiB
 
 
+def machine(comm: Comm, messages: tuple[int, ...], repeat: int, say: Say) -> dict[str, Any]:
+    """What this machine can do with every rank at work: rates of one rank, seconds of an Allreduce by bytes."""
+    say("memory bandwidth")
+    bandwidth = _bandwidth(repeat, comm)
+    say("Allreduce")
+    sizes = sorted({*_MESSAGES, *messages}) if comm.size > 1 else []
+    here = environment.host()
+    return {
+        "ranks": comm.size,
+        "threads_per_rank": 1,
+        "cpu": here["cpu"],
+        "cores": here["cores"],
+        "mpi": comm.library(),
+        "blas": environment.blas(),
+        "memory_bandwidth_gbs": bandwidth,
+        "allreduce": [{"bytes": size, "seconds": _allreduce_seconds(comm, size)} for size in sizes],
+        "message_bytes": list(messages),
+    }
+
+
 def measure(run: Run, rows: int, repeat: int, comm: Comm, say: Say) -> dict[str, Any]:
     """Peaks of this machine and steps of ``run`` on synthetic rows, one thread per rank; meant for rank 0.
 
-    ``rows`` are training rows of all ranks. Rates are those of one rank, medians over ranks and repeats.
-    Raises UserError where the rows do not fit into memory.
+    ``rows`` are training rows of all ranks; with none of them, the machine alone is measured. Rates are those
+    of one rank, medians over ranks and repeats. Raises UserError where the rows do not fit into memory.
     """
     with threadpool_limits(limits=1, user_api="blas"):
         features, classes = datasets.load(run.data.name)().shape(run.data)
         network = shape_network(run, features, classes)
         method = methods.load(run.kind)(run.settings)
-        cost = method.cost(network, -(-rows // comm.size), rows)
+        cost = method.cost(network, -(-rows // comm.size), max(rows, 1))
+        if rows == 0:
+            result = machine(comm, cost.messages, repeat, say)
+            peaks = [_peak(comm, _square()) for _ in range(repeat + 1)][1:]
+            return {**result, "gemm_gflops": _over(comm, statistics.median(peaks), np.median)}
         estimate = memory.estimate_of(network, method, rows, 0, 4 * (features + 1) + 12)
         memory.check(estimate, comm)
-        say("memory bandwidth")
-        bandwidth = _bandwidth(repeat, comm)
-        say("Allreduce")
-        exchanges = [
-            {"bytes": size, "seconds": _allreduce_seconds(comm, size)}
-            for size in sorted({*_MESSAGES, *cost.messages})
-            if comm.size > 1
-        ]
+        result = machine(comm, cost.messages, repeat, say)
         say(f"{run.method} on {rows:,} rows")
         steps = _steps(method, _problem(run, network, rows, comm), repeat, say)
-        peaks = _over(comm, statistics.median(steps.peaks), np.median)
+        peak = _over(comm, statistics.median(steps.peaks), np.median)
         seconds = statistics.median(steps.seconds)
         rate = None if cost.flop is None else cost.flop / seconds / comm.size / 1e9
         return {
@@ -65,27 +82,19 @@ def measure(run: Run, rows: int, repeat: int, comm: Comm, say: Say) -> dict[str,
             "network": list(network.sizes),
             "rows": rows,
             "rows_per_iteration": cost.rows,
-            "ranks": comm.size,
-            "threads_per_rank": 1,
             "repeat": repeat,
-            "gemm_gflops": peaks,
+            "gemm_gflops": peak,
             "step_gflops": rate,
-            "fraction": None if rate is None else rate / peaks,
+            "fraction": None if rate is None else rate / peak,
             "seconds_per_iteration": seconds,
             "seconds_of_repeats": steps.seconds,
             "set_up_s": steps.set_up,
             "phases": steps.phases,
             "flop_per_iteration": cost.flop,
-            "memory_bandwidth_gbs": bandwidth,
-            "allreduce": exchanges,
-            "message_bytes": list(cost.messages),
             "peak_rss_mb": _over(comm, peak_rss_mb(), max),
             # The arrays of the memory copy are gone before the rows are made.
             "memory_estimate_mb": max(estimate.per_rank(comm.size), memory.PROGRAM_BYTES + 2 * _STREAM_BYTES) / MB,
-            "cpu": environment.host()["cpu"],
-            "cores": environment.host()["cores"],
-            "mpi": comm.library(),
-            "blas": environment.blas(),
+            **result,
         }
 
 
@@ -103,18 +112,14 @@ def _steps(method: Method, problem: Problem, repeat: int, say: Say) -> _Steps:
     """One step to warm up, then ``repeat`` of them, a large matrix product before each."""
     comm, clock, result = problem.comm, problem.clock, _Steps()
     assert isinstance(clock, Clock)
-    square = np.random.default_rng(0).standard_normal((GEMM_SIZE, GEMM_SIZE), dtype=np.float32)
-    product = np.matmul(square, square)
+    square = _square()
     phases: list[dict[str, float]] = []
     state = method.init(problem)
     result.set_up = _over(comm, clock.train, max)
     try:
         for number in range(repeat + 1):
             say(f"iteration {number} of {repeat}")
-            comm.barrier()
-            start = time.perf_counter()
-            np.matmul(square, square, out=product)
-            peak = 2 * GEMM_SIZE**3 / (time.perf_counter() - start) / 1e9
+            peak = _peak(comm, square)
             comm.barrier()
             clock.seconds.clear()
             with clock.phase("other"):
@@ -132,6 +137,19 @@ def _steps(method: Method, problem: Problem, repeat: int, say: Say) -> _Steps:
     ranks = comm.gather(mine)
     result.phases = {name: largest for name, (largest, _, _) in over_ranks(ranks or [mine]).items()}
     return result
+
+
+def _square() -> Array:
+    """Twice a square matrix: the factor, and room for its product with itself."""
+    return np.random.default_rng(0).standard_normal((2, GEMM_SIZE, GEMM_SIZE), dtype=np.float32)
+
+
+def _peak(comm: Comm, square: Array) -> float:
+    """GFLOP/s of a matrix product on this rank, while all others do the same."""
+    comm.barrier()
+    start = time.perf_counter()
+    np.matmul(square[0], square[0], out=square[1])
+    return 2 * GEMM_SIZE**3 / (time.perf_counter() - start) / 1e9
 
 
 def _over(comm: Comm, value: float, how: Callable[[list[float]], float]) -> float:

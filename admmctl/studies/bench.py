@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from admmctl import config as configuration
-from admmctl.config import to_yaml
+from admmctl.config import Run, to_yaml
 from admmctl.errors import Interrupted, RunFailed, UserError
 from admmctl.methods.method import methods
 from admmctl.parallel import launch
@@ -58,6 +58,11 @@ def bench(
         kind.require(run.settings)
     if cores > getattr(kind, "ranks", cores):
         raise UserError(f"method {run.method} runs on one rank; use --cores 1")
+    return on_cores(run, rows, repeat, cores, say)
+
+
+def on_cores(run: Run, rows: int, repeat: int, cores: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """``runs.bench.measure`` in this process or on ``cores`` ranks."""
     if cores == 1:
         return measure(run, rows, repeat, Serial(), say)
     with tempfile.TemporaryDirectory(prefix="admmctl-bench-") as folder:

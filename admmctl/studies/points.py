@@ -1,0 +1,310 @@
+"""What a scaling study found: times by core count, the cost model fitted to them, and what to be wary of."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import yaml
+
+from admmctl.errors import UserError
+from admmctl.runs.clock import OUTSIDE
+from admmctl.runs.record import is_run, read_phases, read_summary, root
+from admmctl.studies.machines import load_machine
+from admmctl.studies.model import CostModel, Exchange, Point, fit, held_out, on_machine
+from admmctl.studies.scaling import DONE, FILE, read_study
+
+MOST_CORES = 10_000  # where curves end
+SPREAD, SUPERLINEAR = 0.25, 1.10  # measuring rule 6: warnings above these
+REPEATED = ("solve",)  # phases that every rank goes through alike, whatever its rows
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One run of a study, seconds per iteration by kind of work."""
+
+    cores: int
+    shared: bool  # ranks shared cores: its times are processor time, and say nothing of communication
+    seconds: float  # to the goal; infinity where it was missed
+    iterations: int  # to the goal
+    rows: int
+    phases: dict[str, float]  # means over ranks
+    point: Point
+
+
+def find_studies(names: list[str] | None) -> list[Path]:
+    """The study folders that STUDY arguments name: studies, or experiment folders with studies in them.
+
+    Without names, all in the results folder. Raises UserError when there are none.
+    """
+    places = [Path(name) for name in names] if names else [root()]
+    found: list[Path] = []
+    for place in places:
+        if not place.exists() and (root() / place).exists():
+            place = root() / place
+        if names and not place.exists():
+            raise UserError(f"{place}: there is no such study; make one with: admmctl scaling CONFIG --cores 1,2")
+        depth = (
+            (FILE, f"*/{FILE}", f"*/*/{FILE}")
+            if not names or place.resolve() == root().resolve()
+            else (
+                FILE,
+                f"*/{FILE}",
+            )
+        )
+        found += sorted(path.parent for pattern in depth for path in place.glob(pattern))
+    unique = list(dict.fromkeys(found))
+    if not unique:
+        where = ", ".join(names) if names else str(root())
+        raise UserError(f"no scaling study in {where}; make one with: admmctl scaling CONFIG --cores 1,2")
+    return unique
+
+
+def summarise(folder: Path, machine: str | None = None) -> dict[str, Any]:
+    """A study in numbers: what ``scaling --json`` prints and ``scaling-plot`` draws.
+
+    ``machine`` names a machine file that the model is moved to. Raises UserError where the runs cannot be
+    compared: of different data, on one number of cores only, or none that has finished.
+    """
+    study = read_study(folder)
+    if study is None:
+        raise UserError(f"{folder} is no scaling study: it has no {FILE}")
+    runs = [timed for place in sorted(folder.iterdir()) if (timed := _timed(place, study))]
+    _must_share_data(folder)
+    by_cores = {count: [run for run in runs if run.cores == count] for count in sorted({r.cores for r in runs})}
+    if not by_cores:
+        raise UserError(f"{folder}: no run of this study has finished; start it again with admmctl scaling")
+    if len(by_cores) == 1:
+        raise UserError(
+            f"{folder}: all its runs are on {next(iter(by_cores))} core(s), and one point makes no scaling study; "
+            "add others with: admmctl scaling CONFIG --cores 1,2"
+        )
+    points = [_point(members) for members in by_cores.values()]
+    base = points[0]
+    for point in points:
+        ratio = base["median_s"] / point["median_s"] if math.isfinite(point["median_s"]) else math.nan
+        factor = point["cores"] / base["cores"]
+        point["speed_up"] = ratio * factor if study["weak"] else ratio
+        point["efficiency"] = point["speed_up"] / factor
+    fields = ("experiment", "method", "method_kind", "data", "goal", "iterations", "weak", "metric", "target")
+    models = _models(study, by_cores, machine)
+    return {
+        "study": str(folder),
+        **{key: study[key] for key in fields},
+        "points": points,
+        **models,
+        "warnings": _warnings(points, study) + models.pop("warnings"),
+    }
+
+
+def _timed(place: Path, study: dict[str, Any]) -> Timed | None:
+    """A finished run, or None."""
+    summary = read_summary(place) if is_run(place) else None
+    if summary is None or summary["status"] not in DONE:
+        return None
+    cores, iterations = int(summary["ranks"]), max(1, int(summary["iterations"]))
+    wall, cpu = read_phases(place), read_phases(place, "cpu.csv")
+    phases = {name: values for name, values in (cpu or wall).items() if name not in (*OUTSIDE, "rest", "wall")}
+    if not phases:
+        return None
+    own = {name: v for name, v in phases.items() if name not in ("reduce", *REPEATED)}
+    mean = sum(values["mean_s"] for values in own.values())
+    solve = sum(phases[name]["mean_s"] for name in REPEATED if name in phases)
+    reduce_s = phases.get("reduce", {}).get("min_s", 0.0)
+    # Ranks wait for the busiest one in the reductions: its own work is what is left beside the shortest wait.
+    busiest = sum(values["max_s"] for values in own.values())
+    if not cpu:
+        busiest = max(mean, float(summary["train_s"]) - reduce_s - solve)
+    seconds = busiest + solve if cpu else float(summary["train_s"])
+    if study["goal"] == "target":
+        reached = summary["time_to_target_s"]
+        seconds = math.inf if reached is None else (seconds if cpu else float(reached))
+    alone = cores == 1 or bool(cpu)
+    return Timed(
+        cores=cores,
+        shared=bool(cpu),
+        seconds=seconds,
+        iterations=iterations,
+        rows=int(summary["rows_train"]),
+        phases={name: values["mean_s"] for name, values in phases.items()},
+        point=Point(
+            cores=cores,
+            rows=min(int(summary["rows_train"]), study.get("batch") or int(summary["rows_train"])),
+            compute_s=busiest / iterations,
+            compute_mean_s=mean / iterations,
+            solve_s=solve / iterations,
+            reduce_s=None if alone else reduce_s / iterations,
+        ),
+    )
+
+
+def _point(runs: list[Timed]) -> dict[str, Any]:
+    """One core count: every time, and medians."""
+    names = list(dict.fromkeys(name for run in runs for name in run.phases))
+    reached = [run for run in runs if math.isfinite(run.seconds)]
+    return {
+        "cores": runs[0].cores,
+        "shared": any(run.shared for run in runs),
+        "rows": runs[0].rows,
+        "runs": len(runs),
+        "reached": len(reached),
+        "seconds": [run.seconds for run in runs],
+        "median_s": median(run.seconds for run in runs),
+        "iterations": [run.iterations for run in runs],
+        "seconds_per_iteration": median(run.seconds / run.iterations for run in runs),
+        "phases": {name: median(run.phases.get(name, 0.0) for run in runs) for name in names},
+    }
+
+
+def _models(study: dict[str, Any], by_cores: dict[int, list[Timed]], machine: str | None) -> dict[str, Any]:
+    """The fitted model, its error on held-out core counts, and its curves."""
+    points = [_middle([run.point for run in runs]) for runs in by_cores.values()]
+    iterations = median(run.iterations for runs in by_cores.values() for run in runs)
+    rows_of = _rows(points, weak=bool(study["weak"]))
+    here = list(study["machine"].values())
+    exchanges = [Exchange(m["ranks"], e["bytes"], e["seconds"]) for m in here for e in m["allreduce"]]
+    messages = list(here[0]["message_bytes"]) if here else []
+    points = [*points, *_small(study)]
+    model = fit(points, exchanges, messages)
+    most = 4 * max(by_cores)
+    result: dict[str, Any] = {
+        "model": {
+            "seconds_per_row": model.row_s,
+            "seconds_fixed": model.fixed_s,
+            "seconds_solve": model.solve_s,
+            "imbalance": model.imbalance,
+            "message_bytes": list(model.message_bytes),
+            "law": None if model.law is None else model.law.__dict__,
+            "held_out": [
+                {
+                    "cores": left.cores,
+                    "predicted_s": left.predicted_s * iterations,
+                    "measured_s": left.measured_s * iterations,
+                    "error": left.error,
+                    "communication": left.communication,
+                }
+                for left in held_out(points, exchanges, messages)
+            ],
+        },
+        "curve": _curve(model, iterations, rows_of, most if model.law is not None else 1),
+        "machine": None,
+        "warnings": [],
+    }
+    if model.law is None:
+        result["warnings"].append(
+            "communication was not measured: no two ranks had a core each; the model holds for one core, or for "
+            "a named machine"
+        )
+    if machine is not None:
+        other = load_machine(machine)
+        if not here:
+            raise UserError("this study has no measurement of its machine to compare another one with")
+        peak = median(m["gemm_gflops"] for m in here)
+        moved = on_machine(model, other, peak)
+        result["machine"] = {
+            "name": other.name,
+            "title": other.title,
+            "source": list(other.source),
+            "curve": _curve(moved, iterations, rows_of, min(MOST_CORES, other.cores)),
+        }
+    return result
+
+
+def _small(study: dict[str, Any]) -> list[Point]:
+    """The measured iteration on hardly any rows, as a point on one core."""
+    small = study.get("small") or {"error": "an older study"}
+    if "error" in small:
+        return []
+    phases = small["phases"]
+    own = sum(value for name, value in phases.items() if name not in ("reduce", *REPEATED))
+    solve = sum(phases.get(name, 0.0) for name in REPEATED)
+    return [Point(1, int(small["rows_per_iteration"]), own, own, solve, None)] if own > 0 else []
+
+
+def _middle(points: list[Point]) -> Point:
+    """Medians of repeats."""
+    reduced = [point.reduce_s for point in points if point.reduce_s is not None]
+    return Point(
+        cores=points[0].cores,
+        rows=points[0].rows,
+        compute_s=median(point.compute_s for point in points),
+        compute_mean_s=median(point.compute_mean_s for point in points),
+        solve_s=median(point.solve_s for point in points),
+        reduce_s=median(reduced) if reduced else None,
+    )
+
+
+def _rows(points: list[Point], weak: bool) -> Any:
+    """Training rows by core count: all of them, or as many for every rank."""
+    if not weak:
+        return lambda cores: points[0].rows
+    each = points[0].rows / points[0].cores
+    return lambda cores: round(each * cores)
+
+
+def _curve(model: CostModel, iterations: float, rows_of: Any, most: int) -> dict[str, list[float]]:
+    """The model, its parts and its bounds from one core to ``most``, in seconds to the goal.
+
+    At powers of two: between them an Allreduce costs two steps more, and a line would zigzag.
+    """
+    grid = [*(1 << power for power in range(most.bit_length())), most]
+    cores = sorted({p for p in grid if p <= rows_of(p)})
+    parts = [model.parts(p, rows_of(p)) for p in cores]
+    one = model.seconds(1, rows_of(1))
+    return {
+        "cores": [float(p) for p in cores],
+        "seconds": [iterations * sum(part.values()) for part in parts],
+        **{name: [iterations * part[name] for part in parts] for name in ("compute", "solve", "reduce")},
+        "ideal": [iterations * one * rows_of(p) / rows_of(1) / p for p in cores],
+        "amdahl": [iterations * model.amdahl(p, rows_of(p)) for p in cores],
+    }
+
+
+def _warnings(points: list[dict[str, Any]], study: dict[str, Any]) -> list[str]:
+    """Measuring rule 6: iterations that differ, efficiency that is too good, targets missed."""
+    found = []
+    middles = [median(point["iterations"]) for point in points]
+    if study["goal"] == "target" and max(middles) > (1 + SPREAD) * min(middles):
+        found.append(
+            f"iterations to the target differ by more than {SPREAD:.0%} between core counts "
+            f"({min(middles):g} to {max(middles):g}): times compare different work"
+        )
+    for point in points:
+        if point["efficiency"] > SUPERLINEAR:
+            found.append(
+                f"{point['cores']} cores: efficiency {point['efficiency']:.0%}, above {SUPERLINEAR:.0%}: caches, "
+                "or a noisy machine; measure again before believing it"
+            )
+        if point["reached"] < point["runs"]:
+            found.append(
+                f"{point['cores']} cores: the target was reached {point['reached']}/{point['runs']} times"
+            )
+        if point["shared"]:
+            found.append(
+                f"{point['cores']} cores: ranks shared cores; its time is the busiest rank's processor time, "
+                "without communication"
+            )
+    return found
+
+
+def _must_share_data(folder: Path) -> None:
+    """Raises UserError when the runs of a study read different data, or trained something else."""
+    seen: dict[str, Path] = {}
+    for place in sorted(folder.iterdir()):
+        if not is_run(place) or read_summary(place) is None:
+            continue
+        try:
+            sha256 = json.loads((place / "environment.json").read_text())["data_sha256"]
+            config = yaml.safe_load((place / "config.yaml").read_text())
+            parts = [config[key] for key in ("network", "loss", "methods")] + [config["data"]["name"], sha256]
+        except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+            continue  # a run that never started says nothing
+        seen.setdefault(json.dumps(parts, sort_keys=True), place)
+    if len(seen) > 1:
+        first, second, *_ = seen.values()
+        raise UserError(
+            f"the runs of {folder} cannot be compared: {first.name} and {second.name} differ in their data, "
+            "network or method; remove one of them"
+        )

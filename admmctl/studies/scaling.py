@@ -1,0 +1,229 @@
+"""``admmctl scaling``: the same training on several numbers of cores, repeated and interleaved.
+
+A study is a folder ``results/<experiment>/scaling-...`` with study.json and an ordinary run folder for every
+run. Running it again goes on where it stopped; more core counts or repeats are added to what is there.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from admmctl import config as configuration
+from admmctl.config import Run, with_seed
+from admmctl.data import shards
+from admmctl.errors import Interrupted, RunFailed, UserError
+from admmctl.files import alone, write_json
+from admmctl.parallel import launch
+from admmctl.runs.record import read_summary, root
+from admmctl.runs.train import MOST, Options, Watcher, check, check_options, execute
+from admmctl.schema import Evaluate
+from admmctl.studies.bench import on_cores
+
+DONE = ("reached", "exhausted", "diverged")
+FILE = "study.json"
+SMALL = 64  # rows
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What is timed: a number of iterations, or with None the target. ``weak``: as many rows for every rank."""
+
+    iterations: int | None
+    weak: bool
+
+    def words(self) -> str:
+        """For the name of the folder."""
+        kind = "target" if self.iterations is None else f"{self.iterations}it"
+        return f"weak-{kind}" if self.weak else kind
+
+
+def scaling(
+    path: Path,
+    cores: str,
+    *,
+    method: str | None = None,
+    repeat: int = 3,
+    iterations: int | None = None,
+    to_target: bool = False,
+    weak: bool = False,
+    oversubscribe: bool = False,
+    overrides: Iterable[str] = (),
+    watcher: Watcher,
+    say: Say,
+) -> Path:
+    """Run what is not yet run of a study; returns its folder.
+
+    Raises UserError and ConfigError before anything is written, RunFailed at the end when a run broke, and
+    Interrupted when it is stopped: what is finished stays.
+    """
+    counts = parse_cores(cores)
+    experiment = configuration.load(path, overrides)
+    if method == "all":
+        raise UserError("--method all: a scaling study times one method; name one")
+    if not 1 <= repeat <= MOST:
+        raise UserError(f"--repeat {repeat}: expected 1 or more, at most {MOST:,}")
+    run = experiment.select(method)[0]
+    goal = _goal(run, iterations, to_target, weak)
+    run = _towards(run, goal)
+    for count in counts:
+        check(run, _options(count, oversubscribe))
+    planned = {count: _share(run, count, max(counts)) if weak else run for count in counts}
+    for count, one in planned.items():
+        check(one, _options(count, oversubscribe))
+    folder = root() / experiment.name / f"scaling-{run.method}-{goal.words()}-{_identity(planned, goal)}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"the results folder {folder} cannot be written: {error.strerror}") from None
+    say(str(folder))
+    with alone(folder, "running", say):
+        _measure_machine(folder, run, goal, counts, say)
+        _run_all(folder, planned, repeat, oversubscribe, watcher, say)
+    return folder
+
+
+def parse_cores(text: str) -> list[int]:
+    """Core counts as ``--cores`` names them: '1,2,4'. Raises UserError for one count, or none."""
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not words or not all(word.isdecimal() and 1 <= int(word) <= 1_000_000 for word in words):
+        raise UserError(f"--cores {text}: expected numbers of cores with commas between them, for instance 1,2,4")
+    counts = sorted({int(word) for word in words})
+    if len(counts) < 2:
+        raise UserError(
+            f"--cores {text}: one point makes no scaling study; give at least two numbers of cores, "
+            "for instance 1,2,4"
+        )
+    return counts
+
+
+def _goal(run: Run, iterations: int | None, to_target: bool, weak: bool) -> Goal:
+    """What the options and the experiment ask for. Raises UserError where they contradict each other."""
+    if iterations is not None and to_target:
+        raise UserError("--iterations and --to-target: time one or the other; these are different studies")
+    if iterations is not None and not 1 <= iterations <= 1_000_000:
+        raise UserError(f"--iterations {iterations}: expected 1 or more")
+    if to_target and weak:
+        raise UserError(
+            "--weak with --to-target: with other rows on every number of cores, the target is another task each "
+            "time; use --iterations"
+        )
+    if to_target and run.stop.target is None:
+        raise UserError("--to-target: the experiment has no target; set one, for instance --set stop.target=0.95")
+    if to_target or (iterations is None and run.stop.target is not None and not weak):
+        return Goal(None, weak)
+    iterations = iterations if iterations is not None else run.stop.iterations
+    if not iterations:
+        raise UserError("the experiment has neither a target nor a number of iterations; add --iterations N")
+    return Goal(iterations, weak)
+
+
+def _towards(run: Run, goal: Goal) -> Run:
+    """The run with the goal as its end; a number of iterations is evaluated at its end only."""
+    if goal.iterations is None:
+        return run
+    budget = {"target": None, "iterations": goal.iterations, "epochs": None, "seconds": None, "patience": None}
+    return replace(
+        run,
+        stop=run.stop.model_copy(update=budget),
+        evaluate=Evaluate(every=goal.iterations, unit="iteration"),
+    )
+
+
+def _share(run: Run, cores: int, most: int) -> Run:
+    """Weak scaling: all rows on the largest number of cores, and as many per rank on fewer; the same test rows."""
+    plan = shards.plan(run.data, most)
+    test: str | float = "official"
+    if plan.split.test_part == "train":  # a fraction of the rows that are left: the same rows each time
+        test = plan.rows_test / (plan.rows_train + plan.rows_test + len(plan.split.validation))
+    rows = plan.rows_train // most * cores
+    return replace(run, data=run.data.model_copy(update={"train": rows, "test": test, "validation": None}))
+
+
+def _options(cores: int, oversubscribe: bool) -> Options:
+    return check_options(cores, None, "auto", oversubscribe)
+
+
+def _identity(planned: dict[int, Run], goal: Goal) -> str:
+    """Six digits over what is trained and timed; core counts and repeats may grow within a study."""
+    run = next(iter(planned.values()))
+    document = {**run.document(), "goal": goal.words()}
+    if goal.weak:
+        del document["data"]
+        document["rows per rank"] = [run.data.name, run.data.train and run.data.train // min(planned)]
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:6]
+
+
+def _measure_machine(folder: Path, run: Run, goal: Goal, counts: list[int], say: Say) -> None:
+    """study.json: what the study is, and the speed of this machine on each number of cores that it has."""
+    study = read_study(folder) or {
+        "kind": "scaling",
+        "experiment": run.experiment,
+        "method": run.method,
+        "method_kind": run.kind,
+        "data": run.data.name,
+        "goal": "target" if goal.iterations is None else "iterations",
+        "iterations": goal.iterations,
+        "weak": goal.weak,
+        "metric": run.stop.metric,
+        "target": run.stop.target,
+        "batch": getattr(run.settings, "batch", None),  # rows of an iteration, where it is not all of them
+        "machine": {},
+        "small": None,
+    }
+    if study["small"] is None:
+        say("measuring what an iteration costs besides its rows")
+        study["small"] = _small_step(run)
+    for count in counts:
+        if str(count) not in study["machine"] and count <= launch.available_cores():
+            say(f"measuring this machine on {count} core{'s' * (count > 1)}")
+            study["machine"][str(count)] = on_cores(run, 0, 5, count, lambda what: None)
+    write_json(folder / FILE, study)
+
+
+def _small_step(run: Run) -> dict[str, Any]:
+    """An iteration on hardly any rows, one core: without it a fit would take any slow run for a fixed cost."""
+    try:
+        return on_cores(run, SMALL, 9, 1, lambda what: None)
+    except (UserError, RunFailed) as error:
+        return {"error": str(error)}  # a method that needs more rows to run at all
+
+
+def read_study(folder: Path) -> dict[str, Any] | None:
+    """What study.json says; None where there is none. Raises UserError when it is damaged."""
+    path = folder / FILE
+    try:
+        study = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}); remove the folder to start the study anew") from None
+    if not isinstance(study, dict) or study.get("kind") != "scaling":
+        raise UserError(f"{path} does not describe a scaling study; remove the folder to start the study anew")
+    return study
+
+
+def _run_all(
+    folder: Path, planned: dict[int, Run], repeat: int, oversubscribe: bool, watcher: Watcher, say: Say
+) -> None:
+    """Every repeat on every number of cores, interleaved, so that a drift of the machine touches all alike."""
+    todo = [(number, count, one) for number in range(repeat) for count, one in planned.items()]
+    failures = []
+    for done, (number, count, one) in enumerate(todo):
+        seeded = with_seed(one, one.seed + number)
+        place = folder / f"{one.method}-p{count}-s{seeded.seed}"
+        summary = read_summary(place)
+        if summary is not None and summary["status"] in DONE:
+            continue
+        say(f"run {done + 1} of {len(todo)}: {count} core{'s' * (count > 1)}, seed {seeded.seed}")
+        try:
+            execute(seeded, _options(count, oversubscribe), watcher, place)
+        except RunFailed as failure:
+            failures.append(str(failure))
+        except Interrupted as stop:
+            raise Interrupted(f"{stop}\nthe same command goes on from here", stop.runs) from None
+    if failures:
+        raise RunFailed("\n".join(failures))
