@@ -290,8 +290,8 @@ def scaling_table(result: dict[str, Any]) -> Group:
 
 def _model_words(result: dict[str, Any]) -> str:
     """The cost model's errors on core counts that it was not fitted to."""
-    errors = [
-        f"{left['cores']} cores {100 * left['error']:+.1f} %{'' if left['communication'] else ' (computation only)'}"
-        for left in result["model"]["held_out"]
-    ]
+    errors = []
+    for left in result["model"]["held_out"]:
+        partly = "" if left["communication"] else " (computation only)"
+        errors.append(f"{left['cores']} cores {100 * left['error']:+.1f} %{partly}")
     return f"Cost model, error on held-out core counts: {', '.join(errors)}."

@@ -174,7 +174,7 @@ def _measure_machine(folder: Path, run: Run, goal: Goal, counts: list[int], say:
         "machine": {},
         "small": None,
     }
-    if study["small"] is None:
+    if not study.get("small"):
         say("measuring what an iteration costs besides its rows")
         study["small"] = _small_step(run)
     for count in counts:
