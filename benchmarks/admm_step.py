@@ -37,17 +37,6 @@ def build(sizes, rows, seed=0):
     return ours, ours.init(problem), SimpleAdmm(np.ascontiguousarray(samples.T[:-1]), y, sizes[1:-1]), clock
 
 
-def useful_flop(sizes, rows):
-    """2mnk for products, nk(k+1) for symmetric ones, nothing for element-wise work; per iteration."""
-    flop = 0
-    for l, (k, k_next) in enumerate(zip(sizes, sizes[1:], strict=False), start=1):
-        k1 = k + 1
-        flop += 4 * rows * k1 * k_next  # z a' and W a
-        if l > 1:
-            flop += rows * k1 * (k1 + 1) + 4 * rows * k * k_next  # a a', and the two products of the a-update
-    return flop
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", default="784,100,50,1")
@@ -70,7 +59,7 @@ def main():
     wall = {name: statistics.median(t[0] for t in measured) for name, measured in times.items()}
     cpu = {name: statistics.median(t[1] for t in measured) for name, measured in times.items()}
     peak = 2 * 2048**3 / wall["sgemm"]
-    rate = useful_flop(sizes, options.rows) / wall["admmctl"]
+    rate = ours.cost(state.problem.network, options.rows, options.rows).flop / wall["admmctl"]
     print(f"{'-'.join(map(str, sizes))}, {options.rows:,} rows, 1 thread, median of {options.repeat}")
     print(f"admmctl   {wall['admmctl']:.4f} s per iteration ({cpu['admmctl']:.4f} s of CPU)")
     print(f"yardstick {wall['simple']:.4f} s per iteration ({cpu['simple']:.4f} s of CPU)")

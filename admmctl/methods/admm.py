@@ -16,20 +16,17 @@ iteration and the first of the next need no other samples: one pass over them, a
 iteration, where the loop as printed takes as many as there are layers.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
-from admmctl.methods.hidden import NARROW, Hidden, Shape, hidden
-from admmctl.methods.least_squares import GramPair, RidgeFactor, inverse_of_positive, reduce_pairs
-from admmctl.methods.method import Array, Cost, Problem, Untimed
-from admmctl.model.initial import gaussian_weights
+from admmctl.methods.admm_state import AdmmState, Init, start, starting_inputs
+from admmctl.methods.hidden import Shape
+from admmctl.methods.least_squares import RidgeFactor, inverse_of_positive, reduce_pairs
+from admmctl.methods.method import Array, Cost, Problem
 from admmctl.model.network import Network, Weights
-from admmctl.rng import normal_rows
 from admmctl.settings import NonNegative, Positive, Settings
 
 
@@ -45,7 +42,7 @@ class AdmmSettings(Settings):
     ridge: NonNegative = Field(
         default=1e-2, description="regularises the W-update, relative to the mean diagonal of a a'"
     )
-    init: Literal["forward", "gaussian"] = Field(
+    init: Init = Field(
         default="forward", description="z and a from a forward pass of random weights, or i.i.d. N(0, 1)"
     )
     warm_iterations: int = Field(default=10, ge=0, description="iterations before multipliers start")
@@ -59,33 +56,6 @@ class AdmmSettings(Settings):
     sweep: Literal["forward", "backward_first"] = Field(
         default="forward", description="start at layer 1, or once at the targets and layer L backwards"
     )
-
-
-@dataclass
-class AdmmState:
-    """Layers are numbered as in the paper: W[1] .. W[L], z[1] .. z[L], a[1] .. a[L-1].
-
-    After an iteration ``a`` and ``pairs``, the sums over this rank's samples, are those of the next one.
-    """
-
-    problem: Problem
-    block: int  # columns at a time
-    z: dict[int, Array]
-    lam: Array
-    a: dict[int, Hidden]
-    pairs: dict[int, GramPair]
-    m: dict[int, Array]  # W_l a_{l-1} of one block
-    W: dict[int, Array] = field(default_factory=dict)
-    V: dict[int, Array] = field(default_factory=dict)  # the gains that made ``a``
-    a0_factor: RidgeFactor | None = None
-    ridge: float = 0.0  # the largest one used: rounding may have asked for more than the setting
-    iteration: int = 0
-
-    def blocks(self) -> Iterator[slice]:
-        """This rank's columns, a cache-sized block at a time."""
-        samples = self.lam.shape[1]
-        for low in range(0, samples, self.block):
-            yield slice(low, min(low + self.block, samples))
 
 
 class Admm:
@@ -134,19 +104,14 @@ class Admm:
 
     def init(self, problem: Problem) -> AdmmState:
         """Random z and a, and every W_l once from them: the first a-update needs W_{l+1} before it exists."""
-        s = self._allocate(problem)
-        self._warm_up_kernels(s)
-        if self.settings.init == "gaussian":
-            self._start_gaussian(s)
-        else:
-            self._start_forward(s)
+        s = start(problem, self.settings.init)
         L = problem.network.layers
         if self.settings.sweep == "backward_first":
             s.z[L][...] = problem.y
         with problem.clock.phase("gram"):
             for columns in s.blocks():
                 for l in range(1, L + 1):
-                    s.pairs[l].add(s.z[l][:, columns], self._starting_inputs(s, l, columns))
+                    s.pairs[l].add(s.z[l][:, columns], starting_inputs(s, self.settings.init, l, columns))
         self._update_W(s)
         s.pairs[1].fix()
         s.V = self._gains(s)
@@ -194,12 +159,12 @@ class Admm:
             with clock.phase("gram"):
                 s.pairs[l + 1].add(t, a_l)
         with clock.phase("gram"):
-            s.pairs[1].add(self._target(s, 1, columns), self._a0(s, columns))
+            s.pairs[1].add(self._target(s, 1, columns), s.a0(columns))
 
     def _update_z(self, s: AdmmState, columns: slice) -> None:
         """z_l <- argmin gamma_l ||a_l - h(z)||^2 + beta_l ||z - W_l a_{l-1}||^2 (7) of all hidden layers, z_L."""
         clock = s.problem.clock
-        a_0 = self._a0(s, columns)
+        a_0 = s.a0(columns)
         m = {l: m_l[:, : a_0.shape[1]] for l, m_l in s.m.items()}
         with clock.phase("product"):
             np.matmul(s.W[1], a_0, out=m[1])
@@ -282,7 +247,7 @@ class Admm:
         p, L = s.problem, s.problem.network.layers
         sums = np.zeros(3)  # objective, ||z_l - W_l a_{l-1}||^2, ||a_l - h(z_l)||^2
         for columns in s.blocks():
-            a = self._a0(s, columns)
+            a = s.a0(columns)
             for l in range(1, L + 1):
                 z_l = s.z[l][:, columns]
                 gap = z_l - s.W[l] @ a
@@ -306,59 +271,6 @@ class Admm:
             "ridge": s.ridge,
         }
 
-    def _a0(self, s: AdmmState, columns: slice) -> Array:
-        """The inputs, with their row of ones when the network has biases."""
-        return s.problem.network.inputs(s.problem.a0[:, columns])
-
-    def _allocate(self, problem: Problem) -> AdmmState:
-        network, samples, dtype = problem.network, problem.a0.shape[1], problem.a0.dtype.type
-        sizes, L, bias, block = network.sizes, network.layers, network.bias, network.block(problem.a0.itemsize)
-        return AdmmState(
-            problem,
-            block,
-            z={l: np.empty((sizes[l], samples), dtype, order="F") for l in range(1, L + 1)},
-            lam=np.zeros((sizes[L], samples), dtype, order="F"),
-            a={
-                l: hidden(
-                    network.activation, Shape(sizes[l], sizes[l + 1], bias, samples, block, dtype), problem.clock
-                )
-                for l in range(1, L)
-            },
-            pairs={l: GramPair(sizes[l], sizes[l - 1] + bias, dtype) for l in range(1, L + 1)},
-            m={l: np.empty((sizes[l], min(block, samples)), dtype, order="F") for l in range(1, L + 1)},
-        )
-
-    def _start_gaussian(self, s: AdmmState) -> None:
-        """z i.i.d. N(0, 1), as in the paper (section 6), by global row."""
-        for l, z_l in s.z.items():
-            for columns in s.blocks():
-                z_l[:, columns] = self._normals(s, f"z{l}", len(z_l), columns)
-
-    def _start_forward(self, s: AdmmState) -> None:
-        """z from a forward pass of random weights: all constraints hold at the start."""
-        W = gaussian_weights(s.problem.network, s.problem.seed, s.lam.dtype.type)
-        with s.problem.clock.phase("start"):
-            for columns in s.blocks():
-                for l, z_l in s.z.items():
-                    np.matmul(W[l - 1], self._starting_inputs(s, l, columns), out=z_l[:, columns])
-
-    def _starting_inputs(self, s: AdmmState, l: int, columns: slice) -> Array:
-        """a_{l-1} of the start, with its row of ones: h(z_{l-1}), or i.i.d. N(0, 1) as in the paper."""
-        if l == 1:
-            return self._a0(s, columns)
-        network = s.problem.network
-        z = s.z[l - 1][:, columns]
-        a = np.ones((len(z) + network.bias, z.shape[1]), z.dtype, order="F")
-        if self.settings.init == "gaussian":
-            a[: len(z)] = self._normals(s, f"a{l - 1}", len(z), columns)
-        else:
-            network.activation.value(z, out=a[: len(z)])
-        return a
-
-    def _normals(self, s: AdmmState, name: str, k: int, columns: slice) -> Array:
-        start, count = s.problem.start + columns.start, columns.stop - columns.start
-        return normal_rows(s.problem.seed, name, start, count, k).T
-
     def _sweep_backward(self, s: AdmmState) -> None:
         """From z_L = y and the first W downwards: a_l, then z_l, layer L-1 first; every W stays."""
         clock = s.problem.clock
@@ -367,17 +279,7 @@ class Admm:
                 z_l, t = s.z[l][:, columns], self._target(s, l + 1, columns)
                 m, above = (s.m[i][:, : t.shape[1]] for i in (l, l + 1))
                 with clock.phase("product"):
-                    np.matmul(s.W[l], self._starting_inputs(s, l, columns), out=m)
+                    np.matmul(s.W[l], starting_inputs(s, self.settings.init, l, columns), out=m)
                 s.a[l].update(columns, z_l, t, s.W[l + 1], s.V[l])
                 penalties = self.gamma(l), self.beta(l)
                 s.a[l].update_z(columns, z_l, m, s.W[l + 1], s.V[l], *penalties, out=above)
-
-    def _warm_up_kernels(self, s: AdmmState) -> None:
-        """Compile the element-wise kernels outside the clock."""
-        dtype, h = s.lam.dtype.type, s.problem.network.activation
-        for few in (1, NARROW + 1):
-            one = hidden(h, Shape(3, few, True, 2, 2, dtype), Untimed())
-            z, m, t, above = (np.zeros((k, 2), dtype, order="F") for k in (3, 3, few, few))
-            W, V = np.zeros((few, 4), dtype), np.zeros((3, few), dtype, order="F")
-            one.update(slice(0, 2), z, t, W, V)
-            one.update_z(slice(0, 2), z, m, W, V, 1.0, 1.0, out=above)

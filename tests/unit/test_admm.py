@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from admmctl.methods import hidden as hidden_module
-from admmctl.methods.admm import Admm, AdmmSettings, AdmmState
+from admmctl.methods.admm import Admm, AdmmSettings
+from admmctl.methods.admm_state import AdmmState, starting_inputs
 from admmctl.methods.method import Problem
 from admmctl.model import network as network_module
 
@@ -351,7 +352,7 @@ def test_gaussian_start_depends_on_the_global_row_alone(cut):
     for l in (1, 2, 3):
         np.testing.assert_array_equal(np.hstack([s.z[l] for s in parts]), whole.z[l])
     for l in (2, 3):
-        drawn = [np.hstack([method._starting_inputs(s, l, c) for c in s.blocks()]) for s in (*parts, whole)]
+        drawn = [np.hstack([starting_inputs(s, "gaussian", l, c) for c in s.blocks()]) for s in (*parts, whole)]
         np.testing.assert_array_equal(np.hstack(drawn[:2]), drawn[2])
         assert (drawn[2][-1] == 1).all()
         assert not (drawn[2][:-1] == whole.z[l - 1]).any()

@@ -1,0 +1,110 @@
+"""What Taylor's ADMM holds on a rank: the state of ``admm.py``, how it is made, and where it starts."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from admmctl.methods.hidden import NARROW, Hidden, Shape, hidden
+from admmctl.methods.least_squares import GramPair, RidgeFactor
+from admmctl.methods.method import Array, Problem, Untimed
+from admmctl.model.activations import Activation
+from admmctl.model.initial import gaussian_weights
+from admmctl.rng import normal_rows
+
+Init = Literal["forward", "gaussian"]
+
+
+@dataclass
+class AdmmState:
+    """Layers are numbered as in the paper: W[1] .. W[L], z[1] .. z[L], a[1] .. a[L-1].
+
+    After an iteration ``a`` and ``pairs``, the sums over this rank's samples, are those of the next one.
+    """
+
+    problem: Problem
+    block: int  # columns at a time
+    z: dict[int, Array]
+    lam: Array
+    a: dict[int, Hidden]
+    pairs: dict[int, GramPair]
+    m: dict[int, Array]  # W_l a_{l-1} of one block
+    W: dict[int, Array] = field(default_factory=dict)
+    V: dict[int, Array] = field(default_factory=dict)  # the gains that made ``a``
+    a0_factor: RidgeFactor | None = None
+    ridge: float = 0.0  # the largest one used: rounding may have asked for more than the setting
+    iteration: int = 0
+
+    def blocks(self) -> Iterator[slice]:
+        """This rank's columns, a cache-sized block at a time."""
+        samples = self.lam.shape[1]
+        for low in range(0, samples, self.block):
+            yield slice(low, min(low + self.block, samples))
+
+    def a0(self, columns: slice) -> Array:
+        """The inputs, with their row of ones when the network has biases."""
+        return self.problem.network.inputs(self.problem.a0[:, columns])
+
+
+def start(problem: Problem, init: Init) -> AdmmState:
+    """Memory for this rank's samples, and random z in it; W and a are still to come."""
+    s = _allocate(problem)
+    _warm_up_kernels(problem.network.activation, s.lam.dtype.type)
+    if init == "gaussian":
+        # i.i.d. N(0, 1), as in the paper (section 6), by global row
+        for l, z_l in s.z.items():
+            for columns in s.blocks():
+                z_l[:, columns] = _normals(s, f"z{l}", len(z_l), columns)
+    else:
+        # a forward pass of random weights: all constraints hold at the start
+        W = gaussian_weights(problem.network, problem.seed, s.lam.dtype.type)
+        with problem.clock.phase("start"):
+            for columns in s.blocks():
+                for l, z_l in s.z.items():
+                    np.matmul(W[l - 1], starting_inputs(s, init, l, columns), out=z_l[:, columns])
+    return s
+
+
+def starting_inputs(s: AdmmState, init: Init, l: int, columns: slice) -> Array:
+    """a_{l-1} of the start, with its row of ones: h(z_{l-1}), or i.i.d. N(0, 1) as in the paper."""
+    if l == 1:
+        return s.a0(columns)
+    network = s.problem.network
+    z = s.z[l - 1][:, columns]
+    a = np.ones((len(z) + network.bias, z.shape[1]), z.dtype, order="F")
+    if init == "gaussian":
+        a[: len(z)] = _normals(s, f"a{l - 1}", len(z), columns)
+    else:
+        network.activation.value(z, out=a[: len(z)])
+    return a
+
+
+def _normals(s: AdmmState, name: str, k: int, columns: slice) -> Array:
+    first, count = s.problem.start + columns.start, columns.stop - columns.start
+    return normal_rows(s.problem.seed, name, first, count, k).T
+
+
+def _allocate(problem: Problem) -> AdmmState:
+    network, samples, dtype = problem.network, problem.a0.shape[1], problem.a0.dtype.type
+    sizes, L, bias, block = network.sizes, network.layers, network.bias, network.block(problem.a0.itemsize)
+    shapes = {l: Shape(sizes[l], sizes[l + 1], bias, samples, block, dtype) for l in range(1, L)}
+    return AdmmState(
+        problem,
+        block,
+        z={l: np.empty((sizes[l], samples), dtype, order="F") for l in range(1, L + 1)},
+        lam=np.zeros((sizes[L], samples), dtype, order="F"),
+        a={l: hidden(network.activation, shape, problem.clock) for l, shape in shapes.items()},
+        pairs={l: GramPair(sizes[l], sizes[l - 1] + bias, dtype) for l in range(1, L + 1)},
+        m={l: np.empty((sizes[l], min(block, samples)), dtype, order="F") for l in range(1, L + 1)},
+    )
+
+
+def _warm_up_kernels(h: Activation, dtype: type) -> None:
+    """Compile the element-wise kernels outside the clock."""
+    for few in (1, NARROW + 1):
+        one = hidden(h, Shape(3, few, True, 2, 2, dtype), Untimed())
+        z, m, t, above = (np.zeros((k, 2), dtype, order="F") for k in (3, 3, few, few))
+        W, V = np.zeros((few, 4), dtype), np.zeros((3, few), dtype, order="F")
+        one.update(slice(0, 2), z, t, W, V)
+        one.update_z(slice(0, 2), z, m, W, V, 1.0, 1.0, out=above)
