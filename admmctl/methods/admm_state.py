@@ -104,7 +104,8 @@ def _warm_up_kernels(h: Activation, dtype: type) -> None:
     """Compile the element-wise kernels outside the clock."""
     for few in (1, NARROW + 1):
         one = hidden(h, Shape(3, few, True, 2, 2, dtype), Untimed())
-        z, m, t, above = (np.zeros((k, 2), dtype, order="F") for k in (3, 3, few, few))
-        W, V = np.zeros((few, 4), dtype), np.zeros((3, few), dtype, order="F")
-        one.update(slice(0, 2), z, t, W, V)
-        one.update_z(slice(0, 2), z, m, W, V, 1.0, 1.0, out=above)
+        zeros: dict[int, Array] = {k: np.zeros((k, 2), dtype, order="F") for k in (3, few)}
+        W: Array = np.zeros((few, 4), dtype)
+        V: Array = np.zeros((3, few), dtype, order="F")
+        one.update(slice(0, 2), zeros[3], zeros[few], W, V)
+        one.update_z(slice(0, 2), zeros[3], zeros[3].copy(), W, V, 1.0, 1.0, out=zeros[few])
