@@ -21,7 +21,8 @@ from admmctl.data.dataset import DataSettings
 from admmctl.errors import ConfigError, UserError
 from admmctl.explain import Problem, explain, report
 from admmctl.methods.method import methods
-from admmctl.model.activations import activations
+from admmctl.model.activations import activation as activation_of
+from admmctl.model.activations import activations, name_of
 from admmctl.model.losses import losses
 from admmctl.registry import suggest
 from admmctl.schema import (
@@ -239,7 +240,7 @@ def _check_method(
         _check_name(loss, list(losses), method.losses, loss_key, kind, "loss", problems)
     activation, key = network_block.get("activation", "relu"), (*network_key, "activation")
     if isinstance(activation, str):
-        _check_name(activation, list(activations), method.activations, key, kind, "activation", problems)
+        _check_activation(activation, method.activations, key, kind, problems)
     if network is not None:
         _check_outputs(network, data, (*network_key, "outputs"), problems)
     if stop is not None:
@@ -310,6 +311,19 @@ def _check_name(
         problems.append(Problem(key, f"unknown {what} '{name}'{suggest(name, known)}"))
     elif name not in supported:
         problems.append(Problem(key, f"method {kind} has no {what} '{name}'; it has: {', '.join(supported)}"))
+
+
+def _check_activation(
+    text: str, supported: tuple[str, ...], key: tuple[str | int, ...], kind: str, problems: list[Problem]
+) -> None:
+    """The name is known to the method, and its numbers make sense: dcutlu(0, 1)."""
+    before = len(problems)
+    _check_name(name_of(text), list(activations), supported, key, kind, "activation", problems)
+    if len(problems) == before:
+        try:
+            activation_of(text)
+        except ValueError as wrong:
+            problems.append(Problem(key, str(wrong)))
 
 
 def _check_outputs(

@@ -70,40 +70,40 @@ def z_relu(z: Array, a: Array, m: Array, gamma: float, beta: float) -> None:
             z[i, j] = negative if cost_negative <= cost_positive else positive
 
 
-def _z_hard_sigmoid_plain(z: Array, a: Array, m: Array, gamma: float, beta: float) -> None:
+def _z_cut_plain(z: Array, a: Array, m: Array, gamma: float, beta: float, lower: float, upper: float) -> None:
     a = a[:, : z.shape[1]]
-    below = np.minimum(m, 0)
-    above = np.maximum(m, 1)
-    between = np.clip((gamma * a + beta * m) / (gamma + beta), 0, 1)
+    below = np.minimum(m, lower)
+    above = np.maximum(m, upper)
+    between = np.clip((gamma * a + beta * m) / (gamma + beta), lower, upper)
     best, cost = between, gamma * (a - between) ** 2 + beta * (between - m) ** 2
-    for candidate, value in ((below, 0), (above, 1)):
+    for candidate, value in ((below, lower), (above, upper)):
         other = gamma * (a - value) ** 2 + beta * (candidate - m) ** 2
         best = np.where(other <= cost, candidate, best)
         cost = np.minimum(other, cost)
     z[...] = best
 
 
-@_compiled(_z_hard_sigmoid_plain)
-def z_hard_sigmoid(z: Array, a: Array, m: Array, gamma: float, beta: float) -> None:
-    """z <- argmin_z gamma (a - h(z))^2 + beta (z - m)^2 for h(z) = min(max(z, 0), 1), entry by entry.
+@_compiled(_z_cut_plain)
+def z_cut(z: Array, a: Array, m: Array, gamma: float, beta: float, lower: float, upper: float) -> None:
+    """z <- argmin_z gamma (a - h(z))^2 + beta (z - m)^2, entry by entry, for h(z) cut at ``lower`` and ``upper``.
 
     Shapes as in ``z_relu``. Three parabolas, one on each piece of h; the cheapest minimum wins.
     """
     gamma, beta = z.dtype.type(gamma), z.dtype.type(beta)
+    lower, upper = z.dtype.type(lower), z.dtype.type(upper)
     total = z.dtype.type(1) / (gamma + beta)
-    zero, one = z.dtype.type(0), z.dtype.type(1)
     for i in range(z.shape[0]):
         for j in range(z.shape[1]):
             aa, mm = a[i, j], m[i, j]
             best = (gamma * aa + beta * mm) * total
-            best = zero if best < zero else (one if best > one else best)
+            best = lower if best < lower else (upper if best > upper else best)
             cost = gamma * (aa - best) * (aa - best) + beta * (best - mm) * (best - mm)
-            below = mm if mm < zero else zero
-            other = gamma * aa * aa + beta * (below - mm) * (below - mm)
+            below = mm if mm < lower else lower
+            other = gamma * (aa - lower) * (aa - lower) + beta * (below - mm) * (below - mm)
             if other <= cost:
                 best, cost = below, other
-            above = mm if mm > one else one
-            other = gamma * (aa - one) * (aa - one) + beta * (above - mm) * (above - mm)
+            above = mm if mm > upper else upper
+            other = gamma * (aa - upper) * (aa - upper) + beta * (above - mm) * (above - mm)
             if other <= cost:
                 best = above
             z[i, j] = best
@@ -179,6 +179,39 @@ def narrow_z_relu(
             cost_positive = gamma * (aa - positive) * (aa - positive) + beta * (positive - mm) * (positive - mm)
             cost_negative = gamma * aa * aa + beta * (negative - mm) * (negative - mm)
             z[i, j] = negative if cost_negative <= cost_positive else positive
+
+
+def _graph_hidden_plain(
+    x: Array, d: Array, first: float, second: float, lower: float, upper: float, out: Array
+) -> None:
+    px = x + first * d
+    # What the cuts take away, y = lower - x and z = upper - x, moves by second * d as well.
+    below = np.minimum((px + x - second * d) / 2, lower)
+    above = np.maximum((px + x - second * d) / 2, upper)
+    new = np.where(x < lower, below, np.where(x > upper, above, np.clip(px, lower, upper)))
+    out[...] = 2 * (new - x)
+
+
+@_compiled(_graph_hidden_plain)
+def graph_hidden(x: Array, d: Array, first: float, second: float, lower: float, upper: float, out: Array) -> None:
+    """out <- 2 (X_new - x): Zhang and Kleijn's Table 2 once, for ``d`` as it comes from the layer above.
+
+    ``x`` are pre-activations and ``d`` = D, both (samples, k); ``first`` is 2/(rho + beta), ``second`` 2/beta.
+    Every entry is reflected and projected on the set that it is in: below ``lower``, above ``upper``, between.
+    """
+    first, second = x.dtype.type(first), x.dtype.type(second)
+    lower, upper = x.dtype.type(lower), x.dtype.type(upper)
+    half, two = x.dtype.type(0.5), x.dtype.type(2)
+    for i in range(x.shape[0]):
+        for j in range(x.shape[1]):
+            old = x[i, j]
+            px = old + first * d[i, j]
+            middle = (px + old - second * d[i, j]) * half
+            below = lower if middle > lower else middle
+            above = upper if middle < upper else middle
+            between = lower if px < lower else (upper if px > upper else px)
+            new = below if old < lower else (above if old > upper else between)
+            out[i, j] = two * (new - old)
 
 
 def _hog_plain(

@@ -24,7 +24,7 @@ from pydantic import Field
 
 from admmctl.methods.admm_state import AdmmState, Init, start, starting_inputs
 from admmctl.methods.hidden import Shape
-from admmctl.methods.least_squares import RidgeFactor, inverse_of_positive, reduce_pairs
+from admmctl.methods.least_squares import RidgeFactor, gain, reduce_pairs
 from admmctl.methods.method import Array, Cost, Problem
 from admmctl.model.network import Network, Weights
 from admmctl.settings import NonNegative, Positive, Settings
@@ -76,7 +76,7 @@ class Admm:
         }
     }
     losses: ClassVar[tuple[str, ...]] = ("squared", "hinge")
-    activations: ClassVar[tuple[str, ...]] = ("relu", "hard-sigmoid")
+    activations: ClassVar[tuple[str, ...]] = ("relu", "hard-sigmoid", "dcutlu")
     unit: ClassVar[Literal["iteration", "epoch"]] = "iteration"
 
     def __init__(self, settings: AdmmSettings) -> None:
@@ -185,20 +185,13 @@ class Admm:
     def _gains(self, s: AdmmState) -> dict[int, Array]:
         """V_l = W'(gamma/beta I + W W')^-1 for W = W_{l+1} without its bias, shape (k_l, k_{l+1}).
 
-        (beta W'W + gamma I)^-1 (beta W'(t - b) + gamma h) = h + V (t - W h - b): the same minimum of (6),
-        found on the side of W W' or, where that is the smaller, of W'W (push-through identity).
+        (beta W'W + gamma I)^-1 (beta W'(t - b) + gamma h) = h + V (t - W h - b): the same minimum of (6).
         """
         V = {}
         with s.problem.clock.phase("solve"):
             for l in s.a:
                 k = s.problem.network.sizes[l]
-                W = s.W[l + 1][:, :k].astype(np.float64)
-                ratio = self.gamma(l) / self.beta(l + 1)
-                if len(W) <= k:
-                    gain = W.T @ inverse_of_positive(W @ W.T + ratio * np.eye(len(W)))
-                else:
-                    gain = inverse_of_positive(W.T @ W + ratio * np.eye(k)) @ W.T
-                V[l] = np.asfortranarray(gain, dtype=s.lam.dtype)
+                V[l] = gain(s.W[l + 1][:, :k], self.gamma(l) / self.beta(l + 1))
         return V
 
     def _target(self, s: AdmmState, l: int, columns: slice) -> Array:

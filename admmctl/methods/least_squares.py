@@ -88,44 +88,67 @@ def _tiles(k: int) -> list[tuple[slice, slice]]:
     return [(i, j) for number, i in enumerate(edges) for j in edges[: number + 1]]
 
 
-def reduce_pairs(pairs: Sequence[GramPair], comm: Comm) -> None:
-    """Sum pairs over ranks, all of them in one packed in-place Allreduce."""
-    packed = np.concatenate([part for pair in pairs for part in pair.packed()])
+def reduce_pairs(pairs: Sequence[GramPair], comm: Comm, more: Array | None = None) -> None:
+    """Sum pairs over ranks, and the vector ``more``, all of them in one packed in-place Allreduce."""
+    parts = [part for pair in pairs for part in pair.packed()]
+    packed = np.concatenate(parts if more is None else [*parts, more])
     comm.allreduce(packed)
     for pair in pairs:
         packed = pair.unpack(packed)
+    if more is not None:
+        more[...] = packed
 
 
 class RidgeFactor:
     """The Cholesky factor of a a' + ridge * mean(diag a a') I, in float64, for any number of solves.
 
     Of ``gram`` the lower triangle is read.
+    With ``absolute`` the ridge is added as it is, to the diagonal. In float32 a factor takes half the time; where
+    that is not precise enough, float64 is.
+
     ``ridge`` is the one used: where rounding has made the matrix indefinite (dead inputs and a ridge near
     the rounding error), it is raised tenfold until the factorisation holds, the same on every rank.
     Raises Diverged when the matrix is not finite.
     """
 
-    def __init__(self, gram: Array, ridge: float) -> None:
+    def __init__(self, gram: Array, ridge: float, *, absolute: bool = False, dtype: type = np.float64) -> None:
         if not np.isfinite(gram).all():
             raise Diverged("a a' is not finite")
         mean = float(np.trace(gram, dtype=np.float64)) / len(gram) or 1.0
-        self.ridge = ridge
+        self.ridge = ridge / mean if absolute else ridge  # relative from here on
+        self._dtype = dtype
         while True:
-            matrix = gram.astype(np.float64)
+            # Fortran order: LAPACK works in place.
+            matrix: Array = gram.astype(self._dtype, order="F")
             matrix[np.diag_indices_from(matrix)] += self.ridge * mean
             try:
                 self._factor = cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
+                return
             except np.linalg.LinAlgError:
-                self.ridge = max(10 * self.ridge, 1e-10)
-                continue
-            return
+                if self._dtype == np.float64:
+                    self.ridge = max(10 * self.ridge, 1e-10)
+                self._dtype = np.float64
 
     def solve(self, cross: Array) -> Array:
         """W = z a' (a a' + ridge)^-1, shape (k', k), in the type of ``cross``."""
         if not np.isfinite(cross).all():
             raise Diverged("z a' is not finite")
-        W: Array = cho_solve(self._factor, cross.T.astype(np.float64), check_finite=False).T
+        W: Array = cho_solve(self._factor, cross.T.astype(self._dtype), check_finite=False).T
         return np.ascontiguousarray(W, dtype=cross.dtype)
+
+
+def gain(W: Array, ratio: float) -> Array:
+    """V = W'(ratio I + W W')^-1 of W (k', k), shape (k, k'), columns one after another, in the type of ``W``.
+
+    The minimum over a of ratio ||a - h||^2 + ||t - W a||^2 is h + V (t - W h): found on the side of W W' or, where
+    that is the smaller, of W'W (push-through identity). Raises Diverged.
+    """
+    W64 = W.astype(np.float64)
+    if len(W) <= W.shape[1]:
+        V = W64.T @ inverse_of_positive(W64 @ W64.T + ratio * np.eye(len(W)))
+    else:
+        V = inverse_of_positive(W64.T @ W64 + ratio * np.eye(W.shape[1])) @ W64.T
+    return np.asfortranarray(V, dtype=W.dtype)
 
 
 def inverse_of_positive(matrix: Array) -> Array:

@@ -24,6 +24,7 @@ methods = Registry(
     "method",
     {
         "admm": "admmctl.methods.admm:Admm",
+        "graph-admm": "admmctl.methods.graph_admm:GraphAdmm",
         "sgd": "admmctl.methods.sgd:Sgd",
         "adam": "admmctl.methods.sgd:Adam",
         "gd": "admmctl.methods.sgd:Gd",

@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from admmctl.methods.method import Array, Cost, Diverged, Problem
+from admmctl.methods.minibatch import MiniBatches
 from admmctl.model.gradient import Gradient, flat_views, gradient_flop, parameters, scratch_bytes
 from admmctl.model.initial import gaussian_weights
 from admmctl.model.network import Network, Weights
 from admmctl.settings import Count, NonNegative, Positive, Settings
 
 LOSSES = ("squared", "hinge", "cross-entropy")
-ACTIVATIONS = ("relu", "hard-sigmoid", "tanh", "sigmoid")
+ACTIVATIONS = ("relu", "hard-sigmoid", "dcutlu", "tanh", "sigmoid")
 
 
 class DescentSettings(Settings):
@@ -64,18 +64,9 @@ class DescentState:
     dW: Weights  # views of ``gradient``
     backprop: Gradient
     memory: dict[str, Array]
-    samples: Array  # a buffer for the rows of one mini-batch
-    targets: Array
-    order: NDArray[np.int64]  # this rank's rows in the order of the epoch, local numbers
-    bounds: NDArray[np.int64]  # where mini-batches begin in ``order``
+    batches: MiniBatches
     iteration: int = 0
-    epoch: int = -1
     rows_seen: int = 0
-
-
-def epoch_order(seed: int, epoch: int, total: int) -> NDArray[np.int64]:
-    """The order in which an epoch visits the rows of all ranks."""
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, epoch]))).permutation(total)
 
 
 class Descent:
@@ -119,23 +110,15 @@ class Descent:
             flat_views(problem.network, gradient),
             Gradient(problem.network, problem.loss, max(1, min(rows, block)), dtype),
             {name: np.zeros(size, dtype) for name in self.memories},
-            np.empty((rows, len(problem.a0)), dtype),
-            np.empty((rows, len(problem.y)), dtype),
-            np.arange(mine),
-            np.array([0, mine]),
+            MiniBatches(problem, batch),
         )
 
     def step(self, s: DescentState) -> DescentState:
         """One mini-batch: gradient, Allreduce, update. Raises Diverged."""
         p = s.problem
-        batch = self.batch(p.total)
-        batches = -(-p.total // batch)
-        number = s.iteration % batches
         with p.clock.phase("shuffle"):
-            if number == 0:
-                self._new_epoch(s, batch, batches)
-            a0, y = self._rows(s, number)
-        rows = min(batch, p.total - number * batch)
+            a0, y = s.batches.take(s.iteration)
+        rows = s.batches.rows(s.iteration)
         with p.clock.phase("gradient"):
             s.gradient[...] = 0
             s.backprop.add(s.W, a0, y, s.dW)
@@ -155,27 +138,6 @@ class Descent:
     def update(self, s: DescentState) -> None:
         """Change ``s.parameters`` by the gradient in ``s.gradient``."""
         raise NotImplementedError
-
-    def _new_epoch(self, s: DescentState, batch: int, batches: int) -> None:
-        """The order of this rank's rows in the next epoch: a permutation of all rows, seen from here."""
-        p = s.problem
-        s.epoch += 1
-        if batches == 1:
-            return
-        order = epoch_order(p.seed, s.epoch, p.total)
-        mine = np.flatnonzero((order >= p.start) & (order < p.start + p.a0.shape[1]))
-        s.order = order[mine] - p.start
-        s.bounds = np.searchsorted(mine, np.arange(batches + 1) * batch)
-
-    def _rows(self, s: DescentState, number: int) -> tuple[Array, Array]:
-        """Inputs and targets of this rank's rows in a mini-batch, as columns."""
-        p = s.problem
-        rows = s.order[s.bounds[number] : s.bounds[number + 1]]
-        if len(rows) == p.a0.shape[1]:
-            return p.a0, p.y
-        np.take(p.a0.T, rows, axis=0, out=s.samples[: len(rows)])
-        np.take(p.y.T, rows, axis=0, out=s.targets[: len(rows)])
-        return s.samples[: len(rows)].T, s.targets[: len(rows)].T
 
     def cost(self, network: Network, samples: int, total: int) -> Cost:
         batch = self.batch(total)

@@ -16,7 +16,9 @@ from pydantic import Field
 from admmctl.errors import MissingExtra, UserError
 from admmctl.methods.batch import Lbfgs, LbfgsSettings
 from admmctl.methods.method import Cost, Diverged, Finished, Problem
-from admmctl.methods.sgd import Adam, AdamSettings, Sgd, SgdSettings, epoch_order
+from admmctl.methods.minibatch import epoch_order
+from admmctl.methods.sgd import Adam, AdamSettings, Sgd, SgdSettings
+from admmctl.model.activations import Dcutlu
 from admmctl.model.gradient import gradient_flop, parameters
 from admmctl.model.initial import gaussian_weights
 from admmctl.model.network import Network, Weights
@@ -146,14 +148,15 @@ class TorchMethod:
     def loss(self, s: TorchState, x: Any, y: Any) -> Any:
         """The mean loss over rows, as our own losses define it, weight decay included."""
         torch, p = s.torch, s.problem
-        name, bias = p.network.activation.__class__.__name__, p.network.bias
+        bias, own = p.network.bias, p.network.activation
         activations: dict[str, Callable[[Any], Any]] = {
             "Relu": torch.relu,
-            "HardSigmoid": lambda z: torch.nn.functional.hardtanh(z, 0.0, 1.0),
             "Tanh": torch.tanh,
             "Sigmoid": torch.sigmoid,
         }
-        h, a = activations[name], x
+        if isinstance(own, Dcutlu):
+            activations[own.__class__.__name__] = lambda z: torch.nn.functional.hardtanh(z, *own.cuts)
+        h, a = activations[own.__class__.__name__], x
         for l, W_l in enumerate(s.W):
             first = l == 0  # the inputs carry their row of ones already
             z = a @ W_l.T if first or not bias else torch.addmm(W_l[:, -1], a, W_l[:, :-1].T)

@@ -3,6 +3,8 @@
 To add one, write the class and give it a line in the table, or an entry point ``admmctl.activations``.
 """
 
+import math
+import re
 from typing import Protocol
 
 import numpy as np
@@ -19,10 +21,37 @@ activations = Registry(
     {
         "relu": "admmctl.model.activations:Relu",
         "hard-sigmoid": "admmctl.model.activations:HardSigmoid",
+        "dcutlu": "admmctl.model.activations:Dcutlu",
         "tanh": "admmctl.model.activations:Tanh",
         "sigmoid": "admmctl.model.activations:Sigmoid",
     },
 )
+
+
+def name_of(text: str) -> str:
+    """The name in 'relu', or in 'dcutlu(0, 1)'."""
+    return text.partition("(")[0].strip()
+
+
+def activation(text: str) -> "Activation":
+    """The activation that a network's words name: 'relu', or one with its numbers, 'dcutlu(0, 1)'.
+
+    Raises ValueError, in words, for numbers that it cannot have.
+    """
+    made: type[Activation] = activations.load(name_of(text))
+    if "(" not in text:
+        return made()
+    inner = re.fullmatch(r"[^(]*\((.*)\)\s*", text)
+    try:
+        numbers = [float(word) for word in inner[1].split(",")] if inner else None
+    except ValueError:
+        numbers = None
+    if numbers is None:
+        raise ValueError(f"'{text}' is not understood; expected for instance dcutlu(0, 1)")
+    try:
+        return made(*numbers)
+    except TypeError:
+        raise ValueError(f"{name_of(text)} takes no {len(numbers)} numbers") from None
 
 
 class Activation(Protocol):
@@ -62,6 +91,8 @@ class Fused(Protocol):
 class Relu:
     """h(z) = max(z, 0)."""
 
+    cuts = (0.0, math.inf)
+
     def value(self, z: Array, out: Array) -> Array:
         return np.maximum(z, 0, out=out)
 
@@ -80,17 +111,32 @@ class Relu:
         kernels.narrow_z_relu(z.T, m.T, e.T, V.T, W, gamma, beta, row, out.T)
 
 
-class HardSigmoid:
-    """h(z) = min(max(z, 0), 1), the papers' piecewise linear sigmoid h_sig."""
+class Dcutlu:
+    """h(z) = min(max(z, lower), upper): Zhang and Kleijn's linear unit with both cutoffs, ``dcutlu(l,u)``.
+
+    Raises ValueError unless lower is below upper and both are finite.
+    """
+
+    def __init__(self, lower: float = 0.0, upper: float = 1.0) -> None:
+        if not (math.isfinite(lower) and math.isfinite(upper) and lower < upper):
+            raise ValueError(f"expected numbers l < u, got {lower:g} and {upper:g}")
+        self.cuts = (float(lower), float(upper))
 
     def value(self, z: Array, out: Array) -> Array:
-        return np.clip(z, 0, 1, out=out)
+        return np.clip(z, *self.cuts, out=out)
 
     def pull_back(self, z: Array, a: Array, delta: Array) -> None:
-        delta *= (z > 0) & (z < 1)
+        delta *= (z > self.cuts[0]) & (z < self.cuts[1])
 
     def z_update(self, z: Array, a: Array, m: Array, gamma: float, beta: float) -> None:
-        kernels.z_hard_sigmoid(z.T, a.T, m.T, gamma, beta)
+        kernels.z_cut(z.T, a.T, m.T, gamma, beta, *self.cuts)
+
+
+class HardSigmoid(Dcutlu):
+    """h(z) = min(max(z, 0), 1), the papers' piecewise linear sigmoid h_sig."""
+
+    def __init__(self) -> None:
+        super().__init__(0.0, 1.0)
 
 
 class Tanh:

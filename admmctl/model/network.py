@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from admmctl.model.activations import Activation, activations
+from admmctl.model.activations import Activation
+from admmctl.model.activations import activation as activation_of
 from admmctl.model.losses import Loss
 
 Array = NDArray[np.floating]
@@ -29,8 +30,8 @@ class Network:
 
     @classmethod
     def build(cls, features: int, layers: list[int], outputs: int, activation: str, bias: bool) -> "Network":
-        """A network from the words of an experiment."""
-        return cls((features, *layers, outputs), activations.load(activation)(), bias)
+        """A network from the words of an experiment. Raises ValueError for an activation's wrong numbers."""
+        return cls((features, *layers, outputs), activation_of(activation), bias)
 
     @property
     def layers(self) -> int:

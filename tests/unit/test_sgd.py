@@ -9,7 +9,8 @@ from helpers import Array, CountingComm, NoClock, on_ranks, problem
 from admmctl.config import ConfigError, load
 from admmctl.methods.linear import Linear, LinearSettings
 from admmctl.methods.method import Diverged, Finished, Problem
-from admmctl.methods.sgd import Adam, AdamSettings, Gd, GdSettings, Sgd, SgdSettings, epoch_order
+from admmctl.methods.minibatch import epoch_order
+from admmctl.methods.sgd import Adam, AdamSettings, Gd, GdSettings, Sgd, SgdSettings
 from admmctl.model.gradient import Gradient, flat_views, parameters
 from admmctl.model.initial import gaussian_weights
 from admmctl.model.losses import losses

@@ -1,0 +1,289 @@
+"""Zhang and Kleijn: training a network by optimisation over a graph, in one pass and one reduction.
+
+With samples as columns, X_i = W_i V_{i-1} (a bias is one more input), V_i = h(X_i) and h cut at l and u, the
+constraints X_i = W_i V_{i-1} are dualised and V_i = X_i + Y_i + Z_i is split into its pre-activation and what the
+cuts take away. Each iteration is (Tables 1 and 2): a forward pass, which sets all variables and all multipliers to
+zero; then layer by layer downwards, X_i and the multiplier Lam_i = rho_i (X_i_new - X_i), and (W_i, b_i) by least
+squares with target X_i_new + Lam_i/rho_i. The layer below is updated with the old W_i.
+
+Two things follow that the paper does not use. No per-sample variable survives an iteration. And as only old
+weights are used, the sums of every layer's least squares come out of ONE pass over the rows, block by block, and
+ONE Allreduce: run on all rows, an iteration is a map W -> S(W) of the weights alone.
+
+Written in R_i = 2 (X_i_new - X_i), the target is X_i + R_i, and the least squares
+
+    min_W rho_i/2 ||X_i + R_i - W V_{i-1}||^2 + l2/2 ||W||^2
+
+are W_i + (R_i V' - r W_i)(V V' + r I)^-1 with V = V_{i-1} and r = l2 / rho_i: a step, not a new fit.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from admmctl import kernels
+from admmctl.methods.least_squares import GramPair, RidgeFactor, gain, reduce_pairs
+from admmctl.methods.method import Array, Cost, Diverged, Problem
+from admmctl.methods.minibatch import MiniBatches
+from admmctl.model.gradient import flat_views, parameters
+from admmctl.model.initial import gaussian_weights
+from admmctl.model.network import Network, Weights
+from admmctl.settings import Count, NonNegative, Positive, Settings
+
+
+class GraphAdmmSettings(Settings):
+    """The method block of ``graph-admm``."""
+
+    rho: Positive | list[Positive] = Field(
+        default=[], description="penalty on X_i = W_i V_(i-1): one, or one per layer 1..N"
+    )
+    beta: Positive | list[Positive] = Field(
+        default=[], description="penalty of Table 2: one, or one per hidden layer 1..N-1"
+    )
+    quadratic: Positive = Field(
+        default=0.05, description="coefficient of the model of a loss without a closed form (cross-entropy)"
+    )
+    weight_decay: NonNegative = Field(
+        default=3.3e-5, description="adds weight_decay / 2 ||(W, b)||^2 to the mean loss"
+    )
+    batch: Count | None = Field(default=None, description="rows of a mini-batch, over all ranks; all by default")
+    inner: Count = Field(default=1, description="how often Table 2 is gone through")
+
+
+@dataclass
+class GraphAdmmState:
+    """Layers are numbered as in the paper, 1..N; of samples nothing is kept but one block's variables."""
+
+    problem: Problem
+    batches: MiniBatches
+    parameters: Array  # the weights as one vector, and W[i] as views of it
+    W: dict[int, Array]
+    pairs: dict[int, GramPair]
+    X: dict[int, Array]
+    V: dict[int, Array]  # V[i] of hidden layers, with its row of ones
+    R: dict[int, Array]
+    Q: dict[int, Array] = field(default_factory=dict)
+    v0_factor: RidgeFactor | None = None  # V_0 V_0' of all rows never changes
+    loss: float = float("nan")  # the mean of the last pass, at the weights before their update
+    iteration: int = 0
+    rows_seen: int = 0
+
+
+class GraphAdmm:
+    """Tables 1 and 2. The state is the weights."""
+
+    Settings = GraphAdmmSettings
+    presets: ClassVar[dict[str, dict[str, Any]]] = {}
+    losses: ClassVar[tuple[str, ...]] = ("squared", "hinge", "cross-entropy")
+    activations: ClassVar[tuple[str, ...]] = ("relu", "hard-sigmoid", "dcutlu")
+    unit: ClassVar[Literal["iteration", "epoch"]] = "iteration"
+
+    def __init__(self, settings: GraphAdmmSettings) -> None:
+        self.settings = settings
+
+    def init(self, problem: Problem) -> GraphAdmmState:
+        """Random weights; nothing is computed from samples yet."""
+        network, dtype = problem.network, problem.a0.dtype.type
+        sizes, N, bias = network.sizes, network.layers, network.bias
+        vector = np.concatenate([W.ravel() for W in gaussian_weights(network, problem.seed, dtype)])
+        columns = network.block(problem.a0.itemsize)
+        return GraphAdmmState(
+            problem,
+            MiniBatches(problem, self.settings.batch or problem.total),
+            vector,
+            dict(enumerate(flat_views(network, vector), start=1)),
+            pairs={i: GramPair(sizes[i], sizes[i - 1] + bias, dtype) for i in range(1, N + 1)},
+            X={i: np.empty((sizes[i], columns), dtype, order="F") for i in range(1, N + 1)},
+            V={i: np.ones((sizes[i] + bias, columns), dtype, order="F") for i in range(1, N)},
+            R={i: np.empty((sizes[i], columns), dtype, order="F") for i in range(1, N + 1)},
+        )
+
+    def rho(self, s: GraphAdmmState, i: int) -> float:
+        """rho_i of layer i = 1..N."""
+        rho = self.settings.rho
+        return rho[i - 1] if isinstance(rho, list) else rho
+
+    def beta(self, s: GraphAdmmState, i: int) -> float:
+        """beta_i of hidden layer i = 1..N-1."""
+        beta = self.settings.beta
+        return beta[i - 1] if isinstance(beta, list) else beta
+
+    def step(self, s: GraphAdmmState) -> GraphAdmmState:
+        """One iteration of Table 1, on a mini-batch or on all rows. Raises Diverged."""
+        p = s.problem
+        with p.clock.phase("shuffle"):
+            v0, y = s.batches.take(s.iteration)
+            rows = s.batches.rows(s.iteration)
+        with p.clock.phase("solve"):
+            s.Q = self._gains(s)
+        loss = np.zeros(1, s.parameters.dtype)
+        for columns in self._blocks(s, v0.shape[1]):
+            loss += self._pass(s, v0[:, columns], y[:, columns])
+        with p.clock.phase("reduce"):
+            reduce_pairs(list(s.pairs.values()), p.comm, loss)
+        with p.clock.phase("solve"):
+            self._update_W(s, rows)
+        s.loss = float(loss[0]) / rows
+        s.iteration += 1
+        s.rows_seen += rows
+        return s
+
+    def _pass(self, s: GraphAdmmState, v0: Array, y: Array) -> float:
+        """Forward and backward over one block of columns; adds to every layer's sums, returns the loss."""
+        p, N, n = s.problem, s.problem.network.layers, y.shape[1]
+        h, clock = p.network.activation, p.clock
+        V = {0: p.network.inputs(v0), **{i: V_i[:, :n] for i, V_i in s.V.items()}}
+        X = {i: X_i[:, :n] for i, X_i in s.X.items()}
+        R = {i: R_i[:, :n] for i, R_i in s.R.items()}
+        for i in range(1, N + 1):
+            with clock.phase("product"):
+                np.matmul(s.W[i], V[i - 1], out=X[i])  # (4)
+            if i < N:
+                with clock.phase("elementwise"):
+                    h.value(X[i], out=V[i][: len(X[i])])  # (6)
+        with clock.phase("elementwise"):
+            R[N][...] = 2 * (self._output(s, X[N], y) - X[N])
+            loss = p.loss.value(X[N], y)
+        for i in range(N, 0, -1):
+            with clock.phase("gram"):
+                s.pairs[i].add(R[i], V[i - 1])
+            if i > 1:
+                self._hidden(s, i - 1, X[i - 1], R[i], R[i - 1])
+        return loss
+
+    def _output(self, s: GraphAdmmState, X: Array, y: Array) -> Array:
+        """X_N_new = argmin f(X; O) + rho_N/2 ||X - X_N||^2, exactly, or by a quadratic model of f around X_N."""
+        loss, rho = s.problem.loss, self.rho(s, s.problem.network.layers)
+        if hasattr(loss, "z_update"):
+            zero = np.zeros_like(X)
+            exact: Array = loss.z_update(y, X, zero, rho / 2)
+            return exact
+        return X - loss.gradient(X, y) / X.dtype.type(self.settings.quadratic + rho)
+
+    def _hidden(self, s: GraphAdmmState, i: int, X: Array, R_above: Array, R: Array) -> None:
+        """R_i = 2 (X_i_new - X_i) of hidden layer i from R_{i+1}: Table 2 for X, Y and Z.
+
+        With T = X_{i+1} + R_{i+1} - b, the sum V_i = X_i + Y_i + Z_i meets T - W_{i+1} V_i = R_{i+1}; the
+        minimum moves X_i by D/(rho + beta), Y_i and Z_i by D/beta, with D = Q R_{i+1} (see _gains).
+        """
+        clock, rho, beta = s.problem.clock, self.rho(s, i), self.beta(s, i)
+        cuts = s.problem.network.activation.cuts  # type: ignore[attr-defined]
+        with clock.phase("product"):
+            D = np.matmul(s.Q[i], R_above, out=R)
+        if self.settings.inner == 1:
+            with clock.phase("elementwise"):
+                kernels.graph_hidden(X.T, D.T, 2 / (rho + beta), 2 / beta, *cuts, R.T)
+            return
+        with clock.phase("elementwise"):
+            W = s.W[i + 1][:, : len(X)]
+            R[...] = _table_2(X, W, s.Q[i], R_above, rho, beta, cuts, self.settings.inner)
+
+    def _gains(self, s: GraphAdmmState) -> dict[int, Array]:
+        """Q_i = rho W'(I + rho c W W')^-1 with W = W_{i+1}, rho = rho_{i+1}, shape (k_i, k_{i+1}).
+
+        c = 1/(rho_i + beta_i) + 1/beta_i, and once more 1/beta_i where there is an upper cut and so a Z.
+        """
+        Q = {}
+        upper = s.problem.network.activation.cuts[1]  # type: ignore[attr-defined]
+        for i in range(1, s.problem.network.layers):
+            k, rho, beta = s.problem.network.sizes[i], self.rho(s, i), self.beta(s, i)
+            c = 1 / (rho + beta) + (1 if np.isinf(upper) else 2) / beta
+            Q[i] = gain(s.W[i + 1][:, :k], 1 / (self.rho(s, i + 1) * c))
+            Q[i] /= Q[i].dtype.type(c)
+        return Q
+
+    def _update_W(self, s: GraphAdmmState, rows: int) -> None:
+        """(W_i, b_i) of every layer by least squares, from the sums of all ranks."""
+        whole = s.batches.count == 1
+        # On all rows there is one solve for much work on rows; on mini-batches float32 saves half of it.
+        dtype = np.float64 if whole else s.parameters.dtype.type
+        for i, pair in s.pairs.items():
+            ridge = self.settings.weight_decay * rows / self.rho(s, i)
+            factor = s.v0_factor if i == 1 else None
+            if factor is None:
+                factor = RidgeFactor(pair.triangle, ridge, absolute=True, dtype=dtype)
+            if i == 1 and whole and s.v0_factor is None:
+                s.v0_factor = factor
+                pair.fix()
+            s.W[i] += factor.solve(pair.cross - s.W[i].dtype.type(ridge) * s.W[i])
+            pair.clear()
+        if not np.isfinite(s.parameters[:: max(1, len(s.parameters) // 64)]).all():
+            raise Diverged(f"the weights are not finite after {s.iteration + 1} iterations")
+
+    def _blocks(self, s: GraphAdmmState, samples: int) -> Iterator[slice]:
+        block = s.X[1].shape[1]
+        for low in range(0, samples, block):
+            yield slice(low, min(low + block, samples))
+
+    def weights(self, s: GraphAdmmState) -> Weights:
+        return [W.copy() for W in s.W.values()]
+
+    def rows_seen(self, s: GraphAdmmState) -> int:
+        return s.rows_seen
+
+    def residuals(self, s: GraphAdmmState) -> dict[str, float]:
+        return {}
+
+    def close(self, s: GraphAdmmState) -> None:
+        pass
+
+    @staticmethod
+    def check(settings: GraphAdmmSettings, layers: int) -> list[tuple[str, str]]:
+        problems = []
+        for key, penalties, count in (("rho", settings.rho, layers), ("beta", settings.beta, layers - 1)):
+            if isinstance(penalties, list) and len(penalties) != count:
+                problems.append(
+                    (key, f"{len(penalties)} penalties for {count} layers; give one number or {count}")
+                )
+        return problems
+
+    def cost(self, network: Network, samples: int, total: int) -> Cost:
+        batch = min(self.settings.batch or total, total)
+        whole = batch == total
+        flop, floats = 0.0, 1
+        for i, (k, k_next) in enumerate(pairwise(network.sizes), start=1):
+            k1 = k + network.bias
+            flop += batch * 4.0 * k1 * k_next + 2.0 * k_next * k1**2  # W V and R V', and the solve
+            floats += k1 * k_next
+            if i > 1:
+                flop += batch * 2.0 * k * k_next + min(k, k_next) ** 3 / 3  # Q R
+            if i > 1 or not whole:
+                flop += batch * k1 * (k1 + 1.0) + k1**3 / 3  # V V'
+                floats += k1 * (k1 + 1) // 2
+        width = network.sizes[0] + 1 + network.sizes[-1]
+        gathered = 0 if whole else 4 * min(batch, samples) * width + 8 * (samples + total)
+        sums = sum(8 * 5 * (k + 1) * (k + 1 + k_next) for k, k_next in pairwise(network.sizes))
+        blocks = 4 * 3 * network.block() * sum(network.sizes)
+        return Cost(gathered + sums + blocks + 12 * parameters(network), flop, batch, (4 * floats,))
+
+
+def _table_2(
+    X: Array, W: Array, Q: Array, R_above: Array, rho: float, beta: float, cuts: tuple[float, float], times: int
+) -> Array:
+    """2 (X_new - X) after going through Table 2 ``times`` times; shapes as in ``_hidden``.
+
+    The multipliers Gamma are kept divided by beta; the projection is that of kernels.graph_hidden.
+    """
+    lower, upper = cuts
+    below, above = lower > X, upper < X
+    Y, Z = np.where(below, lower - X, 0), np.where(above, upper - X, 0)
+    target = R_above + W @ (X + Y + Z)
+    x, y, z = X, Y, Z
+    gx, gy, gz = np.zeros_like(X), np.zeros_like(X), np.zeros_like(X)
+    for _ in range(times):
+        px, py, pz = (rho * X + beta * (x - gx)) / (rho + beta), y - gy, z - gz
+        D = Q @ (target - W @ (px + py + pz))
+        px, py = px + D / (rho + beta), py + D / beta
+        pz = pz + D / beta if np.isfinite(upper) else pz
+        gx, gy, gz = gx + px - x, gy + py - y, gz + pz - z
+        px, py, pz = px + gx, py + gy, pz + gz
+        on_lower = np.minimum((px + lower - py) / 2, lower)
+        on_upper = np.maximum((px + upper - pz) / 2, upper) if np.isfinite(upper) else px
+        x = np.where(below, on_lower, np.where(above, on_upper, np.clip(px, lower, upper)))
+        y, z = np.where(below, lower - x, 0), np.where(above, upper - x, 0)
+    result: Array = 2 * (x - X)
+    return result

@@ -1,0 +1,248 @@
+"""Zhang and Kleijn's method: every closed form against brute force, one reduction, any number of ranks."""
+
+import numpy as np
+import pytest
+from helpers import Array, CountingComm, on_ranks, problem, smallest_cost
+from hypothesis import given
+from hypothesis import strategies as st
+
+from admmctl import kernels
+from admmctl.methods.graph_admm import GraphAdmm, GraphAdmmSettings, _table_2
+from admmctl.model.activations import Dcutlu, activation
+
+CUTS = {"relu": (0.0, np.inf), "dcutlu": (0.0, 1.0), "dcutlu(-0.5, 2)": (-0.5, 2.0)}
+kinds = pytest.mark.parametrize("kind", list(CUTS))
+
+
+def graph(**settings) -> GraphAdmm:
+    return GraphAdmm(GraphAdmmSettings(**{"rho": 0.3, "beta": 0.4, "weight_decay": 1e-3, **settings}))
+
+
+def split(X: Array, cuts: tuple[float, float]) -> tuple[Array, Array]:
+    """Y and Z: what the cuts take away."""
+    return np.where(cuts[0] > X, cuts[0] - X, 0.0), np.where(cuts[1] < X, cuts[1] - X, 0.0)
+
+
+def minimum(X: Array, W: Array, T: Array, rho_above: float, rho: float, beta: float, cuts, centre) -> list[Array]:
+    """argmin rho'/2 ||T - W(x+y+z)||^2 + rho/2 ||x - X||^2 + beta/2 (||x - x_c||^2 + ...) by one least squares."""
+    k = len(X)
+    eye, zero = np.eye(k), np.zeros((k, k))
+    has_z = np.isfinite(cuts[1])
+    rows = [
+        (np.hstack([W, W, W if has_z else 0 * W]), T, rho_above),
+        (np.hstack([eye, zero, zero]), X, rho),
+        *((np.hstack([eye if i == j else zero for j in range(3)]), centre[i], beta) for i in range(3)),
+    ]
+    A = np.vstack([np.sqrt(weight) * block for block, _, weight in rows])
+    b = np.vstack([np.sqrt(weight) * goal for _, goal, weight in rows])
+    return np.split(np.linalg.lstsq(A, b, rcond=None)[0], 3)
+
+
+def nearest(x: Array, y: Array, z: Array, X: Array, cuts: tuple[float, float]) -> Array:
+    """The x of the point nearest to (x, y, z) that satisfies (9) and (10), by search."""
+    lower, upper = cuts
+    found = np.empty_like(x)
+    for place in np.ndindex(*X.shape):
+        a, b, c, old = x[place], y[place], z[place], X[place]
+        # Far enough for any input of these tests, and as fine as the tolerance asks.
+        if old < lower:
+            t = lower - np.linspace(0, 12, 240_001)
+            cost = (t - a) ** 2 + (lower - t - b) ** 2
+        elif old > upper:
+            t = upper + np.linspace(0, 12, 240_001)
+            cost = (t - a) ** 2 + (upper - t - c) ** 2
+        else:
+            t = np.linspace(lower, min(upper, lower + 12), 240_001)
+            cost = (t - a) ** 2
+        found[place] = t[cost.argmin()]
+    return found
+
+
+def table_2(X: Array, W: Array, R_above: Array, rho_above, rho, beta, cuts, times: int) -> Array:
+    """Table 2 as printed, by brute force; returns X_new."""
+    Y, Z = split(X, cuts)
+    T = W @ (X + Y + Z) + R_above
+    centre, gamma = [X, Y, Z], [np.zeros_like(X)] * 3
+    for _ in range(times):
+        shifted = [c - g / beta for c, g in zip(centre, gamma, strict=True)]
+        new = minimum(X, W, T, rho_above, rho, beta, cuts, shifted)
+        gamma = [g + beta * (n - c) for g, n, c in zip(gamma, new, centre, strict=True)]
+        x = nearest(*(n + g / beta for n, g in zip(new, gamma, strict=True)), X, cuts)
+        centre = [x, *split(x, cuts)]
+        # The sets stay those of the forward pass.
+        centre[1] = np.where(cuts[0] > X, cuts[0] - x, 0.0)
+        centre[2] = np.where(cuts[1] < X, cuts[1] - x, 0.0)
+    return centre[0]
+
+
+@kinds
+@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize(("k", "k_next"), [(3, 2), (2, 4), (1, 1)])
+def test_the_update_of_a_hidden_layer_is_table_2(kind, times, k, k_next):
+    generator = np.random.default_rng(k + k_next)
+    X, R_above = 1.5 * generator.standard_normal((k, 5)), generator.standard_normal((k_next, 5))
+    method = graph(rho=[0.2, 0.7], beta=[0.3], inner=times)
+    s = method.init(problem([k], features=3, outputs=k_next, activation=kind))
+    s.W[2][...] = generator.standard_normal(s.W[2].shape)
+    s.Q = method._gains(s)
+    R = np.empty_like(X, order="F")
+    method._hidden(s, 1, np.asfortranarray(X), np.asfortranarray(R_above), R)
+    expected = table_2(X, s.W[2][:, :k], R_above, 0.7, 0.2, 0.3, CUTS[kind], times)
+    np.testing.assert_allclose(X + R / 2, expected, atol=2e-4)
+
+
+@kinds
+@given(seed=st.integers(0, 1000), rho=st.sampled_from([0.05, 1.0, 3.0]), beta=st.sampled_from([0.1, 1.0]))
+def test_both_ways_through_table_2_agree(kind, seed, rho, beta):
+    generator = np.random.default_rng(seed)
+    X, W = 2 * generator.standard_normal((4, 7)), generator.standard_normal((3, 4))
+    R_above, cuts = generator.standard_normal((3, 7)), CUTS[kind]
+    c = 1 / (rho + beta) + (1 if np.isinf(cuts[1]) else 2) / beta
+    Q = 0.6 * W.T @ np.linalg.inv(np.eye(3) + 0.6 * c * W @ W.T)
+    fused = np.empty((7, 4))
+    kernels.graph_hidden(X.T.copy(), (Q @ R_above).T.copy(), 2 / (rho + beta), 2 / beta, *cuts, fused)
+    np.testing.assert_allclose(fused.T, _table_2(X, W, Q, R_above, rho, beta, cuts, 1), atol=1e-10)
+
+
+@kinds
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@given(seed=st.integers(0, 1000))
+def test_compiled_and_plain_agree(kind, dtype, seed):
+    generator = np.random.default_rng(seed)
+    x, d = (3 * generator.standard_normal((6, 5)).astype(dtype) for _ in range(2))
+    x[0, :3] = CUTS[kind][0], 1.0, 0.0
+    d[1, 1] = np.nan
+    compiled, plain = np.empty_like(x), np.empty_like(x)
+    kernels.graph_hidden(x, d, 1.7, 5.0, *CUTS[kind], compiled)
+    kernels._graph_hidden_plain(x, d, 1.7, 5.0, *CUTS[kind], plain)
+    assert np.isnan(compiled[1, 1])
+    np.testing.assert_allclose(compiled, plain, rtol=1e-4 if dtype == np.float32 else 1e-12, atol=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["squared", "hinge"])
+def test_the_output_update_is_exact(loss):
+    method = graph(rho=[0.3, 0.8])
+    s = method.init(problem([3], loss=loss, samples=40))
+    X = np.linspace(-3, 3, 40)[None]
+    new, p = method._output(s, X, s.problem.y), s.problem
+
+    def cost(z: Array) -> Array:
+        y = p.y[0]
+        fit = (z - y) ** 2 if loss == "squared" else np.maximum(np.where(y > 0.5, 1 - z, z), 0)
+        return fit + 0.4 * (z - X[0]) ** 2
+
+    best = smallest_cost(cost, np.stack([X[0], p.y[0], np.zeros(40), np.ones(40)]))
+    assert (cost(new) <= best + 1e-10).all()
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_the_output_update_of_cross_entropy_minimises_its_quadratic_model(outputs):
+    method = graph(rho=[0.3, 0.8], quadratic=0.25)
+    s = method.init(problem([3], outputs=outputs, loss="cross-entropy", samples=30))
+    X = np.random.default_rng(0).standard_normal((outputs, 30))
+    new, p = method._output(s, X, s.problem.y), s.problem
+    # gradient + quadratic (x - X) + rho (x - X) = 0
+    slope = p.loss.gradient(X, p.y) + (0.25 + 0.8) * (new - X)
+    np.testing.assert_allclose(slope, 0, atol=1e-12)
+
+
+def table_1(method: GraphAdmm, s, v0: Array, y: Array, kind: str, decay: float) -> dict[int, Array]:
+    """The weights after one iteration as printed: dense, layer after layer, fits instead of steps."""
+    cuts, N = CUTS[kind], s.problem.network.layers
+    V, X = {0: v0}, {}
+    for i in range(1, N + 1):
+        X[i] = s.W[i] @ V[i - 1]
+        V[i] = np.vstack([np.clip(X[i], *cuts), np.ones_like(v0[:1])])
+    new, T = {}, None
+    for i in range(N, 0, -1):
+        if i == N:
+            X_new = method._output(s, X[N], y)
+        else:
+            W = s.W[i + 1][:, :-1]
+            R_above = T - X[i + 1]
+            rhos = method.rho(s, i + 1), method.rho(s, i)
+            X_new = table_2(X[i], W, R_above, *rhos, method.beta(s, i), cuts, 1)
+        Lam = method.rho(s, i) * (X_new - X[i])
+        T = X_new + Lam / method.rho(s, i)
+        root = np.sqrt(decay / method.rho(s, i))
+        A = np.hstack([V[i - 1], root * np.eye(len(V[i - 1]))])
+        b = np.hstack([T, np.zeros((len(T), len(V[i - 1])))])
+        new[i] = np.linalg.lstsq(A.T, b.T, rcond=None)[0].T
+    return new
+
+
+@kinds
+@pytest.mark.parametrize("loss", ["squared", "hinge", "cross-entropy"])
+@pytest.mark.parametrize("hidden", [[], [3], [4, 3]])
+def test_an_iteration_is_table_1(kind, loss, hidden):
+    N = len(hidden) + 1
+    method = graph(rho=[0.2 + 0.1 * i for i in range(N)], beta=[0.3 + 0.2 * i for i in range(N - 1)])
+    s = method.init(problem(hidden, loss=loss, activation=kind, samples=40))
+    expected = table_1(method, s, s.problem.a0, s.problem.y, kind, 1e-3 * 40)
+    s = method.step(s)
+    for i in range(1, N + 1):
+        np.testing.assert_allclose(s.W[i], expected[i], atol=5e-4)
+
+
+def test_a_mini_batch_is_an_iteration_on_its_rows():
+    method = graph(batch=40)
+    p = problem([4], loss="cross-entropy", samples=100)
+    s = method.init(p)
+    for iteration in range(5):
+        v0, y = (x.copy() for x in s.batches.take(iteration))
+        rows = s.batches.rows(iteration)
+        assert v0.shape[1] == rows == (40, 40, 20)[iteration % 3]
+        expected = table_1(method, s, v0, y, "relu", 1e-3 * rows)
+        s = method.step(s)
+        for i in (1, 2):
+            np.testing.assert_allclose(s.W[i], expected[i], atol=2e-3)
+    assert method.rows_seen(s) == 40 + 40 + 20 + 40 + 40
+
+
+@pytest.mark.parametrize("batch", [None, 50])
+@pytest.mark.parametrize("size", [2, 3])
+def test_any_number_of_ranks_makes_the_same_weights(size, batch):
+    method = graph(batch=batch)
+    cuts = np.array([0, 37, 80, 120])[[0, 2, 3] if size == 2 else [0, 1, 2, 3]]
+
+    def train(comm, columns=slice(None)):
+        s = method.init(problem([6, 4], loss="cross-entropy", comm=comm, columns=columns))
+        for _ in range(7):
+            s = method.step(s)
+        return method.weights(s)
+
+    whole = train(CountingComm())
+    parts = on_ranks(size, lambda comm: train(comm, slice(cuts[comm.rank], cuts[comm.rank + 1])))
+    for part in parts:
+        for W, expected, first in zip(part, whole, parts[0], strict=True):
+            np.testing.assert_allclose(W, expected, rtol=1e-8, atol=1e-9)
+            np.testing.assert_array_equal(W, first)
+
+
+@pytest.mark.parametrize("batch", [None, 50])
+def test_one_allreduce_per_iteration(batch):
+    comm = CountingComm()
+    method = graph(batch=batch)
+    s = method.init(problem([6, 4], outputs=3, loss="cross-entropy", comm=comm))
+    s = method.step(s)
+    first = 5 * 6 // 2 + 5 * 6
+    others = 7 * 8 // 2 + 7 * 4 + 5 * 6 // 2 + 5 * 3 + 1  # and the loss
+    assert comm.lengths == [first + others]
+    s = method.step(s)
+    # V_0 V_0' of all rows never changes.
+    assert comm.lengths[1:] == [first + others if batch else 5 * 6 + others]
+    assert method.cost(s.problem.network, 120, 120).messages == (4 * comm.lengths[1],)
+
+
+@pytest.mark.parametrize("text", ["dcutlu(1, 1)", "dcutlu(2, 1)", "dcutlu(nan, 1)", "dcutlu(0, inf)", "dcutlu(0"])
+def test_cuts_that_make_no_sense_are_refused(text):
+    with pytest.raises(ValueError, match=r"dcutlu|expected"):
+        activation(text)
+
+
+def test_an_activation_with_its_numbers():
+    made = activation("dcutlu(-1, 2.5)")
+    assert isinstance(made, Dcutlu)
+    assert made.cuts == (-1.0, 2.5)
+    np.testing.assert_array_equal(made.value(np.array([-3.0, 0.0, 4.0]), out=np.empty(3)), [-1, 0, 2.5])
+    assert activation("dcutlu").cuts == (0.0, 1.0)
