@@ -26,16 +26,18 @@ import numpy as np
 from pydantic import Field
 
 from admmctl import kernels
+from admmctl.methods import accelerate
+from admmctl.methods.accelerate import AccelerationSettings, Accelerator, Average, accelerator
 from admmctl.methods.least_squares import GramPair, RidgeFactor, gain, reduce_pairs
 from admmctl.methods.method import Array, Cost, Diverged, Problem
 from admmctl.methods.minibatch import MiniBatches
 from admmctl.model.gradient import flat_views, parameters
 from admmctl.model.initial import gaussian_weights
 from admmctl.model.network import Network, Weights
-from admmctl.settings import Count, NonNegative, Positive, Settings
+from admmctl.settings import Count, NonNegative, Positive
 
 
-class GraphAdmmSettings(Settings):
+class GraphAdmmSettings(AccelerationSettings):
     """The method block of ``graph-admm``."""
 
     rho: Positive | list[Positive] = Field(
@@ -60,7 +62,10 @@ class GraphAdmmState:
 
     problem: Problem
     batches: MiniBatches
-    parameters: Array  # the weights as one vector, and W[i] as views of it
+    accelerator: Accelerator
+    average: Average | None
+    parameters: Array  # the weights to start from as one vector, and W[i] as views of it
+    image: Array  # what came out of the last iteration
     W: dict[int, Array]
     pairs: dict[int, GramPair]
     X: dict[int, Array]
@@ -94,7 +99,10 @@ class GraphAdmm:
         return GraphAdmmState(
             problem,
             MiniBatches(problem, self.settings.batch or problem.total),
+            accelerator(self.settings),
+            Average(self.settings.average) if self.settings.average else None,
             vector,
+            vector.copy(),
             dict(enumerate(flat_views(network, vector), start=1)),
             pairs={i: GramPair(sizes[i], sizes[i - 1] + bias, dtype) for i in range(1, N + 1)},
             X={i: np.empty((sizes[i], columns), dtype, order="F") for i in range(1, N + 1)},
@@ -127,7 +135,8 @@ class GraphAdmm:
             reduce_pairs(list(s.pairs.values()), p.comm, loss)
         with p.clock.phase("solve"):
             self._update_W(s, rows)
-        s.loss = float(loss[0]) / rows
+            s.loss = float(loss[0]) / rows
+            self._accelerate(s)
         s.iteration += 1
         s.rows_seen += rows
         return s
@@ -201,6 +210,7 @@ class GraphAdmm:
         whole = s.batches.count == 1
         # On all rows there is one solve for much work on rows; on mini-batches float32 saves half of it.
         dtype = np.float64 if whole else s.parameters.dtype.type
+        new = dict(enumerate(flat_views(s.problem.network, s.image), start=1))
         for i, pair in s.pairs.items():
             ridge = self.settings.weight_decay * rows / self.rho(s, i)
             factor = s.v0_factor if i == 1 else None
@@ -209,10 +219,16 @@ class GraphAdmm:
             if i == 1 and whole and s.v0_factor is None:
                 s.v0_factor = factor
                 pair.fix()
-            s.W[i] += factor.solve(pair.cross - s.W[i].dtype.type(ridge) * s.W[i])
+            new[i][...] = s.W[i] + factor.solve(pair.cross - s.W[i].dtype.type(ridge) * s.W[i])
             pair.clear()
-        if not np.isfinite(s.parameters[:: max(1, len(s.parameters) // 64)]).all():
+        if not np.isfinite(s.image[:: max(1, len(s.image) // 64)]).all():
             raise Diverged(f"the weights are not finite after {s.iteration + 1} iterations")
+
+    def _accelerate(self, s: GraphAdmmState) -> None:
+        """Where the next iteration starts."""
+        s.parameters[...] = s.accelerator.next(s.parameters, s.image, s.loss)
+        if s.average is not None:
+            s.average.add(s.image)
 
     def _blocks(self, s: GraphAdmmState, samples: int) -> Iterator[slice]:
         block = s.X[1].shape[1]
@@ -220,7 +236,8 @@ class GraphAdmm:
             yield slice(low, min(low + block, samples))
 
     def weights(self, s: GraphAdmmState) -> Weights:
-        return [W.copy() for W in s.W.values()]
+        vector = s.image if s.average is None or s.average.value is None else s.average.value
+        return [W.copy() for W in flat_views(s.problem.network, vector)]
 
     def rows_seen(self, s: GraphAdmmState) -> int:
         return s.rows_seen
@@ -233,7 +250,7 @@ class GraphAdmm:
 
     @staticmethod
     def check(settings: GraphAdmmSettings, layers: int) -> list[tuple[str, str]]:
-        problems = []
+        problems = accelerate.check(settings)
         for key, penalties, count in (("rho", settings.rho, layers), ("beta", settings.beta, layers - 1)):
             if isinstance(penalties, list) and len(penalties) != count:
                 problems.append(
