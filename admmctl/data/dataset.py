@@ -44,6 +44,9 @@ class DataSettings(Settings):
     validation: Fraction | None = Field(
         default=None, description="a fraction of the training rows, held back for choices"
     )
+    stream: bool = Field(
+        default=False, description="leave the rows on disk and read them in every pass, a chunk at a time"
+    )
     scale: Literal["standard", "unit", "none"] = Field(
         default="standard", description="standardise, divide by the largest value, or leave inputs alone"
     )

@@ -1,12 +1,14 @@
 """This rank's share of an experiment's rows: which they are, reading them, scaling them."""
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from admmctl.data.catalog import datasets
 from admmctl.data.dataset import DataSettings, Part, Rows, Source, Split, split
+from admmctl.data.stream import Streamed
 from admmctl.errors import DataError
 from admmctl.parallel.comm import Comm
 
@@ -25,8 +27,9 @@ class Shard:
     """One rank's samples as columns.
 
     ``a0`` has shape (features + 1, samples), Fortran order, so that a block of columns is one block of
-    memory; its last row is ones: a bias is one more weight. ``labels`` are 0, 1, ... in the order of the
-    classes asked for. ``start`` is the global number of the first sample, ``total`` the samples of all ranks.
+    memory; its last row is ones: a bias is one more weight. With ``data.stream`` it is a ``Streamed``, of which
+    blocks of columns can be read. ``labels`` are 0, 1, ... in the order of the classes asked for. ``start`` is
+    the global number of the first sample, ``total`` the samples of all ranks.
     """
 
     a0: NDArray[np.float32]
@@ -103,14 +106,17 @@ def load(plan: Plan, comm: Comm) -> Shards:
 def _read(plan: Plan, part: Part, rows: Rows, comm: Comm) -> Shard:
     start, stop = share(len(rows), comm.rank, comm.size)
     mine = rows[start:stop]
+    labels = plan.source.labels(part, mine)
+    classes = np.asarray(plan.split.classes)
+    order = np.argsort(classes)
+    numbers = order[np.searchsorted(classes[order], labels)]
+    if plan.settings.stream:
+        return Shard(cast(Any, Streamed(plan.source, part, mine)), numbers, start, len(rows))
     samples = np.empty((len(mine), plan.source.features + 1), dtype=np.float32)
     for low in range(0, len(mine), _CHUNK):
         plan.source.inputs(part, mine[low : low + _CHUNK], samples[low : low + _CHUNK, :-1])
     samples[:, -1] = 1.0
-    labels = plan.source.labels(part, mine)
-    classes = np.asarray(plan.split.classes)
-    order = np.argsort(classes)
-    return Shard(samples.T, order[np.searchsorted(classes[order], labels)], start, len(rows))
+    return Shard(samples.T, numbers, start, len(rows))
 
 
 def fit_scaling(train: Shard, kind: str, comm: Comm) -> Scaling:
@@ -122,14 +128,14 @@ def fit_scaling(train: Shard, kind: str, comm: Comm) -> Scaling:
     features = len(train.a0) - 1
     shift = np.zeros(features)
     factor = np.ones(features)
-    blocks = [train.a0[:-1, low : low + _CHUNK] for low in range(0, train.a0.shape[1], _CHUNK)]
+    cuts = [slice(low, low + _CHUNK) for low in range(0, train.a0.shape[1], _CHUNK)]
     if kind == "standard":
-        shift = sum((block.sum(axis=1, dtype=np.float64) for block in blocks), start=shift)
+        shift = sum((train.a0[:-1, cut].sum(axis=1, dtype=np.float64) for cut in cuts), start=shift)
         comm.allreduce(shift)
         shift /= train.total
         variance = np.zeros(features)
-        for block in blocks:
-            centred = block - shift[:, None]
+        for cut in cuts:
+            centred = train.a0[:-1, cut] - shift[:, None]
             variance += np.einsum("ij,ij->i", centred, centred)
         comm.allreduce(variance)
         deviation = np.sqrt(variance / train.total)
@@ -137,14 +143,17 @@ def fit_scaling(train: Shard, kind: str, comm: Comm) -> Scaling:
         varies = deviation > 1e-6 * np.maximum(1.0, np.abs(shift))
         factor[varies] = 1.0 / deviation[varies]
     elif kind == "unit":
-        largest = np.array([max((float(np.abs(block).max()) for block in blocks), default=0.0)])
+        largest = np.array([max((float(np.abs(train.a0[:-1, cut]).max()) for cut in cuts), default=0.0)])
         comm.allreduce(largest, op="max")
         factor /= largest[0] or 1.0
     return Scaling(shift.astype(np.float32), factor.astype(np.float32))
 
 
-def apply_scaling(a0: NDArray[np.float32], scaling: Scaling) -> None:
+def apply_scaling(a0: Any, scaling: Scaling) -> None:
     """Scale the features of ``a0`` (features + 1, samples) in place; the row of ones stays."""
+    if isinstance(a0, Streamed):
+        a0.scale(scaling.shift, scaling.factor)
+        return
     for low in range(0, a0.shape[1], _CHUNK):
         block = a0[:-1, low : low + _CHUNK]
         block -= scaling.shift[:, None]

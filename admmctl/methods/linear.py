@@ -49,12 +49,11 @@ class Linear:
         if s.gradients:
             raise Finished("least squares is solved in one step")
         p = s.problem
-        inputs = p.network.inputs(p.a0)
-        pair = GramPair(len(p.y), len(inputs), p.a0.dtype.type)
+        pair = GramPair(len(p.y), p.network.sizes[0] + p.network.bias, p.a0.dtype.type)
         with p.clock.phase("gram"):
             block = p.network.block(p.a0.itemsize)
             for low in range(0, p.a0.shape[1], block):
-                pair.add(p.y[:, low : low + block], inputs[:, low : low + block])
+                pair.add(p.y[:, low : low + block], p.network.inputs(p.a0[:, low : low + block]))
         with p.clock.phase("reduce"):
             pair.reduce(p.comm)
         with p.clock.phase("solve"):

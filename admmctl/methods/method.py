@@ -64,7 +64,8 @@ class Untimed:
 class Problem:
     """What a method minimises, on this rank.
 
-    ``a0`` has shape (k_0 + 1, samples), Fortran order, its last row ones; ``y`` (k_L, samples) holds 0 and 1.
+    ``a0`` has shape (k_0 + 1, samples), Fortran order, its last row ones (or its blocks of columns are read from
+    disk: then it can be sliced, ``a0[:, columns]``, and nothing else); ``y`` (k_L, samples) holds 0 and 1.
     ``start`` is the global number of this rank's first sample, ``total`` the samples of all ranks.
     """
 

@@ -43,7 +43,10 @@ class MiniBatches:
         if epoch != self._epoch:
             self._shuffle(epoch)
         rows = self._order[self._bounds[number] : self._bounds[number + 1]]
-        np.take(p.a0.T, rows, axis=0, out=self._samples[: len(rows)])
+        if isinstance(p.a0, np.ndarray):
+            np.take(p.a0.T, rows, axis=0, out=self._samples[: len(rows)])
+        else:  # rows that stay on disk
+            p.a0.take(rows, out=self._samples[: len(rows)])
         np.take(p.y.T, rows, axis=0, out=self._targets[: len(rows)])
         return self._samples[: len(rows)].T, self._targets[: len(rows)].T
 

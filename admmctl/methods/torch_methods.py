@@ -85,6 +85,7 @@ class TorchMethod:
     activations: ClassVar[tuple[str, ...]] = Sgd.activations
     unit: ClassVar[Literal["iteration", "epoch"]] = "epoch"
     ranks: ClassVar[int] = 1
+    streams: ClassVar[bool] = False
 
     def __init__(self, settings: Any) -> None:
         self.settings = settings

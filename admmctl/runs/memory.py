@@ -39,7 +39,7 @@ class Estimate:
 def estimate(plan: Plan, network: Network, method: Method) -> Estimate:
     """Counted from the rows of the plan and from what the method says of itself."""
     split, total = plan.split, plan.rows_train
-    outputs, width = network.sizes[-1], 4 * (plan.source.features + 1)
+    outputs, width = network.sizes[-1], 0 if plan.settings.stream else 4 * (plan.source.features + 1)
     indices = sum(
         part.nbytes for part in (split.train, split.test, split.validation) if isinstance(part, np.ndarray)
     )

@@ -206,6 +206,8 @@ def check(run: Run, options: Options) -> None:
         method.require(run.settings)
     if options.cores > getattr(method, "ranks", options.cores):
         raise UserError(f"method {run.method} runs on one rank; use --cores 1")
+    if run.data.stream and not getattr(method, "streams", True):
+        raise UserError(f"data.stream: method {run.method} needs its rows in memory; set data.stream: false")
     data = shards.plan(run.data, options.cores)
     build_network(run, data)
     if options.way() == "mpiexec":
