@@ -28,6 +28,7 @@ datasets_app = typer.Typer(help="List datasets, or show one.", rich_markup_mode=
 app.add_typer(datasets_app, name="datasets")
 
 CTRL_C = 130  # what typer makes of a KeyboardInterrupt
+UNITS = ("seconds", "epochs", "iterations")
 NO_RUNS = "no runs yet; start one with: admmctl train configs/swissroll.yaml"
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
@@ -403,6 +404,10 @@ def accuracy_plot(
     axis: Annotated[
         str, typer.Option("--axis", help="Time axis: log, linear, or auto (log where times spread widely).")
     ] = "auto",
+    against: Annotated[
+        str, typer.Option("--against", help="seconds of training, epochs or iterations.")
+    ] = "seconds",
+    training: Annotated[bool, typer.Option("--training", help="Draw the training accuracy too.")] = False,
 ) -> None:
     """Draw test accuracy against seconds of training, with the target. PNG and PDF.
 
@@ -414,7 +419,29 @@ def accuracy_plot(
     from admmctl.report.figures import accuracy_plot as draw
     from admmctl.runs.record import find
 
-    for path in draw(find(runs), output, one_of("--axis", axis, ("auto", "log", "linear"))):
+    axis = one_of("--axis", axis, ("auto", "log", "linear"))
+    against = one_of("--against", against, UNITS)
+    for path in draw(find(runs), output, axis, against, training):
+        put(str(path))
+
+
+@app.command("target-plot")
+def target_plot(
+    over: Annotated[str, typer.Option("--over", help="A numeric key of the method block: rho, learning_rate")],
+    runs: RunArguments = None,
+    unit: Annotated[str, typer.Option("--unit", help="epochs, iterations or seconds to the target.")] = "epochs",
+    output: Annotated[
+        Path | None, typer.Option("--output", help="File name; .png and .pdf are both written.")
+    ] = None,
+) -> None:
+    """Draw what it took to reach the target against a setting, a line per activation. PNG and PDF.
+
+    Example: admmctl target-plot results/mnist-graph-rates --over rho
+    """
+    from admmctl.report.figures import target_plot as draw
+    from admmctl.runs.record import find
+
+    for path in draw(find(runs), over, one_of("--unit", unit, UNITS), output):
         put(str(path))
 
 
