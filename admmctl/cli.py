@@ -419,9 +419,8 @@ def accuracy_plot(
     from admmctl.report.figures import accuracy_plot as draw
     from admmctl.runs.record import find
 
-    axis = one_of("--axis", axis, ("auto", "log", "linear"))
-    against = one_of("--against", against, UNITS)
-    for path in draw(find(runs), output, axis, against, training):
+    scale = one_of("--axis", axis, ("auto", "log", "linear"))
+    for path in draw(find(runs), output, scale, one_of("--against", against, UNITS), training):
         put(str(path))
 
 

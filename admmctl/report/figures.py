@@ -154,19 +154,18 @@ def target_plot(folders: list[Path], over: str, unit: Against, output: Path | No
         setting = setting[0] if isinstance(setting, list) and setting else setting
         if not isinstance(setting, int | float) or isinstance(setting, bool) or summary.get("target") is None:
             continue
-        kind = (
-            str(block.get("kind", summary["method"])),
-            str(config.get("network", {}).get("activation", "relu")),
-        )
-        taken.setdefault(kind, {}).setdefault(float(setting), []).append(_to_target(folder, summary, unit))
+        line = str(block.get("kind", summary["method"])), str(config["network"]["activation"])
+        taken.setdefault(line, {}).setdefault(float(setting), []).append(_to_target(folder, summary, unit))
         targets.add(f"{summary['metric'].replace('_', ' ')} {summary['target']:g}")
     if not taken:
         raise UserError(f"--over {over}: none of these runs has a target and such a number in its method block")
     figure, axes = plt.subplots()
-    top = max((t for line in taken.values() for ts in line.values() for t in ts if np.isfinite(t)), default=1.0)
-    for number, ((kind, activation), line) in enumerate(taken.items()):
+    top = max(
+        (t for settings in taken.values() for ts in settings.values() for t in ts if np.isfinite(t)), default=1.0
+    )
+    for number, ((kind, activation), settings) in enumerate(taken.items()):
         color, marker = style.look(kind)
-        points = sorted((setting, median(times).value) for setting, times in line.items())
+        points = sorted((setting, median(times).value) for setting, times in settings.items())
         look: dict[str, Any] = {"color": color, "marker": marker, "linestyle": style.LINES[number % 4]}
         fill = color if number == 0 else "white"
         reached = [point for point in points if np.isfinite(point[1])]
