@@ -13,8 +13,11 @@ import pytest
 import yaml
 
 import admmctl
+from admmctl.cli import main
 from admmctl.errors import Interrupted, RunFailed, UserError
-from admmctl.runs.record import read_curve, read_summary
+from admmctl.parallel.launch import available_cores
+from admmctl.runs.record import read_curve, read_phases, read_summary
+from admmctl.studies.bench import bench
 
 pytestmark = pytest.mark.mpi
 
@@ -226,3 +229,77 @@ def test_ranks_end_when_their_driver_is_killed(command):
     process.kill()
     assert wait_until(lambda: not alive(folder), 10)
     assert read_curve(folder)[0]["iteration"] == 0
+
+
+# -- ranks that share cores, and machines that are too small
+
+
+@pytest.fixture
+def two_cores():
+    """At most two cores for this thread and what it starts."""
+    if not hasattr(os, "sched_setaffinity"):
+        pytest.skip("cores cannot be taken away here")
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[:2])
+    yield len(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, before)
+
+
+def test_ranks_that_share_cores_leave_their_processor_time(results, two_cores, capsys, monkeypatch):
+    folder = train(3, stop={"iterations": 4})
+    phases, shared = read_phases(folder), read_phases(folder, "cpu.csv")
+    assert set(shared) == set(phases) - {"rest", "wall"} >= {"load", "evaluate", "gram", "solve"}
+    for name, row in shared.items():
+        assert row["max_s"] >= row["mean_s"] >= row["min_s"] >= 0
+        assert row["max_s"] <= phases[name]["max_s"] + 0.1  # one thread each: never more than has passed
+    running = sum(row["mean_s"] for row in shared.values())
+    assert 0 < 3 * running <= 1.1 * two_cores * phases["wall"]["max_s"]
+
+    monkeypatch.setenv("COLUMNS", "120")
+    with pytest.raises(SystemExit) as end:
+        main(["runs", "show", str(folder)])
+    shown = capsys.readouterr().out
+    assert end.value.code in (None, 0)
+    assert "and of processor time: ranks shared cores" in shown
+    (heading,) = (line.split() for line in shown.splitlines() if line.startswith("phase"))
+    assert heading == ["phase", *["max", "mean", "min", "cpu", "max", "cpu", "mean", "cpu", "min"]]
+    cells = {line.split()[0]: line.split()[1:] for line in shown.splitlines() if line.strip()}
+    for name in ("load", "solve"):
+        expected = [*phases[name].values(), *shared[name].values()]
+        assert [float(cell) for cell in cells[name]] == pytest.approx(expected, rel=0.01, abs=1e-4)
+    assert len(cells["wall"]) == 3
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_ranks_on_cores_of_their_own_leave_none(ranks, results, capsys):
+    if ranks > available_cores():
+        pytest.skip("this machine has one core")
+    folder = train(ranks, stop={"iterations": 1})
+    assert read_phases(folder)
+    assert not (folder / "cpu.csv").exists()
+    with pytest.raises(SystemExit):
+        main(["runs", "show", str(folder)])
+    shown = capsys.readouterr().out
+    assert "Seconds by phase, over ranks" in shown
+    assert "cpu" not in shown
+
+
+# What every Python of a job finds free on its machine: with two ranks, enough for one of them.
+SMALL = """
+import os
+
+if "PMI_RANK" in os.environ:
+    from admmctl.runs import memory
+
+    memory.available = lambda: 300_000_000
+"""
+
+
+def test_a_job_that_does_not_fit_is_refused_before_it_trains(results, tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text(SMALL)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(UserError, match=r"per rank, 0\.3\d GB for the 2 on .*, where 0\.30 GB are free"):
+        admmctl.train(experiment(), cores=2)
+    assert list(results.rglob("*")) == []
+    with pytest.raises(UserError, match=r"where 0\.30 GB are free"):
+        bench(None, rows=2000, cores=2, repeat=1)

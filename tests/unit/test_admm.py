@@ -1,15 +1,21 @@
 """Taylor's ADMM: every update is the minimiser it claims to be, and the bookkeeping around the updates."""
 
+import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from helpers import Array, CountingComm, problem
+from helpers import Array, CountingComm, on_ranks, problem
 from hypothesis import given
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_info, threadpool_limits
 
+from admmctl import kernels
 from admmctl.methods import hidden as hidden_module
 from admmctl.methods.admm import Admm, AdmmSettings
 from admmctl.methods.admm_state import AdmmState, starting_inputs
@@ -449,6 +455,156 @@ def test_two_ranks_make_the_steps_of_one():
         np.testing.assert_array_equal(states[0].W[l], states[1].W[l])
         np.testing.assert_allclose(states[0].W[l], whole.W[l], rtol=1e-8, atol=1e-9)
         np.testing.assert_allclose(np.hstack([states[0].z[l], states[1].z[l]]), whole.z[l], atol=1e-8)
+
+
+@pytest.mark.parametrize("init", ["forward", "gaussian"])
+@pytest.mark.parametrize("outputs", [1, 20], ids=["a by residuals", "a stored"])
+@pytest.mark.parametrize("empty", [0, 1, 2])
+def test_a_rank_without_samples_changes_nothing(empty, outputs, init):
+    method = admm(ridge=1e-3, warm_iterations=2, init=init)
+
+    def trained(parts: list[slice]) -> list[tuple[AdmmState, dict[str, float]]]:
+        def rank(comm):
+            s = state_after(method, problem([6, 20], outputs=outputs, columns=parts[comm.rank], comm=comm), 5)
+            residuals = method.residuals(s)
+            assert len(comm.lengths) == 1 + 5 + 1  # the start, the steps, the residuals
+            return s, residuals
+
+        return on_ranks(len(parts), rank)
+
+    parts = [slice(0, 71), slice(71, 120)]
+    expected, residuals = trained(parts)[0]
+    parts.insert(empty, slice(parts[empty - 1].stop, parts[empty - 1].stop) if empty else slice(0, 0))
+    for rank, (s, found) in enumerate(trained(parts)):
+        assert s.lam.shape[1] == (0 if rank == empty else parts[rank].stop - parts[rank].start)
+        assert found == pytest.approx(residuals, rel=1e-12)
+        for l, W in expected.W.items():
+            np.testing.assert_allclose(s.W[l], W, rtol=1e-12, atol=1e-13)
+
+
+# -- rounding: what is not to change results beyond it
+
+
+CASES = [
+    (hidden, outputs, activation, dtype)
+    for hidden, outputs in (([6], 1), ([20, 18, 5], 3))  # 18 units are stored, below 3 and 5 it is by residuals
+    for activation in ("relu", "hard-sigmoid")
+    for dtype in ("float32", "float64")
+]
+
+
+def trained_weights() -> dict[str, Array]:
+    """Weights after eight iterations of every case, by case and layer."""
+    weights = {}
+    for number, (hidden, outputs, activation, dtype) in enumerate(CASES):
+        p = problem(hidden, outputs=outputs, activation=activation, dtype=np.dtype(dtype).type, samples=300)
+        s = state_after(admm(ridge=1e-2, warm_iterations=4), p, 8)
+        weights |= {f"{number}-{l}": W for l, W in s.W.items()}
+    return weights
+
+
+def assert_equal_to_rounding(weights: dict[str, Array], expected: dict[str, Array]) -> None:
+    assert weights.keys() == expected.keys()
+    for name, W in weights.items():
+        tolerance = 1e-9 if expected[name].dtype == np.float64 else 1e-2
+        assert W.dtype == expected[name].dtype
+        np.testing.assert_allclose(W, expected[name], rtol=0, atol=tolerance * np.abs(expected[name]).max())
+
+
+def test_plain_kernels_change_results_by_rounding_alone(tmp_path):
+    if not kernels.COMPILED:
+        pytest.skip("numba is not here: there is one path only")
+    folders = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+    code = (
+        f"import sys; sys.path[:0] = {folders}; import numpy, test_admm; assert not test_admm.kernels.COMPILED; "
+        "assert 'numba' not in sys.modules; numpy.savez(sys.argv[1], **test_admm.trained_weights())"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "weights.npz")]
+    subprocess.run(command, env={**os.environ, "ADMMCTL_KERNELS": "numpy"}, check=True, timeout=60)
+    plain, compiled = dict(np.load(tmp_path / "weights.npz")), trained_weights()
+    assert_equal_to_rounding(plain, compiled)
+    # Other loops were at work: they do not round alike.
+    assert any((plain[name] != W).any() for name, W in compiled.items())
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_threads_of_the_linear_algebra_change_results_by_rounding_alone(dtype):
+    def run(threads: int) -> dict[str, Array]:
+        with threadpool_limits(limits=threads, user_api="blas"):
+            if max(pool["num_threads"] for pool in threadpool_info()) != threads:
+                pytest.skip(f"this linear algebra has no {threads} threads")
+            s = state_after(
+                admm(ridge=1e-2, warm_iterations=2), problem([90, 40], samples=1000, dtype=dtype, outputs=3), 6
+            )
+        return {str(l): W for l, W in s.W.items()}
+
+    assert_equal_to_rounding(run(2), run(1))
+
+
+# -- what it costs
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@FORMS
+def test_the_message_that_cost_names_is_the_one_that_is_sent(hidden, outputs, bias):
+    comm = CountingComm()
+    p = problem(hidden, outputs=outputs, bias=bias, comm=comm, dtype=np.float32)
+    method = admm(ridge=1e-2)
+    s = method.init(p)
+    comm.lengths.clear()
+    method.step(s)
+    assert method.cost(p.network, 120, 120).messages == tuple(4 * length for length in comm.lengths)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("outputs", [1, 7])
+@pytest.mark.parametrize("hidden", [[], [5], [5, 8, 3]])
+def test_the_useful_operations_are_those_of_the_updates(hidden, outputs, bias):
+    def product(m: int, n: int, k: int) -> int:
+        return 2 * m * n * k
+
+    n, network = 1000, problem(hidden, outputs=outputs, bias=bias).network
+    expected, L = 0.0, network.layers
+    for l in range(1, L + 1):
+        k_below, k = network.sizes[l - 1], network.sizes[l]
+        ones = k_below + bias
+        expected += product(k, ones, n)  # z_l a_(l-1)'
+        expected += product(k, n, ones)  # m = W_l a_(l-1)
+        if l > 1:
+            expected += n * ones * (ones + 1)  # a_(l-1) a_(l-1)'
+            expected += ones**3 / 3  # its Cholesky factor; that of a_0 is kept
+            expected += product(k, n, k_below) + product(k_below, n, k)  # (6): W h and V e
+            expected += min(k, k_below) ** 3 / 3  # the factor in V
+    cost = admm().cost(network, 250, n)
+    assert cost.flop == pytest.approx(expected, rel=1e-12)  # of all ranks
+    assert cost.rows == n
+
+
+def held(hidden: list[int], samples: int, bias: bool) -> int:
+    """Bytes of the arrays that a state holds in float32."""
+    p = problem(hidden, samples=samples, bias=bias, dtype=np.float32)
+    s = admm(ridge=1e-2).init(p)
+    kept = [part for a in s.a.values() for part in vars(a).values() if isinstance(part, np.ndarray)]
+    arrays = [*s.z.values(), s.lam, *kept, *s.m.values(), *s.W.values(), *s.V.values()]
+    arrays += [part for pair in s.pairs.values() for part in (pair.cross, pair.triangle)]
+    return sum(array.nbytes for array in arrays)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("hidden", [[], [30], [30, 20, 12]])
+def test_the_state_is_as_large_as_cost_says(hidden, bias):
+    network = problem(hidden, bias=bias).network
+    few, many = (admm().cost(network, samples, 10**6).state_bytes for samples in (5_000, 9_000))
+    # By the row, exactly; what does not grow with them is about one block of every layer in passing.
+    assert many - few == held(hidden, 9_000, bias) - held(hidden, 5_000, bias)
+    assert held(hidden, 5_000, bias) <= few <= held(hidden, 5_000, bias) + 3_000_000
+
+
+def test_the_state_of_a_wide_layer_is_its_matrices():
+    cost = admm().cost(problem([1000, 20]).network, 100, 10**6).state_bytes
+    # And the one that is factored is in float64, beside the sums.
+    matrices = held([1000, 20], 100, True) + 8 * 1001**2
+    assert matrices <= cost <= 4 * matrices
 
 
 def test_weights_and_rows_seen():

@@ -4,11 +4,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from helpers import CountingComm
+from helpers import CountingComm, on_ranks
 from hypothesis import given
 from hypothesis import strategies as st
 
-from admmctl.methods.least_squares import GramPair, RidgeFactor, inverse_of_positive
+from admmctl.methods.least_squares import GramPair, RidgeFactor, _tiles, inverse_of_positive, reduce_pairs
 from admmctl.methods.method import Diverged
 
 types = pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -90,6 +90,106 @@ def test_reducing_alone_changes_nothing():
     pair.reduce(CountingComm())
     np.testing.assert_array_equal(pair.cross, cross)
     np.testing.assert_array_equal(pair.gram, gram)
+
+
+# Several tiles: k of more than 64, and of more than 192, a multiple of 16 or not.
+LARGE = pytest.mark.parametrize("inputs", [65, 70, 192, 200, 400])
+
+
+def test_tiles_cover_the_lower_triangle_once():
+    for k in range(1, 901):
+        tiles = _tiles(k)
+        edges = sorted({(rows.start, rows.stop) for rows, _ in tiles})
+        # Consecutive ranges make up 0..k, and the tiles are all pairs of them that are not above the diagonal.
+        assert [0, *(stop for _, stop in edges)] == [*(start for start, _ in edges), k]
+        pairs = [((rows.start, rows.stop), (columns.start, columns.stop)) for rows, columns in tiles]
+        assert sorted(pairs) == [(row, column) for row in edges for column in edges if column <= row]
+
+
+def test_tiles_have_the_sides_that_multiply_fast():
+    for k in range(1, 901):
+        sides = [rows.stop - rows.start for rows, columns in _tiles(k) if rows == columns]
+        assert len(sides) == (1 if k <= 64 else max(2, -(-k // 192)))
+        assert all(side % 16 == 0 for side in sides[:-1])
+        assert max(sides) <= 192
+
+
+@types
+@LARGE
+def test_several_tiles_sum_to_the_products_on_one_rank_and_on_three(dtype, inputs):
+    z, a = draw(inputs, 3, inputs, 60, dtype)
+    cuts = [slice(0, 7), slice(7, 40), slice(40, 60)]
+
+    def pair(parts: list[slice]) -> GramPair:
+        made = GramPair(3, inputs, dtype)
+        for part in parts:
+            made.add(z[:, part], a[:, part])
+        return made
+
+    def rank(comm):
+        mine = pair([cuts[comm.rank]])
+        mine.reduce(comm)
+        assert comm.lengths == [inputs * (inputs + 1) // 2 + 3 * inputs]
+        return mine
+
+    tolerance = 1e-4 if dtype == np.float32 else 1e-11
+    for made in (pair(cuts), *on_ranks(3, rank)):
+        np.testing.assert_allclose(made.cross, z.astype(float) @ a.astype(float).T, atol=tolerance)
+        gram = a.astype(float) @ a.astype(float).T
+        np.testing.assert_allclose(made.gram, gram, atol=tolerance)
+        np.testing.assert_allclose(np.tril(made.triangle), np.tril(gram), atol=tolerance)
+        # What is solved is the lower triangle, whatever stands above it.
+        W = RidgeFactor(made.triangle, 1e-2).solve(made.cross)
+        np.testing.assert_allclose(W, RidgeFactor(gram, 1e-2).solve(z @ a.T), atol=10 * tolerance)
+
+
+@types
+@pytest.mark.parametrize("inputs", [4, 70])
+def test_a_fixed_pair_keeps_its_gram_and_sends_the_rest(dtype, inputs):
+    z, a = draw(0, 2, inputs, 30, dtype)
+    pair = GramPair(2, inputs, dtype)
+    pair.add(z, a)
+    pair.fix()
+    gram, triangle = pair.gram, pair.triangle.copy()
+    pair.clear()
+    assert not pair.cross.any()
+    pair.add(2 * z, a + 1)
+    np.testing.assert_allclose(pair.cross, 2 * z @ (a + 1).T, rtol=1e-4)
+    sent = RecordingComm()
+    pair.reduce(sent)
+    np.testing.assert_array_equal(sent.sent, pair.cross.ravel())
+    both, cross = SecondRank(np.ones(2 * inputs, dtype)), pair.cross.copy()
+    pair.reduce(both)
+    np.testing.assert_array_equal(pair.cross, cross + 1)
+    np.testing.assert_array_equal(pair.gram, gram)
+    np.testing.assert_array_equal(pair.triangle, triangle)
+
+
+@types
+@pytest.mark.parametrize("fixed", [None, 0, 1, 2])
+def test_several_pairs_are_reduced_in_one_allreduce(dtype, fixed):
+    shapes = [(3, 5), (1, 70), (4, 2)]
+    data = [tuple(draw(seed, *shape, 30, dtype)) for seed, shape in enumerate(shapes)]
+    grams = [a.astype(float) @ a.astype(float).T for _, a in data]
+
+    def rank(comm):
+        part = slice(10 * comm.rank, 10 * comm.rank + 10)
+        pairs = [GramPair(*shape, dtype) for shape in shapes]
+        if fixed is not None:  # already known, of all samples
+            pairs[fixed].triangle[...] = grams[fixed]
+            pairs[fixed].fix()
+        for pair, (z, a) in zip(pairs, data, strict=True):
+            pair.add(z[:, part], a[:, part])
+        reduce_pairs(pairs, comm)
+        sums = [k * k_next + (k * (k + 1) // 2) * (i != fixed) for i, (k_next, k) in enumerate(shapes)]
+        assert comm.lengths == [sum(sums)]
+        return pairs
+
+    tolerance = 1e-4 if dtype == np.float32 else 1e-11
+    for pairs in on_ranks(3, rank):
+        for pair, (z, a), gram in zip(pairs, data, grams, strict=True):
+            np.testing.assert_allclose(pair.cross, z.astype(float) @ a.astype(float).T, atol=tolerance)
+            np.testing.assert_allclose(pair.gram, gram, atol=tolerance)
 
 
 @given(

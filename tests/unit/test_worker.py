@@ -1,13 +1,17 @@
 """What a run saves of its weights, when it ends well and when it diverges between two evaluations."""
 
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 import admmctl
 from admmctl.methods.admm import Admm
 from admmctl.methods.method import Diverged
-from admmctl.runs.record import read_curve
+from admmctl.runs import clock, worker
+from admmctl.runs.record import read_curve, read_phases
 
 EXPERIMENT = {
     "name": "worker",
@@ -50,3 +54,14 @@ def test_a_run_that_diverges_between_evaluations_saves_the_last_evaluated_weight
     for name in ("final_W1", "final_b1", "final_W2", "final_b2"):
         np.testing.assert_array_equal(arrays[name], expected[name])
     assert arrays["final_iteration"] == 3
+
+
+def test_where_ranks_share_cores_processor_time_is_kept_beside_the_time_that_passed(results, monkeypatch):
+    monkeypatch.setattr(worker, "available_cores", lambda: 0)
+    # A processor whose seconds are a thousand times as many.
+    clocks = {"perf_counter": time.perf_counter, "process_time": lambda: 1000 * time.perf_counter()}
+    monkeypatch.setattr(clock, "time", SimpleNamespace(**clocks))
+    folder = Path(run()[0]["folder"])
+    passed, ran = read_phases(folder), read_phases(folder, "cpu.csv")
+    assert set(ran) == set(passed) - {"rest", "wall"}
+    assert ran["load"]["max_s"] == pytest.approx(1000 * passed["load"]["max_s"], rel=0.1)

@@ -1,0 +1,236 @@
+"""``admmctl bench`` as people meet it: one document or tables, for any experiment, and without its data."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from test_commands import CONFIGS, TINY, Answer, Shell
+
+from admmctl.config import load
+from admmctl.methods.method import methods
+from admmctl.methods.sgd import Sgd
+from admmctl.runs import bench as module
+from admmctl.runs import memory
+from admmctl.runs.memory import PROGRAM_BYTES
+from admmctl.studies import bench as driver
+
+KEYS = {
+    "method",
+    "network",
+    "rows",
+    "rows_per_iteration",
+    "ranks",
+    "threads_per_rank",
+    "repeat",
+    "gemm_gflops",
+    "step_gflops",
+    "fraction",
+    "seconds_per_iteration",
+    "seconds_of_repeats",
+    "set_up_s",
+    "phases",
+    "flop_per_iteration",
+    "memory_bandwidth_gbs",
+    "allreduce",
+    "message_bytes",
+    "peak_rss_mb",
+    "memory_estimate_mb",
+    "cpu",
+    "cores",
+    "mpi",
+    "blas",
+}
+BUNDLED = [
+    (path.name, method)
+    for path in sorted(CONFIGS.glob("*.yaml"))
+    for method in yaml.safe_load(path.open())["methods"]
+]
+
+
+@pytest.fixture
+def shell(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Shell:
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    monkeypatch.chdir(tmp_path)
+    return Shell(tmp_path, capsys)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small peaks: a matrix product of a moment, and a copy that stays in cache."""
+    monkeypatch.setattr(module, "GEMM_SIZE", 128)
+    monkeypatch.setattr(module, "_STREAM_BYTES", 1 << 16)
+
+
+def checked(answer: Answer) -> dict[str, Any]:
+    """The one document, with numbers that go together."""
+    assert answer.code == 0, answer.err
+    result: dict[str, Any] = answer.json()
+    assert set(result) == KEYS
+    seconds = result["seconds_per_iteration"]
+    assert len(result["seconds_of_repeats"]) == result["repeat"]
+    assert seconds == pytest.approx(np.median(result["seconds_of_repeats"]))
+    for key in ("gemm_gflops", "memory_bandwidth_gbs", "peak_rss_mb", "memory_estimate_mb"):
+        assert result[key] > 0
+    assert result["set_up_s"] >= 0
+    assert seconds > 0
+    assert min(result["phases"].values()) >= 0
+    if result["repeat"] == 1 and result["ranks"] == 1:
+        assert sum(result["phases"].values()) == pytest.approx(seconds, rel=1e-9)
+    if result["flop_per_iteration"] is None:
+        assert result["step_gflops"] is result["fraction"] is None
+    else:
+        rate = result["flop_per_iteration"] / seconds / result["ranks"] / 1e9
+        assert result["step_gflops"] == pytest.approx(rate)
+        assert result["fraction"] == pytest.approx(rate / result["gemm_gflops"])
+    return result
+
+
+def test_without_an_experiment_it_is_the_higgs_network(shell: Shell) -> None:
+    result = checked(shell("bench", "--rows", 2000, "--repeat", 1, "--json"))
+    assert (result["method"], result["network"]) == ("admm", [28, 300, 1])
+    assert (result["rows"], result["rows_per_iteration"], result["ranks"]) == (2000, 2000, 1)
+    assert {"reduce", "solve", "product", "elementwise", "gram", "other"} == set(result["phases"])
+    assert result["threads_per_rank"] == 1
+    assert result["allreduce"] == []
+    # z_1 a_0' and z_2 a_1', and half of a_1 a_1'.
+    assert result["message_bytes"] == [4 * (300 * 29 + 301 + 301 * 302 // 2)]
+    # Somewhat below the peak, which is that of one core of these years.
+    assert 0.01 < result["fraction"] < 1
+    assert 1 < result["gemm_gflops"] < 1000
+    assert not list(Path().rglob("results"))
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_peaks_are_rates_of_a_product_and_of_a_copy(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Time:
+        """Every look at it takes a second."""
+
+        now = 0.0
+
+        def perf_counter(self) -> float:
+            Time.now += 1.0
+            return Time.now
+
+    monkeypatch.setattr(module, "time", Time())
+    result = checked(shell("bench", "tiny.yaml", "--rows", 50, "--repeat", 3, "--json"))
+    assert result["gemm_gflops"] == pytest.approx(2 * 128**3 / 1e9)
+    assert result["memory_bandwidth_gbs"] == pytest.approx(2 * (1 << 16) / 1e9)
+
+
+@pytest.mark.usefixtures("quick")
+def test_people_see_tables(shell: Shell) -> None:
+    answer = shell("bench", "tiny.yaml", "--rows", 500, "--repeat", 2)
+    assert answer.code == 0
+    for words in (
+        "admm, 3-5-4-1, 500 synthetic rows, 1 rank",
+        "GFLOP/s on one core",
+        "GB/s per rank",
+        "the median of 2",
+        "µs on one core",
+        "% of the matrix product",
+        "Seconds by phase of one iteration",
+        "gram",
+        "Useful: 2mnk",
+    ):
+        assert words in answer.out
+    assert "Allreduce over" not in answer.out
+    assert "shared cores" not in answer.out
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_method_of_the_file_and_changes_to_it(shell: Shell) -> None:
+    arguments = ["--rows", 300, "--repeat", 3, "--json", "--set", "network.layers=[7]"]
+    result = checked(shell("bench", "tiny.yaml", "--method", "hinged", *arguments))
+    assert (result["method"], result["network"], result["repeat"]) == ("hinged", [3, 7, 1], 3)
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(("rows", "batch"), [(1000, 256), (100, 100)])
+def test_mini_batches_visit_their_rows_alone(shell: Shell, rows: int, batch: int) -> None:
+    command = ["bench", CONFIGS / "higgs.yaml", "--method", "sgd", "--rows", rows, "--repeat", 2]
+    result = checked(shell(*command, "--json"))
+    assert (result["rows"], result["rows_per_iteration"]) == (rows, batch)
+    run = load(CONFIGS / "higgs.yaml").runs["sgd"]
+    network = module.shape_network(run, 28, 2)
+    assert result["flop_per_iteration"] == Sgd(run.settings).cost(network, rows, rows).flop
+    assert 2 * batch * 29 * 300 < result["flop_per_iteration"] < 10 * batch * 29 * 301
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_method_whose_iterations_differ_has_no_rate(shell: Shell) -> None:
+    command = ["bench", CONFIGS / "higgs.yaml", "--method", "cg", "--rows", 300, "--repeat", 2]
+    result = checked(shell(*command, "--json"))
+    assert result["step_gflops"] is result["flop_per_iteration"] is None
+    people = shell(*command)
+    assert people.code == 0
+    assert "useful operations" not in people.out
+    assert "Useful: 2mnk" not in people.out
+    assert "matrix product" in people.out
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(("config", "method"), BUNDLED)
+def test_every_bundled_experiment_needs_no_data(shell: Shell, config: str, method: str) -> None:
+    command = ["bench", CONFIGS / config, "--method", method, "--rows", 60, "--repeat", 1, "--json"]
+    if (config, method) == ("mnist01.yaml", "linear"):
+        # Least squares has one iteration, and none to warm up.
+        assert "least squares is solved in one step" in shell.refusal(*command)
+        return
+    result = checked(shell(*command))
+    name = load(CONFIGS / config).runs[method].data.name
+    assert result["network"][0] == {"mnist": 784, "svhn-hog": 648, "swissroll": 3, "higgs": 28}[name]
+    assert result["method"] == method
+    assert not list(Path().rglob("datasets"))
+
+
+@pytest.mark.mpi
+def test_two_ranks_measure_their_allreduce(shell: Shell) -> None:
+    result = checked(shell("bench", "--rows", 2001, "--repeat", 2, "--cores", 2, "--oversubscribe", "--json"))
+    assert (result["ranks"], result["rows"]) == (2, 2001)
+    sizes = [exchange["bytes"] for exchange in result["allreduce"]]
+    assert sizes == sorted({*sizes})
+    assert {4, 16 << 20, *result["message_bytes"]} <= set(sizes)
+    assert all(exchange["seconds"] > 0 for exchange in result["allreduce"])
+    seconds = {exchange["bytes"]: exchange["seconds"] for exchange in result["allreduce"]}
+    assert seconds[16 << 20] > seconds[4]
+    assert "MPI" in result["mpi"]
+    # The phases of the slowest rank each.
+    assert sum(result["phases"].values()) > 0.5 * result["seconds_per_iteration"]
+    assert result["peak_rss_mb"] == pytest.approx(result["memory_estimate_mb"], rel=0.3)
+
+
+# --- what is refused
+
+
+def test_torch_is_asked_for_in_words(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "torch"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setattr(driver, "measure", lambda *arguments: pytest.fail("measured before it was refused"))
+    changes = ["--set", "methods={torch-adam: {}}", "--set", "loss=cross-entropy"]
+    message = shell.refusal("bench", "tiny.yaml", *changes)
+    assert "PyTorch, which is not installed" in message
+    assert "pip install 'admmctl[torch]'" in message
+
+
+def test_a_method_of_one_rank_is_refused_on_two(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(methods.load("admm"), "ranks", 1, raising=False)
+    message = shell.refusal("bench", "tiny.yaml", "--cores", 2, "--oversubscribe")
+    assert "method admm runs on one rank" in message
+
+
+@pytest.mark.usefixtures("quick")
+def test_rows_that_do_not_fit_into_memory_are_refused(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "available", lambda: PROGRAM_BYTES + 50_000_000)
+    message = shell.refusal("bench", "--rows", 10**6)
+    assert "of memory per rank" in message
+    assert "0.24 GB are free" in message
+    assert shell("bench", "--rows", 1000, "--repeat", 1).code == 0
+    monkeypatch.undo()
+    # As many as can be asked for, 12 TB and more, fit nowhere.
+    assert "of memory per rank" in shell.refusal("bench", "--rows", 10**10)
