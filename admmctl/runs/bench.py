@@ -60,7 +60,8 @@ def measure(run: Run, rows: int, repeat: int, comm: Comm, say: Say) -> dict[str,
     ``rows`` are training rows of all ranks; with none of them, the machine alone is measured. Rates are those
     of one rank, medians over ranks and repeats. Raises UserError where the rows do not fit into memory.
     """
-    with threadpool_limits(limits=1, user_api="blas"):
+    # Numbers that overflow end the method, which says so: no warnings besides.
+    with threadpool_limits(limits=1, user_api="blas"), np.errstate(all="ignore"):
         features, classes = datasets.load(run.data.name)().shape(run.data)
         network = shape_network(run, features, classes)
         method = methods.load(run.kind)(run.settings)
@@ -116,22 +117,35 @@ def _steps(method: Method, problem: Problem, repeat: int, say: Say) -> _Steps:
     phases: list[dict[str, float]] = []
     state = method.init(problem)
     result.set_up = _over(comm, clock.train, max)
+    fresh = True
     try:
-        for number in range(repeat + 1):
-            say(f"iteration {number} of {repeat}")
+        while len(phases) <= repeat:
+            say(f"iteration {len(phases)} of {repeat}")
             peak = _peak(comm, square)
             comm.barrier()
             clock.seconds.clear()
-            with clock.phase("other"):
-                state = method.step(state)
-            if number > 0:
-                result.peaks.append(peak)
-                result.seconds.append(_over(comm, clock.train, max))
-                phases.append(dict(clock.seconds))
+            try:
+                with clock.phase("other"):
+                    state = method.step(state)
+            except Finished:
+                if fresh:
+                    raise
+                # It has nothing left to do here: another start has.
+                method.close(state)
+                state, fresh = method.init(problem), True
+                continue
+            fresh = False
+            result.peaks.append(peak)
+            result.seconds.append(_over(comm, clock.train, max))
+            phases.append(dict(clock.seconds))
     except (Finished, Diverged) as end:
-        raise UserError(f"bench: the method ends after {number} iterations on synthetic rows: {end}") from None
+        raise UserError(
+            f"bench: the method ends after {len(phases)} iterations on synthetic rows: {end}"
+        ) from None
     finally:
         method.close(state)
+    for measured in (result.peaks, result.seconds, phases):
+        del measured[0]  # the one to warm up
     names = dict.fromkeys(name for phase in phases for name in phase)
     mine = {name: statistics.median(phase.get(name, 0.0) for phase in phases) for name in names}
     ranks = comm.gather(mine)
@@ -212,8 +226,7 @@ def main(config: str, rows: str, repeat: str, ranks: str) -> None:
         comm = connect(int(ranks))
         rank = comm.rank
         run = next(iter(load(config).runs.values()))
-        with np.errstate(all="ignore"):
-            result = measure(run, int(rows), int(repeat), comm, lambda what: tell({"event": "at", "what": what}))
+        result = measure(run, int(rows), int(repeat), comm, lambda what: tell({"event": "at", "what": what}))
         tell({"event": "result", "result": result})
     except UserError as error:
         tell({"event": "error", "rank": rank, "user": True, "message": str(error)})

@@ -32,8 +32,10 @@ class Estimate:
 
     def ranks_for(self, available: float) -> int | None:
         """How many ranks it takes so that each fits into ``available`` bytes; None when none do."""
-        room = available - self.fixed - self.per_row
-        return max(1, int(np.ceil(self.rows * self.per_row / room))) if room > 0 else None
+        most = int((available - self.fixed + 1) / self.per_row)  # rows of one rank; + 1: bytes are whole
+        while most > 0 and self.fixed + self.per_row * most >= available + 1:
+            most -= 1  # rounding
+        return -(-self.rows // most) if most > 0 else None
 
 
 def estimate(plan: Plan, network: Network, method: Method) -> Estimate:
@@ -66,7 +68,7 @@ def _free() -> int | None:
         for line in _MEMINFO.read_text().splitlines():
             if line.startswith("MemAvailable:"):
                 return 1024 * int(line.split()[1])
-    except (OSError, ValueError):
+    except (OSError, ValueError, IndexError):
         pass
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -95,6 +97,13 @@ def _cache(limit_file: Path) -> int:
         return sum(int(value) for name, value in (line.split() for line in lines) if name == "inactive_file")
     except (OSError, ValueError):
         return 0
+
+
+def check_here(expected: Estimate, ranks: int) -> None:
+    """Raises UserError where ``ranks`` of this machine would not fit into its memory."""
+    free = available()
+    if free is not None and ranks * expected.per_rank(ranks) > free:
+        raise UserError(_refusal(expected, ranks, os.uname().nodename, ranks, free))
 
 
 def check(expected: Estimate, comm: Comm) -> int:
@@ -133,7 +142,8 @@ def _refusal(expected: Estimate, size: int, name: str, ranks: int, free: int) ->
             f"{text}; on machines like this one it needs {needed} ranks, {ranks} on each of {machines}; "
             "or keep fewer rows with data.rows"
         )
-    return f"{text}; the part that every rank needs ({_gb(expected.fixed)}) does not fit: start fewer per machine"
+    fewer = ": start fewer per machine" if ranks > 1 else ""
+    return f"{text}; the part that every rank needs ({_gb(expected.fixed)}) does not fit{fewer}"
 
 
 def _gb(count: float) -> str:

@@ -18,6 +18,7 @@ from admmctl.errors import AdmmctlError, Interrupted, MissingExtra, RunFailed, U
 from admmctl.methods.method import methods
 from admmctl.parallel import launch
 from admmctl.parallel.comm import Serial
+from admmctl.runs import memory
 from admmctl.runs.record import RunFolder, read_curve, read_summary, rerun_line, root
 from admmctl.runs.worker import SUMMARY, identity, work
 
@@ -209,7 +210,8 @@ def check(run: Run, options: Options) -> None:
     if run.data.stream and not getattr(method, "streams", True):
         raise UserError(f"data.stream: method {run.method} needs its rows in memory; set data.stream: false")
     data = shards.plan(run.data, options.cores)
-    build_network(run, data)
+    network = build_network(run, data)
+    memory.check_here(memory.estimate(data, network, method(run.settings)), options.cores)
     if options.way() == "mpiexec":
         launch.find_mpiexec()
 

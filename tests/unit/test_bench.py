@@ -298,7 +298,6 @@ def test_a_method_that_ends_is_said_and_let_go(monkeypatch: pytest.MonkeyPatch, 
     assert len(closed) == 1
 
 
-# BUG: with several ranks main() ignores overflow, as training does; on one rank NumPy's warnings are printed.
 @pytest.mark.usefixtures("quick")
 def test_numbers_that_overflow_are_said_once_and_not_warned_of() -> None:
     document = {

@@ -78,8 +78,6 @@ def test_the_ranks_that_are_named_fit(expected, room):
         assert expected.per_rank(ranks) <= room
 
 
-# BUG: ranks_for divides by the room for one row less than there is, so that it may name a rank too many, and none
-# where exactly one row fits.
 @given(expected=estimates, room=st.integers(0, 10**12))
 @example(Estimate(0, 1.0, 10), 5)
 @example(Estimate(0, 1.0, 10), 1)
@@ -153,7 +151,6 @@ def test_without_that_all_memory_counts(linux, text):
     assert available() == 1000 * 4096
 
 
-# BUG: IndexError, which nobody catches: the run ends with a traceback where a damaged /proc should be no obstacle.
 def test_a_line_of_meminfo_that_is_cut_off_is_as_good_as_none(linux):
     linux("meminfo", "MemTotal: 8 kB\nMemAvailable:")
     assert available() == 1000 * 4096
@@ -296,8 +293,6 @@ def test_a_run_that_does_not_fit_is_refused_and_leaves_no_folder(results, monkey
     assert not results.exists() or list(results.iterdir()) == []
 
 
-# BUG: the first method that does not fit ends the command, and those before it have run. Either all is refused
-# before anything is written, as train() says, or the others go on, as for any method that fails.
 def test_of_all_methods_those_that_fit_do_not_depend_on_the_order(results, monkeypatch):
     # SGD keeps one batch and the weights, ADMM every unit of every sample.
     config = {**EXPERIMENT, "data": {"name": "swissroll", "rows": 40_000}, "network": {"layers": [500]}}
