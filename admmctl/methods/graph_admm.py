@@ -201,21 +201,23 @@ class GraphAdmm:
         for i in range(1, s.problem.network.layers):
             k, rho, beta = s.problem.network.sizes[i], self.rho(s, i), self.beta(s, i)
             c = 1 / (rho + beta) + (1 if np.isinf(upper) else 2) / beta
-            Q[i] = gain(s.W[i + 1][:, :k], 1 / (self.rho(s, i + 1) * c))
+            Q[i] = gain(s.W[i + 1][:, :k], 1 / (self.rho(s, i + 1) * c), self._precision(s))
             Q[i] /= Q[i].dtype.type(c)
         return Q
+
+    def _precision(self, s: GraphAdmmState) -> type:
+        """Of the solves: on mini-batches, where they are a good part of the work, float32 takes half the time."""
+        return np.float64 if s.batches.count == 1 else s.parameters.dtype.type
 
     def _update_W(self, s: GraphAdmmState, rows: int) -> None:
         """(W_i, b_i) of every layer by least squares, from the sums of all ranks."""
         whole = s.batches.count == 1
-        # On all rows there is one solve for much work on rows; on mini-batches float32 saves half of it.
-        dtype = np.float64 if whole else s.parameters.dtype.type
         new = dict(enumerate(flat_views(s.problem.network, s.image), start=1))
         for i, pair in s.pairs.items():
             ridge = self.settings.weight_decay * rows / self.rho(s, i)
             factor = s.v0_factor if i == 1 else None
             if factor is None:
-                factor = RidgeFactor(pair.triangle, ridge, absolute=True, dtype=dtype)
+                factor = RidgeFactor(pair.triangle, ridge, absolute=True, dtype=self._precision(s))
             if i == 1 and whole and s.v0_factor is None:
                 s.v0_factor = factor
                 pair.fix()

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, get_lapack_funcs
-from scipy.linalg.lapack import dpotrf, dpotri
 
 from admmctl.methods.method import Diverged
 from admmctl.parallel.comm import Comm
@@ -137,27 +136,27 @@ class RidgeFactor:
         return np.ascontiguousarray(W, dtype=cross.dtype)
 
 
-def gain(W: Array, ratio: float) -> Array:
+def gain(W: Array, ratio: float, dtype: type = np.float64) -> Array:
     """V = W'(ratio I + W W')^-1 of W (k', k), shape (k, k'), columns one after another, in the type of ``W``.
 
     The minimum over a of ratio ||a - h||^2 + ||t - W a||^2 is h + V (t - W h): found on the side of W W' or, where
-    that is the smaller, of W'W (push-through identity). Raises Diverged.
+    that is the smaller, of W'W (push-through identity), by a Cholesky factor in ``dtype``, or in float64 where
+    that is not precise enough. Raises Diverged.
     """
-    W64 = W.astype(np.float64)
-    if len(W) <= W.shape[1]:
-        V = W64.T @ inverse_of_positive(W64 @ W64.T + ratio * np.eye(len(W)))
-    else:
-        V = inverse_of_positive(W64.T @ W64 + ratio * np.eye(W.shape[1])) @ W64.T
-    return np.asfortranarray(V, dtype=W.dtype)
-
-
-def inverse_of_positive(matrix: Array) -> Array:
-    """The inverse of a symmetric positive definite matrix by Cholesky, in float64. Raises Diverged."""
-    if not np.isfinite(matrix).all():
+    if not np.isfinite(W).all():
         raise Diverged("the weights are not finite")
-    factor, failed = dpotrf(matrix.astype(np.float64), lower=True)
-    inverse, singular = dpotri(factor, lower=True)
-    if failed or singular:
-        raise Diverged("the matrix of the a-update, W W' + gamma/beta I, is numerically singular: W has grown")
-    result: Array = np.tril(inverse) + np.tril(inverse, -1).T
-    return result
+    narrow = len(W) <= W.shape[1]
+    A = np.asarray(W if narrow else W.T, dtype=dtype)
+    matrix = A @ A.T
+    matrix[np.diag_indices_from(matrix)] += ratio
+    try:
+        factor = cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
+    except np.linalg.LinAlgError:
+        if dtype != np.float64:
+            return gain(W, ratio)
+        raise Diverged(
+            "the matrix of the a-update, W W' + gamma/beta I, is numerically singular: W has grown"
+        ) from None
+    # (A A' + ratio)^-1 A: of W'W it is V itself, of W W' its transpose.
+    solved = cho_solve(factor, A, check_finite=False)
+    return np.asfortranarray(solved.T if narrow else solved, dtype=W.dtype)

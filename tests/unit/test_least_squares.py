@@ -8,7 +8,7 @@ from helpers import CountingComm, on_ranks
 from hypothesis import given
 from hypothesis import strategies as st
 
-from admmctl.methods.least_squares import GramPair, RidgeFactor, _tiles, inverse_of_positive, reduce_pairs
+from admmctl.methods.least_squares import GramPair, RidgeFactor, _tiles, gain, reduce_pairs
 from admmctl.methods.method import Diverged
 
 types = pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -262,7 +262,7 @@ def test_numbers_that_are_not_finite_end_the_run(bad):
     with pytest.raises(Diverged):
         RidgeFactor(gram, 1e-2)
     with pytest.raises(Diverged):
-        inverse_of_positive(gram)
+        gain(gram, 1.0)
     cross = np.ones((2, 3))
     cross[0, 0] = bad
     with pytest.raises(Diverged):
@@ -270,18 +270,35 @@ def test_numbers_that_are_not_finite_end_the_run(bad):
 
 
 @types
-@given(k=st.integers(1, 8), seed=st.integers(0, 1000))
-def test_inverse_of_positive(dtype, k, seed):
-    root = np.random.default_rng(seed).standard_normal((k, k + 2)).astype(dtype)
-    matrix = root @ root.T + dtype(0.5) * np.eye(k, dtype=dtype)
-    before = matrix.copy()
-    inverse = inverse_of_positive(matrix)
-    assert inverse.dtype == np.float64
-    np.testing.assert_array_equal(inverse, inverse.T)
-    np.testing.assert_allclose(inverse @ matrix.astype(float), np.eye(k), atol=1e-10)
-    np.testing.assert_array_equal(matrix, before)
+@given(
+    outputs=st.integers(1, 6),
+    units=st.integers(1, 6),
+    ratio=st.sampled_from([1e-2, 1.0, 30.0]),
+    seed=st.integers(0, 1000),
+)
+def test_the_gain_is_the_minimum_on_either_side(dtype, outputs, units, ratio, seed):
+    generator = np.random.default_rng(seed)
+    W = generator.standard_normal((outputs, units)).astype(dtype)
+    before = W.copy()
+    V = gain(W, ratio, dtype)
+    assert V.dtype == dtype
+    assert V.shape == (units, outputs)
+    assert V.flags.f_contiguous
+    wide = W.astype(float)
+    expected = wide.T @ np.linalg.inv(ratio * np.eye(outputs) + wide @ wide.T)
+    np.testing.assert_allclose(V, expected, atol=1e-10 if dtype == np.float64 else 1e-3)
+    np.testing.assert_array_equal(W, before)
 
 
-def test_inverse_of_a_matrix_that_is_not_positive():
+def test_a_gain_that_float32_cannot_give_is_computed_in_float64():
+    column = np.ones((40, 1), np.float32)
+    W = 1e4 * (column @ column.T + 1e-3 * np.random.default_rng(0).standard_normal((40, 40)).astype(np.float32))
+    wide = W.astype(float)
+    expected = wide.T @ np.linalg.inv(1e-3 * np.eye(40) + wide @ wide.T)
+    V = gain(W, 1e-3, np.float32)
+    assert np.linalg.norm(V @ wide - expected @ wide) < 1e-3 * np.linalg.norm(expected @ wide)
+
+
+def test_a_gain_of_weights_that_are_no_numbers():
     with pytest.raises(Diverged):
-        inverse_of_positive(np.diag([1.0, -1.0]))
+        gain(np.array([[1.0, np.nan]]), 1.0)
