@@ -146,7 +146,7 @@ def gain(W: Array, ratio: float, dtype: type = np.float64) -> Array:
     if not np.isfinite(W).all():
         raise Diverged("the weights are not finite")
     narrow = len(W) <= W.shape[1]
-    A = np.asarray(W if narrow else W.T, dtype=dtype)
+    A: Array = np.asarray(W if narrow else W.T, dtype=dtype)
     matrix = A @ A.T
     matrix[np.diag_indices_from(matrix)] += ratio
     try:
