@@ -1,0 +1,345 @@
+"""``scaling`` and ``scaling-plot`` on the command line, really run on a small Swiss roll."""
+
+import json
+import os
+import shutil
+import signal
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from made_studies import SMALL, Study, machine
+from matplotlib.figure import Figure
+from test_commands import Shell, real_shell
+from test_studies import wait_until
+
+from admmctl.cli import main
+from admmctl.parallel.launch import available_cores
+from admmctl.runs.record import read_curve, read_phases, read_summary
+from admmctl.studies import scaling as module
+
+pytestmark = pytest.mark.mpi
+
+CONFIG = """\
+name: rolled
+data: {name: swissroll, rows: 4000}
+network: {layers: [10]}
+loss: squared
+methods: {admm: {}, gd: {learning_rate: 0.2}}
+stop: {iterations: 3}
+"""
+COMMAND = ("scaling", "rolled.yaml", "--cores", "1,2", "--repeat", "2", "--oversubscribe")
+RUNS = [f"admm-p{cores}-s{seed}" for cores in (1, 2) for seed in (0, 1)]
+# What every rank of a job of several does in an iteration, put in its way as the ranks start.
+SABOTAGE = """
+import os
+
+def sabotage():
+    import time
+    from admmctl.runs import loop
+
+    step = loop.Loop._step
+
+    def sabotaged(self, state):
+        {action}
+        return step(self, state)
+
+    loop.Loop._step = sabotaged
+
+if "PMI_RANK" in os.environ:
+    sabotage()
+"""
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
+    """The results of a study, and what its command printed; all real but the peak of one core."""
+    folder = tmp_path_factory.mktemp("rolled")
+    (folder / "rolled.yaml").write_text(CONFIG)
+    out, err = StringIO(), StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ADMMCTL_RESULTS", str(folder / "results"))
+        patch.chdir(folder)
+        patch.setattr("admmctl.runs.bench.GEMM_SIZE", 256)  # on one rank; a job of two measures as it does
+        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as end:
+            main([*COMMAND, "--json"])
+    assert end.value.code in (0, None), err.getvalue()
+    return folder / "results", out.getvalue(), err.getvalue()
+
+
+@pytest.fixture
+def shell(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Shell:
+    (tmp_path / "rolled.yaml").write_text(CONFIG)
+    monkeypatch.chdir(tmp_path)
+    return Shell(tmp_path, capsys)
+
+
+@pytest.fixture
+def study(shell: Shell, results: Path, first: tuple[Path, str, str]) -> Path:
+    """A copy of that study, to go on with."""
+    shutil.copytree(first[0], results)
+    (folder,) = results.glob("rolled/scaling-*")
+    return folder
+
+
+def times(study: Path) -> dict[str, int]:
+    """When the files of every run were last written."""
+    return {run: max(path.stat().st_mtime_ns for path in (study / run).iterdir()) for run in RUNS}
+
+
+def in_the_way(place: Path, monkeypatch: pytest.MonkeyPatch, action: str) -> None:
+    (place / "sitecustomize.py").write_text(SABOTAGE.format(action=action))
+    monkeypatch.setenv("PYTHONPATH", str(place), prepend=os.pathsep)
+
+
+def strict(text: str) -> Any:
+    """One JSON document, without words that JSON does not have."""
+    return json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+
+
+# --- a study
+
+
+def test_a_study_in_json_is_one_document_and_people_read_standard_error(first):
+    results, out, err = first
+    document = strict(out)
+    folder = Path(document["study"])
+    assert folder.parent == results / "rolled"
+    assert (document["goal"], document["iterations"], document["target"]) == ("iterations", 3, None)
+    one, two = document["points"]
+    assert (one["cores"], two["cores"]) == (1, 2)
+    for point in (one, two):
+        assert (point["runs"], point["rows"], point["iterations"]) == (2, 3000, [3, 3])
+        assert all(seconds > 0 for seconds in point["seconds"])
+    assert two["speed_up"] == pytest.approx(one["median_s"] / two["median_s"])
+    assert two["efficiency"] == pytest.approx(two["speed_up"] / 2)
+    assert two["shared"] == (available_cores() < 2)
+    assert [left["cores"] for left in document["model"]["held_out"]] == [2]
+    for words in (str(folder), "measuring", "run 1 of 4: 1 core, seed 0", "run 4 of 4: 2 cores, seed 1"):
+        assert words in err
+
+
+def test_runs_of_a_study_are_runs_like_any_other(shell, study):
+    assert sorted(path.name for path in study.iterdir() if path.is_dir()) == RUNS
+    assert json.loads((study / "study.json").read_text())["kind"] == "scaling"
+    listed = shell("runs", "list", study, "--json").json()["runs"]
+    assert [Path(run["folder"]).name for run in listed] == RUNS
+    assert [run["seed"] for run in listed] == [0, 1, 0, 1]
+    shown = shell("runs", "show", study)
+    assert shown.code == 0
+    assert all(run in shown.out for run in RUNS)
+    assert shell("accuracy-plot", study, "--output", "figure").code == 0
+    compared = shell("runs", "compare", study, "--json").json()["methods"]
+    assert [(row["ranks"], row["runs"]) for row in compared] == [(1, 2), (2, 2)]
+    assert shell("runs", "list", "--json").json()["runs"] == []  # an experiment's runs are not its studies'
+    for run in RUNS:
+        assert "admmctl train" in read_summary(study / run)["rerun"]
+        assert len(read_curve(study / run)) == 2  # evaluated at the start and at the end only
+        config = yaml.safe_load((study / run / "config.yaml").read_text())
+        assert config["stop"] == {"metric": "test_accuracy", "iterations": 3}
+
+
+def test_interleaved_runs_were_written_in_turns(study):
+    written = {run: (study / run / "summary.json").stat().st_mtime_ns for run in RUNS}
+    assert sorted(RUNS, key=lambda run: written[run]) == ["admm-p1-s0", "admm-p2-s0", "admm-p1-s1", "admm-p2-s1"]
+
+
+def test_a_second_time_runs_nothing_and_says_the_same(shell, study, first):
+    before = times(study)
+    document = shell(*COMMAND, "--json").json()
+    assert times(study) == before
+    assert {**document, "study": ""} == {**json.loads(first[1]), "study": ""}
+    answer = shell(*COMMAND)
+    assert answer.code == 0
+    assert max(map(len, answer.out.splitlines())) <= 80
+    for words in ("cores", "speed-up", "efficiency", "held-out", "Medians"):
+        assert words in answer.out
+
+
+def test_a_run_without_a_summary_is_run_again_and_no_other(shell, study):
+    (study / "admm-p1-s1" / "summary.json").unlink()
+    before = times(study)
+    assert shell(*COMMAND).code == 0
+    after = times(study)
+    assert {run for run in RUNS if after[run] != before[run]} == {"admm-p1-s1"}
+
+
+def test_a_run_that_breaks_is_told_and_run_again(shell, study, monkeypatch):
+    run = study / "admm-p2-s0"
+    (run / "summary.json").unlink()
+    before = times(study)
+    with monkeypatch.context() as patch:
+        in_the_way(shell.folder, patch, "raise RuntimeError('the moon is in the way')")
+        broken = shell(*COMMAND)
+    assert (broken.code, broken.out) == (1, "")
+    assert "the moon is in the way" in broken.err
+    assert str(run) in broken.err
+    assert read_summary(run)["status"] == "failed"
+    document = shell(*COMMAND, "--json").json()
+    assert [point["runs"] for point in document["points"]] == [2, 2]
+    after = times(study)
+    assert {name for name in RUNS if after[name] != before[name]} == {"admm-p2-s0"}
+
+
+def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(shell, study, monkeypatch):
+    run = study / "admm-p2-s1"
+    shutil.rmtree(run)
+    with monkeypatch.context() as patch:
+        in_the_way(shell.folder, patch, "time.sleep(0.5)")
+        process = real_shell(*COMMAND)
+        try:
+            assert wait_until(lambda: bool(read_curve(run)))
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=15)
+        finally:
+            process.kill()
+            process.communicate()
+    assert (process.returncode, out) == (3, "")
+    assert "the same command goes on from here" in err
+    assert "Traceback" not in err
+    assert read_summary(run)["status"] == "interrupted"
+    before = times(study)
+    assert shell(*COMMAND).code == 0
+    after = times(study)
+    assert {name for name in RUNS if after[name] != before[name]} == {"admm-p2-s1"}
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to a core")
+def test_ranks_that_share_a_core_are_counted_by_processor_time(shell, monkeypatch):
+    def pretended(run: Any, rows: int, repeat: int, cores: int, say: Any) -> dict[str, Any]:
+        return SMALL if rows else machine(cores)
+
+    monkeypatch.setattr(module, "on_cores", pretended)
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        assert "this machine has 1 core;" in shell.refusal("scaling", "rolled.yaml", "--cores", "1,2")
+        answer = shell(*COMMAND[:4], "--repeat", 1, "--oversubscribe", "--json")
+    finally:
+        os.sched_setaffinity(0, cores)
+    assert answer.code == 0, answer.err
+    document = answer.json()
+    one, two = document["points"]
+    assert (one["shared"], two["shared"]) == (False, True)
+    run = Path(document["study"]) / "admm-p2-s0"
+    cpu, wall = read_phases(run, "cpu.csv"), read_phases(run)
+    own = sum(cpu[name]["max_s"] for name in cpu if name not in ("load", "evaluate", "reduce", "solve"))
+    assert two["median_s"] == pytest.approx(own + cpu["solve"]["mean_s"], rel=1e-6)
+    assert wall  # the other clock is kept as well
+    assert document["model"]["law"] is None
+    assert any("processor time" in words for words in document["warnings"])
+
+
+# --- scaling-plot
+
+
+def test_a_study_is_drawn_and_shown(shell, study, monkeypatch):
+    monkeypatch.setattr(Figure, "savefig", lambda figure, file, **options: file.write(b"a figure"))
+    answer = shell("scaling-plot", "rolled")
+    assert (answer.code, answer.err) == (0, "")
+    figures = [line for line in answer.out.splitlines() if line.endswith((".png", ".pdf"))]
+    assert [Path(path).name for path in figures] == [
+        f"{study.name}-{name}.{suffix}" for name in ("seconds", "speedup", "phases") for suffix in ("png", "pdf")
+    ]
+    assert all(Path(path).is_file() and Path(path).parent == study.parent for path in figures)
+    assert "speed-up" in answer.out
+    assert "held-out" in answer.out
+
+
+def test_all_studies_are_drawn_in_one_json_document(shell, study, results, monkeypatch):
+    monkeypatch.setattr(Figure, "savefig", lambda figure, file, **options: file.write(b"a figure"))
+    Study(results / "made" / "scaling-admm-target-abc123").runs({1: [4.0], 2: [None]})
+    answer = shell("scaling-plot", "--json")
+    assert answer.err == ""
+    document = strict(answer.out)
+    assert [found["experiment"] for found in document["studies"]] == ["made", "rolled"]
+    assert len(document["figures"]) == 12
+    assert all(Path(path).is_file() for path in document["figures"])
+    missed = document["studies"][0]["points"][1]
+    assert (missed["median_s"], missed["seconds"], missed["speed_up"]) == (None, [None], None)
+
+
+def test_an_unfinished_study_does_not_hide_the_others(shell, study, results, monkeypatch):
+    monkeypatch.setattr(Figure, "savefig", lambda figure, file, **options: file.write(b"a figure"))
+    Study(results / "rolled" / "scaling-gd-3it-abc123").run(1, 4.0)
+    answer = shell("scaling-plot")
+    assert answer.code == 0, answer.err
+    assert study.name in answer.out
+    assert "scaling-gd-3it-abc123" in answer.out + answer.err
+
+
+def figures(folder: Path) -> list[Path]:
+    return sorted([*folder.rglob("*.png"), *folder.rglob("*.pdf")])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nowhere"], ["nowhere", "there is no such study"]),
+        (["rolled.yaml"], ["no scaling study in rolled.yaml"]),
+        (["rolled", "made", "--output", "figure"], ["--output", "these are 2"]),
+        (["rolled", "--machine", "cray"], ["unknown machine 'cray'"]),
+        (["rolled", "--machine", "rolled.yaml"], ["rolled.yaml"]),
+        (["rolled", "--output", "nowhere/figure"], ["cannot be written"]),
+        (["rolled", "--output", "."], ["--output"]),
+        (["rolled", "half"], ["half", "one point"]),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_drawn_is_refused_and_nothing_is_written(shell, results, arguments, words):
+    Study(results / "rolled" / "scaling-admm-target-abc123").runs({1: [4.0], 2: [2.0]})
+    Study(results / "made" / "scaling-admm-target-abc123").runs({1: [4.0], 2: [2.0]})
+    Study(results / "half" / "scaling-admm-target-abc123").runs({1: [4.0]})
+    message = shell.refusal("scaling-plot", *arguments)
+    for word in words:
+        assert word in message, message
+    assert figures(shell.folder) == []
+
+
+def test_without_studies_it_says_how_to_make_one(shell):
+    assert "admmctl scaling CONFIG --cores 1,2" in shell.refusal("scaling-plot")
+    assert "admmctl scaling CONFIG --cores 1,2" in shell.refusal("scaling-plot", "--json")
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize("command", ["scaling", "scaling-plot"])
+def test_the_commands_explain_themselves(shell, command):
+    answer = shell(command, "--help")
+    assert answer.code == 0
+    assert f"admmctl {command} " in answer.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["--cores"]),
+        (["--cores", ""], ["--cores", "1,2,4"]),
+        (["--cores", "2"], ["one point"]),
+        (["--cores", "a,b"], ["--cores a,b"]),
+        (["--cores", "1,999"], ["--cores 999", "--oversubscribe"]),
+        (["--cores", "1,2", "--oversubscribe", "--repeat", "0"], ["--repeat 0"]),
+        (["--cores", "1,2", "--oversubscribe", "--repeat", "some"], ["--repeat"]),
+        (
+            ["--cores", "1,2", "--oversubscribe", "--iterations", "3", "--to-target"],
+            ["and --to-target"],
+        ),
+        (["--cores", "1,2", "--oversubscribe", "--to-target"], ["no target"]),
+        (["--cores", "1,2", "--oversubscribe", "--method", "all"], ["--method all"]),
+        (["--cores", "1,2", "--oversubscribe", "--set", "data={name: mnist}"], ["admmctl fetch mnist"]),
+        (["--cores", "1,2", "--oversubscribe", "--set", "netwrk=1"], ["did you mean 'network'"]),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("flags", [[], ["--json"]], ids=["text", "json"])
+def test_a_study_that_makes_no_sense_is_refused(shell, results, arguments, words, flags):
+    message = shell.refusal("scaling", "rolled.yaml", *arguments, *flags)
+    for word in words:
+        assert word in message, message
+    assert not results.exists()

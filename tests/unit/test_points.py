@@ -1,0 +1,505 @@
+"""What a scaling study says, from made-up runs: medians, misses, speed-up, warnings, and what is refused."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_studies import Study, machine
+
+from admmctl.errors import UserError
+from admmctl.files import to_json
+from admmctl.studies.points import find_studies, summarise
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Study:
+    return Study(tmp_path / "results" / "made" / "scaling-admm-target-abc123", cores=(1, 2, 4))
+
+
+def points(study: Study, machine: str | None = None) -> dict[int, dict[str, Any]]:
+    """The points by core count; all of the result can be said in JSON."""
+    result = summarise(study.path, machine)
+    text = to_json(result)
+    json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+    return {point["cores"]: point for point in result["points"]}
+
+
+def refusal(study: Study) -> str:
+    with pytest.raises(UserError) as refused:
+        summarise(study.path)
+    assert refused.value.exit_code == 2
+    return str(refused.value)
+
+
+# -- medians and misses
+
+
+def test_times_are_medians_and_every_one_is_kept(made):
+    made.runs({1: [4.0, 40.0, 5.0], 2: [3.0, 2.0, 0.01]})
+    one, two = points(made).values()
+    assert (one["median_s"], sorted(one["seconds"])) == (5.0, [4.0, 5.0, 40.0])
+    assert (two["median_s"], sorted(two["seconds"])) == (2.0, [0.01, 2.0, 3.0])
+    assert (two["speed_up"], two["efficiency"]) == (2.5, 1.25)
+    assert (one["speed_up"], one["efficiency"]) == (1.0, 1.0)
+    assert one["seconds_per_iteration"] == 0.5
+    assert (one["runs"], one["reached"], one["rows"], one["shared"]) == (3, 3, 3000, False)
+
+
+def test_a_miss_is_infinity_and_is_counted(made):
+    made.runs({1: [4.0, 4.0, 4.0], 2: [1.0, None, 2.0]})
+    two = points(made)[2]
+    assert (two["reached"], two["runs"], two["median_s"]) == (2, 3, 2.0)  # without the miss it were 1.5
+    assert math.inf in two["seconds"]
+    assert "2 cores: the target was reached 2/3 times" in summarise(made.path)["warnings"]
+
+
+def test_with_too_many_misses_there_is_no_speed_up(made):
+    made.runs({1: [4.0, 4.0, 4.0], 2: [1.0, None, None], 4: [1.0, 1.0, None]})
+    found = points(made)
+    assert (found[2]["median_s"], found[2]["reached"]) == (math.inf, 1)
+    assert math.isnan(found[2]["speed_up"])
+    assert math.isnan(found[2]["efficiency"])
+    assert (found[4]["speed_up"], found[4]["efficiency"]) == (4.0, 1.0)
+
+
+@pytest.mark.parametrize("missed", [[None, None, 1.0], [None]])
+def test_nothing_is_faster_than_a_smallest_count_that_missed(made, missed):
+    made.runs({1: missed, 2: [1.0], 4: [None]})
+    result = summarise(made.path)
+    for point in result["points"]:
+        assert not math.isfinite(point["speed_up"])
+        assert json.loads(to_json(point))["efficiency"] is None
+    assert not [words for words in result["warnings"] if "efficiency" in words], "of nothing it is not too good"
+
+
+def test_a_study_that_never_reached_its_target_can_be_shown(made):
+    made.runs({1: [None, None], 2: [None, None]})
+    assert [point["reached"] for point in points(made).values()] == [0, 0]
+
+
+def test_a_number_of_iterations_is_timed_by_all_of_its_training(tmp_path):
+    study = Study(tmp_path / "s", goal="iterations", iterations=10, target=None)
+    study.run(1, 4.0, time_to_target_s=None, status="exhausted", target=None)
+    study.run(2, 2.5, time_to_target_s=None, status="exhausted", target=None)
+    one, two = points(study).values()
+    assert (one["median_s"], two["median_s"], two["reached"]) == (4.0, 2.5, 1)
+    assert summarise(study.path)["warnings"] == []
+
+
+def test_the_time_to_the_target_is_not_the_time_of_the_run(made):
+    made.run(1, 4.0, train_s=6.0)
+    made.run(2, 2.0, train_s=6.0)
+    assert [point["median_s"] for point in points(made).values()] == [4.0, 2.0]
+
+
+@pytest.mark.parametrize("status", ["diverged", "exhausted"])
+def test_a_run_that_ended_early_is_no_fast_run_of_many_iterations(tmp_path, status):
+    study = Study(tmp_path / "s", goal="iterations", iterations=10, target=None)
+    for cores in (1, 2):
+        study.run(cores, 4.0, time_to_target_s=None, status="exhausted")
+    study.run(2, 0.1, time_to_target_s=None, status=status, iterations=1)
+    assert points(study)[2]["median_s"] == math.inf  # of 4 and never; not 2.05
+
+
+@settings(max_examples=12)
+@given(
+    st.lists(st.one_of(st.none(), st.floats(1e-4, 1e4)), min_size=1, max_size=7),
+    st.lists(st.one_of(st.none(), st.floats(1e-4, 1e4)), min_size=1, max_size=7),
+)
+def test_no_run_can_be_left_out_without_a_trace(tmp_path_factory, ones, twos):
+    study = Study(tmp_path_factory.mktemp("s") / "made").runs({1: ones, 2: twos})
+    for point, times in zip(points(study).values(), (ones, twos), strict=True):
+        ordered = sorted(math.inf if time is None else time for time in times)
+        half = len(ordered) // 2
+        middle = ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+        assert point["median_s"] == pytest.approx(middle)
+        assert sorted(point["seconds"]) == ordered
+        assert (point["runs"], point["reached"]) == (len(times), sum(time is not None for time in times))
+    shutil.rmtree(study.path)
+
+
+# -- speed-up and efficiency
+
+
+def test_speed_up_is_counted_from_the_smallest_number_of_cores(made):
+    made.runs({4: [3.0], 2: [4.0]})
+    two, four = points(made).values()
+    assert (two["cores"], two["speed_up"], two["efficiency"]) == (2, 1.0, 1.0)
+    assert four["speed_up"] == pytest.approx(4 / 3)
+    assert four["efficiency"] == pytest.approx(2 / 3)
+
+
+def test_cores_are_in_the_order_of_numbers(made):
+    made.runs({10: [1.0], 9: [1.0], 1: [9.0], 2: [5.0]})
+    assert list(points(made)) == [1, 2, 9, 10]
+
+
+def test_weak_scaling_is_as_efficient_as_it_is_as_fast(tmp_path):
+    study = Study(tmp_path / "s", cores=(2, 8), weak=True, goal="iterations", iterations=10)
+    study.run(2, 4.0, rows_train=1000)
+    study.run(8, 5.0, rows_train=4000)
+    two, eight = points(study).values()
+    assert (two["efficiency"], two["speed_up"]) == (1.0, 1.0)
+    assert eight["efficiency"] == pytest.approx(0.8)
+    assert eight["speed_up"] == pytest.approx(3.2)
+    ideal = summarise(study.path)["curve"]["ideal"]
+    assert ideal == pytest.approx([ideal[0]] * len(ideal))
+
+
+# -- warnings
+
+
+@pytest.mark.parametrize(("iterations", "told"), [((100, 125), False), ((100, 126), True), ((126, 100), True)])
+def test_iterations_that_spread_by_more_than_a_quarter_are_told(made, iterations, told):
+    for cores, number in zip((1, 2), iterations, strict=True):
+        made.run(cores, 2.0 / cores, iterations=number)
+    found = [words for words in summarise(made.path)["warnings"] if "iterations" in words]
+    assert len(found) == told
+    if told:
+        assert "25%" in found[0]
+        assert "(100 to 126)" in found[0]
+    assert [point["iterations"] for point in points(made).values()] == [[number] for number in iterations]
+
+
+def test_the_spread_is_that_of_medians(made):
+    for number in (100, 100, 900):
+        made.run(1, 2.0, iterations=number)
+    for number in (110, 5, 110):
+        made.run(2, 1.0, iterations=number)
+    assert summarise(made.path)["warnings"] == []
+
+
+def test_a_fixed_number_of_iterations_has_no_spread_to_tell(tmp_path):
+    study = Study(tmp_path / "s", goal="iterations", iterations=10)
+    study.run(1, 2.0, iterations=10)
+    study.run(2, 1.0, iterations=20)
+    assert not [words for words in summarise(study.path)["warnings"] if "iterations" in words]
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(5.0 / 1.09, False), (5.0 / 1.10001, True), (5.0 / 1.3, True)])
+def test_an_efficiency_above_a_tenth_too_much_is_told(made, seconds, told):
+    made.runs({1: [10.0], 2: [seconds]})
+    found = [words for words in summarise(made.path)["warnings"] if "efficiency" in words]
+    assert len(found) == told
+    if told:
+        assert found[0].startswith("2 cores: efficiency")
+        assert "110%" in found[0]
+
+
+# -- ranks that share cores
+
+
+def shared(took: float) -> dict[str, Any]:
+    """cpu.csv of two ranks, the busiest of which computes for ``took`` seconds."""
+    return {
+        "load": (9.0, 9.0, 9.0),
+        "product": (0.9 * took, 0.8 * took, 0.7 * took),
+        "solve": (0.1 * took,) * 3,
+        "reduce": (7.0, 7.0, 7.0),
+        "evaluate": (5.0, 5.0, 5.0),
+    }
+
+
+def test_where_cores_are_shared_processor_time_counts_and_it_is_said(made):
+    made.run(1, 4.0)
+    made.run(2, 30.0, cpu=shared(2.0))
+    made.run(4, None, cpu=shared(1.0))
+    found = points(made)
+    assert [point["shared"] for point in found.values()] == [False, True, True]
+    assert found[2]["median_s"] == pytest.approx(2.0)  # neither the 30 s of waiting, nor load, nor reductions
+    assert found[2]["speed_up"] == pytest.approx(2.0)
+    assert found[4]["median_s"] == math.inf
+    told = [words for words in summarise(made.path)["warnings"] if "shared" in words]
+    assert [words.partition(" ")[0] for words in told] == ["2", "4"]
+    assert "processor time" in told[0]
+    assert "without communication" in told[0]
+
+
+def test_where_all_share_cores_nothing_is_said_of_communication(tmp_path):
+    study = Study(tmp_path / "s", cores=(1,))
+    study.run(1, 4.0)
+    study.run(2, 30.0, cpu=shared(2.0))
+    result = summarise(study.path)
+    assert result["model"]["law"] is None
+    assert result["curve"]["cores"] == [1.0]
+    assert [left["communication"] for left in result["model"]["held_out"]] == [False]
+    assert any("communication was not measured" in words for words in result["warnings"])
+
+
+# -- the model
+
+
+def test_the_model_lies_on_measurements_that_follow_it(made):
+    # A tenth is fixed work, four hundredths are repeated: 1 + 9 / cores seconds of own work.
+    for cores in (1, 2, 4):
+        own = 1.0 + 9.0 / cores
+        phases = {"product": (own,) * 3, "solve": (0.4,) * 3, **({"reduce": (1e-3,) * 3} if cores > 1 else {})}
+        made.run(cores, own + 0.4, phases=phases)
+    made.write({**made.document, "small": {"error": "too few rows"}})
+    result = summarise(made.path)
+    curve = dict(zip(result["curve"]["cores"], result["curve"]["seconds"], strict=True))
+    assert max(curve) == 16
+    for cores in (1, 2, 4):
+        assert curve[cores] == pytest.approx(1.4 + 9.0 / cores, rel=0.01)
+    assert result["model"]["seconds_per_row"] == pytest.approx(9.0 / 10 / 3000, rel=0.01)
+    assert result["model"]["seconds_fixed"] == pytest.approx(0.1, rel=0.01)
+    assert result["model"]["seconds_solve"] == pytest.approx(0.04)
+    held_out = result["model"]["held_out"]
+    assert [left["cores"] for left in held_out] == [2, 4]
+    for left in held_out:
+        assert abs(left["error"]) < 0.01
+        assert left["measured_s"] == pytest.approx(1.4 + 9.0 / left["cores"], rel=0.01)
+    for part in range(5):
+        parts = sum(result["curve"][name][part] for name in ("compute", "solve", "reduce"))
+        assert result["curve"]["seconds"][part] == pytest.approx(parts)
+        assert result["curve"]["amdahl"][part] <= result["curve"]["seconds"][part] * (1 + 1e-9)
+        assert result["curve"]["ideal"][part] == pytest.approx(result["curve"]["seconds"][0] / 2**part)
+
+
+def test_the_model_counts_the_rows_of_a_batch_where_an_iteration_has_no_more(tmp_path):
+    study = Study(tmp_path / "s", batch=100)
+    study.runs({1: [2.0], 2: [1.0]})
+    assert max(summarise(study.path)["curve"]["cores"]) == 8
+    study = Study(tmp_path / "t", batch=5)
+    study.runs({1: [2.0], 2: [1.0]})
+    assert max(summarise(study.path)["curve"]["cores"]) == 4  # no rank without a row
+
+
+def test_another_machine_has_a_curve_of_its_own(made):
+    made.runs({1: [4.0], 2: [2.0]})
+    assert summarise(made.path)["machine"] is None
+    result = summarise(made.path, "cray-xc30")
+    there = result["machine"]
+    assert there["name"] == "cray-xc30"
+    assert there["source"]
+    assert there["curve"]["cores"][-1] <= 3000  # a rank needs a row
+    assert there["curve"]["seconds"][0] == pytest.approx(result["curve"]["seconds"][0] * 50 / 38.4)
+
+
+def test_a_machine_that_is_unknown_or_has_nothing_to_compare_with_is_refused(made, tmp_path):
+    made.runs({1: [4.0], 2: [2.0]})
+    with pytest.raises(UserError, match="unknown machine 'crey-xc30'; did you mean 'cray-xc30'"):
+        summarise(made.path, "crey-xc30")
+    alone = Study(tmp_path / "s", cores=()).runs({1: [4.0], 2: [2.0]})
+    with pytest.raises(UserError, match="no measurement of its machine"):
+        summarise(alone.path, "cray-xc30")
+
+
+# -- what cannot be compared
+
+
+def test_one_point_makes_no_study(made):
+    made.runs({2: [1.0, 2.0]})
+    message = refusal(made)
+    assert "2 core(s)" in message
+    assert "one point" in message
+    made.run(1, 4.0)
+    assert list(points(made)) == [1, 2]
+
+
+def test_a_study_without_a_finished_run_says_so(made):
+    assert "no run of this study has finished" in refusal(made)
+    for status in ("failed", "interrupted"):
+        made.run(1, None, status=status)
+    assert "no run of this study has finished" in refusal(made)
+
+
+def test_runs_that_failed_or_were_interrupted_do_not_count(made):
+    made.runs({1: [4.0], 2: [2.0]})
+    made.run(2, None, status="failed", time_to_target_s=None)
+    made.run(2, None, status="interrupted")
+    made.run(4, 0.1, status="failed")
+    found = points(made)
+    assert list(found) == [1, 2]
+    assert (found[2]["runs"], found[2]["median_s"]) == (1, 2.0)
+
+
+def config(**changes: Any) -> dict[str, Any]:
+    return {
+        "data": {"name": "swissroll", "rows": 4000},
+        "network": {"layers": [10]},
+        "loss": "squared",
+        "methods": {"admm": {"kind": "admm"}},
+        **changes,
+    }
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sha256": "0ther"},
+        {"config": config(data={"name": "higgs"})},
+        {"config": config(network={"layers": [11]})},
+        {"config": config(loss="hinge")},
+        {"config": config(methods={"admm": {"kind": "admm", "beta": 2.0}})},
+        {"config": config(data={"name": "swissroll", "rows": 800}), "rows_train": 600},
+        {"config": config(data={"name": "swissroll", "rows": 4000, "classes": [1, 0]})},
+    ],
+    ids=["checksum", "dataset", "network", "loss", "method", "rows", "classes"],
+)
+def test_runs_of_something_else_are_refused_by_name(made, changes):
+    made.run(1, 4.0, config=config())
+    made.run(2, 2.0, config=config(), seed=7)
+    made.run(4, 1.0, **{"config": config(), **changes})
+    message = refusal(made)
+    assert "cannot be compared" in message
+    assert "admm-p1-s0" in message
+    assert "admm-p4-s0" in message
+
+
+def test_weak_scaling_may_have_other_rows_on_every_number_of_cores(tmp_path):
+    study = Study(tmp_path / "s", weak=True, goal="iterations", iterations=10)
+    for cores in (1, 2):
+        data = {"name": "swissroll", "rows": 4000, "train": 1500 * cores, "test": 0.25}
+        study.run(cores, 1.0, config=config(data=data), rows_train=1500 * cores)
+    assert [point["rows"] for point in points(study).values()] == [1500, 3000]
+
+
+# -- damage
+
+
+def left_out_or_named(study: Study, run: str) -> bool:
+    """Whether a study goes on, or is refused by the name of this run or for want of it."""
+    try:
+        return len(points(study)) == 2
+    except UserError as error:
+        return run in str(error) or "one point" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("summary.json", "{"),
+        ("summary.json", "[]"),
+        ("summary.json", '{"status": "reached"}'),
+        ("summary.json", '{"status": "reached", "ranks": "two", "iterations": null}'),
+        ("phases.csv", ""),
+        ("phases.csv", "phase,max_s,mean_s,min_s\nproduct,1.0"),
+        ("phases.csv", "phase,max_s\nproduct,1.0\n"),
+        ("phases.csv", "\0\0\0"),
+        ("config.yaml", None),
+    ],
+)
+def test_a_damaged_run_is_left_out_or_refused_in_words(made, file, text):
+    made.runs({1: [4.0], 2: [2.0], 4: [1.0]})
+    path = made.path / "admm-p4-s0" / file
+    path.write_text(text) if text is not None else path.unlink()
+    assert left_out_or_named(made, "admm-p4-s0")
+
+
+@pytest.mark.parametrize("file", ["environment.json", "config.yaml"])
+@pytest.mark.parametrize("text", ["", "{", "[]", '"text"', "\xff", "- [a", "5"])
+def test_a_run_that_says_nothing_of_its_data_is_no_traceback(made, file, text):
+    made.runs({1: [4.0], 2: [2.0]})
+    (made.path / "admm-p2-s0" / file).write_text(text, encoding="latin-1")
+    assert left_out_or_named(made, "admm-p2-s0")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        '{"kind": "sweep"}',
+        '{"kind": "scaling"}',
+        '{"kind": "scaling", "machine": []}',
+        "\xff",
+    ],
+)
+def test_a_damaged_study_is_refused_in_words(made, text):
+    made.runs({1: [4.0], 2: [2.0]})
+    (made.path / "study.json").write_text(text, encoding="latin-1")
+    message = refusal(made)
+    assert "study.json" in message
+    assert "remove the folder" in message
+
+
+def test_a_folder_that_is_no_study_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"no scaling study: it has no study\.json"):
+        summarise(tmp_path)
+
+
+def test_other_files_in_the_folder_do_not_matter(made):
+    made.runs({1: [4.0], 2: [2.0]})
+    before = points(made)
+    (made.path / "accuracy.png").write_bytes(b"png")
+    (made.path / "notes").mkdir()
+    (made.path / "notes" / "summary.json").write_text('{"status": "reached"}')
+    assert points(made) == before
+
+
+@pytest.mark.parametrize("small", [None, {"error": "needs more rows"}])
+def test_a_study_without_its_small_iteration_is_fitted_to_its_runs(made, small):
+    made.runs({1: [4.0], 2: [2.2]})
+    made.write({**made.document, "small": small})
+    assert [left["cores"] for left in summarise(made.path)["model"]["held_out"]] == [2]
+
+
+# -- finding studies
+
+
+@pytest.fixture
+def results(results: Path) -> Path:
+    """Results with three studies of two experiments, and a run."""
+    for place in ("one/scaling-a", "one/scaling-b", "two/scaling-a"):
+        Study(results / place)
+    (results / "one" / "admm-p1-s0-12345678").mkdir()
+    (results / "one" / "figure.png").touch()
+    return results
+
+
+def names(results: Path, studies: list[Path]) -> list[str]:
+    return [str(study.relative_to(results)) for study in studies]
+
+
+def test_studies_are_found_by_what_they_are_called(results, monkeypatch):
+    everything = ["one/scaling-a", "one/scaling-b", "two/scaling-a"]
+    assert names(results, find_studies(None)) == everything
+    assert names(results, find_studies([])) == everything
+    assert names(results, find_studies([str(results)])) == everything
+    assert names(results, find_studies([str(results / "one")])) == everything[:2]
+    assert names(results, find_studies(["two", "one"])) == [everything[2], *everything[:2]]
+    assert names(results, find_studies([str(results / "one" / "scaling-b")])) == everything[1:2]
+    assert names(results, find_studies(["one/scaling-a"])) == everything[:1]
+    monkeypatch.chdir(results)
+    assert find_studies(["one/scaling-a"]) == [Path("one/scaling-a")]
+
+
+def test_a_study_that_is_named_twice_is_found_once(results):
+    assert names(results, find_studies(["one/scaling-a", "one"])) == ["one/scaling-a", "one/scaling-b"]
+
+
+def test_other_files_that_a_glob_names_are_ignored(results):
+    glob = sorted(map(str, (results / "one").iterdir()))
+    assert len(glob) == 4
+    assert names(results, find_studies(glob)) == ["one/scaling-a", "one/scaling-b"]
+
+
+@pytest.mark.parametrize("name", ["three", "one/scaling-c", "x" * 5000, "a\0b"])
+def test_a_study_that_is_not_there_is_refused(results, name):
+    with pytest.raises(UserError, match="there is no such study"):
+        find_studies([name])
+
+
+@pytest.mark.parametrize("name", ["one/figure.png", "one/admm-p1-s0-12345678"])
+def test_something_that_is_no_study_is_refused(results, name):
+    with pytest.raises(UserError, match="no scaling study in"):
+        find_studies([name])
+
+
+def test_without_any_study_it_says_how_to_make_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("ADMMCTL_RESULTS", str(tmp_path / "nothing"))
+    with pytest.raises(UserError, match="admmctl scaling CONFIG --cores 1,2"):
+        find_studies(None)
+
+
+def test_machines_of_a_study_may_differ_in_what_they_have(tmp_path):
+    study = Study(tmp_path / "s", machine={"2": machine(2), "1": machine(1)}).runs({1: [4.0], 2: [2.0]})
+    assert summarise(study.path)["model"]["law"] is not None

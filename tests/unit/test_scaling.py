@@ -1,0 +1,525 @@
+"""Which runs a scaling study makes: in what order, what it runs again, on which rows, and what it refuses."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from made_studies import SMALL, machine, write_run
+
+from admmctl import config as configuration
+from admmctl.config import Run, to_yaml
+from admmctl.data import shards
+from admmctl.errors import Interrupted, RunFailed, UserError
+from admmctl.runs.record import read_summary
+from admmctl.runs.train import Options, Silent
+from admmctl.studies import scaling as module
+from admmctl.studies.points import summarise
+from admmctl.studies.scaling import parse_cores, read_study, scaling
+
+
+def experiment(**changes: Any) -> dict[str, Any]:
+    return {
+        "name": "small",
+        "data": {"name": "swissroll", "rows": 400},
+        "network": {"layers": [5]},
+        "loss": "squared",
+        "methods": {"admm": {}, "gd": {}, "linear": {}},
+        "stop": {"iterations": 7, "target": 0.9},
+        **changes,
+    }
+
+
+class Place:
+    """A folder where studies are made of runs that only pretend: which, and in what order, is remembered."""
+
+    def __init__(self, path: Path, results: Path) -> None:
+        self.path, self.results = path, results
+        self.ran: list[tuple[int, int]] = []  # cores and seed
+        self.measured: list[int] = []  # core counts on which the machine was, 0 for the small iteration
+        self.options: list[Options] = []
+        self.said: list[str] = []
+        self.failing: set[tuple[int, int]] = set()
+        self.stopping: set[tuple[int, int]] = set()
+
+    def write(self, **changes: Any) -> None:
+        (self.path / "small.yaml").write_text(yaml.safe_dump(experiment(**changes), sort_keys=False))
+
+    def on_cores(self, run: Run, rows: int, repeat: int, cores: int, say: Any) -> dict[str, Any]:
+        self.measured.append(0 if rows else cores)
+        return SMALL if rows else machine(cores)
+
+    def execute(self, run: Run, options: Options, watcher: Any, place: Path) -> dict[str, Any]:
+        which = (options.cores, run.seed)
+        self.ran.append(which)
+        self.options.append(options)
+        if which in self.stopping:
+            raise Interrupted("interrupted after 3 iterations", [])
+        shutil.rmtree(place, ignore_errors=True)
+        plan = shards.plan(run.data, options.cores)
+        failed = which in self.failing
+        write_run(
+            place,
+            cores=options.cores,
+            seed=run.seed,
+            time=None if failed else 1.0 / options.cores,
+            config=yaml.safe_load(to_yaml(run.document())),
+            sha256=plan.source.fingerprint(),
+            rows_train=plan.rows_train,
+            rows_test=plan.rows_test,
+            **({"status": "failed", "reason": "out of luck"} if failed else {}),
+        )
+        if failed:
+            raise RunFailed(f"run {place} failed: out of luck", [])
+        return read_summary(place) or {}
+
+    def __call__(self, cores: str = "1,2", overrides: tuple[str, ...] = (), **options: Any) -> Path:
+        """The study's folder; what was run, measured and said since."""
+        self.ran, self.measured, self.said, self.options = [], [], [], []
+        path = self.path / "small.yaml"
+        return scaling(path, cores, overrides=overrides, watcher=Silent(), say=self.said.append, **options)
+
+    def refusal(self, cores: str = "1,2", overrides: tuple[str, ...] = (), **options: Any) -> str:
+        """Refused with exit code 2 before anything was written, measured or run."""
+        before = sorted(self.results.parent.rglob("*"))
+        with pytest.raises(UserError) as refused:
+            self(cores, overrides, **options)
+        assert refused.value.exit_code == 2
+        assert sorted(self.results.parent.rglob("*")) == before
+        assert (self.ran, self.measured) == ([], [])
+        return str(refused.value)
+
+
+@pytest.fixture
+def place(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    """With eight cores, so that runs of several are nobody's oversubscription."""
+    made = Place(tmp_path, results)
+    made.write()
+    monkeypatch.setattr(module, "execute", made.execute)
+    monkeypatch.setattr(module, "on_cores", made.on_cores)
+    monkeypatch.setattr("admmctl.parallel.launch.available_cores", lambda: 8)
+    monkeypatch.chdir(tmp_path)
+    return made
+
+
+# -- --cores
+
+
+@given(st.lists(st.integers(1, 1_000_000), min_size=1, max_size=8), st.sampled_from([",", ", ", " ,", ",,"]))
+def test_core_counts_are_sorted_and_each_is_there_once(counts, comma):
+    text = comma.join(map(str, counts))
+    if len(set(counts)) > 1:
+        assert parse_cores(text) == sorted(set(counts))
+    else:
+        with pytest.raises(UserError, match="one point makes no scaling study"):
+            parse_cores(text)
+
+
+@given(st.text(max_size=8))
+def test_other_words_for_cores_are_refused(text):
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    assume(not words or not all(word.isdecimal() for word in words))
+    with pytest.raises(UserError, match="--cores"):
+        parse_cores(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", ",", "a,b", "0,1", "1,2,", "1;2", "-1,2", "1.0,2", "1,²", "1,1000001", "all", "1-4", "1 2"]
+)
+def test_what_is_no_list_of_core_counts_says_what_one_is(text):
+    if text == "1,2,":
+        assert parse_cores(text) == [1, 2]
+        return
+    with pytest.raises(UserError, match=r"--cores .*expected numbers of cores .*1,2,4"):
+        parse_cores(text)
+
+
+# -- what is refused, before anything is written
+
+REFUSED: list[tuple[dict[str, Any], list[str]]] = [
+    ({"cores": "1"}, ["--cores 1", "one point"]),
+    ({"cores": "1,1"}, ["--cores 1,1", "one point"]),
+    ({"cores": "1,2,999"}, ["--cores 999", "8 cores", "--oversubscribe"]),
+    ({"cores": "1,301", "oversubscribe": True}, ["301 ranks for 300 training rows"]),
+    ({"cores": "1,301", "oversubscribe": True, "weak": True}, ["301 ranks for 300 training rows"]),
+    ({"repeat": 0}, ["--repeat 0", "1 or more"]),
+    ({"repeat": -1}, ["--repeat -1"]),
+    ({"repeat": 10_001}, ["--repeat 10001", "at most 10,000"]),
+    ({"iterations": 0}, ["--iterations 0", "1 or more"]),
+    ({"iterations": -5}, ["--iterations -5"]),
+    ({"iterations": 5, "to_target": True}, ["--iterations and --to-target"]),
+    ({"weak": True, "to_target": True}, ["--weak with --to-target", "--iterations"]),
+    ({"to_target": True, "overrides": ("stop={iterations: 5}",)}, ["--to-target", "no target", "stop.target"]),
+    ({"overrides": ("stop={epochs: 5}",)}, ["neither a target nor a number of iterations", "--iterations N"]),
+    ({"weak": True, "overrides": ("stop={target: 0.9, epochs: 5}",)}, ["--iterations"]),
+    ({"method": "all"}, ["--method all", "name one"]),
+    ({"method": "amdm"}, ["unknown method 'amdm'", "did you mean 'admm'"]),
+    ({"overrides": ("data={name: mnist}",)}, ["admmctl fetch mnist"]),
+    ({"overrides": ("data.rows=0",)}, ["data.rows"]),
+    ({"overrides": ("network.outputs=7",)}, ["network.outputs"]),
+    ({"overrides": ("network.layrs=[1]",)}, ["did you mean 'layers'"]),
+]
+
+
+@pytest.mark.parametrize(("options", "words"), REFUSED, ids=[str(options) for options, _ in REFUSED])
+def test_what_makes_no_sense_is_refused_before_anything_is_written(place, options, words):
+    message = place.refusal(**options)
+    for word in words:
+        assert word in message, message
+
+
+def test_a_missing_launcher_is_told_before_anything_is_written(place, monkeypatch):
+    monkeypatch.setenv("ADMMCTL_MPIEXEC", "no-such-mpiexec")
+    assert "no-such-mpiexec" in place.refusal()
+
+
+def test_a_results_folder_that_cannot_be_written_is_told(place, monkeypatch):
+    monkeypatch.setenv("ADMMCTL_RESULTS", str(place.path / "small.yaml"))
+    assert "cannot be written" in place.refusal()
+
+
+def test_a_launcher_of_another_mpi_leaves_no_study_behind(place, monkeypatch):
+    def of_another_family(run: Run, rows: int, repeat: int, cores: int, say: Any) -> dict[str, Any]:
+        if cores == 1:
+            return place.on_cores(run, rows, repeat, cores, say)
+        raise UserError("2 ranks were started but MPI sees 1")
+
+    monkeypatch.setattr(module, "on_cores", of_another_family)
+    with pytest.raises(UserError, match="MPI sees 1"):
+        place()
+    assert place.ran == []
+    assert not list(place.results.rglob("scaling-*")), "exit code 2 means that nothing was written"
+
+
+# -- which runs, in which order
+
+
+def test_repeats_and_core_counts_take_turns(place):
+    folder = place("4,1,2", repeat=2)
+    assert place.ran == [(1, 0), (2, 0), (4, 0), (1, 1), (2, 1), (4, 1)]
+    assert {options.threads for options in place.options} == {None}
+    names = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    assert names == [f"admm-p{cores}-s{seed}" for cores in (1, 2, 4) for seed in (0, 1)]
+    assert folder.parent == place.results / "small"
+    assert place.said[0] == str(folder)
+
+
+def test_seeds_count_from_the_experiments_own(place):
+    place("1,2", ("seed=5",), repeat=2)
+    assert place.ran == [(1, 5), (2, 5), (1, 6), (2, 6)]
+
+
+def test_a_study_says_what_it_is_and_on_what_machine(place):
+    study = read_study(place("1,2"))
+    assert study is not None
+    assert (study["experiment"], study["method"], study["method_kind"]) == ("small", "admm", "admm")
+    assert (study["goal"], study["iterations"], study["target"], study["weak"]) == ("target", None, 0.9, False)
+    assert (study["metric"], study["data"], study["batch"]) == ("test_accuracy", "swissroll", None)
+    assert sorted(study["machine"]) == ["1", "2"]
+    assert study["small"] == SMALL
+
+
+def test_a_method_on_batches_says_how_many_rows_it_reads(place):
+    place.write(methods={"sgd": {"batch": 32}})
+    study = read_study(place("1,2"))
+    assert study is not None
+    assert study["batch"] == 32
+
+
+@pytest.mark.parametrize(
+    ("options", "goal", "iterations"),
+    [
+        ({}, "target", None),
+        ({"to_target": True}, "target", None),
+        ({"iterations": 5}, "iterations", 5),
+        ({"overrides": ("stop={iterations: 7}",)}, "iterations", 7),
+        ({"weak": True}, "iterations", 7),
+        ({"weak": True, "iterations": 3}, "iterations", 3),
+    ],
+)
+def test_the_target_is_timed_where_there_is_one_and_nothing_else_is_asked(place, options, goal, iterations):
+    folder = place("1,2", **options)
+    study = read_study(folder)
+    assert study is not None
+    assert (study["goal"], study["iterations"]) == (goal, iterations)
+    config = yaml.safe_load((folder / "admm-p1-s0" / "config.yaml").read_text())
+    if goal == "target":
+        assert config["stop"]["target"] == 0.9
+    else:
+        assert config["stop"] == {"metric": "test_accuracy", "iterations": iterations}
+        assert config["evaluate"] == {"every": iterations, "unit": "iteration"}
+        assert study["target"] is None
+
+
+def test_a_number_of_iterations_ends_at_nothing_else(place):
+    place.write(
+        data={"name": "swissroll", "rows": 400, "validation": 0.1},
+        stop={"iterations": 7, "target": 0.5, "epochs": 3, "seconds": 1.0, "patience": 2},
+    )
+    config = yaml.safe_load((place("1,2", iterations=9) / "admm-p2-s0" / "config.yaml").read_text())
+    assert config["stop"] == {"metric": "test_accuracy", "iterations": 9}
+
+
+# -- going on
+
+
+def test_a_finished_study_runs_and_measures_nothing_again(place):
+    folder = place("1,2", repeat=2)
+    before, numbers = (folder / "study.json").read_text(), summarise(folder)
+    assert place("1,2", repeat=2) == folder
+    assert (place.ran, place.measured) == ([], [])
+    assert (folder / "study.json").read_text() == before
+    assert summarise(folder) == numbers
+
+
+@pytest.mark.parametrize("how", ["no summary", "half a summary", "no folder", "interrupted", "failed"])
+def test_only_what_has_not_finished_is_run_again(place, how):
+    folder = place("1,2", repeat=2)
+    run = folder / "admm-p2-s1"
+    (run / "left").touch()
+    if how == "no folder":
+        shutil.rmtree(run)
+    elif how == "no summary":
+        (run / "summary.json").unlink()
+    elif how == "half a summary":
+        (run / "summary.json").write_text((run / "summary.json").read_text()[:40])
+    else:
+        summary = json.loads((run / "summary.json").read_text())
+        (run / "summary.json").write_text(json.dumps({**summary, "status": how}))
+    place("1,2", repeat=2)
+    assert (place.ran, place.measured) == ([(2, 1)], [])
+    assert not (run / "left").exists()
+    assert "run 4 of 4: 2 cores, seed 1" in place.said
+
+
+@pytest.mark.parametrize("status", ["exhausted", "diverged"])
+def test_a_run_that_missed_or_diverged_is_a_result(place, status):
+    folder = place("1,2")
+    path = folder / "admm-p2-s0" / "summary.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "status": status}))
+    assert place("1,2") == folder
+    assert place.ran == []
+
+
+def test_repeats_and_core_counts_are_added_to_what_is_there(place):
+    folder = place("1,2", repeat=1)
+    assert place("1,2", repeat=2) == folder
+    assert (place.ran, place.measured) == ([(1, 1), (2, 1)], [])
+    assert place("1,4,2", repeat=2) == folder
+    assert (place.ran, place.measured) == ([(4, 0), (4, 1)], [4])
+    assert place("2,4", repeat=1) == folder  # fewer than there are: nothing to do, and nothing is lost
+    assert place.ran == []
+    found = summarise(folder)["points"]
+    assert [(point["cores"], point["runs"]) for point in found] == [(1, 2), (2, 2), (4, 2)]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"overrides": ("methods.admm.beta=3.0",)},
+        {"overrides": ("network.layers=[6]",)},
+        {"overrides": ("data.rows=404",)},
+        {"overrides": ("data.seed=3",)},
+        {"overrides": ("data.scale=none",)},
+        {"overrides": ("seed=1",)},
+        {"overrides": ("stop.target=0.8",)},
+        {"method": "gd"},
+        {"iterations": 8},
+        {"weak": True},
+    ],
+    ids=str,
+)
+def test_other_settings_make_another_study(place, other):
+    first = place("1,2")
+    second = place("1,2", **other)
+    assert second != first
+    assert len(place.ran) == 6
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "methods.admm.beta=3.0",
+        "network.layers=[6]",
+        "data.rows=800",
+        "data.test=0.5",
+        "data.seed=3",
+        "data.scale=none",
+        "data.noise=0.5",
+        "data.classes=[1, 0]",
+    ],
+)
+def test_other_settings_make_another_weak_study(place, override):
+    first = place("1,2", weak=True)
+    assert place("1,2", (override,), weak=True) != first
+    assert len(place.ran) == 6
+
+
+def test_a_weak_study_of_other_shares_is_another_one(place):
+    assert place("1,2", weak=True) != place("1,2,4", weak=True)
+
+
+def test_a_weak_study_with_as_many_rows_per_rank_but_others_is_another_one(place):
+    first = place("1,2", weak=True)  # 150 rows a rank, and 100 to test
+    second = place("1,4", ("data.rows=800",), weak=True)  # 150 rows a rank, and 200 to test
+    assert first != second
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"kind": "sweep"}'])
+def test_a_damaged_study_is_refused_and_not_run(place, text):
+    folder = place("1,2")
+    (folder / "study.json").write_text(text)
+    with pytest.raises(UserError, match=r"study\.json .*remove the folder"):
+        place("1,2,4")
+    assert (place.ran, place.measured) == ([], [])
+    assert (folder / "study.json").read_text() == text
+
+
+# -- what goes wrong on the way
+
+
+def test_a_run_that_fails_does_not_stop_the_others_and_is_tried_again(place):
+    place.failing = {(2, 0)}
+    with pytest.raises(RunFailed, match=r"admm-p2-s0 failed: out of luck"):
+        place("1,2", repeat=2)
+    assert place.ran == [(1, 0), (2, 0), (1, 1), (2, 1)]
+    place.failing = set()
+    folder = place("1,2", repeat=2)
+    assert place.ran == [(2, 0)]
+    assert [point["runs"] for point in summarise(folder)["points"]] == [2, 2]
+
+
+def test_every_failure_is_told(place):
+    place.failing = {(2, 0), (1, 1)}
+    with pytest.raises(RunFailed) as failure:
+        place("1,2", repeat=2)
+    assert "admm-p2-s0" in str(failure.value)
+    assert "admm-p1-s1" in str(failure.value)
+
+
+def test_an_interruption_keeps_what_is_finished_and_says_how_to_go_on(place):
+    place.stopping = {(1, 1)}
+    with pytest.raises(Interrupted) as stop:
+        place("1,2", repeat=3)
+    assert place.ran == [(1, 0), (2, 0), (1, 1)]
+    assert "interrupted after 3 iterations" in str(stop.value)
+    assert "the same command goes on" in str(stop.value)
+    place.stopping = set()
+    place("1,2", repeat=3)
+    assert place.ran == [(1, 1), (2, 1), (1, 2), (2, 2)]
+
+
+def test_a_method_that_cannot_run_on_hardly_any_rows_is_studied_all_the_same(place, monkeypatch):
+    def large_only(run: Run, rows: int, repeat: int, cores: int, say: Any) -> dict[str, Any]:
+        if rows:
+            raise UserError("bench: the method needs more rows")
+        return machine(cores)
+
+    monkeypatch.setattr(module, "on_cores", large_only)
+    study = read_study(place("1,2"))
+    assert study is not None
+    assert study["small"] == {"error": "bench: the method needs more rows"}
+    assert len(place.ran) == 6
+
+
+def test_a_machine_is_measured_on_no_more_cores_than_it_has(place):
+    folder = place("2,8,16", repeat=1, oversubscribe=True)
+    assert place.measured == [0, 2, 8]
+    assert [options.oversubscribe for options in place.options] == [True] * 3
+    assert [point["cores"] for point in summarise(folder)["points"]] == [2, 8, 16]
+
+
+# -- weak scaling
+
+
+def shares(settings: dict[str, Any], counts: tuple[int, ...]) -> dict[int, shards.Plan]:
+    """The rows of every core count, from the run that is made for it."""
+    run = configuration.load(experiment(data=settings)).select("admm")[0]
+    return {count: shards.plan(module._share(run, count, max(counts)).data, count) for count in counts}
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A dataset of 203 training rows and an official test set of 50."""
+    monkeypatch.chdir(tmp_path)
+    generator = np.random.default_rng(0)
+    for part, rows in (("train", 203), ("test", 50)):
+        np.save(f"x_{part}.npy", generator.standard_normal((rows, 2)))
+        np.save(f"y_{part}.npy", np.arange(rows) % 2)
+    return {"name": "files", "x": "x_train.npy", "y": "y_train.npy"}
+
+
+def check_weak(settings: dict[str, Any], counts: tuple[int, ...], whole: shards.Plan) -> None:
+    """Equal shares, first rows first, all on the most cores; everywhere the test rows of the experiment."""
+    plans = shares(settings, counts)
+    each = {plan.rows_train / count for count, plan in plans.items()}
+    assert each == {whole.rows_train // max(counts)}
+    for plan in plans.values():
+        np.testing.assert_array_equal(plan.split.train, whole.split.train[: plan.rows_train])
+        np.testing.assert_array_equal(plan.split.test, whole.split.test)
+        assert plan.split.test_part == whole.split.test_part
+        assert len(plan.split.validation) == 0
+    assert whole.rows_train - plans[max(counts)].rows_train < max(counts)
+
+
+SPLITS: list[dict[str, Any]] = [
+    {},
+    {"test": 0.25},
+    {"test": 0.25, "train": 40},
+    {"train": 120},
+    {"rows": 101, "seed": 4},
+    {"rows": 101, "train": 50, "seed": 4},
+]
+
+
+@pytest.mark.parametrize("split", SPLITS, ids=str)
+@pytest.mark.parametrize("apart", [False, True], ids=["one file", "test set apart"])
+def test_weak_scaling_gives_every_rank_as_many_rows_and_the_same_test(files, split, apart):
+    settings = {**files, **split, **({"x_test": "x_test.npy", "y_test": "y_test.npy"} if apart else {})}
+    run = configuration.load(experiment(data=settings)).select("admm")[0]
+    for counts in ((1, 2, 4), (3, 7)):
+        check_weak(settings, counts, shards.plan(run.data, 1))
+
+
+@settings(max_examples=12)
+@given(
+    st.integers(20, 500),
+    st.one_of(st.none(), st.floats(0.01, 0.9)),
+    st.one_of(st.none(), st.integers(8, 400)),
+    st.lists(st.integers(1, 8), min_size=2, max_size=4, unique=True),
+)
+def test_weak_shares_of_any_split(rows, test, train, counts):
+    settings: dict[str, Any] = {"name": "swissroll", "rows": rows}
+    settings |= {} if test is None else {"test": test}
+    settings |= {} if train is None else {"train": train}
+    run = configuration.load(experiment(data=settings)).select("admm")[0]
+    try:
+        whole = shards.plan(run.data, max(counts))
+    except UserError:
+        assume(False)
+    check_weak(settings, tuple(counts), whole)
+
+
+@pytest.mark.parametrize("split", [{"test": 0.25}, {"x_test": "x_test.npy", "y_test": "y_test.npy"}], ids=str)
+def test_weak_scaling_of_an_experiment_with_validation_rows_keeps_the_test_rows(files, split):
+    settings = {**files, **split, "validation": 0.1}
+    whole = shards.plan(configuration.load(experiment(data=settings)).select("admm")[0].data, 1)
+    plans = shares(settings, (1, 2))
+    assert [plan.rows_train for plan in plans.values()] == [whole.rows_train // 2, whole.rows_train // 2 * 2]
+    for plan in plans.values():
+        np.testing.assert_array_equal(plan.split.test, whole.split.test)
+
+
+def test_weak_runs_have_their_shares(place):
+    folder = place("1,2,4", weak=True, repeat=1)
+    rows = {path.name: read_summary(path)["rows_train"] for path in folder.iterdir() if path.is_dir()}
+    assert rows == {"admm-p1-s0": 75, "admm-p2-s0": 150, "admm-p4-s0": 300}
+    assert {read_summary(path)["rows_test"] for path in folder.iterdir() if path.is_dir()} == {100}
+    assert summarise(folder)["weak"]
+    assert "weak" in folder.name
