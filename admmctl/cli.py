@@ -269,20 +269,24 @@ def scaling(
     from admmctl.studies.points import summarise
     from admmctl.studies.scaling import scaling as run_scaling
 
-    console = error_console()
-    folder = run_scaling(
-        config,
-        cores,
-        method=method,
-        repeat=repeat,
-        iterations=iterations,
-        to_target=to_target,
-        weak=weak,
-        oversubscribe=oversubscribe,
-        overrides=settings or [],
-        watcher=Live(console),
-        say=lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True),
-    )
+    try:
+        folder = run_scaling(
+            config,
+            cores,
+            method=method,
+            repeat=repeat,
+            iterations=iterations,
+            to_target=to_target,
+            weak=weak,
+            oversubscribe=oversubscribe,
+            overrides=settings or [],
+            watcher=Live(error_console()),
+            say=note,
+        )
+    except (RunFailed, Interrupted) as stop:
+        if as_json:
+            put_json({"runs": stop.runs})
+        raise
     result = summarise(folder)
     put_json(result) if as_json else put(scaling_table(result))
 
@@ -314,9 +318,11 @@ def scaling_plot(
       admmctl scaling-plot results/higgs --machine cray-xc30
     """
     from admmctl.report.scaling import scaling_plots, scaling_table
-    from admmctl.studies.points import find_studies, summarise
+    from admmctl.studies.points import find_studies, summarise_all
 
-    results = [summarise(folder, machine) for folder in find_studies(studies)]
+    results, left_out = summarise_all(find_studies(studies), machine, named=bool(studies))
+    for reason in left_out:
+        note(f"left out: {reason}")
     if output is not None and len(results) > 1:
         raise UserError(f"--output names the figures of one study, and these are {len(results)}; name one of them")
     paths = [str(path) for result in results for path in scaling_plots(result, output)]
@@ -524,6 +530,12 @@ def main(arguments: Iterable[str] | None = None) -> None:
     if code == CTRL_C:
         stop("interrupted", Interrupted.exit_code)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def note(text: str) -> None:
+    """A line for people, beside the results; one that nobody reads any more is dropped."""
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def stop(message: str, code: int) -> NoReturn:

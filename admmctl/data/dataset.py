@@ -37,6 +37,9 @@ class DataSettings(Settings):
     )
     rows: Count | None = Field(default=None, description="rows to keep, before the split")
     train: Count | None = Field(default=None, description="training rows: the first of the rows kept")
+    first: Count | None = Field(
+        default=None, description="of the training rows keep the first so many, after the split: test rows stay"
+    )
     test: Literal["rest", "official"] | Fraction | None = Field(
         default=None, description="rest | official | a fraction of the rows"
     )
@@ -167,13 +170,17 @@ class Split:
 def split(dataset: Dataset, settings: DataSettings, source: Source) -> Split:
     """Training, validation and test rows; see ``_split``. Raises DataError."""
     whole = _split(dataset, settings, source)
-    if settings.validation is None:
+    if settings.validation is not None:
+        held = max(1, round(len(whole.train) * settings.validation))
+        order = np.random.default_rng(settings.seed or 0).permutation(len(whole.train))
+        rows = np.asarray(whole.train, dtype=np.int64)
+        # In the order of the file again: consecutive reads are faster.
+        whole = replace(whole, train=rows[np.sort(order[held:])], validation=rows[np.sort(order[:held])])
+    if settings.first is None:
         return whole
-    held = max(1, round(len(whole.train) * settings.validation))
-    order = np.random.default_rng(settings.seed or 0).permutation(len(whole.train))
-    rows = np.asarray(whole.train, dtype=np.int64)
-    # In the order of the file again: consecutive reads are faster.
-    return replace(whole, train=rows[np.sort(order[held:])], validation=rows[np.sort(order[:held])])
+    if settings.first > len(whole.train):
+        raise DataError(f"data.first: {settings.first:,} asked for, of {len(whole.train):,} training rows")
+    return replace(whole, train=whole.train[: settings.first])
 
 
 def _split(dataset: Dataset, settings: DataSettings, source: Source) -> Split:

@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -44,7 +44,11 @@ def scaling_plots(result: dict[str, Any], output: Path | None = None) -> list[Pa
     Raises UserError where they cannot be written.
     """
     study = Path(result["study"])
-    base = output.with_suffix("") if output is not None else study.parent / study.name
+    if output is not None and (output.name in ("", "..") or output.is_dir()):
+        raise UserError(f"--output {output}: expected the first part of file names, for instance scaling")
+    base = output if output is not None else study.parent / study.name
+    if base.suffix in (".png", ".pdf"):
+        base = base.with_suffix("")
     figures = {"seconds": _seconds(result), "speedup": _speed_up(result), "phases": _phases(result)}
     written = []
     try:
@@ -87,13 +91,14 @@ def _seconds(result: dict[str, Any]) -> Figure:
     _paper(axes, result)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    _core_ticks(axes)
+    _core_ticks(axes, result)
     # The communication bound may lie far below everything else: it must not squeeze the rest.
     curves = [curve] if result["machine"] is None else [curve, result["machine"]["curve"]]
     times = [t for point in result["points"] for t in point["seconds"] if math.isfinite(t)]
     lowest = min([*times, *(min(c["seconds"]) for c in curves)])
     reduced = [t for c in curves for t in c["reduce"][1:] if t > 0]
-    axes.set_ylim(bottom=max(0.6 * min([lowest, *reduced]), lowest / 300))
+    axes.set_ylim(bottom=max(0.6 * min([lowest, *reduced]), lowest / 30))
+    _missed(axes, result)
     axes.set_xlabel("cores (one rank each)")
     axes.set_ylabel(_goal(result))
     axes.set_title(_title(result), loc="left")
@@ -112,14 +117,13 @@ def _speed_up(result: dict[str, Any]) -> Figure:
     most = max(point["cores"] for point in result["points"])
     shown = [i for i, p in enumerate(curve["cores"]) if first <= p <= 2 * most]
     cores = np.array([curve["cores"][i] for i in shown])
-    at_first = np.interp(first, curve["cores"], curve["seconds"])
     factor = cores / first if result["weak"] else np.ones(len(cores))
     for name, look, label in (
         ("seconds", {"color": color}, "model"),
         ("amdahl", {"color": style.GREY, "linestyle": ":"}, "Amdahl bound"),
     ):
         if len(cores) > 1:
-            ratio = at_first / np.array([curve[name][i] for i in shown]) * factor
+            ratio = curve[name][shown[0]] / np.array([curve[name][i] for i in shown]) * factor
             above.plot(cores, ratio, label=label, **look)
             below.plot(cores, ratio / (cores / first), **look)
     ends = np.array([first, max(most, cores.max(initial=first))], dtype=float)
@@ -129,16 +133,18 @@ def _speed_up(result: dict[str, Any]) -> Figure:
     _measured(below, result, "efficiency", color, marker, label=False)
     above.set_xscale("log", base=2)
     above.set_yscale("log", base=2)
-    for axis in (above.xaxis, above.yaxis):
-        axis.set_major_formatter(FuncFormatter(_plain_number))
-        axis.set_minor_locator(NullLocator())
+    above.yaxis.set_major_formatter(FuncFormatter(_plain_number))
+    above.yaxis.set_minor_locator(NullLocator())
+    _core_ticks(below, result)
+    _missed(above, result)
     below.set_ylim(0, max(1.1, 1.05 * max(_values(result, "efficiency"), default=1)))
     below.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
     below.set_xlabel("cores (one rank each)")
     above.set_ylabel(f"{'scaled ' if result['weak'] else ''}speed-up over {count(first, 'core')}")
     below.set_ylabel("efficiency")
     above.set_title(_title(result), loc="left")
-    above.legend(loc="upper left")
+    handles, labels = above.get_legend_handles_labels()
+    below.legend(handles, labels, loc="upper left", bbox_to_anchor=(-0.02, -0.32), fontsize=7.5)
     figure.align_ylabels([above, below])
     return figure
 
@@ -149,8 +155,11 @@ def _phases(result: dict[str, Any]) -> Figure:
     points = result["points"]
     names = list(dict.fromkeys(name for point in points for name in point["phases"]))
     places, bottom = np.arange(len(points)), np.zeros(len(points))
+    totals = np.array([sum(p["phases"].values()) / float(np.median(p["iterations"])) for p in points])
+    shares = bool(totals.max(initial=0) > 20 * totals.min(initial=np.inf))  # too far apart for one linear axis
     for name in sorted(names, key=lambda name: list(_PHASES).index(name) if name in _PHASES else len(_PHASES)):
         each = np.array([p["phases"].get(name, 0.0) / float(np.median(p["iterations"])) for p in points])
+        each = each / totals if shares else each
         hatch = "///" if name in ("reduce", "solve") else None
         axes.bar(
             places,
@@ -166,7 +175,8 @@ def _phases(result: dict[str, Any]) -> Figure:
         bottom += each
     axes.set_xticks(places, [f"{p['cores']}{'*' if p['shared'] else ''}" for p in points])
     axes.set_xlabel("cores (one rank each)" + ("; * shared: processor time" if _shared(result) else ""))
-    axes.set_ylabel("seconds per iteration, mean over ranks")
+    what = "share of an iteration" if shares else "seconds per iteration"
+    axes.set_ylabel(f"{what}, mean over ranks")
     axes.grid(axis="x", visible=False)
     axes.set_title(_title(result), loc="left")
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), reverse=True)
@@ -219,7 +229,7 @@ def _values(result: dict[str, Any], what: str) -> list[float]:
 
 def _paper(axes: Axes, result: dict[str, Any]) -> None:
     """The papers' number for the same dataset, if they time it to a target: marked as theirs."""
-    if result["data"] not in PAPERS:
+    if result["data"] not in PAPERS or result["goal"] != "target" or result["weak"]:
         return
     cores, time, words = PAPERS[result["data"]]
     axes.plot([cores], [time], "*", color=style.BLACK, markersize=9, label=words, zorder=6)
@@ -241,9 +251,30 @@ def _title(result: dict[str, Any]) -> str:
     return style.plain(f"{result['experiment']}, {each}{', weak scaling' if result['weak'] else ''}")
 
 
-def _core_ticks(axes: Axes) -> None:
+def _core_ticks(axes: Axes, result: dict[str, Any]) -> None:
+    """Cores: tens where the axis is long, else the counts that were measured. Seconds: plain numbers."""
+    low, high = axes.get_xlim()
     axes.xaxis.set_major_formatter(FuncFormatter(_plain_number))
-    axes.yaxis.set_major_formatter(FuncFormatter(_plain_number))
+    if high < 100 * low:
+        counts = {point["cores"] for point in result["points"]}
+        powers = {1 << power for power in range(14) if low <= 1 << power <= high}
+        axes.xaxis.set_major_locator(FixedLocator(sorted(counts if len(counts) > 3 else counts | powers)))
+        axes.xaxis.set_minor_locator(NullLocator())
+    if axes.get_yscale() == "log":
+        axes.yaxis.set_major_formatter(FuncFormatter(_plain_number))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _missed(axes: Axes, result: dict[str, Any]) -> None:
+    """Core counts whose median is a miss leave a cross at the top."""
+    missed = [point for point in result["points"] if not math.isfinite(point["median_s"])]
+    if missed:
+        words = ", ".join(f"{p['reached']}/{p['runs']}" for p in missed)
+        top = axes.get_xaxis_transform()
+        cores = [p["cores"] for p in missed]
+        axes.plot(
+            cores, [0.97] * len(missed), "x", color=style.BLACK, transform=top, label=f"missed, reached {words}"
+        )
 
 
 def _plain_number(value: float, position: int | None = None) -> str:

@@ -152,6 +152,8 @@ class Loop:
         with self.clock.phase("evaluate"):
             evaluation = self._evaluation(state, iteration)
             self.on_evaluation(evaluation)
+            # Rank 0 writes the record: the others must not wait for it in the next reduction, which is timed.
+            self.problem.comm.barrier()
         outcome = self.outcome
         outcome.evaluations.append(evaluation)
         outcome.final = [W_l.copy() for W_l in self._weights]

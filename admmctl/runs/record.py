@@ -225,10 +225,10 @@ def find(names: list[str] | None = None) -> list[Path]:
     places = [Path(name) for name in names] if names else [root()]
     found: list[Path] = []
     for place in places:
-        if not _exists(place):
+        if not exists(place):
             if not names:
                 continue
-            if not _exists(root() / place):
+            if not exists(root() / place):
                 raise UserError(f"{place}: there is no such run; see: admmctl runs list")
             place = root() / place  # 'mnist01' for 'results/mnist01' is what a user means
         if is_run(place):
@@ -244,7 +244,7 @@ def find(names: list[str] | None = None) -> list[Path]:
     return unique
 
 
-def _exists(place: Path) -> bool:
+def exists(place: Path) -> bool:
     """Whether a path exists; a name that is too long, or not allowed, does not."""
     try:
         return place.exists()

@@ -73,6 +73,8 @@ def work(folder: RunFolder, comm: Comm, notify: Notify, oversubscribe: bool, sta
             described = environment.describe(run, comm, hosts, plan.source.fingerprint())
             folder.write_environment({**described, "memory_estimate_mb": round(memory_mb)})
             notify({"event": "loaded", "rows_train": train.total, "rows_test": test.total})
+        with clock.phase("load"):
+            comm.barrier()  # nobody's first reduction waits for what rank 0 writes
 
         def on_evaluation(evaluation: Evaluation) -> None:
             if comm.rank == 0:

@@ -11,7 +11,7 @@ import yaml
 
 from admmctl.errors import UserError
 from admmctl.runs.clock import OUTSIDE
-from admmctl.runs.record import is_run, read_phases, read_summary, root
+from admmctl.runs.record import exists, is_run, read_phases, read_summary, root
 from admmctl.studies.machines import load_machine
 from admmctl.studies.model import CostModel, Exchange, Point, fit, held_out, on_machine
 from admmctl.studies.scaling import DONE, FILE, read_study
@@ -42,24 +42,40 @@ def find_studies(names: list[str] | None) -> list[Path]:
     places = [Path(name) for name in names] if names else [root()]
     found: list[Path] = []
     for place in places:
-        if not place.exists() and (root() / place).exists():
+        if not exists(place) and exists(root() / place):
             place = root() / place
-        if names and not place.exists():
+        if names and not exists(place):
             raise UserError(f"{place}: there is no such study; make one with: admmctl scaling CONFIG --cores 1,2")
-        depth = (
-            (FILE, f"*/{FILE}", f"*/*/{FILE}")
-            if not names or place.resolve() == root().resolve()
-            else (
-                FILE,
-                f"*/{FILE}",
-            )
-        )
-        found += sorted(path.parent for pattern in depth for path in place.glob(pattern))
+        everything = not names or place.resolve() == root().resolve()
+        for pattern in (FILE, f"*/{FILE}", *((f"*/*/{FILE}",) if everything else ())):
+            found += sorted(path.parent for path in place.glob(pattern))
     unique = list(dict.fromkeys(found))
     if not unique:
         where = ", ".join(names) if names else str(root())
         raise UserError(f"no scaling study in {where}; make one with: admmctl scaling CONFIG --cores 1,2")
     return unique
+
+
+def summarise_all(folders: list[Path], machine: str | None, named: bool) -> tuple[list[dict[str, Any]], list[str]]:
+    """Every study in numbers. What nobody ``named`` and has nothing to show yet is left out, with the reason.
+
+    Raises UserError where no study is left.
+    """
+    results, left_out = [], []
+    for folder in folders:
+        try:
+            results.append(summarise(folder, machine))
+        except Unfinished as reason:
+            if named:
+                raise
+            left_out.append(str(reason))
+    if not results:
+        raise UserError("\n".join(left_out))
+    return results, left_out
+
+
+class Unfinished(UserError):
+    """A study that has too few finished runs."""
 
 
 def summarise(folder: Path, machine: str | None = None) -> dict[str, Any]:
@@ -71,20 +87,21 @@ def summarise(folder: Path, machine: str | None = None) -> dict[str, Any]:
     study = read_study(folder)
     if study is None:
         raise UserError(f"{folder} is no scaling study: it has no {FILE}")
-    runs = [timed for place in sorted(folder.iterdir()) if (timed := _timed(place, study))]
+    runs = _on_one_footing([timed for place in sorted(folder.iterdir()) if (timed := _timed(place, study))])
     _must_share_data(folder)
     by_cores = {count: [run for run in runs if run.cores == count] for count in sorted({r.cores for r in runs})}
     if not by_cores:
-        raise UserError(f"{folder}: no run of this study has finished; start it again with admmctl scaling")
+        raise Unfinished(f"{folder}: no run of this study has finished; start it again with admmctl scaling")
     if len(by_cores) == 1:
-        raise UserError(
+        raise Unfinished(
             f"{folder}: all its runs are on {next(iter(by_cores))} core(s), and one point makes no scaling study; "
             "add others with: admmctl scaling CONFIG --cores 1,2"
         )
     points = [_point(members) for members in by_cores.values()]
     base = points[0]
     for point in points:
-        ratio = base["median_s"] / point["median_s"] if math.isfinite(point["median_s"]) else math.nan
+        both = math.isfinite(base["median_s"]) and math.isfinite(point["median_s"])
+        ratio = base["median_s"] / point["median_s"] if both else math.nan
         factor = point["cores"] / base["cores"]
         point["speed_up"] = ratio * factor if study["weak"] else ratio
         point["efficiency"] = point["speed_up"] / factor
@@ -99,11 +116,24 @@ def summarise(folder: Path, machine: str | None = None) -> dict[str, Any]:
     }
 
 
+def _on_one_footing(runs: list[Timed]) -> list[Timed]:
+    """Where a number of cores was shared once and free another time, the runs on free cores alone."""
+    free = {run.cores for run in runs if not run.shared}
+    return [run for run in runs if not run.shared or run.cores not in free]
+
+
 def _timed(place: Path, study: dict[str, Any]) -> Timed | None:
-    """A finished run, or None."""
+    """A finished run, or None where there is none, or a damaged one."""
     summary = read_summary(place) if is_run(place) else None
     if summary is None or summary["status"] not in DONE:
         return None
+    try:
+        return _read_timed(place, summary, study)
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _read_timed(place: Path, summary: dict[str, Any], study: dict[str, Any]) -> Timed | None:
     cores, iterations = int(summary["ranks"]), max(1, int(summary["iterations"]))
     wall, cpu = read_phases(place), read_phases(place, "cpu.csv")
     phases = {name: values for name, values in (cpu or wall).items() if name not in (*OUTSIDE, "rest", "wall")}
@@ -121,6 +151,8 @@ def _timed(place: Path, study: dict[str, Any]) -> Timed | None:
     if study["goal"] == "target":
         reached = summary["time_to_target_s"]
         seconds = math.inf if reached is None else (seconds if cpu else float(reached))
+    elif int(summary["iterations"]) < int(study["iterations"]):
+        seconds = math.inf  # diverged, or with nothing left to do: it is no faster for that
     alone = cores == 1 or bool(cpu)
     return Timed(
         cores=cores,
@@ -128,7 +160,8 @@ def _timed(place: Path, study: dict[str, Any]) -> Timed | None:
         seconds=seconds,
         iterations=iterations,
         rows=int(summary["rows_train"]),
-        phases={name: values["mean_s"] for name, values in phases.items()},
+        # Waiting for a core that another rank has is no work.
+        phases={name: values["mean_s"] for name, values in phases.items() if not cpu or name != "reduce"},
         point=Point(
             cores=cores,
             rows=min(int(summary["rows_train"]), study.get("batch") or int(summary["rows_train"])),
@@ -153,6 +186,7 @@ def _point(runs: list[Timed]) -> dict[str, Any]:
         "seconds": [run.seconds for run in runs],
         "median_s": median(run.seconds for run in runs),
         "iterations": [run.iterations for run in runs],
+        "iterations_reached": [run.iterations for run in reached],
         "seconds_per_iteration": median(run.seconds / run.iterations for run in runs),
         "phases": {name: median(run.phases.get(name, 0.0) for run in runs) for name in names},
     }
@@ -188,7 +222,7 @@ def _models(study: dict[str, Any], by_cores: dict[int, list[Timed]], machine: st
                 for left in held_out(points, exchanges, messages)
             ],
         },
-        "curve": _curve(model, iterations, rows_of, most if model.law is not None else 1),
+        "curve": _curve(model, iterations, rows_of, most if model.law is not None else 1, list(by_cores)),
         "machine": None,
         "warnings": [],
     }
@@ -207,7 +241,7 @@ def _models(study: dict[str, Any], by_cores: dict[int, list[Timed]], machine: st
             "name": other.name,
             "title": other.title,
             "source": list(other.source),
-            "curve": _curve(moved, iterations, rows_of, min(MOST_CORES, other.cores)),
+            "curve": _curve(moved, iterations, rows_of, min(MOST_CORES, other.cores), []),
         }
     return result
 
@@ -244,20 +278,24 @@ def _rows(points: list[Point], weak: bool) -> Any:
     return lambda cores: round(each * cores)
 
 
-def _curve(model: CostModel, iterations: float, rows_of: Any, most: int) -> dict[str, list[float]]:
+def _curve(
+    model: CostModel, iterations: float, rows_of: Any, most: int, measured: list[int]
+) -> dict[str, list[float]]:
     """The model, its parts and its bounds from one core to ``most``, in seconds to the goal.
 
-    At powers of two: between them an Allreduce costs two steps more, and a line would zigzag.
+    At powers of two and where it was measured: between them an Allreduce costs two steps more, and a line would
+    zigzag. Ideal is the smallest measured count, divided.
     """
-    grid = [*(1 << power for power in range(most.bit_length())), most]
-    cores = sorted({p for p in grid if p <= rows_of(p)})
+    grid = [*(1 << power for power in range(most.bit_length())), most, *(p for p in measured if p <= most)]
+    cores = sorted({p for p in grid if p <= min(most, rows_of(p))})
     parts = [model.parts(p, rows_of(p)) for p in cores]
-    one = model.seconds(1, rows_of(1))
+    first = min((p for p in measured if p in cores), default=1)
+    base = model.seconds(first, rows_of(first)) * first / rows_of(first)
     return {
         "cores": [float(p) for p in cores],
         "seconds": [iterations * sum(part.values()) for part in parts],
         **{name: [iterations * part[name] for part in parts] for name in ("compute", "solve", "reduce")},
-        "ideal": [iterations * one * rows_of(p) / rows_of(1) / p for p in cores],
+        "ideal": [iterations * base * rows_of(p) / p for p in cores],
         "amdahl": [iterations * model.amdahl(p, rows_of(p)) for p in cores],
     }
 
@@ -265,12 +303,13 @@ def _curve(model: CostModel, iterations: float, rows_of: Any, most: int) -> dict
 def _warnings(points: list[dict[str, Any]], study: dict[str, Any]) -> list[str]:
     """Measuring rule 6: iterations that differ, efficiency that is too good, targets missed."""
     found = []
-    middles = [median(point["iterations"]) for point in points]
-    if study["goal"] == "target" and max(middles) > (1 + SPREAD) * min(middles):
+    middles = [median(point["iterations_reached"]) for point in points if point["iterations_reached"]]
+    if study["goal"] == "target" and middles and max(middles) > (1 + SPREAD) * min(middles):
         found.append(
             f"iterations to the target differ by more than {SPREAD:.0%} between core counts "
             f"({min(middles):g} to {max(middles):g}): times compare different work"
         )
+    what = "the target was reached" if study["goal"] == "target" else "all iterations were made"
     for point in points:
         if point["efficiency"] > SUPERLINEAR:
             found.append(
@@ -278,9 +317,7 @@ def _warnings(points: list[dict[str, Any]], study: dict[str, Any]) -> list[str]:
                 "or a noisy machine; measure again before believing it"
             )
         if point["reached"] < point["runs"]:
-            found.append(
-                f"{point['cores']} cores: the target was reached {point['reached']}/{point['runs']} times"
-            )
+            found.append(f"{point['cores']} cores: {what} {point['reached']}/{point['runs']} times")
         if point["shared"]:
             found.append(
                 f"{point['cores']} cores: ranks shared cores; its time is the busiest rank's processor time, "
@@ -290,7 +327,7 @@ def _warnings(points: list[dict[str, Any]], study: dict[str, Any]) -> list[str]:
 
 
 def _must_share_data(folder: Path) -> None:
-    """Raises UserError when the runs of a study read different data, or trained something else."""
+    """Raises UserError when the runs of a study read different rows, or trained something else."""
     seen: dict[str, Path] = {}
     for place in sorted(folder.iterdir()):
         if not is_run(place) or read_summary(place) is None:
@@ -298,8 +335,10 @@ def _must_share_data(folder: Path) -> None:
         try:
             sha256 = json.loads((place / "environment.json").read_text())["data_sha256"]
             config = yaml.safe_load((place / "config.yaml").read_text())
-            parts = [config[key] for key in ("network", "loss", "methods")] + [config["data"]["name"], sha256]
-        except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+            # Weak scaling takes as many of the same rows as there are ranks.
+            data = {key: value for key, value in config["data"].items() if key != "first"}
+            parts = [*(config[key] for key in ("network", "loss", "methods")), data, sha256]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
             continue  # a run that never started says nothing
         seen.setdefault(json.dumps(parts, sort_keys=True), place)
     if len(seen) > 1:

@@ -7,6 +7,7 @@ run. Running it again goes on where it stopped; more core counts or repeats are 
 import hashlib
 import json
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,10 @@ from admmctl.studies.bench import on_cores
 DONE = ("reached", "exhausted", "diverged")
 FILE = "study.json"
 SMALL = 64  # rows
+KEYS = {
+    *("kind", "experiment", "method", "method_kind", "data", "goal", "iterations", "weak", "metric", "target"),
+    *("batch", "machine", "small"),
+}
 Say = Callable[[str], None]
 
 
@@ -72,16 +77,22 @@ def scaling(
     for count in counts:
         check(run, _options(count, oversubscribe))
     planned = {count: _share(run, count, max(counts)) if weak else run for count in counts}
-    for count, one in planned.items():
-        check(one, _options(count, oversubscribe))
-    folder = root() / experiment.name / f"scaling-{run.method}-{goal.words()}-{_identity(planned, goal)}"
+    each = planned[min(counts)].data.first
+    identity = _identity(run, goal, each and each // min(counts))
+    folder = root() / experiment.name / f"scaling-{run.method}-{goal.words()}-{identity}"
+    say(str(folder))
+    study = read_study(folder) or _described(run, goal)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / FILE, _measured(study, run, counts, say))
     except OSError as error:
         raise UserError(f"the results folder {folder} cannot be written: {error.strerror}") from None
-    say(str(folder))
+    finally:
+        if not (folder / FILE).exists():  # nothing came of it: no trace is left
+            with suppress(OSError):
+                folder.rmdir()
+                folder.parent.rmdir()
     with alone(folder, "running", say):
-        _measure_machine(folder, run, goal, counts, say)
         _run_all(folder, planned, repeat, oversubscribe, watcher, say)
     return folder
 
@@ -117,7 +128,7 @@ def _goal(run: Run, iterations: int | None, to_target: bool, weak: bool) -> Goal
         return Goal(None, weak)
     iterations = iterations if iterations is not None else run.stop.iterations
     if not iterations:
-        raise UserError("the experiment has neither a target nor a number of iterations; add --iterations N")
+        raise UserError("the experiment does not say how many iterations to time; add --iterations N")
     return Goal(iterations, weak)
 
 
@@ -135,31 +146,23 @@ def _towards(run: Run, goal: Goal) -> Run:
 
 def _share(run: Run, cores: int, most: int) -> Run:
     """Weak scaling: all rows on the largest number of cores, and as many per rank on fewer; the same test rows."""
-    plan = shards.plan(run.data, most)
-    test: str | float = "official"
-    if plan.split.test_part == "train":  # a fraction of the rows that are left: the same rows each time
-        test = plan.rows_test / (plan.rows_train + plan.rows_test + len(plan.split.validation))
-    rows = plan.rows_train // most * cores
-    return replace(run, data=run.data.model_copy(update={"train": rows, "test": test, "validation": None}))
+    rows = shards.plan(run.data, most).rows_train // most * cores
+    return replace(run, data=run.data.model_copy(update={"first": rows}))
 
 
 def _options(cores: int, oversubscribe: bool) -> Options:
     return check_options(cores, None, "auto", oversubscribe)
 
 
-def _identity(planned: dict[int, Run], goal: Goal) -> str:
+def _identity(run: Run, goal: Goal, rows_per_rank: int | None) -> str:
     """Six digits over what is trained and timed; core counts and repeats may grow within a study."""
-    run = next(iter(planned.values()))
-    document = {**run.document(), "goal": goal.words()}
-    if goal.weak:
-        del document["data"]
-        document["rows per rank"] = [run.data.name, run.data.train and run.data.train // min(planned)]
+    document = {**run.document(), "goal": goal.words(), "rows per rank": rows_per_rank}
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:6]
 
 
-def _measure_machine(folder: Path, run: Run, goal: Goal, counts: list[int], say: Say) -> None:
-    """study.json: what the study is, and the speed of this machine on each number of cores that it has."""
-    study = read_study(folder) or {
+def _described(run: Run, goal: Goal) -> dict[str, Any]:
+    """What study.json says of a study before anything is measured."""
+    return {
         "kind": "scaling",
         "experiment": run.experiment,
         "method": run.method,
@@ -174,14 +177,18 @@ def _measure_machine(folder: Path, run: Run, goal: Goal, counts: list[int], say:
         "machine": {},
         "small": None,
     }
-    if not study.get("small"):
+
+
+def _measured(study: dict[str, Any], run: Run, counts: list[int], say: Say) -> dict[str, Any]:
+    """The study with the speed of this machine on each number of cores that it has, as far as it is not known."""
+    if not study["small"]:
         say("measuring what an iteration costs besides its rows")
         study["small"] = _small_step(run)
     for count in counts:
         if str(count) not in study["machine"] and count <= launch.available_cores():
             say(f"measuring this machine on {count} core{'s' * (count > 1)}")
             study["machine"][str(count)] = on_cores(run, 0, 5, count, lambda what: None)
-    write_json(folder / FILE, study)
+    return study
 
 
 def _small_step(run: Run) -> dict[str, Any]:
@@ -197,11 +204,11 @@ def read_study(folder: Path) -> dict[str, Any] | None:
     path = folder / FILE
     try:
         study = json.loads(path.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}); remove the folder to start the study anew") from None
-    if not isinstance(study, dict) or study.get("kind") != "scaling":
+    if not isinstance(study, dict) or study.get("kind") != "scaling" or not set(study) >= KEYS:
         raise UserError(f"{path} does not describe a scaling study; remove the folder to start the study anew")
     return study
 
@@ -211,7 +218,7 @@ def _run_all(
 ) -> None:
     """Every repeat on every number of cores, interleaved, so that a drift of the machine touches all alike."""
     todo = [(number, count, one) for number in range(repeat) for count, one in planned.items()]
-    failures = []
+    failures, broken = [], []
     for done, (number, count, one) in enumerate(todo):
         seeded = with_seed(one, one.seed + number)
         place = folder / f"{one.method}-p{count}-s{seeded.seed}"
@@ -223,7 +230,8 @@ def _run_all(
             execute(seeded, _options(count, oversubscribe), watcher, place)
         except RunFailed as failure:
             failures.append(str(failure))
+            broken += failure.runs
         except Interrupted as stop:
             raise Interrupted(f"{stop}\nthe same command goes on from here", stop.runs) from None
     if failures:
-        raise RunFailed("\n".join(failures))
+        raise RunFailed("\n".join(failures), broken)

@@ -355,7 +355,7 @@ def test_runs_of_something_else_are_refused_by_name(made, changes):
 def test_weak_scaling_may_have_other_rows_on_every_number_of_cores(tmp_path):
     study = Study(tmp_path / "s", weak=True, goal="iterations", iterations=10)
     for cores in (1, 2):
-        data = {"name": "swissroll", "rows": 4000, "train": 1500 * cores, "test": 0.25}
+        data = {"name": "swissroll", "rows": 4000, "first": 1500 * cores, "test": 0.25}
         study.run(cores, 1.0, config=config(data=data), rows_train=1500 * cores)
     assert [point["rows"] for point in points(study).values()] == [1500, 3000]
 

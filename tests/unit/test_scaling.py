@@ -156,7 +156,7 @@ REFUSED: list[tuple[dict[str, Any], list[str]]] = [
     ({"iterations": 5, "to_target": True}, ["--iterations and --to-target"]),
     ({"weak": True, "to_target": True}, ["--weak with --to-target", "--iterations"]),
     ({"to_target": True, "overrides": ("stop={iterations: 5}",)}, ["--to-target", "no target", "stop.target"]),
-    ({"overrides": ("stop={epochs: 5}",)}, ["neither a target nor a number of iterations", "--iterations N"]),
+    ({"overrides": ("stop={epochs: 5}",)}, ["does not say how many iterations to time", "--iterations N"]),
     ({"weak": True, "overrides": ("stop={target: 0.9, epochs: 5}",)}, ["--iterations"]),
     ({"method": "all"}, ["--method all", "name one"]),
     ({"method": "amdm"}, ["unknown method 'amdm'", "did you mean 'admm'"]),
