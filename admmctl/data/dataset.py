@@ -50,8 +50,10 @@ class DataSettings(Settings):
     stream: bool = Field(
         default=False, description="leave the rows on disk and read them in every pass, a chunk at a time"
     )
-    scale: Literal["standard", "unit", "none"] = Field(
-        default="standard", description="standardise, divide by the largest value, or leave inputs alone"
+    scale: Literal["standard", "unit", "centred", "none"] = Field(
+        default="standard",
+        description="standardise, divide by the largest value, do that and subtract each feature's mean, or leave "
+        "inputs alone",
     )
 
 

@@ -129,10 +129,11 @@ def fit_scaling(train: Shard, kind: str, comm: Comm) -> Scaling:
     shift = np.zeros(features)
     factor = np.ones(features)
     cuts = [slice(low, low + _CHUNK) for low in range(0, train.a0.shape[1], _CHUNK)]
-    if kind == "standard":
+    if kind in ("standard", "centred"):
         shift = sum((train.a0[:-1, cut].sum(axis=1, dtype=np.float64) for cut in cuts), start=shift)
         comm.allreduce(shift)
         shift /= train.total
+    if kind == "standard":
         variance = np.zeros(features)
         for cut in cuts:
             centred = train.a0[:-1, cut] - shift[:, None]
@@ -142,7 +143,7 @@ def fit_scaling(train: Shard, kind: str, comm: Comm) -> Scaling:
         # Rounding leaves a constant feature with a tiny deviation; dividing by it would make noise.
         varies = deviation > 1e-6 * np.maximum(1.0, np.abs(shift))
         factor[varies] = 1.0 / deviation[varies]
-    elif kind == "unit":
+    if kind in ("unit", "centred"):
         largest = np.array([max((float(np.abs(train.a0[:-1, cut]).max()) for cut in cuts), default=0.0)])
         comm.allreduce(largest, op="max")
         factor /= largest[0] or 1.0

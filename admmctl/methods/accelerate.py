@@ -72,10 +72,8 @@ class Nesterov:
         self.restarts = 0
 
     def next(self, point: Array, image: Array, loss: float) -> Array:
-        before, self._before = self._before, image.copy()
-        if before is None:
-            return image
-        moved = image - before
+        moved = image - (point if self._before is None else self._before)
+        self._before = image.copy()
         if self._adaptive and float(np.dot(point - image, moved)) > 0:
             self.restarts += 1
             return image

@@ -46,6 +46,7 @@ class Squared:
     """(z - y)^2."""
 
     threshold = 0.5
+    curvature = 2.0
 
     def value(self, z: Array, y: Array) -> float:
         difference = z - y
@@ -63,6 +64,7 @@ class Hinge:
     """max(1 - z, 0) where y = 1 and max(z, 0) where y = 0 (Taylor section 6)."""
 
     threshold = 0.5
+    curvature = 0.0
 
     def value(self, z: Array, y: Array) -> float:
         return float(np.maximum(np.where(y > 0.5, 1 - z, z), 0).sum(dtype=np.float64))

@@ -251,7 +251,7 @@ def test_an_unknown_key_is_named_with_its_place_and_the_nearest_valid_one(
         (
             "rows: 400",
             "scale: unitt",
-            "tiny.yaml:2: data.scale: expected 'standard', 'unit' or 'none', got 'unitt'",
+            "tiny.yaml:2: data.scale: expected 'standard', 'unit', 'centred' or 'none', got 'unitt'",
         ),
         ("rows: 400", "classes: []", "tiny.yaml:2: data.classes: expected at least 1 item(s), got []"),
         ("rows: 400", "classes: [0, 1, 0]", "tiny.yaml:2: data.classes: a class is named twice"),
