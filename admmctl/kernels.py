@@ -181,37 +181,38 @@ def narrow_z_relu(
             z[i, j] = negative if cost_negative <= cost_positive else positive
 
 
-def _graph_hidden_plain(
-    x: Array, d: Array, first: float, second: float, lower: float, upper: float, out: Array
-) -> None:
+def _graph_hidden_plain(x: Array, d: Array, first: float, second: float, lower: float, upper: float) -> None:
     px = x + first * d
     # What the cuts take away, y = lower - x and z = upper - x, moves by second * d as well.
-    below = np.minimum((px + x - second * d) / 2, lower)
-    above = np.maximum((px + x - second * d) / 2, upper)
-    new = np.where(x < lower, below, np.where(x > upper, above, np.clip(px, lower, upper)))
-    out[...] = 2 * (new - x)
+    middle = (px + x - second * d) / 2
+    kept = np.where(x < lower, np.minimum(middle, lower), np.where(x > upper, np.maximum(middle, upper), px))
+    between = (x >= lower) & (x <= upper)
+    d[...] = 2 * (np.where(between, np.clip(px, lower, upper), kept) - x)
 
 
 @_compiled(_graph_hidden_plain)
-def graph_hidden(x: Array, d: Array, first: float, second: float, lower: float, upper: float, out: Array) -> None:
-    """out <- 2 (X_new - x): Zhang and Kleijn's Table 2 once, for ``d`` as it comes from the layer above.
+def graph_hidden(x: Array, d: Array, first: float, second: float, lower: float, upper: float) -> None:
+    """d <- 2 (X_new - x): Zhang and Kleijn's Table 2 once, for ``d`` = D as it comes from the layer above.
 
-    ``x`` are pre-activations and ``d`` = D, both (samples, k); ``first`` is 2/(rho + beta), ``second`` 2/beta.
-    Every entry is reflected and projected on the set that it is in: below ``lower``, above ``upper``, between.
+    ``x`` are pre-activations, (samples, k) like ``d``; ``first`` is 2/(rho + beta), ``second`` 2/beta. Every
+    entry is reflected and projected on the set that it is in: below ``lower``, above ``upper``, or between.
     """
+    # In place, and without a third array: where arrays may overlap, the loop is not vectorised.
     first, second = x.dtype.type(first), x.dtype.type(second)
     lower, upper = x.dtype.type(lower), x.dtype.type(upper)
     half, two = x.dtype.type(0.5), x.dtype.type(2)
     for i in range(x.shape[0]):
         for j in range(x.shape[1]):
-            old = x[i, j]
-            px = old + first * d[i, j]
-            middle = (px + old - second * d[i, j]) * half
+            old, step = x[i, j], d[i, j]
+            px = old + first * step
+            middle = (px + old - second * step) * half
             below = lower if middle > lower else middle
             above = upper if middle < upper else middle
-            between = lower if px < lower else (upper if px > upper else px)
-            new = below if old < lower else (above if old > upper else between)
-            out[i, j] = two * (new - old)
+            between = lower if px < lower else px
+            between = upper if between > upper else between
+            new = above if old > upper else between
+            new = below if old < lower else new
+            d[i, j] = two * (new - old)
 
 
 def _hog_plain(

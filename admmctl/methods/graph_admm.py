@@ -224,10 +224,10 @@ class GraphAdmm:
         clock, rho, beta = s.problem.clock, self.rho(s, i), self.beta(s, i)
         cuts = s.problem.network.activation.cuts  # type: ignore[attr-defined]
         with clock.phase("product"):
-            D = np.matmul(s.Q[i], R_above, out=R)
+            np.matmul(s.Q[i], R_above, out=R)  # D
         if self.settings.inner == 1:
             with clock.phase("elementwise"):
-                kernels.graph_hidden(X.T, D.T, 2 / (rho + beta), 2 / beta, *cuts, R.T)
+                kernels.graph_hidden(X.T, R.T, 2 / (rho + beta), 2 / beta, *cuts)
             return
         with clock.phase("elementwise"):
             W = s.W[i + 1][:, : len(X)]

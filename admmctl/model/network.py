@@ -16,8 +16,9 @@ from admmctl.model.losses import Loss
 Array = NDArray[np.floating]
 Weights = list[Array]
 
-# A block of columns of every layer should stay in a core's second-level cache.
-_CACHE_BYTES = 2 << 20
+# A block of columns of every layer should stay in cache, and be large enough for matrix products to run at speed:
+# measured for networks from 3-100-50-1 to 784-500-600-10, flat between 2 and 6 MiB.
+_CACHE_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)

@@ -103,8 +103,8 @@ def test_both_ways_through_table_2_agree(kind, seed, rho, beta):
     R_above, cuts = generator.standard_normal((3, 7)), CUTS[kind]
     c = 1 / (rho + beta) + (1 if np.isinf(cuts[1]) else 2) / beta
     Q = 0.6 * W.T @ np.linalg.inv(np.eye(3) + 0.6 * c * W @ W.T)
-    fused = np.empty((7, 4))
-    kernels.graph_hidden(X.T.copy(), (Q @ R_above).T.copy(), 2 / (rho + beta), 2 / beta, *cuts, fused)
+    fused = (Q @ R_above).T.copy()
+    kernels.graph_hidden(X.T.copy(), fused, 2 / (rho + beta), 2 / beta, *cuts)
     np.testing.assert_allclose(fused.T, _table_2(X, W, Q, R_above, rho, beta, cuts, 1), atol=1e-10)
 
 
@@ -116,9 +116,9 @@ def test_compiled_and_plain_agree(kind, dtype, seed):
     x, d = (3 * generator.standard_normal((6, 5)).astype(dtype) for _ in range(2))
     x[0, :3] = CUTS[kind][0], 1.0, 0.0
     d[1, 1] = np.nan
-    compiled, plain = np.empty_like(x), np.empty_like(x)
-    kernels.graph_hidden(x, d, 1.7, 5.0, *CUTS[kind], compiled)
-    kernels._graph_hidden_plain(x, d, 1.7, 5.0, *CUTS[kind], plain)
+    compiled, plain = d.copy(), d.copy()
+    kernels.graph_hidden(x, compiled, 1.7, 5.0, *CUTS[kind])
+    kernels._graph_hidden_plain(x, plain, 1.7, 5.0, *CUTS[kind])
     assert np.isnan(compiled[1, 1])
     np.testing.assert_allclose(compiled, plain, rtol=1e-4 if dtype == np.float32 else 1e-12, atol=1e-5)
 
