@@ -250,3 +250,108 @@ def test_an_activation_with_its_numbers():
     assert made.cuts == (-1.0, 2.5)
     np.testing.assert_array_equal(made.value(np.array([-3.0, 0.0, 4.0]), out=np.empty(3)), [-1, 0, 2.5])
     assert activation("dcutlu").cuts == (0.0, 1.0)
+
+
+# -- defaults, L2, acceleration
+
+
+def test_defaults_depend_on_whether_there_are_mini_batches():
+    whole, batches = GraphAdmmSettings(), GraphAdmmSettings(batch=300)
+    assert (whole.momentum, whole.decay, whole.average, whole.l2) == (0.95, "objective", 0.0, 30.0)
+    assert (batches.momentum, batches.decay, batches.average, batches.l2) == (0.0, "penalty", 0.95, 0.1)
+    assert GraphAdmmSettings(batch=300, momentum=0.5, l2=7.0).momentum == 0.5
+    assert GraphAdmmSettings(anderson=5).momentum == 0.0
+    # What was resolved and written down means the same when it is read again.
+    for settings in (whole, batches):
+        assert GraphAdmmSettings(**settings.plain()) == settings
+
+
+def test_the_papers_penalties_are_the_default_on_mini_batches():
+    method = GraphAdmm(GraphAdmmSettings(batch=50))
+    s = method.init(problem([5, 4], loss="cross-entropy"))
+    assert [method.rho(s, i) for i in (1, 2, 3)] == pytest.approx([0.2, 0.1, 0.05])
+    assert [method.beta(s, i) for i in (1, 2)] == pytest.approx([0.2, 0.1])
+    method = GraphAdmm(GraphAdmmSettings())
+    assert [method.rho(s, i) for i in (1, 2, 3)] == [0.05, 0.05, 1.0]
+    assert method.beta(s, 1) == 1.0
+
+
+@pytest.mark.parametrize("scale", [0.5, 3.0])
+def test_l2_by_the_objective_does_not_depend_on_the_step(scale):
+    # Without a hidden layer the fixed point is that of loss + l2 / 2 ||W||^2, whatever the step.
+    def fixed_point(**settings):
+        method = graph(decay="objective", l2=5.0, **settings)
+        s = method.init(problem([], loss="cross-entropy"))
+        for _ in range(400):
+            s = method.step(s)
+        return method.weights(s)[0], s.problem
+
+    (W, p), (other, _) = fixed_point(rho=1.0), fixed_point(rho=scale)
+    np.testing.assert_allclose(W, other, atol=1e-6)
+    gradient = p.loss.gradient(W @ p.a0, p.y) @ p.a0.T + 5.0 * W
+    np.testing.assert_allclose(gradient, 0, atol=1e-4)
+
+
+def test_l2_by_the_penalty_moves_with_rho():
+    def weights(rho):
+        method = graph(rho=rho, l2=5.0)
+        s = method.init(problem([], loss="cross-entropy"))
+        for _ in range(400):
+            s = method.step(s)
+        return method.weights(s)[0]
+
+    assert np.abs(weights(1.0) - weights(0.1)).max() > 1e-3
+
+
+def test_damping_shortens_the_step_and_keeps_its_end():
+    p = problem([], loss="cross-entropy")
+    moved = {}
+    for damping in (0.0, 10.0):
+        method = graph(rho=1.0, damping=damping, l2=1.0)
+        s = method.init(p)
+        before = method.weights(s)[0]
+        moved[damping] = np.linalg.norm(method.weights(method.step(s))[0] - before)
+    assert moved[10.0] < 0.3 * moved[0.0]
+
+
+def test_momentum_starts_each_pass_ahead_of_the_weights():
+    method = graph(momentum=0.5, restart="none")
+    s = method.init(problem([4], loss="cross-entropy"))
+    start = s.parameters.copy()
+    s = method.step(s)
+    np.testing.assert_allclose(s.parameters, s.image + 0.5 * (s.image - start))
+    flat = np.concatenate([W.ravel() for W in method.weights(s)])
+    np.testing.assert_array_equal(flat, s.image)  # what is evaluated
+
+
+def test_the_average_is_what_is_evaluated():
+    method = graph(average=0.9, batch=40)
+    s = method.init(problem([4], loss="cross-entropy"))
+    images = []
+    for _ in range(3):
+        s = method.step(s)
+        images.append(s.image.copy())
+    flat = np.concatenate([W.ravel() for W in method.weights(s)])
+    assert np.linalg.norm(flat - images[-1]) > 1e-6
+    assert (np.minimum.reduce(images) - 1e-12 <= flat).all()
+    assert (flat <= np.maximum.reduce(images) + 1e-12).all()
+
+
+@pytest.mark.parametrize("loss", ["squared", "hinge", "cross-entropy"])
+@pytest.mark.parametrize("activation_name", ["relu", "dcutlu(-1, 1)"])
+def test_all_rows_with_defaults_learn_what_no_linear_model_can(loss, activation_name):
+    generator = np.random.default_rng(0)
+    p = problem([40, 20], samples=3000, loss=loss, activation=activation_name, dtype=np.float32)
+    p.a0[:-1] = generator.uniform(-1, 1, p.a0[:-1].shape)
+    p.y[...] = p.a0[0] * p.a0[1] > 0
+    method = GraphAdmm(GraphAdmmSettings(l2=1.0))
+    s = method.init(p)
+    for _ in range(40):
+        s = method.step(s)
+    z = p.network.forward(method.weights(s), p.a0)
+    assert ((z > p.loss.threshold) == (p.y > 0.5)).mean() > 0.9
+
+
+def test_penalties_must_fit_the_layers():
+    assert [key for key, _ in GraphAdmm.check(GraphAdmmSettings(rho=[1.0], beta=[1.0, 2.0]), 2)] == ["rho", "beta"]
+    assert GraphAdmm.check(GraphAdmmSettings(rho=[1.0, 2.0], beta=[1.0]), 2) == []
