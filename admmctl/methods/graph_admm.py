@@ -26,6 +26,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from admmctl import kernels
+from admmctl.errors import UserError
 from admmctl.methods import accelerate
 from admmctl.methods.accelerate import AccelerationSettings, Accelerator, Average, accelerator
 from admmctl.methods.least_squares import GramPair, RidgeFactor, gain, reduce_pairs
@@ -324,6 +325,14 @@ class GraphAdmm:
                     (key, f"{len(penalties)} penalties for {count} layers; give one number or {count}")
                 )
         return problems
+
+    def check_rows(self, total: int) -> None:
+        """Raises UserError for a mini-batch of more rows than there are."""
+        batch = self.settings.batch
+        if batch is not None and batch > total:
+            raise UserError(
+                f"graph-admm: batch: {batch:,} rows of {total:,}; take a smaller one, or leave it out for all rows"
+            )
 
     def cost(self, network: Network, samples: int, total: int) -> Cost:
         batch = min(self.settings.batch or total, total)

@@ -122,6 +122,8 @@ class Method(Protocol):
     def rows_seen(self, state: Any) -> int:
         """Training rows visited so far, over all ranks: divided by all rows it makes epochs."""
 
+    # A method may have check_rows(total) besides, which raises UserError where its settings do not fit the rows.
+
     def cost(self, network: Network, samples: int, total: int) -> Cost:
         """What it costs, for ``samples`` rows on this rank of ``total`` on all, in float32."""
 

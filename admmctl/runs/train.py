@@ -211,7 +211,10 @@ def check(run: Run, options: Options) -> None:
         raise UserError(f"data.stream: method {run.method} needs its rows in memory; set data.stream: false")
     data = shards.plan(run.data, options.cores)
     network = build_network(run, data)
-    memory.check_here(memory.estimate(data, network, method(run.settings)), options.cores)
+    made = method(run.settings)
+    if hasattr(made, "check_rows"):
+        made.check_rows(data.rows_train)
+    memory.check_here(memory.estimate(data, network, made), options.cores)
     if options.way() == "mpiexec":
         launch.find_mpiexec()
 

@@ -1,0 +1,72 @@
+"""Zhang and Kleijn's Table 3: seconds per mini-batch, mean and standard deviation, all methods in one run.
+
+    python benchmarks/minibatch.py [--rows 15000] [--repeat 20]
+
+The methods of configs/mnist-graph.yaml at its shapes, 784-500-600-10 with mini-batches of 3,000, on synthetic
+rows, interleaved, one BLAS thread. The paper's numbers are theirs, from an Apple MacBook Pro of 2017.
+"""
+
+import argparse
+import os
+import statistics
+import time
+from pathlib import Path
+
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
+import numpy as np
+
+from admmctl.config import load
+from admmctl.methods.method import Problem, methods
+from admmctl.model.losses import losses
+from admmctl.model.network import Network, targets
+from admmctl.parallel.comm import Serial
+from admmctl.runs.clock import Clock
+
+CONFIG = Path(__file__).parents[1] / "configs" / "mnist-graph.yaml"
+PAPER = {  # mean and standard deviation, seconds
+    "sgd": (0.2257, 0.0444),
+    "adam": (0.2398, 0.0416),
+    "graph-paper": (0.9373, 0.0851),
+    "graph-dcutlu": (1.446, 0.0949),
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=15_000)
+    parser.add_argument("--repeat", type=int, default=20)
+    options = parser.parse_args()
+    rng = np.random.default_rng(0)
+    samples = np.ones((options.rows, 785), np.float32)
+    samples[:, :-1] = rng.standard_normal((options.rows, 784), dtype=np.float32)
+    y = targets(rng.integers(0, 10, options.rows), 10)
+    running = {}
+    for name in PAPER:
+        run = load(CONFIG).runs[name]
+        network = Network.build(784, list(run.network.layers), 10, run.network.activation, True)
+        loss = losses.load(run.loss)()
+        problem = Problem(samples.T, y, network, loss, Serial(), Clock(), 0, 0, options.rows)
+        method = methods.load(run.kind)(run.settings)
+        running[name] = [method, method.step(method.init(problem)), []]  # the first one warms up
+    for _ in range(options.repeat):
+        for entry in running.values():
+            start = time.perf_counter()
+            entry[1] = entry[0].step(entry[1])
+            entry[2].append(time.perf_counter() - start)
+    seconds = {name: entry[2] for name, entry in running.items()}
+    base = statistics.median(seconds["sgd"])
+    print(f"seconds per mini-batch of 3,000, 784-500-600-10, 1 thread, {options.repeat} each, interleaved")
+    print(f"{'method':14} {'mean':>8} {'std':>8} {'median':>8} {'x sgd':>6}    paper's mean, std, x sgd (theirs)")
+    for name, times in seconds.items():
+        mean, std = PAPER[name]
+        print(
+            f"{name:14} {statistics.mean(times):8.4f} {statistics.stdev(times):8.4f} "
+            f"{statistics.median(times):8.4f} {statistics.median(times) / base:6.2f}    "
+            f"{mean:.4f}, {std:.4f}, {mean / PAPER['sgd'][0]:.2f}"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""Rows that stay on disk: the same blocks and the same training as rows in memory."""
+
+import numpy as np
+import pytest
+
+import admmctl
+from admmctl.data import shards, stream
+from admmctl.data.dataset import DataSettings
+from admmctl.data.files import Files
+from admmctl.errors import UserError
+from admmctl.parallel.comm import Serial
+from admmctl.runs.record import read_curve
+
+
+@pytest.fixture
+def rows(tmp_path):
+    """A dataset of 500 rows on disk; its data block."""
+    generator = np.random.default_rng(0)
+    x = generator.standard_normal((500, 6)).astype(np.float32) * 3 + 5
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "y.npy", (x[:, 0] * x[:, 1] > 25).astype(np.int64))
+    return {"name": "files", "x": str(tmp_path / "x.npy"), "y": str(tmp_path / "y.npy"), "test": 0.2}
+
+
+def settings(block: dict, **more) -> DataSettings:
+    return Files.Settings(**{**block, **more})
+
+
+@pytest.mark.parametrize("scale", ["standard", "unit", "centred", "none"])
+@pytest.mark.parametrize("chunk", [1, 1000, 4 << 20])
+def test_streamed_blocks_are_the_columns_in_memory(rows, scale, chunk, monkeypatch):
+    monkeypatch.setattr(stream, "_CHUNK_BYTES", chunk)
+    held, streamed = (
+        shards.load(shards.plan(settings(rows, scale=scale, stream=on, validation=0.1), 1), Serial())
+        for on in (False, True)
+    )
+    for name in ("train", "test", "validation"):
+        one, other = getattr(held, name), getattr(streamed, name)
+        assert isinstance(other.a0, stream.Streamed)
+        assert other.a0.shape == one.a0.shape
+        assert len(other.a0) == len(one.a0)
+        np.testing.assert_array_equal(other.labels, one.labels)
+        samples = one.a0.shape[1]
+        for low, high in ((0, 7), (7, 20), (3, 9), (samples - 2, samples + 5), (0, samples)):
+            np.testing.assert_allclose(other.a0[:, low:high], one.a0[:, low:high], rtol=1e-6, atol=1e-6)
+            np.testing.assert_allclose(other.a0[:-1, low:high], one.a0[:-1, low:high], rtol=1e-6, atol=1e-6)
+        some = np.array([5, 0, samples - 1, 5])
+        out = np.empty((4, len(one.a0)), np.float32)
+        other.a0.take(some, out)
+        np.testing.assert_allclose(out, one.a0[:, some].T, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("method", "block"),
+    [
+        ("graph-admm", {}),
+        ("graph-admm", {"batch": 100}),
+        ("admm", {}),
+        ("sgd", {"batch": 64}),
+        ("gd", {}),
+        ("lbfgs", {}),
+        ("linear", {}),
+    ],
+)
+@pytest.mark.parametrize("bias", [True, False])
+def test_streamed_rows_train_the_same(rows, results, method, block, bias):
+    curves = []
+    for on in (False, True):
+        (summary,) = admmctl.train(
+            {
+                "name": f"streamed-{on}",
+                "data": {**rows, "stream": on},
+                "network": {"layers": [8], "bias": bias},
+                "loss": "squared",
+                "methods": {method: block},
+                "stop": {"iterations": 6},
+                "evaluate": {"unit": "iteration"},
+            }
+        )
+        curves.append(read_curve(results / f"streamed-{on}" / summary["folder"].rpartition("/")[2]))
+    assert len(curves[0]) > 1
+    for one, other in zip(*curves, strict=True):
+        assert other["train_loss"] == pytest.approx(one["train_loss"], rel=1e-3)
+        assert other["test_accuracy"] == pytest.approx(one["test_accuracy"], abs=0.011)
+
+
+def test_streamed_rows_are_not_held(rows):
+    plan = shards.plan(settings(rows, stream=True), 1)
+    a0 = shards.load(plan, Serial()).train.a0
+    assert not isinstance(a0, np.ndarray)
+
+
+def test_a_method_that_needs_its_rows_in_memory_says_so(rows, results):
+    pytest.importorskip("torch")
+    with pytest.raises(UserError, match=r"data\.stream"):
+        admmctl.train(
+            {
+                "name": "streamed",
+                "data": {**rows, "stream": True},
+                "network": {"layers": [4]},
+                "loss": "squared",
+                "methods": {"torch-sgd": {}},
+            }
+        )
+    assert not list(results.glob("*"))
+
+
+def test_a_mini_batch_larger_than_the_data_is_refused(rows, results):
+    with pytest.raises(UserError, match=r"batch: 401 rows of 400"):
+        admmctl.train(
+            {
+                "name": "large",
+                "data": rows,
+                "network": {"layers": [4]},
+                "loss": "cross-entropy",
+                "methods": {"graph-admm": {"batch": 401}},
+            }
+        )
+    assert not list(results.glob("*"))
+
+
+@pytest.mark.parametrize("first", [1, 57, 320])
+def test_the_first_training_rows_leave_the_test_rows_alone(rows, first):
+    whole, part = (shards.plan(settings(rows, validation=0.2, first=n), 1).split for n in (None, first))
+    np.testing.assert_array_equal(part.train, whole.train[:first])
+    np.testing.assert_array_equal(part.test, whole.test)
+    np.testing.assert_array_equal(part.validation, whole.validation)
+
+
+def test_more_first_rows_than_there_are_is_refused(rows):
+    with pytest.raises(UserError, match=r"data\.first: 401 asked for, of 400"):
+        shards.plan(settings(rows, first=401), 1)
