@@ -25,7 +25,7 @@ from pydantic import Field
 from admmctl.methods.admm_state import AdmmState, Init, start, starting_inputs
 from admmctl.methods.hidden import Shape
 from admmctl.methods.least_squares import RidgeFactor, gain, reduce_pairs
-from admmctl.methods.method import Array, Cost, Problem
+from admmctl.methods.method import Array, Cost, Problem, check_per_layer
 from admmctl.model.network import Network, Weights
 from admmctl.settings import NonNegative, Positive, Settings
 
@@ -84,13 +84,7 @@ class Admm:
 
     @staticmethod
     def check(settings: AdmmSettings, layers: int) -> list[tuple[str, str]]:
-        problems = []
-        for key, penalties, count in (("beta", settings.beta, layers), ("gamma", settings.gamma, layers - 1)):
-            if isinstance(penalties, list) and len(penalties) != count:
-                problems.append(
-                    (key, f"{len(penalties)} penalties for {count} layers; give one number or {count}")
-                )
-        return problems
+        return check_per_layer(("beta", settings.beta, layers), ("gamma", settings.gamma, layers - 1))
 
     def beta(self, l: int) -> float:
         """beta_l of layer l = 1..L."""

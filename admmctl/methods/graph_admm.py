@@ -30,7 +30,7 @@ from admmctl.errors import UserError
 from admmctl.methods import accelerate
 from admmctl.methods.accelerate import AccelerationSettings, Accelerator, Average, accelerator
 from admmctl.methods.least_squares import GramPair, RidgeFactor, gain, reduce_pairs
-from admmctl.methods.method import Array, Cost, Diverged, Problem
+from admmctl.methods.method import Array, Cost, Diverged, Problem, check_per_layer
 from admmctl.methods.minibatch import MiniBatches
 from admmctl.model.gradient import flat_views, parameters
 from admmctl.model.initial import gaussian_weights
@@ -318,13 +318,8 @@ class GraphAdmm:
 
     @staticmethod
     def check(settings: GraphAdmmSettings, layers: int) -> list[tuple[str, str]]:
-        problems = accelerate.check(settings)
-        for key, penalties, count in (("rho", settings.rho, layers), ("beta", settings.beta, layers - 1)):
-            if isinstance(penalties, list) and len(penalties) != count:
-                problems.append(
-                    (key, f"{len(penalties)} penalties for {count} layers; give one number or {count}")
-                )
-        return problems
+        lists = check_per_layer(("rho", settings.rho, layers), ("beta", settings.beta, layers - 1))
+        return [*accelerate.check(settings), *lists]
 
     def check_rows(self, total: int) -> None:
         """Raises UserError for a mini-batch of more rows than there are."""

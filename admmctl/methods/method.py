@@ -95,6 +95,15 @@ class Cost:
     messages: tuple[int, ...]
 
 
+def check_per_layer(*penalties: tuple[str, Any, int]) -> list[tuple[str, str]]:
+    """What is wrong with penalties (key, a number or a list of them, how many layers): (key, message) each."""
+    return [
+        (key, f"{len(given)} penalties for {count} layers; give one number or {count}")
+        for key, given, count in penalties
+        if isinstance(given, list) and len(given) != count
+    ]
+
+
 class Method(Protocol):
     """How a network is trained. Time spent in ``step`` counts as training; of ``init`` only its phases."""
 

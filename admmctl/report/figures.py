@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import yaml
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from admmctl.errors import UserError
@@ -103,12 +104,7 @@ def accuracy_plot(
     axes.set_title(style.plain(", ".join(sorted({folder.parent.name for folder, _ in runs}))), loc="left")
     if output is None:
         output = (next(iter(experiments.values())) if len(experiments) == 1 else root()) / "accuracy"
-    try:
-        return style.save(figure, output)
-    except OSError as error:
-        raise UserError(
-            f"{output} cannot be written: {error.strerror}; name another place with --output"
-        ) from None
+    return _saved(figure, output)
 
 
 def _draw(axes: Axes, group: _Group, column: str, value: str, logarithmic: bool, look: dict[str, Any]) -> None:
@@ -182,6 +178,11 @@ def target_plot(folders: list[Path], over: str, unit: Against, output: Path | No
     if output is None:
         parents = {folder.parent for folder in folders}
         output = (parents.pop() if len(parents) == 1 else root()) / f"target-{over}"
+    return _saved(figure, output)
+
+
+def _saved(figure: Figure, output: Path) -> list[Path]:
+    """Write PNG and PDF. Raises UserError."""
     try:
         return style.save(figure, output)
     except OSError as error:
