@@ -10,6 +10,7 @@ import numpy as np
 import yaml
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
 from admmctl.errors import UserError
@@ -122,6 +123,8 @@ def _draw(axes: Axes, group: _Group, column: str, value: str, logarithmic: bool,
     values = np.array([_held(curve, times, column, value) for curve in curves])
     middles = [median(list(each)) for each in values.T]
     axes.plot(times, [m.value for m in middles], markevery=_every(len(times)), **look)
+    if "label" not in look:
+        return  # the thin line beside the one that counts has no band
     if len(curves) < MINIMUM:
         low, high = values.min(axis=0), values.max(axis=0)
     else:
@@ -171,6 +174,7 @@ def target_plot(folders: list[Path], over: str, unit: Against, output: Path | No
         if missed:
             axes.plot(missed, [1.12 * top] * len(missed), "x", color=color, label=f"{label}: missed")
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_ylim(bottom=0, top=1.2 * top)
     axes.set_xlabel(f"{over} (log)")
     axes.set_ylabel(f"{unit} to {', '.join(sorted(targets))}")
