@@ -230,7 +230,8 @@ def _check_method(
         network_block["bias"] = common.bias
     network = _validate(NetworkSettings, network_block, (*where, "network"), problems, shadow=("network",))
     stop = _validate(Stop, _merge_stop(content, common.stop), (*where, "stop"), problems, shadow=("stop",))
-    evaluate_block = {"unit": method.unit, **_block(content, "evaluate"), **(common.evaluate or {})}
+    unit = method.unit if settings is None or not hasattr(method, "unit_of") else method.unit_of(settings)
+    evaluate_block = {"unit": unit, **_block(content, "evaluate"), **(common.evaluate or {})}
     evaluate = _validate(Evaluate, evaluate_block, (*where, "evaluate"), problems, shadow=("evaluate",))
     loss = common.loss if common.loss is not None else content.get("loss")
     network_key = (*where, "network") if common.network else ("network",)

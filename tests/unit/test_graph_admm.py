@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from admmctl import kernels
+from admmctl.config import load
 from admmctl.methods.graph_admm import GraphAdmm, GraphAdmmSettings, _table_2
 from admmctl.model.activations import Dcutlu, activation
 
@@ -350,6 +351,28 @@ def test_all_rows_with_defaults_learn_what_no_linear_model_can(loss, activation_
         s = method.step(s)
     z = p.network.forward(method.weights(s), p.a0)
     assert ((z > p.loss.threshold) == (p.y > 0.5)).mean() > 0.9
+
+
+def test_mini_batches_are_evaluated_once_an_epoch_and_all_rows_every_iteration():
+    experiment = {
+        "name": "units",
+        "data": {"name": "swissroll"},
+        "network": {"layers": [5]},
+        "loss": "cross-entropy",
+        "methods": {
+            "whole": {"kind": "graph-admm"},
+            "batches": {"kind": "graph-admm", "batch": 100},
+            "paper": {"kind": "graph-admm", "preset": "paper"},
+        },
+    }
+    runs = load(experiment).runs
+    assert {name: run.evaluate.unit for name, run in runs.items()} == {
+        "whole": "iteration",
+        "batches": "epoch",
+        "paper": "epoch",
+    }
+    paper = runs["paper"].settings
+    assert (paper.batch, paper.average, paper.momentum, paper.l2) == (3000, 0.0, 0.0, 0.1)
 
 
 def test_penalties_must_fit_the_layers():
