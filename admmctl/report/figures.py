@@ -172,7 +172,8 @@ def target_plot(folders: list[Path], over: str, unit: Against, output: Path | No
         axes.plot(*zip(*reached, strict=True) if reached else ([], []), markerfacecolor=fill, label=label, **look)
         missed = [setting for setting, time in points if not np.isfinite(time)]
         if missed:
-            axes.plot(missed, [1.12 * top] * len(missed), "x", color=color, label=f"{label}: missed")
+            height = (1.06 + 0.07 * (number % 2)) * top  # misses of two lines must not hide each other
+            axes.plot(missed, [height] * len(missed), "x+"[number % 2], color=color, label=f"{label}: missed")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_ylim(bottom=0, top=1.2 * top)
