@@ -32,6 +32,12 @@ UNITS = ("seconds", "epochs", "iterations")
 NO_RUNS = "no runs yet; start one with: admmctl train configs/swissroll.yaml"
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change a key of the file. May be repeated.", metavar="KEY=VALUE"),
+]
+OneMethod = Annotated[str | None, typer.Option("--method", help="A method of the file; the first by default.")]
+FigureFile = Annotated[Path | None, typer.Option("--output", help="File name; .png and .pdf are both written.")]
 RunArguments = Annotated[
     list[str] | None, typer.Argument(help="Run folders or experiment folders.", metavar="RUN...")
 ]
@@ -203,10 +209,7 @@ def sweep(
         int | None, typer.Option("--trials", help="How many trials; the file's number by default.")
     ] = None,
     cores: Annotated[int, typer.Option("--cores", help="Trials side by side, one core each.")] = 1,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Change a key of the file. May be repeated.", metavar="KEY=VALUE"),
-    ] = None,
+    settings: Changes = None,
     as_json: Json = False,
 ) -> None:
     """Tune a method: try settings from its search space, choose by validation accuracy, time the winner alone.
@@ -231,9 +234,7 @@ def sweep(
 def scaling(
     config: Annotated[Path, typer.Argument(help="An experiment file, for instance configs/swissroll.yaml")],
     cores: Annotated[str, typer.Option("--cores", help="Numbers of cores to compare, for instance 1,2,4")],
-    method: Annotated[
-        str | None, typer.Option("--method", help="A method of the file; the first by default.")
-    ] = None,
+    method: OneMethod = None,
     repeat: Annotated[int, typer.Option("--repeat", help="Runs on each number of cores, a seed each.")] = 3,
     iterations: Annotated[
         int | None, typer.Option("--iterations", help="Time this many iterations, evaluated at the end.")
@@ -247,10 +248,7 @@ def scaling(
     oversubscribe: Annotated[
         bool, typer.Option("--oversubscribe", help="Allow more ranks than cores; processor time counts there.")
     ] = False,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Change a key of the file. May be repeated.", metavar="KEY=VALUE"),
-    ] = None,
+    settings: Changes = None,
     as_json: Json = False,
 ) -> None:
     """Train on several numbers of cores, repeated and interleaved, and compare the times.
@@ -339,19 +337,14 @@ def bench(
     config: Annotated[
         Path | None, typer.Argument(help="An experiment file; the HIGGS network, 28-300-1, by default.")
     ] = None,
-    method: Annotated[
-        str | None, typer.Option("--method", help="A method of the file; the first by default.")
-    ] = None,
+    method: OneMethod = None,
     rows: Annotated[int, typer.Option("--rows", help="Synthetic training rows, of all ranks together.")] = 100_000,
     cores: Annotated[int, typer.Option("--cores", help="MPI ranks, one per core.")] = 1,
     repeat: Annotated[int, typer.Option("--repeat", help="Iterations that are timed; medians are shown.")] = 5,
     oversubscribe: Annotated[
         bool, typer.Option("--oversubscribe", help="Allow more ranks than this machine has cores.")
     ] = False,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Change a key of the file. May be repeated.", metavar="KEY=VALUE"),
-    ] = None,
+    settings: Changes = None,
     as_json: Json = False,
 ) -> None:
     """Measure this machine, and how near to its limit a method's iteration runs.
@@ -404,9 +397,7 @@ def predict(
 @app.command("accuracy-plot")
 def accuracy_plot(
     runs: RunArguments = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", help="File name; .png and .pdf are both written.")
-    ] = None,
+    output: FigureFile = None,
     axis: Annotated[
         str, typer.Option("--axis", help="Time axis: log, linear, or auto (log where times spread widely).")
     ] = "auto",
@@ -435,9 +426,7 @@ def target_plot(
     over: Annotated[str, typer.Option("--over", help="A numeric key of the method block: rho, learning_rate")],
     runs: RunArguments = None,
     unit: Annotated[str, typer.Option("--unit", help="epochs, iterations or seconds to the target.")] = "epochs",
-    output: Annotated[
-        Path | None, typer.Option("--output", help="File name; .png and .pdf are both written.")
-    ] = None,
+    output: FigureFile = None,
 ) -> None:
     """Draw what it took to reach the target against a setting, a line per activation. PNG and PDF.
 

@@ -63,8 +63,7 @@ def accuracy_plot(
     Written as PNG and PDF beside the runs (``accuracy.png``), or to ``output``. Raises UserError when no
     run has a curve, or when the figure cannot be written.
     """
-    if output is not None and (output.name in ("", "..") or output.is_dir()):
-        raise UserError(f"--output {output}: expected the name of a file; .png and .pdf are added to it")
+    style.check_output(output)
     runs = [(folder, curve) for folder in folders if (curve := read_curve(folder))]
     if not runs:
         raise UserError("none of these runs has an evaluation yet: there is nothing to draw")
@@ -144,6 +143,7 @@ def target_plot(folders: list[Path], over: str, unit: Against, output: Path | No
     ``over`` is a numeric key of the method block; a list counts by its first number. Medians over seeds; a
     setting that missed the target is marked at the top. Raises UserError when no run has such a setting.
     """
+    style.check_output(output)
     taken: dict[tuple[str, str], dict[float, list[float]]] = {}
     targets: set[str] = set()
     for folder in folders:

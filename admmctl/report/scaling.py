@@ -44,8 +44,7 @@ def scaling_plots(result: dict[str, Any], output: Path | None = None) -> list[Pa
     Raises UserError where they cannot be written.
     """
     study = Path(result["study"])
-    if output is not None and (output.name in ("", "..") or output.is_dir()):
-        raise UserError(f"--output {output}: expected the first part of file names, for instance scaling")
+    style.check_output(output, "the first part of file names, for instance scaling")
     base = output if output is not None else study.parent / study.name
     if base.suffix in (".png", ".pdf"):
         base = base.with_suffix("")
@@ -102,7 +101,7 @@ def _seconds(result: dict[str, Any]) -> Figure:
     axes.set_xlabel("cores (one rank each)")
     axes.set_ylabel(_goal(result))
     axes.set_title(_title(result), loc="left")
-    _legend_below(figure, axes)
+    _legend_below(axes)
     return figure
 
 
@@ -281,7 +280,7 @@ def _plain_number(value: float, position: int | None = None) -> str:
     return f"{value:,.0f}" if value >= 1 and value == int(value) else f"{value:g}"
 
 
-def _legend_below(figure: Figure, axes: Axes) -> None:
+def _legend_below(axes: Axes) -> None:
     """Under the axes, one entry a line: long labels have room and cover no point."""
     axes.legend(loc="upper left", bbox_to_anchor=(-0.02, -0.16), fontsize=7.5)
 

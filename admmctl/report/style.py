@@ -9,6 +9,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
+from admmctl.errors import UserError
+
 # Okabe and Ito's palette, which people with any common colour blindness can tell apart.
 BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, YELLOW, BLACK, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#000000", "#7F7F7F"
@@ -61,6 +63,12 @@ def look(kind: str) -> tuple[str, str]:
 def plain(text: str) -> str:
     """Text for a figure in which a dollar sign is a dollar sign, and starts no formula."""
     return text.replace("$", r"\$")
+
+
+def check_output(output: Path | None, expected: str = "the name of a file; .png and .pdf are added to it") -> None:
+    """Raises UserError for an ``--output`` that names no file."""
+    if output is not None and (output.name in ("", "..") or output.is_dir()):
+        raise UserError(f"--output {output}: expected {expected}")
 
 
 def save(figure: Figure, path: Path) -> list[Path]:

@@ -33,6 +33,7 @@ CURVE_COLUMNS = (
 )
 
 
+DONE = ("reached", "exhausted", "diverged")  # the status of a run that came to its own end
 PHASE_COLUMNS = ("max_s", "mean_s", "min_s")
 Phases = Mapping[str, tuple[float, float, float]]  # largest, mean and smallest seconds over ranks
 

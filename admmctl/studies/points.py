@@ -11,10 +11,10 @@ import yaml
 
 from admmctl.errors import UserError
 from admmctl.runs.clock import OUTSIDE
-from admmctl.runs.record import exists, is_run, read_phases, read_summary, root
+from admmctl.runs.record import DONE, exists, is_run, read_phases, read_summary, root
 from admmctl.studies.machines import load_machine
 from admmctl.studies.model import CostModel, Exchange, Point, fit, held_out, on_machine
-from admmctl.studies.scaling import DONE, FILE, read_study
+from admmctl.studies.scaling import FILE, read_study
 
 MOST_CORES = 10_000  # where curves end
 SPREAD, SUPERLINEAR = 0.25, 1.10  # measuring rule 6: warnings above these

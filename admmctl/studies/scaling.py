@@ -18,12 +18,11 @@ from admmctl.data import shards
 from admmctl.errors import Interrupted, RunFailed, UserError
 from admmctl.files import alone, write_json
 from admmctl.parallel import launch
-from admmctl.runs.record import read_summary, root
+from admmctl.runs.record import DONE, read_summary, root
 from admmctl.runs.train import MOST, Options, Watcher, check, check_options, execute
 from admmctl.schema import Evaluate
 from admmctl.studies.bench import on_cores
 
-DONE = ("reached", "exhausted", "diverged")
 FILE = "study.json"
 SMALL = 64  # rows
 KEYS = {

@@ -21,13 +21,12 @@ from admmctl.errors import ConfigError, UserError
 from admmctl.files import atomic
 from admmctl.methods.method import methods
 from admmctl.parallel import launch
-from admmctl.runs.record import RunFolder, read_curve, read_summary, root
+from admmctl.runs.record import DONE, RunFolder, read_curve, read_summary, root
 from admmctl.runs.train import Options, Watcher, check, check_options, execute
 from admmctl.schema import Stop
 from admmctl.studies.space import Trial, trials
 
 DEFAULT_VALIDATION = 0.1
-DONE = ("reached", "exhausted", "diverged")
 
 
 @dataclass(frozen=True)

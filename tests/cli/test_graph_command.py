@@ -82,4 +82,5 @@ def test_epochs_to_a_target_against_a_setting(shell: Shell, results, config):
     assert (results / "graph/target-rho.png").stat().st_size > 5000
     assert (results / "graph/target-rho.pdf").exists()
     assert "--over beta" in shell.refusal("target-plot", results / "graph", "--over", "beta")
+    assert "expected the name of a file" in shell.refusal("target-plot", "--over", "rho", "--output", ".")
     assert "valid: seconds" in shell.refusal("target-plot", results / "graph", "--over", "rho", "--unit", "hours")
