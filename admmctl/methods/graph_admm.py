@@ -14,7 +14,9 @@ Written in R_i = 2 (X_i_new - X_i), the target is X_i + R_i, and the least squar
 
     min_W rho_i/2 ||X_i + R_i - W V_{i-1}||^2 + l2/2 ||W||^2
 
-are W_i + (R_i V' - r W_i)(V V' + r I)^-1 with V = V_{i-1} and r = l2 / rho_i: a step, not a new fit.
+are W_i + (R_i V' - r W_i)(V V' + r I)^-1 with V = V_{i-1} and r = l2 / rho_i: a step, not a new fit. A step is
+at rest where R_i V' = r W_i, whatever it is multiplied by: so V V' need not be that of the very rows at hand. On
+mini-batches V_0 V_0' comes from all rows, once, and the others from every few mini-batches (``gram_every``).
 """
 
 from collections.abc import Iterator
@@ -29,7 +31,8 @@ from admmctl import kernels
 from admmctl.errors import UserError
 from admmctl.methods import accelerate
 from admmctl.methods.accelerate import AccelerationSettings, Accelerator, Average, accelerator
-from admmctl.methods.least_squares import GramPair, RidgeFactor, gain, reduce_pairs
+from admmctl.methods.layer_solves import LayerSolves, lasts
+from admmctl.methods.least_squares import gain
 from admmctl.methods.method import Array, Cost, Diverged, Problem, check_per_layer
 from admmctl.methods.minibatch import MiniBatches
 from admmctl.model.gradient import flat_views, parameters
@@ -46,7 +49,14 @@ WHOLE: dict[str, Any] = {
     "momentum": 0.95,
     "first_scale": 0.5,
 }
-BATCHES: dict[str, Any] = {"quadratic": 0.05, "l2": 0.1, "decay": "penalty", "average": 0.95}
+BATCHES: dict[str, Any] = {
+    "quadratic": 0.05,
+    "l2": 0.1,
+    "decay": "penalty",
+    "average": 0.95,
+    "damping": 0.03,
+    "gram_every": 8,
+}
 
 
 class GraphAdmmSettings(AccelerationSettings):
@@ -77,6 +87,11 @@ class GraphAdmmSettings(AccelerationSettings):
     damping: NonNegative = Field(
         default=0.0, description="holds W_i near its old value, relative to the mean diagonal of V V'"
     )
+    gram_every: Count = Field(
+        default=1,
+        description="iterations after which V V' of a layer is summed and factored anew, at most a fifth of those "
+        "so far; with mini-batches and more than 1 that of the inputs comes from all rows, once. 1: the paper",
+    )
     first_scale: Positive = Field(default=1.0, description="of the random weights of the first layer")
     inner: Count = Field(default=1, description="how often Table 2 is gone through")
 
@@ -103,12 +118,11 @@ class GraphAdmmState:
     parameters: Array  # the weights to start from as one vector, and W[i] as views of it
     image: Array  # what came out of the last iteration
     W: dict[int, Array]
-    pairs: dict[int, GramPair]
+    solves: LayerSolves
     X: dict[int, Array]
     V: dict[int, Array]  # V[i] of hidden layers, with its row of ones
     R: dict[int, Array]
     Q: dict[int, Array] = field(default_factory=dict)
-    v0_factor: RidgeFactor | None = None  # V_0 V_0' of all rows never changes
     loss: float = float("nan")  # the mean of the last pass, at the weights before their update
     iteration: int = 0
     rows_seen: int = 0
@@ -120,7 +134,16 @@ class GraphAdmm:
     Settings = GraphAdmmSettings
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         # rho and beta of mini-batches are the paper's by default.
-        "paper": {"batch": 3000, "quadratic": 0.05, "l2": 0.1, "decay": "penalty", "average": 0.0, "inner": 1}
+        "paper": {
+            "batch": 3000,
+            "quadratic": 0.05,
+            "l2": 0.1,
+            "decay": "penalty",
+            "damping": 0.0,
+            "gram_every": 1,
+            "average": 0.0,
+            "inner": 1,
+        }
     }
     losses: ClassVar[tuple[str, ...]] = ("squared", "hinge", "cross-entropy")
     activations: ClassVar[tuple[str, ...]] = ("relu", "hard-sigmoid", "dcutlu")
@@ -135,7 +158,7 @@ class GraphAdmm:
         return "iteration" if settings.batch is None else "epoch"
 
     def init(self, problem: Problem) -> GraphAdmmState:
-        """Random weights; nothing is computed from samples yet."""
+        """Random weights, and on mini-batches V_0 V_0' where it is to last."""
         block: Array = np.zeros((2, 3), problem.a0.dtype)
         kernels.graph_hidden(block, block.copy(), 1.0, 1.0, 0.0, 1.0)  # compiles, outside the clock
         network, dtype = problem.network, problem.a0.dtype.type
@@ -144,15 +167,29 @@ class GraphAdmm:
         start[0] *= dtype(self.settings.first_scale)
         vector = np.concatenate([W.ravel() for W in start])
         columns = network.block(problem.a0.itemsize)
+        batches = MiniBatches(problem, self.settings.batch or problem.total)
+        solves = LayerSolves(
+            [W.shape for W in start],
+            batches.batch,
+            self.settings.gram_every,
+            self.settings.damping,
+            dtype,
+            _precision(batches, dtype),
+        )
+        if batches.count > 1 and lasts(self.settings.gram_every, batches.batch, sizes[0] + bias):
+            with problem.clock.phase("gram"):
+                blocks = _blocks(problem.a0.shape[1], columns)
+                inputs = (network.inputs(problem.a0[:, block]) for block in blocks)
+                solves.give(1, inputs, batches.batch / problem.total, problem.comm)
         return GraphAdmmState(
             problem,
-            MiniBatches(problem, self.settings.batch or problem.total),
+            batches,
             accelerator(self.settings),
             Average(self.settings.average) if self.settings.average else None,
             vector,
             vector.copy(),
             dict(enumerate(flat_views(network, vector), start=1)),
-            pairs={i: GramPair(sizes[i], sizes[i - 1] + bias, dtype) for i in range(1, N + 1)},
+            solves=solves,
             X={i: np.empty((sizes[i], columns), dtype, order="F") for i in range(1, N + 1)},
             V={i: np.ones((sizes[i] + bias, columns), dtype, order="F") for i in range(1, N)},
             R={i: np.empty((sizes[i], columns), dtype, order="F") for i in range(1, N + 1)},
@@ -184,10 +221,11 @@ class GraphAdmm:
         with p.clock.phase("solve"):
             s.Q = self._gains(s)
         loss = np.zeros(1, s.parameters.dtype)
-        for columns in self._blocks(s, v0.shape[1]):
+        s.solves.begin(s.iteration, rows)
+        for columns in _blocks(v0.shape[1], s.X[1].shape[1]):
             loss += self._pass(s, v0[:, columns], y[:, columns])
         with p.clock.phase("reduce"):
-            reduce_pairs(list(s.pairs.values()), p.comm, loss)
+            s.solves.reduce(p.comm, loss)
         with p.clock.phase("solve"):
             self._update_W(s)
             s.loss = float(loss[0]) / rows
@@ -214,7 +252,7 @@ class GraphAdmm:
             loss = p.loss.value(X[N], y)
         for i in range(N, 0, -1):
             with clock.phase("gram"):
-                s.pairs[i].add(R[i], V[i - 1])
+                s.solves.add(i, R[i], V[i - 1])
             if i > 1:
                 self._hidden(s, i - 1, X[i - 1], R[i], R[i - 1])
         return loss
@@ -256,13 +294,11 @@ class GraphAdmm:
         for i in range(1, s.problem.network.layers):
             k, rho, beta = s.problem.network.sizes[i], self.rho(s, i), self.beta(s, i)
             c = 1 / (rho + beta) + (1 if np.isinf(upper) else 2) / beta
-            Q[i] = gain(s.W[i + 1][:, :k], 1 / (self.rho(s, i + 1) * c), self._precision(s))
+            Q[i] = gain(
+                s.W[i + 1][:, :k], 1 / (self.rho(s, i + 1) * c), _precision(s.batches, s.parameters.dtype.type)
+            )
             Q[i] /= Q[i].dtype.type(c)
         return Q
-
-    def _precision(self, s: GraphAdmmState) -> type:
-        """Of the solves: on mini-batches, where they are a good part of the work, float32 takes half the time."""
-        return np.float64 if s.batches.count == 1 else s.parameters.dtype.type
 
     def _ridges(self, s: GraphAdmmState) -> dict[int, float]:
         """r_i of every layer's least squares: l2 / rho_i, or l2 times the step s_i of a layer.
@@ -286,19 +322,11 @@ class GraphAdmm:
         """(W_i, b_i) of every layer by least squares, from the sums of all ranks."""
         new = dict(enumerate(flat_views(s.problem.network, s.image), start=1))
         ridges = self._ridges(s)
-        for i, pair in s.pairs.items():
-            W, ridge = s.W[i], ridges[i]
-            mean = float(np.trace(pair.triangle, dtype=np.float64)) / len(pair.triangle)
-            factor = s.v0_factor if i == 1 else None
-            if factor is None:
-                held = ridge + self.settings.damping * mean
-                factor = RidgeFactor(pair.triangle, held, absolute=True, dtype=self._precision(s))
-            # V_0 V_0' of all rows never changes; what is added to it does, where l2 goes with the steps.
-            if i == 1 and s.batches.count == 1:
-                pair.fix()
-                s.v0_factor = factor if self.settings.decay == "penalty" else None
-            new[i][...] = W + factor.solve(pair.cross - W.dtype.type(ridge) * W)
-            pair.clear()
+        same = self.settings.decay == "penalty"
+        for i, W in s.W.items():
+            new[i][...] = W + s.solves.step(i, W, ridges[i], same_ridge=same)
+        if s.iteration == 0 and s.batches.count == 1:
+            s.solves.keep_inputs()
         if not np.isfinite(s.image[:: max(1, len(s.image) // 64)]).all():
             raise Diverged(f"the weights are not finite after {s.iteration + 1} iterations")
 
@@ -307,11 +335,6 @@ class GraphAdmm:
         s.parameters[...] = s.accelerator.next(s.parameters, s.image, s.loss)
         if s.average is not None:
             s.average.add(s.image)
-
-    def _blocks(self, s: GraphAdmmState, samples: int) -> Iterator[slice]:
-        block = s.X[1].shape[1]
-        for low in range(0, samples, block):
-            yield slice(low, min(low + block, samples))
 
     def weights(self, s: GraphAdmmState) -> Weights:
         vector = s.image if s.average is None or s.average.value is None else s.average.value
@@ -340,6 +363,7 @@ class GraphAdmm:
             )
 
     def cost(self, network: Network, samples: int, total: int) -> Cost:
+        """Of an iteration that sums V V' of every layer that changes."""
         batch = min(self.settings.batch or total, total)
         whole = batch == total
         flop, floats = 0.0, 1
@@ -349,7 +373,7 @@ class GraphAdmm:
             floats += k1 * k_next
             if i > 1:
                 flop += batch * 2.0 * k * k_next + min(k, k_next) ** 3 / 3  # Q R
-            if i > 1 or not whole:
+            if i > 1 or not (whole or lasts(self.settings.gram_every, batch, k1)):
                 flop += batch * k1 * (k1 + 1.0) + k1**3 / 3  # V V'
                 floats += k1 * (k1 + 1) // 2
         width = network.sizes[0] + 1 + network.sizes[-1]
@@ -357,6 +381,16 @@ class GraphAdmm:
         sums = sum(8 * 5 * (k + 1) * (k + 1 + k_next) for k, k_next in pairwise(network.sizes))
         blocks = 4 * 3 * network.block() * sum(network.sizes)
         return Cost(gathered + sums + blocks + 12 * parameters(network), flop, batch, (4 * floats,))
+
+
+def _precision(batches: MiniBatches, dtype: type) -> type:
+    """Of the solves: on mini-batches, where they are a good part of the work, float32 takes half the time."""
+    return np.float64 if batches.count == 1 else dtype
+
+
+def _blocks(samples: int, block: int) -> Iterator[slice]:
+    for low in range(0, samples, block):
+        yield slice(low, min(low + block, samples))
 
 
 def _table_2(

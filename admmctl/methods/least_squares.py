@@ -38,9 +38,9 @@ class GramPair:
         whole: Array = np.tril(self.triangle) + np.tril(self.triangle, -1).T
         return whole
 
-    def fix(self) -> None:
-        """From now on a a' stays as it is: it is neither cleared, added to, nor sent."""
-        self._fixed = True
+    def fix(self, fixed: bool = True) -> None:
+        """From now on a a' stays as it is: it is neither cleared, added to, nor sent. Or no longer."""
+        self._fixed = fixed
 
     def clear(self) -> None:
         self.cross[...] = 0
@@ -51,9 +51,13 @@ class GramPair:
         """Add a block of samples: ``z`` (k', block) and ``a`` (k, block)."""
         self.cross += np.matmul(z, a.T, out=self._product)
         if not self._fixed:
-            for i, j, product in self._tiles:
-                # NumPy computes the tiles on the diagonal as symmetric products.
-                self.triangle[i, j] += np.matmul(a[i], a[j].T, out=product)
+            self.add_gram(a)
+
+    def add_gram(self, a: Array) -> None:
+        """Add a block of samples to a a' alone."""
+        for i, j, product in self._tiles:
+            # NumPy computes the tiles on the diagonal as symmetric products.
+            self.triangle[i, j] += np.matmul(a[i], a[j].T, out=product)
 
     def reduce(self, comm: Comm) -> None:
         """Sum over ranks in one Allreduce."""

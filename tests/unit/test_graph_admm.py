@@ -16,7 +16,7 @@ kinds = pytest.mark.parametrize("kind", list(CUTS))
 
 
 # As in the paper, without what was added to it.
-PLAIN = {"decay": "penalty", "momentum": 0.0, "average": 0.0, "quadratic": 0.05, "first_scale": 1.0, "l2": 0.04}
+PLAIN = {"decay": "penalty", "momentum": 0.0, "average": 0.0, "quadratic": 0.05, "first_scale": 1.0, "l2": 0.04, "damping": 0.0, "gram_every": 1}
 
 
 def graph(**settings) -> GraphAdmm:
@@ -204,10 +204,10 @@ def test_a_mini_batch_is_an_iteration_on_its_rows():
     assert method.rows_seen(s) == 40 + 40 + 20 + 40 + 40
 
 
-@pytest.mark.parametrize("batch", [None, 50])
+@pytest.mark.parametrize(("batch", "every"), [(None, 1), (50, 1), (50, 3)])
 @pytest.mark.parametrize("size", [2, 3])
-def test_any_number_of_ranks_makes_the_same_weights(size, batch):
-    method = graph(batch=batch)
+def test_any_number_of_ranks_makes_the_same_weights(size, batch, every):
+    method = graph(batch=batch, gram_every=every)
     cuts = np.array([0, 37, 80, 120])[[0, 2, 3] if size == 2 else [0, 1, 2, 3]]
 
     def train(comm, columns=slice(None)):
@@ -239,6 +239,58 @@ def test_one_allreduce_per_iteration(batch):
     assert method.cost(s.problem.network, 120, 120).messages == (4 * comm.lengths[1],)
 
 
+def test_on_mini_batches_sums_of_samples_may_serve_several_iterations():
+    comm = CountingComm()
+    method = graph(batch=40, gram_every=3)
+    p = problem([6, 4], outputs=3, loss="cross-entropy", comm=comm)  # 4 inputs, 120 rows
+    s = method.init(p)
+    first, rest = 5 * 6 // 2, 5 * 6 + 7 * 4 + 5 * 3 + 1
+    assert comm.lengths == [first + 5 * 6]  # V_0 V_0' of all rows, once
+    for _ in range(25):
+        s = method.step(s)
+    whole = rest + 7 * 8 // 2 + 5 * 6 // 2
+    # Anew at first, then after 2, then after 3 iterations: never more than a fifth of those so far.
+    anew = [i for i, length in enumerate(comm.lengths[1:]) if length == whole]
+    assert anew == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 16, 19, 22]
+    assert set(comm.lengths[1:]) == {whole, rest}
+    assert method.cost(p.network, 120, 120).messages == (4 * whole,)
+
+
+def test_sums_of_few_rows_serve_one_iteration():
+    # 40 rows are fewer than twice the 31 inputs of the last layer, and more than twice those of the first.
+    comm = CountingComm()
+    method = graph(batch=40, gram_every=50)
+    p = problem([30], loss="cross-entropy", comm=comm)
+    s = method.init(p)
+    for _ in range(12):
+        s = method.step(s)
+    assert comm.lengths[1:] == [5 * 30 + 31 + 31 * 32 // 2 + 1] * 12
+    assert method.cost(p.network, 120, 120).messages == (4 * comm.lengths[-1],)
+
+
+def test_old_sums_change_the_way_and_not_its_end():
+    def end(**settings):
+        method = graph(rho=1.0, l2=5.0, **settings)
+        s = method.init(problem([], loss="cross-entropy"))
+        for _ in range(400):
+            s = method.step(s)
+        return method.weights(s)[0]
+
+    np.testing.assert_allclose(end(gram_every=8), end(), atol=1e-6)
+
+
+def test_a_short_last_mini_batch_renews_no_sums():
+    method = graph(batch=50, gram_every=8, damping=0.01)  # the third mini-batch of an epoch has 20 rows
+    s = method.init(problem([6], loss="cross-entropy"))
+    born = []
+    for _ in range(30):
+        s = method.step(s)
+        born.append(s.solves.summed(2))
+    renewed = set(born)
+    assert renewed >= {0, 1, 3, 4}
+    assert not any(i % 3 == 2 for i in renewed)
+
+
 @pytest.mark.parametrize("text", ["dcutlu(1, 1)", "dcutlu(2, 1)", "dcutlu(nan, 1)", "dcutlu(0, inf)", "dcutlu(0"])
 def test_cuts_that_make_no_sense_are_refused(text):
     with pytest.raises(ValueError, match=r"dcutlu|expected"):
@@ -260,6 +312,7 @@ def test_defaults_depend_on_whether_there_are_mini_batches():
     whole, batches = GraphAdmmSettings(), GraphAdmmSettings(batch=300)
     assert (whole.momentum, whole.decay, whole.average, whole.l2) == (0.95, "objective", 0.0, 30.0)
     assert (batches.momentum, batches.decay, batches.average, batches.l2) == (0.0, "penalty", 0.95, 0.1)
+    assert (whole.gram_every, whole.damping, batches.gram_every, batches.damping) == (1, 0.0, 8, 0.03)
     assert GraphAdmmSettings(batch=300, momentum=0.5, l2=7.0).momentum == 0.5
     assert GraphAdmmSettings(anderson=5).momentum == 0.0
     # What was resolved and written down means the same when it is read again.
