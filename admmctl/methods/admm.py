@@ -75,7 +75,7 @@ class Admm:
             "sweep": "forward",
         }
     }
-    losses: ClassVar[tuple[str, ...]] = ("squared", "hinge")
+    losses: ClassVar[tuple[str, ...]] = ("squared", "signed-squared", "hinge")
     activations: ClassVar[tuple[str, ...]] = ("relu", "hard-sigmoid", "dcutlu")
     unit: ClassVar[Literal["iteration", "epoch"]] = "iteration"
 

@@ -145,7 +145,7 @@ class GraphAdmm:
             "inner": 1,
         }
     }
-    losses: ClassVar[tuple[str, ...]] = ("squared", "hinge", "cross-entropy")
+    losses: ClassVar[tuple[str, ...]] = ("squared", "signed-squared", "hinge", "cross-entropy")
     activations: ClassVar[tuple[str, ...]] = ("relu", "hard-sigmoid", "dcutlu")
     unit: ClassVar[Literal["iteration", "epoch"]] = "iteration"
 

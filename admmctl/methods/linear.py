@@ -11,7 +11,7 @@ from pydantic import Field
 from admmctl.methods.batch import BatchState, Lbfgs, LbfgsSettings
 from admmctl.methods.least_squares import GramPair, RidgeFactor
 from admmctl.methods.method import Cost, Finished, Problem
-from admmctl.model.losses import Squared
+from admmctl.model.losses import SignedSquared, Squared
 from admmctl.model.network import Network, Weights
 from admmctl.settings import NonNegative
 
@@ -30,7 +30,6 @@ class Linear:
     losses = Lbfgs.losses
     activations = Lbfgs.activations
     unit = Lbfgs.unit
-    hidden: ClassVar[bool] = False
 
     def __init__(self, settings: LinearSettings) -> None:
         self.settings = settings
@@ -40,20 +39,26 @@ class Linear:
     def check(settings: LinearSettings, layers: int) -> list[tuple[str, str]]:
         return []
 
+    @staticmethod
+    def hidden_layers(settings: LinearSettings, layers: list[int], outputs: int) -> list[int]:
+        """None, whatever the experiment says."""
+        return []
+
     def init(self, problem: Problem) -> BatchState:
         return self._lbfgs.init(problem)
 
     def step(self, s: BatchState) -> BatchState:
-        if not isinstance(s.problem.loss, Squared):
+        if not isinstance(s.problem.loss, Squared | SignedSquared):
             return self._lbfgs.step(s)
         if s.gradients:
             raise Finished("least squares is solved in one step")
         p = s.problem
+        y = p.y if isinstance(p.loss, Squared) else 2 * p.y - 1
         pair = GramPair(len(p.y), p.network.sizes[0] + p.network.bias, p.a0.dtype.type)
         with p.clock.phase("gram"):
             block = p.network.block(p.a0.itemsize)
             for low in range(0, p.a0.shape[1], block):
-                pair.add(p.y[:, low : low + block], p.network.inputs(p.a0[:, low : low + block]))
+                pair.add(y[:, low : low + block], p.network.inputs(p.a0[:, low : low + block]))
         with p.clock.phase("reduce"):
             pair.reduce(p.comm)
         with p.clock.phase("solve"):

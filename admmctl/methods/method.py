@@ -30,6 +30,7 @@ methods = Registry(
         "gd": "admmctl.methods.sgd:Gd",
         "cg": "admmctl.methods.batch:Cg",
         "lbfgs": "admmctl.methods.batch:Lbfgs",
+        "convex-admm": "admmctl.methods.convex_admm.algorithm:ConvexAdmm",
         "linear": "admmctl.methods.linear:Linear",
         "torch-sgd": "admmctl.methods.torch_methods:TorchSgd",
         "torch-adam": "admmctl.methods.torch_methods:TorchAdam",
@@ -66,7 +67,8 @@ class Problem:
 
     ``a0`` has shape (k_0 + 1, samples), Fortran order, its last row ones (or its blocks of columns are read from
     disk: then it can be sliced, ``a0[:, columns]``, and nothing else); ``y`` (k_L, samples) holds 0 and 1.
-    ``start`` is the global number of this rank's first sample, ``total`` the samples of all ranks.
+    ``start`` is the global number of this rank's first sample, ``total`` the samples of all ranks. ``memory`` are
+    the bytes that this rank may still take, where that is known, ``threads`` those of its linear algebra.
     """
 
     a0: Array
@@ -78,6 +80,8 @@ class Problem:
     seed: int
     start: int
     total: int
+    memory: int | None = None
+    threads: int = 1
 
 
 @dataclass(frozen=True)
@@ -131,7 +135,11 @@ class Method(Protocol):
     def rows_seen(self, state: Any) -> int:
         """Training rows visited so far, over all ranks: divided by all rows it makes epochs."""
 
-    # A method may have check_rows(total) besides, which raises UserError where its settings do not fit the rows.
+    # What a method may have besides: check_rows(total) raises UserError where its settings do not fit the rows;
+    # check_size(network, total, ranks, free) where they do not fit the ranks or the free bytes of memory;
+    # hidden_layers(settings, layers, outputs) is the hidden layers that it trains, where not those of the
+    # experiment; notes(state) is what the user should know about how it runs; own_model is the name of a model of
+    # its own beside the network, own_labels(state, a0) what that says of rows.
 
     def cost(self, network: Network, samples: int, total: int) -> Cost:
         """What it costs, for ``samples`` rows on this rank of ``total`` on all, in float32."""

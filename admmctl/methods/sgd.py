@@ -18,7 +18,7 @@ from admmctl.model.initial import gaussian_weights
 from admmctl.model.network import Network, Weights
 from admmctl.settings import Count, NonNegative, Positive, Settings
 
-LOSSES = ("squared", "hinge", "cross-entropy")
+LOSSES = ("squared", "signed-squared", "hinge", "cross-entropy")
 ACTIVATIONS = ("relu", "hard-sigmoid", "dcutlu", "tanh", "sigmoid")
 
 

@@ -165,6 +165,8 @@ class TorchMethod:
         name = p.loss.__class__.__name__
         if name == "Squared":
             total = torch.sum((z - y) ** 2)
+        elif name == "SignedSquared":
+            total = torch.sum((z - (2 * y - 1)) ** 2) / 2
         elif name == "Hinge":
             total = torch.sum(torch.relu(torch.where(y > 0.5, 1 - z, z)))
         elif z.shape[1] == 1:

@@ -18,6 +18,7 @@ losses = Registry(
     "loss",
     {
         "squared": "admmctl.model.losses:Squared",
+        "signed-squared": "admmctl.model.losses:SignedSquared",
         "hinge": "admmctl.model.losses:Hinge",
         "cross-entropy": "admmctl.model.losses:CrossEntropy",
     },
@@ -57,6 +58,24 @@ class Squared:
 
     def z_update(self, y: Array, m: Array, lam: Array, beta: float) -> Array:
         result: Array = (2 * y - lam + 2 * beta * m) / (2 + 2 * beta)
+        return result
+
+
+class SignedSquared:
+    """1/2 (z - t)^2 with t = 1 where y = 1 and -1 where y = 0: the labels and the loss of the convex paper."""
+
+    threshold = 0.0
+    curvature = 1.0
+
+    def value(self, z: Array, y: Array) -> float:
+        difference = z - (2 * y - 1)
+        return float(np.vdot(difference, difference)) / 2
+
+    def gradient(self, z: Array, y: Array) -> Array:
+        return np.subtract(z, 2 * y - 1, dtype=z.dtype)
+
+    def z_update(self, y: Array, m: Array, lam: Array, beta: float) -> Array:
+        result: Array = (2 * y - 1 - lam + 2 * beta * m) / (1 + 2 * beta)
         return result
 
 

@@ -53,6 +53,8 @@ class Live:
         elif event["event"] == "planned":
             each = " per rank" if event["ranks"] > 1 else ""
             self._say(f"about {event['memory_mb']:.0f} MB of memory{each}")
+        elif event["event"] == "note":
+            self._say(event["text"])
         elif event["event"] == "evaluation":
             scores = f"loss {event['train_loss']:.4g}  test accuracy {event['test_accuracy']:.4f}"
             if self._bar is not None:

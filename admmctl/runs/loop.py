@@ -58,6 +58,7 @@ class Loop:
     evaluate: Evaluate
     clock: Clock
     on_evaluation: Callable[[Evaluation], None]
+    on_note: Callable[[str], None]
     interrupted: Callable[[], bool]
 
     def run(self) -> Outcome:
@@ -69,6 +70,9 @@ class Loop:
         state = None
         try:
             state = self.method.init(self.problem)
+            if hasattr(self.method, "notes"):
+                for note in self.method.notes(state):
+                    self.on_note(note)
             asked = self._agree()
             done = self._evaluated(state, 0) or self._over(state, 0)
             if asked and not done:
@@ -189,13 +193,23 @@ class Loop:
     def _evaluation(self, state: Any, iteration: int) -> Evaluation:
         p = self.problem
         self._weights = W = self.method.weights(state)
-        sums = np.zeros(4)  # training loss and correct rows of train, test and validation
+        # Training loss and correct rows of train, test and validation; and by the method's own model, if it has
+        # one.
+        sums = np.zeros(6)
+        own = getattr(self.method, "own_model", None)
         sums[0:2] = score(p.network, W, p.loss, self.train.a0, p.y, self.train.labels)
         sums[2] = self._correct(W, self.test)
         if self.validation is not None:
             sums[3] = self._correct(W, self.validation)
+        if own is not None:
+            for place, shard in ((4, self.train), (5, self.test)):
+                labels = self.method.own_labels(state, shard.a0)  # type: ignore[attr-defined]
+                sums[place] = (labels == shard.labels).sum()
         p.comm.allreduce(sums)
         residuals = self.method.residuals(state)
+        if own is not None:
+            residuals[f"{own}_train_accuracy"] = float(sums[4]) / self.train.total
+            residuals[f"{own}_test_accuracy"] = float(sums[5]) / self.test.total
         wall = np.array([self.clock.wall])
         p.comm.allreduce(wall, op="max")
         return Evaluation(

@@ -120,6 +120,16 @@ def check(expected: Estimate, comm: Comm) -> int:
     return mine
 
 
+def available_per_rank(comm: Comm) -> int | None:
+    """Bytes that every rank may still take, the same on all: the least over machines, shared by their ranks."""
+    machines = comm.gather((os.uname().nodename, available()))
+    least = np.array([np.inf])
+    if machines is not None:
+        least[0] = min((free / ranks for _, ranks, free in _by_host(machines) if free is not None), default=np.inf)
+    comm.allreduce(least, op="min")
+    return None if np.isinf(least[0]) else int(least[0])
+
+
 def _by_host(machines: list[tuple[str, int | None]]) -> list[tuple[str, int, int | None]]:
     """Each host, its ranks, the memory free there."""
     hosts: dict[str, list[int | None]] = {}

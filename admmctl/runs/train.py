@@ -214,6 +214,8 @@ def check(run: Run, options: Options) -> None:
     made = method(run.settings)
     if hasattr(made, "check_rows"):
         made.check_rows(data.rows_train)
+    if hasattr(made, "check_size"):
+        made.check_size(network, data.rows_train, options.cores, memory.available())
     memory.check_here(memory.estimate(data, network, made), options.cores)
     if options.way() == "mpiexec":
         launch.find_mpiexec()

@@ -66,6 +66,8 @@ def work(folder: RunFolder, comm: Comm, notify: Notify, oversubscribe: bool, sta
             seed=run.seed,
             start=train.start,
             total=train.total,
+            memory=memory.available_per_rank(comm),
+            threads=environment.blas_threads(),
         )
         hosts = comm.gather(environment.host())
         if comm.rank == 0:
@@ -82,6 +84,11 @@ def work(folder: RunFolder, comm: Comm, notify: Notify, oversubscribe: bool, sta
                 folder.log(describe(evaluation))
                 notify({"event": "evaluation", **evaluation.row()})
 
+        def on_note(text: str) -> None:
+            if comm.rank == 0:
+                folder.log(text)
+                notify({"event": "note", "text": text})
+
         loop = Loop(
             method=method,
             problem=problem,
@@ -92,6 +99,7 @@ def work(folder: RunFolder, comm: Comm, notify: Notify, oversubscribe: bool, sta
             evaluate=run.evaluate,
             clock=clock,
             on_evaluation=on_evaluation,
+            on_note=on_note,
             interrupted=interrupted,
         )
         outcome = loop.run()
@@ -206,8 +214,10 @@ def shape_network(run: Run, features: int, classes: int) -> Network:
         raise UserError(f"network.outputs: 1 output for {classes} classes; valid: {classes}")
     if outputs != 1 and outputs != classes:
         raise UserError(f"network.outputs: {outputs} outputs for {classes} classes; valid: {classes}")
-    s, hidden = run.network, getattr(methods.load(run.kind), "hidden", True)
-    return Network.build(features, list(s.layers) if hidden else [], outputs, s.activation, s.bias)
+    s, method, layers = run.network, methods.load(run.kind), list(run.network.layers)
+    if hasattr(method, "hidden_layers"):
+        layers = method.hidden_layers(run.settings, layers, outputs)
+    return Network.build(features, layers, outputs, s.activation, s.bias)
 
 
 def describe(evaluation: Evaluation) -> str:

@@ -202,7 +202,7 @@ def test_gain_is_the_same_on_the_narrow_and_the_wide_side(outputs, ratio):
     np.testing.assert_allclose(a, dense_activations(method, s, 1, s.W[2], h_1, t), rtol=1e-8, atol=1e-8)
 
 
-@pytest.mark.parametrize("loss", ["squared", "hinge"])
+@pytest.mark.parametrize("loss", ["squared", "signed-squared", "hinge"])
 @pytest.mark.parametrize("multipliers", ["full", "bregman"])
 @pytest.mark.parametrize("step", [1.0, 2.0])
 def test_output_and_multiplier_updates(loss, multipliers, step):
@@ -219,7 +219,7 @@ def test_output_and_multiplier_updates(loss, multipliers, step):
 @given(
     hidden=st.lists(st.integers(2, 6), max_size=2),
     activation=st.sampled_from(["relu", "hard-sigmoid"]),
-    loss=st.sampled_from(["squared", "hinge"]),
+    loss=st.sampled_from(["squared", "signed-squared", "hinge"]),
     bias=st.booleans(),
     init=st.sampled_from(["forward", "gaussian"]),
     sweep=st.sampled_from(["forward", "backward_first"]),

@@ -12,7 +12,7 @@ from admmctl.model.gradient import Gradient, flat_views, parameters
 from admmctl.model.losses import losses
 from admmctl.model.network import Network
 
-LOSSES = ["squared", "hinge", "cross-entropy"]
+LOSSES = ["squared", "signed-squared", "hinge", "cross-entropy"]
 ACTIVATIONS = ["relu", "hard-sigmoid", "tanh", "sigmoid"]
 KINKS = {"relu": [0.0], "hard-sigmoid": [0.0, 1.0], "tanh": [], "sigmoid": []}
 H = 1e-6  # the step of central differences: their error is about 1e-10 for functions of this size

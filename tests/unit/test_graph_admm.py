@@ -124,7 +124,7 @@ def test_compiled_and_plain_agree(kind, dtype, seed):
     np.testing.assert_allclose(compiled, plain, rtol=1e-4 if dtype == np.float32 else 1e-12, atol=1e-5)
 
 
-@pytest.mark.parametrize("loss", ["squared", "hinge"])
+@pytest.mark.parametrize("loss", ["squared", "signed-squared", "hinge"])
 def test_the_output_update_is_exact(loss):
     method = graph(rho=[0.3, 0.8])
     s = method.init(problem([3], loss=loss, samples=40))
@@ -177,7 +177,7 @@ def table_1(method: GraphAdmm, s, v0: Array, y: Array, kind: str, decay: float) 
 
 
 @kinds
-@pytest.mark.parametrize("loss", ["squared", "hinge", "cross-entropy"])
+@pytest.mark.parametrize("loss", ["squared", "signed-squared", "hinge", "cross-entropy"])
 @pytest.mark.parametrize("hidden", [[], [3], [4, 3]])
 def test_an_iteration_is_table_1(kind, loss, hidden):
     N = len(hidden) + 1
@@ -391,7 +391,7 @@ def test_the_average_is_what_is_evaluated():
     assert (flat <= np.maximum.reduce(images) + 1e-12).all()
 
 
-@pytest.mark.parametrize("loss", ["squared", "hinge", "cross-entropy"])
+@pytest.mark.parametrize("loss", ["squared", "signed-squared", "hinge", "cross-entropy"])
 @pytest.mark.parametrize("activation_name", ["relu", "dcutlu(-1, 1)"])
 def test_all_rows_with_defaults_learn_what_no_linear_model_can(loss, activation_name):
     generator = np.random.default_rng(0)

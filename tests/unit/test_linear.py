@@ -159,7 +159,7 @@ def test_ranks_find_the_weights_of_one(loss, cuts):
         np.testing.assert_allclose(W, whole, rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.parametrize("loss", ["squared", "hinge", "cross-entropy"])
+@pytest.mark.parametrize("loss", ["squared", "signed-squared", "hinge", "cross-entropy"])
 def test_hidden_layers_are_left_out(loss, results):
     experiment = {
         "name": "linear",

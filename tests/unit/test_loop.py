@@ -97,6 +97,7 @@ def loop(method, *, evaluate=None, interrupted=lambda: False, comm=None, **stop)
         evaluate=evaluate or Evaluate(),
         clock=clock,
         on_evaluation=shown.append,
+        on_note=lambda text: None,
         interrupted=interrupted,
     ), shown
 

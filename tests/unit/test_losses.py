@@ -10,7 +10,7 @@ from admmctl.model.losses import losses
 
 TOLERANCE = {np.float32: 1e-5, np.float64: 1e-11}
 
-kinds = pytest.mark.parametrize("name", ["squared", "hinge"])
+kinds = pytest.mark.parametrize("name", ["squared", "signed-squared", "hinge"])
 types = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 betas = st.sampled_from([0.125, 0.5, 1.0, 4.0, 100.0])
@@ -72,7 +72,7 @@ def test_hinge_output_on_every_piece(y, m, expected):
 
 
 @given(values=samples)
-@pytest.mark.parametrize("name", ["squared", "hinge"])
+@pytest.mark.parametrize("name", ["squared", "signed-squared", "hinge"])
 def test_value_is_the_sum_over_entries(name, values):
     y, z, _ = (row[None, :].copy() for row in np.array(values, dtype=np.float64).T)
     assert losses.load(name)().value(z, y) == pytest.approx(entry_loss(name, z, y).sum(), rel=1e-12)

@@ -1,0 +1,111 @@
+"""``nystrom-pcg``: conjugate gradients with a low-rank sketch of A - I (section 2.4; NysADMM)."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from admmctl.methods.convex_admm.backend import Tensor
+from admmctl.methods.convex_admm.solvers.base import Size
+from admmctl.methods.convex_admm.solvers.cholesky import from_vectors, to_vectors
+from admmctl.methods.convex_admm.solvers.conjugate import ConjugateGradients
+from admmctl.methods.convex_admm.system import System
+
+FIRST_RANK, MOST = 10, 400  # of rank: auto
+ENOUGH = 0.7  # or where doubling the rank left more than this part of what was missed before
+GOOD = 10.0  # rank: auto stops where no more than this is left of H beside the identity
+_AT_ONCE = 8  # vectors that are multiplied at once: memory, not speed
+_POWERS = 5  # power iterations for the error of a sketch
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """H ~ U diag(eigenvalues) U', H = A - I: ``U`` (2 P d, rank) has orthonormal columns, eigenvalues fall."""
+
+    U: Tensor
+    eigenvalues: Tensor
+
+    @property
+    def rank(self) -> int:
+        return int(self.U.shape[1])
+
+
+class Nystrom(ConjugateGradients):
+    """M^-1 = (l_r + 1) U (L + I)^-1 U' + (I - U U'), with l_r the smallest eigenvalue of the sketch."""
+
+    def prepare(self) -> None:
+        s = self.settings
+        if s.rank == "auto":
+            self.sketch = adaptive_sketch(self.system, self.seed)
+        else:
+            self.sketch = sketch(self.system, min(s.rank, 2 * self.system.P * self.system.d), self.seed)
+        eigenvalues = self.sketch.eigenvalues
+        self._shrink = (eigenvalues[-1] + 1) / (eigenvalues + 1) - 1
+
+    def precondition(self, r: Tensor) -> Tensor:
+        U, vectors = self.sketch.U, to_vectors(self.system, r)
+        return from_vectors(self.system, vectors + U @ (self._shrink[:, None] * (U.T @ vectors)))
+
+    @staticmethod
+    def bytes(size: Size, settings: Any) -> int:
+        rank = min(MOST if settings.rank == "auto" else settings.rank, size.unknowns)
+        # Omega, H Omega, its factors; and rows times vectors.
+        sketched = size.itemsize * (4 * rank * size.unknowns + 8 * _AT_ONCE * size.n * size.P // size.ranks)
+        return ConjugateGradients.bytes(size, settings) + sketched
+
+
+def sketch(system: System, rank: int, seed: int) -> Sketch:
+    """The randomised Nystrom approximation of H = A - I of one output (Frangella, Tropp, Udell, algorithm 2.1)."""
+    xp, backend = system.xp, system.backend
+    side = 2 * system.P * system.d
+    drawn = np.random.default_rng([seed, 0x2B7]).standard_normal((side, rank), dtype=np.float32)
+    omega, _ = xp.linalg.qr(backend.array(drawn))
+    H_omega = _times(system, omega)
+    # A shift keeps the square root real, and is taken off again at the end.
+    precision = float(xp.finfo(system.X.dtype).eps)
+    shift = precision * float(xp.sqrt(xp.sum(H_omega * H_omega)))
+    shifted = H_omega + shift * omega
+    small = omega.T @ shifted
+    small = (small + small.T) / 2
+    factor = backend.cholesky(small + 0)
+    half = backend.solve_lower(factor, shifted.T).T
+    U, singular, _ = xp.linalg.svd(half, full_matrices=False)
+    eigenvalues = xp.clip(singular * singular - shift, 0, None)
+    return Sketch(U, eigenvalues)
+
+
+def adaptive_sketch(system: System, seed: int) -> Sketch:
+    """A sketch whose rank doubles until its own estimate of what it misses, ||H - sketch||, is small.
+
+    Or falls no further: A has the eigenvalues of X'X 2 P times, and many equal ones are too many for a sketch.
+    """
+    most = min(MOST, 2 * system.P * system.d)
+    rank, before = min(FIRST_RANK, most), math.inf
+    while True:
+        found = sketch(system, rank, seed)
+        left = missed(system, found, seed)
+        if rank == most or left <= GOOD or left > ENOUGH * before:
+            return found
+        rank, before = min(2 * rank, most), left
+
+
+def missed(system: System, found: Sketch, seed: int) -> float:
+    """An estimate of ||H - U L U'||, from below, by power iterations."""
+    xp = system.xp
+    drawn = np.random.default_rng([seed, 0xE44]).standard_normal((found.U.shape[0], 1))
+    v, estimate = system.backend.array(drawn), 0.0
+    for _ in range(_POWERS):
+        v = v / xp.sqrt(xp.sum(v * v))
+        Hv = _times(system, v) - found.U @ (found.eigenvalues[:, None] * (found.U.T @ v))
+        estimate, v = float(xp.sum(v * Hv)), Hv
+    return estimate
+
+
+def _times(system: System, vectors: Tensor) -> Tensor:
+    """H times columns (2 P d, any)."""
+    parts = []
+    for low in range(0, vectors.shape[1], _AT_ONCE):
+        some = from_vectors(system, vectors[:, low : low + _AT_ONCE])
+        parts.append(to_vectors(system, system.H(some)))
+    return system.xp.concat(parts, axis=1)
