@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 ADMMCTL := $(BIN)/admmctl
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-torch lint format lock clean
+.PHONY: help install demo test test-extras lint format lock clean
 
 help:  ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -23,8 +23,8 @@ demo: $(VENV)/.ready  ## train on a Swiss roll with 1 and 2 ranks (no download);
 test: $(VENV)/.ready-dev  ## run the tests
 	$(BIN)/python -m pytest
 
-test-torch: $(VENV)/.ready-torch  ## run the tests of the PyTorch methods (installs PyTorch)
-	$(BIN)/python -m pytest tests/unit/test_torch.py
+test-extras: $(VENV)/.ready-extras  ## run the tests that need PyTorch or JAX (installs both)
+	$(BIN)/python -m pytest tests/unit/test_torch.py tests/unit/test_convex_backends.py
 
 lint: $(VENV)/.ready-dev  ## check style and types
 	$(BIN)/ruff check .
@@ -57,6 +57,6 @@ $(VENV)/.ready-dev: requirements-dev.lock $(VENV)/.ready
 	@touch $@
 
 # One release of PyTorch: a newer one may bring gigabytes of CUDA libraries to a machine without a GPU.
-$(VENV)/.ready-torch: $(VENV)/.ready-dev
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.*'
+$(VENV)/.ready-extras: $(VENV)/.ready-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.*' 'jax==0.10.*'
 	@touch $@

@@ -377,6 +377,9 @@ def predict(
     iterate: Annotated[
         str, typer.Option("--iterate", help="best (lowest training loss) or final weights.")
     ] = "best",
+    gated: Annotated[
+        bool, typer.Option("--gated", help="Of convex-admm: the convex model, not the ReLU network made of it.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Classify rows with the weights that a run saved: a label and the network's outputs for each row.
@@ -387,7 +390,7 @@ def predict(
     from admmctl.runs.predict import predict_rows, predictions_csv
     from admmctl.runs.record import find
 
-    result = predict_rows(only_run(find([run]), run), inputs, iterate)
+    result = predict_rows(only_run(find([run]), run), inputs, iterate, gated)
     if as_json:
         put_json(result)
     else:

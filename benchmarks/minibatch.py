@@ -1,6 +1,6 @@
 """Zhang and Kleijn's Table 3: seconds per mini-batch, mean and standard deviation, all methods in one run.
 
-    python benchmarks/minibatch.py [--rows 15000] [--repeat 20]
+    python benchmarks/minibatch.py [--rows 15000] [--repeat 24]
 
 The methods of configs/mnist-graph.yaml at its shapes, 784-500-600-10 with mini-batches of 3,000, on synthetic
 rows, interleaved, one BLAS thread. The paper's numbers are theirs, from an Apple MacBook Pro of 2017.
@@ -25,18 +25,20 @@ from admmctl.parallel.comm import Serial
 from admmctl.runs.clock import Clock
 
 CONFIG = Path(__file__).parents[1] / "configs" / "mnist-graph.yaml"
-PAPER = {  # mean and standard deviation, seconds
+PAPER = {  # mean and standard deviation, seconds; the ADMM rows are ReLU, ReLU and DCutLU
     "sgd": (0.2257, 0.0444),
     "adam": (0.2398, 0.0416),
-    "graph-paper": (0.9373, 0.0851),
+    "graph-admm": (0.9373, 0.0851),
+    "graph-printed": (0.9373, 0.0851),
     "graph-dcutlu": (1.446, 0.0949),
 }
+WARM_UP = 40  # mini-batches: from then on graph-admm sums V V' as rarely as it does in a run
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=15_000)
-    parser.add_argument("--repeat", type=int, default=20)
+    parser.add_argument("--repeat", type=int, default=24)
     options = parser.parse_args()
     rng = np.random.default_rng(0)
     samples = np.ones((options.rows, 785), np.float32)
@@ -49,21 +51,24 @@ def main():
         loss = losses.load(run.loss)()
         problem = Problem(samples.T, y, network, loss, Serial(), Clock(), 0, 0, options.rows)
         method = methods.load(run.kind)(run.settings)
-        running[name] = [method, method.step(method.init(problem)), []]  # the first one warms up
+        state = method.init(problem)
+        for _ in range(WARM_UP):
+            state = method.step(state)
+        running[name] = [method, state, []]
     for _ in range(options.repeat):
         for entry in running.values():
             start = time.perf_counter()
             entry[1] = entry[0].step(entry[1])
             entry[2].append(time.perf_counter() - start)
     seconds = {name: entry[2] for name, entry in running.items()}
-    base = statistics.median(seconds["sgd"])
+    base = statistics.mean(seconds["sgd"])  # of means: not all mini-batches of graph-admm are alike
     print(f"seconds per mini-batch of 3,000, 784-500-600-10, 1 thread, {options.repeat} each, interleaved")
     print(f"{'method':14} {'mean':>8} {'std':>8} {'median':>8} {'x sgd':>6}    paper's mean, std, x sgd (theirs)")
     for name, times in seconds.items():
         mean, std = PAPER[name]
         print(
             f"{name:14} {statistics.mean(times):8.4f} {statistics.stdev(times):8.4f} "
-            f"{statistics.median(times):8.4f} {statistics.median(times) / base:6.2f}    "
+            f"{statistics.median(times):8.4f} {statistics.mean(times) / base:6.2f}    "
             f"{mean:.4f}, {std:.4f}, {mean / PAPER['sgd'][0]:.2f}"
         )
 

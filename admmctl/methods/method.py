@@ -139,7 +139,8 @@ class Method(Protocol):
     # check_size(network, total, ranks, free) where they do not fit the ranks or the free bytes of memory;
     # hidden_layers(settings, layers, outputs) is the hidden layers that it trains, where not those of the
     # experiment; notes(state) is what the user should know about how it runs; own_model is the name of a model of
-    # its own beside the network, own_labels(state, a0) what that says of rows.
+    # its own beside the network, own_labels(state, a0) what that says of rows;
+    # gates(state) makes it of the weights (model.network.gated_forward): it is saved with them.
 
     def cost(self, network: Network, samples: int, total: int) -> Cost:
         """What it costs, for ``samples`` rows on this rank of ``total`` on all, in float32."""

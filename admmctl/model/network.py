@@ -61,6 +61,18 @@ class Network:
         return a if self.bias else a[:-1]
 
 
+def gated_forward(network: Network, W: Weights, gates: Array, a0: Array) -> Array:
+    """Outputs (k_2, samples) of a gated network of one hidden layer: unit j is w_j'x where gates_j'x >= 0, else 0.
+
+    ``gates`` (k_1, k_0 + 1), or without the column of the bias, ``a0`` (k_0 + 1, samples).
+    """
+    x = network.inputs(a0)
+    hidden = np.ones((len(W[0]) + network.bias, a0.shape[1]), a0.dtype)
+    np.multiply(W[0] @ x, gates @ x >= 0, out=hidden[: len(W[0])])
+    outputs: Array = W[1] @ hidden
+    return outputs
+
+
 def targets(labels: NDArray[np.int64], outputs: int, dtype: type = np.float32) -> Array:
     """What outputs should be, 0 or 1, shape (outputs, samples): the class itself, or one row per class."""
     if outputs == 1:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from admmctl.data.shards import Shard
 from admmctl.methods.method import Diverged, Finished, Method, Problem
@@ -34,6 +35,7 @@ class Outcome:
     best: Weights = field(default_factory=list)
     best_iteration: int = 0
     final: Weights = field(default_factory=list)
+    gates: NDArray[np.floating] | None = None  # with which the weights are a gated network
 
     @property
     def best_test_accuracy(self) -> float | None:
@@ -100,6 +102,8 @@ class Loop:
             self.outcome.status, self.outcome.reason = "diverged", str(problem)
         finally:
             if state is not None:
+                if hasattr(self.method, "gates"):
+                    self.outcome.gates = self.method.gates(state)
                 self.method.close(state)
         return self.outcome
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from admmctl.errors import UserError
 from admmctl.files import atomic
-from admmctl.model.network import Network, Weights, classify
+from admmctl.model.network import Network, Weights, classify, gated_forward
 
 _BLOCK = 65_536  # rows predicted at a time
 
@@ -28,16 +28,23 @@ class Model:
     threshold: float
     shift: NDArray[np.float32]
     factor: NDArray[np.float32]
+    gates: NDArray[np.floating] | None = None
 
-    def predict(self, x: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.floating]]:
-        """Labels, shape (rows,), and outputs, shape (rows, outputs), of unscaled inputs (rows, features)."""
+    def predict(self, x: NDArray[Any], gated: bool = False) -> tuple[NDArray[np.int64], NDArray[np.floating]]:
+        """Labels, shape (rows,), and outputs, shape (rows, outputs), of unscaled inputs (rows, features).
+
+        ``gated``: of the gated network, which is the convex model, in the place of the ReLU network.
+        """
         labels, outputs = [], []
         for low in range(0, len(x), _BLOCK):
             with np.errstate(over="ignore", invalid="ignore"):  # such a row gets the class -1
                 rows = np.asarray(x[low : low + _BLOCK], dtype=np.float32)
                 a0 = np.ones((len(self.shift) + 1, len(rows)), dtype=np.float32, order="F")
                 a0[:-1] = ((rows - self.shift) * self.factor).T
-                z = self.network.forward(self.W, a0)
+                if gated and self.gates is not None:
+                    z = gated_forward(self.network, self.W, self.gates, a0)
+                else:
+                    z = self.network.forward(self.W, a0)
             chosen = classify(z, self.threshold)
             labels.append(np.where(chosen < 0, -1, self.classes[chosen]))
             outputs.append(z.T)
@@ -79,6 +86,7 @@ def _model(arrays: dict[str, NDArray[Any]], iterate: str) -> Model:
         float(arrays["threshold"]),
         arrays["input_shift"],
         arrays["input_factor"],
+        arrays.get("gates"),
     )
 
 
@@ -109,12 +117,14 @@ def read_inputs(path: Path, features: int) -> NDArray[Any]:
     return x
 
 
-def predict_rows(folder: Path, inputs: Path, iterate: str) -> dict[str, Any]:
+def predict_rows(folder: Path, inputs: Path, iterate: str, gated: bool = False) -> dict[str, Any]:
     """Labels and outputs for every row of ``inputs``. Raises UserError."""
     if iterate not in ("best", "final"):
         raise UserError(f"--iterate {iterate}: valid: best, final")
     model = load_model(folder, iterate)
-    labels, outputs = model.predict(read_inputs(inputs, model.network.sizes[0]))
+    if gated and model.gates is None:
+        raise UserError(f"--gated: {folder} has no gated network; runs of convex-admm have one")
+    labels, outputs = model.predict(read_inputs(inputs, model.network.sizes[0]), gated)
     return {
         "folder": str(folder),
         "iterate": iterate,

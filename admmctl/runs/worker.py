@@ -128,6 +128,7 @@ def work(folder: RunFolder, comm: Comm, notify: Notify, oversubscribe: bool, sta
                     "input_factor": scaling.factor,
                     "best_iteration": outcome.best_iteration,
                     "final_iteration": outcome.evaluations[-1].iteration,
+                    **({} if outcome.gates is None else {"gates": outcome.gates}),
                 },
             )
         summary = {

@@ -14,7 +14,7 @@ The printed conditions on v have the other sign and no beta, and never hold. s >
 after every iteration of gamma_a = rho.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -22,14 +22,14 @@ from numpy.typing import NDArray
 
 from admmctl.errors import UserError
 from admmctl.methods.convex_admm import recover
-from admmctl.methods.convex_admm.backend import Tensor, backend
+from admmctl.methods.convex_admm.backend import Backend, Tensor, backend
 from admmctl.methods.convex_admm.patterns import Patterns, sample
 from admmctl.methods.convex_admm.settings import ConvexAdmmSettings
-from admmctl.methods.convex_admm.solvers import choose, solvers
+from admmctl.methods.convex_admm.solvers import choose, conjugate, rbcd, solvers
 from admmctl.methods.convex_admm.solvers.base import Size, Solver
 from admmctl.methods.convex_admm.system import System
-from admmctl.methods.method import Array, Cost, Finished, Problem
-from admmctl.model.network import Network, Weights, classify
+from admmctl.methods.method import Array, Cost, Finished, Problem, Untimed
+from admmctl.model.network import Network, Weights, classify, gated_forward
 
 # rho is adapted where one residual is this many times the other, and by this factor (Boyd, section 3.4.1).
 _UNBALANCED, _FACTOR = 10.0, 2.0
@@ -62,7 +62,14 @@ class ConvexAdmm:
 
     Settings = ConvexAdmmSettings
     presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "paper": {"solver": "nystrom-pcg", "rank": 100, "block": 1, "precondition": False, "scale_rows": False}
+        "paper": {
+            "solver": "nystrom-pcg",
+            "rank": 100,
+            "block": 1,
+            "precondition": False,
+            "line_search": "backtracking",
+            "scale_rows": False,
+        }
     }
     losses: ClassVar[tuple[str, ...]] = ("signed-squared",)
     activations: ClassVar[tuple[str, ...]] = ("relu",)
@@ -91,8 +98,17 @@ class ConvexAdmm:
 
     def init(self, problem: Problem) -> ConvexAdmmState:
         """Patterns, the convex problem, and what its solver computes beforehand. Raises UserError and Diverged."""
-        settings, comm, clock = self.settings, problem.comm, problem.clock
+        settings = self.settings
         library = backend(settings.backend, settings.device, settings.dtype, problem.threads)
+        if settings.backend == "jax":
+            # JAX compiles whatever it meets for the first time: a rehearsal, outside of the clock.
+            rehearsal = self.step(self._start(replace(problem, clock=Untimed()), library))
+            self.conditions(rehearsal)
+            del rehearsal
+        return self._start(problem, library)
+
+    def _start(self, problem: Problem, library: Backend) -> ConvexAdmmState:
+        settings, comm, clock = self.settings, problem.comm, problem.clock
         with clock.phase("precompute"):
             X, scale = self._inputs(problem)
             patterns = sample(X, settings.patterns, problem.seed, comm)
@@ -103,7 +119,7 @@ class ConvexAdmm:
             name: str = settings.solver
             if name == "auto":
                 name, why = choose(size, settings, problem.memory)
-                notes.append(f"solver: {name} ({why})")
+                notes.append(f"solver: {name}, {_gb(solvers.load(name).bytes(size, settings))} ({why})")
             kind = solvers.load(name)
             if kind.ranks is not None and comm.size > kind.ranks:
                 raise UserError(refused_ranks(name))
@@ -212,10 +228,19 @@ class ConvexAdmm:
 
     def own_labels(self, s: ConvexAdmmState, a0: Array) -> NDArray[np.int64]:
         """The class of every row by the convex model, a gated ReLU network: of rows it has not seen, too."""
-        v = s.system.backend.numpy(s.v).astype(s.problem.a0.dtype)
+        network, W, gates = s.problem.network, self.weights(s), self.gates(s)
+        block = network.block(a0.itemsize)
+        found = np.empty(a0.shape[1], np.int64)
+        for low in range(0, a0.shape[1], block):
+            columns = slice(low, low + block)
+            z = gated_forward(network, W, gates, a0[:, columns])
+            found[columns] = classify(z, s.problem.loss.threshold)
+        return found
+
+    def gates(self, s: ConvexAdmmState) -> Array:
+        """Of every hidden unit, shape (hidden, d): with them the weights make the gated network."""
         H = s.patterns.H.astype(s.problem.a0.dtype)
-        z = recover.gated(a0, H, v, s.problem.network, s.scale, s.system.C)
-        return classify(z, s.problem.loss.threshold)
+        return recover.gates(H, s.system.C, s.problem.network.sizes[1])
 
     def notes(self, s: ConvexAdmmState) -> list[str]:
         """What the user should know about how it runs."""
@@ -251,20 +276,27 @@ class ConvexAdmm:
         return Size(total, network.sizes[0] + network.bias, network.sizes[1] // (2 * C), C, width, ranks)
 
     def cost(self, network: Network, samples: int, total: int) -> Cost:
-        """Of a solver that iterates, the operations of an iteration are not known beforehand."""
-        ranks = max(1, round(total / samples)) if samples else 1
-        size = self._size(network, total, ranks)
+        """Of the steps that a solver takes at most. ``auto`` counts as the one that needs least memory."""
+        size = self._size(network, samples, 1)
         name = self.settings.solver if self.settings.solver != "auto" else "convex-cg"
         columns = 2 * size.C * size.P
         # X and D; s, nu, G u and two more of their size; u, v, lam, b and two more.
         rows = samples * size.itemsize * (2 * size.d + 2 * size.P + 6 * columns)
-        solver = solvers.load(name).bytes(size, self.settings) if samples else 0
-        message = size.bytes_of_u
-        flop = None
-        if name == "exact":
-            products = 3 * 2.0 * total * size.d * columns + 2.0 * total * size.d * columns / 2
-            flop = products + 4.0 * size.d**2 * columns + 2.0 * total**2 * size.C
-        return Cost(rows + 6 * size.bytes_of_u + solver, flop, total, (message, message))
+        state = rows + 6 * size.bytes_of_u + solvers.load(name).bytes(size, self.settings)
+        product = 2.0 * total * size.d * columns
+        if name in ("exact", "cholesky"):
+            # G u, G'(s - nu); for exact F and F', two solves with B, one with S.
+            direct = 1.5 * product + 4.0 * size.d**2 * columns + 2.0 * total**2 * size.C
+            flop = 2 * product + (direct if name == "exact" else 2.0 * size.unknowns**2 * size.C)
+            return Cost(state, flop, total, ())
+        steps = self.settings.inner_iterations or conjugate.STEPS
+        messages = (size.bytes_of_u,) * (2 + steps)
+        if name == "rbcd":
+            passes = self.settings.inner_iterations or rbcd.PASSES
+            blocks = -(-size.P // min(self.settings.block, size.P))
+            block = size.bytes_of_u * min(self.settings.block, size.P) // size.P
+            messages = (size.bytes_of_u, *((block, 16) * (blocks * passes)))
+        return Cost(state, None, total, messages)
 
 
 def signs(y: Array) -> Array:

@@ -7,6 +7,7 @@ them.
 
 import importlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, Protocol
 
 import array_api_compat.numpy
@@ -41,7 +42,13 @@ class Backend(Protocol):
         """``values`` as a NumPy array. May share memory with them."""
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """``function`` of arrays and numbers, compiled where the library has a compiler."""
+        """``function(xp, ...)`` of arrays and numbers without its ``xp``, compiled where there is a compiler."""
+
+    def index(self, places: NDArray[np.integer]) -> Tensor:
+        """Places along an axis, on the device."""
+
+    def subtract(self, values: Tensor, places: Tensor, change: Tensor) -> Tensor:
+        """``values`` less ``change`` at ``places`` of their last axis; they may be written to."""
 
     def sync(self, values: Tensor) -> Tensor:
         """``values``, computed: devices work ahead of the program, and a clock must not."""
@@ -80,7 +87,14 @@ class NumpyBackend:
         return np.asarray(values)
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        return function
+        return partial(function, self.xp)
+
+    def index(self, places: NDArray[np.integer]) -> Tensor:
+        return places
+
+    def subtract(self, values: Tensor, places: Tensor, change: Tensor) -> Tensor:
+        values[..., places] -= change
+        return values
 
     def sync(self, values: Tensor) -> Tensor:
         return values
@@ -131,7 +145,14 @@ class TorchBackend:
         return found
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        return function
+        return partial(function, self.xp)
+
+    def index(self, places: NDArray[np.integer]) -> Tensor:
+        return self._torch.as_tensor(places, device=self.device)
+
+    def subtract(self, values: Tensor, places: Tensor, change: Tensor) -> Tensor:
+        values[..., places] -= change
+        return values
 
     def sync(self, values: Tensor) -> Tensor:
         if self.device == "cuda":
@@ -167,6 +188,7 @@ class JaxBackend:
         except RuntimeError:
             raise MissingExtra(f"device: {device}, but JAX sees none here; use device: cpu") from None
         self._jax = jax
+        self._compiled: dict[Callable[..., Any], Callable[..., Any]] = {}
         self._solve_triangular = importlib.import_module("jax.scipy.linalg").solve_triangular
         self.xp = importlib.import_module("jax.numpy")
         self.device = device
@@ -179,8 +201,15 @@ class JaxBackend:
         return np.asarray(values)
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        compiled: Callable[..., Any] = self._jax.jit(function)
-        return compiled
+        if function not in self._compiled:
+            self._compiled[function] = self._jax.jit(partial(function, self.xp))
+        return self._compiled[function]
+
+    def index(self, places: NDArray[np.integer]) -> Tensor:
+        return self._jax.device_put(places, self._place)
+
+    def subtract(self, values: Tensor, places: Tensor, change: Tensor) -> Tensor:
+        return self.compile(_subtracted)(values, places, change)
 
     def sync(self, values: Tensor) -> Tensor:
         return self._jax.block_until_ready(values)
@@ -196,6 +225,11 @@ class JaxBackend:
 
     def solve(self, L: Tensor, B: Tensor) -> Tensor:
         return self._solve_triangular(L, self.solve_lower(L, B), lower=True, trans=1)
+
+
+def _subtracted(xp: Any, values: Tensor, places: Tensor, change: Tensor) -> Tensor:
+    """For JAX, whose arrays are never written to."""
+    return values.at[..., places].add(-change)
 
 
 def backend(name: Name, device: Device, dtype: str, threads: int = 1) -> Backend:

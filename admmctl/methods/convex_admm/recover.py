@@ -1,11 +1,9 @@
 """From the convex model to networks: the ReLU network of eq. (1) by rescaling, and the gated ReLU network."""
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from admmctl.model.network import Network, Weights
+from admmctl.model.network import Weights
 
 Array = NDArray[np.floating]
 
@@ -35,17 +33,12 @@ def relu_network(v: Array, outputs: int, hidden: int, scale: float, bias: bool) 
     return [W_1, W_2]
 
 
-def gated(a0: Array, H: Array, v: Array, network: Network, scale: float, outputs: int) -> Array:
-    """The gated ReLU network, sum_i 1[x'h_i >= 0] x'(v_i - w_i), shape (outputs, samples).
+def gates(H: Array, outputs: int, hidden: int) -> Array:
+    """A gate for every unit of ``relu_network``, shape (hidden, d): its pattern's random vector, ``H`` (d, P).
 
-    That is what the convex model says of any rows: on those it was trained on, F v. ``a0`` (k_0 + 1, samples) as
-    the network takes it, ``H`` (d, P), ``v`` (d, 2 C P).
+    With them the same weights make the gated ReLU network, sum_i 1[x'h_i >= 0] x'(v_i - w_i). That is what the
+    convex model says of any row: of those it was trained on, F v.
     """
-    block = network.block(a0.itemsize)
-    z = np.empty((outputs, a0.shape[1]), v.dtype)
-    for low in range(0, a0.shape[1], block):
-        columns = slice(low, low + block)
-        X = network.inputs(a0[:, columns]).T * v.dtype.type(scale)
-        T: Any = (X @ v).reshape(len(X), 2, outputs, -1)
-        z[:, columns] = ((X @ H >= 0)[:, None, :] * (T[:, 0] - T[:, 1])).sum(axis=2).T
-    return z
+    found: Array = np.zeros((hidden, len(H)), H.dtype)
+    found[: 2 * outputs * H.shape[1]] = np.tile(H.T, (2 * outputs, 1))
+    return found

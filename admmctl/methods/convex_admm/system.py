@@ -35,32 +35,10 @@ class System:
         self.rho = rho
         self.n, self.d = X.shape
         self.P, self.C = D.shape[1], y.shape[1]
-        xp = self.xp
-
-        def forward(X: Tensor, D: Tensor, U: Tensor) -> Tensor:
-            return _summed(xp, D, _blocks(xp, X @ U, D))
-
-        def backward(X: Tensor, D: Tensor, r: Tensor) -> Tensor:
-            half = X.T @ xp.reshape(D[:, None, :] * r[:, :, None], (len(X), -1))
-            return xp.concat([half, -half], axis=1) if hasattr(xp, "concat") else xp.concatenate([half, -half], 1)
-
-        def masked(X: Tensor, E: Tensor, U: Tensor) -> Tensor:
-            T = _blocks(xp, X @ U, E)
-            return xp.reshape(T * E[:, None, None, :], (len(X), -1))
-
-        def unmasked(X: Tensor, E: Tensor, S: Tensor) -> Tensor:
-            return X.T @ xp.reshape(_blocks(xp, S, E) * E[:, None, None, :], (len(X), -1))
-
-        def normal(X: Tensor, D: Tensor, U: Tensor, rho: float) -> Tensor:
-            # (2 D - I)^2 = I: of G'G nothing is left but X'X.
-            T = _blocks(xp, X @ U, D)
-            through = D[:, None, :] * (_summed(xp, D, T) / rho)[:, :, None]
-            M = xp.stack([T[:, 0] + through, T[:, 1] - through], axis=1)
-            return X.T @ xp.reshape(M, (len(X), -1))
-
-        self._forward, self._backward = backend.compile(forward), backend.compile(backward)
-        self._masked, self._unmasked = backend.compile(masked), backend.compile(unmasked)
-        self._normal = backend.compile(normal)
+        compiled = backend.compile
+        self._forward, self._backward = compiled(_forward), compiled(_backward)
+        self._masked, self._unmasked = compiled(_masked), compiled(_unmasked)
+        self._normal = compiled(_normal)
 
     def zeros(self) -> Tensor:
         """u = 0, shape (d, 2 C P)."""
@@ -108,6 +86,38 @@ class System:
         self.comm.allreduce(sums)
         found: list[float] = np.sqrt(sums).tolist()
         return found
+
+
+# The products, with the functions ``xp`` of the array API, for a backend to compile.
+
+
+def _forward(xp: Any, X: Tensor, D: Tensor, U: Tensor) -> Tensor:
+    """F u of these rows."""
+    return _summed(xp, D, _blocks(xp, X @ U, D))
+
+
+def _backward(xp: Any, X: Tensor, D: Tensor, r: Tensor) -> Tensor:
+    """F' r of these rows."""
+    half = X.T @ xp.reshape(D[:, None, :] * r[:, :, None], (len(X), -1))
+    return xp.concat([half, -half], axis=1)
+
+
+def _masked(xp: Any, X: Tensor, E: Tensor, U: Tensor) -> Tensor:
+    """G u of these rows."""
+    return xp.reshape(_blocks(xp, X @ U, E) * E[:, None, None, :], (len(X), -1))
+
+
+def _unmasked(xp: Any, X: Tensor, E: Tensor, S: Tensor) -> Tensor:
+    """G' s of these rows."""
+    return X.T @ xp.reshape(_blocks(xp, S, E) * E[:, None, None, :], (len(X), -1))
+
+
+def _normal(xp: Any, X: Tensor, D: Tensor, U: Tensor, rho: float) -> Tensor:
+    """F'F u / rho + G'G u of these rows: as (2 D - I)^2 = I, nothing is left of G'G but X'X."""
+    T = _blocks(xp, X @ U, D)
+    through = D[:, None, :] * (_summed(xp, D, T) / rho)[:, :, None]
+    M = xp.stack([T[:, 0] + through, T[:, 1] - through], axis=1)
+    return X.T @ xp.reshape(M, (len(X), -1))
 
 
 def _blocks(xp: Any, T: Tensor, D: Tensor) -> Tensor:

@@ -11,12 +11,13 @@ from admmctl.methods.convex_admm.solvers.base import Size
 from admmctl.methods.convex_admm.solvers.cholesky import from_vectors, to_vectors
 from admmctl.methods.convex_admm.solvers.conjugate import ConjugateGradients
 from admmctl.methods.convex_admm.system import System
+from admmctl.methods.method import Diverged
 
-FIRST_RANK, MOST = 10, 400  # of rank: auto
+FIRST_RANK, MOST = 10, 100  # of rank: auto; the paper takes 100
 ENOUGH = 0.7  # or where doubling the rank left more than this part of what was missed before
 GOOD = 10.0  # rank: auto stops where no more than this is left of H beside the identity
 _AT_ONCE = 8  # vectors that are multiplied at once: memory, not speed
-_POWERS = 5  # power iterations for the error of a sketch
+POWERS = 4  # power iterations for the error of a sketch; each costs a product with A
 
 
 @dataclass(frozen=True)
@@ -57,49 +58,95 @@ class Nystrom(ConjugateGradients):
 
 def sketch(system: System, rank: int, seed: int) -> Sketch:
     """The randomised Nystrom approximation of H = A - I of one output (Frangella, Tropp, Udell, algorithm 2.1)."""
-    xp, backend = system.xp, system.backend
-    side = 2 * system.P * system.d
-    drawn = np.random.default_rng([seed, 0x2B7]).standard_normal((side, rank), dtype=np.float32)
-    omega, _ = xp.linalg.qr(backend.array(drawn))
-    H_omega = _times(system, omega)
-    # A shift keeps the square root real, and is taken off again at the end.
-    precision = float(xp.finfo(system.X.dtype).eps)
-    shift = precision * float(xp.sqrt(xp.sum(H_omega * H_omega)))
-    shifted = H_omega + shift * omega
-    small = omega.T @ shifted
-    small = (small + small.T) / 2
-    factor = backend.cholesky(small + 0)
-    half = backend.solve_lower(factor, shifted.T).T
-    U, singular, _ = xp.linalg.svd(half, full_matrices=False)
-    eigenvalues = xp.clip(singular * singular - shift, 0, None)
-    return Sketch(U, eigenvalues)
+    omega, H_omega = _more(system, None, None, rank, np.random.default_rng([seed, 0x2B7]))
+    return _sketch(system, omega, H_omega)
 
 
 def adaptive_sketch(system: System, seed: int) -> Sketch:
     """A sketch whose rank doubles until its own estimate of what it misses, ||H - sketch||, is small.
 
     Or falls no further: A has the eigenvalues of X'X 2 P times, and many equal ones are too many for a sketch.
+    What was multiplied is kept, so that a sketch costs as many products with A as its rank in the end.
     """
+    generator = np.random.default_rng([seed, 0x2B7])
     most = min(MOST, 2 * system.P * system.d)
+    omega = H_omega = v = None
     rank, before = min(FIRST_RANK, most), math.inf
     while True:
-        found = sketch(system, rank, seed)
-        left = missed(system, found, seed)
+        omega, H_omega = _more(system, omega, H_omega, rank, generator)
+        found = _sketch(system, omega, H_omega)
+        left, v = missed(system, found, seed, v=v)
         if rank == most or left <= GOOD or left > ENOUGH * before:
             return found
         rank, before = min(2 * rank, most), left
 
 
-def missed(system: System, found: Sketch, seed: int) -> float:
-    """An estimate of ||H - U L U'||, from below, by power iterations."""
+def _more(
+    system: System, omega: Tensor, H_omega: Tensor, rank: int, generator: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """``rank`` random orthonormal columns, the first of them ``omega``, and H times them."""
+    xp, backend = system.xp, system.backend
+    old = 0 if omega is None else omega.shape[1]
+    drawn = backend.array(generator.standard_normal((2 * system.P * system.d, rank - old), dtype=np.float32))
+    if omega is None:
+        new, _ = _orthonormal(system, drawn)
+        return new, _times(system, new)
+    for _ in range(2):  # once more: rounding
+        drawn = drawn - omega @ (omega.T @ drawn)
+    new, _ = _orthonormal(system, drawn)
+    return xp.concat([omega, new], axis=1), xp.concat([H_omega, _times(system, new)], axis=1)
+
+
+def _sketch(system: System, omega: Tensor, H_omega: Tensor) -> Sketch:
+    xp, backend = system.xp, system.backend
+    # A shift keeps the square root real, and is taken off again at the end.
+    precision = float(xp.finfo(system.X.dtype).eps)
+    shift = precision * float(xp.sqrt(xp.sum(H_omega * H_omega)))
+    shifted = H_omega + shift * omega
+    small = omega.T @ shifted
+    factor = backend.cholesky((small + small.T) / 2)
+    half = backend.solve_lower(factor, shifted.T).T
+    Q, R = _orthonormal(system, half)
+    U, singular, _ = xp.linalg.svd(R, full_matrices=False)
+    return Sketch(Q @ U, xp.clip(singular * singular - shift, 0, None))
+
+
+def _orthonormal(system: System, Y: Tensor) -> tuple[Tensor, Tensor]:
+    """Y = Q R with orthonormal columns in Q.
+
+    By Cholesky factors of Y'Y, twice: products, where Householder's way takes ten times as long for the tall Y of
+    large problems. Where Y'Y is too near to singular for that, Householder's way.
+    """
+    xp, backend = system.xp, system.backend
+    try:
+        L = backend.cholesky(Y.T @ Y)
+        Q = Y @ _inverse(system, L).T
+        M = backend.cholesky(Q.T @ Q)
+        Q = Q @ _inverse(system, M).T
+    except Diverged:
+        found: tuple[Tensor, Tensor] = xp.linalg.qr(Y)
+        return found
+    return Q, xp.tril(M).T @ xp.tril(L).T
+
+
+def _inverse(system: System, L: Tensor) -> Tensor:
+    return system.backend.solve_lower(L, system.backend.array(np.eye(len(L))))
+
+
+def missed(
+    system: System, found: Sketch, seed: int, powers: int = POWERS, v: Tensor = None
+) -> tuple[float, Tensor]:
+    """An estimate of ||H - U L U'||, from below, by power iterations from ``v``; and the vector they end with."""
     xp = system.xp
-    drawn = np.random.default_rng([seed, 0xE44]).standard_normal((found.U.shape[0], 1))
-    v, estimate = system.backend.array(drawn), 0.0
-    for _ in range(_POWERS):
+    if v is None:
+        drawn = np.random.default_rng([seed, 0xE44]).standard_normal((found.U.shape[0], 1))
+        v = system.backend.array(drawn)
+    estimate = 0.0
+    for _ in range(powers):
         v = v / xp.sqrt(xp.sum(v * v))
         Hv = _times(system, v) - found.U @ (found.eigenvalues[:, None] * (found.U.T @ v))
         estimate, v = float(xp.sum(v * Hv)), Hv
-    return estimate
+    return estimate, v
 
 
 def _times(system: System, vectors: Tensor) -> Tensor:

@@ -30,61 +30,42 @@ class Rbcd:
         self._system, self._settings = system, settings
         self._random = np.random.default_rng([seed, 0xBCD])
         self._inverse = inverse_gram(system) if settings.precondition else None
-        xp, C = system.xp, system.C
-
-        def gradient(X: Tensor, D: Tensor, T: Tensor, r: Tensor, rho: float) -> Tensor:
-            # X' ((X u_i) +- D_i r / rho), r = F u; T has shape (n, 2, C, block).
-            through = D[:, None, :] * (r / rho)[:, :, None]
-            M = xp.stack([T[:, 0] + through, T[:, 1] - through], axis=1)
-            return X.T @ xp.reshape(M, (len(X), -1))
-
-        def ahead(X: Tensor, D: Tensor, g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            # X g and F g, and what they say of the curvature.
-            T = xp.reshape(X @ g, (len(X), 2, C, -1))
-            r = xp.sum(D[:, None, :] * (T[:, 0] - T[:, 1]), axis=2)
-            return T, r, xp.stack([xp.sum(T * T), xp.sum(r * r)])
-
-        self._gradient = system.backend.compile(gradient)
-        self._ahead = system.backend.compile(ahead)
+        self._gradient = system.backend.compile(_gradient)
+        self._difference = system.backend.compile(_difference)
+        self._ahead = system.backend.compile(_ahead)
 
     def new_rho(self) -> None:
         """B does not depend on it."""
 
     def solve(self, b: Tensor, u: Tensor) -> tuple[Tensor, int]:
         system, s, xp = self._system, self._settings, self._system.xp
-        d, P, C, D, rho = system.d, system.P, system.C, system.D, system.rho
+        X, D, P, rho, backend = system.X, system.D, system.P, system.rho, system.backend
         size = min(s.block, P)
         bound = s.inner_tolerance * system.norm(b)
-        # Blocks lie in lists: an array that cannot be written to need not be copied for a few of its columns.
-        columns = lambda array: [xp.reshape(array, (-1, 2, C, P))[..., i] for i in range(P)]  # noqa: E731
-        U, B, T = columns(u), columns(b), columns(system.X @ u)
+        # By sign, output, pattern; T = X u and r = F u go along with u. Copies: blocks of them are written to.
+        U, B, T = (xp.reshape(array + 0, (len(array), 2, -1, P)) for array in (u, b, X @ u))
         r = system.F(u)
         steps = 0
         for _ in range(s.inner_iterations or PASSES):
             squares = 0.0
             order = self._random.permutation(P)
             for low in range(0, P, size):
-                chosen = [int(i) for i in order[low : low + size]]
-                D_i = xp.stack([D[:, i] for i in chosen], axis=1)
-                T_i = xp.stack([T[i] for i in chosen], axis=3)
-                u_i, b_i = (xp.stack([part[i] for i in chosen], axis=3) for part in (U, B))
-                g = system.total(self._gradient(system.X, D_i, T_i, r, rho)) + xp.reshape(u_i - b_i, (d, -1))
+                chosen = backend.index(order[low : low + size])
+                g = system.total(self._gradient(X, D, T, r, chosen, rho)) + self._difference(U, B, chosen)
                 p = g if self._inverse is None else self._inverse @ g
-                T_p, r_p, sums = self._ahead(system.X, D_i, p)
-                curvature = np.array(system.backend.numpy(sums), np.float64)
+                T_p, r_p, sums = self._ahead(X, D, p, chosen)
+                curvature = np.array(backend.numpy(sums), np.float64)
                 system.comm.allreduce(curvature)
                 slope = system.inner(g, p)
-                along = system.inner(p, p) + float(curvature[0]) + float(curvature[1]) / rho
-                step = self._step(slope, along)
-                p_i = xp.reshape(p, (d, 2, C, len(chosen)))
-                for k, i in enumerate(chosen):
-                    U[i], T[i] = U[i] - step * p_i[..., k], T[i] - step * T_p[..., k]
+                step = self._step(slope, system.inner(p, p) + float(curvature[0]) + float(curvature[1]) / rho)
+                p_i = xp.reshape(p, (len(p), 2, -1, len(chosen)))
+                U, T = backend.subtract(U, chosen, step * p_i), backend.subtract(T, chosen, step * T_p)
                 r = r - step * r_p
                 squares += system.inner(g, g)
                 steps += 1
             if squares <= bound**2:
                 break
-        return xp.reshape(xp.stack(U, axis=3), (d, -1)), steps
+        return xp.reshape(U, u.shape), steps
 
     def _step(self, slope: float, curvature: float) -> float:
         """How far to go: to the minimum along the line, or by halves until the decrease is sufficient.
@@ -104,3 +85,23 @@ class Rbcd:
     def bytes(size: Size, settings: Any) -> int:
         pieces = size.itemsize * 2 * size.C * size.P * size.n // size.ranks
         return 4 * size.bytes_of_u + 2 * pieces + (3 * size.itemsize * size.d**2 if settings.precondition else 0)
+
+
+def _gradient(xp: Any, X: Tensor, D: Tensor, T: Tensor, r: Tensor, chosen: Tensor, rho: float) -> Tensor:
+    """X'((X u_i) +- D_i r / rho) of these rows for the chosen patterns; ``T`` = X u is (n, 2, C, P), r = F u."""
+    D_i, T_i = xp.take(D, chosen, axis=1), xp.take(T, chosen, axis=3)
+    through = D_i[:, None, :] * (r / rho)[:, :, None]
+    M = xp.stack([T_i[:, 0] + through, T_i[:, 1] - through], axis=1)
+    return X.T @ xp.reshape(M, (len(X), -1))
+
+
+def _difference(xp: Any, U: Tensor, B: Tensor, chosen: Tensor) -> Tensor:
+    """u_i - b_i of the chosen patterns."""
+    return xp.reshape(xp.take(U, chosen, axis=3) - xp.take(B, chosen, axis=3), (len(U), -1))
+
+
+def _ahead(xp: Any, X: Tensor, D: Tensor, p: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """X p and F p of these rows, shapes (n, 2, C, block) and (n, C), and their squares: the curvature along p."""
+    T = xp.reshape(X @ p, (len(X), 2, -1, len(chosen)))
+    r = xp.sum(xp.take(D, chosen, axis=1)[:, None, :] * (T[:, 0] - T[:, 1]), axis=2)
+    return T, r, xp.stack([xp.sum(T * T), xp.sum(r * r)])
