@@ -29,6 +29,7 @@ app.add_typer(datasets_app, name="datasets")
 
 CTRL_C = 130  # what typer makes of a KeyboardInterrupt
 UNITS = ("seconds", "epochs", "iterations")
+AXES = ("auto", "log", "linear")
 NO_RUNS = "no runs yet; start one with: admmctl train configs/swissroll.yaml"
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
@@ -405,19 +406,32 @@ def accuracy_plot(
         str, typer.Option("--against", help="seconds of training, epochs or iterations.")
     ] = "seconds",
     training: Annotated[bool, typer.Option("--training", help="Draw the training accuracy too.")] = False,
+    of: Annotated[
+        str,
+        typer.Option("--of", help="train_accuracy, train_loss or another column of curve.csv.", metavar="COLUMN"),
+    ] = "test_accuracy",
+    scale: Annotated[
+        str, typer.Option("--scale", help="Axis of the values: log, linear, or auto (log but for accuracies).")
+    ] = "auto",
 ) -> None:
     """Draw test accuracy against seconds of training, with the target. PNG and PDF.
 
     A line per method; over repeats the median, with a band: a 95 % interval from six repeats on, all runs
     below that.
 
-    Example: admmctl accuracy-plot results/swissroll
+    Examples:
+
+      admmctl accuracy-plot results/swissroll
+
+      admmctl accuracy-plot results/swissroll --of train_loss --against iterations
     """
     from admmctl.report.figures import accuracy_plot as draw
     from admmctl.runs.record import find
 
-    scale = one_of("--axis", axis, ("auto", "log", "linear"))
-    for path in draw(find(runs), output, scale, one_of("--against", against, UNITS), training):
+    one_of("--axis", axis, AXES)
+    one_of("--against", against, UNITS)
+    one_of("--scale", scale, AXES)
+    for path in draw(find(runs), output, axis, against, training, of, scale, note):  # type: ignore[arg-type]
         put(str(path))
 
 
