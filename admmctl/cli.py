@@ -509,6 +509,28 @@ def runs_compare(
     put_json(result) if as_json else put(compare_table(result))
 
 
+@runs_app.command("phases")
+def runs_phases(
+    runs: RunArguments = None,
+    paper: Annotated[
+        bool, typer.Option("--paper", help="Show the convex paper's Table 1, too; cifar2-convex always does.")
+    ] = False,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Write all phases there as CSV too.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show where the seconds to the target went: by method and phase, medians over repeats.
+
+    Example: admmctl runs phases results/cifar2-convex
+    """
+    from admmctl.report.phases import phases, phases_table, write_csv
+    from admmctl.runs.record import find
+
+    result = phases(find(runs), paper)
+    if csv is not None:
+        write_csv(result, csv)
+    put_json(result) if as_json else put(phases_table(result))
+
+
 def one_of(option: str, word: str, valid: tuple[str, ...]) -> Any:
     """``word`` when it is one of ``valid``; raises UserError."""
     if word not in valid:
