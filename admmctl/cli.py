@@ -369,6 +369,42 @@ def bench(
 
 
 @app.command()
+def condition(
+    config: Annotated[Path, typer.Argument(help="An experiment file with a convex-admm method.")],
+    ranks: Annotated[
+        str | None, typer.Option("--ranks", help="Ranks of the sketch: 10,20,50,100,200,500 by default.")
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option("--method", help="A convex-admm method of the file; the first by default.")
+    ] = None,
+    settings: Changes = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="File name; .png, .pdf and .csv are all written.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Draw what preconditioners do to the convex method's matrix: condition numbers by rank. PNG, PDF and CSV.
+
+    The matrix of the primal update alone, with the Jacobi and the block preconditioner, and with a Nystrom sketch
+    of each rank. All eigenvalues are computed, so the experiment has to be small.
+
+    Example: admmctl condition configs/cifar2-convex-small.yaml --ranks 10,100,400
+    """
+    from admmctl.report.condition import check_output, condition_plot, condition_table
+    from admmctl.report.live import Measuring, error_console
+    from admmctl.studies.condition import condition as run_condition
+
+    check_output(output)
+    with Measuring(error_console()) as progress:
+        result = run_condition(config, ranks, method, settings or [], progress.at)
+    paths = [str(path) for path in condition_plot(result, output)]
+    if as_json:
+        put_json({**result, "figures": paths})
+    else:
+        put(condition_table(result), "", "\n".join(paths))
+
+
+@app.command()
 def predict(
     run: Annotated[str, typer.Argument(help="A run folder.", metavar="RUN")],
     inputs: Annotated[Path, typer.Option("--input", help="Rows to classify: X.npy or X.csv, unscaled.")],

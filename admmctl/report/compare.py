@@ -1,6 +1,5 @@
 """``runs compare``: methods side by side, over their repeats."""
 
-import csv
 import hashlib
 import json
 import math
@@ -12,8 +11,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from admmctl import files
 from admmctl.errors import UserError
-from admmctl.files import atomic
 from admmctl.report.statistics import median, verdicts
 from admmctl.report.tables import PLAIN, read_runs
 from admmctl.report.text import number, seconds
@@ -165,9 +164,6 @@ def write_csv(result: dict[str, Any], path: Path) -> None:
 def write_table(path: Path, columns: list[str], rows: list[dict[str, Any]]) -> None:
     """What ``--csv`` asks for. Raises UserError."""
     try:
-        with atomic(path) as file:
-            writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        files.write_csv(path, columns, rows)
     except OSError as error:
         raise UserError(f"--csv {path}: cannot be written: {error.strerror}") from None

@@ -27,3 +27,8 @@ CONVEX_TABLE: dict[str, Any] = {
         for method, (total, seconds) in _TABLE_1.items()
     ],
 }
+
+CONVEX_CONDITION = (
+    "The paper (section 2.4 and Figure 2, its own rows): rank 100 lowers the condition\n"
+    "number by a factor of 100, and Jacobi's preconditioner raises it."
+)

@@ -81,7 +81,9 @@ def log_axis(axes: Axes) -> None:
     """A logarithmic axis of values, its ticks plain numbers: a loss often stays within one power of ten."""
     axes.set_yscale("log")
     low, high = axes.get_ylim()
-    between = (2, 3, 5) if high < 20 * low else (2, 5) if high < 200 * low else ()
+    if high > 200 * low:
+        return
+    between = (2, 3, 5) if high < 20 * low else (2, 5)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_formatter(
         FuncFormatter(lambda value, _: f"{value:g}" if int(f"{value:e}"[0]) in between else "")
