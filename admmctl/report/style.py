@@ -37,6 +37,9 @@ METHODS: dict[str, tuple[str, str]] = {
     "nystrom-pcg": (ORANGE, "D"),
     "block-pcg": (BLUE, "s"),
     "rbcd": (VERMILLION, "o"),
+    # and by its backend where that is compared: the solver's marker, colours of solvers that are not beside it
+    "rbcd-torch": (BLACK, "o"),
+    "rbcd-jax": (SKY, "o"),
 }
 _OTHERS = (GREEN, VERMILLION, SKY, PURPLE, ORANGE)
 LINES = ("-", "--", ":", "-.")
@@ -72,9 +75,10 @@ def look(kind: str) -> tuple[str, str]:
 
 
 def kind(method: str, block: Mapping[str, Any]) -> str:
-    """What ``look`` goes by: the kind of a method block, or its solver where that has a look of its own."""
+    """What ``look`` goes by: the kind of a method block; or its solver, on its backend, where that has a look."""
     solver = block.get("solver")
-    return solver if solver in METHODS else str(block.get("kind", method))
+    by_name = (f"{solver}-{block.get('backend')}", solver, str(block.get("kind", method)))
+    return next((name for name in by_name if name in METHODS), by_name[-1])
 
 
 def log_axis(axes: Axes) -> None:

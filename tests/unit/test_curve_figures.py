@@ -32,7 +32,7 @@ def run(place: Path, method: str, block: dict[str, Any], seed: int = 0, cores: i
 @pytest.fixture
 def solvers(tmp_path: Path) -> list[Path]:
     """Three solvers of the convex method, which have an objective, and Adam, which has none."""
-    blocks = {"exact": {}, "rbcd": {}, "again": {"solver": "rbcd", "backend": "jax"}}
+    blocks = {"exact": {}, "rbcd": {}, "again": {"solver": "rbcd", "block": 1}}
     convex = [
         run(tmp_path, name, {"kind": "convex-admm", "solver": name, **block}, objective=[500.0, 0.0, 200.0])
         for name, block in blocks.items()
@@ -55,6 +55,9 @@ def test_every_look_is_of_one_method_only():
     [
         ({"kind": "convex-admm", "solver": "rbcd"}, "rbcd"),
         ({"kind": "convex-admm", "solver": "auto"}, "convex-admm"),
+        ({"kind": "convex-admm", "solver": "rbcd", "backend": "numpy"}, "rbcd"),
+        ({"kind": "convex-admm", "solver": "rbcd", "backend": "jax"}, "rbcd-jax"),
+        ({"kind": "convex-admm", "solver": "exact", "backend": "jax"}, "exact"),
         ({"kind": "admm"}, "admm"),
         ({}, "mine"),
     ],
@@ -77,7 +80,7 @@ def test_a_column_is_drawn_for_those_that_have_it(drawn, solvers):
     assert said == [f"left out: {solvers[3]} has no objective"]
 
 
-def test_one_solver_on_two_backends_has_one_colour_and_two_lines(drawn, solvers):
+def test_one_solver_with_two_settings_has_one_colour_and_two_lines(drawn, solvers):
     figures.accuracy_plot(solvers, None, of="train_loss")
     found = lines(drawn[0][0].axes[0])
     assert found["rbcd"].get_color() == found["again"].get_color() == style.VERMILLION
