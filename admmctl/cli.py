@@ -29,6 +29,7 @@ app.add_typer(datasets_app, name="datasets")
 
 CTRL_C = 130  # what typer makes of a KeyboardInterrupt
 UNITS = ("seconds", "epochs", "iterations")
+AXES = ("auto", "log", "linear")
 NO_RUNS = "no runs yet; start one with: admmctl train configs/swissroll.yaml"
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
@@ -368,6 +369,42 @@ def bench(
 
 
 @app.command()
+def condition(
+    config: Annotated[Path, typer.Argument(help="An experiment file with a convex-admm method.")],
+    ranks: Annotated[
+        str | None, typer.Option("--ranks", help="Ranks of the sketch: 10,20,50,100,200,500 by default.")
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option("--method", help="A convex-admm method of the file; the first by default.")
+    ] = None,
+    settings: Changes = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="File name; .png, .pdf and .csv are all written.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Draw what preconditioners do to the convex method's matrix: condition numbers by rank. PNG, PDF and CSV.
+
+    The matrix of the primal update alone, with the Jacobi and the block preconditioner, and with a Nystrom sketch
+    of each rank. All eigenvalues are computed, so the experiment has to be small.
+
+    Example: admmctl condition configs/cifar2-convex-small.yaml --ranks 10,100,400
+    """
+    from admmctl.report.condition import check_output, condition_plot, condition_table
+    from admmctl.report.live import Measuring, error_console
+    from admmctl.studies.condition import condition as run_condition
+
+    check_output(output)
+    with Measuring(error_console()) as progress:
+        result = run_condition(config, ranks, method, settings or [], progress.at)
+    paths = [str(path) for path in condition_plot(result, output)]
+    if as_json:
+        put_json({**result, "figures": paths})
+    else:
+        put(condition_table(result), "", "\n".join(paths))
+
+
+@app.command()
 def predict(
     run: Annotated[str, typer.Argument(help="A run folder.", metavar="RUN")],
     inputs: Annotated[Path, typer.Option("--input", help="Rows to classify: X.npy or X.csv, unscaled.")],
@@ -408,19 +445,32 @@ def accuracy_plot(
         str, typer.Option("--against", help="seconds of training, epochs or iterations.")
     ] = "seconds",
     training: Annotated[bool, typer.Option("--training", help="Draw the training accuracy too.")] = False,
+    of: Annotated[
+        str,
+        typer.Option("--of", help="train_accuracy, train_loss or another column of curve.csv.", metavar="COLUMN"),
+    ] = "test_accuracy",
+    scale: Annotated[
+        str, typer.Option("--scale", help="Axis of the values: log, linear, or auto (log but for accuracies).")
+    ] = "auto",
 ) -> None:
     """Draw test accuracy against seconds of training, with the target. PNG and PDF.
 
     A line per method; over repeats the median, with a band: a 95 % interval from six repeats on, all runs
     below that.
 
-    Example: admmctl accuracy-plot results/swissroll
+    Examples:
+
+      admmctl accuracy-plot results/swissroll
+
+      admmctl accuracy-plot results/swissroll --of train_loss --against iterations
     """
     from admmctl.report.figures import accuracy_plot as draw
     from admmctl.runs.record import find
 
-    scale = one_of("--axis", axis, ("auto", "log", "linear"))
-    for path in draw(find(runs), output, scale, one_of("--against", against, UNITS), training):
+    one_of("--axis", axis, AXES)
+    one_of("--against", against, UNITS)
+    one_of("--scale", scale, AXES)
+    for path in draw(find(runs), output, axis, against, training, of, scale, note):  # type: ignore[arg-type]
         put(str(path))
 
 
@@ -496,6 +546,28 @@ def runs_compare(
     if csv is not None:
         write_csv(result, csv)
     put_json(result) if as_json else put(compare_table(result))
+
+
+@runs_app.command("phases")
+def runs_phases(
+    runs: RunArguments = None,
+    paper: Annotated[
+        bool, typer.Option("--paper", help="Show the convex paper's Table 1, too; cifar2-convex always does.")
+    ] = False,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Write all phases there as CSV too.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show where the seconds to the target went: by method and phase, medians over repeats.
+
+    Example: admmctl runs phases results/cifar2-convex
+    """
+    from admmctl.report.phases import phases, phases_table, write_csv
+    from admmctl.runs.record import find
+
+    result = phases(find(runs), paper)
+    if csv is not None:
+        write_csv(result, csv)
+    put_json(result) if as_json else put(phases_table(result))
 
 
 def one_of(option: str, word: str, valid: tuple[str, ...]) -> Any:

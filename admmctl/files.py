@@ -1,11 +1,12 @@
 """Files written whole or not at all."""
 
+import csv
 import errno
 import fcntl
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -59,6 +60,14 @@ def write_json(path: Path, content: Any) -> None:
     """Write ``content`` as JSON, atomically."""
     with atomic(path) as file:
         file.write(to_json(content) + "\n")
+
+
+def write_csv(path: Path, columns: list[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write the ``columns`` of ``rows`` as CSV, atomically; what a row lacks stays empty."""
+    with atomic(path) as file:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def _finite(value: Any) -> Any:

@@ -1,6 +1,5 @@
 """``runs compare``: methods side by side, over their repeats."""
 
-import csv
 import hashlib
 import json
 import math
@@ -12,17 +11,17 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from admmctl import files
 from admmctl.errors import UserError
-from admmctl.files import atomic
 from admmctl.report.statistics import median, verdicts
 from admmctl.report.tables import PLAIN, read_runs
 from admmctl.report.text import number, seconds
 
 
-def compare(folders: list[Path]) -> dict[str, Any]:
-    """Medians and intervals per method and ranks. Raises UserError when runs cannot be compared.
+def comparable(folders: list[Path]) -> list[list[dict[str, Any]]]:
+    """Summaries of runs that may stand side by side, those of one method with one set of settings together.
 
-    Runs must share data and target: which differs is said. Unfinished and failed runs count as misses.
+    They share data and target, or UserError says which differs. Unfinished runs are left out.
     """
     runs = [run for run in read_runs(folders) if run["status"] != "unfinished"]
     if not runs:
@@ -38,28 +37,45 @@ def compare(folders: list[Path]) -> dict[str, Any]:
     for run in runs:
         key = (run["method"], int(run["ranks"]), run.get("threads_per_rank"), run["settings"])
         groups.setdefault(key, []).append(run)
-    rows = [_row(method, ranks, members) for (method, ranks, *_), members in groups.items()]
-    target = runs[0]["target"]
+    return list(groups.values())
+
+
+def compare(folders: list[Path]) -> dict[str, Any]:
+    """Medians and intervals per method and ranks. Raises UserError when runs cannot be compared.
+
+    Failed runs count as misses.
+    """
+    groups = comparable(folders)
+    rows = [_row(members) for members in groups]
+    first = groups[0][0]
+    target = first["target"]
     for row, words in zip(rows, verdicts([row["_time"] for row in rows]), strict=True):
         row["verdict"] = words if target is not None else None
         del row["_time"]
-    return {"experiment": runs[0]["experiment"], "metric": runs[0]["metric"], "target": target, "methods": rows}
+    return {"experiment": first["experiment"], "metric": first["metric"], "target": target, "methods": rows}
 
 
-def _row(method: str, ranks: int, runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """One method with one set of settings: medians over its seeds."""
-    by_seed: dict[int, list[dict[str, Any]]] = {}
+def over_seeds(runs: list[dict[str, Any]], key: str, missing: float = math.inf) -> list[float]:
+    """A value for every seed; ``missing`` stands for no value.
+
+    A seed that ran twice differs by noise of the clock alone: it is one repeat, of middling time.
+    """
+    by_seed: dict[int, list[float]] = {}
     for run in runs:
-        by_seed.setdefault(int(run["seed"]), []).append(run)
-    # A seed that ran twice differs by noise of the clock alone: it is one repeat, of middling time.
-    times = [_middle(repeats, "time_to_target_s") for repeats in by_seed.values()]
+        by_seed.setdefault(int(run["seed"]), []).append(missing if run.get(key) is None else float(run[key]))
+    return [sorted(values)[len(values) // 2] for values in by_seed.values()]
+
+
+def _row(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """One method with one set of settings: medians over its seeds."""
+    times = over_seeds(runs, "time_to_target_s")
     # A run without an accuracy is no better than the worst: missing counts as minus infinity.
-    worst_first = [-_middle(repeats, "final_test_accuracy", missing=-math.inf) for repeats in by_seed.values()]
+    worst_first = [-value for value in over_seeds(runs, "final_test_accuracy", missing=-math.inf)]
     time, final = median(times), median(worst_first)
     return {
-        "method": method,
+        "method": runs[0]["method"],
         "settings": runs[0]["settings"],
-        "ranks": ranks,
+        "ranks": int(runs[0]["ranks"]),
         "threads_per_rank": runs[0].get("threads_per_rank"),
         "runs": len(times),
         "reached": sum(not math.isinf(t) for t in times),
@@ -69,17 +85,11 @@ def _row(method: str, ranks: int, runs: list[dict[str, Any]]) -> dict[str, Any]:
         "final_test_accuracy": -final.value,
         "final_test_accuracy_low": None if final.high is None else -final.high,
         "final_test_accuracy_high": None if final.low is None else -final.low,
-        "train_s": median([_middle(repeats, "train_s") for repeats in by_seed.values()]).value,
-        "seeds": sorted(by_seed),
+        "train_s": median(over_seeds(runs, "train_s")).value,
+        "seeds": sorted({int(run["seed"]) for run in runs}),
         "verdict": None,
         "_time": time,
     }
-
-
-def _middle(runs: list[dict[str, Any]], key: str, missing: float = math.inf) -> float:
-    """The median over runs of one seed; ``missing`` stands for no value."""
-    values = sorted(missing if run.get(key) is None else float(run[key]) for run in runs)
-    return values[len(values) // 2]
 
 
 def _config(folder: Path) -> tuple[str, str]:
@@ -148,10 +158,12 @@ def _interval(low: float | None, high: float | None) -> str:
 def write_csv(result: dict[str, Any], path: Path) -> None:
     """The comparison as CSV, a line per method. Raises UserError."""
     columns = [key for key in result["methods"][0] if key != "seeds"]
+    write_table(path, columns, result["methods"])
+
+
+def write_table(path: Path, columns: list[str], rows: list[dict[str, Any]]) -> None:
+    """What ``--csv`` asks for. Raises UserError."""
     try:
-        with atomic(path) as file:
-            writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(result["methods"])
+        files.write_csv(path, columns, rows)
     except OSError as error:
         raise UserError(f"--csv {path}: cannot be written: {error.strerror}") from None

@@ -1,13 +1,12 @@
 """Figures from run folders."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
-import yaml
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
@@ -15,13 +14,22 @@ from numpy.typing import NDArray
 
 from admmctl.errors import UserError
 from admmctl.report import style
+from admmctl.report.curves import (
+    Curve,
+    Group,
+    config_of,
+    grouped,
+    labelled,
+    method_block,
+    spread,
+    targets,
+    with_column,
+)
 from admmctl.report.statistics import MINIMUM, median
-from admmctl.report.text import count
 from admmctl.runs.record import read_curve, read_summary, root
 
 Axis = Literal["auto", "log", "linear"]
 Against = Literal["seconds", "epochs", "iterations"]
-Curve = list[dict[str, float]]
 
 # What a curve is drawn against: its column, and the words on the axis.
 _AGAINST: dict[str, tuple[str, str]] = {
@@ -30,23 +38,9 @@ _AGAINST: dict[str, tuple[str, str]] = {
     "iterations": ("iteration", "iterations (updates of the weights)"),
 }
 _WIDE = 20  # times that spread over this factor are drawn on a logarithmic axis
-
-
-@dataclass(frozen=True)
-class _Group:
-    """Repeats of one method on one number of ranks."""
-
-    experiment: str
-    method: str
-    kind: str
-    ranks: int
-    seeds: list[Any]
-    curves: list[Curve]
-
-    def label(self, several_experiments: bool) -> str:
-        repeats = f"seed {self.seeds[0]}" if len(self.curves) == 1 else f"median of {len(self.curves)}"
-        experiment = f"{self.experiment}: " if several_experiments else ""
-        return style.plain(f"{experiment}{self.method}, {count(self.ranks, 'rank')}, {repeats}")
+# Other columns speak for themselves.
+_WORDS = {"train_loss": "training loss", "train_accuracy": "training accuracy"}
+_INSIDE = 4  # curves whose legend fits into the axes; that of more stands below
 
 
 def accuracy_plot(
@@ -55,38 +49,88 @@ def accuracy_plot(
     axis: Axis = "auto",
     against: Against = "seconds",
     training: bool = False,
+    of: str = "test_accuracy",
+    scale: Axis = "auto",
+    say: Callable[[str], None] = lambda text: None,
 ) -> list[Path]:
     """Test accuracy against seconds of training, a line per method, a band over its repeats, the target drawn.
 
-    ``against`` takes epochs or iterations instead of seconds; ``training`` adds the training accuracy, thinner.
+    ``against`` takes epochs or iterations instead of seconds, ``axis`` is their scale; ``training`` adds the
+    training accuracy, thinner. ``of`` takes another column of curve.csv, on an axis of ``scale``: logarithmic
+    by itself unless it is an accuracy. ``say`` is told whose runs lack that column.
 
-    Written as PNG and PDF beside the runs (``accuracy.png``), or to ``output``. Raises UserError when no
-    run has a curve, or when the figure cannot be written.
+    Written as PNG and PDF beside the runs (``accuracy.png``, or by the column), or to ``output``. Raises
+    UserError when no run has such a curve, or when the figure cannot be written.
     """
     style.check_output(output)
+    if training and of != "test_accuracy":
+        raise UserError(f"--training goes with the test accuracy; --of {of} is drawn alone")
     runs = [(folder, curve) for folder in folders if (curve := read_curve(folder))]
     if not runs:
         raise UserError("none of these runs has an evaluation yet: there is nothing to draw")
+    runs = with_column(runs, of, say)
     experiments = {folder.parent.resolve(): folder.parent for folder, _ in runs}
-    groups = _groups(runs)
+    groups = grouped(runs)
+    labels, title = labelled(groups)
     figure, axes = plt.subplots()
     # A run that met its target before its first step has no time above zero, and no place on a log axis.
     column, words = _AGAINST[against]
     all_have_times = all(curve[-1][column] > 0 for group in groups for curve in group.curves)
-    logarithmic = axis == "log" or (axis == "auto" and all_have_times and _spread(groups, column) > _WIDE)
+    logarithmic = axis == "log" or (axis == "auto" and all_have_times and spread(groups, column) > _WIDE)
+    values_log = _values_on_log(groups, of, scale)
     seen: dict[str, int] = {}
-    for group in groups:
+    for place, (group, label) in enumerate(zip(groups, labels, strict=True)):
         color, marker = style.look(group.kind)
         number = seen[group.kind] = seen.get(group.kind, -1) + 1  # of one colour: another line style
-        label = group.label(len(experiments) > 1)
         look = {"color": color, "linestyle": style.LINES[number % len(style.LINES)]}
-        _draw(axes, group, column, "test_accuracy", logarithmic, {**look, "label": label, "marker": marker})
+        marks = {
+            "label": label,
+            "marker": marker,
+            "markerfacecolor": color if number == 0 else "white",
+            "markevery": (0.1 * place / len(groups), 0.1),  # in turn: lines that coincide are all seen
+        }
+        _draw(axes, group, column, of, logarithmic, values_log, {**look, **marks})
         if training:
-            _draw(axes, group, column, "train_accuracy", logarithmic, {**look, "linewidth": 0.8, "alpha": 0.7})
-    for target in sorted(_targets(runs)):
+            thin = {**look, "linewidth": 0.8, "alpha": 0.7}
+            _draw(axes, group, column, "train_accuracy", logarithmic, values_log, thin)
+    for metric in (of, "train_accuracy")[: 1 + training]:
+        _draw_targets(axes, runs, metric)
+    axes.set_xlabel(words)
+    name = _WORDS.get(of, of.replace("_", " ")) + (" (log)" if values_log else "")
+    axes.set_ylabel("accuracy: test thick, training thin" if training else name)
+    if logarithmic:
+        axes.set_xscale("log")
+    else:
+        axes.set_xlim(left=0)
+    if values_log:
+        style.log_axis(axes)
+    if len(groups) > _INSIDE:
+        style.legend_below(axes, labels)
+    else:
+        axes.legend(loc="lower right" if of.endswith("accuracy") else "best")
+    axes.set_title(title, loc="left")
+    if output is None:
+        name = "accuracy" if of == "test_accuracy" else of
+        output = (next(iter(experiments.values())) if len(experiments) == 1 else root()) / name
+    return _saved(figure, output)
+
+
+def _values_on_log(groups: list[Group], of: str, scale: Axis) -> bool:
+    """Whether the values have a logarithmic axis. Raises UserError where one was asked for, and none can be."""
+    values = [row[of] for group in groups for curve in group.curves for row in curve]
+    possible = any(value > 0 for value in values)
+    if scale == "log" and not possible:
+        raise UserError(f"--scale log: no value of {of} is above zero")
+    automatic = possible and not of.endswith("accuracy") and not any(value < 0 for value in values)
+    return scale == "log" or (scale == "auto" and automatic)
+
+
+def _draw_targets(axes: Axes, runs: list[tuple[Path, Curve]], metric: str) -> None:
+    for target in sorted(targets(runs, metric)):
         axes.axhline(target, color="black", linewidth=0.8, linestyle=(0, (4, 3)))
+        of = "training target" if metric == "train_accuracy" else "target"
         axes.annotate(
-            f"target {target:g}: runs stop there",
+            f"{of} {target:g}: runs stop there",
             (1.0, target),
             xycoords=("axes fraction", "data"),
             xytext=(0, 2),
@@ -94,34 +138,35 @@ def accuracy_plot(
             horizontalalignment="right",
             fontsize=8,
         )
-    axes.set_xlabel(words)
-    axes.set_ylabel("accuracy: test thick, training thin" if training else "test accuracy")
-    if logarithmic:
-        axes.set_xscale("log")
-    else:
-        axes.set_xlim(left=0)
-    axes.legend(loc="lower right")
-    axes.set_title(style.plain(", ".join(sorted({folder.parent.name for folder, _ in runs}))), loc="left")
-    if output is None:
-        output = (next(iter(experiments.values())) if len(experiments) == 1 else root()) / "accuracy"
-    return _saved(figure, output)
 
 
-def _draw(axes: Axes, group: _Group, column: str, value: str, logarithmic: bool, look: dict[str, Any]) -> None:
+def _draw(
+    axes: Axes,
+    group: Group,
+    column: str,
+    value: str,
+    logarithmic: bool,
+    values_log: bool,
+    look: dict[str, Any],
+) -> None:
     """One line; with repeats, the median at every time and a band: the 95 % interval, or all of a few runs."""
-    curves = [[row for row in curve if row[column] > 0 or not logarithmic] for curve in group.curves]
+
+    def has_place(row: dict[str, float]) -> bool:
+        return (row[column] > 0 or not logarithmic) and (row[value] > 0 or not values_log)
+
+    curves = [[row for row in curve if has_place(row)] for curve in group.curves]
     curves = [curve for curve in curves if curve]
     if not curves:
         return
     if len(curves) == 1:
         times = np.array([row[column] for row in curves[0]])
-        axes.plot(times, [row[value] for row in curves[0]], markevery=_every(len(times)), **look)
+        axes.plot(times, [row[value] for row in curves[0]], **look)
         return
     times = np.unique([row[column] for curve in curves for row in curve])
     times = times[times >= max(curve[0][column] for curve in curves)]
     values = np.array([_held(curve, times, column, value) for curve in curves])
     middles = [median(list(each)) for each in values.T]
-    axes.plot(times, [m.value for m in middles], markevery=_every(len(times)), **look)
+    axes.plot(times, [m.value for m in middles], **look)
     if "label" not in look:
         return  # the thin line beside the one that counts has no band
     if len(curves) < MINIMUM:
@@ -132,7 +177,7 @@ def _draw(axes: Axes, group: _Group, column: str, value: str, logarithmic: bool,
 
 
 def _held(curve: Curve, times: NDArray[np.floating], column: str, value: str) -> NDArray[np.floating]:
-    """A run's accuracy at each of ``times``: that of its last evaluation before, never interpolated."""
+    """A run's value at each of ``times``: that of its last evaluation before, never interpolated."""
     place = np.searchsorted([row[column] for row in curve], times, side="right") - 1
     return np.array([row[value] for row in curve])[place]
 
@@ -147,13 +192,13 @@ def target_plot(folders: list[Path], over: str, unit: Against, output: Path | No
     taken: dict[tuple[str, str], dict[float, list[float]]] = {}
     targets: set[str] = set()
     for folder in folders:
-        summary, config = read_summary(folder) or {}, _config(folder)
-        _, block = _method(folder, summary)
+        summary, config = read_summary(folder) or {}, config_of(folder)
+        _, block = method_block(folder, summary)
         setting = block.get(over)
         setting = setting[0] if isinstance(setting, list) and setting else setting
         if not isinstance(setting, int | float) or isinstance(setting, bool) or summary.get("target") is None:
             continue
-        line = str(block.get("kind", summary["method"])), str(config["network"]["activation"])
+        line = style.kind(str(summary["method"]), block), str(config["network"]["activation"])
         taken.setdefault(line, {}).setdefault(float(setting), []).append(_to_target(folder, summary, unit))
         targets.add(f"{summary['metric'].replace('_', ' ')} {summary['target']:g}")
     if not taken:
@@ -202,51 +247,3 @@ def _to_target(folder: Path, summary: dict[str, Any], unit: Against) -> float:
         return math.inf
     curve = read_curve(folder)
     return float(curve[-1][_AGAINST[unit][0]]) if curve else math.inf
-
-
-def _every(points: int) -> int:
-    return max(1, points // 10)
-
-
-def _groups(runs: list[tuple[Path, Curve]]) -> list[_Group]:
-    groups: dict[tuple[str, str, int], _Group] = {}
-    for folder, curve in runs:
-        summary = read_summary(folder) or {}
-        method, block = _method(folder, summary)
-        ranks = int(summary.get("ranks") or 1)
-        key = (str(folder.parent), method, ranks)
-        kind = str(block.get("kind", method))
-        group = groups.setdefault(key, _Group(folder.parent.name, method, kind, ranks, [], []))
-        group.seeds.append(summary.get("seed", "?"))
-        group.curves.append(curve)
-    return list(groups.values())
-
-
-def _spread(groups: list[_Group], column: str) -> float:
-    """The longest training over the shortest."""
-    ends = [curve[-1][column] for group in groups for curve in group.curves if curve[-1][column] > 0]
-    return max(ends) / min(ends) if ends else 1.0
-
-
-def _targets(runs: list[tuple[Path, Curve]]) -> set[float]:
-    summaries = [read_summary(folder) or {} for folder, _ in runs]
-    wanted = [s for s in summaries if s.get("target") is not None and s.get("metric") == "test_accuracy"]
-    return {float(s["target"]) for s in wanted}
-
-
-def _method(folder: Path, summary: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """A run's method, and its block of settings."""
-    try:
-        method, block = next(iter(_config(folder)["methods"].items()))
-    except (KeyError, TypeError, AttributeError, StopIteration):
-        return str(summary.get("method", folder.name)), {}
-    return method, block or {}
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    """A run's resolved experiment; empty where it is damaged."""
-    try:
-        config = yaml.safe_load((folder / "config.yaml").read_text())
-    except (OSError, ValueError, yaml.YAMLError):
-        return {}
-    return config if isinstance(config, dict) else {}

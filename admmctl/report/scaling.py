@@ -15,15 +15,11 @@ from rich.text import Text
 
 from admmctl.errors import UserError
 from admmctl.report import style
+from admmctl.report.papers import TO_TARGET
 from admmctl.report.statistics import MINIMUM, median
 from admmctl.report.tables import PLAIN
 from admmctl.report.text import count, seconds
 
-# What the papers report, by dataset: cores, seconds, what for. Their numbers, on their machine.
-PAPERS: dict[str, tuple[int, float, str]] = {
-    "svhn-hog": (1024, 13.3, "Taylor et al. 2016: 13.3 s on 1,024 cores\n(120,290 rows, to 95 %, theirs)"),
-    "higgs": (7200, 7.8, "Taylor et al. 2016: 7.8 s on 7,200 cores\n(10.5 M rows, to 64 %, theirs)"),
-}
 _PHASES = {  # colours of the kinds of work, the same in every figure
     "product": style.BLUE,
     "gram": style.SKY,
@@ -228,9 +224,9 @@ def _values(result: dict[str, Any], what: str) -> list[float]:
 
 def _paper(axes: Axes, result: dict[str, Any]) -> None:
     """The papers' number for the same dataset, if they time it to a target: marked as theirs."""
-    if result["data"] not in PAPERS or result["goal"] != "target" or result["weak"]:
+    if result["data"] not in TO_TARGET or result["goal"] != "target" or result["weak"]:
         return
-    cores, time, words = PAPERS[result["data"]]
+    cores, time, words = TO_TARGET[result["data"]]
     axes.plot([cores], [time], "*", color=style.BLACK, markersize=9, label=words, zorder=6)
 
 

@@ -1,5 +1,6 @@
 """The look of all figures: readable at column width, colour-blind safe, one colour per method."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,9 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from admmctl.errors import UserError
 
@@ -19,13 +22,24 @@ PURPLE, SKY, YELLOW, BLACK, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#000000", "
 METHODS: dict[str, tuple[str, str]] = {
     "admm": (BLUE, "o"),
     "graph-admm": (VERMILLION, "s"),
-    "convex": (GREEN, "^"),
+    "convex-admm": (GREEN, ">"),
     "sgd": (ORANGE, "v"),
     "adam": (PURPLE, "D"),
     "lbfgs": (SKY, "P"),
     "cg": (YELLOW, "X"),
     "gd": (GREY, "<"),
     "linear": (BLACK, "*"),
+    # convex-admm by its solver: they are compared with each other, and with adam
+    "exact": (GREEN, "^"),
+    "cholesky": (BLACK, "d"),
+    "convex-cg": (GREY, "X"),
+    "jacobi-pcg": (SKY, "v"),
+    "nystrom-pcg": (ORANGE, "D"),
+    "block-pcg": (BLUE, "s"),
+    "rbcd": (VERMILLION, "o"),
+    # and by its backend where that is compared: the solver's marker, colours of solvers that are not beside it
+    "rbcd-torch": (BLACK, "o"),
+    "rbcd-jax": (SKY, "o"),
 }
 _OTHERS = (GREEN, VERMILLION, SKY, PURPLE, ORANGE)
 LINES = ("-", "--", ":", "-.")
@@ -58,6 +72,33 @@ plt.rcParams.update(
 def look(kind: str) -> tuple[str, str]:
     """Colour and marker of a kind of method."""
     return METHODS.get(kind) or (_OTHERS[sum(kind.encode()) % len(_OTHERS)], "o")
+
+
+def kind(method: str, block: Mapping[str, Any]) -> str:
+    """What ``look`` goes by: the kind of a method block; or its solver, on its backend, where that has a look."""
+    solver = block.get("solver")
+    by_name = (f"{solver}-{block.get('backend')}", solver, str(block.get("kind", method)))
+    return next((name for name in by_name if name in METHODS), by_name[-1])
+
+
+def log_axis(axes: Axes) -> None:
+    """A logarithmic axis of values, its ticks plain numbers: a loss often stays within one power of ten."""
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    if high > 200 * low:
+        return
+    between = (2, 3, 5) if high < 20 * low else (2, 5)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(
+        FuncFormatter(lambda value, _: f"{value:g}" if int(f"{value:e}"[0]) in between else "")
+    )
+
+
+def legend_below(axes: Axes, labels: list[str]) -> None:
+    """A legend under the axes, in as many columns as its labels leave room for."""
+    longest = max(map(len, labels), default=0)
+    columns = 3 if longest <= 16 else 2 if longest <= 30 else 1
+    axes.legend(loc="upper left", bbox_to_anchor=(-0.15, -0.16), ncols=columns, columnspacing=1.2)
 
 
 def plain(text: str) -> str:

@@ -46,6 +46,8 @@ COMMANDS = [
     ["runs"],
     ["runs", "list"],
     ["runs", "show"],
+    ["runs", "phases"],
+    ["condition"],
 ]
 
 

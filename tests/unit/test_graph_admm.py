@@ -16,7 +16,16 @@ kinds = pytest.mark.parametrize("kind", list(CUTS))
 
 
 # As in the paper, without what was added to it.
-PLAIN = {"decay": "penalty", "momentum": 0.0, "average": 0.0, "quadratic": 0.05, "first_scale": 1.0, "l2": 0.04, "damping": 0.0, "gram_every": 1}
+PLAIN = {
+    "decay": "penalty",
+    "momentum": 0.0,
+    "average": 0.0,
+    "quadratic": 0.05,
+    "first_scale": 1.0,
+    "l2": 0.04,
+    "damping": 0.0,
+    "gram_every": 1,
+}
 
 
 def graph(**settings) -> GraphAdmm:

@@ -1,0 +1,105 @@
+"""Figure and table of ``condition``: condition numbers against the rank of the Nystrom sketch."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from admmctl.errors import UserError
+from admmctl.files import write_csv
+from admmctl.report import style
+from admmctl.report.papers import CONVEX_CONDITION
+from admmctl.report.tables import PLAIN
+from admmctl.runs.record import root
+
+_COLUMNS = ["preconditioner", "rank", "condition", "largest", "smallest"]
+# Preconditioners without a rank: their words, the method that looks like them, and their lines.
+_LINES = {
+    "none": ("without preconditioner", "cholesky", "--"),
+    "jacobi": ("Jacobi", "jacobi-pcg", "-."),
+    "block": ("block, I + X'X", "block-pcg", ":"),
+}
+_MOST_TICKS = 8  # ranks that have room under the axis
+
+
+def check_output(output: Path | None) -> None:
+    """Raises UserError for an ``--output`` that cannot be written: before minutes are spent on it."""
+    style.check_output(output, "the name of a file; .png, .pdf and .csv are added to it")
+    if output is not None and not output.parent.is_dir():
+        raise UserError(f"--output {output}: there is no folder {output.parent}")
+
+
+def condition_plot(result: dict[str, Any], output: Path | None = None) -> list[Path]:
+    """The figure as PNG and PDF and its points as CSV, in the experiment's results or as ``output``.
+
+    Raises UserError where they cannot be written.
+    """
+    if output is None:
+        output = root() / result["experiment"] / "condition"
+    base = output.with_suffix("") if output.suffix in (".png", ".pdf", ".csv") else output
+    figure = _figure(result)
+    try:
+        base.parent.mkdir(parents=True, exist_ok=True)
+        written = style.save(figure, base)
+        points = base.with_name(f"{base.name}.csv")
+        write_csv(points, _COLUMNS, result["points"])
+    except OSError as error:
+        raise UserError(f"{base}.* cannot be written: {error.strerror}; name another place: --output") from None
+    finally:
+        plt.close(figure)
+    return [*written, points]
+
+
+def _figure(result: dict[str, Any]) -> Figure:
+    figure, axes = plt.subplots()
+    for point in result["points"]:
+        if point["preconditioner"] in _LINES:
+            words, method, line = _LINES[point["preconditioner"]]
+            axes.axhline(point["condition"], color=style.look(method)[0], linestyle=line, label=words)
+    sketched = [point for point in result["points"] if point["preconditioner"] == "nystrom"]
+    color, marker = style.look("nystrom-pcg")
+    ranks = [point["rank"] for point in sketched]
+    conditions = [point["condition"] for point in sketched]
+    axes.plot(ranks, conditions, color=color, marker=marker, label="Nystrom, by rank")
+    axes.set_xscale("log")
+    if len(ranks) <= _MOST_TICKS:
+        axes.xaxis.set_major_locator(FixedLocator(ranks))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_locator(NullLocator())
+    style.log_axis(axes)
+    axes.set_xlabel("rank of the Nystrom sketch (log)")
+    axes.set_ylabel("condition number (log)")
+    shape = f"{result['rows']:,} rows, {result['inputs']:,} inputs, {result['patterns']} patterns"
+    axes.set_title(style.plain(f"{result['experiment']}: {shape}"), loc="left")
+    style.legend_below(axes, ["without preconditioner"])
+    return figure
+
+
+def condition_table(result: dict[str, Any]) -> Group:
+    """A line per preconditioner and rank, and what the paper says of its own."""
+    table = Table(**PLAIN)
+    table.add_column("preconditioner")
+    for heading in ("rank", "condition", "lowered", "smallest", "largest"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    alone = next(point["condition"] for point in result["points"] if point["preconditioner"] == "none")
+    for point in result["points"]:
+        table.add_row(
+            point["preconditioner"],
+            "-" if point["rank"] is None else f"{point['rank']:,}",
+            f"{point['condition']:,.4g}" if point["condition"] < 1e4 else f"{point['condition']:,.0f}",
+            f"{alone / point['condition']:.3g} x",
+            f"{point['smallest']:.3g}",
+            f"{point['largest']:.3g}",
+        )
+    title = (
+        f"{result['experiment']}, {result['method']}: A has a side of {result['side']:,}, rho {result['rho']:g}"
+    )
+    parts: list[RenderableType] = [Text(title, style="bold"), table, Text("")]
+    parts.append(Text("Extreme eigenvalues of the preconditioned matrix, in float64, and their ratio."))
+    parts.append(Text(CONVEX_CONDITION))
+    return Group(*parts)

@@ -1,0 +1,149 @@
+"""``runs phases``: where the seconds to a target went, method by method (Table 1 of the convex paper)."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from admmctl.errors import UserError
+from admmctl.report.compare import comparable, over_seeds, write_table
+from admmctl.report.papers import CONVEX_EXPERIMENT, CONVEX_PHASES, CONVEX_TABLE
+from admmctl.report.statistics import median
+from admmctl.report.tables import PLAIN
+from admmctl.report.text import number, seconds
+from admmctl.runs.clock import OUTSIDE
+from admmctl.runs.record import DONE, read_phases, read_summary
+
+_SUMS = ("rest", "wall")  # in phases.csv, and no phases of training
+_COLUMNS = 5  # phases that the table has room for; the others are summed
+
+
+def phases(folders: list[Path], paper: bool = False) -> dict[str, Any]:
+    """Median seconds of training by phase, for every method, over the repeats that have ended.
+
+    A phase counts with its largest seconds over ranks. What the convex paper reports comes along for its
+    experiment, or with ``paper``. Raises UserError when no run has phases, or when runs cannot be compared.
+    """
+    ended = [folder for folder in folders if (read_summary(folder) or {}).get("status") in DONE]
+    spent = {str(folder): _training(folder) for folder in ended if read_phases(folder)}
+    if not spent:
+        raise UserError("none of these runs has ended with its phases on record: there is nothing to show")
+    groups = comparable([Path(folder) for folder in spent])
+    names = list(dict.fromkeys(name for of_run in spent.values() for name in of_run))
+    first = groups[0][0]
+    return {
+        "experiment": first["experiment"],
+        "metric": first["metric"],
+        "target": first["target"],
+        "rows_train": first.get("rows_train"),
+        "methods": [_row(runs, spent, names) for runs in groups],
+        "paper": CONVEX_TABLE if paper or first["experiment"] == CONVEX_EXPERIMENT else None,
+    }
+
+
+def _training(folder: Path) -> dict[str, float]:
+    """Seconds of every phase of a run that counts as training."""
+    found = read_phases(folder)
+    return {name: found[name]["max_s"] for name in found if name not in (*OUTSIDE, *_SUMS)}
+
+
+def _row(runs: list[dict[str, Any]], spent: dict[str, dict[str, float]], names: list[str]) -> dict[str, Any]:
+    """One method with one set of settings. A phase that it does not have is not in its row."""
+    own = [name for name in names if any(name in spent[run["folder"]] for run in runs)]
+    with_phases = [{**run, "phases": spent[run["folder"]]} for run in runs]
+    for run in with_phases:
+        run.update({f"phase {name}": run["phases"].get(name) for name in own})
+    times = over_seeds(runs, "time_to_target_s")
+    return {
+        "method": runs[0]["method"],
+        "settings": runs[0]["settings"],
+        "ranks": int(runs[0]["ranks"]),
+        "threads_per_rank": runs[0].get("threads_per_rank"),
+        "runs": len(times),
+        "reached": sum(not math.isinf(time) for time in times),
+        "time_to_target_s": median(times).value,
+        "train_s": median(over_seeds(runs, "train_s")).value,
+        "phases": {name: median(over_seeds(with_phases, f"phase {name}", missing=0.0)).value for name in own},
+    }
+
+
+def phases_table(result: dict[str, Any]) -> Group:
+    """The phases for people, within 80 columns; below them the paper's, marked as theirs."""
+    shown = _shown(result["methods"])
+    goal = "seconds of training"
+    if result["target"] is not None:
+        goal = f"seconds to {result['metric'].replace('_', ' ')} {result['target']:g}"
+    rows = "" if result["rows_train"] is None else f", {result['rows_train']:,} rows"
+    table = _table(f"{result['experiment']}: {goal}{rows}", ("reached", "total", *shown, "others"))
+    for row in sorted(result["methods"], key=lambda row: (row["time_to_target_s"], row["train_s"])):
+        several = sum(other["method"] == row["method"] for other in result["methods"]) > 1
+        total = row["train_s"] if result["target"] is None else row["time_to_target_s"]
+        others = sum(value for name, value in row["phases"].items() if name not in shown)
+        table.add_row(
+            f"{row['method']} ({row['settings']})" if several else row["method"],
+            f"{row['reached']}/{row['runs']}" if result["target"] is not None else f"-/{row['runs']}",
+            seconds(total),
+            *(seconds(row["phases"].get(name)) for name in shown),
+            seconds(others),
+        )
+    parts: list[RenderableType] = [table, Text(""), Text(_note(result))]
+    if result["paper"] is not None:
+        parts += [Text(""), _paper(result["paper"])]
+    return Group(*parts)
+
+
+def _shown(methods: list[dict[str, Any]]) -> list[str]:
+    """The phases with a column: those of the paper where there are any, else the largest."""
+    if any(name in row["phases"] for row in methods for name in CONVEX_PHASES):
+        return list(CONVEX_PHASES)
+    largest: dict[str, float] = {}
+    for row in methods:
+        for name, value in row["phases"].items():
+            share = value / row["train_s"] if row["train_s"] else 0.0
+            largest[name] = max(largest.get(name, 0.0), share)
+    chosen = sorted(largest, key=lambda name: -largest[name])[:_COLUMNS]
+    return [name for name in largest if name in chosen]
+
+
+def _note(result: dict[str, Any]) -> str:
+    """How to read the table, and on how many cores each method ran."""
+    cores = {(row["ranks"], row["threads_per_rank"] or 1) for row in result["methods"]}
+    words = ", ".join(f"{ranks} x {threads}" for ranks, threads in sorted(cores))
+    return (
+        "Seconds are train_s, optimisation only: medians over repeats, each of its own.\n"
+        "A method that missed the target: its phases until it ended. All: --json, --csv.\n"
+        f"Ranks x threads: {words}."
+    )
+
+
+def _paper(paper: dict[str, Any]) -> Group:
+    title = f"{paper['source']}: their numbers, on their machines"
+    table = _table(title, ("total", *CONVEX_PHASES))
+    for row in paper["methods"]:
+        times = (row["total_s"], *(row["phases"].get(name) for name in CONVEX_PHASES))
+        table.add_row(row["method"], *(number(time) for time in times))
+    return Group(table, Text(""), Text(paper["problem"]))
+
+
+def _table(title: str, headings: tuple[str, ...]) -> Table:
+    table = Table(**PLAIN, title=title, min_width=min(len(title), 80))
+    table.add_column("method", overflow="fold")
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def write_csv(result: dict[str, Any], path: Path) -> None:
+    """A line per method, all phases, the paper's lines marked in the first column. Raises UserError."""
+    names = list(dict.fromkeys(name for row in result["methods"] for name in row["phases"]))
+    paper = result["paper"] or {"methods": []}
+    names += [name for row in paper["methods"] for name in row["phases"] if name not in names]
+    rows = [{"source": "measured", **row} for row in result["methods"]]
+    rows += [{"source": paper["source"], **row, "time_to_target_s": row["total_s"]} for row in paper["methods"]]
+    for row in rows:
+        row.update({f"{name}_s": time for name, time in row["phases"].items()})
+    columns = ["source", *(key for key in result["methods"][0] if key != "phases")]
+    write_table(path, [*columns, *dict.fromkeys(f"{name}_s" for name in names)], rows)
