@@ -142,10 +142,14 @@ def test_the_output_update_is_exact(loss):
 
     def cost(z: Array) -> Array:
         y = p.y[0]
-        fit = (z - y) ** 2 if loss == "squared" else np.maximum(np.where(y > 0.5, 1 - z, z), 0)
-        return fit + 0.4 * (z - X[0]) ** 2
+        fit = {
+            "squared": (z - y) ** 2,
+            "signed-squared": (z - (2 * y - 1)) ** 2 / 2,
+            "hinge": np.maximum(np.where(y > 0.5, 1 - z, z), 0),
+        }
+        return fit[loss] + 0.4 * (z - X[0]) ** 2
 
-    best = smallest_cost(cost, np.stack([X[0], p.y[0], np.zeros(40), np.ones(40)]))
+    best = smallest_cost(cost, np.stack([X[0], p.y[0], -np.ones(40), np.zeros(40), np.ones(40)]))
     assert (cost(new) <= best + 1e-10).all()
 
 

@@ -55,6 +55,19 @@ def test_least_squares_are_those_of_numpy(outputs, bias):
 
 
 @outputs
+@biases
+def test_least_squares_of_labels_of_both_signs_are_those_of_numpy(outputs, bias):
+    p = problem([], outputs=outputs, bias=bias, loss="signed-squared")
+    W, steps = trained(p, ridge=0.0)
+    expected, *_ = np.linalg.lstsq(inputs(p).T, np.where(p.y > 0.5, 1, -1).T)
+    np.testing.assert_allclose(W, expected.T, rtol=1e-9, atol=1e-11)
+    assert steps == 1
+    # No other weights have less of the loss itself.
+    slope = p.loss.gradient(W @ inputs(p), p.y) @ inputs(p).T
+    np.testing.assert_allclose(slope, 0, atol=1e-10)
+
+
+@outputs
 def test_the_default_ridge_is_hardly_felt(outputs):
     p = problem([], outputs=outputs)
     W, _ = trained(p)

@@ -29,6 +29,8 @@ samples = st.lists(
 def entry_loss(name: str, z: Array, y: Array) -> Array:
     if name == "squared":
         return (z - y) ** 2
+    if name == "signed-squared":
+        return (z - np.where(y == 1, 1, -1)) ** 2 / 2
     return np.where(y == 1, np.maximum(1 - z, 0), np.maximum(z, 0))
 
 
@@ -46,7 +48,7 @@ def test_no_output_is_cheaper(name, dtype, values, beta):
         return entry_loss(name, z, y) + lam * z + beta * (z - m) ** 2
 
     flat = m - lam / (2 * beta)
-    points = np.stack([y, m, flat, flat - 1 / (2 * beta), flat + 1 / (2 * beta)])
+    points = np.stack([y, 2 * y - 1, m, flat, flat - 1 / (2 * beta), flat + 1 / (2 * beta)])
     scale = 1.0 + np.abs(lam * m) + lam**2 / beta + beta * m**2
     assert (cost(z) <= smallest_cost(cost, points) + TOLERANCE[dtype] * scale).all()
 

@@ -136,7 +136,8 @@ class ConvexAdmm:
         inputs = p.network.inputs(p.a0)
         scale = 1.0
         if self.settings.scale_rows:
-            square = np.array([float(np.vdot(inputs, inputs)) if inputs.flags.f_contiguous else _square(inputs)])
+            # In place, whatever the order in memory.
+            square = np.array([float(np.einsum("ij,ij->", inputs, inputs))])
             p.comm.allreduce(square)
             scale = float(np.sqrt(p.total / square[0])) if square[0] > 0 else 1.0
         dtype = np.dtype(self.settings.dtype)
@@ -263,12 +264,15 @@ class ConvexAdmm:
         needed = kind.bytes(size, self.settings)
         if free is None or ranks * needed <= free:
             return
+        text = (
+            f"solver: {name} needs {_gb(needed)} for {total:,} rows, {size.d:,} inputs and {size.P:,} patterns, "
+            f"and {_gb(free)} are free; "
+        )
         other, _ = choose(size, self.settings, free // ranks)
         instead = solvers.load(other).bytes(size, self.settings)
-        raise UserError(
-            f"solver: {name} needs {_gb(needed)} for {total:,} rows, {size.d:,} inputs and {size.P:,} patterns, "
-            f"and {_gb(free)} are free; solver: {other} needs {_gb(instead)}"
-        )
+        if ranks * instead <= free:
+            raise UserError(f"{text}solver: {other} needs {_gb(instead)}")
+        raise UserError(f"{text}no other has room either: fewer patterns, or more machines")
 
     def _size(self, network: Network, total: int, ranks: int) -> Size:
         C = network.sizes[-1]
@@ -309,10 +313,6 @@ def signs(y: Array) -> Array:
 def refused_ranks(name: str) -> str:
     """What to tell who starts several ranks of a solver that runs on one."""
     return f"solver: {name} runs on one rank; use --cores 1, or solver: block-pcg, convex-cg or rbcd"
-
-
-def _square(inputs: Array) -> float:
-    return float(np.einsum("ij,ij->", inputs, inputs))
 
 
 def _ratio(value: float, *scales: float) -> float:

@@ -102,7 +102,8 @@ class NumpyBackend:
     def cholesky(self, matrix: Tensor) -> Tensor:
         # The transpose of a C-ordered matrix is what LAPACK works on in place: its upper factor there is L' here.
         upper, info = self._potrf(matrix.T, lower=0, overwrite_a=1, clean=0)
-        if info != 0:
+        # LAPACK may not notice a NaN.
+        if info != 0 or not np.isfinite(upper.diagonal()).all():
             raise Diverged("the matrix of the primal update is not positive definite")
         return upper.T
 

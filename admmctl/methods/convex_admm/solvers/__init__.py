@@ -29,7 +29,7 @@ def choose(size: Size, settings: Any, free: int | None) -> tuple[str, str]:
     rows = f"{size.n:,} rows, {size.d:,} inputs, {size.P:,} patterns"
     names = ["cholesky", "exact", "block-pcg", "convex-cg"]
     work = {
-        "cholesky": size.unknowns**3 / 3,
+        "cholesky": size.unknowns**3 / 3 + 0.25 * size.n * size.unknowns**2,  # A itself
         "exact": size.n**3 / 3 + size.n**2 * size.d + 2 * size.n * size.d**2,
         # A hundred products with A cost less than the factors: never mind the memory.
         "block-pcg": (size.n * size.d**2 + 800.0 * size.n * size.unknowns * size.C),

@@ -67,16 +67,18 @@ def conjugate_gradients(
     z = precondition(r)
     p, rz = z, system.inner(r, z)
     steps = 0
-    while steps < most and system.inner(r, r) > bound:
+    # Where numbers underflow r'M^-1 r reaches zero before r'r does; and NaN is greater than nothing.
+    while steps < most and system.inner(r, r) > bound and rz > 0:
         Ap = system.A(p)
-        step = rz / system.inner(p, Ap)
+        curvature = system.inner(p, Ap)
+        if not curvature > 0:
+            break
+        step = rz / curvature
         u, r = u + step * p, r - step * Ap
         z = precondition(r)
         before, rz = rz, system.inner(r, z)
         p = z + (rz / before) * p
         steps += 1
-        if not np.isfinite(rz):
-            break
     return u, steps
 
 

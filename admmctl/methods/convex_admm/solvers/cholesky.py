@@ -28,7 +28,8 @@ class Cholesky:
 
     @staticmethod
     def bytes(size: Size, settings: Any) -> int:
-        return 3 * size.itemsize * size.unknowns**2 + 2 * size.bytes_of_u
+        # A in float64 and in the type of the settings, and X in float64, once more for the rows of two patterns.
+        return (8 + 2 * size.itemsize) * size.unknowns**2 + 16 * size.n * size.d + 2 * size.bytes_of_u
 
 
 def explicit(system: System) -> Any:

@@ -1,0 +1,234 @@
+"""The convex method on PyTorch and JAX says what it says on NumPy."""
+
+import importlib
+
+import numpy as np
+import pytest
+from helpers import on_ranks, problem
+
+from admmctl.errors import MissingExtra, UserError
+from admmctl.methods.convex_admm import backend as backends
+from admmctl.methods.convex_admm.algorithm import ConvexAdmm
+from admmctl.methods.convex_admm.backend import backend
+from admmctl.methods.convex_admm.settings import ConvexAdmmSettings
+from admmctl.methods.method import Diverged
+
+SOLVERS = {
+    "cholesky": {"solver": "cholesky"},
+    "exact": {"solver": "exact"},
+    "convex-cg": {"solver": "convex-cg", "inner_iterations": 30},
+    "jacobi-pcg": {"solver": "jacobi-pcg", "inner_iterations": 30},
+    "nystrom-pcg": {"solver": "nystrom-pcg", "rank": 12, "inner_iterations": 30},
+    "nystrom-pcg of its own rank": {"solver": "nystrom-pcg", "inner_iterations": 30},
+    "block-pcg": {"solver": "block-pcg", "inner_iterations": 30},
+    "rbcd": {"solver": "rbcd", "block": 3},
+    "rbcd as in the paper": {
+        "solver": "rbcd",
+        "block": 1,
+        "precondition": False,
+        "line_search": "backtracking",
+    },
+}
+# Single precision ends where it ends; and a block search that halves steps may halve one more.
+STEPS = 6
+
+
+@pytest.fixture(params=["torch", "jax"])
+def library(request):
+    """The name of a library; what it changes for the whole process is put back."""
+    pytest.importorskip(request.param)
+    if request.param == "torch":
+        import torch
+
+        threads = torch.get_num_threads()
+        yield request.param
+        torch.set_num_threads(threads)
+    else:
+        import jax
+
+        before = jax.config.jax_enable_x64, jax.config.jax_default_matmul_precision
+        # Compiling takes nearly all of the time here.
+        jax.config.update("jax_disable_most_optimizations", True)
+        yield request.param
+        jax.config.update("jax_enable_x64", before[0])
+        jax.config.update("jax_default_matmul_precision", before[1])
+        jax.config.update("jax_disable_most_optimizations", False)
+
+
+types = pytest.mark.parametrize("dtype", ["float64", "float32"])
+
+
+def trained(
+    name: str, dtype: str, comm=None, columns=slice(None), steps: int = STEPS, outputs: int = 1, **settings
+):
+    method = ConvexAdmm(
+        ConvexAdmmSettings(
+            **{"patterns": 7, "beta": 0.2, "rho": 0.5, "tolerance": 0, "backend": name, "dtype": dtype, **settings}
+        )
+    )
+    p = problem(
+        [14 * outputs],
+        samples=60,
+        outputs=outputs,
+        loss="signed-squared",
+        dtype=np.dtype(dtype).type,
+        comm=comm,
+        columns=columns,
+    )
+    s = method.init(p)
+    for _ in range(steps):
+        s = method.step(s)
+    return method, s
+
+
+def state_of(s) -> dict:
+    numpy = s.system.backend.numpy
+    return {name: np.array(numpy(getattr(s, name)), np.float64) for name in ("u", "v", "lam", "s", "nu")}
+
+
+@types
+@pytest.mark.parametrize(("solver", "outputs"), [*((solver, 3) for solver in SOLVERS), ("exact", 1)])
+def test_every_solver_makes_the_steps_of_numpy(library, solver, outputs, dtype):
+    settings = {**SOLVERS[solver], "outputs": outputs, "adapt_rho": True, "check_every": 3}
+    if dtype == "float64":
+        # To the end: an iteration more or less of conjugate gradients would show.
+        settings["inner_tolerance"] = 1e-11
+    expected_method, expected = trained("numpy", dtype, **settings)
+    method, s = trained(library, dtype, **settings)
+    limit = 1e-9 if dtype == "float64" else 1e-3
+    other = state_of(expected)
+    assert np.abs(other["v"]).max() > 0.01
+    for name, found in state_of(s).items():
+        assert found.shape == other[name].shape
+        assert np.linalg.norm(found - other[name]) <= limit * max(1e-3, np.linalg.norm(other[name])), name
+    assert str(s.u.dtype).endswith(dtype)
+    assert s.system.rho == expected.system.rho
+    for mine, theirs in zip(method.weights(s), expected_method.weights(expected), strict=True):
+        assert mine.dtype == np.dtype(dtype)
+        # Roots of lengths: what is wrong with a small block weighs more.
+        np.testing.assert_allclose(mine, theirs, atol=10 * limit)
+    residuals = expected_method.residuals(expected)
+    found = method.residuals(s)
+    assert set(found) == set(residuals)
+    assert found["objective"] == pytest.approx(residuals["objective"], rel=10 * limit)
+    p = s.problem
+    np.testing.assert_array_equal(method.own_labels(s, p.a0), expected_method.own_labels(expected, p.a0))
+
+
+@pytest.mark.parametrize("solver", ["convex-cg", "jacobi-pcg", "nystrom-pcg", "block-pcg", "rbcd"])
+def test_ranks_may_compute_with_any_library(library, solver):
+    settings = {"solver": solver, "inner_tolerance": 1e-11}
+    whole = state_of(trained("numpy", "float64", **settings)[1])
+    cuts = [0, 23, 60]
+    parts = on_ranks(
+        2,
+        lambda comm: state_of(
+            trained(
+                library, "float64", comm=comm, columns=slice(cuts[comm.rank], cuts[comm.rank + 1]), **settings
+            )[1]
+        ),
+    )
+    for part in parts:
+        np.testing.assert_allclose(part["u"], whole["u"], atol=1e-8)
+        np.testing.assert_array_equal(part["v"], parts[0]["v"])
+
+
+@types
+def test_factors_and_triangular_solves(library, dtype):
+    found = backend(library, "cpu", dtype)
+    generator = np.random.default_rng(0)
+    R = generator.standard_normal((5, 9)).astype(dtype)
+    A, B = (R @ R.T).astype(dtype), generator.standard_normal((5, 3)).astype(dtype)
+    L = found.cholesky(found.array(A.copy()))
+    limit = 1e-10 if dtype == "float64" else 1e-4
+    np.testing.assert_allclose(np.tril(found.numpy(L)), np.linalg.cholesky(A), atol=limit)
+    expected = np.linalg.solve(np.linalg.cholesky(A), B)
+    np.testing.assert_allclose(found.numpy(found.solve_lower(L, found.array(B))), expected, atol=limit)
+    np.testing.assert_allclose(A @ found.numpy(found.solve(L, found.array(B))), B, atol=limit * 10)
+    for second in (-1.0, 0.0, np.nan):
+        with pytest.raises(Diverged, match="positive definite"):
+            found.cholesky(found.array(np.diag([1.0, second, 1.0])))
+
+
+@types
+def test_arrays_go_there_and_back(library, dtype):
+    found = backend(library, "cpu", dtype)
+    values = np.arange(6.0).reshape(2, 3).T
+    values.flags.writeable = False
+    there = found.array(values)
+    assert tuple(there.shape) == (3, 2)
+    assert str(there.dtype).endswith(dtype)
+    np.testing.assert_array_equal(found.numpy(found.sync(there)), values)
+    assert found.numpy(there).dtype == np.dtype(dtype)
+    assert found.numpy(found.array(np.array([True, False]))).tolist() == [1.0, 0.0]
+    assert (found.name, found.device) == (library, "cpu")
+
+
+def test_torch_computes_with_the_threads_of_the_run():
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    try:
+        for threads in (2, 1):
+            backend("torch", "cpu", "float32", threads)
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
+# -- what is missing
+
+
+@pytest.mark.parametrize("name", ["torch", "jax"])
+def test_a_library_that_is_missing_is_named_with_its_cure(name, monkeypatch):
+    def missing(module, package=None):
+        if module.split(".")[0] == name:
+            raise ModuleNotFoundError(f"No module named {module!r}")
+        return importlib.__import__(module)
+
+    monkeypatch.setattr(backends.importlib, "import_module", missing)
+    with pytest.raises(MissingExtra) as refusal:
+        backend(name, "cpu", "float32")
+    assert f"backend: {name} needs the package {name}" in str(refusal.value)
+    assert f"pip install 'admmctl[{name}]'" in str(refusal.value)
+    with pytest.raises(MissingExtra, match="pip install"):
+        ConvexAdmm.require(ConvexAdmmSettings(backend=name))
+    ConvexAdmm.require(ConvexAdmmSettings())
+
+
+@pytest.mark.parametrize("name", ["torch", "jax"])
+def test_the_cure_is_an_extra_of_the_package(name):
+    # Not the installed package's: the checkout's own.
+    import tomllib
+    from pathlib import Path
+
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert name in project["optional-dependencies"]
+
+
+def test_a_device_that_is_missing_is_named_with_its_cure(library):
+    if library == "torch":
+        import torch
+
+        if torch.cuda.is_available():
+            pytest.skip("here is a CUDA device")
+    else:
+        import jax
+
+        if jax.default_backend() == "gpu":
+            pytest.skip("here is a CUDA device")
+    with pytest.raises(MissingExtra, match=r"device: cuda, but .* here; use device: cpu"):
+        backend(library, "cuda", "float32")
+
+
+def test_numpy_runs_on_the_processor():
+    with pytest.raises(UserError, match="numpy runs on the processor"):
+        backend("numpy", "cuda", "float32")
+    assert [key for key, _ in ConvexAdmm.check(ConvexAdmmSettings(device="cuda"), 2)] == ["device"]
+    assert ConvexAdmm.check(ConvexAdmmSettings(), 2) == []
+    assert ConvexAdmm.check(ConvexAdmmSettings(device="cuda", backend="torch"), 2) == []
+    assert ConvexAdmm.check(ConvexAdmmSettings(device="cuda", backend="jax"), 2) == []
+
+
+def test_numpy_needs_no_other_library(monkeypatch):
+    monkeypatch.setattr(backends.importlib, "import_module", lambda name, package=None: 1 / 0)
+    assert backend("numpy", "cpu", "float32").name == "numpy"
