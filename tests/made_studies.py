@@ -119,10 +119,14 @@ class Study:
         return self
 
 
-def write_curve(folder: Path, losses: list[float], **columns: list[float]) -> None:
-    """A curve of a run: an evaluation after every iteration of 0.1 s; ``columns`` are the method's own."""
+def write_curve(folder: Path, losses: list[float], setup: float = 0.0, **columns: list[float]) -> None:
+    """A curve of a run: ``setup`` s, then an evaluation after every iteration of 0.1 s.
+
+    ``columns`` are the method's own.
+    """
     run = RunFolder(folder)
     for number, loss in enumerate(losses):
         own = {name: values[number] for name, values in columns.items()}
         accuracy = 1 - min(loss, 1.0)
-        run.append(Evaluation(number, number, 0.1 * number, 0.2 * number, loss, accuracy, accuracy - 0.05, own))
+        times = (setup + 0.1 * number, setup + 0.2 * number)
+        run.append(Evaluation(number, number, *times, loss, accuracy, accuracy - 0.05, own))

@@ -163,7 +163,9 @@ def _draw(
         axes.plot(times, [row[value] for row in curves[0]], **look)
         return
     times = np.unique([row[column] for curve in curves for row in curve])
-    times = times[times >= max(curve[0][column] for curve in curves)]
+    # Before its first row an untrained network is what it is; of a later row nothing is known before it.
+    known = [curve[0][column] for curve in curves if curve[0].get("iteration") != 0]
+    times = times[times >= max(known, default=-math.inf)]
     values = np.array([_held(curve, times, column, value) for curve in curves])
     middles = [median(list(each)) for each in values.T]
     axes.plot(times, [m.value for m in middles], **look)
@@ -177,8 +179,8 @@ def _draw(
 
 
 def _held(curve: Curve, times: NDArray[np.floating], column: str, value: str) -> NDArray[np.floating]:
-    """A run's value at each of ``times``: that of its last evaluation before, never interpolated."""
-    place = np.searchsorted([row[column] for row in curve], times, side="right") - 1
+    """A run's value at each of ``times``: that of its last evaluation before, or else its first; no interpolation."""
+    place = np.maximum(np.searchsorted([row[column] for row in curve], times, side="right") - 1, 0)
     return np.array([row[value] for row in curve])[place]
 
 

@@ -155,3 +155,14 @@ def test_what_cannot_be_drawn_is_refused(drawn, tmp_path, options, words):
         figures.accuracy_plot([folder], None, **options)
     assert all(word in str(refused.value) for word in words)
     assert not drawn
+
+
+def test_a_median_counts_runs_whose_set_up_takes_longer_than_others_run(tmp_path, drawn):
+    folders = [
+        run(tmp_path, "exact", {"kind": "convex-admm"}, seed, setup=setup) for seed, setup in enumerate([1, 1, 9])
+    ]
+    figures.accuracy_plot(folders, None)
+    line = lines(drawn[0][0].axes[0])["exact"]
+    assert line.get_xdata().tolist() == pytest.approx([1.0, 1.1, 1.2, 9.0, 9.1, 9.2])
+    # Two of three are done before the third has begun; until then it is untrained.
+    assert line.get_ydata().tolist() == pytest.approx([0.45, 0.75, 0.85, 0.85, 0.85, 0.85])
