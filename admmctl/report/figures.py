@@ -179,7 +179,7 @@ def _draw(
 
 
 def _held(curve: Curve, times: NDArray[np.floating], column: str, value: str) -> NDArray[np.floating]:
-    """A run's value at each of ``times``: that of its last evaluation before, or else its first; no interpolation."""
+    """A run's value at each of ``times``: of its last evaluation before, or else of its first."""
     place = np.maximum(np.searchsorted([row[column] for row in curve], times, side="right") - 1, 0)
     return np.array([row[value] for row in curve])[place]
 
