@@ -244,6 +244,7 @@ def _check_method(
         _check_activation(activation, method.activations, key, kind, problems)
     if network is not None:
         _check_outputs(network, data, (*network_key, "outputs"), problems)
+        _check_start(network, network_key, kind, hasattr(method, "own_model"), problems)
     if stop is not None:
         _check_stop(stop, stop_key, data, problems)
     if network is not None and settings is not None:
@@ -257,6 +258,10 @@ def _check_method(
     return Run(file.name, name, kind, data, network, loss, settings, stop, evaluate, file.seed, threads)
 
 
+# The blocks within a method's block that a search space may reach into: network.init_scale.
+_INSIDE: dict[str, type[Settings]] = {"network": NetworkSettings, "stop": Stop, "evaluate": Evaluate}
+
+
 def _check_sweep(sweep: SweepSettings, known: list[str], runs: dict[str, Run], problems: list[Problem]) -> None:
     """The methods of a search space exist, and so do the keys it varies."""
     for method, space in sweep.space.items():
@@ -267,8 +272,13 @@ def _check_sweep(sweep: SweepSettings, known: list[str], runs: dict[str, Run], p
             continue
         valid = [*type(runs[method].settings).model_fields, *MethodBlock.model_fields]
         for key, values in space.items():
-            if key.partition(".")[0] not in valid:
+            outer, _, inner = key.partition(".")
+            known_here = _INSIDE.get(outer)
+            if outer not in valid:
                 problems.append(Problem((*where, key), f"unknown key '{key}'{suggest(key, valid)}"))
+            elif inner and known_here is not None and inner not in known_here.model_fields:
+                within = [f"{outer}.{name}" for name in known_here.model_fields]
+                problems.append(Problem((*where, key), f"unknown key '{key}'{suggest(key, within)}"))
             elif isinstance(values, list) and not values:
                 problems.append(Problem((*where, key), "no values; give a list of values, or low and high"))
 
@@ -337,6 +347,29 @@ def _check_outputs(
     if classes >= 2 and network.outputs not in valid:
         words = " or ".join(map(str, valid))
         problems.append(Problem(key, f"{network.outputs} outputs for {classes} classes; valid: {words}"))
+
+
+def _check_start(
+    network: NetworkSettings, key: tuple[str | int, ...], kind: str, own_model: bool, problems: list[Problem]
+) -> None:
+    """A kernel to start from has a scale, a layer to draw and biases to hold its phases; without one, no scale."""
+    init = network.init
+    if init == "random":
+        for name, given in (("init_scale", network.init_scale), ("init_smoothness", network.init_smoothness)):
+            if given is not None:
+                message = "is of a kernel, and there is none; give init: gaussian, laplacian or matern"
+                problems.append(Problem((*key, name), message))
+        return
+    if own_model:
+        problems.append(Problem((*key, "init"), f"method {kind} has a start of its own; valid: random"))
+    if network.init_scale is None:
+        problems.append(Problem((*key, "init_scale"), f"is missing: the length scale of the {init} kernel"))
+    if network.init_smoothness is not None and init != "matern":
+        problems.append(Problem((*key, "init_smoothness"), f"is of init: matern, not of {init}"))
+    if not network.bias:
+        problems.append(Problem((*key, "bias"), f"init: {init} draws biases for its phases; give bias: true"))
+    if not network.layers:
+        problems.append(Problem((*key, "layers"), f"init: {init} starts the first hidden layer; there is none"))
 
 
 def _check_stop(

@@ -18,6 +18,25 @@ class NetworkSettings(Settings):
     activation: str = "relu"
     bias: bool = True
     outputs: Count | None = Field(default=None, description="1 for two classes, else one per class")
+    init: Literal["random", "gaussian", "laplacian", "matern"] = Field(
+        default="random", description="where the first hidden layer starts: a kernel makes random features of it"
+    )
+    init_scale: Positive | None = Field(default=None, description="the kernel's length scale")
+    init_smoothness: Positive | None = Field(default=None, description="nu of a Matern kernel, 3/2 unless given")
+
+    @property
+    def smoothness(self) -> float:
+        """nu of a Matern kernel."""
+        return 1.5 if self.init_smoothness is None else self.init_smoothness
+
+    def plain(self) -> dict[str, Any]:
+        """With nothing of kernels where there is none: such runs keep the hash they always had."""
+        plain = super().plain()
+        if self.init == "random":
+            del plain["init"]
+        if self.init == "matern":
+            plain["init_smoothness"] = self.smoothness
+        return plain
 
 
 class Stop(Settings):
