@@ -258,10 +258,6 @@ def _check_method(
     return Run(file.name, name, kind, data, network, loss, settings, stop, evaluate, file.seed, threads)
 
 
-# The blocks within a method's block that a search space may reach into: network.init_scale.
-_INSIDE: dict[str, type[Settings]] = {"network": NetworkSettings, "stop": Stop, "evaluate": Evaluate}
-
-
 def _check_sweep(sweep: SweepSettings, known: list[str], runs: dict[str, Run], problems: list[Problem]) -> None:
     """The methods of a search space exist, and so do the keys it varies."""
     for method, space in sweep.space.items():
@@ -272,13 +268,8 @@ def _check_sweep(sweep: SweepSettings, known: list[str], runs: dict[str, Run], p
             continue
         valid = [*type(runs[method].settings).model_fields, *MethodBlock.model_fields]
         for key, values in space.items():
-            outer, _, inner = key.partition(".")
-            known_here = _INSIDE.get(outer)
-            if outer not in valid:
+            if key.partition(".")[0] not in valid:
                 problems.append(Problem((*where, key), f"unknown key '{key}'{suggest(key, valid)}"))
-            elif inner and known_here is not None and inner not in known_here.model_fields:
-                within = [f"{outer}.{name}" for name in known_here.model_fields]
-                problems.append(Problem((*where, key), f"unknown key '{key}'{suggest(key, within)}"))
             elif isinstance(values, list) and not values:
                 problems.append(Problem((*where, key), "no values; give a list of values, or low and high"))
 

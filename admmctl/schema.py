@@ -24,18 +24,19 @@ class NetworkSettings(Settings):
     init_scale: Positive | None = Field(default=None, description="the kernel's length scale")
     init_smoothness: Positive | None = Field(default=None, description="nu of a Matern kernel, 3/2 unless given")
 
-    @property
-    def smoothness(self) -> float:
-        """nu of a Matern kernel."""
-        return 1.5 if self.init_smoothness is None else self.init_smoothness
+    @model_validator(mode="before")
+    @classmethod
+    def _smooth(cls, given: Any) -> Any:
+        """A default of matern alone: other kernels have no smoothness."""
+        if isinstance(given, dict) and given.get("init") == "matern" and given.get("init_smoothness") is None:
+            return {**given, "init_smoothness": 1.5}
+        return given
 
     def plain(self) -> dict[str, Any]:
         """With nothing of kernels where there is none: such runs keep the hash they always had."""
         plain = super().plain()
         if self.init == "random":
             del plain["init"]
-        if self.init == "matern":
-            plain["init_smoothness"] = self.smoothness
         return plain
 
 

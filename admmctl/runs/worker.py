@@ -222,7 +222,7 @@ def shape_network(run: Run, features: int, classes: int) -> Network:
     kernel = None
     if s.init != "random":
         assert s.init_scale is not None  # the config was checked
-        kernel = Kernel(s.init, s.init_scale, s.smoothness)
+        kernel = Kernel(s.init, s.init_scale, s.init_smoothness or Kernel.smoothness)
     return Network.build(features, layers, outputs, s.activation, s.bias, kernel)
 
 
