@@ -244,6 +244,7 @@ def _check_method(
         _check_activation(activation, method.activations, key, kind, problems)
     if network is not None:
         _check_outputs(network, data, (*network_key, "outputs"), problems)
+        _check_start(network, network_key, kind, hasattr(method, "own_model"), problems)
     if stop is not None:
         _check_stop(stop, stop_key, data, problems)
     if network is not None and settings is not None:
@@ -337,6 +338,29 @@ def _check_outputs(
     if classes >= 2 and network.outputs not in valid:
         words = " or ".join(map(str, valid))
         problems.append(Problem(key, f"{network.outputs} outputs for {classes} classes; valid: {words}"))
+
+
+def _check_start(
+    network: NetworkSettings, key: tuple[str | int, ...], kind: str, own_model: bool, problems: list[Problem]
+) -> None:
+    """A kernel to start from has a scale, a layer to draw and biases to hold its phases; without one, no scale."""
+    init = network.init
+    if init == "random":
+        for name, given in (("init_scale", network.init_scale), ("init_smoothness", network.init_smoothness)):
+            if given is not None:
+                message = "is of a kernel, and there is none; give init: gaussian, laplacian or matern"
+                problems.append(Problem((*key, name), message))
+        return
+    if own_model:
+        problems.append(Problem((*key, "init"), f"method {kind} has a start of its own; valid: random"))
+    if network.init_scale is None:
+        problems.append(Problem((*key, "init_scale"), f"is missing: the length scale of the {init} kernel"))
+    if network.init_smoothness is not None and init != "matern":
+        problems.append(Problem((*key, "init_smoothness"), f"is of init: matern, not of {init}"))
+    if not network.bias:
+        problems.append(Problem((*key, "bias"), f"init: {init} draws biases for its phases; give bias: true"))
+    if not network.layers:
+        problems.append(Problem((*key, "layers"), f"init: {init} starts the first hidden layer; there is none"))
 
 
 def _check_stop(

@@ -18,6 +18,26 @@ class NetworkSettings(Settings):
     activation: str = "relu"
     bias: bool = True
     outputs: Count | None = Field(default=None, description="1 for two classes, else one per class")
+    init: Literal["random", "gaussian", "laplacian", "matern"] = Field(
+        default="random", description="where the first hidden layer starts: a kernel makes random features of it"
+    )
+    init_scale: Positive | None = Field(default=None, description="the kernel's length scale")
+    init_smoothness: Positive | None = Field(default=None, description="nu of a Matern kernel, 3/2 unless given")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _smooth(cls, given: Any) -> Any:
+        """A default of matern alone: other kernels have no smoothness."""
+        if isinstance(given, dict) and given.get("init") == "matern" and given.get("init_smoothness") is None:
+            return {**given, "init_smoothness": 1.5}
+        return given
+
+    def plain(self) -> dict[str, Any]:
+        """With nothing of kernels where there is none: such runs keep the hash they always had."""
+        plain = super().plain()
+        if self.init == "random":
+            del plain["init"]
+        return plain
 
 
 class Stop(Settings):

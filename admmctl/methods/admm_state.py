@@ -10,7 +10,7 @@ from admmctl.methods.hidden import NARROW, Hidden, Shape, hidden
 from admmctl.methods.least_squares import GramPair, RidgeFactor
 from admmctl.methods.method import Array, Problem, Untimed
 from admmctl.model.activations import Activation
-from admmctl.model.initial import gaussian_weights
+from admmctl.model.initial import initial_weights
 from admmctl.rng import normal_rows
 
 Init = Literal["forward", "gaussian"]
@@ -58,7 +58,7 @@ def start(problem: Problem, init: Init) -> AdmmState:
                 z_l[:, columns] = _normals(s, f"z{l}", len(z_l), columns)
     else:
         # a forward pass of random weights: all constraints hold at the start
-        W = gaussian_weights(problem.network, problem.seed, s.lam.dtype.type)
+        W = initial_weights(problem.network, problem.seed, s.lam.dtype.type)
         with problem.clock.phase("start"):
             for columns in s.blocks():
                 for l, z_l in s.z.items():

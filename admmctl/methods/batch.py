@@ -17,7 +17,7 @@ from scipy.optimize import minimize
 from admmctl.methods.method import Array, Cost, Diverged, Finished, Problem
 from admmctl.methods.sgd import ACTIVATIONS, LOSSES
 from admmctl.model.gradient import Gradient, flat_views, parameters, scratch_bytes
-from admmctl.model.initial import gaussian_weights
+from admmctl.model.initial import descent_weights
 from admmctl.model.network import Network, Weights
 from admmctl.settings import Count, NonNegative, Settings
 
@@ -81,10 +81,7 @@ class Batch:
     def init(self, problem: Problem) -> BatchState:
         dtype = problem.a0.dtype.type
         size = parameters(problem.network)
-        W = gaussian_weights(problem.network, problem.seed, dtype)
-        for W_l in W:
-            if problem.network.bias:
-                W_l[:, -1] = 0
+        W = descent_weights(problem.network, problem.seed, dtype)
         block = problem.network.block(problem.a0.itemsize)
         backprop = Gradient(problem.network, problem.loss, min(block, problem.a0.shape[1]), dtype)
         state = BatchState(problem, W, backprop, np.empty(size + 1, np.float64))

@@ -36,7 +36,7 @@ from admmctl.methods.least_squares import gain
 from admmctl.methods.method import Array, Cost, Diverged, Problem, check_per_layer
 from admmctl.methods.minibatch import MiniBatches
 from admmctl.model.gradient import flat_views, parameters
-from admmctl.model.initial import gaussian_weights
+from admmctl.model.initial import initial_weights
 from admmctl.model.network import Network, Weights
 from admmctl.settings import Count, NonNegative, Positive
 
@@ -163,8 +163,9 @@ class GraphAdmm:
         kernels.graph_hidden(block, block.copy(), 1.0, 1.0, 0.0, 1.0)  # compiles, outside the clock
         network, dtype = problem.network, problem.a0.dtype.type
         sizes, N, bias = network.sizes, network.layers, network.bias
-        start = gaussian_weights(network, problem.seed, dtype)
-        start[0] *= dtype(self.settings.first_scale)
+        start = initial_weights(network, problem.seed, dtype)
+        if network.kernel is None:  # a kernel has a scale of its own
+            start[0] *= dtype(self.settings.first_scale)
         vector = np.concatenate([W.ravel() for W in start])
         columns = network.block(problem.a0.itemsize)
         batches = MiniBatches(problem, self.settings.batch or problem.total)

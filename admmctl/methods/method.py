@@ -32,6 +32,7 @@ methods = Registry(
         "lbfgs": "admmctl.methods.batch:Lbfgs",
         "convex-admm": "admmctl.methods.convex_admm.algorithm:ConvexAdmm",
         "linear": "admmctl.methods.linear:Linear",
+        "random-features": "admmctl.methods.random_features:RandomFeatures",
         "torch-sgd": "admmctl.methods.torch_methods:TorchSgd",
         "torch-adam": "admmctl.methods.torch_methods:TorchAdam",
         "torch-lbfgs": "admmctl.methods.torch_methods:TorchLbfgs",

@@ -14,12 +14,12 @@ from pydantic import Field
 from admmctl.methods.method import Array, Cost, Diverged, Problem
 from admmctl.methods.minibatch import MiniBatches
 from admmctl.model.gradient import Gradient, flat_views, gradient_flop, parameters, scratch_bytes
-from admmctl.model.initial import gaussian_weights
+from admmctl.model.initial import descent_weights
 from admmctl.model.network import Network, Weights
 from admmctl.settings import Count, NonNegative, Positive, Settings
 
 LOSSES = ("squared", "signed-squared", "hinge", "cross-entropy")
-ACTIVATIONS = ("relu", "hard-sigmoid", "dcutlu", "tanh", "sigmoid")
+ACTIVATIONS = ("relu", "hard-sigmoid", "dcutlu", "tanh", "sigmoid", "cosine")
 
 
 class DescentSettings(Settings):
@@ -90,15 +90,13 @@ class Descent:
         return min(self.settings.batch, total)
 
     def init(self, problem: Problem) -> DescentState:
-        """Random weights, zero biases; nothing is computed from samples yet."""
+        """Random weights, zero biases (but a kernel's); nothing is computed from samples yet."""
         dtype = problem.a0.dtype.type
         size = parameters(problem.network)
         vector, gradient = np.empty(size, dtype), np.zeros(size, dtype)
         W = flat_views(problem.network, vector)
-        for view, start in zip(W, gaussian_weights(problem.network, problem.seed, dtype), strict=True):
+        for view, start in zip(W, descent_weights(problem.network, problem.seed, dtype), strict=True):
             view[...] = start
-            if problem.network.bias:
-                view[:, -1] = 0
         batch, mine = self.batch(problem.total), problem.a0.shape[1]
         rows = min(batch, mine)
         block = problem.network.block(problem.a0.itemsize)

@@ -20,7 +20,7 @@ from admmctl.methods.minibatch import epoch_order
 from admmctl.methods.sgd import Adam, AdamSettings, Sgd, SgdSettings
 from admmctl.model.activations import Dcutlu
 from admmctl.model.gradient import gradient_flop, parameters
-from admmctl.model.initial import gaussian_weights
+from admmctl.model.initial import descent_weights
 from admmctl.model.network import Network, Weights
 from admmctl.settings import Count, Positive
 
@@ -108,10 +108,7 @@ class TorchMethod:
             raise UserError(f"PyTorch methods run on one rank, not {problem.comm.size}; use --cores 1")
         device = torch.device(self.settings.device)
         torch.set_num_threads(max(1, blas_threads()))
-        W = gaussian_weights(problem.network, problem.seed, problem.a0.dtype.type)
-        for W_l in W:
-            if problem.network.bias:
-                W_l[:, -1] = 0
+        W = descent_weights(problem.network, problem.seed, problem.a0.dtype.type)
         tensors = [torch.tensor(W_l, device=device, requires_grad=True) for W_l in W]
         # Moving the data to the device is loading, not optimisation.
         x = torch.from_numpy(np.ascontiguousarray(problem.network.inputs(problem.a0).T)).to(device)
@@ -154,6 +151,7 @@ class TorchMethod:
             "Relu": torch.relu,
             "Tanh": torch.tanh,
             "Sigmoid": torch.sigmoid,
+            "Cosine": lambda z: (2.0 / z.shape[1]) ** 0.5 * torch.cos(z),  # z (rows, D)
         }
         if isinstance(own, Dcutlu):
             activations[own.__class__.__name__] = lambda z: torch.nn.functional.hardtanh(z, *own.cuts)

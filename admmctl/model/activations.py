@@ -24,6 +24,7 @@ activations = Registry(
         "dcutlu": "admmctl.model.activations:Dcutlu",
         "tanh": "admmctl.model.activations:Tanh",
         "sigmoid": "admmctl.model.activations:Sigmoid",
+        "cosine": "admmctl.model.activations:Cosine",
     },
 )
 
@@ -157,3 +158,26 @@ class Sigmoid:
 
     def pull_back(self, z: Array, a: Array, delta: Array) -> None:
         delta *= a * (1 - a)
+
+
+class Cosine:
+    """h(z) = sqrt(2/D) cos(z) for a layer of D units: the random features of a kernel (Burmeister, section 2.2).
+
+    The only activation that depends on its layer: D is the number of rows of ``z`` (D, samples). The phases b are
+    the layer's biases.
+    """
+
+    def value(self, z: Array, out: Array) -> Array:
+        np.cos(z, out=out)
+        out *= _cosine_height(z)
+        return out
+
+    def pull_back(self, z: Array, a: Array, delta: Array) -> None:
+        slope = np.sin(z)
+        slope *= -_cosine_height(z)
+        delta *= slope
+
+
+def _cosine_height(z: Array) -> float:
+    """sqrt(2/D) of ``z`` (D, samples); a float of Python, which leaves float32 as it is."""
+    return math.sqrt(2.0 / len(z))

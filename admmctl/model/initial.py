@@ -6,6 +6,35 @@ from admmctl.model.network import Network, Weights
 from admmctl.rng import normals
 
 
+def initial_weights(network: Network, seed: int, dtype: type = np.float32) -> Weights:
+    """Gaussian weights, but for the first hidden layer where the network names a kernel: W_1 = [w, b].
+
+    So started, cosine units are that kernel's random features (the report, section 2.2). The output layer is
+    never drawn from a kernel. It depends on the seed alone.
+    """
+    W = gaussian_weights(network, seed, dtype)
+    if _has_features(network):
+        assert network.kernel is not None
+        k, inputs = network.sizes[1], network.sizes[0]
+        W[0][:, :inputs] = network.kernel.frequencies(seed, k, inputs)
+        W[0][:, inputs] = network.kernel.phases(seed, k)
+    return W
+
+
+def descent_weights(network: Network, seed: int, dtype: type = np.float32) -> Weights:
+    """Where gradient methods start: ``initial_weights`` with zero biases, but for those of a kernel."""
+    W = initial_weights(network, seed, dtype)
+    if network.bias:
+        for W_l in W[1:] if _has_features(network) else W:
+            W_l[:, -1] = 0
+    return W
+
+
+def _has_features(network: Network) -> bool:
+    """Whether a kernel starts the first hidden layer."""
+    return network.kernel is not None and network.layers > 1
+
+
 def gaussian_weights(network: Network, seed: int, dtype: type = np.float32) -> Weights:
     """W_l with independent normal entries of variance 2 / (number of its inputs), biases drawn alike.
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from admmctl.model.activations import Activation
 from admmctl.model.activations import activation as activation_of
+from admmctl.model.fourier import Kernel
 from admmctl.model.losses import Loss
 
 Array = NDArray[np.floating]
@@ -23,16 +24,25 @@ _CACHE_BYTES = 4 << 20
 
 @dataclass(frozen=True)
 class Network:
-    """Sizes k_0 .. k_L, the hidden activation, and whether layers have biases."""
+    """Sizes k_0 .. k_L, the hidden activation, whether layers have biases, and the kernel that W_1 starts from."""
 
     sizes: tuple[int, ...]
     activation: Activation
     bias: bool = True
+    kernel: Kernel | None = None
 
     @classmethod
-    def build(cls, features: int, layers: list[int], outputs: int, activation: str, bias: bool) -> "Network":
+    def build(
+        cls,
+        features: int,
+        layers: list[int],
+        outputs: int,
+        activation: str,
+        bias: bool,
+        kernel: Kernel | None = None,
+    ) -> "Network":
         """A network from the words of an experiment. Raises ValueError for an activation's wrong numbers."""
-        return cls((features, *layers, outputs), activation_of(activation), bias)
+        return cls((features, *layers, outputs), activation_of(activation), bias, kernel)
 
     @property
     def layers(self) -> int:
@@ -46,6 +56,11 @@ class Network:
 
     def forward(self, W: Weights, a0: Array) -> Array:
         """The outputs z_L, shape (k_L, samples), for inputs with their row of ones (k_0 + 1, samples)."""
+        outputs: Array = W[-1] @ self.inputs(self.hidden(W, a0))
+        return outputs
+
+    def hidden(self, W: Weights, a0: Array) -> Array:
+        """The last activations a_{L-1} with their row of ones, shape (k_{L-1} + 1, samples)."""
         a = a0
         for W_l in W[:-1]:
             k = len(W_l)
@@ -53,8 +68,7 @@ class Network:
             z = W_l @ self.inputs(a)
             self.activation.value(z, out=above[:k])
             a = above
-        outputs: Array = W[-1] @ self.inputs(a)
-        return outputs
+        return a
 
     def inputs(self, a: Array) -> Array:
         """What a layer multiplies: activations with their row of ones, or without when there is no bias."""

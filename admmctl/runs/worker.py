@@ -25,6 +25,7 @@ from admmctl.config import Run, load  # noqa: E402
 from admmctl.data import shards  # noqa: E402
 from admmctl.errors import UserError  # noqa: E402
 from admmctl.methods.method import Problem, methods  # noqa: E402
+from admmctl.model.fourier import Kernel  # noqa: E402
 from admmctl.model.losses import losses  # noqa: E402
 from admmctl.model.network import Network, predicted, targets  # noqa: E402
 from admmctl.parallel.comm import Comm, connect  # noqa: E402
@@ -218,7 +219,11 @@ def shape_network(run: Run, features: int, classes: int) -> Network:
     s, method, layers = run.network, methods.load(run.kind), list(run.network.layers)
     if hasattr(method, "hidden_layers"):
         layers = method.hidden_layers(run.settings, layers, outputs)
-    return Network.build(features, layers, outputs, s.activation, s.bias)
+    kernel = None
+    if s.init != "random":
+        assert s.init_scale is not None  # the config was checked
+        kernel = Kernel(s.init, s.init_scale, s.init_smoothness or Kernel.smoothness)
+    return Network.build(features, layers, outputs, s.activation, s.bias, kernel)
 
 
 def describe(evaluation: Evaluation) -> str:

@@ -635,6 +635,9 @@ VARIANTS = [
     ("data={name: mnist, test: rest, train: 10}",),
     ("stop={metric: train_loss, target: 0.1, seconds: 1e-3}",),
     ("network.activation=hard-sigmoid",),
+    ("network.init=gaussian", "network.init_scale=0.5"),
+    ("network.init=matern", "network.init_scale=0.5"),
+    ("network.init=matern", "network.init_scale=0.5", "network.init_smoothness=2.5"),
 ]
 
 
@@ -658,6 +661,7 @@ def test_the_resolved_document_is_the_same_experiment(sheet: Sheet, overrides: t
         "network.layers=[6, 5]",
         "network.bias=false",
         "network.activation=hard-sigmoid",
+        "network={layers: [6, 4], init: laplacian, init_scale: 0.5}",
         "loss=hinge",
         "seed=8",
         "methods.admm.beta=2",
@@ -681,12 +685,78 @@ def test_the_hash_changes_with_data_network_loss_method_and_seed(sheet: Sheet, o
         "methods.admm.stop.iterations=5",
         "name=renamed",
         "methods.other.beta=3",
+        "network.init=random",
         "methods.admm.beta=1",  # what it is anyway
         "methods.admm.warm_iterations=10",  # a default written out
     ],
 )
 def test_the_hash_does_not_change_with_anything_else(sheet: Sheet, override: str) -> None:
     assert sheet.load(override).runs["admm"].hash() == sheet.load().runs["admm"].hash()
+
+
+def test_runs_without_a_kernel_have_the_document_and_the_hash_of_before_there_were_any(sheet: Sheet) -> None:
+    run = sheet.load().runs["admm"]
+    assert run.document()["network"] == {"layers": [6, 4], "activation": "relu", "bias": True}
+    default = load(Path(__file__).parents[2] / "configs" / "swissroll.yaml").select(None)[0]
+    assert (default.method, default.hash()) == ("admm", "25fa5c2a")  # as in results that exist, and in the README
+
+
+def test_the_smoothness_of_a_matern_kernel_is_three_halves_unless_given(sheet: Sheet) -> None:
+    matern = ("network.init=matern", "network.init_scale=2")
+    run, other = sheet.load(*matern).runs["admm"], sheet.load(*matern, "network.init_smoothness=2.5").runs["admm"]
+    assert run.document()["network"]["init_smoothness"] == 1.5
+    assert run.hash() == sheet.load(*matern, "network.init_smoothness=1.5").runs["admm"].hash()
+    assert run.hash() != other.hash()
+
+
+NO_KERNEL = "is of a kernel, and there is none; give init: gaussian, laplacian or matern"
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        ("init_scale: 1.0", f"network.init_scale: {NO_KERNEL}"),
+        ("init: random, init_scale: 1.0", f"network.init_scale: {NO_KERNEL}"),
+        ("init_smoothness: 1.5", f"network.init_smoothness: {NO_KERNEL}"),
+        ("init: gaussian", "network.init_scale: is missing: the length scale of the gaussian kernel"),
+        ("init: gaussian, init_scale: 0", "network.init_scale: expected a number above 0.0, got 0"),
+        ("init: gaussian, init_scale: -1.0", "network.init_scale: expected a number above 0.0, got -1"),
+        ("init: gaussian, init_scale: .inf", "network.init_scale: expected a finite number, got inf"),
+        ("init: matern, init_scale: 1, init_smoothness: 0", "network.init_smoothness: expected a number above 0"),
+        (
+            "init: laplacian, init_scale: 1, init_smoothness: 1.5",
+            "network.init_smoothness: is of init: matern, not of laplacian",
+        ),
+        (
+            "init: gausian, init_scale: 1",
+            "network.init: expected 'random', 'gaussian', 'laplacian' or 'matern', got 'gausian'",
+        ),
+        (
+            "init: matern, init_scale: 1, bias: false",
+            "network.bias: init: matern draws biases for its phases; give bias: true",
+        ),
+        (
+            "init: gaussian, init_scale: 1, layers: []",
+            "network.layers: init: gaussian starts the first hidden layer; there is none",
+        ),
+    ],
+)
+def test_a_start_that_cannot_be_is_one_line(sheet: Sheet, network: str, message: str) -> None:
+    lines = sheet.refusal(f"network={{{network if 'layers' in network else 'layers: [6, 4], ' + network}}}")
+    assert len(lines) == 1, lines
+    assert message in lines[0]
+
+
+@pytest.mark.parametrize("kind", ["admm", "graph-admm"])
+def test_methods_without_a_z_update_for_cosines_say_what_they_have(sheet: Sheet, kind: str) -> None:
+    (line,) = sheet.refusal(f"methods={{{kind}: {{}}}}", "network.activation=cosine")
+    assert f"method {kind} has no activation 'cosine'; it has: relu, hard-sigmoid, dcutlu" in line
+
+
+def test_a_method_that_draws_patterns_of_its_own_takes_no_kernel(sheet: Sheet) -> None:
+    network = "network={layers: [6], init: gaussian, init_scale: 1.0}"
+    (line,) = sheet.refusal("methods={convex-admm: {}}", "loss=signed-squared", network)
+    assert "network.init: method convex-admm has a start of its own; valid: random" in line
 
 
 def test_the_hash_is_eight_hexadecimal_digits(sheet: Sheet) -> None:

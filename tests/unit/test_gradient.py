@@ -13,8 +13,8 @@ from admmctl.model.losses import losses
 from admmctl.model.network import Network
 
 LOSSES = ["squared", "signed-squared", "hinge", "cross-entropy"]
-ACTIVATIONS = ["relu", "hard-sigmoid", "tanh", "sigmoid"]
-KINKS = {"relu": [0.0], "hard-sigmoid": [0.0, 1.0], "tanh": [], "sigmoid": []}
+ACTIVATIONS = ["relu", "hard-sigmoid", "tanh", "sigmoid", "cosine"]
+KINKS = {"relu": [0.0], "hard-sigmoid": [0.0, 1.0], "tanh": [], "sigmoid": [], "cosine": []}
 H = 1e-6  # the step of central differences: their error is about 1e-10 for functions of this size
 MARGIN = 1e-4  # how far from every kink: no step of H comes near one
 
@@ -30,6 +30,7 @@ def pre_activations(p: Problem, W: list[Array]) -> list[Array]:
         "HardSigmoid": lambda z: np.minimum(np.maximum(z, 0), 1),
         "Tanh": np.tanh,
         "Sigmoid": lambda z: 1 / (1 + np.exp(-z)),
+        "Cosine": lambda z: np.sqrt(2 / len(z)) * np.cos(z),
     }[type(p.network.activation).__name__]
     a, z = p.a0[:-1], []
     for W_l in W:
@@ -171,9 +172,10 @@ def test_at_a_kink_the_slope_is_one_of_the_two_sides(activation):
 
 
 @per_activation
-def test_an_activation_pulls_back_by_its_slope(activation):
+@pytest.mark.parametrize("units", [1, 2, 4])
+def test_an_activation_pulls_back_by_its_slope(activation, units):
     h = activations.load(activation)()
-    z = np.array([[-3.1, -0.7, -0.01, 0.02, 0.4, 0.98, 1.03, 2.9]])
+    z = np.array([-3.1, -0.7, -0.01, 0.02, 0.4, 0.98, 1.03, 2.9]).reshape(units, -1)
     a = h.value(z, out=np.empty_like(z))
     delta = np.linspace(-2, 2, z.size).reshape(z.shape)
     high, low = (h.value(z + step, out=np.empty_like(z)) for step in (H, -H))

@@ -344,6 +344,23 @@ def test_a_validation_split_of_the_experiment_is_kept_also_for_the_winner(place)
     assert result["run"]["iterations"] == 40
 
 
+def test_the_scale_of_a_kernel_can_be_swept_after_one_epoch(place):
+    network = {"layers": [20], "activation": "cosine", "init": "gaussian", "init_scale": 1.0}
+    place.write(
+        network=network,
+        stop={"epochs": 1},
+        sweep={"search": "grid", "space": {"sgd": {"network.init_scale": [0.1, 0.4, 1.6]}}},
+    )
+    found = place.sweep()
+    assert [trial["settings"] for trial in found["trials"]] == [
+        {"network.init_scale": scale} for scale in (0.1, 0.4, 1.6)
+    ]
+    assert all(trial["status"] == "exhausted" for trial in found["trials"]), found["trials"]
+    best = yaml.safe_load(Path(found["best"]["config"]).read_text())
+    scale = found["best"]["settings"]["network.init_scale"]
+    assert best["network"] == {**network, "bias": True, "init_scale": scale}
+
+
 def test_a_method_with_a_dot_in_its_name_can_be_swept(place):
     sweep = {"search": "grid", "space": {"gd-0.3": {"learning_rate": [0.2]}}}
     place.write(methods={"gd-0.3": {"kind": "gd"}}, sweep=sweep)

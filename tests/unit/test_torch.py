@@ -17,6 +17,7 @@ from admmctl.errors import UserError
 from admmctl.methods import torch_methods
 from admmctl.methods.method import Diverged, Finished
 from admmctl.methods.sgd import Adam, AdamSettings, Sgd, SgdSettings
+from admmctl.model.fourier import Kernel
 from admmctl.model.gradient import Gradient, flat_views, parameters
 from admmctl.runs.record import read_curve
 
@@ -86,6 +87,16 @@ def test_training_starts_where_ours_does(hidden, bias, torch):
             np.testing.assert_array_equal(one, other)
 
 
+def test_training_starts_at_our_kernel_features(torch):
+    p = problem([6, 4], activation="cosine", dtype=np.float32, seed=3, kernel=Kernel("matern", 0.7))
+    ours = Sgd(SgdSettings())
+    expected = ours.weights(ours.init(p))
+    assert expected[0][:, -1].min() > 0  # the phases
+    for method in (torch_sgd(), torch_adam(), torch_lbfgs()):
+        for one, other in zip(method.weights(method.init(p)), expected, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
 def loss_and_gradient(method: Any, s: Any) -> tuple[float, Array]:
     """PyTorch's, over all rows."""
     value = method.loss(s, s.x, s.y)
@@ -94,7 +105,7 @@ def loss_and_gradient(method: Any, s: Any) -> tuple[float, Array]:
 
 
 per_loss = pytest.mark.parametrize("loss", ["squared", "hinge", "cross-entropy"])
-per_activation = pytest.mark.parametrize("activation", ["relu", "hard-sigmoid", "tanh", "sigmoid"])
+per_activation = pytest.mark.parametrize("activation", ["relu", "hard-sigmoid", "tanh", "sigmoid", "cosine"])
 per_output = pytest.mark.parametrize("outputs", [1, 3])
 
 
