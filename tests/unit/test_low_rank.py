@@ -68,7 +68,7 @@ def test_the_regularised_woodbury_step_is_an_identity_and_the_printed_one_is_non
     gram = a @ a.T
     columns = Draw(k, p, False, seed, 2).next()
     C, R = gram[:, columns], gram[np.ix_(columns, columns)]
-    sketch = Sketch(C, columns, np.diag(gram), 0.0, delta)
+    sketch = Sketch(C, columns, np.diag(gram), 0.0, delta, k)
     dense = np.linalg.inv(sketch.delta * np.eye(k) + C @ np.linalg.inv(R) @ C.T)
     assert sketch.delta == pytest.approx(delta * np.trace(gram) / k)
     np.testing.assert_allclose(sketch.divide(np.eye(k)), dense, atol=1e-9 * np.abs(dense).max())
@@ -122,7 +122,7 @@ def test_delta_is_the_ridge_and_what_the_sketch_leaves_out_or_as_given():
     pair = pair_of(z, a, rank=7)
     columns = pair.columns
     C = gram[:, columns]
-    left_out = np.trace(gram - C @ np.linalg.solve(C[columns], C.T)) / 40
+    left_out = np.trace(gram - C @ np.linalg.solve(C[columns], C.T)) / 7
     assert pair.factor(1e-2).ridge == pytest.approx(1e-2 + left_out / mean)
     assert pair_of(z, a, rank=7, delta=0.25).factor(1e-2).ridge == pytest.approx(0.25)
 
@@ -180,11 +180,11 @@ def test_columns_are_distinct_drawn_anew_and_the_same_for_a_seed_and_a_layer():
 def test_leverage_scores_are_those_of_ridge_regression_from_above():
     _, a = drawn(30, 2, 5, 100)
     gram = a @ a.T
-    whole = Sketch(gram, np.arange(30), np.diag(gram), 0.1, None)
+    whole = Sketch(gram, np.arange(30), np.diag(gram), 0.1, None, 30)
     exact = np.diag(gram @ np.linalg.inv(gram + whole.delta * np.eye(30)))
     np.testing.assert_allclose(whole.leverage(), exact, rtol=1e-8)
     columns = np.arange(0, 30, 3)
-    part = Sketch(gram[:, columns], columns, np.diag(gram), 0.1, whole.delta / whole.mean)
+    part = Sketch(gram[:, columns], columns, np.diag(gram), 0.1, whole.delta / whole.mean, 10)
     assert (part.leverage() >= exact - 1e-9).all()
 
 
