@@ -34,7 +34,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.linalg import cho_factor, cho_solve, cholesky, get_blas_funcs
+from scipy.linalg import cho_solve, cholesky, get_blas_funcs
 
 from admmctl.methods.least_squares import Array, Factor, GramPair, RidgeFactor, Sums
 from admmctl.methods.method import Diverged
@@ -183,18 +183,11 @@ class Sketch:
         chosen = ridge * self.mean + float(left_out.sum()) / spread if delta is None else delta * self.mean
         self.delta = max(chosen, _LEAST * self.mean)
         BB: Array = self._B.T @ self._B
-        while True:
-            try:
-                matrix = BB.copy(order="F")
-                matrix[np.diag_indices_from(matrix)] += self.delta
-                self._factor = cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
-                return
-            except np.linalg.LinAlgError:
-                self.delta *= 10
+        self._factor, self.delta = _factored(BB, max(chosen, _LEAST * self.mean))
 
     def divide(self, X: Array) -> Array:
         """X (delta I + B B')^-1 of X (k', k), in float64."""
-        inner = cho_solve(self._factor, (X @ self._B).T, check_finite=False)
+        inner = cho_solve((self._factor, True), (X @ self._B).T, check_finite=False)
         divided: Array = (X - (self._B @ inner).T) / self.delta
         return divided
 
@@ -209,17 +202,25 @@ class Sketch:
 
 
 def _by_factor(C: Array, R: Array, shift: float) -> Array:
-    """C L^-T with L L' = R + shift I; the shift is raised until that is positive definite."""
-    while True:
-        matrix = R.copy(order="F")
-        matrix[np.diag_indices_from(matrix)] += shift
-        try:
-            L = cholesky(matrix, lower=True, overwrite_a=True, check_finite=False)
-            break
-        except np.linalg.LinAlgError:
-            shift *= 10
+    """C L^-T with L L' = R + shift I."""
+    L, _ = _factored(R, shift)
     B: Array = get_blas_funcs("trsm", (L, C))(1.0, L, C, side=1, lower=1, trans_a=1)
     return B
+
+
+def _factored(matrix: Array, shift: float) -> tuple[Array, float]:
+    """The lower factor of matrix + shift I, and the shift: it is raised until that is positive definite.
+
+    Raises Diverged.
+    """
+    while np.isfinite(shift) and np.isfinite(matrix).all():
+        shifted: Array = matrix.copy(order="F")
+        shifted[np.diag_indices_from(shifted)] += shift
+        try:
+            return cholesky(shifted, lower=True, overwrite_a=True, check_finite=False), shift
+        except np.linalg.LinAlgError:
+            shift *= 10
+    raise Diverged("the sketch of a a' is out of range")
 
 
 class NystromPair:

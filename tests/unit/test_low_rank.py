@@ -162,6 +162,18 @@ def test_numbers_that_are_not_finite_end_the_run(update, bad, where):
         pair.factor(1e-2).solve(pair.cross)
 
 
+@UPDATES
+@pytest.mark.parametrize("size", [1e-160, 1e140, 1e153])
+def test_sums_near_the_ends_of_the_range_are_solved_or_end_the_run(update, size):
+    z, a = drawn(12, 2, 0)
+    pair = pair_of(z, a * size, update, rank=4)
+    try:
+        with np.errstate(all="ignore"):
+            assert np.isfinite(pair.factor(1e-2).solve(pair.cross)).all()
+    except Diverged:
+        assert size != 1e140
+
+
 # -- columns
 
 
