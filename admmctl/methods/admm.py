@@ -24,13 +24,14 @@ from pydantic import Field
 
 from admmctl.methods.admm_state import AdmmState, Init, start, starting_inputs
 from admmctl.methods.hidden import Shape
-from admmctl.methods.least_squares import RidgeFactor, gain, reduce_pairs
+from admmctl.methods.least_squares import gain, reduce_pairs
+from admmctl.methods.low_rank import LowRankSettings, update_cost
 from admmctl.methods.method import Array, Cost, Problem, check_per_layer
 from admmctl.model.network import Network, Weights
-from admmctl.settings import NonNegative, Positive, Settings
+from admmctl.settings import NonNegative, Positive
 
 
-class AdmmSettings(Settings):
+class AdmmSettings(LowRankSettings):
     """The method block of ``admm``."""
 
     beta: Positive | list[Positive] = Field(
@@ -84,7 +85,8 @@ class Admm:
 
     @staticmethod
     def check(settings: AdmmSettings, layers: int) -> list[tuple[str, str]]:
-        return check_per_layer(("beta", settings.beta, layers), ("gamma", settings.gamma, layers - 1))
+        penalties = check_per_layer(("beta", settings.beta, layers), ("gamma", settings.gamma, layers - 1))
+        return [*penalties, *settings.wrong()]
 
     def beta(self, l: int) -> float:
         """beta_l of layer l = 1..L."""
@@ -98,7 +100,7 @@ class Admm:
 
     def init(self, problem: Problem) -> AdmmState:
         """Random z and a, and every W_l once from them: the first a-update needs W_{l+1} before it exists."""
-        s = start(problem, self.settings.init)
+        s = start(problem, self.settings.init, self.settings)
         L = problem.network.layers
         if self.settings.sweep == "backward_first":
             s.z[L][...] = problem.y
@@ -107,7 +109,7 @@ class Admm:
                 for l in range(1, L + 1):
                     s.pairs[l].add(s.z[l][:, columns], starting_inputs(s, self.settings.init, l, columns))
         self._update_W(s)
-        s.pairs[1].fix()
+        s.keep_inputs()
         s.V = self._gains(s)
         if self.settings.sweep == "backward_first":
             self._sweep_backward(s)
@@ -134,13 +136,13 @@ class Admm:
         with clock.phase("solve"):
             for l, pair in s.pairs.items():
                 if l > 1 or s.a0_factor is None:
-                    factor = RidgeFactor(pair.triangle, self.settings.ridge)
-                    s.ridge = max(s.ridge, factor.ridge)
+                    factor = pair.factor(self.settings.ridge, s.W.get(l))
                     if l == 1:
                         s.a0_factor = factor  # a_0 a_0' never changes
                 else:
                     factor = s.a0_factor
                 s.W[l] = factor.solve(pair.cross)
+                s.ridge = max(s.ridge, factor.ridge)  # a solver may have had to raise it
                 pair.clear()
 
     def _update_a(self, s: AdmmState, V: dict[int, Array], columns: slice) -> None:
@@ -203,18 +205,24 @@ class Admm:
     def cost(self, network: Network, samples: int, total: int) -> Cost:
         pairs = list(pairwise(network.sizes))
         kept = sum(Shape(*pair, network.bias, samples, 1, np.float32).floats_per_sample for pair in pairs[1:])
-        sums = sum((k + 1) * (k + 1 + k_next) for k, k_next in pairs)
         scratch = 4 * network.block() * (4 * max(network.sizes[1:]) + sum(network.sizes[1:]))
-        state = 4 * samples * (sum(network.sizes[1:]) + network.sizes[-1] + kept) + 5 * 8 * sums + scratch
-        flop, message = 0.0, 0
+        flops: list[float | None] = []
+        message, sums = 0, 0
         for l, (k, k_next) in enumerate(pairs, start=1):
             k1 = k + network.bias
-            flop += 4.0 * total * k1 * k_next  # z a' and W a
+            flops.append(4.0 * total * k1 * k_next)  # z a' and W a
             message += k1 * k_next
-            if l > 1:
-                flop += total * (k1 * (k1 + 1) + 4.0 * k * k_next)  # a a', and both products of (6)
-                flop += (k1**3 + min(k, k_next) ** 3) / 3
-                message += k1 * (k1 + 1) // 2
+            update = update_cost(self.settings, l, k_next, k1, total)
+            sums += update.numbers
+            if l > 1:  # a_0 a_0' is summed, sent and factored once
+                flops += [
+                    4.0 * total * k * k_next,
+                    min(k, k_next) ** 3 / 3,
+                ]  # both products of (6), the factor in V
+                flops.append(update.flop)
+                message += update.floats
+        flop = None if None in flops else sum(work for work in flops if work is not None)
+        state = 4 * samples * (sum(network.sizes[1:]) + network.sizes[-1] + kept) + 5 * 8 * sums + scratch
         return Cost(state, flop, total, (4 * message,))
 
     def weights(self, s: AdmmState) -> Weights:

@@ -7,7 +7,8 @@ from typing import Literal
 import numpy as np
 
 from admmctl.methods.hidden import NARROW, Hidden, Shape, hidden
-from admmctl.methods.least_squares import GramPair, RidgeFactor
+from admmctl.methods.least_squares import Factor, GramPair, Sums
+from admmctl.methods.low_rank import LowRankSettings, sums
 from admmctl.methods.method import Array, Problem, Untimed
 from admmctl.model.activations import Activation
 from admmctl.model.initial import initial_weights
@@ -28,13 +29,19 @@ class AdmmState:
     z: dict[int, Array]
     lam: Array
     a: dict[int, Hidden]
-    pairs: dict[int, GramPair]
+    pairs: dict[int, Sums]
     m: dict[int, Array]  # W_l a_{l-1} of one block
     W: dict[int, Array] = field(default_factory=dict)
     V: dict[int, Array] = field(default_factory=dict)  # the gains that made ``a``
-    a0_factor: RidgeFactor | None = None
+    a0_factor: Factor | None = None
     ridge: float = 0.0  # the largest one used: rounding may have asked for more than the setting
     iteration: int = 0
+
+    def keep_inputs(self) -> None:
+        """From now on a_0 a_0' stays as it is: it never changes."""
+        inputs = self.pairs[1]
+        if isinstance(inputs, GramPair):
+            inputs.fix()
 
     def blocks(self) -> Iterator[slice]:
         """This rank's columns, a cache-sized block at a time."""
@@ -47,9 +54,9 @@ class AdmmState:
         return self.problem.network.inputs(self.problem.a0[:, columns])
 
 
-def start(problem: Problem, init: Init) -> AdmmState:
+def start(problem: Problem, init: Init, updates: LowRankSettings) -> AdmmState:
     """Memory for this rank's samples, and random z in it; W and a are still to come."""
-    s = _allocate(problem)
+    s = _allocate(problem, updates)
     _warm_up_kernels(problem.network.activation, s.lam.dtype.type)
     if init == "gaussian":
         # i.i.d. N(0, 1), as in the paper (section 6), by global row
@@ -85,7 +92,7 @@ def _normals(s: AdmmState, name: str, k: int, columns: slice) -> Array:
     return normal_rows(s.problem.seed, name, first, count, k).T
 
 
-def _allocate(problem: Problem) -> AdmmState:
+def _allocate(problem: Problem, updates: LowRankSettings) -> AdmmState:
     network, samples, dtype = problem.network, problem.a0.shape[1], problem.a0.dtype.type
     sizes, L, bias, block = network.sizes, network.layers, network.bias, network.block(problem.a0.itemsize)
     shapes = {l: Shape(sizes[l], sizes[l + 1], bias, samples, block, dtype) for l in range(1, L)}
@@ -95,7 +102,7 @@ def _allocate(problem: Problem) -> AdmmState:
         z={l: np.empty((sizes[l], samples), dtype, order="F") for l in range(1, L + 1)},
         lam=np.zeros((sizes[L], samples), dtype, order="F"),
         a={l: hidden(network.activation, shape, problem.clock) for l, shape in shapes.items()},
-        pairs={l: GramPair(sizes[l], sizes[l - 1] + bias, dtype) for l in range(1, L + 1)},
+        pairs={l: sums(updates, l, sizes[l], sizes[l - 1] + bias, dtype, problem.seed) for l in range(1, L + 1)},
         m={l: np.empty((sizes[l], min(block, samples)), dtype, order="F") for l in range(1, L + 1)},
     )
 

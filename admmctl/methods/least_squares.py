@@ -5,7 +5,7 @@ For targets z (k', n) and inputs a (k, n), the weights min_W ||z - W a||^2 + r |
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,36 @@ from admmctl.methods.method import Diverged
 from admmctl.parallel.comm import Comm
 
 Array = NDArray[np.floating]
+
+
+class Factor(Protocol):
+    """What divides z a' by a a' + ridge. ``ridge`` is the one used, relative to the mean diagonal of a a'."""
+
+    @property
+    def ridge(self) -> float: ...
+
+    def solve(self, cross: Array) -> Array:
+        """W = z a' (a a' + ridge)^-1, shape (k', k), in the type of ``cross``. Raises Diverged."""
+
+
+class Sums(Protocol):
+    """What the W-update of one layer sums over samples: z a', shape (k', k), and as much of a a' as it needs."""
+
+    cross: Array
+
+    def clear(self) -> None: ...
+
+    def add(self, z: Array, a: Array) -> None:
+        """Add a block of samples: ``z`` (k', block) and ``a`` (k, block)."""
+
+    def packed(self) -> list[Array]:
+        """What has to be summed over ranks, as vectors."""
+
+    def unpack(self, packed: Array) -> Array:
+        """Take sums from the front of ``packed``; returns the rest of it."""
+
+    def factor(self, ridge: float, start: Array | None = None) -> Factor:
+        """What solves for W, once sums are reduced. ``start`` is the W before, for who iterates."""
 
 
 class GramPair:
@@ -78,6 +108,10 @@ class GramPair:
         self.cross[...] = packed[: self.cross.size].reshape(self.cross.shape)
         return packed[self.cross.size :]
 
+    def factor(self, ridge: float, start: Array | None = None) -> Factor:
+        """The Cholesky factor of a a' + ridge; no start is needed."""
+        return RidgeFactor(self.triangle, ridge)
+
 
 def _tiles(k: int) -> list[tuple[slice, slice]]:
     """Row and column ranges that cover the lower triangle of a k x k matrix.
@@ -91,7 +125,7 @@ def _tiles(k: int) -> list[tuple[slice, slice]]:
     return [(i, j) for number, i in enumerate(edges) for j in edges[: number + 1]]
 
 
-def reduce_pairs(pairs: Sequence[GramPair], comm: Comm, more: Array | None = None) -> None:
+def reduce_pairs(pairs: Sequence[Sums], comm: Comm, more: Array | None = None) -> None:
     """Sum pairs over ranks, and the vector ``more``, all of them in one packed in-place Allreduce."""
     parts = [part for pair in pairs for part in pair.packed()]
     packed = np.concatenate(parts if more is None else [*parts, more])

@@ -283,6 +283,12 @@ REFUSED: list[tuple[str, list[str]]] = [
     ("bench nowhere.yaml", ["nowhere.yaml: there is no such file", "tiny.yaml"]),
     ("bench tiny.yaml --set methods.admm.bta=1", ["tiny.yaml:6", "did you mean 'beta'?"]),
     ("bench tiny.yaml --set network.outputs=3", ["network.outputs", "3 outputs for 2 classes"]),
+    # low-rank updates
+    (
+        "train tiny.yaml --set methods.admm.w_update=nystrom --set methods.admm.rank=0",
+        ["methods.admm.rank", "1 or more", "got 0"],
+    ),
+    ("train tiny.yaml --set methods.admm.rank=5", ["methods.admm.rank", "no effect with w_update: exact"]),
     # data
     ("train {configs}/mnist01.yaml", ["dataset mnist is not in", "run: admmctl fetch mnist"]),
     ("train {configs}/mnist01.yaml --cores 2", ["run: admmctl fetch mnist"]),

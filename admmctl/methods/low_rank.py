@@ -1,0 +1,366 @@
+"""Low-rank W-updates for wide layers (Burmeister's report, section 4.1, Algorithm 2).
+
+The W-update of a layer with k inputs is W = z a' (a a' + ridge)^-1: a a' has k^2 numbers to sum and to send, and
+k^3 / 3 operations factor it. A Nystrom sketch knows a a' by p of its columns S alone:
+
+    a a' ~ C R^-1 C',    C = a a' S (k, p),    R = S' a a' S (p, p)
+
+``nystrom`` inverts the sketch in the place of a a', as Algorithm 2 does, in the regularised form (Woodbury)
+
+    (delta I + C R^-1 C')^-1 = (1/delta) (I - C (delta R + C'C)^-1 C')
+
+and sums and sends C, z a' and the diagonal of a a', no matrix of k x k. The printed step 14 is
+W = z a' C (R^-1 + C'C)^-1 C', by "the equality (C R^-1 C')^-1 = C (R^-1 + C'C)^-1 C'". That is no identity:
+C R^-1 C' has rank p and no inverse, and with more samples the right side tends to the projection on range(C),
+the inverse to zero. For p = k = 1 and a a' = 1 it gives 1/2 where 1 is right. It is not offered.
+
+The regularised inverse is no least-squares solution either: what z a' has outside range(C) it divides by delta
+alone. So delta has to stand for what the sketch leaves out. By default it is the ridge and
+trace(a a' - C R^-1 C') / p, about the largest eigenvalue that p columns miss. The mean one, the trace over k, is
+too small: in training W then overshoots (MNIST, 4,000 rows, 1,000 units, p = 100, after 12 iterations: 20 %
+of the test rows, where the trace over p has 83 % and the exact update 90 %). With all columns both are zero, and
+the update is the exact one. As preconditioner of ``nystrom-pcg`` the mean takes fewer steps.
+
+``nystrom-pcg`` solves W (a a' + ridge) = z a' itself by conjugate gradients with the sketch as preconditioner.
+a a' is summed and sent as in the exact update; only its factor is saved.
+
+Columns are drawn anew in every iteration, the same on every rank: what one sketch misses the next one may see. (A
+fixed choice was no better at any p that was tried, and worse at p = k / 10.)
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy.linalg import cho_solve, cholesky, get_blas_funcs
+
+from admmctl.methods.least_squares import Array, Factor, GramPair, RidgeFactor, Sums
+from admmctl.methods.method import Diverged
+from admmctl.settings import Count, Fraction, Positive, Settings
+
+MOST = 100  # steps of conjugate gradients; then a factor is cheaper, and is made
+_LEAST = 1e-10  # of delta, relative to the mean diagonal
+_KEYS = ("w_update", "rank", "columns", "delta", "min_width", "tolerance")
+_OF = {"rank": "nystrom and nystrom-pcg", "tolerance": "nystrom-pcg"}
+
+
+class LowRankSettings(Settings):
+    """Keys of a method block that say how the W-update of wide layers is solved."""
+
+    w_update: Literal["exact", "nystrom", "nystrom-pcg"] = Field(
+        default="exact",
+        description="of layers 2..L: by a factor of a a', by a low-rank sketch of it in its place (Algorithm 2 of "
+        "Burmeister's report), or by conjugate gradients with the sketch as preconditioner",
+    )
+    rank: Count | Fraction = Field(
+        default=0.1, description="p, columns of a a' in the sketch: a number, or a part of the layer's inputs"
+    )
+    columns: Literal["uniform", "leverage"] = Field(
+        default="uniform",
+        description="how they are drawn: alike, or by the ridge leverage scores of the last sketch",
+    )
+    delta: Positive | None = Field(
+        default=None,
+        description="added to the sketch, relative to the mean diagonal of a a'; by default the ridge and, of the "
+        "trace that the sketch leaves out, the part over p (nystrom-pcg: over all inputs)",
+    )
+    min_width: Count = Field(default=500, description="layers with fewer inputs have the exact update")
+    tolerance: Fraction = Field(default=1e-4, description="nystrom-pcg: relative residual of every row of W")
+
+    def plain(self) -> dict[str, Any]:
+        """Without keys that have no part in the update, nor in what a run is called."""
+        return {key: value for key, value in super().plain().items() if key not in self._idle()}
+
+    def wrong(self) -> list[tuple[str, str]]:
+        """Keys that are given and have no effect: (key, message) each."""
+        return [
+            (key, f"has no effect with w_update: {self.w_update}; it is of {_OF.get(key, _OF['rank'])}")
+            for key in self._idle()
+            if key != "w_update" and key in self.model_fields_set
+        ]
+
+    def _idle(self) -> tuple[str, ...]:
+        return {"exact": _KEYS, "nystrom": ("tolerance",), "nystrom-pcg": ()}[self.w_update]
+
+    def low_rank(self, l: int, inputs: int) -> bool:
+        """Whether layer l with so many inputs, the ones of its bias among them, has a low-rank update.
+
+        Layer 1 never: a_0 a_0' never changes, so that its factor is made once and costs nothing from then on.
+        """
+        return self.w_update != "exact" and l > 1 and inputs >= self.min_width
+
+    def columns_of(self, inputs: int) -> int:
+        """p of a layer with so many inputs."""
+        p = self.rank if isinstance(self.rank, int) else round(self.rank * inputs)
+        return min(max(p, 1), inputs)
+
+
+def sums(settings: LowRankSettings, l: int, outputs: int, inputs: int, dtype: type, seed: int) -> Sums:
+    """What the W-update of layer l sums over samples."""
+    if not settings.low_rank(l, inputs):
+        return GramPair(outputs, inputs, dtype)
+    kind = NystromPair if settings.w_update == "nystrom" else PreconditionedPair
+    draw = Draw(inputs, settings.columns_of(inputs), settings.columns == "leverage", seed, l)
+    return kind(outputs, inputs, dtype, settings, draw)
+
+
+@dataclass(frozen=True)
+class UpdateCost:
+    """One layer's W-update: the numbers it holds, those it sends besides z a', and operations besides z a'.
+
+    ``flop`` is None where iterations differ.
+    """
+
+    numbers: int
+    floats: int
+    flop: float | None
+
+
+def update_cost(settings: LowRankSettings, l: int, outputs: int, inputs: int, total: int) -> UpdateCost:
+    """What the W-update of layer l >= 2 costs, for ``total`` samples on all ranks."""
+    k, p = inputs, settings.columns_of(inputs)
+    if not settings.low_rank(l, k):
+        return UpdateCost(k * (k + outputs), k * (k + 1) // 2, total * k * (k + 1) + k**3 / 3)
+    if settings.w_update == "nystrom-pcg":
+        return UpdateCost(k * (k + p + outputs), k * (k + 1) // 2, None)
+    # Columns of a a'; B, B'B and two factors; the solve; and for the scores one factor and one solve more.
+    flop = 2.0 * total * k * p + k * p**2 + k * p * (p + 1) + 2 * p**3 / 3 + 4.0 * outputs * k * p
+    if settings.columns == "leverage":
+        flop += k * p**2 + p**3 / 3
+    return UpdateCost(k * (p + 1 + outputs), k * (p + 1), flop)
+
+
+class Draw:
+    """Draws ``p`` of ``k`` columns, the same on every rank: from the seed and the layer, and from sums over ranks.
+
+    By leverage, columns are drawn without replacement with chances in proportion to the scores of the last sketch.
+    C R^-1 C' does not change with the scale of a column, so that no weights are needed.
+    """
+
+    def __init__(self, k: int, p: int, by_leverage: bool, seed: int, layer: int) -> None:
+        self._k, self.p, self._by_leverage = k, p, by_leverage
+        self._generator = np.random.default_rng([seed, layer, 0x10A])
+        self._scores: Array = np.ones(k)
+
+    def next(self) -> NDArray[np.intp]:
+        """Column numbers, ascending."""
+        # The largest of log(u) / score: without replacement (Efraimidis and Spirakis).
+        keys = np.log1p(-self._generator.random(self._k)) / self._scores
+        return np.sort(np.argsort(keys)[self._k - self.p :])
+
+    def learn(self, sketch: "Sketch") -> None:
+        """Take the scores of what the columns last drawn have shown."""
+        if self._by_leverage:
+            self._scores = np.clip(sketch.leverage(), 1e-6, 1.0)
+
+
+class Sketch:
+    """delta I + C R^-1 C' in the place of a a' + ridge, as delta I + B B' with B = C L^-T (k, p) and R = L L'.
+
+    ``C`` (k, p) are columns ``columns`` of a a', ``diagonal`` (k,) is its diagonal. ``delta`` is relative to its
+    mean, and without it the ridge and the trace that is left out over ``spread``. With B the Woodbury step is
+    (1/delta)(I - B (delta I + B'B)^-1 B'), the same as the module's by substitution, and neither squares what is
+    ill-conditioned in R nor needs R to be regular: R gets a shift of its rounding error, so that inputs
+    that are dead, or alike, have columns of B that are nearly zero. All in float64. Raises Diverged.
+    """
+
+    def __init__(
+        self, C: Array, columns: NDArray[np.intp], diagonal: Array, ridge: float, delta: float | None, spread: int
+    ) -> None:
+        if not (np.isfinite(C).all() and np.isfinite(diagonal).all()):
+            raise Diverged("a a' is not finite")
+        precision = float(np.finfo(C.dtype).eps)
+        self._C: Array = C.astype(np.float64, order="F")
+        self._d: Array = diagonal.astype(np.float64)
+        self.mean = float(self._d.mean()) or 1.0
+        R = self._C[columns]
+        self._R: Array = (R + R.T) / 2
+        shift = precision * (float(np.trace(self._R)) or 1.0)
+        self._B = _by_factor(self._C, self._R, shift)
+        left_out = np.clip(self._d - np.einsum("ij,ij->i", self._B, self._B), 0, None)
+        chosen = ridge * self.mean + float(left_out.sum()) / spread if delta is None else delta * self.mean
+        self.delta = max(chosen, _LEAST * self.mean)
+        BB: Array = self._B.T @ self._B
+        self._factor, self.delta = _factored(BB, max(chosen, _LEAST * self.mean))
+
+    def divide(self, X: Array) -> Array:
+        """X (delta I + B B')^-1 of X (k', k), in float64."""
+        inner = cho_solve((self._factor, True), (X @ self._B).T, check_finite=False)
+        divided: Array = (X - (self._B @ inner).T) / self.delta
+        return divided
+
+    def leverage(self) -> Array:
+        """Ridge leverage scores (k,) of a a' at delta, from above: diag(a a' - C (R + delta I)^-1 C') / delta.
+
+        With all columns they are diag(a a' (a a' + delta I)^-1) (Musco and Musco 2017).
+        """
+        B = _by_factor(self._C, self._R, self.delta)
+        scores: Array = (self._d - np.einsum("ij,ij->i", B, B)) / self.delta
+        return scores
+
+
+def _by_factor(C: Array, R: Array, shift: float) -> Array:
+    """C L^-T with L L' = R + shift I."""
+    L, _ = _factored(R, shift)
+    B: Array = get_blas_funcs("trsm", (L, C))(1.0, L, C, side=1, lower=1, trans_a=1)
+    return B
+
+
+def _factored(matrix: Array, shift: float) -> tuple[Array, float]:
+    """The lower factor of matrix + shift I, and the shift: it is raised until that is positive definite.
+
+    Raises Diverged.
+    """
+    while np.isfinite(shift) and np.isfinite(matrix).all():
+        shifted: Array = matrix.copy(order="F")
+        shifted[np.diag_indices_from(shifted)] += shift
+        try:
+            return cholesky(shifted, lower=True, overwrite_a=True, check_finite=False), shift
+        except np.linalg.LinAlgError:
+            shift *= 10
+    raise Diverged("the sketch of a a' is out of range")
+
+
+class NystromPair:
+    """Sums over samples of z a' (k', k), of ``p`` columns of a a' (k, p), and of its diagonal (k,).
+
+    The columns are drawn before a pass over the samples: of a block it costs a product of k x p.
+    """
+
+    def __init__(self, outputs: int, inputs: int, dtype: type, settings: LowRankSettings, draw: Draw) -> None:
+        self.cross: Array = np.zeros((outputs, inputs), dtype)
+        self.C: Array = np.zeros((inputs, draw.p), dtype, order="F")
+        self.diagonal: Array = np.zeros(inputs, dtype)
+        self.columns = draw.next()
+        self._draw, self._delta = draw, settings.delta
+        self._product = np.empty_like(self.cross)
+        self._gemm: Any = get_blas_funcs("gemm", (self.C,))
+
+    def clear(self) -> None:
+        for array in (self.cross, self.C, self.diagonal):
+            array[...] = 0
+        self.columns = self._draw.next()
+
+    def add(self, z: Array, a: Array) -> None:
+        """Add a block of samples: ``z`` (k', block) and ``a`` (k, block)."""
+        self.cross += np.matmul(z, a.T, out=self._product)
+        some = np.take(a.T, self.columns, axis=1).T
+        # In place: a product to be added afterwards would be as much memory to go through again.
+        self._gemm(1.0, a, some, beta=1.0, c=self.C, trans_b=True, overwrite_c=True)
+        self.diagonal += np.einsum("ij,ij->i", a, a)
+
+    def packed(self) -> list[Array]:
+        """What has to be summed over ranks, as vectors: k p + k + k' k numbers."""
+        return [self.C.ravel(order="F"), self.diagonal, self.cross.ravel()]
+
+    def unpack(self, packed: Array) -> Array:
+        """Take sums from the front of ``packed``; returns the rest of it."""
+        for array in (self.C.T, self.diagonal, self.cross):
+            array[...] = packed[: array.size].reshape(array.shape)
+            packed = packed[array.size :]
+        return packed
+
+    def factor(self, ridge: float, start: Array | None = None) -> "Nystrom":
+        sketch = Sketch(self.C, self.columns, self.diagonal, ridge, self._delta, self._draw.p)
+        self._draw.learn(sketch)
+        return Nystrom(sketch)
+
+
+@dataclass(frozen=True)
+class Nystrom:
+    """The inverse of the sketch in the place of that of a a' + ridge."""
+
+    sketch: Sketch
+
+    @property
+    def ridge(self) -> float:
+        """delta, relative to the mean diagonal: what stands where the ridge of the exact update does."""
+        return self.sketch.delta / self.sketch.mean
+
+    def solve(self, cross: Array) -> Array:
+        """W = z a' (delta I + C R^-1 C')^-1, shape (k', k), in the type of ``cross``."""
+        return _finite(self.sketch.divide(_finite(cross, "z a'").astype(np.float64)), "W").astype(cross.dtype)
+
+
+class PreconditionedPair(GramPair):
+    """The sums of the exact update; the columns of the sketch are taken from them."""
+
+    def __init__(self, outputs: int, inputs: int, dtype: type, settings: LowRankSettings, draw: Draw) -> None:
+        super().__init__(outputs, inputs, dtype)
+        self._draw, self._settings = draw, settings
+
+    def factor(self, ridge: float, start: Array | None = None) -> Factor:
+        columns, triangle = self._draw.next(), self.triangle
+        # Only the lower triangle counts: left of the diagonal a column is a row of it.
+        lower = np.arange(len(triangle))[:, None] >= columns
+        C = np.where(lower, triangle[:, columns], triangle[columns].T)
+        sketch = Sketch(C, columns, np.diagonal(triangle), ridge, self._settings.delta, len(triangle))
+        self._draw.learn(sketch)
+        return Preconditioned(triangle, sketch, ridge, start, self._settings.tolerance)
+
+
+class Preconditioned:
+    """W (a a' + ridge * mean(diag a a') I) = z a' by conjugate gradients, all rows of W at once, from ``start``.
+
+    A step reads the lower triangle of a a' once, for all rows: 2 k' k^2 operations, and 4 k' k p for the sketch,
+    which takes 2 k p^2 to make. A Cholesky factor takes k^3 / 3, and a copy of a a' in float64. With few outputs
+    the steps wait for memory: see benchmarks/low_rank.py. Most of an iteration is the sum of a a', which stays.
+
+    Products with a a' are in its own type, everything else in float64.
+    """
+
+    def __init__(
+        self, triangle: Array, sketch: Sketch, ridge: float, start: Array | None, tolerance: float
+    ) -> None:
+        self._triangle, self._sketch, self._start, self._tolerance = triangle, sketch, start, tolerance
+        self.ridge = ridge
+        self.steps = 0  # of the last solve
+        self._symm: Any = get_blas_funcs("symm", (triangle,))
+
+    def _times(self, P: Array) -> Array:
+        """P (a a' + ridge) of P (k', k)."""
+        few = P.astype(self._triangle.dtype)
+        # As BLAS counts, P.T is (k, k') and the triangle an upper one.
+        product = self._symm(1.0, self._triangle.T, few.T, side=0, lower=0).T
+        whole: Array = product + (self.ridge * self._sketch.mean) * P
+        return whole
+
+    def solve(self, cross: Array) -> Array:
+        """W (k', k), in the type of ``cross``. Raises Diverged.
+
+        Where so many steps do not reach the tolerance, a factor of a a' does.
+        """
+        X = _finite(cross, "z a'").astype(np.float64)
+        enough = self._tolerance * np.linalg.norm(X, axis=1)
+        W: Array = np.zeros_like(X) if self._start is None else self._start.astype(np.float64)
+        r: Array = X - self._times(W)
+        P: Array = np.zeros_like(X)
+        before: Array = np.ones(len(X))
+        for self.steps in range(MOST + 1):
+            open_ = np.linalg.norm(r, axis=1) > enough
+            if not open_.any():
+                return _finite(W, "W").astype(cross.dtype)
+            if not np.isfinite(r).all():
+                break
+            Z = self._sketch.divide(r)
+            now = np.einsum("ij,ij->i", r, Z)
+            P = Z + np.where(open_, now / before, 0.0)[:, None] * P if self.steps else Z
+            Q = self._times(P)
+            curvature = np.einsum("ij,ij->i", P, Q)
+            if (curvature[open_] <= 0).any():
+                break  # rounding has made a a' + ridge indefinite
+            alpha = np.divide(now, curvature, out=np.zeros_like(now), where=open_)[:, None]
+            W += alpha * P
+            r -= alpha * Q
+            before = np.where(open_, now, 1.0)
+        factor = RidgeFactor(self._triangle, self.ridge)
+        self.ridge = factor.ridge
+        return factor.solve(cross)
+
+
+def _finite(x: Array, name: str) -> Array:
+    if not np.isfinite(x).all():
+        raise Diverged(f"{name} is not finite")
+    return x
