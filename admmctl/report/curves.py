@@ -82,8 +82,7 @@ def with_column(runs: list[tuple[Path, Curve]], of: str, say: Callable[[str], No
     having = [(folder, curve) for folder, curve in runs if of in curve[0]]
     if not having:
         columns = dict.fromkeys(name for _, curve in runs for name in curve[0])
-        why = "the loss is recorded of the training rows alone; " if of == "test_loss" else ""
-        raise UserError(f"--of {of}: no run has it; {why}valid: {', '.join(columns)}")
+        raise UserError(f"--of {of}: no run has it; valid: {', '.join(columns)}")
     kept = {folder for folder, _ in having}
     for folder, _ in runs:
         if folder not in kept:

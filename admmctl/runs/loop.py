@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from admmctl.data.shards import Shard
 from admmctl.methods.method import Diverged, Finished, Method, Problem
-from admmctl.model.network import Weights, predicted, score
+from admmctl.model.network import Weights, predicted, score, targets
 from admmctl.runs.clock import Clock
 from admmctl.runs.record import Evaluation
 from admmctl.schema import Evaluate, Stop
@@ -68,6 +68,7 @@ class Loop:
         self.outcome = Outcome()
         self._worse = 0  # evaluations since the best one
         self._best = -math.inf  # its validation accuracy, or minus its training loss
+        self._test_targets = targets(self.test.labels, self.problem.network.sizes[-1], self.test.a0.dtype.type)
         self._counted = 0.0  # of this rank's training time, what train_s holds already
         state = None
         try:
@@ -197,12 +198,13 @@ class Loop:
     def _evaluation(self, state: Any, iteration: int) -> Evaluation:
         p = self.problem
         self._weights = W = self.method.weights(state)
-        # Training loss and correct rows of train, test and validation; and by the method's own model, if it has
-        # one.
-        sums = np.zeros(6)
+        # Training loss and correct rows of train, test and validation; correct rows of train and test by the
+        # method's own model, if it has one; test loss.
+        sums = np.zeros(7)
         own = getattr(self.method, "own_model", None)
         sums[0:2] = score(p.network, W, p.loss, self.train.a0, p.y, self.train.labels)
-        sums[2] = self._correct(W, self.test)
+        test = self.test
+        sums[6], sums[2] = score(p.network, W, p.loss, test.a0, self._test_targets, test.labels)
         if self.validation is not None:
             sums[3] = self._correct(W, self.validation)
         if own is not None:
@@ -225,6 +227,7 @@ class Loop:
             train_accuracy=float(sums[1]) / self.train.total,
             test_accuracy=float(sums[2]) / self.test.total,
             residuals=residuals,
+            test_loss=float(sums[6]) / self.test.total,
             validation_accuracy=None if self.validation is None else float(sums[3]) / self.validation.total,
         )
 

@@ -56,11 +56,14 @@ class Evaluation:
     test_accuracy: float
     residuals: dict[str, float]
     validation_accuracy: float | None = None
+    test_loss: float | None = None  # the mean over test rows
 
     def row(self) -> dict[str, float]:
         row = {name: getattr(self, name) for name in CURVE_COLUMNS}
         if self.validation_accuracy is not None:
             row["validation_accuracy"] = self.validation_accuracy
+        if self.test_loss is not None:
+            row["test_loss"] = self.test_loss
         return row | self.residuals
 
 

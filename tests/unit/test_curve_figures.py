@@ -142,7 +142,7 @@ def test_the_target_is_on_the_figure_of_its_own_metric(drawn, solvers):
     [
         (
             {"of": "test_loss"},
-            ["--of test_loss", "recorded of the training rows alone", "train_loss", "objective"],
+            ["--of test_loss", "no run has it", "train_loss", "objective"],
         ),
         ({"of": "nothing"}, ["--of nothing: no run has it; valid: iteration, epoch"]),
         ({"of": "train_loss", "training": True}, ["--training", "--of train_loss"]),

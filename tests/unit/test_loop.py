@@ -125,6 +125,15 @@ def test_the_script_says_what_is_evaluated():
     assert outcome.final_test_accuracy == 0.9
 
 
+def test_the_test_loss_is_the_mean_over_test_rows():
+    outcome = run([{"loss": 0.25, "accuracy": 0.3}], iterations=0)
+    (evaluation,) = outcome.evaluations
+    # Above the threshold of 1/2 are three rows of ten: row i has the output (i + 1/2) / 10 + v with v = -0.2.
+    z = (np.arange(ROWS) + 0.5) / ROWS - 0.2
+    assert evaluation.test_loss == pytest.approx(((1 - z) ** 2).mean())
+    assert evaluation.row()["test_loss"] == evaluation.test_loss
+
+
 # -- targets
 
 
