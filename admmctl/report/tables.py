@@ -116,6 +116,9 @@ _SHORT = {
 }
 
 
+_COLUMNS = 10  # that 80 characters have room for; curve.csv has them all
+
+
 def curve_table(folder: Path, rows: int = 12) -> Table | None:
     """The curve, thinned to about ``rows`` rows: the first, the last, and some between."""
     curve = read_curve(folder)
@@ -124,7 +127,7 @@ def curve_table(folder: Path, rows: int = 12) -> Table | None:
     step = max(1, -(-len(curve) // rows))
     chosen = curve[:-1:step] + curve[-1:]
     table = Table(**{**PLAIN, "padding": (0, 1, 0, 0)}, title="\nCurve")
-    headings = [name for name in curve[0] if name != "wall_s"]
+    headings = [name for name in curve[0] if name not in ("wall_s", "test_loss")][:_COLUMNS]
     for heading in headings:
         table.add_column(_SHORT.get(heading, heading.replace("_", " ")), justify="right", no_wrap=True)
     for row in chosen:
