@@ -100,13 +100,17 @@ def classify(z: Array, threshold: float) -> NDArray[np.int64]:
     return np.where(np.isnan(z).any(axis=0), -1, chosen)
 
 
-def predicted(network: Network, W: Weights, threshold: float, a0: Array) -> NDArray[np.int64]:
-    """The class of every sample of ``a0`` (k_0 + 1, samples), over blocks of columns."""
+def predicted(
+    network: Network, W: Weights, threshold: float, a0: Array, gates: Array | None = None
+) -> NDArray[np.int64]:
+    """The class of every sample of ``a0`` (k_0 + 1, samples), over blocks of columns; ``gates``: when gated."""
     block = network.block(a0.itemsize)
     chosen = np.empty(a0.shape[1], np.int64)
     for low in range(0, a0.shape[1], block):
         columns = slice(low, low + block)
-        chosen[columns] = classify(network.forward(W, a0[:, columns]), threshold)
+        inputs = a0[:, columns]
+        z = network.forward(W, inputs) if gates is None else gated_forward(network, W, gates, inputs)
+        chosen[columns] = classify(z, threshold)
     return chosen
 
 

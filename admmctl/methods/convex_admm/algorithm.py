@@ -29,7 +29,7 @@ from admmctl.methods.convex_admm.solvers import choose, conjugate, rbcd, solvers
 from admmctl.methods.convex_admm.solvers.base import Size, Solver
 from admmctl.methods.convex_admm.system import System
 from admmctl.methods.method import Array, Cost, Finished, Problem, Untimed
-from admmctl.model.network import Network, Weights, classify, gated_forward
+from admmctl.model.network import Network, Weights, predicted
 
 # rho is adapted where one residual is this many times the other, and by this factor (Boyd, section 3.4.1).
 _UNBALANCED, _FACTOR = 10.0, 2.0
@@ -229,14 +229,7 @@ class ConvexAdmm:
 
     def own_labels(self, s: ConvexAdmmState, a0: Array) -> NDArray[np.int64]:
         """The class of every row by the convex model, a gated ReLU network: of rows it has not seen, too."""
-        network, W, gates = s.problem.network, self.weights(s), self.gates(s)
-        block = network.block(a0.itemsize)
-        found = np.empty(a0.shape[1], np.int64)
-        for low in range(0, a0.shape[1], block):
-            columns = slice(low, low + block)
-            z = gated_forward(network, W, gates, a0[:, columns])
-            found[columns] = classify(z, s.problem.loss.threshold)
-        return found
+        return predicted(s.problem.network, self.weights(s), s.problem.loss.threshold, a0, self.gates(s))
 
     def gates(self, s: ConvexAdmmState) -> Array:
         """Of every hidden unit, shape (hidden, d): with them the weights make the gated network."""

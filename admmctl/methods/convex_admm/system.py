@@ -93,7 +93,7 @@ class System:
 
 def _forward(xp: Any, X: Tensor, D: Tensor, U: Tensor) -> Tensor:
     """F u of these rows."""
-    return _summed(xp, D, _blocks(xp, X @ U, D))
+    return summed(xp, D, _blocks(xp, X @ U, D))
 
 
 def _backward(xp: Any, X: Tensor, D: Tensor, r: Tensor) -> Tensor:
@@ -115,7 +115,7 @@ def _unmasked(xp: Any, X: Tensor, E: Tensor, S: Tensor) -> Tensor:
 def _normal(xp: Any, X: Tensor, D: Tensor, U: Tensor, rho: float) -> Tensor:
     """F'F u / rho + G'G u of these rows: as (2 D - I)^2 = I, nothing is left of G'G but X'X."""
     T = _blocks(xp, X @ U, D)
-    through = D[:, None, :] * (_summed(xp, D, T) / rho)[:, :, None]
+    through = D[:, None, :] * (summed(xp, D, T) / rho)[:, :, None]
     M = xp.stack([T[:, 0] + through, T[:, 1] - through], axis=1)
     return X.T @ xp.reshape(M, (len(X), -1))
 
@@ -126,6 +126,6 @@ def _blocks(xp: Any, T: Tensor, D: Tensor) -> Tensor:
     return xp.reshape(T, (n, 2, -1, P))
 
 
-def _summed(xp: Any, D: Tensor, T: Tensor) -> Tensor:
+def summed(xp: Any, D: Tensor, T: Tensor) -> Tensor:
     """sum_i D_i (T_i+ - T_i-), shape (n, C)."""
     return xp.sum(D[:, None, :] * (T[:, 0] - T[:, 1]), axis=2)

@@ -11,7 +11,7 @@ import numpy as np
 
 from admmctl.methods.convex_admm.backend import Tensor
 from admmctl.methods.convex_admm.solvers.base import Size, inverse_gram
-from admmctl.methods.convex_admm.system import System
+from admmctl.methods.convex_admm.system import System, summed
 
 PASSES = 2  # over all blocks, unless settings say otherwise
 
@@ -44,7 +44,7 @@ class Rbcd:
         bound = s.inner_tolerance * system.norm(b)
         # By sign, output, pattern; T = X u and r = F u go along with u. Copies: blocks of them are written to.
         U, B, T = (xp.reshape(array + 0, (len(array), 2, -1, P)) for array in (u, b, X @ u))
-        r = system.F(u)
+        r = summed(xp, D, T)
         steps = 0
         for _ in range(s.inner_iterations or PASSES):
             squares = 0.0
