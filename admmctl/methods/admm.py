@@ -16,6 +16,7 @@ iteration and the first of the next need no other samples: one pass over them, a
 iteration, where the loop as printed takes as many as there are layers.
 """
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, ClassVar, Literal
 
@@ -108,27 +109,27 @@ class Admm:
             for columns in s.blocks():
                 for l in range(1, L + 1):
                     s.pairs[l].add(s.z[l][:, columns], starting_inputs(s, self.settings.init, l, columns))
-        self._update_W(s)
+        self.update_W(s)
         s.keep_inputs()
-        s.V = self._gains(s)
+        s.V = self.gains(s)
         if self.settings.sweep == "backward_first":
             self._sweep_backward(s)
         for columns in s.blocks():
-            self._update_a(s, s.V, columns)
+            self.update_a(s, s.V, columns)
         return s
 
     def step(self, s: AdmmState) -> AdmmState:
         """Algorithm 1, one pass of the loop; the activations of the next one are computed along the way."""
-        self._update_W(s)
-        V = self._gains(s)
+        self.update_W(s)
+        V = self.gains(s)
         for columns in s.blocks():
-            self._update_z(s, columns)
-            self._update_a(s, V, columns)
+            self.update_z(s, columns)
+            self.update_a(s, V, columns)
         s.V = V
         s.iteration += 1
         return s
 
-    def _update_W(self, s: AdmmState) -> None:
+    def update_W(self, s: AdmmState) -> None:
         """W_l <- z_l a_{l-1}^+, as z_l a_{l-1}' (a_{l-1} a_{l-1}' + ridge)^-1 with both products summed."""
         clock = s.problem.clock
         with clock.phase("reduce"):
@@ -145,19 +146,19 @@ class Admm:
                 s.ridge = max(s.ridge, factor.ridge)  # a solver may have had to raise it
                 pair.clear()
 
-    def _update_a(self, s: AdmmState, V: dict[int, Array], columns: slice) -> None:
+    def update_a(self, s: AdmmState, V: dict[int, Array], columns: slice) -> None:
         """a_l of all hidden layers, and the sums that the next W-update needs of this block."""
         clock = s.problem.clock
         for l, a in s.a.items():
-            t = self._target(s, l + 1, columns)
-            # (6), with (beta W'W + gamma I)^-1 moved to the side of W W': see _gains
+            t = self.target(s, l + 1, columns)
+            # (6), with (beta W'W + gamma I)^-1 moved to the side of W W': see ``gains``
             a_l = a.update(columns, s.z[l][:, columns], t, s.W[l + 1], V[l])
             with clock.phase("gram"):
                 s.pairs[l + 1].add(t, a_l)
         with clock.phase("gram"):
-            s.pairs[1].add(self._target(s, 1, columns), s.a0(columns))
+            s.pairs[1].add(self.target(s, 1, columns), s.a0(columns))
 
-    def _update_z(self, s: AdmmState, columns: slice) -> None:
+    def update_z(self, s: AdmmState, columns: slice) -> None:
         """z_l <- argmin gamma_l ||a_l - h(z)||^2 + beta_l ||z - W_l a_{l-1}||^2 (7) of all hidden layers, z_L."""
         clock = s.problem.clock
         a_0 = s.a0(columns)
@@ -178,7 +179,7 @@ class Admm:
         if self.settings.multipliers != "none" and s.iteration >= self.settings.warm_iterations:
             lam += self.settings.multiplier_step * beta * (z_L - m)  # (8)
 
-    def _gains(self, s: AdmmState) -> dict[int, Array]:
+    def gains(self, s: AdmmState) -> dict[int, Array]:
         """V_l = W'(gamma/beta I + W W')^-1 for W = W_{l+1} without its bias, shape (k_l, k_{l+1}).
 
         (beta W'W + gamma I)^-1 (beta W'(t - b) + gamma h) = h + V (t - W h - b): the same minimum of (6).
@@ -190,7 +191,7 @@ class Admm:
                 V[l] = gain(s.W[l + 1][:, :k], self.gamma(l) / self.beta(l + 1))
         return V
 
-    def _target(self, s: AdmmState, l: int, columns: slice) -> Array:
+    def target(self, s: AdmmState, l: int, columns: slice) -> Array:
         """What W_l a_{l-1} should be: z_l, and with full multipliers z_L + lam / (2 beta_L) at the output.
 
         Completing the square: <lam, z - W a> + beta ||z - W a||^2 = beta ||z + lam/(2 beta) - W a||^2 + const.
@@ -235,9 +236,12 @@ class Admm:
         pass
 
     def residuals(self, s: AdmmState) -> dict[str, float]:
+        return self.measured(s, lambda l, columns: s.a[l].block(columns, s.z[l][:, columns], s.V[l]))
+
+    def measured(self, s: AdmmState, a_of: Callable[[int, slice], Array]) -> dict[str, float]:
         """The objective (5) per sample, the root mean squares of both kinds of constraint, the largest ridge.
 
-        The activations are those that stand after an iteration: the ones that its z and W ask for.
+        ``a_of(l, columns)`` is a_l as it stands after an iteration: what its z and W ask for.
         """
         p, L = s.problem, s.problem.network.layers
         sums = np.zeros(3)  # objective, ||z_l - W_l a_{l-1}||^2, ||a_l - h(z_l)||^2
@@ -249,7 +253,7 @@ class Admm:
                 square = float(np.vdot(gap, gap))
                 sums += self.beta(l) * square, square, 0.0
                 if l < L:
-                    a = s.a[l].block(columns, z_l, s.V[l])
+                    a = a_of(l, columns)
                     gap = a[: len(z_l)] - p.network.activation.value(z_l, out=np.empty_like(z_l))
                     square = float(np.vdot(gap, gap))
                     sums += self.gamma(l) * square, 0.0, square
@@ -271,7 +275,7 @@ class Admm:
         clock = s.problem.clock
         for columns in s.blocks():
             for l in sorted(s.a, reverse=True):
-                z_l, t = s.z[l][:, columns], self._target(s, l + 1, columns)
+                z_l, t = s.z[l][:, columns], self.target(s, l + 1, columns)
                 m, above = (s.m[i][:, : t.shape[1]] for i in (l, l + 1))
                 with clock.phase("product"):
                     np.matmul(s.W[l], starting_inputs(s, self.settings.init, l, columns), out=m)

@@ -18,16 +18,32 @@ Init = Literal["forward", "gaussian"]
 
 
 @dataclass
-class AdmmState:
-    """Layers are numbered as in the paper: W[1] .. W[L], z[1] .. z[L], a[1] .. a[L-1].
-
-    After an iteration ``a`` and ``pairs``, the sums over this rank's samples, are those of the next one.
-    """
+class Samples:
+    """What is kept of samples from one iteration to the next: z[1] .. z[L] and lam, numbered as in the paper."""
 
     problem: Problem
     block: int  # columns at a time
     z: dict[int, Array]
     lam: Array
+
+    def blocks(self) -> Iterator[slice]:
+        """This rank's columns, a cache-sized block at a time."""
+        samples = self.lam.shape[1]
+        for low in range(0, samples, self.block):
+            yield slice(low, min(low + self.block, samples))
+
+    def a0(self, columns: slice) -> Array:
+        """The inputs, with their row of ones when the network has biases."""
+        return self.problem.network.inputs(self.problem.a0[:, columns])
+
+
+@dataclass
+class AdmmState(Samples):
+    """With what iterates on them: W[1] .. W[L], and a[1] .. a[L-1], which follows from z and W.
+
+    After an iteration ``a`` and ``pairs``, the sums over this rank's samples, are those of the next one.
+    """
+
     a: dict[int, Hidden]
     pairs: dict[int, Sums]
     m: dict[int, Array]  # W_l a_{l-1} of one block
@@ -43,21 +59,25 @@ class AdmmState:
         if isinstance(inputs, GramPair):
             inputs.fix()
 
-    def blocks(self) -> Iterator[slice]:
-        """This rank's columns, a cache-sized block at a time."""
-        samples = self.lam.shape[1]
-        for low in range(0, samples, self.block):
-            yield slice(low, min(low + self.block, samples))
-
-    def a0(self, columns: slice) -> Array:
-        """The inputs, with their row of ones when the network has biases."""
-        return self.problem.network.inputs(self.problem.a0[:, columns])
+    def release_inputs(self) -> None:
+        """There are other inputs: their a_0 a_0' is to be summed anew."""
+        inputs = self.pairs[1]
+        if isinstance(inputs, GramPair):
+            inputs.fix(False)
+            inputs.clear()
+        self.a0_factor = None
 
 
 def start(problem: Problem, init: Init, updates: LowRankSettings) -> AdmmState:
     """Memory for this rank's samples, and random z in it; W and a are still to come."""
-    s = _allocate(problem, updates)
-    _warm_up_kernels(problem.network.activation, s.lam.dtype.type)
+    s = iterating(samples(problem), updates)
+    draw(s, init)
+    return s
+
+
+def draw(s: Samples, init: Init) -> None:
+    """Random z of all samples."""
+    problem = s.problem
     if init == "gaussian":
         # i.i.d. N(0, 1), as in the paper (section 6), by global row
         for l, z_l in s.z.items():
@@ -70,10 +90,9 @@ def start(problem: Problem, init: Init, updates: LowRankSettings) -> AdmmState:
             for columns in s.blocks():
                 for l, z_l in s.z.items():
                     np.matmul(W[l - 1], starting_inputs(s, init, l, columns), out=z_l[:, columns])
-    return s
 
 
-def starting_inputs(s: AdmmState, init: Init, l: int, columns: slice) -> Array:
+def starting_inputs(s: Samples, init: Init, l: int, columns: slice) -> Array:
     """a_{l-1} of the start, with its row of ones: h(z_{l-1}), or i.i.d. N(0, 1) as in the paper."""
     if l == 1:
         return s.a0(columns)
@@ -87,23 +106,35 @@ def starting_inputs(s: AdmmState, init: Init, l: int, columns: slice) -> Array:
     return a
 
 
-def _normals(s: AdmmState, name: str, k: int, columns: slice) -> Array:
+def _normals(s: Samples, name: str, k: int, columns: slice) -> Array:
     first, count = s.problem.start + columns.start, columns.stop - columns.start
     return normal_rows(s.problem.seed, name, first, count, k).T
 
 
-def _allocate(problem: Problem, updates: LowRankSettings) -> AdmmState:
-    network, samples, dtype = problem.network, problem.a0.shape[1], problem.a0.dtype.type
-    sizes, L, bias, block = network.sizes, network.layers, network.bias, network.block(problem.a0.itemsize)
-    shapes = {l: Shape(sizes[l], sizes[l + 1], bias, samples, block, dtype) for l in range(1, L)}
+def samples(problem: Problem) -> Samples:
+    """Memory for z and lam of this rank's samples."""
+    network, n, dtype = problem.network, problem.a0.shape[1], problem.a0.dtype.type
+    sizes, L = network.sizes, network.layers
+    z: dict[int, Array] = {l: np.empty((sizes[l], n), dtype, order="F") for l in range(1, L + 1)}
+    lam: Array = np.zeros((sizes[L], n), dtype, order="F")
+    return Samples(problem, network.block(problem.a0.itemsize), z, lam)
+
+
+def iterating(kept: Samples, updates: LowRankSettings) -> AdmmState:
+    """Memory for a, sums and products beside that of ``kept``."""
+    network, n, dtype, block = kept.problem.network, kept.lam.shape[1], kept.lam.dtype.type, kept.block
+    sizes, L, bias = network.sizes, network.layers, network.bias
+    _warm_up_kernels(network.activation, dtype)
+    shapes = {l: Shape(sizes[l], sizes[l + 1], bias, n, block, dtype) for l in range(1, L)}
+    seed, clock = kept.problem.seed, kept.problem.clock
     return AdmmState(
-        problem,
+        kept.problem,
         block,
-        z={l: np.empty((sizes[l], samples), dtype, order="F") for l in range(1, L + 1)},
-        lam=np.zeros((sizes[L], samples), dtype, order="F"),
-        a={l: hidden(network.activation, shape, problem.clock) for l, shape in shapes.items()},
-        pairs={l: sums(updates, l, sizes[l], sizes[l - 1] + bias, dtype, problem.seed) for l in range(1, L + 1)},
-        m={l: np.empty((sizes[l], min(block, samples)), dtype, order="F") for l in range(1, L + 1)},
+        kept.z,
+        kept.lam,
+        a={l: hidden(network.activation, shape, clock) for l, shape in shapes.items()},
+        pairs={l: sums(updates, l, sizes[l], sizes[l - 1] + bias, dtype, seed) for l in range(1, L + 1)},
+        m={l: np.empty((sizes[l], min(block, n)), dtype, order="F") for l in range(1, L + 1)},
     )
 
 

@@ -24,6 +24,7 @@ methods = Registry(
     "method",
     {
         "admm": "admmctl.methods.admm:Admm",
+        "stochastic-admm": "admmctl.methods.stochastic_admm:StochasticAdmm",
         "graph-admm": "admmctl.methods.graph_admm:GraphAdmm",
         "sgd": "admmctl.methods.sgd:Sgd",
         "adam": "admmctl.methods.sgd:Adam",

@@ -11,6 +11,14 @@ def epoch_order(seed: int, epoch: int, total: int) -> NDArray[np.int64]:
     return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, epoch]))).permutation(total)
 
 
+def take(samples: Array, rows: NDArray[np.int64], out: Array) -> None:
+    """Copy some columns, in Fortran order, to ``out``; of an array or of rows that stay on disk."""
+    if isinstance(samples, np.ndarray):
+        np.take(samples.T, rows, axis=0, out=out.T)
+    else:
+        samples.take(rows, out=out.T)
+
+
 class MiniBatches:
     """Mini-batches of ``batch`` rows over all ranks, one after another; the last of an epoch may be smaller.
 
@@ -43,11 +51,8 @@ class MiniBatches:
         if epoch != self._epoch:
             self._shuffle(epoch)
         rows = self._order[self._bounds[number] : self._bounds[number + 1]]
-        if isinstance(p.a0, np.ndarray):
-            np.take(p.a0.T, rows, axis=0, out=self._samples[: len(rows)])
-        else:  # rows that stay on disk
-            p.a0.take(rows, out=self._samples[: len(rows)])
-        np.take(p.y.T, rows, axis=0, out=self._targets[: len(rows)])
+        take(p.a0, rows, out=self._samples[: len(rows)].T)
+        take(p.y, rows, out=self._targets[: len(rows)].T)
         return self._samples[: len(rows)].T, self._targets[: len(rows)].T
 
     def _shuffle(self, epoch: int) -> None:

@@ -198,7 +198,7 @@ def test_gain_is_the_same_on_the_narrow_and_the_wide_side(outputs, ratio):
     generator = np.random.default_rng(outputs)
     s.W[2] = generator.standard_normal((outputs, 5))
     h_1, t = generator.standard_normal((4, 9)), generator.standard_normal((outputs, 9))
-    a = h_1 + method._gains(s)[1] @ (t - s.W[2][:, :4] @ h_1 - s.W[2][:, 4:])
+    a = h_1 + method.gains(s)[1] @ (t - s.W[2][:, :4] @ h_1 - s.W[2][:, 4:])
     np.testing.assert_allclose(a, dense_activations(method, s, 1, s.W[2], h_1, t), rtol=1e-8, atol=1e-8)
 
 
