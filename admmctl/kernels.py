@@ -1,4 +1,4 @@
-"""Element-wise loops, fused and compiled: the only place with compiled code.
+"""Element-wise loops, fused and compiled. Compiled code is here and in ``table_kernels``, and nowhere else.
 
 Every kernel takes samples as rows, C order (the transposed view of a block of columns), and is one pass
 over memory. Where numba is missing, or ADMMCTL_KERNELS=numpy, the plain NumPy path gives the same results.
@@ -22,19 +22,22 @@ except ImportError:
     COMPILED = False
 
 
-def _compiled(
-    plain: Callable[..., None], *, sums: bool = False
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Use the loop below when numba is there, and ``plain`` when not. ``sums``: the loop adds up many terms."""
+def compiled(
+    plain: Callable[..., Any] | None, *, sums: bool = False
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Use the loop below when numba is there, and ``plain`` when not. ``sums``: the loop adds up many terms.
 
-    def choose(loop: Callable[..., None]) -> Callable[..., None]:
+    Without ``plain`` the loop is a part of others, which have theirs.
+    """
+
+    def choose(loop: Callable[..., Any]) -> Callable[..., Any]:
         if not COMPILED:
-            return plain
+            return loop if plain is None else plain
         # Contraction to fused multiply-add is allowed, and sums may be taken in any order, several at once.
         # Assuming that there is no NaN is not: it has to come out, so that a diverged run is noticed.
         fastmath = {"contract", "reassoc", "nsz"} if sums else {"contract"}
-        compiled: Callable[..., None] = numba.njit(cache=True, fastmath=fastmath, error_model="numpy")(loop)
-        return compiled
+        loops: Callable[..., Any] = numba.njit(cache=True, fastmath=fastmath, error_model="numpy")(loop)
+        return loops
 
     return choose
 
@@ -49,7 +52,7 @@ def _z_relu_plain(z: Array, a: Array, m: Array, gamma: float, beta: float) -> No
     z[...] = np.where(cost_negative <= cost_positive, negative, positive)
 
 
-@_compiled(_z_relu_plain)
+@compiled(_z_relu_plain)
 def z_relu(z: Array, a: Array, m: Array, gamma: float, beta: float) -> None:
     """z <- argmin_z gamma (a - relu(z))^2 + beta (z - m)^2, entry by entry (Taylor eq. 7).
 
@@ -83,7 +86,7 @@ def _z_cut_plain(z: Array, a: Array, m: Array, gamma: float, beta: float, lower:
     z[...] = best
 
 
-@_compiled(_z_cut_plain)
+@compiled(_z_cut_plain)
 def z_cut(z: Array, a: Array, m: Array, gamma: float, beta: float, lower: float, upper: float) -> None:
     """z <- argmin_z gamma (a - h(z))^2 + beta (z - m)^2, entry by entry, for h(z) cut at ``lower`` and ``upper``.
 
@@ -115,7 +118,7 @@ def _narrow_a_relu_plain(z: Array, t: Array, W: Array, V: Array, e: Array, a: Ar
     a[:, : z.shape[1]] = h + e @ V
 
 
-@_compiled(_narrow_a_relu_plain, sums=True)
+@compiled(_narrow_a_relu_plain, sums=True)
 def narrow_a_relu(z: Array, t: Array, W: Array, V: Array, e: Array, a: Array) -> None:
     """e <- t - W relu(z) and a <- relu(z) + V' e, sample by sample (Taylor eq. 6 on its small side).
 
@@ -147,7 +150,7 @@ def _narrow_z_relu_plain(
     _z_relu_plain(z, a, m, gamma, beta)
 
 
-@_compiled(_narrow_z_relu_plain, sums=True)
+@compiled(_narrow_z_relu_plain, sums=True)
 def narrow_z_relu(
     z: Array, m: Array, e: Array, V: Array, W: Array, gamma: float, beta: float, row: Array, out: Array
 ) -> None:
@@ -190,7 +193,7 @@ def _graph_hidden_plain(x: Array, d: Array, first: float, second: float, lower: 
     d[...] = 2 * (np.where(between, np.clip(px, lower, upper), kept) - x)
 
 
-@_compiled(_graph_hidden_plain)
+@compiled(_graph_hidden_plain)
 def graph_hidden(x: Array, d: Array, first: float, second: float, lower: float, upper: float) -> None:
     """d <- 2 (X_new - x): Zhang and Kleijn's Table 2 once, for ``d`` = D as it comes from the layer above.
 
@@ -244,7 +247,7 @@ def _hog_plain(
             at += size
 
 
-@_compiled(_hog_plain)
+@compiled(_hog_plain)
 def hog(
     images: Array, strength: Array, bins: Array, orientations: int, cell: int, block: int, stride: int, out: Array
 ) -> None:

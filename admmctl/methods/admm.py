@@ -28,6 +28,7 @@ from admmctl.methods.hidden import Shape
 from admmctl.methods.least_squares import gain, reduce_pairs
 from admmctl.methods.low_rank import LowRankSettings, update_cost
 from admmctl.methods.method import Array, Cost, Problem, check_per_layer
+from admmctl.model.lookup import Table
 from admmctl.model.network import Network, Weights
 from admmctl.settings import NonNegative, Positive
 
@@ -78,7 +79,7 @@ class Admm:
         }
     }
     losses: ClassVar[tuple[str, ...]] = ("squared", "signed-squared", "hinge")
-    activations: ClassVar[tuple[str, ...]] = ("relu", "hard-sigmoid", "dcutlu")
+    activations: ClassVar[tuple[str, ...]] = ("relu", "hard-sigmoid", "dcutlu", "tanh", "sigmoid", "cosine")
     unit: ClassVar[Literal["iteration", "epoch"]] = "iteration"
 
     def __init__(self, settings: AdmmSettings) -> None:
@@ -101,6 +102,7 @@ class Admm:
 
     def init(self, problem: Problem) -> AdmmState:
         """Random z and a, and every W_l once from them: the first a-update needs W_{l+1} before it exists."""
+        self.tables(problem.network)  # built here, before the clock starts
         s = start(problem, self.settings.init, self.settings)
         L = problem.network.layers
         if self.settings.sweep == "backward_first":
@@ -225,6 +227,16 @@ class Admm:
         flop = None if None in flops else sum(work for work in flops if work is not None)
         state = 4 * samples * (sum(network.sizes[1:]) + network.sizes[-1] + kept) + 5 * 8 * sums + scratch
         return Cost(state, flop, total, (4 * message,))
+
+    def tables(self, network: Network) -> dict[int, Table]:
+        """Of every hidden layer whose z-update comes from one."""
+        h = network.activation
+        if not hasattr(h, "table"):
+            return {}
+        return {l: h.table(self.gamma(l), self.beta(l), network.sizes[l]) for l in range(1, network.layers)}
+
+    def notes(self, s: AdmmState) -> list[str]:
+        return [f"z_{l} comes from {table}" for l, table in self.tables(s.problem.network).items()]
 
     def weights(self, s: AdmmState) -> Weights:
         return [s.W[l] for l in sorted(s.W)]

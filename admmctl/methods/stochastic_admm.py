@@ -69,6 +69,7 @@ class StochasticAdmm:
 
     def init(self, problem: Problem) -> StochasticState:
         """Random z of all samples, and every W_l once from those of a first subset with a_l = h(z_l)."""
+        self._admm.tables(problem.network)
         kept = samples(problem)
         draw(kept, self.settings.init)
         capacity = _most(problem.a0.shape[1], self.settings.subset)
@@ -164,6 +165,9 @@ class StochasticAdmm:
         (message,) = once.messages
         messages = (message + inputs, *[message] * (inner - 1))
         return Cost(once.state_bytes + 4 * numbers, flop, inner * once.rows, messages)
+
+    def notes(self, state: StochasticState) -> list[str]:
+        return self._admm.notes(state.s)
 
     def weights(self, state: StochasticState) -> Weights:
         return self._admm.weights(state.s)

@@ -9,9 +9,9 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from admmctl import kernels
+from admmctl.model.lookup import Table
 from admmctl.registry import Registry
 
 Array = NDArray[np.floating]
@@ -140,8 +140,29 @@ class HardSigmoid(Dcutlu):
         super().__init__(0.0, 1.0)
 
 
+class Tabulated(Protocol):
+    """What an activation has besides whose z-update comes from a table of solutions (``lookup``)."""
+
+    def table(self, gamma: float, beta: float, units: int) -> Table:
+        """That of a layer's penalties and units; built at the first call."""
+
+
+class _Tables(dict[float, Table]):
+    """One table per ratio, of the function that ``period`` names."""
+
+    def __init__(self, period: float = 0.0) -> None:
+        self._period = period
+
+    def __missing__(self, r: float) -> Table:
+        self[r] = table = Table(r, self._period)
+        return table
+
+
 class Tanh:
     """h(z) = tanh(z)."""
+
+    def __init__(self) -> None:
+        self._tables = _Tables()
 
     def value(self, z: Array, out: Array) -> Array:
         return np.tanh(z, out=out)
@@ -149,35 +170,64 @@ class Tanh:
     def pull_back(self, z: Array, a: Array, delta: Array) -> None:
         delta *= 1 - a * a
 
+    def table(self, gamma: float, beta: float, units: int) -> Table:
+        return self._tables[gamma / beta]
+
+    def z_update(self, z: Array, a: Array, m: Array, gamma: float, beta: float) -> None:
+        self.table(gamma, beta, len(z)).z_update(z, a, m, 1.0, 0.0, 1.0)
+
 
 class Sigmoid:
-    """h(z) = 1 / (1 + exp(-z))."""
+    """h(z) = 1 / (1 + exp(-z)) = (1 + tanh(z/2)) / 2."""
+
+    def __init__(self) -> None:
+        self._tables = _Tables()
 
     def value(self, z: Array, out: Array) -> Array:
-        return np.asarray(expit(z, out=out))
+        np.multiply(z, 0.5, out=out)
+        np.tanh(out, out=out)  # vectorised, where SciPy's expit is not
+        out += 1
+        out *= 0.5
+        return out
 
     def pull_back(self, z: Array, a: Array, delta: Array) -> None:
         delta *= a * (1 - a)
+
+    def table(self, gamma: float, beta: float, units: int) -> Table:
+        # gamma (a - h(z))^2 + beta (z - m)^2 = gamma/4 (2a - 1 - tanh(z/2))^2 + 4 beta (z/2 - m/2)^2
+        return self._tables[gamma / (16 * beta)]
+
+    def z_update(self, z: Array, a: Array, m: Array, gamma: float, beta: float) -> None:
+        self.table(gamma, beta, len(z)).z_update(z, a, m, 2.0, -1.0, 0.5)
 
 
 class Cosine:
     """h(z) = sqrt(2/D) cos(z) for a layer of D units: the random features of a kernel (Burmeister, section 2.2).
 
     The only activation that depends on its layer: D is the number of rows of ``z`` (D, samples). The phases b are
-    the layer's biases.
+    the layer's biases. Its z-update is many-valued: of all z with the same cosine the best is near m.
     """
+
+    def __init__(self) -> None:
+        self._tables = _Tables(2 * math.pi)
 
     def value(self, z: Array, out: Array) -> Array:
         np.cos(z, out=out)
-        out *= _cosine_height(z)
+        out *= _cosine_height(len(z))
         return out
 
     def pull_back(self, z: Array, a: Array, delta: Array) -> None:
         slope = np.sin(z)
-        slope *= -_cosine_height(z)
+        slope *= -_cosine_height(len(z))
         delta *= slope
 
+    def table(self, gamma: float, beta: float, units: int) -> Table:
+        return self._tables[gamma / beta * _cosine_height(units) ** 2]
 
-def _cosine_height(z: Array) -> float:
-    """sqrt(2/D) of ``z`` (D, samples); a float of Python, which leaves float32 as it is."""
-    return math.sqrt(2.0 / len(z))
+    def z_update(self, z: Array, a: Array, m: Array, gamma: float, beta: float) -> None:
+        self.table(gamma, beta, len(z)).z_update(z, a, m, 1 / _cosine_height(len(z)), 0.0, 1.0)
+
+
+def _cosine_height(units: int) -> float:
+    """sqrt(2/D) of D units; a float of Python, which leaves float32 as it is."""
+    return math.sqrt(2.0 / units)

@@ -18,7 +18,8 @@ BASE = {"errors", "files", "registry", "rng", "settings"}
 SCHEMA = {"config", "explain", "schema", "yamlfile"}
 MAY_IMPORT = {
     "kernels": set(),
-    "model": {"kernels", "errors", "registry", "rng", "settings"},
+    "table_kernels": {"kernels"},
+    "model": {"kernels", "table_kernels", "errors", "registry", "rng", "settings"},
     "parallel": BASE,
     "methods": {"model", "kernels", "parallel", "errors", "registry", "rng", "settings"},
     "data": {"parallel", "kernels", *BASE},
