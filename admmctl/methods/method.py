@@ -24,6 +24,7 @@ methods = Registry(
     "method",
     {
         "admm": "admmctl.methods.admm:Admm",
+        "classical-admm": "admmctl.methods.classical_admm:ClassicalAdmm",
         "graph-admm": "admmctl.methods.graph_admm:GraphAdmm",
         "sgd": "admmctl.methods.sgd:Sgd",
         "adam": "admmctl.methods.sgd:Adam",
