@@ -492,6 +492,61 @@ def target_plot(
         put(str(path))
 
 
+@app.command()
+def figures(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Figures; without one, their list.", metavar="NAME...")
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Draw all of them, but for data that is not here.")
+    ] = False,
+    only_list: Annotated[bool, typer.Option("--list", help="List the figures, and draw none.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="The folder they land in; results/figures by default.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="What is random depends on it alone.")] = 0,
+    mirror: Annotated[
+        Path | None, typer.Option("--mirror", help="A folder with official files, where data is not prepared.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Draw the papers' explanatory figures from what is computed here. PNG and PDF, and the points as CSV.
+
+    Examples:
+
+      admmctl figures
+
+      admmctl figures activations boundary --output pictures
+
+      admmctl figures --all
+    """
+    from admmctl.report.illustrations import figures_table, illustrate, make_folder
+    from admmctl.report.live import Measuring, error_console
+    from admmctl.studies.illustrations import Request, compute, listing
+
+    if names and everything:
+        raise UserError("name figures, or ask for --all, not both")
+    if only_list or not (names or everything):
+        put_json({"figures": listing()}) if as_json else put(figures_table(listing()))
+        return
+    with Measuring(error_console()) as progress:
+        found, missing = compute(names or [], Request(seed, mirror), everything, progress.at)
+    for name, reason in missing.items():
+        note(f"skipped: {name}: {reason}")
+    folder = make_folder(output)
+    drawn: list[dict[str, Any]] = []
+    for entry in listing():
+        points = found.get(entry["name"])
+        if points is not None:
+            files = illustrate(entry["name"], points.rows, points.facts, points.images, folder)
+            drawn.append({**entry, "seed": seed, "facts": points.facts, "files": [str(path) for path in files]})
+    if as_json:
+        skipped = [{"name": name, "reason": reason} for name, reason in missing.items()]
+        put_json({"figures": drawn, "skipped": skipped})
+    else:
+        put("\n".join(path for figure in drawn for path in figure["files"]))
+
+
 @runs_app.command("list")
 def runs_list(runs: RunArguments = None, as_json: Json = False) -> None:
     """List runs: status, accuracy, seconds, iterations.

@@ -214,6 +214,15 @@ def prepare_digits(path: Path, rows: Growing, progress: Progress) -> None:
             progress(f"preparing {path.name} (digits)", at, count)
 
 
+def read_digits(path: Path, count: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """The first ``count`` images (n, 32, 32, 3) and labels (n,) of an official .mat file. Raises DataError."""
+    for variable in read_variables(path):
+        if variable.name == "X" and variable.shape[:3] == (SIDE, SIDE, 3) and len(variable.shape) == 4:
+            labels = _labels(path, variable.shape[3])[:count]
+            return next(variable.blocks(count)), labels
+    raise DataError(f"{path} is not an SVHN file: expected X (32, 32, 3, n) and y (n, 1)")
+
+
 def _labels(path: Path, count: int) -> NDArray[np.int64]:
     for variable in read_variables(path):
         if variable.name == "y":

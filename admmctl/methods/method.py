@@ -25,6 +25,7 @@ methods = Registry(
     {
         "admm": "admmctl.methods.admm:Admm",
         "stochastic-admm": "admmctl.methods.stochastic_admm:StochasticAdmm",
+        "classical-admm": "admmctl.methods.classical_admm:ClassicalAdmm",
         "graph-admm": "admmctl.methods.graph_admm:GraphAdmm",
         "sgd": "admmctl.methods.sgd:Sgd",
         "adam": "admmctl.methods.sgd:Adam",

@@ -22,6 +22,7 @@ PURPLE, SKY, YELLOW, BLACK, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#000000", "
 METHODS: dict[str, tuple[str, str]] = {
     "admm": (BLUE, "o"),
     "graph-admm": (VERMILLION, "s"),
+    "classical-admm": (ORANGE, "^"),
     "convex-admm": (GREEN, ">"),
     "sgd": (ORANGE, "v"),
     "adam": (PURPLE, "D"),

@@ -48,6 +48,7 @@ COMMANDS = [
     ["runs", "show"],
     ["runs", "phases"],
     ["condition"],
+    ["figures"],
 ]
 
 

@@ -98,9 +98,18 @@ def run_folder(results: Path) -> Path:
 
 @pytest.mark.parametrize("init", ["forward", "gaussian"])
 def test_any_number_of_ranks_makes_the_same_curve(init, results):
-    one, two, three = (read_curve(train(ranks, admm={"init": init})) for ranks in (1, 2, 3))
+    check_curves(*(read_curve(train(ranks, admm={"init": init})) for ranks in (1, 2, 3)))
+
+
+def test_any_number_of_ranks_makes_the_same_curve_of_classical_admm(results):
+    methods = {"classical-admm": {"ridge": 1e-3, "warm_iterations": 5}}
+    check_curves(*(read_curve(train(ranks, methods=methods)) for ranks in (1, 2)))
+
+
+def check_curves(one, *others):
+    """All are as ``one``, that of a single rank."""
     assert len(one) == ITERATIONS + 1
-    for other in (two, three):
+    for other in others:
         for row, expected in zip(other, one, strict=True):
             assert row["iteration"] == expected["iteration"]
             assert row["epoch"] == expected["epoch"]

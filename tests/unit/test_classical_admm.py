@@ -1,0 +1,220 @@
+"""Classical ADMM: every update minimises the augmented Lagrangian, and without multipliers it is ``admm``."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from helpers import Array, CountingComm, on_ranks, problem, smallest_cost
+
+from admmctl.methods.admm import Admm, AdmmSettings
+from admmctl.methods.classical_admm import ClassicalAdmm, ClassicalAdmmSettings, ClassicalState
+from admmctl.methods.method import Problem, methods
+
+FORMS = pytest.mark.parametrize(
+    ("hidden", "outputs"),
+    [([], 1), ([6], 1), ([3], 4), ([5, 8, 3], 1)],
+    ids=["no hidden layer", "narrowing", "widening", "three hidden layers"],
+)
+
+
+def classical(**settings) -> ClassicalAdmm:
+    return ClassicalAdmm(ClassicalAdmmSettings(**{"ridge": 0.0, "warm_iterations": 0, **settings}))
+
+
+def penalties(L: int) -> dict[str, list[float]]:
+    """All different, so that none can be taken for another."""
+    return {"beta": [0.5 + l for l in range(L)], "gamma": [2.0 + l for l in range(L - 1)]}
+
+
+def state_after(method: ClassicalAdmm, problem: Problem, steps: int) -> ClassicalState:
+    s = method.init(problem)
+    for _ in range(steps):
+        s = method.step(s)
+    return s
+
+
+def frozen(s: ClassicalState) -> SimpleNamespace:
+    """A copy of what a step changes."""
+    return SimpleNamespace(
+        **{x: {l: v.copy() for l, v in getattr(s, x).items()} for x in ("W", "a", "z", "u", "v")}
+    )
+
+
+def h(s: ClassicalState, z: Array) -> Array:
+    return s.problem.network.activation.value(z, out=np.empty_like(z))
+
+
+def inputs(s: ClassicalState, a: dict[int, Array], l: int) -> Array:
+    """What W_l multiplies, of the activations ``a``."""
+    return s.problem.network.inputs(s.problem.a0) if l == 1 else a[l - 1]
+
+
+def lagrangian(method: ClassicalAdmm, s: ClassicalState, x: SimpleNamespace) -> float:
+    """The augmented Lagrangian of the variables ``x``, written with plain multipliers and products."""
+    p, L = s.problem, s.problem.network.layers
+    total = p.loss.value(x.z[L], p.y)
+    for l in range(1, L + 1):
+        r = x.z[l] - x.W[l] @ inputs(s, x.a, l)
+        lam = 2 * method.beta(l) * x.u[l]
+        total += float(np.sum(lam * r) + method.beta(l) * np.sum(r**2))
+        if l < L:
+            r = x.a[l][: len(x.z[l])] - h(s, x.z[l])
+            lam = 2 * method.gamma(l) * x.v[l]
+            total += float(np.sum(lam * r) + method.gamma(l) * np.sum(r**2))
+    return total
+
+
+@pytest.mark.parametrize("activation", ["relu", "hard-sigmoid"])
+@pytest.mark.parametrize("loss", ["squared", "signed-squared", "hinge"])
+@pytest.mark.parametrize("bias", [True, False])
+@FORMS
+def test_every_update_is_a_minimiser_of_the_augmented_lagrangian(hidden, outputs, bias, loss, activation):
+    L = len(hidden) + 1
+    method = classical(**penalties(L))
+    p = problem(hidden, outputs=outputs, bias=bias, loss=loss, activation=activation, samples=50)
+    s = state_after(method, p, 3)
+    assert all(x.any() for x in (*s.u.values(), *s.v.values()))
+    before = frozen(s)
+    s = method.step(s)
+    # W is of the a, z and multipliers that stood before; z of the new W; a of everything new, one a_l at a time.
+    after_W = SimpleNamespace(**{**vars(before), "W": s.W})
+    after_z = SimpleNamespace(**{**vars(after_W), "z": s.z})
+    after_u = SimpleNamespace(**{**vars(after_z), "u": s.u, "v": s.v})
+    generator = np.random.default_rng(0)
+    for stage, name in ((after_W, "W"), (after_z, "z"), (after_u, "a")):
+        for l, values in getattr(s, name).items():
+
+            def of(candidate: Array, stage=stage, name=name, l=l) -> float:
+                others = getattr(stage, name)
+                return lagrangian(method, s, SimpleNamespace(**{**vars(stage), name: {**others, l: candidate}}))
+
+            least = of(values)
+            for size in (1e-3, 1e-1, 2.0):
+                away = size * generator.standard_normal(values.shape)
+                if name == "a" and bias:
+                    away[-1] = 0  # the row of ones
+                # Both ways: unless the slope is zero, one of them leads down.
+                assert min(of(values + away), of(values - away)) >= least - 1e-9 * abs(least)
+
+
+@pytest.mark.parametrize("activation", ["relu", "hard-sigmoid", "dcutlu(-1, 0.5)"])
+def test_the_hidden_z_update_is_the_global_minimum_entry_by_entry(activation):
+    method = classical(**penalties(3))
+    s = state_after(method, problem([6, 4], activation=activation, samples=40), 3)
+    before = frozen(s)
+    s = method.step(s)
+    for l in (1, 2):
+        a, m = before.a[l][: len(s.z[l])], s.W[l] @ inputs(s, before.a, l)
+        u, v = before.u[l], before.v[l]
+
+        def cost(z: Array, a=a, m=m, u=u, v=v, l=l) -> Array:
+            return method.gamma(l) * (a - h(s, z) + v) ** 2 + method.beta(l) * (z - m + u) ** 2
+
+        flat = [x.ravel() for x in (a, m, u, v)]
+        a1, m1, u1, v1 = flat
+        points = np.array([m1 - u1, a1 + v1, np.zeros_like(a1), np.ones_like(a1), s.z[l].ravel()])
+        best = smallest_cost(lambda z, f=flat, l=l: cost(z, *f, l), points)
+        assert (cost(s.z[l].ravel(), *flat) <= best + 1e-6).all()
+
+
+@pytest.mark.parametrize("step", [0.5, 1.0, 2.0])
+def test_multipliers_move_along_what_is_left_of_their_constraints(step):
+    method = classical(multiplier_step=step, **penalties(3))
+    s = state_after(method, problem([6, 4]), 3)
+    before = frozen(s)
+    s = method.step(s)
+    for l in (1, 2, 3):
+        r = s.z[l] - s.W[l] @ inputs(s, before.a, l)
+        np.testing.assert_allclose(s.u[l], before.u[l] + step / 2 * r, atol=1e-12)
+    for l in (1, 2):
+        r = before.a[l][: len(s.z[l])] - h(s, s.z[l])
+        np.testing.assert_allclose(s.v[l], before.v[l] + step / 2 * r, atol=1e-12)
+
+
+@pytest.mark.parametrize("warm", [0, 1, 4])
+def test_multipliers_start_after_the_warm_iterations(warm):
+    method = classical(warm_iterations=warm)
+    s = method.init(problem([5]))
+    for iteration in range(1, 7):
+        s = method.step(s)
+        for x in (*s.u.values(), *s.v.values()):
+            assert x.any() == (iteration > warm)
+
+
+@pytest.mark.parametrize("loss", ["squared", "hinge"])
+@pytest.mark.parametrize("bias", [True, False])
+@FORMS
+def test_without_multipliers_it_is_admm(hidden, outputs, bias, loss):
+    shared = {**penalties(len(hidden) + 1), "ridge": 1e-3, "warm_iterations": 20}
+    other = Admm(AdmmSettings(multipliers="none", **shared))
+    method = ClassicalAdmm(ClassicalAdmmSettings(**shared))
+    p = problem(hidden, outputs=outputs, bias=bias, loss=loss)
+    s, expected = method.init(p), other.init(p)
+    for _ in range(12):
+        s, expected = method.step(s), other.step(expected)
+        for W, V in zip(method.weights(s), other.weights(expected), strict=True):
+            np.testing.assert_allclose(W, V, rtol=1e-6, atol=1e-8)
+    assert method.residuals(s) == pytest.approx(other.residuals(expected), rel=1e-6)
+
+
+def test_without_hidden_layers_it_is_admm_with_full_multipliers():
+    # There the only constraint is the last one.
+    other = Admm(AdmmSettings(multipliers="full", multiplier_step=2.0, warm_iterations=2, ridge=0.0))
+    method = classical(warm_iterations=2)
+    p = problem([])
+    s, expected = state_after(method, p, 9), other.init(p)
+    for _ in range(9):
+        expected = other.step(expected)
+    np.testing.assert_allclose(s.W[1], expected.W[1], rtol=1e-8)
+    np.testing.assert_allclose(2 * s.u[1], expected.lam, atol=1e-9)
+    assert method.residuals(s) == pytest.approx(other.residuals(expected), rel=1e-6)
+
+
+def test_the_record_says_the_augmented_lagrangian():
+    method = classical(**penalties(3))
+    s = state_after(method, problem([6, 4]), 5)
+    assert method.residuals(s)["objective"] == pytest.approx(lagrangian(method, s, frozen(s)) / 120, rel=1e-9)
+
+
+@pytest.mark.parametrize("hidden", [[], [8, 5]], ids=["no hidden layer", "two hidden layers"])
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_any_number_of_ranks_makes_the_same_iterates(hidden, ranks):
+    method = classical(ridge=1e-3, warm_iterations=3)
+    edges = [0, 37, 70, 120] if ranks == 3 else [0, 37, 120]
+
+    def run(comm) -> tuple[list[Array], dict[str, float], list[int]]:
+        columns = slice(edges[comm.rank], edges[comm.rank + 1])
+        s = state_after(method, problem(hidden, columns=columns, comm=comm), 8)
+        lengths = list(comm.lengths)
+        return method.weights(s), method.residuals(s), lengths
+
+    W, residuals, lengths = _serial(method, hidden)
+    for other, theirs, lengths_there in on_ranks(ranks, run):
+        for ours, there in zip(W, other, strict=True):
+            np.testing.assert_allclose(there, ours, rtol=1e-8, atol=1e-9)
+        assert theirs == pytest.approx(residuals, rel=1e-8)
+        assert lengths_there == lengths
+
+
+def _serial(method: ClassicalAdmm, hidden: list[int]) -> tuple[list[Array], dict[str, float], list[int]]:
+    comm = CountingComm()
+    s = state_after(method, problem(hidden, comm=comm), 8)
+    lengths = list(comm.lengths)
+    assert len(lengths) == 9  # one reduction to start with, and one in every iteration
+    cost = method.cost(s.problem.network, 120, 120)
+    assert {4 * length for length in lengths[1:]} == set(cost.messages)
+    return method.weights(s), method.residuals(s), lengths
+
+
+def test_the_memory_that_it_counts_is_what_it_keeps():
+    p = problem([30, 20], samples=40_000, dtype=np.float32)
+    method = classical(ridge=1e-3)
+    s = state_after(method, p, 1)
+    kept = sum(x.nbytes for arrays in (s.z, s.a, s.u, s.v) for x in arrays.values())
+    assert kept <= method.cost(p.network, 40_000, 40_000).state_bytes <= 1.5 * kept
+
+
+def test_it_is_in_the_table_and_checks_its_penalties():
+    assert methods.load("classical-admm") is ClassicalAdmm
+    wrong = ClassicalAdmm.check(ClassicalAdmmSettings(beta=[1, 2], gamma=[1.0]), 3)
+    assert [key for key, _ in wrong] == ["beta", "gamma"]
