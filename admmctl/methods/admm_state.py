@@ -6,9 +6,11 @@ from typing import Literal
 
 import numpy as np
 
+from admmctl.methods.convolution import FilterPair, layer_sums
+from admmctl.methods.convolution_hidden import hidden_layer
 from admmctl.methods.hidden import NARROW, Hidden, Shape, hidden
 from admmctl.methods.least_squares import Factor, GramPair, Sums
-from admmctl.methods.low_rank import LowRankSettings, sums
+from admmctl.methods.low_rank import LowRankSettings
 from admmctl.methods.method import Array, Problem, Untimed
 from admmctl.model.activations import Activation
 from admmctl.model.initial import initial_weights
@@ -40,7 +42,7 @@ class AdmmState:
     def keep_inputs(self) -> None:
         """From now on a_0 a_0' stays as it is: it never changes."""
         inputs = self.pairs[1]
-        if isinstance(inputs, GramPair):
+        if isinstance(inputs, GramPair | FilterPair):
             inputs.fix()
 
     def blocks(self) -> Iterator[slice]:
@@ -69,7 +71,7 @@ def start(problem: Problem, init: Init, updates: LowRankSettings) -> AdmmState:
         with problem.clock.phase("start"):
             for columns in s.blocks():
                 for l, z_l in s.z.items():
-                    np.matmul(W[l - 1], starting_inputs(s, init, l, columns), out=z_l[:, columns])
+                    problem.network.apply(l, W[l - 1], starting_inputs(s, init, l, columns), out=z_l[:, columns])
     return s
 
 
@@ -94,15 +96,14 @@ def _normals(s: AdmmState, name: str, k: int, columns: slice) -> Array:
 
 def _allocate(problem: Problem, updates: LowRankSettings) -> AdmmState:
     network, samples, dtype = problem.network, problem.a0.shape[1], problem.a0.dtype.type
-    sizes, L, bias, block = network.sizes, network.layers, network.bias, network.block(problem.a0.itemsize)
-    shapes = {l: Shape(sizes[l], sizes[l + 1], bias, samples, block, dtype) for l in range(1, L)}
+    sizes, L, block = network.sizes, network.layers, network.block(problem.a0.itemsize)
     return AdmmState(
         problem,
         block,
         z={l: np.empty((sizes[l], samples), dtype, order="F") for l in range(1, L + 1)},
         lam=np.zeros((sizes[L], samples), dtype, order="F"),
-        a={l: hidden(network.activation, shape, problem.clock) for l, shape in shapes.items()},
-        pairs={l: sums(updates, l, sizes[l], sizes[l - 1] + bias, dtype, problem.seed) for l in range(1, L + 1)},
+        a={l: hidden_layer(network, l, samples, block, dtype, problem.clock) for l in range(1, L)},
+        pairs={l: layer_sums(updates, network, l, dtype, problem.seed) for l in range(1, L + 1)},
         m={l: np.empty((sizes[l], min(block, samples)), dtype, order="F") for l in range(1, L + 1)},
     )
 
