@@ -245,10 +245,12 @@ def _check_method(
     if network is not None:
         _check_outputs(network, data, (*network_key, "outputs"), problems)
         _check_start(network, network_key, kind, hasattr(method, "own_model"), problems)
+        _check_convolution(network, data, (*network_key, "convolution"), kind, problems)
     if stop is not None:
         _check_stop(stop, stop_key, data, problems)
     if network is not None and settings is not None:
-        for own_key, message in method.check(settings, len(network.layers) + 1):
+        convolutions = len(network.convolution.filters) if network.convolution else 0
+        for own_key, message in method.check(settings, convolutions + len(network.layers) + 1):
             problems.append(Problem((*where, own_key), message))
     if file is None or data is None or settings is None or not isinstance(loss, str):
         return None
@@ -361,6 +363,40 @@ def _check_start(
         problems.append(Problem((*key, "bias"), f"init: {init} draws biases for its phases; give bias: true"))
     if not network.layers:
         problems.append(Problem((*key, "layers"), f"init: {init} starts the first hidden layer; there is none"))
+
+
+def _check_convolution(
+    network: NetworkSettings,
+    data: DataSettings | None,
+    key: tuple[str | int, ...],
+    kind: str,
+    problems: list[Problem],
+) -> None:
+    """The method trains such layers, and they fit the images of the data."""
+    convolution = network.convolution
+    if convolution is None:
+        return
+    if not getattr(methods.load(kind), "convolutions", False):
+        able = ", ".join(name for name in methods if getattr(methods.load(name), "convolutions", False))
+        message = f"method {kind} trains dense layers only (network: {{convolution: null}}); with these: {able}"
+        problems.append(Problem(key, message))
+    if network.init != "random":
+        message = f"{network.init} draws a dense layer, and the first one is convolutional; valid: random"
+        problems.append(Problem((*key[:-1], "init"), message))
+    if data is None:
+        return
+    try:
+        image = datasets.load(data.name)().image(data)
+    except UserError as error:
+        problems.append(Problem(key, str(error)))
+        return
+    if image is None and convolution.image is None:
+        message = f"is missing: {data.name} does not say what its images are; give [channels, height, width]"
+        problems.append(Problem((*key, "image"), message))
+    shape = image or convolution.image
+    if shape is not None:
+        channels, height, width = shape
+        problems += [Problem((*key, own), text) for own, text in convolution.wrong((channels, height, width))]
 
 
 def _check_stop(

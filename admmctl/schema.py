@@ -11,6 +11,33 @@ NAME, MAX_NAME = "[A-Za-z0-9][A-Za-z0-9._-]*", 100
 NAME_IN_WORDS = f"letters, digits, '.', '_' and '-', starting with a letter or digit, at most {MAX_NAME} of them"
 
 
+class ConvolutionSettings(Settings):
+    """The ``convolution:`` block of a network: convolutional layers below the dense ones."""
+
+    filters: list[Count] = Field(min_length=1, description="how many, for every layer from the inputs on")
+    size: Count | Literal["full"] = Field(
+        default=5, description="side of a filter in pixels, or that of the image"
+    )
+    pool: Count = Field(default=1, description="side of the squares that are averaged above the last of them")
+    image: list[Count] | None = Field(
+        default=None, min_length=3, max_length=3, description="channels, height, width, where the data do not say"
+    )
+
+    def wrong(self, image: tuple[int, int, int]) -> list[tuple[str, str]]:
+        """What does not fit images of that shape: (key, message) each."""
+        channels, height, width = image
+        words, problems = f"images of {channels} x {height} x {width}", []
+        if self.image is not None and tuple(self.image) != image:
+            problems.append(("image", f"expected {list(image)}, the {words} of the data, got {self.image}"))
+        if self.size != "full" and self.size > min(height, width):
+            problems.append(("size", f"a filter of {self.size} x {self.size} is larger than the {words}"))
+        if height % self.pool or width % self.pool:
+            both = [p for p in range(1, min(height, width) + 1) if height % p == width % p == 0]
+            valid = ", ".join(map(str, both))
+            problems.append(("pool", f"the {words} are not whole squares of {self.pool}; valid: {valid}"))
+        return problems
+
+
 class NetworkSettings(Settings):
     """The ``network:`` block."""
 
@@ -23,6 +50,7 @@ class NetworkSettings(Settings):
     )
     init_scale: Positive | None = Field(default=None, description="the kernel's length scale")
     init_smoothness: Positive | None = Field(default=None, description="nu of a Matern kernel, 3/2 unless given")
+    convolution: ConvolutionSettings | None = Field(default=None, description="layers below the dense ones")
 
     @model_validator(mode="before")
     @classmethod
@@ -33,10 +61,14 @@ class NetworkSettings(Settings):
         return given
 
     def plain(self) -> dict[str, Any]:
-        """With nothing of kernels where there is none: such runs keep the hash they always had."""
+        """With no kernel and no convolution where there is none: such runs keep the hash they always had."""
         plain = super().plain()
         if self.init == "random":
             del plain["init"]
+        if self.convolution is None:
+            del plain["convolution"]
+        elif self.convolution.image is None:
+            del plain["convolution"]["image"]
         return plain
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from admmctl.methods.method import Problem
+from admmctl.model.convolution import Stack
 from admmctl.model.fourier import Kernel
 from admmctl.model.losses import losses
 from admmctl.model.network import Network, targets
@@ -100,6 +101,7 @@ def problem(
     comm: Any = None,
     columns: slice = slice(None),
     kernel: Kernel | None = None,
+    convolution: Stack | None = None,
 ) -> Problem:
     """Normal inputs with labels of a curved boundary; ``columns`` makes it one rank's part of the same data."""
     generator = np.random.default_rng(seed)
@@ -111,7 +113,7 @@ def problem(
     return Problem(
         a0=a0,
         y=targets(labels, outputs, dtype),
-        network=Network.build(features, hidden, outputs, activation, bias, kernel),
+        network=Network.build(features, hidden, outputs, activation, bias, kernel, convolution),
         loss=losses.load(loss)(),
         comm=comm or CountingComm(),
         clock=NoClock(),

@@ -114,6 +114,10 @@ class Cifar10(Dataset):
         pixels, classes = super().shape(settings)
         return settings.grey**2 if settings.grey else pixels, classes
 
+    def image(self, settings: DataSettings) -> tuple[int, int, int]:
+        assert isinstance(settings, Cifar10Settings)
+        return (1, settings.grey, settings.grey) if settings.grey else (3, SIDE, SIDE)
+
     def recognise(self, paths: list[Path]) -> dict[str, Path]:
         """The official tarball, the folder of its batches, or the batches, also as .xz."""
         if len(paths) == 1 and paths[0].is_dir():

@@ -112,6 +112,13 @@ class Dataset(ABC):
             features, classes = source.features, len(source.labels_known)
         return features, len(settings.classes) if settings.classes else classes
 
+    def image(self, settings: DataSettings) -> tuple[int, int, int] | None:
+        """Channels, height and width of a row that is an image, one channel after another; None where unknown.
+
+        Raises UserError where a row is no such thing.
+        """
+        return None
+
     def test_by_default(self, settings: DataSettings) -> str | float:
         """What ``test`` is when neither it nor ``train`` is given."""
         return self.default_test

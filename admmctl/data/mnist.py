@@ -64,6 +64,9 @@ class Mnist(Dataset):
         version=2,
     )
 
+    def image(self, settings: DataSettings) -> tuple[int, int, int]:
+        return 1, 28, 28
+
     def open(self, settings: DataSettings) -> StoredSource:
         return StoredSource(self.folder(), self.name, self.card.version)
 

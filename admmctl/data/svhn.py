@@ -20,7 +20,7 @@ from admmctl.data.matlab5 import read_variables
 from admmctl.data.prepared import Prepared
 from admmctl.data.prepared import Rows as Growing
 from admmctl.data.store import StoredSource
-from admmctl.errors import DataError
+from admmctl.errors import DataError, UserError
 
 SIDE, PIXELS = 32, 32 * 32 * 3
 _BLOCK = 2_048  # images read, or turned into features, at a time
@@ -65,6 +65,10 @@ class Svhn(Dataset):
         features="3,072",
         files=tuple(FILES.values()),
     )
+
+    def image(self, settings: DataSettings) -> None:
+        """A row holds the channels of a pixel together. Raises UserError."""
+        raise UserError(f"rows of {self.name} are not images of whole channels; mnist and cifar10 have those")
 
     def open(self, settings: DataSettings) -> Source:
         assert isinstance(settings, SvhnSettings)

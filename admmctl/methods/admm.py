@@ -17,17 +17,18 @@ iteration, where the loop as printed takes as many as there are layers.
 """
 
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from admmctl.methods.admm_state import AdmmState, Init, start, starting_inputs
-from admmctl.methods.hidden import Shape
-from admmctl.methods.least_squares import gain, reduce_pairs
+from admmctl.methods.convolution import filter_cost
+from admmctl.methods.convolution_hidden import floats_per_sample, layer_gain
+from admmctl.methods.least_squares import reduce_pairs
 from admmctl.methods.low_rank import LowRankSettings, update_cost
 from admmctl.methods.method import Array, Cost, Problem, check_per_layer
+from admmctl.model.convolution import Filters
 from admmctl.model.lookup import Table
 from admmctl.model.network import Network, Weights
 from admmctl.settings import NonNegative, Positive
@@ -80,6 +81,7 @@ class Admm:
     }
     losses: ClassVar[tuple[str, ...]] = ("squared", "signed-squared", "hinge")
     activations: ClassVar[tuple[str, ...]] = ("relu", "hard-sigmoid", "dcutlu", "tanh", "sigmoid", "cosine")
+    convolutions: ClassVar[bool] = True
     unit: ClassVar[Literal["iteration", "epoch"]] = "iteration"
 
     def __init__(self, settings: AdmmSettings) -> None:
@@ -110,7 +112,8 @@ class Admm:
         with problem.clock.phase("gram"):
             for columns in s.blocks():
                 for l in range(1, L + 1):
-                    s.pairs[l].add(s.z[l][:, columns], starting_inputs(s, self.settings.init, l, columns))
+                    below = problem.network.operator(l).below
+                    s.pairs[l].add(s.z[l][:, columns], below(starting_inputs(s, self.settings.init, l, columns)))
         self.update_W(s)
         s.keep_inputs()
         s.V = self.gains(s)
@@ -166,7 +169,7 @@ class Admm:
         a_0 = s.a0(columns)
         m = {l: m_l[:, : a_0.shape[1]] for l, m_l in s.m.items()}
         with clock.phase("product"):
-            np.matmul(s.W[1], a_0, out=m[1])
+            s.problem.network.apply(1, s.W[1], a_0, out=m[1])
         for l, a in s.a.items():
             z_l, W = s.z[l][:, columns], s.W[l + 1]
             a.update_z(columns, z_l, m[l], W, s.V[l], self.gamma(l), self.beta(l), out=m[l + 1])
@@ -189,8 +192,8 @@ class Admm:
         V = {}
         with s.problem.clock.phase("solve"):
             for l in s.a:
-                k = s.problem.network.sizes[l]
-                V[l] = gain(s.W[l + 1][:, :k], self.gamma(l) / self.beta(l + 1))
+                operator = s.problem.network.operator(l + 1)
+                V[l] = layer_gain(operator, s.W[l + 1], self.gamma(l) / self.beta(l + 1))
         return V
 
     def target(self, s: AdmmState, l: int, columns: slice) -> Array:
@@ -206,13 +209,17 @@ class Admm:
         return z_l
 
     def cost(self, network: Network, samples: int, total: int) -> Cost:
-        pairs = list(pairwise(network.sizes))
-        kept = sum(Shape(*pair, network.bias, samples, 1, np.float32).floats_per_sample for pair in pairs[1:])
-        scratch = 4 * network.block() * (4 * max(network.sizes[1:]) + sum(network.sizes[1:]))
+        kept = sum(floats_per_sample(network, l) for l in range(1, network.layers))
+        scratch = 4 * network.block() * (4 * max(network.sizes[1:]) + sum(network.sizes[1:]) + network.scratch)
         flops: list[float | None] = []
         message, sums = 0, 0
-        for l, (k, k_next) in enumerate(pairs, start=1):
-            k1 = k + network.bias
+        for l, (k_next, k1) in enumerate(network.shapes, start=1):
+            k, operator = k1 - network.bias, network.operator(l)
+            if isinstance(operator, Filters):
+                work, numbers, floats = filter_cost(operator, network.bias, l, total)
+                flops.append(work)
+                sums, message = sums + numbers, message + floats
+                continue
             flops.append(4.0 * total * k1 * k_next)  # z a' and W a
             message += k1 * k_next
             update = update_cost(self.settings, l, k_next, k1, total)
@@ -261,7 +268,7 @@ class Admm:
             a = s.a0(columns)
             for l in range(1, L + 1):
                 z_l = s.z[l][:, columns]
-                gap = z_l - s.W[l] @ a
+                gap = z_l - p.network.apply(l, s.W[l], a)
                 square = float(np.vdot(gap, gap))
                 sums += self.beta(l) * square, square, 0.0
                 if l < L:
@@ -290,7 +297,8 @@ class Admm:
                 z_l, t = s.z[l][:, columns], self.target(s, l + 1, columns)
                 m, above = (s.m[i][:, : t.shape[1]] for i in (l, l + 1))
                 with clock.phase("product"):
-                    np.matmul(s.W[l], starting_inputs(s, self.settings.init, l, columns), out=m)
+                    inputs = starting_inputs(s, self.settings.init, l, columns)
+                    s.problem.network.apply(l, s.W[l], inputs, out=m)
                 s.a[l].update(columns, z_l, t, s.W[l + 1], s.V[l])
                 penalties = self.gamma(l), self.beta(l)
                 s.a[l].update_z(columns, z_l, m, s.W[l + 1], s.V[l], *penalties, out=above)

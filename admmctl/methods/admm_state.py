@@ -6,9 +6,11 @@ from typing import Literal
 
 import numpy as np
 
+from admmctl.methods.convolution import FilterPair, layer_sums
+from admmctl.methods.convolution_hidden import hidden_layer
 from admmctl.methods.hidden import NARROW, Hidden, Shape, hidden
 from admmctl.methods.least_squares import Factor, GramPair, Sums
-from admmctl.methods.low_rank import LowRankSettings, sums
+from admmctl.methods.low_rank import LowRankSettings
 from admmctl.methods.method import Array, Problem, Untimed
 from admmctl.model.activations import Activation
 from admmctl.model.initial import initial_weights
@@ -56,7 +58,7 @@ class AdmmState(Samples):
     def keep_inputs(self) -> None:
         """From now on a_0 a_0' stays as it is: it never changes."""
         inputs = self.pairs[1]
-        if isinstance(inputs, GramPair):
+        if isinstance(inputs, GramPair | FilterPair):
             inputs.fix()
 
     def release_inputs(self) -> None:
@@ -89,7 +91,7 @@ def draw(s: Samples, init: Init) -> None:
         with problem.clock.phase("start"):
             for columns in s.blocks():
                 for l, z_l in s.z.items():
-                    np.matmul(W[l - 1], starting_inputs(s, init, l, columns), out=z_l[:, columns])
+                    problem.network.apply(l, W[l - 1], starting_inputs(s, init, l, columns), out=z_l[:, columns])
 
 
 def starting_inputs(s: Samples, init: Init, l: int, columns: slice) -> Array:
@@ -123,17 +125,16 @@ def samples(problem: Problem) -> Samples:
 def iterating(kept: Samples, updates: LowRankSettings) -> AdmmState:
     """Memory for a, sums and products beside that of ``kept``."""
     network, n, dtype, block = kept.problem.network, kept.lam.shape[1], kept.lam.dtype.type, kept.block
-    sizes, L, bias = network.sizes, network.layers, network.bias
+    sizes, L = network.sizes, network.layers
     _warm_up_kernels(network.activation, dtype)
-    shapes = {l: Shape(sizes[l], sizes[l + 1], bias, n, block, dtype) for l in range(1, L)}
     seed, clock = kept.problem.seed, kept.problem.clock
     return AdmmState(
         kept.problem,
         block,
         kept.z,
         kept.lam,
-        a={l: hidden(network.activation, shape, clock) for l, shape in shapes.items()},
-        pairs={l: sums(updates, l, sizes[l], sizes[l - 1] + bias, dtype, seed) for l in range(1, L + 1)},
+        a={l: hidden_layer(network, l, n, block, dtype, clock) for l in range(1, L)},
+        pairs={l: layer_sums(updates, network, l, dtype, seed) for l in range(1, L + 1)},
         m={l: np.empty((sizes[l], min(block, n)), dtype, order="F") for l in range(1, L + 1)},
     )
 

@@ -64,6 +64,7 @@ class Batch:
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
     losses: ClassVar[tuple[str, ...]] = LOSSES
     activations: ClassVar[tuple[str, ...]] = ACTIVATIONS
+    convolutions: ClassVar[bool] = True
     unit: ClassVar[Literal["iteration", "epoch"]] = "iteration"
     solver: ClassVar[Any]  # the name SciPy knows it by
 

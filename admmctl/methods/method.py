@@ -143,6 +143,7 @@ class Method(Protocol):
     # hidden_layers(settings, layers, outputs) is the hidden layers that it trains, where not those of the
     # experiment; notes(state) is what the user should know about how it runs; own_model is the name of a model of
     # its own beside the network, own_labels(state, a0) what that says of rows;
+    # convolutions says that it trains convolutional layers;
     # gates(state) makes it of the weights (model.network.gated_forward): it is saved with them.
 
     def cost(self, network: Network, samples: int, total: int) -> Cost:

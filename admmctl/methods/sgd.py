@@ -75,6 +75,7 @@ class Descent:
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
     losses: ClassVar[tuple[str, ...]] = LOSSES
     activations: ClassVar[tuple[str, ...]] = ACTIVATIONS
+    convolutions: ClassVar[bool] = True
     unit: ClassVar[Literal["iteration", "epoch"]] = "epoch"  # how often it is evaluated by default
     memories: ClassVar[tuple[str, ...]] = ()
 

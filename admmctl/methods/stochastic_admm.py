@@ -21,7 +21,8 @@ from pydantic import Field
 from admmctl.errors import UserError
 from admmctl.methods.admm import Admm, AdmmSettings
 from admmctl.methods.admm_state import AdmmState, Samples, draw, iterating, samples, starting_inputs
-from admmctl.methods.method import Array, Cost, Problem
+from admmctl.methods.convolution_hidden import hidden_layer
+from admmctl.methods.method import Array, Cost, Problem, Untimed
 from admmctl.methods.minibatch import take
 from admmctl.model.network import Network, Weights
 from admmctl.rng import uniform_rows
@@ -179,14 +180,13 @@ class StochasticAdmm:
     def residuals(self, state: StochasticState) -> dict[str, float]:
         """Those of ``admm``, of the subset that was drawn last."""
         s = state.s
+        network, dtype = s.problem.network, s.lam.dtype.type
+        fresh = {l: hidden_layer(network, l, s.block, s.block, dtype, Untimed()) for l in s.a}
 
         def standing(l: int, columns: slice) -> Array:
             """a_l that z and W ask for: that in memory is of the W before."""
-            z_l, W = s.z[l][:, columns], s.W[l + 1]
-            a: Array = np.ones((len(z_l) + s.problem.network.bias, z_l.shape[1]), z_l.dtype, order="F")
-            h = s.problem.network.activation.value(z_l, out=a[: len(z_l)])
-            h += s.V[l] @ (self._admm.target(s, l + 1, columns) - W @ a)
-            return a
+            z_l, t = s.z[l][:, columns], self._admm.target(s, l + 1, columns)
+            return fresh[l].update(slice(0, z_l.shape[1]), z_l, t, s.W[l + 1], s.V[l])
 
         return self._admm.measured(s, standing)
 

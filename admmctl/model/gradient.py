@@ -16,8 +16,7 @@ Array = NDArray[np.floating]
 def flat_views(network: Network, vector: Array) -> Weights:
     """W_1 .. W_L as views of a flat parameter vector of length ``parameters(network)``."""
     views, at = [], 0
-    for k, k_next in zip(network.sizes, network.sizes[1:], strict=False):
-        shape = (k_next, k + network.bias)
+    for shape in network.shapes:
         views.append(vector[at : at + shape[0] * shape[1]].reshape(shape))
         at += shape[0] * shape[1]
     return views
@@ -25,19 +24,19 @@ def flat_views(network: Network, vector: Array) -> Weights:
 
 def parameters(network: Network) -> int:
     """How many weights and biases a network has."""
-    return sum((k + network.bias) * k_next for k, k_next in zip(network.sizes, network.sizes[1:], strict=False))
+    return sum(rows * inputs for rows, inputs in network.shapes)
 
 
 def gradient_flop(network: Network, rows: int) -> float:
     """Operations of one gradient over ``rows``: a product forward and one for W_l per layer, one back between."""
-    pairs = list(zip(network.sizes, network.sizes[1:], strict=False))
-    both = sum(4.0 * (k + network.bias) * k_next for k, k_next in pairs)
-    return rows * (both + sum(2.0 * k * k_next for k, k_next in pairs[1:]))
+    operators = [network.operator(l) for l in range(1, network.layers + 1)]
+    both = sum(2 * operator.flop(network.bias) for operator in operators)
+    return rows * (both + sum(operator.flop(bias=False) for operator in operators[1:]))
 
 
 def scratch_bytes(network: Network, itemsize: int = 4) -> int:
     """About what ``Gradient`` and an evaluation hold on to for one block of columns."""
-    return 4 * itemsize * network.block(itemsize) * sum(network.sizes)
+    return itemsize * network.block(itemsize) * (4 * sum(network.sizes) + network.scratch)
 
 
 class Gradient:
@@ -67,14 +66,14 @@ class Gradient:
         a = [a0, *(buffer[:, :n] for buffer in self._a)]
         z = [buffer[:, :n] for buffer in self._z]
         for l, z_l in enumerate(z):
-            np.matmul(W[l], network.inputs(a[l]), out=z_l)
+            network.apply(l + 1, W[l], network.inputs(a[l]), out=z_l)
             h.value(z_l, out=a[l + 1][:-1])
-        outputs = W[-1] @ network.inputs(a[-1])
+        outputs = network.apply(network.layers, W[-1], network.inputs(a[-1]))
         delta = self._loss.gradient(outputs, y)
-        total[-1] += delta @ network.inputs(a[-1]).T
+        network.operator(network.layers).add_gradient(delta, network.inputs(a[-1]), total[-1])
         for l in range(len(z) - 1, -1, -1):
-            back = np.matmul(W[l + 1][:, : len(z[l])].T, delta, out=self._back[l][:, :n])
+            back = network.operator(l + 2).adjoint(W[l + 1], delta, out=self._back[l][:, :n])
             h.pull_back(z[l], a[l + 1][:-1], back)
             delta = back
-            total[l] += delta @ network.inputs(a[l]).T
+            network.operator(l + 1).add_gradient(delta, network.inputs(a[l]), total[l])
         return self._loss.value(outputs, y)

@@ -43,8 +43,7 @@ def gaussian_weights(network: Network, seed: int, dtype: type = np.float32) -> W
     The same on every rank and for any number of ranks: it depends on the seed alone.
     """
     W: Weights = []
-    for layer, (k, k_next) in enumerate(zip(network.sizes, network.sizes[1:], strict=False), start=1):
-        inputs = k + network.bias
+    for layer, (k_next, inputs) in enumerate(network.shapes, start=1):
         draws = normals(seed, f"W{layer}", (k_next, inputs)) * np.float32(np.sqrt(2.0 / inputs))
         W.append(np.ascontiguousarray(draws, dtype=dtype))
     return W

@@ -1,18 +1,23 @@
-"""A fully connected network: its shapes, its forward pass, its accuracy.
+"""A network: its shapes, its forward pass, its accuracy.
 
 Weights are a list ``W[0] .. W[L-1]`` for the papers' W_1 .. W_L, each of shape (k_l, k_{l-1} + 1): the last
-column is the bias, multiplied by a row of ones below the activations. Without biases it is not there.
+column is the bias, multiplied by a row of ones below the activations. Without biases it is not there. Layers are
+fully connected, but for convolutional ones at the bottom: see ``convolution.py`` for what their W are.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from admmctl.model.activations import Activation
 from admmctl.model.activations import activation as activation_of
+from admmctl.model.convolution import Stack
 from admmctl.model.fourier import Kernel
 from admmctl.model.losses import Loss
+from admmctl.model.operators import Dense, Operator
 
 Array = NDArray[np.floating]
 Weights = list[Array]
@@ -24,12 +29,16 @@ _CACHE_BYTES = 4 << 20
 
 @dataclass(frozen=True)
 class Network:
-    """Sizes k_0 .. k_L, the hidden activation, whether layers have biases, and the kernel that W_1 starts from."""
+    """Sizes k_0 .. k_L, the hidden activation, whether layers have biases, and the kernel that W_1 starts from.
+
+    The first layers are those of the ``convolution``, if there is one: the size of such a layer counts all pixels.
+    """
 
     sizes: tuple[int, ...]
     activation: Activation
     bias: bool = True
     kernel: Kernel | None = None
+    convolution: Stack | None = None
 
     @classmethod
     def build(
@@ -40,14 +49,46 @@ class Network:
         activation: str,
         bias: bool,
         kernel: Kernel | None = None,
+        convolution: Stack | None = None,
     ) -> "Network":
-        """A network from the words of an experiment. Raises ValueError for an activation's wrong numbers."""
-        return cls((features, *layers, outputs), activation_of(activation), bias, kernel)
+        """A network from the words of an experiment; ``layers`` are the dense ones.
+
+        Raises ValueError for an activation's wrong numbers.
+        """
+        maps = convolution.sizes if convolution else []
+        sizes = (features, *maps, *layers, outputs)
+        return cls(sizes, activation_of(activation), bias, kernel, convolution)
 
     @property
     def layers(self) -> int:
         """L, the number of weight matrices."""
         return len(self.sizes) - 1
+
+    @cached_property
+    def _operators(self) -> list[Operator]:
+        first: list[Operator] = []
+        if self.convolution is not None:
+            first = self.convolution.operators(self.sizes[len(self.convolution.filters) + 1])
+        above = self.sizes[len(first) :]
+        return [*first, *(Dense(k_next, k) for k, k_next in pairwise(above))]
+
+    def operator(self, l: int) -> Operator:
+        """How W_l, l = 1..L, acts on a_{l-1}."""
+        return self._operators[l - 1]
+
+    @property
+    def scratch(self) -> int:
+        """Numbers per sample that a layer holds on the way, besides activations, at most."""
+        return max(operator.scratch for operator in self._operators)
+
+    @property
+    def shapes(self) -> list[tuple[int, int]]:
+        """Of W_1 .. W_L, with the column of the bias."""
+        return [(operator.rows, operator.inputs + self.bias) for operator in self._operators]
+
+    def apply(self, l: int, W: Array, a: Array, out: Array | None = None) -> Array:
+        """z_l = W_l a_{l-1}, (k_l, samples), for ``a`` with a row of ones where there are biases."""
+        return self.operator(l).apply(W, a, out)
 
     def block(self, itemsize: int = 4) -> int:
         """How many columns make a block that stays in cache."""
@@ -56,16 +97,15 @@ class Network:
 
     def forward(self, W: Weights, a0: Array) -> Array:
         """The outputs z_L, shape (k_L, samples), for inputs with their row of ones (k_0 + 1, samples)."""
-        outputs: Array = W[-1] @ self.inputs(self.hidden(W, a0))
-        return outputs
+        return self.apply(self.layers, W[-1], self.inputs(self.hidden(W, a0)))
 
     def hidden(self, W: Weights, a0: Array) -> Array:
         """The last activations a_{L-1} with their row of ones, shape (k_{L-1} + 1, samples)."""
         a = a0
-        for W_l in W[:-1]:
-            k = len(W_l)
+        for l, W_l in enumerate(W[:-1], start=1):
+            z = self.apply(l, W_l, self.inputs(a))
+            k = len(z)
             above = np.ones((k + 1, a0.shape[1]), dtype=a0.dtype, order="F")
-            z = W_l @ self.inputs(a)
             self.activation.value(z, out=above[:k])
             a = above
         return a

@@ -1,5 +1,6 @@
 """Predictions from the weights that a run saved."""
 
+import math
 import warnings
 import zipfile
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from admmctl.errors import UserError
 from admmctl.files import atomic
+from admmctl.model.convolution import Stack
 from admmctl.model.network import Network, Weights, classify, gated_forward
 
 _BLOCK = 65_536  # rows predicted at a time
@@ -36,9 +38,11 @@ class Model:
         ``gated``: of the gated network, which is the convex model, in the place of the ReLU network.
         """
         labels, outputs = [], []
-        for low in range(0, len(x), _BLOCK):
+        # Maps of all pixels for every filter are large.
+        block = _BLOCK if self.network.convolution is None else self.network.block()
+        for low in range(0, len(x), block):
             with np.errstate(over="ignore", invalid="ignore"):  # such a row gets the class -1
-                rows = np.asarray(x[low : low + _BLOCK], dtype=np.float32)
+                rows = np.asarray(x[low : low + block], dtype=np.float32)
                 a0 = np.ones((len(self.shift) + 1, len(rows)), dtype=np.float32, order="F")
                 a0[:-1] = ((rows - self.shift) * self.factor).T
                 if gated and self.gates is not None:
@@ -74,10 +78,15 @@ def _model(arrays: dict[str, NDArray[Any]], iterate: str) -> Model:
         l = len(W) + 1
         matrix = arrays[f"{iterate}_W{l}"]
         W.append(np.column_stack([matrix, arrays[f"{iterate}_b{l}"]]) if bias else matrix)
-    sizes = [len(arrays["input_shift"]), *(len(W_l) for W_l in W)]
-    if [W_l.shape[1] for W_l in W] != [size + bias for size in sizes[:-1]]:
+    features, stack = len(arrays["input_shift"]), None
+    if "convolution" in arrays:
+        stack = Stack.unpack(arrays["convolution"].tolist())
+    dense = [len(W_l) for W_l in W[len(stack.filters) if stack else 0 :]]
+    if not dense or (stack and math.prod(stack.image) != features):
         raise ValueError("its weights do not fit together")
-    network = Network.build(sizes[0], sizes[1:-1], sizes[-1], str(arrays["activation"]), bias)
+    network = Network.build(features, dense[:-1], dense[-1], str(arrays["activation"]), bias, convolution=stack)
+    if [W_l.shape for W_l in W] != network.shapes:
+        raise ValueError("its weights do not fit together")
     return Model(
         network,
         W,

@@ -23,8 +23,10 @@ import numpy as np  # noqa: E402
 
 from admmctl.config import Run, load  # noqa: E402
 from admmctl.data import shards  # noqa: E402
+from admmctl.data.catalog import datasets  # noqa: E402
 from admmctl.errors import UserError  # noqa: E402
 from admmctl.methods.method import Problem, methods  # noqa: E402
+from admmctl.model.convolution import Stack  # noqa: E402
 from admmctl.model.fourier import Kernel  # noqa: E402
 from admmctl.model.losses import losses  # noqa: E402
 from admmctl.model.network import Network, predicted, targets  # noqa: E402
@@ -130,6 +132,7 @@ def work(folder: RunFolder, comm: Comm, notify: Notify, oversubscribe: bool, sta
                     "best_iteration": outcome.best_iteration,
                     "final_iteration": outcome.evaluations[-1].iteration,
                     **({} if outcome.gates is None else {"gates": outcome.gates}),
+                    **({} if network.convolution is None else {"convolution": network.convolution.packed()}),
                 },
             )
         summary = {
@@ -223,7 +226,24 @@ def shape_network(run: Run, features: int, classes: int) -> Network:
     if s.init != "random":
         assert s.init_scale is not None  # the config was checked
         kernel = Kernel(s.init, s.init_scale, s.init_smoothness or Kernel.smoothness)
-    return Network.build(features, layers, outputs, s.activation, s.bias, kernel)
+    return Network.build(features, layers, outputs, s.activation, s.bias, kernel, _stack(run, features))
+
+
+def _stack(run: Run, features: int) -> Stack | None:
+    """The convolutional layers for rows of that many features. Raises UserError."""
+    given = run.network.convolution
+    if given is None:
+        return None
+    shape = given.image or datasets.load(run.data.name)().image(run.data)
+    assert shape is not None  # the config was checked
+    channels, height, width = shape
+    if channels * height * width != features:
+        raise UserError(
+            f"network.convolution.image: images of {channels} x {height} x {width} have "
+            f"{channels * height * width:,} numbers, and rows have {features:,} features"
+        )
+    size = (height, width) if given.size == "full" else (given.size, given.size)
+    return Stack((channels, height, width), tuple(given.filters), size, given.pool)
 
 
 def describe(evaluation: Evaluation) -> str:

@@ -1,0 +1,432 @@
+"""Convolutional layers: the operator, its least squares and a-updates, against matrices written out."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from helpers import Array, CountingComm, NoClock, on_ranks, problem
+from hypothesis import given
+from hypothesis import strategies as st
+
+from admmctl.methods.admm import Admm, AdmmSettings
+from admmctl.methods.admm_state import AdmmState
+from admmctl.methods.convolution import FilterPair, FrequencyFactor
+from admmctl.methods.convolution_hidden import Averaged, Filtered, floats_per_sample, frequency_gain, hidden_layer
+from admmctl.methods.convolution_hidden import layer_gain as gain_of
+from admmctl.methods.least_squares import RidgeFactor, reduce_pairs
+from admmctl.methods.method import Diverged, Problem
+from admmctl.model.convolution import Filters, Pooled, Stack
+from admmctl.model.network import Network
+from admmctl.model.operators import Operator
+from admmctl.parallel.comm import Serial
+
+
+def normal(*shape: int, seed: int = 0, dtype: type = np.float64) -> Array:
+    return np.asfortranarray(np.random.default_rng(seed).standard_normal(shape).astype(dtype))
+
+
+def with_ones(a: Array) -> Array:
+    return np.asfortranarray(np.vstack([a, np.ones_like(a[:1])]))
+
+
+def patches(filters: Filters, a: Array, bias: bool) -> Array:
+    """What every pixel of every sample sees, by circular indices: (C h w + bias, n H W)."""
+    (C, H, W), (h, w) = filters.image, filters.size
+    images = a[: C * H * W].T.reshape(-1, C, H, W)
+    rows = [
+        images[:, c, (np.arange(H)[:, None] + u - h // 2) % H, (np.arange(W) + v - w // 2) % W].ravel()
+        for c, u, v in itertools.product(range(C), range(h), range(w))
+    ]
+    return np.array([*rows, *([np.ones_like(rows[0])] if bias else [])])
+
+
+def maps(filters: Filters, z: Array) -> Array:
+    """z (F H W, n) with a row per filter: (F, n H W)."""
+    return z.T.reshape(-1, filters.rows, filters.pixels).transpose(1, 0, 2).reshape(filters.rows, -1)
+
+
+def from_maps(filters: Filters, rows: Array) -> Array:
+    """And back."""
+    n = rows.shape[1] // filters.pixels
+    return np.asfortranarray(
+        rows.reshape(filters.rows, n, filters.pixels).transpose(1, 0, 2).reshape(n, -1).T.copy()
+    )
+
+
+def matrix(operator: Operator, W: Array, k: int) -> Array:
+    """The layer as a matrix on (a, 1), or on a where W has no bias: by what it makes of unit vectors."""
+    bias = W.shape[1] > operator.inputs
+    if isinstance(operator, Pooled):
+        channels, height, width = operator.image
+        p = operator.pool
+        P = np.zeros((operator.inputs, k))
+        for row, (c, i, j) in enumerate(itertools.product(range(channels), range(height // p), range(width // p))):
+            image = np.zeros(operator.image)
+            image[c, i * p : (i + 1) * p, j * p : (j + 1) * p] = 1 / p**2
+            P[row] = image.ravel()
+        return np.hstack([W[:, : operator.inputs] @ P, W[:, operator.inputs :]])
+    if not isinstance(operator, Filters):
+        return W
+    units = from_maps(operator, W[:, : operator.inputs] @ patches(operator, np.eye(k), False))
+    return np.hstack([units, np.repeat(W[:, -1:], operator.pixels, axis=0)]) if bias else units
+
+
+def ridge_solution(z: Array, a: Array, ridge: float) -> Array:
+    """min_W ||z - W a||^2 + ridge mean(diag a a') ||W||^2, as one least-squares problem."""
+    root = np.sqrt(ridge * np.mean(np.sum(a * a, axis=1)))
+    stacked = np.vstack([a.T, root * np.eye(len(a))])
+    return np.linalg.lstsq(stacked, np.vstack([z.T, np.zeros((len(a), len(z)))]), rcond=None)[0].T
+
+
+images = st.tuples(st.integers(1, 3), st.integers(1, 6), st.integers(1, 7))
+
+
+@st.composite
+def layers(draw) -> Filters:
+    image = draw(images)
+    size = draw(st.one_of(st.just(image[1:]), st.tuples(*(st.integers(1, side) for side in image[1:]))))
+    return Filters(draw(st.integers(1, 4)), image, size)
+
+
+# -- the operator
+
+
+@given(filters=layers(), n=st.integers(1, 4), bias=st.booleans(), seed=st.integers(0, 99))
+def test_a_convolution_is_a_product_with_patches(filters, n, bias, seed):
+    a = normal(filters.image[0] * filters.pixels, n, seed=seed)
+    W = normal(filters.rows, filters.inputs + bias, seed=seed + 1)
+    expected = from_maps(filters, W @ patches(filters, a, bias))
+    below = with_ones(a) if bias else a
+    out = np.full_like(expected, 9)
+    np.testing.assert_allclose(filters.apply(W, below), expected, atol=1e-12)
+    assert filters.apply(W, below, out=out) is out
+    np.testing.assert_allclose(out, expected, atol=1e-12)
+    # and with the matrix of a layer
+    np.testing.assert_allclose(matrix(filters, W, len(a)) @ below, expected, atol=1e-12)
+
+
+@given(
+    operator=st.one_of(
+        layers(), st.sampled_from([Pooled(4, (2, 4, 6), 2), Pooled(2, (1, 3, 6), 3), Pooled(3, (3, 8, 4), 4)])
+    ),
+    bias=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_adjoint_and_gradient_are_those_of_the_matrix(operator, bias, seed):
+    k, n = math.prod(operator.image), 3
+    a, W = normal(k, n, seed=seed), normal(operator.rows, operator.inputs + bias, seed=seed + 1)
+    below = with_ones(a) if bias else a
+    M = matrix(operator, W, k)
+    np.testing.assert_allclose(operator.apply(W, below), M @ below, atol=1e-12)
+    delta = normal(len(M), n, seed=seed + 2)
+    back = operator.adjoint(W, delta, out=np.full_like(a, 9))
+    np.testing.assert_allclose(back, M[:, :k].T @ delta, atol=1e-12)
+    # <d, W a> is linear in W: its derivative times any other W is its value there.
+    total, other = np.ones_like(W), normal(*W.shape, seed=seed + 3)
+    operator.add_gradient(delta, below, total)
+    value = np.vdot(delta, operator.apply(other, below))
+    assert np.vdot(total - 1, other) == pytest.approx(value, rel=1e-9, abs=1e-9)
+
+
+def test_single_precision_stays_single_and_is_precise():
+    filters = Filters(8, (3, 28, 28), (5, 5))
+    a, W = normal(3 * 784, 20), normal(8, 76, seed=1)
+    exact = filters.apply(W, with_ones(a))
+    single = filters.apply(W.astype(np.float32), with_ones(a).astype(np.float32, order="F"))
+    assert single.dtype == filters.adjoint(W.astype(np.float32), single, np.empty_like(a, np.float32)).dtype
+    assert single.dtype == np.float32
+    np.testing.assert_allclose(single, exact, atol=2e-6 * np.abs(exact).max())
+
+
+@given(
+    image=images,
+    filters=st.lists(st.integers(1, 3), min_size=1, max_size=3),
+    size=st.sampled_from([(1, 1), "full"]),
+)
+def test_a_stack_goes_through_a_file(image, filters, size):
+    stack = Stack(image, tuple(filters), image[1:] if size == "full" else size)
+    assert Stack.unpack(stack.packed()) == stack
+
+
+@pytest.mark.parametrize(
+    "packed", [[], [1, 4, 4, 3, 3, 1], [1, 4, 4, 5, 3, 1, 2], [1, 4, 4, 3, 3, 3, 2], [0, 4, 4, 3, 3, 1, 2]]
+)
+def test_a_stack_that_does_not_fit_is_refused(packed):
+    with pytest.raises(ValueError, match="its convolution"):
+        Stack.unpack(packed)
+
+
+# -- the W-update
+
+
+def sums(filters: Filters, z: Array, a: Array, bias: bool) -> FilterPair:
+    """Of two unequal blocks, reduced."""
+    pair = FilterPair(filters, bias, z.dtype.type)
+    pair.add(z, a)  # to be forgotten
+    pair.clear()
+    for block in (slice(0, 1), slice(1, None)):
+        pair.add(z[:, block], a[:, block])
+    reduce_pairs([pair], Serial())
+    return pair
+
+
+@given(filters=layers(), n=st.integers(2, 5), bias=st.booleans(), seed=st.integers(0, 99))
+def test_sums_are_those_of_patches_and_weights_the_least_squares_solution(filters, n, bias, seed):
+    a, z = (normal(k * filters.pixels, n, seed=seed + k) for k in (filters.image[0], 10 + filters.rows))
+    z = z[: filters.rows * filters.pixels]
+    pair = sums(filters, z, with_ones(a) if bias else a, bias)
+    X, Z = patches(filters, a, bias), maps(filters, z)
+    np.testing.assert_allclose(pair.cross, Z @ X.T, atol=1e-9)
+    np.testing.assert_allclose(pair.gram(), X @ X.T, atol=1e-9)
+    assert pair.mean == pytest.approx(np.mean(np.diag(X @ X.T)))
+    factor = pair.factor(1e-2)
+    assert isinstance(factor, FrequencyFactor if filters.size == filters.image[1:] else RidgeFactor)
+    np.testing.assert_allclose(factor.solve(pair.cross), ridge_solution(Z, X, 1e-2), atol=1e-8)
+    assert factor.ridge == pytest.approx(1e-2)
+
+
+def test_fixed_sums_are_neither_cleared_nor_sent():
+    filters = Filters(2, (3, 6, 5), (3, 2))
+    a, z = with_ones(normal(90, 4)), normal(60, 4, seed=1)
+    pair = sums(filters, z, a, True)
+    gram, sent = pair.gram(), sum(map(len, pair.packed()))
+    assert sent == 2 * 19 + 6 * 5 * 3 + 3 + 1
+    pair.fix()
+    pair.clear()
+    pair.add(2 * z, a)
+    assert sum(map(len, pair.packed())) == 2 * 19
+    reduce_pairs([pair], Serial())
+    np.testing.assert_array_equal(pair.gram(), gram)
+    np.testing.assert_allclose(pair.cross, 2 * sums(filters, z, a, True).cross)
+
+
+@pytest.mark.parametrize("size", [(3, 3), (4, 4)])
+def test_a_constant_image_raises_the_ridge_where_it_is_zero(size):
+    filters = Filters(2, (1, 4, 4), size)
+    pair = sums(filters, normal(32, 3), np.ones((17, 3)), True)
+    factor = pair.factor(0.0)
+    assert 0 < factor.ridge < 1e-6
+    assert np.isfinite(factor.solve(pair.cross)).all()
+
+
+@pytest.mark.parametrize("size", [(3, 3), (4, 4)])
+@pytest.mark.parametrize("wrong", ["a", "z"])
+def test_numbers_out_of_range_end_the_run(size, wrong):
+    filters = Filters(2, (1, 4, 4), size)
+    z, a = normal(32, 3), normal(17, 3)
+    (z if wrong == "z" else a)[3, 1] = np.nan
+    with np.errstate(invalid="ignore"):
+        pair = sums(filters, z, a, True)
+        with pytest.raises(Diverged):
+            pair.factor(1e-2).solve(pair.cross)
+
+
+# -- the a-updates
+
+
+def dense_update(M: Array, h: Array, t: Array, beta: float, gamma: float) -> Array:
+    """(beta W'W + gamma I)^-1 (beta W'(t - b) + gamma h) for the matrix of a layer, with its bias or without."""
+    k = len(h)
+    W, b = M[:, :k], M[:, k:].sum(axis=1, keepdims=True)
+    return np.linalg.solve(beta * W.T @ W + gamma * np.eye(k), beta * W.T @ (t - b) + gamma * h)
+
+
+NETWORKS = {
+    "one layer": Stack((1, 6, 4), (3,), (3, 3)),
+    "full size": Stack((2, 4, 5), (3,), (4, 5)),
+    "pooled": Stack((1, 6, 4), (3,), (3, 3), 2),
+    "two, narrowing, even": Stack((1, 6, 6), (4, 2), (2, 4), 3),
+    "two, widening, full": Stack((2, 4, 6), (2, 5), (4, 6), 2),
+}
+stacks = pytest.mark.parametrize("stack", NETWORKS.values(), ids=NETWORKS)
+biases = pytest.mark.parametrize("bias", [True, False], ids=["biases", "no biases"])
+
+
+def convolutional(stack: Stack, bias: bool = True, **words) -> Problem:
+    given = {"samples": 40, "features": math.prod(stack.image), "outputs": 3, **words}
+    return problem(given.pop("hidden", [5]), bias=bias, convolution=stack, **given)
+
+
+@stacks
+@biases
+@pytest.mark.parametrize("ratio", [0.1, 10.0])
+def test_activations_solve_their_least_squares_problem(stack, bias, ratio):
+    p = convolutional(stack, bias)
+    network, n = p.network, 7
+    for l in range(1, network.layers):
+        k, k_next = network.sizes[l : l + 2]
+        above = network.operator(l + 1)
+        W = normal(*network.shapes[l], seed=l)
+        z, t = normal(k, n, seed=l + 10), normal(k_next, n, seed=l + 20)
+        h = np.maximum(z, 0)
+        V = gain_of(above, W, ratio)
+        a_l = hidden_layer(network, l, n, n, np.float64, NoClock())
+        expected = dense_update(matrix(above, W, k), h, t, 2.0, 2.0 * ratio)
+        inputs = a_l.update(slice(0, n), z, t, W, V).copy()
+        standing = a_l.block(slice(0, n), z, V).copy()
+        np.testing.assert_allclose(standing[:k], expected, atol=1e-10)
+        assert (standing[k:] == 1).all()
+        assert len(standing) == k + bias
+        np.testing.assert_allclose(inputs, above.below(standing), atol=1e-10)
+        # z, and what the layer above makes of a
+        m, out, other = normal(k, n, seed=l + 30), np.empty_like(t), np.empty_like(z)
+        newer = normal(*W.shape, seed=l + 40)
+        network.activation.z_update(other := z.copy(order="F"), standing, m, 10.0, 1.0)
+        a_l.update_z(slice(0, n), z, m, newer, V, 10.0, 1.0, out=out)
+        np.testing.assert_allclose(z, other, atol=1e-10)
+        np.testing.assert_allclose(out, matrix(above, newer, k) @ standing, atol=1e-10)
+
+
+def test_gains_below_a_convolution_are_solved_on_the_smaller_side():
+    for rows, channels in ((2, 5), (5, 2), (3, 3)):
+        filters = Filters(rows, (channels, 4, 6), (3, 2))
+        W = normal(rows, filters.inputs + 1)
+        V, G = frequency_gain(filters, W, 0.5), filters.spectrum(W)
+        for f in range(filters.frequencies):
+            A = G[:, :, f]
+            expected = A.conj().T @ np.linalg.inv(0.5 * np.eye(rows) + A @ A.conj().T)
+            np.testing.assert_allclose(V[:, :, f], expected, atol=1e-12)
+        W[0, 0] = np.inf
+        with pytest.raises(Diverged, match="weights"):
+            frequency_gain(filters, W, 0.5)
+
+
+# -- the method
+
+
+def admm(**settings) -> Admm:
+    return Admm(AdmmSettings(**settings))
+
+
+def standing(s: AdmmState, l: int) -> Array:
+    """a_l as it stands, with its row of ones when there are biases."""
+    if l == 0:
+        return s.problem.network.inputs(s.problem.a0)
+    return np.hstack([s.a[l].block(columns, s.z[l][:, columns], s.V[l]).copy() for columns in s.blocks()])
+
+
+class Dense:
+    """Algorithm 1 with every layer as a matrix: patches in memory, dense solves, no transform."""
+
+    def __init__(self, method: Admm, s: AdmmState) -> None:
+        self.method, self.network, self.problem, self.iteration = method, s.problem.network, s.problem, 0
+        self.a = {l: standing(s, l) for l in range(s.problem.network.layers)}
+        self.z = {l: z.copy() for l, z in s.z.items()}
+        self.W = {l: W.copy() for l, W in s.W.items()}
+        self.lam = s.lam.copy()
+
+    def weights(self, l: int, z: Array) -> Array:
+        operator, ridge = self.network.operator(l), self.method.settings.ridge
+        a = self.a[l - 1]
+        if isinstance(operator, Filters):
+            return ridge_solution(maps(operator, z), patches(operator, a, self.network.bias), ridge)
+        return ridge_solution(z, operator.below(a), ridge)
+
+    def matrix(self, l: int, W: Array) -> Array:
+        return matrix(self.network.operator(l), W, self.network.sizes[l - 1])
+
+    def target(self, l: int) -> Array:
+        return self.z[l] + (self.lam / (2 * self.method.beta(l)) if l == self.network.layers else 0)
+
+    def step(self) -> None:
+        method, network, L = self.method, self.network, self.network.layers
+        for l in range(1, L):
+            W = self.weights(l, self.z[l])
+            k = network.sizes[l]
+            h = network.activation.value(self.z[l], out=np.empty_like(self.z[l]))
+            above = self.matrix(l + 1, self.W[l + 1])
+            self.a[l][:k] = dense_update(above, h, self.target(l + 1), method.beta(l + 1), method.gamma(l))
+            m = np.asfortranarray(self.matrix(l, W) @ self.a[l - 1])
+            network.activation.z_update(self.z[l], self.a[l], m, method.gamma(l), method.beta(l))
+            self.W[l] = W
+        self.W[L] = self.weights(L, self.target(L))
+        m = self.matrix(L, self.W[L]) @ self.a[L - 1]
+        self.z[L] = self.problem.loss.z_update(self.problem.y, m, self.lam, method.beta(L))
+        if self.iteration >= method.settings.warm_iterations:
+            self.lam += method.settings.multiplier_step * method.beta(L) * (self.z[L] - m)
+        self.iteration += 1
+
+
+@stacks
+@biases
+@pytest.mark.parametrize("hidden", [[5], []], ids=["a dense layer between", "outputs on top"])
+def test_iterations_are_those_of_circulant_matrices(stack, bias, hidden):
+    p = convolutional(stack, bias, hidden=hidden)
+    method = admm(warm_iterations=1, beta=2.0, gamma=5.0)
+    s = method.init(p)
+    dense = Dense(method, s)
+    for _ in range(3):
+        s = method.step(s)
+        dense.step()
+        for l in range(1, p.network.layers + 1):
+            np.testing.assert_allclose(s.W[l], dense.W[l], rtol=1e-6, atol=1e-7)
+            np.testing.assert_allclose(s.z[l], dense.z[l], rtol=1e-6, atol=1e-7)
+            assert s.W[l].shape == p.network.shapes[l - 1]
+    assert s.lam.any()
+
+
+@stacks
+@pytest.mark.parametrize("sweep", ["forward", "backward_first"])
+@pytest.mark.parametrize("init", ["forward", "gaussian"])
+def test_the_objective_falls_without_multipliers(stack, sweep, init):
+    method = admm(multipliers="none", ridge=1e-9, sweep=sweep, init=init)
+    s = method.init(convolutional(stack))
+    objective = np.inf
+    for _ in range(8):
+        s = method.step(s)
+        found = method.residuals(s)["objective"]
+        assert found <= objective * (1 + 1e-6)
+        objective = found
+
+
+@stacks
+def test_ranks_with_uneven_rows_make_the_iterates_of_one(stack):
+    def run(comm, columns):
+        method = admm(warm_iterations=2)
+        p = convolutional(stack, comm=comm, columns=columns)
+        s = method.init(p)
+        for _ in range(4):
+            s = method.step(s)
+        return method.weights(s), method.residuals(s)
+
+    (W, residuals) = run(CountingComm(), slice(None))
+    for cuts in ((0, 27, 40), (0, 3, 30, 40)):
+        parts = [slice(*pair) for pair in itertools.pairwise(cuts)]
+        for other, same in on_ranks(len(parts), lambda comm, parts=parts: run(comm, parts[comm.rank])):
+            for one, two in zip(W, other, strict=True):
+                np.testing.assert_allclose(two, one, rtol=1e-7, atol=1e-8)
+            assert same["objective"] == pytest.approx(residuals["objective"], rel=1e-8)
+
+
+def test_an_iteration_is_one_reduction_of_the_size_that_cost_says():
+    for stack in NETWORKS.values():
+        comm = CountingComm()
+        p = convolutional(stack, comm=comm, dtype=np.float32)
+        method = admm()
+        s = method.init(p)
+        comm.lengths.clear()
+        method.step(s)
+        (message,) = method.cost(p.network, 40, 40).messages
+        assert [4 * length for length in comm.lengths] == [message]
+
+
+def test_what_is_kept_below_a_pooled_layer_is_its_residuals():
+    network = convolutional(NETWORKS["two, narrowing, even"]).network
+    below, pooled = (hidden_layer(network, l, 8, 8, np.float32, NoClock()) for l in (1, 2))
+    assert isinstance(below, Filtered)
+    assert isinstance(pooled, Averaged)
+    assert [floats_per_sample(network, l) for l in (1, 2, 3)] == [4 * 36 + 1, 5, 3]
+
+
+def test_the_forward_pass_takes_weights_as_they_are_saved():
+    stack = NETWORKS["two, narrowing, even"]
+    network = Network.build(36, [5], 3, "relu", True, convolution=stack)
+    assert network.sizes == (36, 144, 72, 5, 3)
+    assert network.shapes == [(4, 9), (2, 33), (5, 9), (3, 6)]
+    W = [normal(*shape, seed=l) for l, shape in enumerate(network.shapes)]
+    a0 = a = with_ones(normal(36, 9))
+    for l, W_l in enumerate(W, start=1):
+        z = matrix(network.operator(l), W_l, network.sizes[l - 1]) @ a
+        a = with_ones(np.maximum(z, 0))
+    np.testing.assert_allclose(network.forward(W, a0), z, atol=1e-10)
