@@ -243,7 +243,12 @@ class Admm:
         return {l: h.table(self.gamma(l), self.beta(l), network.sizes[l]) for l in range(1, network.layers)}
 
     def notes(self, s: AdmmState) -> list[str]:
-        return [f"z_{l} comes from {table}" for l, table in self.tables(s.problem.network).items()]
+        """What the user should know: the tables, and a kernel that starts nothing."""
+        network = s.problem.network
+        notes = [f"z_{l} comes from {table}" for l, table in self.tables(network).items()]
+        if self.settings.init == "gaussian" and network.kernel is not None:
+            notes.append("network.init starts nothing here: with init: gaussian z is drawn, and weights follow")
+        return notes
 
     def weights(self, s: AdmmState) -> Weights:
         return [s.W[l] for l in sorted(s.W)]
