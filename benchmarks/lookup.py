@@ -69,7 +69,7 @@ def main():
     print(f"{'activation':14}{'ns per element':>16}{'of relu':>10}  table")
     for name, each in trained.items():
         median = statistics.median(times[name])
-        table = each.admm.tables(each.s.problem.network).get(1, "")
+        table = each.admm.settings.tables(each.s.problem.network).get(1, "")
         nanoseconds = 1e9 * median / (options.units * options.samples)
         print(f"{name:14}{nanoseconds:16.2f}{median / relu:9.2f}x  {table}")
 

@@ -27,25 +27,16 @@ from admmctl.methods.convolution import filter_cost
 from admmctl.methods.convolution_hidden import floats_per_sample, layer_gain
 from admmctl.methods.least_squares import reduce_pairs
 from admmctl.methods.low_rank import LowRankSettings, update_cost
-from admmctl.methods.method import Array, Cost, Problem, check_per_layer
+from admmctl.methods.method import Array, Cost, Problem
+from admmctl.methods.penalties import PenaltySettings
 from admmctl.model.convolution import Filters
-from admmctl.model.lookup import Table
 from admmctl.model.network import Network, Weights
-from admmctl.settings import NonNegative, Positive
+from admmctl.settings import Positive
 
 
-class AdmmSettings(LowRankSettings):
+class AdmmSettings(PenaltySettings, LowRankSettings):
     """The method block of ``admm``."""
 
-    beta: Positive | list[Positive] = Field(
-        default=1.0, description="penalty on z_l = W_l a_(l-1): one, or one per layer 1..L"
-    )
-    gamma: Positive | list[Positive] = Field(
-        default=10.0, description="penalty on a_l = h(z_l): one, or one per hidden layer 1..L-1"
-    )
-    ridge: NonNegative = Field(
-        default=1e-2, description="regularises the W-update, relative to the mean diagonal of a a'"
-    )
     init: Init = Field(
         default="forward", description="z and a from a forward pass of random weights, or i.i.d. N(0, 1)"
     )
@@ -89,22 +80,17 @@ class Admm:
 
     @staticmethod
     def check(settings: AdmmSettings, layers: int) -> list[tuple[str, str]]:
-        penalties = check_per_layer(("beta", settings.beta, layers), ("gamma", settings.gamma, layers - 1))
-        return [*penalties, *settings.wrong()]
+        return [*settings.wrong_lists(layers), *settings.wrong()]
 
     def beta(self, l: int) -> float:
-        """beta_l of layer l = 1..L."""
-        beta = self.settings.beta
-        return beta[l - 1] if isinstance(beta, list) else beta
+        return self.settings.beta_of(l)
 
     def gamma(self, l: int) -> float:
-        """gamma_l of hidden layer l = 1..L-1."""
-        gamma = self.settings.gamma
-        return gamma[l - 1] if isinstance(gamma, list) else gamma
+        return self.settings.gamma_of(l)
 
     def init(self, problem: Problem) -> AdmmState:
         """Random z and a, and every W_l once from them: the first a-update needs W_{l+1} before it exists."""
-        self.tables(problem.network)  # built here, before the clock starts
+        self.settings.tables(problem.network)  # built here, before the clock starts
         s = start(problem, self.settings.init, self.settings)
         L = problem.network.layers
         if self.settings.sweep == "backward_first":
@@ -235,17 +221,10 @@ class Admm:
         state = 4 * samples * (sum(network.sizes[1:]) + network.sizes[-1] + kept) + 5 * 8 * sums + scratch
         return Cost(state, flop, total, (4 * message,))
 
-    def tables(self, network: Network) -> dict[int, Table]:
-        """Of every hidden layer whose z-update comes from one."""
-        h = network.activation
-        if not hasattr(h, "table"):
-            return {}
-        return {l: h.table(self.gamma(l), self.beta(l), network.sizes[l]) for l in range(1, network.layers)}
-
     def notes(self, s: AdmmState) -> list[str]:
         """What the user should know: the tables, and a kernel that starts nothing."""
         network = s.problem.network
-        notes = [f"z_{l} comes from {table}" for l, table in self.tables(network).items()]
+        notes = [f"z_{l} comes from {table}" for l, table in self.settings.tables(network).items()]
         if self.settings.init == "gaussian" and network.kernel is not None:
             notes.append("network.init starts nothing here: with init: gaussian z is drawn, and weights follow")
         return notes

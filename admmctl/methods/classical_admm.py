@@ -20,24 +20,16 @@ import numpy as np
 from pydantic import Field
 
 from admmctl.methods.least_squares import Factor, GramPair, gain, reduce_pairs
-from admmctl.methods.method import Array, Cost, Problem, check_per_layer
+from admmctl.methods.method import Array, Cost, Problem
+from admmctl.methods.penalties import PenaltySettings
 from admmctl.model.initial import initial_weights
 from admmctl.model.network import Network, Weights
-from admmctl.settings import NonNegative, Positive, Settings
+from admmctl.settings import Positive
 
 
-class ClassicalAdmmSettings(Settings):
+class ClassicalAdmmSettings(PenaltySettings):
     """The method block of ``classical-admm``."""
 
-    beta: Positive | list[Positive] = Field(
-        default=1.0, description="penalty on z_l = W_l a_(l-1): one, or one per layer 1..L"
-    )
-    gamma: Positive | list[Positive] = Field(
-        default=10.0, description="penalty on a_l = h(z_l): one, or one per hidden layer 1..L-1"
-    )
-    ridge: NonNegative = Field(
-        default=1e-2, description="regularises the W-update, relative to the mean diagonal of a a'"
-    )
     warm_iterations: int = Field(default=10, ge=0, description="iterations before multipliers start")
     multiplier_step: Positive = Field(
         default=2.0, description="in units of beta and gamma, as in admm: 2 is the exact method of multipliers"
@@ -79,7 +71,7 @@ class ClassicalAdmm:
     Settings = ClassicalAdmmSettings
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
     losses: ClassVar[tuple[str, ...]] = ("squared", "signed-squared", "hinge")
-    activations: ClassVar[tuple[str, ...]] = ("relu", "hard-sigmoid", "dcutlu")
+    activations: ClassVar[tuple[str, ...]] = ("relu", "hard-sigmoid", "dcutlu", "tanh", "sigmoid", "cosine")
     unit: ClassVar[Literal["iteration", "epoch"]] = "iteration"
 
     def __init__(self, settings: ClassicalAdmmSettings) -> None:
@@ -87,20 +79,17 @@ class ClassicalAdmm:
 
     @staticmethod
     def check(settings: ClassicalAdmmSettings, layers: int) -> list[tuple[str, str]]:
-        return check_per_layer(("beta", settings.beta, layers), ("gamma", settings.gamma, layers - 1))
+        return settings.wrong_lists(layers)
 
     def beta(self, l: int) -> float:
-        """beta_l of layer l = 1..L."""
-        beta = self.settings.beta
-        return beta[l - 1] if isinstance(beta, list) else beta
+        return self.settings.beta_of(l)
 
     def gamma(self, l: int) -> float:
-        """gamma_l of hidden layer l = 1..L-1."""
-        gamma = self.settings.gamma
-        return gamma[l - 1] if isinstance(gamma, list) else gamma
+        return self.settings.gamma_of(l)
 
     def init(self, problem: Problem) -> ClassicalState:
         """A forward pass of random weights, where all constraints hold; then every W_l once, and a."""
+        self.settings.tables(problem.network)  # built here, before the clock starts
         s = self._allocate(problem)
         start = initial_weights(problem.network, problem.seed, problem.a0.dtype.type)
         with problem.clock.phase("start"):

@@ -70,7 +70,7 @@ class StochasticAdmm:
 
     def init(self, problem: Problem) -> StochasticState:
         """Random z of all samples, and every W_l once from those of a first subset with a_l = h(z_l)."""
-        self._admm.tables(problem.network)
+        self.settings.tables(problem.network)  # built here, before the clock starts
         kept = samples(problem)
         draw(kept, self.settings.init)
         capacity = _most(problem.a0.shape[1], self.settings.subset)
