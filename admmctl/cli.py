@@ -158,6 +158,10 @@ def train(
             metavar="KEY=VALUE",
         ),
     ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with a run that was interrupted, from its last checkpoint."),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run, and run nothing.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -168,6 +172,8 @@ def train(
       admmctl train configs/swissroll.yaml
 
       admmctl train configs/mnist01.yaml --cores 2 --set stop.iterations=20
+
+      admmctl train configs/mnist01.yaml --cores 2 --resume
     """
     from admmctl.report.live import Live, error_console
     from admmctl.report.tables import runs_table
@@ -189,6 +195,7 @@ def train(
             oversubscribe=oversubscribe,
             overrides=settings or [],
             watcher=Live(error_console()),
+            resume=resume,
         )
     except (RunFailed, Interrupted) as stop:
         if as_json:

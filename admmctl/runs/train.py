@@ -18,8 +18,10 @@ from admmctl.errors import AdmmctlError, Interrupted, MissingExtra, RunFailed, U
 from admmctl.methods.method import methods
 from admmctl.parallel import launch
 from admmctl.parallel.comm import Serial
-from admmctl.runs import memory
+from admmctl.runs import checkpoint, memory
+from admmctl.runs import resume as resuming
 from admmctl.runs.record import RunFolder, read_curve, read_summary, rerun_line, root
+from admmctl.runs.resume import Found, folder_name
 from admmctl.runs.worker import SUMMARY, identity, work
 
 MOST = 10_000  # repeats, or threads: more is a slip of the keyboard
@@ -109,10 +111,12 @@ def train(
     oversubscribe: bool = False,
     overrides: Iterable[str] = (),
     watcher: Watcher | None = None,
+    resume: bool = False,
 ) -> list[dict[str, Any]]:
     """Train as ``admmctl train`` does; returns a summary per run, with its ``folder``.
 
-    ``config`` is an experiment file or a mapping with the same keys, ``overrides`` are ``key=value`` pairs.
+    ``config`` is an experiment file or a mapping with the same keys, ``overrides`` are ``key=value`` pairs. With
+    ``resume``, a run that was begun goes on from its last checkpoint, and one that has finished is not run again.
     Raises UserError for wrong usage, configuration or data before anything is written, RunFailed when a
     run breaks, and Interrupted when one is stopped; finished runs keep their folders in any case.
     """
@@ -120,12 +124,28 @@ def train(
     options = check_options(cores, threads, launcher, oversubscribe)
     runs = plan(experiment.select(method), repeat, options)
     watcher = watcher or Silent()
-    runs = check_all(runs, options, watcher, several=method == "all")
+    begun = [resuming.find(run, cores, config) if resume else None for run in runs]
+    ready = check_all(
+        [run for run, found in zip(runs, begun, strict=True) if found is None or not found.finished],
+        options,
+        watcher,
+        several=method == "all",
+    )
     summaries: list[dict[str, Any]] = []
     failures = []
-    for run in runs:
+    for run, found in zip(runs, begun, strict=True):
+        if found is not None and found.summary is not None and found.finished:
+            watcher.event({"event": "note", "text": f"finished already: {found.path}"})
+            summaries.append({"folder": str(found.path), **found.summary})
+            continue
+        if run not in ready:
+            continue
+        other = resuming.elsewhere(run) if resume and found is None else None
+        if other is not None:
+            line = rerun_line(other, cores, None, oversubscribe, resume=True)
+            watcher.event({"event": "note", "text": f"a new run; on other ranks one was begun: {line}"})
         try:
-            summaries.append(execute(run, options, watcher))
+            summaries.append(execute(run, options, watcher, resume=found))
         except Interrupted as stop:
             raise Interrupted(str(stop), summaries + stop.runs) from None
         except RunFailed as failure:
@@ -150,7 +170,7 @@ def check_all(runs: list[Run], options: Options, watcher: "Watcher", several: bo
             if run.method not in told:
                 watcher.skipped(run, str(missing))
             told.add(run.method)
-    if not ready:
+    if runs and not ready:
         raise UserError("every method of this experiment needs an extra that is not installed")
     return ready
 
@@ -221,10 +241,6 @@ def check(run: Run, options: Options) -> None:
         launch.find_mpiexec()
 
 
-def folder_name(run: Run, ranks: int) -> str:
-    return f"{run.method}-p{ranks}-s{run.seed}-{run.hash()}"
-
-
 def command(folder: Path, options: Options) -> list[str]:
     """The command line that starts the ranks of a run."""
     worker = ["-m", "admmctl.runs.worker", str(folder), str(options.cores), str(int(options.oversubscribe))]
@@ -244,18 +260,35 @@ def describe_plan(run: Run, options: Options) -> dict[str, Any]:
     }
 
 
-def execute(run: Run, options: Options, watcher: Watcher, place: Path | None = None) -> dict[str, Any]:
+def execute(
+    run: Run, options: Options, watcher: Watcher, place: Path | None = None, resume: Found | None = None
+) -> dict[str, Any]:
     """One run, to its end; returns its summary. Raises RunFailed, Interrupted or UserError.
 
     ``place`` is a folder of its own, for a run that is part of a study; what was unfinished there is replaced.
+    ``resume`` is a run that goes on, from its last checkpoint where it has one.
     """
     started = time.perf_counter()
     watcher = _Sturdy(watcher)
+    if resume is not None:
+        with resuming.alone(resume.path):
+            folder = RunFolder.reopen(resume.path, to_yaml(run.document()))
+            return _go_on(run, options, watcher, folder, started, resume)
     if place is None:
         folder = RunFolder.create(folder_name(run, options.cores), run.experiment, to_yaml(run.document()))
     else:
         folder = RunFolder.create_at(place, to_yaml(run.document()))
+    with resuming.alone(folder.path):
+        return _go_on(run, options, watcher, folder, started, None)
+
+
+def _go_on(
+    run: Run, options: Options, watcher: Watcher, folder: RunFolder, started: float, resume: Found | None
+) -> dict[str, Any]:
+    """The run in its folder, to its end."""
     watcher.started(run, folder.path)
+    if resume is not None and not checkpoint.exist(folder.path):
+        watcher.event({"event": "note", "text": "there is no checkpoint: the run starts anew"})
     threads = options.threads_for(run)
     try:
         if options.way() == "inline":
@@ -266,7 +299,10 @@ def execute(run: Run, options: Options, watcher: Watcher, place: Path | None = N
             end = launch.watch(command(folder.path, options), environment, watcher.event, folder.log)
             _raise_on_failure(end, folder.path)
     except UserError:
-        folder.discard()
+        if resume is None:
+            folder.discard()
+        elif resume.summary is not None:
+            folder.write_summary({key: resume.summary.get(key) for key in SUMMARY})
         raise
     except (Exception, KeyboardInterrupt) as error:
         stopped = isinstance(error, KeyboardInterrupt | Interrupted)
@@ -278,13 +314,14 @@ def execute(run: Run, options: Options, watcher: Watcher, place: Path | None = N
         )
         watcher.ended(summary)
         if stopped:
-            raise Interrupted(f"interrupted; what was recorded is in {folder.path}", [summary]) from None
+            raise Interrupted(f"interrupted; go on with: {summary['rerun']}", [summary]) from None
         message = f"run {folder.path} failed: {reason}\nIts log: {folder.path / 'log.txt'}"
+        message += f"\nRun it again with: {summary['rerun']}"
         raise RunFailed(message, [summary]) from error
     summary = {"folder": str(folder.path), **(read_summary(folder.path) or {})}
     watcher.ended(summary)
     if summary["status"] == "interrupted":
-        message = f"interrupted after {summary['iterations']} iterations; recorded in {folder.path}"
+        message = f"interrupted after {summary['iterations']} iterations; go on with: {summary['rerun']}"
         raise Interrupted(message, [summary])
     return summary
 
@@ -332,7 +369,13 @@ def _summary_of_the_dead(
         "final_test_accuracy": last.get("test_accuracy"),
         "train_s": last.get("train_s", 0.0),
         "wall_s": time.perf_counter() - started,
-        "rerun": rerun_line(folder.path, options.cores, None, options.oversubscribe),
+        "rerun": rerun_line(
+            folder.path,
+            options.cores,
+            None,
+            options.oversubscribe,
+            status == "interrupted" or checkpoint.exist(folder.path),
+        ),
     }
     summary = {key: known.get(key) for key in SUMMARY}
     try:
