@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -162,10 +163,32 @@ def watch(
     return end
 
 
+_SET_PARENT_DEATH_SIGNAL = 1  # of Linux's prctl
+
+
 def _end_with_the_driver() -> None:
     """In the launcher, before it starts: ask Linux to stop it when the driver dies, even by SIGKILL."""
-    set_parent_death_signal = 1
-    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
+    ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)
+
+
+def end_with_the_launcher(every: float = 1.0) -> None:
+    """In a rank: end when the process that started it dies, even by SIGKILL. Nobody else would end it.
+
+    Linux does that by itself; elsewhere a thread looks ``every`` so many seconds.
+    """
+    parent = os.getppid()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+        if os.getppid() != parent:  # it died meanwhile
+            os._exit(1)
+        return
+
+    def look() -> None:
+        while os.getppid() == parent:
+            time.sleep(every)
+        os._exit(1)
+
+    threading.Thread(target=look, daemon=True).start()
 
 
 def parse_event(line: str) -> dict[str, Any] | None:

@@ -31,7 +31,7 @@ from admmctl.model.fourier import Kernel  # noqa: E402
 from admmctl.model.losses import losses  # noqa: E402
 from admmctl.model.network import Network, predicted, targets  # noqa: E402
 from admmctl.parallel.comm import Comm, connect  # noqa: E402
-from admmctl.parallel.launch import available_cores, handle  # noqa: E402
+from admmctl.parallel.launch import available_cores, end_with_the_launcher, handle  # noqa: E402
 from admmctl.runs import environment, memory  # noqa: E402
 from admmctl.runs.checkpoint import Checkpoints  # noqa: E402
 from admmctl.runs.clock import Clock  # noqa: E402
@@ -340,6 +340,7 @@ def main(folder: str, ranks: str, oversubscribe: str) -> None:
         sys.stdout.flush()
 
     rank = 0
+    end_with_the_launcher()
     try:
         comm = connect(int(ranks))
         rank = comm.rank

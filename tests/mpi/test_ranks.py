@@ -240,6 +240,22 @@ def test_ranks_end_when_their_driver_is_killed(command):
     assert read_curve(folder)[0]["iteration"] == 0
 
 
+def parent_of(number):
+    return int(Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_ranks_end_when_their_launcher_is_killed(command):
+    process, folder = command()
+    ranks = [n for n in alive(folder) if "hydra" in Path(f"/proc/{parent_of(n)}/comm").read_text()]
+    (proxy,) = {parent_of(number) for number in ranks if "mpiexec" not in Path(f"/proc/{number}/comm").read_text()}
+    os.kill(proxy, signal.SIGKILL)
+    process.communicate(timeout=15)
+    assert process.returncode == 1
+    assert wait_until(lambda: not alive(folder), 5)
+    assert read_summary(folder)["status"] == "failed"
+
+
 # -- ranks that share cores, and machines that are too small
 
 
