@@ -18,6 +18,7 @@ from types import FrameType
 from typing import Any
 
 from admmctl.errors import UserError
+from admmctl.parallel import watchdog
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -101,6 +102,7 @@ class JobEnd:
     errors: list[dict[str, Any]] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     stopped_by: int | None = None  # the signal that the user or the system sent to the driver
+    stuck: list[dict[str, Any]] = field(default_factory=list)  # what ranks said of a job that hangs
 
 
 def watch(
@@ -112,7 +114,7 @@ def watch(
     """Run a job to its end. JSON lines on its standard output are events; standard error goes to ``log``.
 
     The first Ctrl-C (or SIGTERM) asks the ranks to stop at the end of their iteration; the second, or the
-    driver's own failure, kills them.
+    driver's own failure, kills them, and so does a rank that says that it hangs.
     """
     try:
         process = subprocess.Popen(
@@ -152,6 +154,12 @@ def watch(
                     note(line)  # the launcher's own words, for instance of a rank that was killed
                 elif event["event"] == "error":
                     end.errors.append(event)
+                elif event["event"] == "stuck":
+                    if not end.stuck:
+                        killer = threading.Timer(watchdog.GRACE, _kill, (process,))
+                        killer.daemon = True
+                        killer.start()
+                    end.stuck.append(event)
                 else:
                     on_event(event)
             end.exit_code = process.wait()

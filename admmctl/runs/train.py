@@ -16,7 +16,7 @@ from admmctl.config import Run, to_yaml, with_seed
 from admmctl.data import shards
 from admmctl.errors import AdmmctlError, Interrupted, MissingExtra, RunFailed, UserError
 from admmctl.methods.method import methods
-from admmctl.parallel import launch
+from admmctl.parallel import launch, watchdog
 from admmctl.parallel.comm import Serial
 from admmctl.runs import checkpoint, memory
 from admmctl.runs import resume as resuming
@@ -36,6 +36,7 @@ class Options:
     threads: int | Literal["auto"] | None = None
     launcher: Launcher = "auto"
     oversubscribe: bool = False
+    watchdog: float | None = None  # seconds without progress after which a job of several ranks is ended
 
     def way(self) -> Literal["inline", "mpiexec"]:
         if self.launcher == "auto":
@@ -112,16 +113,18 @@ def train(
     overrides: Iterable[str] = (),
     watcher: Watcher | None = None,
     resume: bool = False,
+    patience: float | None = None,
 ) -> list[dict[str, Any]]:
     """Train as ``admmctl train`` does; returns a summary per run, with its ``folder``.
 
     ``config`` is an experiment file or a mapping with the same keys, ``overrides`` are ``key=value`` pairs. With
     ``resume``, a run that was begun goes on from its last checkpoint, and one that has finished is not run again.
+    A job of several ranks fails after ``patience`` seconds without progress, where that is given.
     Raises UserError for wrong usage, configuration or data before anything is written, RunFailed when a
     run breaks, and Interrupted when one is stopped; finished runs keep their folders in any case.
     """
     experiment = configuration.load(config, overrides)
-    options = check_options(cores, threads, launcher, oversubscribe)
+    options = check_options(cores, threads, launcher, oversubscribe, patience)
     runs = plan(experiment.select(method), repeat, options)
     watcher = watcher or Silent()
     begun = [resuming.find(run, cores, config) if resume else None for run in runs]
@@ -175,7 +178,9 @@ def check_all(runs: list[Run], options: Options, watcher: "Watcher", several: bo
     return ready
 
 
-def check_options(cores: int, threads: int | str | None, launcher: str, oversubscribe: bool) -> Options:
+def check_options(
+    cores: int, threads: int | str | None, launcher: str, oversubscribe: bool, patience: float | None = None
+) -> Options:
     """How runs are to start, in the words of the command line or of Python. Raises UserError."""
     if cores < 1:
         raise UserError(f"--cores {cores}: expected 1 or more")
@@ -188,7 +193,9 @@ def check_options(cores: int, threads: int | str | None, launcher: str, oversubs
         if not str(threads).isdecimal() or not 1 <= int(threads) <= MOST:
             raise UserError(f"--threads {threads}: expected a number of 1 to {MOST:,}, or auto")
         number = int(threads)
-    return Options(cores, number, cast(Launcher, launcher), oversubscribe)
+    if patience is not None and not 0 < patience < float("inf"):
+        raise UserError(f"--watchdog {patience:g}: expected seconds, more than an iteration takes")
+    return Options(cores, number, cast(Launcher, launcher), oversubscribe, patience)
 
 
 def dry_run(
@@ -244,6 +251,8 @@ def check(run: Run, options: Options) -> None:
 def command(folder: Path, options: Options) -> list[str]:
     """The command line that starts the ranks of a run."""
     worker = ["-m", "admmctl.runs.worker", str(folder), str(options.cores), str(int(options.oversubscribe))]
+    if options.watchdog:
+        worker.append(f"{options.watchdog:g}")
     return launch.mpiexec_command(options.cores, worker)
 
 
@@ -297,7 +306,7 @@ def _go_on(
         else:
             environment = launch.job_environment(options.cores, threads)
             end = launch.watch(command(folder.path, options), environment, watcher.event, folder.log)
-            _raise_on_failure(end, folder.path)
+            _raise_on_failure(end, folder.path, options.cores)
     except UserError:
         if resume is None:
             folder.discard()
@@ -326,7 +335,7 @@ def _go_on(
     return summary
 
 
-def _raise_on_failure(end: launch.JobEnd, folder: Path) -> None:
+def _raise_on_failure(end: launch.JobEnd, folder: Path, ranks: int) -> None:
     """Turn the end of a job into the error it stands for."""
     for error in end.errors:
         if error["user"]:
@@ -334,6 +343,8 @@ def _raise_on_failure(end: launch.JobEnd, folder: Path) -> None:
     finished = read_summary(folder) is not None
     if end.exit_code == 0 and finished:
         return
+    if end.stuck:
+        raise RunFailed(watchdog.verdict(end.stuck, ranks))
     if end.stopped_by is not None:
         raise Interrupted("stopped before the iteration ended")
     if end.errors:

@@ -30,7 +30,8 @@ from admmctl.model.convolution import Stack  # noqa: E402
 from admmctl.model.fourier import Kernel  # noqa: E402
 from admmctl.model.losses import losses  # noqa: E402
 from admmctl.model.network import Network, predicted, targets  # noqa: E402
-from admmctl.parallel.comm import Comm, connect  # noqa: E402
+from admmctl.parallel import watchdog  # noqa: E402
+from admmctl.parallel.comm import MPI, Comm, connect  # noqa: E402
 from admmctl.parallel.launch import available_cores, end_with_the_launcher, handle  # noqa: E402
 from admmctl.runs import environment, memory  # noqa: E402
 from admmctl.runs.checkpoint import Checkpoints  # noqa: E402
@@ -331,7 +332,7 @@ def _stop_on_signal() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def main(folder: str, ranks: str, oversubscribe: str) -> None:
+def main(folder: str, ranks: str, oversubscribe: str, patience: str = "0") -> None:
     """One rank of a job. An error is one JSON line for the driver, and ends the job on every rank."""
 
     def tell(event: dict[str, Any]) -> None:
@@ -344,6 +345,8 @@ def main(folder: str, ranks: str, oversubscribe: str) -> None:
     try:
         comm = connect(int(ranks))
         rank = comm.rank
+        if float(patience) and isinstance(comm, MPI):
+            watchdog.watch(comm, environment.host()["name"], float(patience), tell)
         work(RunFolder(Path(folder)), comm, tell, oversubscribe == "1", _STARTED)
     except UserError as error:
         tell({"event": "error", "rank": rank, "user": True, "message": str(error)})
