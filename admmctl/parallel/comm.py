@@ -51,7 +51,7 @@ class Serial:
 
 
 class MPI:
-    """All ranks of an MPI job. For a watchdog ``calls`` counts messages, ``waiting`` says that one is under way."""
+    """All ranks of an MPI job. For a watchdog: how many messages there were, and whether one is under way."""
 
     calls = 0
     waiting = False
