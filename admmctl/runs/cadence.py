@@ -7,7 +7,7 @@ from admmctl.schema import CheckpointSettings
 
 SECONDS = 300.0  # between two checkpoints, unless the experiment says otherwise
 SHARE = 0.02  # of the time, at most, that they may take then
-_SPEED = 250e6  # bytes a second, until one has been timed
+_SPEED = 100e6  # bytes a second, until one has been timed: a slow disk
 
 
 class Cadence:

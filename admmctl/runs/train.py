@@ -287,8 +287,15 @@ def execute(
         folder = RunFolder.create(folder_name(run, options.cores), run.experiment, to_yaml(run.document()))
     else:
         folder = RunFolder.create_at(place, to_yaml(run.document()))
-    with resuming.alone(folder.path):
-        return _go_on(run, options, watcher, folder, started, None)
+    try:
+        with resuming.alone(folder.path):
+            return _go_on(run, options, watcher, folder, started, None)
+    except Interrupted as stop:
+        if place is None:
+            raise
+        # What goes on is the study, by its own command.
+        message = f"interrupted after {stop.runs[0]['iterations']} iterations; recorded in {folder.path}"
+        raise Interrupted(message, stop.runs) from None
 
 
 def _go_on(
@@ -379,7 +386,7 @@ def _summary_of_the_dead(
         "best_test_accuracy": max(accuracies, default=None),
         "final_test_accuracy": last.get("test_accuracy"),
         "train_s": last.get("train_s", 0.0),
-        "wall_s": time.perf_counter() - started,
+        "wall_s": max(time.perf_counter() - started, last.get("wall_s", 0.0)),  # of a run that went on, too
         "rerun": rerun_line(
             folder.path,
             options.cores,

@@ -13,6 +13,7 @@ import yaml
 from test_ranks import alive, wait_until
 
 import admmctl
+from admmctl.runs import checkpoint_files
 from admmctl.runs.record import read_curve, read_phases, read_summary
 
 pytestmark = pytest.mark.mpi
@@ -184,3 +185,16 @@ def test_a_run_goes_on_on_another_number_of_ranks(before, after, start, results,
     (run,) = admmctl.train(folder / "config.yaml", cores=after, resume=True)
     assert (run["folder"], run["ranks"]) == (str(folder), after)
     check_against(folder, unbroken(tmp_path, monkeypatch, results, before), exactly=False)
+
+
+def test_data_that_have_changed_end_a_job_of_two_ranks_with_a_usage_error(start, results):
+    assert start(ranks=2, stopped_by=signal.SIGTERM).returncode == 3
+    folder = the_run(results)
+    (place,) = (folder / "checkpoint").iterdir()
+    content = checkpoint_files.read_manifest(place / "manifest.json")
+    checkpoint_files.write_manifest(place / "manifest.json", {**content, "data": "another"})
+    refused = start("--resume", ranks=2)
+    assert refused.returncode == 2
+    assert "of another data" in refused.stderr
+    assert read_summary(folder)["status"] == "interrupted"
+    assert place.is_dir()

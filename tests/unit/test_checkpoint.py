@@ -269,7 +269,7 @@ def test_by_default_checkpoints_cost_two_hundredths_of_the_time_at_most():
 
 def test_the_first_one_of_a_large_state_waits_for_its_share():
     time = Time()
-    cadence = Cadence(CheckpointSettings(), 10_000_000_000, time)  # 40 s, at the speed that is assumed
+    cadence = Cadence(CheckpointSettings(), 4_000_000_000, time)  # 40 s, at the speed that is assumed
     time.now = 1900.0
     assert not cadence.due(1)
     time.now = 1970.0
