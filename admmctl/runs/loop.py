@@ -61,9 +61,7 @@ class Loop:
                 for note in self.method.notes(state):
                     self.on_note(note)
             state, iteration, next_epoch = self._resumed(state)
-            snapshot = None if self.checkpoints is None else self.method.snapshot(state)  # type: ignore[attr-defined]
-            size = 0 if snapshot is None else sum(array.nbytes for array in snapshot.rows.values())
-            self._cadence = Cadence(self.checkpoint, size)
+            self._cadence = Cadence(self.checkpoint, self._size(state))
             asked = self._agree(iteration) == _STOP
             done = iteration == 0 and self._evaluated(state, 0)
             done = done or self._over(state, iteration)
@@ -151,6 +149,13 @@ class Loop:
         if note:
             self.on_note(note)
         return state, found.iteration, progress["next_epoch"]
+
+    def _size(self, state: Any) -> int:
+        """About the bytes of a checkpoint on this rank."""
+        if self.checkpoints is None:
+            return 0
+        rows = self.method.snapshot(state).rows  # type: ignore[attr-defined]
+        return sum(array.nbytes for array in rows.values())
 
     def _save(self, state: Any, iteration: int, next_epoch: float) -> None:
         """Write a checkpoint, where there are any; outside of training."""

@@ -1,7 +1,5 @@
 """The driver: from an experiment file to finished runs, in this process or in a job of many ranks."""
 
-import math
-import re
 import shlex
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -16,13 +14,14 @@ from admmctl.config import Run, to_yaml, with_seed
 from admmctl.data import shards
 from admmctl.errors import AdmmctlError, Interrupted, MissingExtra, RunFailed, UserError
 from admmctl.methods.method import methods
-from admmctl.parallel import launch, watchdog
+from admmctl.parallel import launch
 from admmctl.parallel.comm import Serial
 from admmctl.runs import checkpoint, memory
 from admmctl.runs import resume as resuming
-from admmctl.runs.record import RunFolder, read_curve, read_summary, rerun_line, root
+from admmctl.runs.broken import raise_on_failure, summary_of_the_dead
+from admmctl.runs.record import RunFolder, read_summary, rerun_line, root
 from admmctl.runs.resume import Found, folder_name
-from admmctl.runs.worker import SUMMARY, identity, work
+from admmctl.runs.worker import SUMMARY, work
 
 MOST = 10_000  # repeats, or threads: more is a slip of the keyboard
 Launcher = Literal["auto", "inline", "mpiexec"]
@@ -313,7 +312,7 @@ def _go_on(
         else:
             environment = launch.job_environment(options.cores, threads)
             end = launch.watch(command(folder.path, options), environment, watcher.event, folder.log)
-            _raise_on_failure(end, folder.path, options.cores)
+            raise_on_failure(end, folder.path, options.cores)
     except UserError:
         if resume is None:
             folder.discard()
@@ -325,9 +324,8 @@ def _go_on(
         reason = str(error) or type(error).__name__
         if not isinstance(error, AdmmctlError | KeyboardInterrupt):
             reason = f"{type(error).__name__}: {error}"
-        summary = _summary_of_the_dead(
-            run, options, folder, "interrupted" if stopped else "failed", reason, started
-        )
+        status = "interrupted" if stopped else "failed"
+        summary = summary_of_the_dead(run, options.cores, options.oversubscribe, folder, status, reason, started)
         watcher.ended(summary)
         if stopped:
             raise Interrupted(f"interrupted; go on with: {summary['rerun']}", [summary]) from None
@@ -340,65 +338,3 @@ def _go_on(
         message = f"interrupted after {summary['iterations']} iterations; go on with: {summary['rerun']}"
         raise Interrupted(message, [summary])
     return summary
-
-
-def _raise_on_failure(end: launch.JobEnd, folder: Path, ranks: int) -> None:
-    """Turn the end of a job into the error it stands for."""
-    for error in end.errors:
-        if error["user"]:
-            raise UserError(error["message"])
-    finished = read_summary(folder) is not None
-    if end.exit_code == 0 and finished:
-        return
-    if end.stuck:
-        raise RunFailed(watchdog.verdict(end.stuck, ranks))
-    if end.stopped_by is not None:
-        raise Interrupted("stopped before the iteration ended")
-    if end.errors:
-        first = end.errors[0]
-        raise RunFailed(f"rank {first['rank']}: {first['message']}")
-    last = next((line.strip() for line in reversed(end.said) if line.strip(" =")), "no message")
-    raise RunFailed(f"the job ended with exit code {end.exit_code}: {_killed(end.said) or last}")
-
-
-def _killed(said: list[str]) -> str | None:
-    """What MPICH's launcher says of a rank that was killed: how, its process number, its host."""
-    text = "\n".join(said)
-    how = re.search(r"EXIT STRING: (.+)", text)
-    where = re.search(r"PID (\d+) RUNNING AT (\S+)", text)
-    if how is None:
-        return None
-    return f"a rank ended: {how[1].strip()}" + (f", process {where[1]} on {where[2]}" if where else "")
-
-
-def _summary_of_the_dead(
-    run: Run, options: Options, folder: RunFolder, status: str, reason: str, started: float
-) -> dict[str, Any]:
-    """A summary for a run that could not write its own, from the curve it left."""
-    curve = read_curve(folder.path)
-    last = curve[-1] if curve else {}
-    accuracies = [row["test_accuracy"] for row in curve if not math.isnan(row["test_accuracy"])]
-    known = {
-        **identity(run, options.cores),
-        "status": status,
-        "reason": reason,
-        "iterations": int(last.get("iteration", 0)),
-        "best_test_accuracy": max(accuracies, default=None),
-        "final_test_accuracy": last.get("test_accuracy"),
-        "train_s": last.get("train_s", 0.0),
-        "wall_s": max(time.perf_counter() - started, last.get("wall_s", 0.0)),  # of a run that went on, too
-        "rerun": rerun_line(
-            folder.path,
-            options.cores,
-            None,
-            options.oversubscribe,
-            status == "interrupted" or checkpoint.exist(folder.path),
-        ),
-    }
-    summary = {key: known.get(key) for key in SUMMARY}
-    try:
-        folder.write_summary(summary)
-    except OSError as error:
-        # The disk that broke the run may well refuse this too; the reason is still told.
-        summary["reason"] = f"{reason} (and the summary could not be written: {error.strerror})"
-    return {"folder": str(folder.path), **summary}
