@@ -158,6 +158,18 @@ def train(
             metavar="KEY=VALUE",
         ),
     ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with a run that was interrupted, from its last checkpoint."),
+    ] = False,
+    watchdog: Annotated[
+        float | None,
+        typer.Option(
+            "--watchdog",
+            help="End a job of several ranks after so many seconds without progress.",
+            metavar="SECONDS",
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run, and run nothing.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -168,12 +180,14 @@ def train(
       admmctl train configs/swissroll.yaml
 
       admmctl train configs/mnist01.yaml --cores 2 --set stop.iterations=20
+
+      admmctl train configs/mnist01.yaml --cores 2 --resume
     """
     from admmctl.report.live import Live, error_console
     from admmctl.report.tables import runs_table
     from admmctl.runs import train as driver
 
-    options = driver.check_options(cores, threads, launcher, oversubscribe)
+    options = driver.check_options(cores, threads, launcher, oversubscribe, watchdog)
     if dry_run:
         plans = driver.dry_run(config, method, repeat, options, settings or [])
         put_json({"runs": plans}) if as_json else put("\n".join(driver.plan_text(plan) for plan in plans))
@@ -189,6 +203,8 @@ def train(
             oversubscribe=oversubscribe,
             overrides=settings or [],
             watcher=Live(error_console()),
+            resume=resume,
+            patience=watchdog,
         )
     except (RunFailed, Interrupted) as stop:
         if as_json:

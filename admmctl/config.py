@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +29,7 @@ from admmctl.schema import (
     MAX_NAME,
     NAME,
     NAME_IN_WORDS,
+    CheckpointSettings,
     Evaluate,
     File,
     MethodBlock,
@@ -55,6 +56,7 @@ class Run:
     evaluate: Evaluate
     seed: int
     threads: int | Literal["auto"] | None
+    checkpoint: CheckpointSettings = field(default_factory=CheckpointSettings)
 
     def document(self) -> dict[str, Any]:
         """The run as an experiment file of its own, with every default written out."""
@@ -71,6 +73,8 @@ class Run:
         }
         if self.threads is not None:
             document["threads"] = self.threads
+        if self.checkpoint != CheckpointSettings():
+            document["checkpoint"] = {k: v for k, v in self.checkpoint.plain().items() if v is not None}
         return document
 
     def hash(self) -> str:
@@ -257,7 +261,20 @@ def _check_method(
     if network is None or stop is None or evaluate is None:
         return None
     threads = common.threads if common.threads is not None else file.threads
-    return Run(file.name, name, kind, data, network, loss, settings, stop, evaluate, file.seed, threads)
+    return Run(
+        file.name,
+        name,
+        kind,
+        data,
+        network,
+        loss,
+        settings,
+        stop,
+        evaluate,
+        file.seed,
+        threads,
+        file.checkpoint,
+    )
 
 
 def _check_sweep(sweep: SweepSettings, known: list[str], runs: dict[str, Run], problems: list[Problem]) -> None:

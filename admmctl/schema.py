@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from admmctl.settings import Count, Fraction, Positive, Settings
+from admmctl.settings import Count, Fraction, NonNegative, Positive, Settings
 
 # Names of experiments and methods become folders.
 NAME, MAX_NAME = "[A-Za-z0-9][A-Za-z0-9._-]*", 100
@@ -92,6 +92,21 @@ class Evaluate(Settings):
     unit: Literal["iteration", "epoch"] = "iteration"
 
 
+class CheckpointSettings(Settings):
+    """The ``checkpoint:`` block: how often, besides when a run is asked to stop."""
+
+    every: NonNegative | None = Field(
+        default=None, description="by default every 300 s, and seldom enough to cost 2 % of the time; 0: never"
+    )
+    unit: Literal["iteration", "seconds"] = "seconds"
+
+    @model_validator(mode="after")
+    def _whole(self) -> "CheckpointSettings":
+        if self.unit == "iteration" and (self.every is None or self.every != int(self.every)):
+            raise ValueError(f"expected every: a whole number of iterations, got {self.every}")
+        return self
+
+
 class MethodBlock(Settings):
     """What any method block may say besides the method's own settings."""
 
@@ -142,6 +157,7 @@ class File(Settings):
     methods: dict[str, dict[str, Any] | None] = Field(min_length=1)
     stop: Stop = Stop(iterations=100)
     evaluate: Evaluate = Evaluate()
+    checkpoint: CheckpointSettings = CheckpointSettings()
     seed: int = Field(default=0, ge=0)
     threads: Count | Literal["auto"] | None = None
     validation: Fraction | None = Field(default=None, description="short for data: {validation: ...}")

@@ -49,7 +49,7 @@ class CountingComm:
 class _Rank(CountingComm):
     """One rank of several that are threads of the test: every Allreduce waits for the others."""
 
-    def __init__(self, rank: int, size: int, meeting: threading.Barrier, sent: dict[int, Array]) -> None:
+    def __init__(self, rank: int, size: int, meeting: threading.Barrier, sent: dict[int, Any]) -> None:
         super().__init__()
         self.rank, self.size = rank, size
         self._meeting, self._sent = meeting, sent
@@ -61,6 +61,16 @@ class _Rank(CountingComm):
         stacked = np.stack([self._sent[rank] for rank in range(self.size)])
         self._meeting.wait()
         buffer[...] = {"sum": np.sum, "max": np.max, "min": np.min}[op](stacked, axis=0)
+
+    def gather(self, item: Any) -> Any:
+        self._sent[self.rank] = item
+        self._meeting.wait()
+        items = [self._sent[rank] for rank in range(self.size)]
+        self._meeting.wait()
+        return items if self.rank == 0 else None
+
+    def barrier(self) -> None:
+        self._meeting.wait()
 
 
 def on_ranks(size: int, work: Callable[[Any], Any]) -> list[Any]:

@@ -6,7 +6,7 @@ on the same numbers.
 """
 
 from collections import deque
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from pydantic import Field
@@ -41,6 +41,12 @@ class Accelerator(Protocol):
     def next(self, point: Array, image: Array, loss: float) -> Array:
         """``point`` and ``image`` = S(point) as vectors, ``loss`` at ``point``; a new vector, or ``image``."""
 
+    def memory(self) -> dict[str, Any]:
+        """What it remembers of points before, for a snapshot."""
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        """Take back what ``memory`` said."""
+
 
 def accelerator(settings: AccelerationSettings) -> Accelerator:
     """The one that the settings name."""
@@ -56,6 +62,12 @@ class Plain:
 
     def next(self, point: Array, image: Array, loss: float) -> Array:
         return image
+
+    def memory(self) -> dict[str, Any]:
+        return {}
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        pass
 
 
 class Nesterov:
@@ -78,6 +90,12 @@ class Nesterov:
             self.restarts += 1
             return image
         return image + point.dtype.type(self._momentum) * moved
+
+    def memory(self) -> dict[str, Any]:
+        return {"before": self._before, "restarts": self.restarts}
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        self._before, self.restarts = memory["before"], memory["restarts"]
 
 
 class Anderson:
@@ -114,6 +132,19 @@ class Anderson:
         weights = np.linalg.lstsq(gram, F @ f, rcond=None)[0]
         return (image - weights @ (Y + F)).astype(image.dtype)
 
+    def memory(self) -> dict[str, Any]:
+        return {
+            "points": [*self._points],
+            "residuals": [*self._residuals],
+            "loss": self._loss,
+            "restarts": self.restarts,
+        }
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        self._points.extend(memory["points"])
+        self._residuals.extend(memory["residuals"])
+        self._loss, self.restarts = memory["loss"], memory["restarts"]
+
 
 class Average:
     """An exponential average of the weights, young ones counting more while there are few of them."""
@@ -131,3 +162,9 @@ class Average:
             self.value = weights.copy()
         else:
             self.value += weights.dtype.type(1 - decay) * (weights - self.value)
+
+    def memory(self) -> dict[str, Any]:
+        return {"count": self._count, "value": self.value}
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        self._count, self.value = memory["count"], memory["value"]

@@ -27,7 +27,7 @@ from admmctl.methods.convolution import filter_cost
 from admmctl.methods.convolution_hidden import floats_per_sample, layer_gain
 from admmctl.methods.least_squares import reduce_pairs
 from admmctl.methods.low_rank import LowRankSettings, update_cost
-from admmctl.methods.method import Array, Cost, Problem
+from admmctl.methods.method import Array, Cost, Problem, Snapshot
 from admmctl.methods.penalties import PenaltySettings
 from admmctl.model.convolution import Filters
 from admmctl.model.network import Network, Weights
@@ -101,7 +101,6 @@ class Admm:
                     below = problem.network.operator(l).below
                     s.pairs[l].add(s.z[l][:, columns], below(starting_inputs(s, self.settings.init, l, columns)))
         self.update_W(s)
-        s.keep_inputs()
         s.V = self.gains(s)
         if self.settings.sweep == "backward_first":
             self._sweep_backward(s)
@@ -130,7 +129,8 @@ class Admm:
                 if l > 1 or s.a0_factor is None:
                     factor = pair.factor(self.settings.ridge, s.W.get(l))
                     if l == 1:
-                        s.a0_factor = factor  # a_0 a_0' never changes
+                        s.a0_factor = factor
+                        s.keep_inputs()
                 else:
                     factor = s.a0_factor
                 s.W[l] = factor.solve(pair.cross)
@@ -234,6 +234,19 @@ class Admm:
 
     def rows_seen(self, s: AdmmState) -> int:
         return s.iteration * s.problem.total
+
+    def snapshot(self, s: AdmmState) -> Snapshot:
+        return s.snapshot()
+
+    def restore(self, s: AdmmState, snapshot: Snapshot) -> AdmmState:
+        """a and the sums of the next W-update are computed again, as ``step`` does."""
+        s.recall(snapshot.common)
+        s.recall_rows(snapshot.rows)
+        s.a0_factor = s.pairs[1].factor(self.settings.ridge)
+        s.V = self.gains(s)
+        for columns in s.blocks():
+            self.update_a(s, s.V, columns)
+        return s
 
     def close(self, s: AdmmState) -> None:
         pass

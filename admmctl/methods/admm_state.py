@@ -1,8 +1,8 @@
 """What Taylor's ADMM holds on a rank: the state of ``admm.py``, how it is made, and where it starts."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from admmctl.methods.convolution_hidden import hidden_layer
 from admmctl.methods.hidden import NARROW, Hidden, Shape, hidden
 from admmctl.methods.least_squares import Factor, GramPair, Sums
 from admmctl.methods.low_rank import LowRankSettings
-from admmctl.methods.method import Array, Problem, Untimed
+from admmctl.methods.method import Array, Problem, Snapshot, Untimed
 from admmctl.model.activations import Activation
 from admmctl.model.initial import initial_weights
 from admmctl.rng import normal_rows
@@ -33,6 +33,15 @@ class Samples:
         samples = self.lam.shape[1]
         for low in range(0, samples, self.block):
             yield slice(low, min(low + self.block, samples))
+
+    def rows(self) -> dict[str, Array]:
+        """All that is kept, by name, samples first."""
+        return {**{f"z{l}": z_l.T for l, z_l in self.z.items()}, "lam": self.lam.T}
+
+    def recall_rows(self, rows: Mapping[str, Array]) -> None:
+        """Take back what ``rows`` said."""
+        for name, kept in self.rows().items():
+            kept[...] = rows[name]
 
     def a0(self, columns: slice) -> Array:
         """The inputs, with their row of ones when the network has biases."""
@@ -68,6 +77,26 @@ class AdmmState(Samples):
             inputs.fix(False)
             inputs.clear()
         self.a0_factor = None
+
+    def snapshot(self) -> Snapshot:
+        """z, lam and W; a, its sums and V follow from them."""
+        return Snapshot(
+            {
+                "W": [self.W[l] for l in sorted(self.W)],
+                "sums": [self.pairs[l].memory() for l in sorted(self.pairs)],
+                "ridge": self.ridge,
+                "iteration": self.iteration,
+            },
+            self.rows(),
+        )
+
+    def recall(self, common: dict[str, Any]) -> None:
+        """Take back what is common to all ranks; sums are of nothing yet."""
+        self.W = dict(enumerate(common["W"], start=1))
+        for l, memory in enumerate(common["sums"], start=1):
+            self.pairs[l].clear()
+            self.pairs[l].recall(memory)
+        self.ridge, self.iteration = common["ridge"], common["iteration"]
 
 
 def start(problem: Problem, init: Init, updates: LowRankSettings) -> AdmmState:

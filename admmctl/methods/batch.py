@@ -3,9 +3,15 @@
 SciPy's solvers run from start to end and call back after every accepted step. They run in a thread of their
 own that waits at each call-back until the next ``step`` is asked for: so the loop can evaluate between
 iterations, with its clock stopped, and the solver never restarts. Only one of the two threads runs at a time.
+
+What a solver remembers cannot be taken from it. It is led to where it was by what it was told: a snapshot has
+the losses and gradients so far, and a restored solver, started anew, is handed these at once, without a look at
+the data. It comes to the same numbers, bit for bit. Where they are more than ``REMEMBERED`` bytes it starts from
+the weights of the snapshot, with no memory of the steps before.
 """
 
 import threading
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -14,13 +20,14 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.optimize import minimize
 
-from admmctl.methods.method import Array, Cost, Diverged, Finished, Problem
+from admmctl.methods.method import Array, Cost, Diverged, Finished, Problem, Snapshot
 from admmctl.methods.sgd import ACTIVATIONS, LOSSES
 from admmctl.model.gradient import Gradient, flat_views, parameters, scratch_bytes
 from admmctl.model.initial import descent_weights
 from admmctl.model.network import Network, Weights
 from admmctl.settings import Count, NonNegative, Settings
 
+REMEMBERED = 64 << 20  # bytes of losses and gradients, on rank 0
 _FOREVER = 10**9  # SciPy's own limits on iterations: the loop decides when to stop
 
 
@@ -55,6 +62,9 @@ class BatchState:
     finished: str = ""
     failure: BaseException | None = None
     gradients: int = 0
+    iteration: int = 0
+    told: list[Array] | None = field(default_factory=list)  # on rank 0; None: they were too many
+    again: deque[Array] = field(default_factory=deque)  # what a restored solver is still to be told
     x: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
 
@@ -101,7 +111,34 @@ class Batch:
             raise s.failure
         if s.finished:
             raise Finished(s.finished)
+        s.iteration += 1
         return s
+
+    def snapshot(self, s: BatchState) -> Snapshot:
+        told = None if s.told is None else np.array(s.told)
+        numbers = {"gradients": s.gradients, "iteration": s.iteration}
+        return Snapshot({"x": s.x, "told": told, **numbers})
+
+    def restore(self, s: BatchState, snapshot: Snapshot) -> BatchState:
+        common = snapshot.common
+        if common["told"] is None:
+            s.x, s.told = common["x"], None
+        else:
+            s.again.extend(common["told"])
+            for _ in range(common["iteration"] if s.again else 0):
+                self.step(s)
+            s.x = common["x"]  # of linear's least squares there is nothing to tell
+        s.gradients, s.iteration = common["gradients"], common["iteration"]
+        return s
+
+    def resume_note(self, s: BatchState) -> str:
+        """What to tell a user who goes on with a run, or ''."""
+        if s.told is not None:
+            return ""
+        return (
+            f"{self.solver} goes on from the weights, without what it knew of earlier steps: that was too much to "
+            "keep, and the curve will differ from that of a run without a break"
+        )
 
     def close(self, s: BatchState) -> None:
         """End the solver's thread."""
@@ -136,14 +173,21 @@ class Batch:
         """Mean loss and its gradient over the rows of all ranks; one Allreduce."""
         p = s.problem
         s.gradients += 1
-        with p.clock.phase("gradient"):
-            vector = x.astype(p.a0.dtype)
-            total = np.zeros_like(vector)
-            loss = s.backprop.add(flat_views(p.network, vector), p.a0, p.y, flat_views(p.network, total))
-            s.buffer[0] = loss
-            s.buffer[1:] = total
-        with p.clock.phase("reduce"):
-            p.comm.allreduce(s.buffer)
+        if s.again:
+            s.buffer[...] = s.again.popleft()
+        else:
+            with p.clock.phase("gradient"):
+                vector = x.astype(p.a0.dtype)
+                total = np.zeros_like(vector)
+                loss = s.backprop.add(flat_views(p.network, vector), p.a0, p.y, flat_views(p.network, total))
+                s.buffer[0] = loss
+                s.buffer[1:] = total
+            with p.clock.phase("reduce"):
+                p.comm.allreduce(s.buffer)
+        if p.comm.rank == 0 and s.told is not None:
+            s.told.append(s.buffer.copy())
+            if len(s.told) * s.buffer.nbytes > REMEMBERED:
+                s.told = None
         if not np.isfinite(s.buffer[0]):
             raise Diverged(f"the training loss is {s.buffer[0]} after {s.gradients} gradients")
         value = s.buffer / p.total

@@ -20,7 +20,7 @@ import numpy as np
 from pydantic import Field
 
 from admmctl.methods.least_squares import Factor, GramPair, gain, reduce_pairs
-from admmctl.methods.method import Array, Cost, Problem
+from admmctl.methods.method import Array, Cost, Problem, Snapshot
 from admmctl.methods.penalties import PenaltySettings
 from admmctl.model.initial import initial_weights
 from admmctl.model.network import Network, Weights
@@ -58,6 +58,11 @@ class ClassicalState:
         """This rank's columns, a cache-sized block at a time."""
         samples, block = self.u[1].shape[1], self.problem.network.block(self.u[1].itemsize)
         return (slice(low, min(low + block, samples)) for low in range(0, samples, block))
+
+    def rows(self) -> dict[str, Array]:
+        """z, u and v by name, samples first; a follows from them."""
+        kept = {"z": self.z, "u": self.u, "v": self.v}
+        return {f"{name}{l}": array.T for name, layers in kept.items() for l, array in layers.items()}
 
     def inputs(self, l: int, columns: slice) -> Array:
         """What W_l multiplies: a_{l-1} with its row of ones, where there are biases."""
@@ -103,7 +108,6 @@ class ClassicalAdmm:
                 for l, pair in s.pairs.items():
                     pair.add(s.z[l][:, columns], s.inputs(l, columns))
         self._update_W(s)
-        s.pairs[1].fix()  # a_0 a_0' never changes
         V = self._gains(s)
         for columns in s.blocks():
             self._update_a(s, V, columns)
@@ -129,6 +133,7 @@ class ClassicalAdmm:
                 factor = s.a0_factor if l == 1 and s.a0_factor is not None else pair.factor(self.settings.ridge)
                 if l == 1:
                     s.a0_factor = factor
+                    pair.fix()  # a_0 a_0' never changes
                 s.W[l] = factor.solve(pair.cross)
                 s.ridge = max(s.ridge, factor.ridge)
                 pair.clear()
@@ -221,6 +226,26 @@ class ClassicalAdmm:
 
     def rows_seen(self, s: ClassicalState) -> int:
         return s.iteration * s.problem.total
+
+    def snapshot(self, s: ClassicalState) -> Snapshot:
+        common = {"W": self.weights(s), "inputs": s.pairs[1].memory(), "ridge": s.ridge, "iteration": s.iteration}
+        return Snapshot(common, s.rows())
+
+    def restore(self, s: ClassicalState, snapshot: Snapshot) -> ClassicalState:
+        """a and the sums of the next W-update are computed again, as ``step`` does."""
+        for name, kept in s.rows().items():
+            kept[...] = snapshot.rows[name]
+        common = snapshot.common
+        s.W = dict(enumerate(common["W"], start=1))
+        s.ridge, s.iteration = common["ridge"], common["iteration"]
+        for pair in s.pairs.values():
+            pair.clear()
+        s.pairs[1].recall(common["inputs"])
+        s.a0_factor = s.pairs[1].factor(self.settings.ridge)
+        V = self._gains(s)
+        for columns in s.blocks():
+            self._update_a(s, V, columns)
+        return s
 
     def close(self, s: ClassicalState) -> None:
         pass

@@ -135,6 +135,14 @@ class FilterPair:
         bias = (self._a, float(self._samples[0])) if self._bias else None
         return FrequencyFactor(self._filters, self._lags, bias, ridge, self.mean)
 
+    def memory(self) -> dict[str, Any]:
+        return {"lags": self._lags, "a": self._a, "samples": self._samples} if self._fixed else {}
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        if memory:
+            self._lags[...], self._a[...], self._samples[...] = memory["lags"], memory["a"], memory["samples"]
+            self.fix()
+
 
 class FrequencyFactor:
     """The inverse of a a' + ridge * mean I for filters of the image's size: one of C x C per frequency.

@@ -33,7 +33,7 @@ from admmctl.methods import accelerate
 from admmctl.methods.accelerate import AccelerationSettings, Accelerator, Average, accelerator
 from admmctl.methods.layer_solves import LayerSolves, lasts
 from admmctl.methods.least_squares import gain
-from admmctl.methods.method import Array, Cost, Diverged, Problem, check_per_layer
+from admmctl.methods.method import Array, Cost, Diverged, Problem, Snapshot, check_per_layer
 from admmctl.methods.minibatch import MiniBatches
 from admmctl.model.gradient import flat_views, parameters
 from admmctl.model.initial import initial_weights
@@ -346,6 +346,31 @@ class GraphAdmm:
 
     def residuals(self, s: GraphAdmmState) -> dict[str, float]:
         return {}
+
+    def snapshot(self, s: GraphAdmmState) -> Snapshot:
+        """Nothing of samples: weights, what accelerates them, and the sums that last."""
+        return Snapshot(
+            {
+                "parameters": s.parameters,
+                "image": s.image,
+                "solves": s.solves.memory(),
+                "accelerator": s.accelerator.memory(),
+                "average": None if s.average is None else s.average.memory(),
+                "loss": s.loss,
+                "iteration": s.iteration,
+                "rows_seen": s.rows_seen,
+            }
+        )
+
+    def restore(self, s: GraphAdmmState, snapshot: Snapshot) -> GraphAdmmState:
+        common = snapshot.common
+        s.parameters[...], s.image[...] = common["parameters"], common["image"]
+        s.solves.recall(common["solves"])
+        s.accelerator.recall(common["accelerator"])
+        if s.average is not None:
+            s.average.recall(common["average"])
+        s.loss, s.iteration, s.rows_seen = common["loss"], common["iteration"], common["rows_seen"]
+        return s
 
     def close(self, s: GraphAdmmState) -> None:
         pass

@@ -6,6 +6,7 @@ may be older than R V', or come from other rows, as long as it is about that of 
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +37,8 @@ class LayerSolves:
         self._lasts = {i: lasts(every, rows, k) for i, (_, k) in enumerate(shapes, start=1)}
         self._every, self._rows, self._damping, self._precision = every, rows, damping, precision
         self._factors: dict[int, RidgeFactor] = {}
-        self._born: dict[int, int] = {}  # the iteration in which a factor was made
+        self._held: dict[int, float] = {}  # what was added to V V' for it
+        self._born: dict[int, int] = {}  # the iteration in which V V' was summed
         self._due: set[int] = set()
         self._known: set[int] = set()  # layers whose V V' is given
 
@@ -88,9 +90,32 @@ class LayerSolves:
         pair = self._pairs[i]
         if i in self._due and not (i in self._known and i in self._factors and same_ridge):
             mean = float(np.trace(pair.triangle, dtype=np.float64)) / len(pair.triangle)
-            held = ridge + self._damping * mean
-            self._factors[i] = RidgeFactor(pair.triangle, held, absolute=True, dtype=self._precision)
+            self._held[i] = ridge + self._damping * mean
+            self._factor(i)
         return self._factors[i].solve(pair.cross - W.dtype.type(ridge) * W)
+
+    def _factor(self, i: int) -> None:
+        triangle = self._pairs[i].triangle
+        self._factors[i] = RidgeFactor(triangle, self._held[i], absolute=True, dtype=self._precision)
+
+    def memory(self) -> dict[str, Any]:
+        """V V' of layers that may not be summed in the next iteration, and what made their factors."""
+        lasting = [i for i, lasts in self._lasts.items() if i in self._born and (lasts or i in self._known)]
+        return {
+            "born": [self._born.get(i) for i in self._pairs],
+            "known": sorted(self._known),
+            "lasting": [{"layer": i, "sums": self._pairs[i].triangle, "held": self._held[i]} for i in lasting],
+        }
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        """Take back what ``memory`` said."""
+        self._born = {i: born for i, born in enumerate(memory["born"], start=1) if born is not None}
+        self._known = set(memory["known"])
+        for entry in memory["lasting"]:
+            i = entry["layer"]
+            self._pairs[i].triangle[...] = entry["sums"]
+            self._held[i] = entry["held"]
+            self._factor(i)
 
     def keep_inputs(self) -> None:
         """From the next iteration on, V V' of layer 1 is that of the last one: the rows are always the same."""

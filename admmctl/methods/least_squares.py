@@ -46,6 +46,12 @@ class Sums(Protocol):
     def factor(self, ridge: float, start: Array | None = None) -> Factor:
         """What solves for W, once sums are reduced. ``start`` is the W before, for who iterates."""
 
+    def memory(self) -> dict[str, Any]:
+        """What lasts beyond a pass over the samples, for a snapshot: sums that are fixed, random draws."""
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        """Take back what ``memory`` said; other sums are left alone."""
+
 
 class GramPair:
     """Sums over samples of z a', shape (k', k), and a a', shape (k, k), for one layer's W-update.
@@ -111,6 +117,14 @@ class GramPair:
     def factor(self, ridge: float, start: Array | None = None) -> Factor:
         """The Cholesky factor of a a' + ridge; no start is needed."""
         return RidgeFactor(self.triangle, ridge)
+
+    def memory(self) -> dict[str, Any]:
+        return {"triangle": self.triangle} if self._fixed else {}
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        if "triangle" in memory:
+            self.triangle[...] = memory["triangle"]
+            self.fix()
 
 
 def _tiles(k: int) -> list[tuple[slice, slice]]:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from admmctl.methods.batch import BatchState, Lbfgs, LbfgsSettings
 from admmctl.methods.least_squares import GramPair, RidgeFactor
-from admmctl.methods.method import Cost, Finished, Problem
+from admmctl.methods.method import Cost, Finished, Problem, Snapshot
 from admmctl.model.losses import SignedSquared, Squared
 from admmctl.model.network import Network, Weights
 from admmctl.settings import NonNegative
@@ -65,6 +65,15 @@ class Linear:
             s.x = RidgeFactor(pair.triangle, self.settings.ridge).solve(pair.cross).ravel().astype("float64")
         s.gradients = 1
         return s
+
+    def snapshot(self, s: BatchState) -> Snapshot:
+        return self._lbfgs.snapshot(s)
+
+    def restore(self, s: BatchState, snapshot: Snapshot) -> BatchState:
+        return self._lbfgs.restore(s, snapshot)
+
+    def resume_note(self, s: BatchState) -> str:
+        return "" if isinstance(s.problem.loss, Squared | SignedSquared) else self._lbfgs.resume_note(s)
 
     def close(self, s: BatchState) -> None:
         self._lbfgs.close(s)

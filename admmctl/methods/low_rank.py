@@ -155,6 +155,13 @@ class Draw:
         if self._by_leverage:
             self._scores = np.clip(sketch.leverage(), 1e-6, 1.0)
 
+    def memory(self) -> dict[str, Any]:
+        return {"scores": self._scores, "generator": self._generator.bit_generator.state}
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        self._scores = memory["scores"]
+        self._generator.bit_generator.state = memory["generator"]
+
 
 class Sketch:
     """delta I + C R^-1 C' in the place of a a' + ridge, as delta I + B B' with B = C L^-T (k, p) and R = L L'.
@@ -267,6 +274,13 @@ class NystromPair:
         self._draw.learn(sketch)
         return Nystrom(sketch)
 
+    def memory(self) -> dict[str, Any]:
+        return {"columns": self.columns, **self._draw.memory()}
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        self.columns = memory["columns"]
+        self._draw.recall(memory)
+
 
 @dataclass(frozen=True)
 class Nystrom:
@@ -299,6 +313,12 @@ class PreconditionedPair(GramPair):
         sketch = Sketch(C, columns, np.diagonal(triangle), ridge, self._settings.delta, len(triangle))
         self._draw.learn(sketch)
         return Preconditioned(triangle, sketch, ridge, start, self._settings.tolerance)
+
+    def memory(self) -> dict[str, Any]:
+        return self._draw.memory()
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        self._draw.recall(memory)
 
 
 class Preconditioned:

@@ -5,8 +5,9 @@ itself. To add one, write a file like ``admm.py`` and give it a line in the tabl
 ``admmctl.methods``.
 """
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -102,6 +103,18 @@ class Cost:
     messages: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """What the next iterations depend on, beside the problem and the settings: for a checkpoint.
+
+    ``common`` is the same on every rank: dicts by text, lists, arrays, numbers and None, in any depth. ``rows``
+    are of this rank's samples, which come first: (samples, ...). What follows from these is left out.
+    """
+
+    common: dict[str, Any]
+    rows: Mapping[str, Array] = field(default_factory=dict)
+
+
 def check_per_layer(*penalties: tuple[str, Any, int]) -> list[tuple[str, str]]:
     """What is wrong with penalties (key, a number or a list of them, how many layers): (key, message) each."""
     return [
@@ -144,7 +157,10 @@ class Method(Protocol):
     # experiment; notes(state) is what the user should know about how it runs; own_model is the name of a model of
     # its own beside the network, own_labels(state, a0) what that says of rows;
     # convolutions says that it trains convolutional layers;
-    # gates(state) makes it of the weights (model.network.gated_forward): it is saved with them.
+    # gates(state) makes it of the weights (model.network.gated_forward): it is saved with them;
+    # snapshot(state) -> Snapshot and restore(state, snapshot) -> state, for checkpoints: ``restore`` is handed a
+    # state fresh from ``init`` and what ``snapshot`` has said, its rows those of this rank, and may count time
+    # that is not kept; resume_note(state) is what a user should know of a run that goes on from there, or ''.
 
     def cost(self, network: Network, samples: int, total: int) -> Cost:
         """What it costs, for ``samples`` rows on this rank of ``total`` on all, in float32."""

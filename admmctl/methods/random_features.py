@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from admmctl.methods.least_squares import GramPair, RidgeFactor
-from admmctl.methods.method import Cost, Finished, Problem
+from admmctl.methods.method import Cost, Finished, Problem, Snapshot
 from admmctl.methods.sgd import ACTIVATIONS
 from admmctl.model.initial import initial_weights
 from admmctl.model.losses import Squared
@@ -100,6 +100,13 @@ class RandomFeatures:
 
     def residuals(self, s: RandomFeaturesState) -> dict[str, float]:
         return {}
+
+    def snapshot(self, s: RandomFeaturesState) -> Snapshot:
+        return Snapshot({"W": s.W, "solved": s.solved})
+
+    def restore(self, s: RandomFeaturesState, snapshot: Snapshot) -> RandomFeaturesState:
+        s.W, s.solved = snapshot.common["W"], snapshot.common["solved"]
+        return s
 
     def close(self, s: RandomFeaturesState) -> None:
         pass

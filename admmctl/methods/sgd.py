@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from admmctl.methods.method import Array, Cost, Diverged, Problem
+from admmctl.methods.method import Array, Cost, Diverged, Problem, Snapshot
 from admmctl.methods.minibatch import MiniBatches
 from admmctl.model.gradient import Gradient, flat_views, gradient_flop, parameters, scratch_bytes
 from admmctl.model.initial import descent_weights
@@ -153,6 +153,18 @@ class Descent:
 
     def residuals(self, s: DescentState) -> dict[str, float]:
         return {}
+
+    def snapshot(self, s: DescentState) -> Snapshot:
+        """The mini-batches follow from the seed and the iteration."""
+        numbers = {"iteration": s.iteration, "rows_seen": s.rows_seen}
+        return Snapshot({"parameters": s.parameters, "memory": s.memory, **numbers})
+
+    def restore(self, s: DescentState, snapshot: Snapshot) -> DescentState:
+        s.parameters[...] = snapshot.common["parameters"]
+        for name, array in s.memory.items():
+            array[...] = snapshot.common["memory"][name]
+        s.iteration, s.rows_seen = snapshot.common["iteration"], snapshot.common["rows_seen"]
+        return s
 
     def close(self, s: DescentState) -> None:
         pass

@@ -22,7 +22,7 @@ from admmctl.errors import UserError
 from admmctl.methods.admm import Admm, AdmmSettings
 from admmctl.methods.admm_state import AdmmState, Samples, draw, iterating, samples, starting_inputs
 from admmctl.methods.convolution_hidden import hidden_layer
-from admmctl.methods.method import Array, Cost, Problem, Untimed
+from admmctl.methods.method import Array, Cost, Problem, Snapshot, Untimed
 from admmctl.methods.minibatch import take
 from admmctl.model.network import Network, Weights
 from admmctl.rng import uniform_rows
@@ -99,7 +99,6 @@ class StochasticAdmm:
                 self._admm.update_a(s, s.V, columns)
             before = dict(s.W)
             self._admm.update_W(s)
-            s.keep_inputs()
             for l, W in before.items():
                 v = state.v[l]
                 v *= self.settings.momentum
@@ -189,6 +188,19 @@ class StochasticAdmm:
             return fresh[l].update(slice(0, z_l.shape[1]), z_l, t, s.W[l + 1], s.V[l])
 
         return self._admm.measured(s, standing)
+
+    def snapshot(self, state: StochasticState) -> Snapshot:
+        common = {**state.s.snapshot().common, "iteration": state.iteration, "v": [*state.v.values()]}
+        return Snapshot(common, state.kept.rows())
+
+    def restore(self, state: StochasticState, snapshot: Snapshot) -> StochasticState:
+        """The subset of the last iteration is not drawn again: the next one draws its own."""
+        state.kept.recall_rows(snapshot.rows)
+        state.s.recall(snapshot.common)
+        state.s.V = self._admm.gains(state.s)
+        state.v = dict(enumerate(snapshot.common["v"], start=1))
+        state.iteration = snapshot.common["iteration"]
+        return state
 
     def close(self, state: StochasticState) -> None:
         pass

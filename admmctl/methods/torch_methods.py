@@ -15,7 +15,7 @@ from pydantic import Field
 
 from admmctl.errors import MissingExtra, UserError
 from admmctl.methods.batch import Lbfgs, LbfgsSettings
-from admmctl.methods.method import Cost, Diverged, Finished, Problem
+from admmctl.methods.method import Cost, Diverged, Finished, Problem, Snapshot
 from admmctl.methods.minibatch import epoch_order
 from admmctl.methods.sgd import Adam, AdamSettings, Sgd, SgdSettings
 from admmctl.model.activations import Dcutlu
@@ -200,6 +200,25 @@ class TorchMethod:
     def rows_seen(self, s: TorchState) -> int:
         return s.rows_seen
 
+    def snapshot(self, s: TorchState) -> Snapshot:
+        """The weights, and what PyTorch's optimiser remembers of every one of them."""
+        memory = [_to_numpy(s.torch, dict(s.optimiser.state.get(W_l, {}))) for W_l in s.W]
+        numbers = {"iteration": s.iteration, "epoch": s.epoch, "rows_seen": s.rows_seen}
+        return Snapshot({"W": _to_numpy(s.torch, s.W), "memory": memory, **numbers})
+
+    def restore(self, s: TorchState, snapshot: Snapshot) -> TorchState:
+        torch, common = s.torch, snapshot.common
+        with torch.no_grad():
+            for W_l, kept in zip(s.W, common["W"], strict=True):
+                W_l.copy_(torch.from_numpy(kept["tensor"]))
+        for W_l, memory in zip(s.W, common["memory"], strict=True):
+            if memory:
+                s.optimiser.state[W_l] = _to_torch(torch, memory, s.device)
+        s.iteration, s.epoch, s.rows_seen = common["iteration"], common["epoch"], common["rows_seen"]
+        if hasattr(self.settings, "batch") and s.epoch >= 0 and self.settings.batch < s.problem.total:
+            s.order = epoch_order(s.problem.seed, s.epoch, s.problem.total)
+        return s
+
     def residuals(self, s: TorchState) -> dict[str, float]:
         return {}
 
@@ -265,6 +284,25 @@ class TorchLbfgs(TorchMethod):
         if all(bool((b == W_l).all()) for b, W_l in zip(before, s.W, strict=True)):
             raise Finished("torch L-BFGS found no better point")
         return s
+
+
+def _to_numpy(torch: Any, value: Any) -> Any:
+    """``value`` with every tensor as an array, and where it was: counters stay on the CPU."""
+    if isinstance(value, torch.Tensor):
+        return {"tensor": value.detach().cpu().numpy().copy(), "on_cpu": value.device.type == "cpu"}
+    if isinstance(value, dict):
+        return {key: _to_numpy(torch, item) for key, item in value.items()}
+    return [_to_numpy(torch, item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _to_torch(torch: Any, value: Any, device: Any) -> Any:
+    """The inverse of ``_to_numpy``."""
+    if isinstance(value, dict) and "tensor" in value:
+        tensor = torch.from_numpy(value["tensor"].copy())
+        return tensor if value["on_cpu"] else tensor.to(device)
+    if isinstance(value, dict):
+        return {key: _to_torch(torch, item, device) for key, item in value.items()}
+    return [_to_torch(torch, item, device) for item in value] if isinstance(value, list) else value
 
 
 def blas_threads() -> int:

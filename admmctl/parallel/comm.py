@@ -51,7 +51,10 @@ class Serial:
 
 
 class MPI:
-    """All ranks of an MPI job."""
+    """All ranks of an MPI job. For a watchdog: how many messages there were, and whether one is under way."""
+
+    calls = 0
+    waiting = False
 
     def __init__(self) -> None:
         from mpi4py import MPI as mpi
@@ -63,17 +66,39 @@ class MPI:
         self._operations = {"sum": mpi.SUM, "max": mpi.MAX, "min": mpi.MIN}
 
     def allreduce(self, buffer: NDArray[Any], op: Operation = "sum") -> None:
-        self._world.Allreduce(self._mpi.IN_PLACE, buffer, op=self._operations[op])
+        with self._message():
+            self._world.Allreduce(self._mpi.IN_PLACE, buffer, op=self._operations[op])
 
     def gather(self, item: Any) -> list[Any] | None:
-        gathered: list[Any] | None = self._world.gather(item)
+        with self._message():
+            gathered: list[Any] | None = self._world.gather(item)
         return gathered
 
     def barrier(self) -> None:
-        self._world.Barrier()
+        with self._message():
+            self._world.Barrier()
+
+    def _message(self) -> "_Message":
+        return _Message(self)
 
     def library(self) -> str:
         return " ".join(self._mpi.Get_library_version().splitlines()[0].split())
+
+
+class _Message:
+    """A ``with`` block in which a rank waits for others."""
+
+    __slots__ = ("_comm",)
+
+    def __init__(self, comm: MPI) -> None:
+        self._comm = comm
+
+    def __enter__(self) -> None:
+        self._comm.calls += 1
+        self._comm.waiting = True
+
+    def __exit__(self, *_: object) -> None:
+        self._comm.waiting = False
 
 
 def connect(expected: int) -> Comm:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -17,6 +18,7 @@ from types import FrameType
 from typing import Any
 
 from admmctl.errors import UserError
+from admmctl.parallel import watchdog
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -100,6 +102,7 @@ class JobEnd:
     errors: list[dict[str, Any]] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     stopped_by: int | None = None  # the signal that the user or the system sent to the driver
+    stuck: list[dict[str, Any]] = field(default_factory=list)  # what ranks said of a job that hangs
 
 
 def watch(
@@ -111,7 +114,7 @@ def watch(
     """Run a job to its end. JSON lines on its standard output are events; standard error goes to ``log``.
 
     The first Ctrl-C (or SIGTERM) asks the ranks to stop at the end of their iteration; the second, or the
-    driver's own failure, kills them.
+    driver's own failure, kills them, and so does a rank that says that it hangs.
     """
     try:
         process = subprocess.Popen(
@@ -151,6 +154,12 @@ def watch(
                     note(line)  # the launcher's own words, for instance of a rank that was killed
                 elif event["event"] == "error":
                     end.errors.append(event)
+                elif event["event"] == "stuck":
+                    if not end.stuck:
+                        killer = threading.Timer(watchdog.GRACE, _kill, (process,))
+                        killer.daemon = True
+                        killer.start()
+                    end.stuck.append(event)
                 else:
                     on_event(event)
             end.exit_code = process.wait()
@@ -162,10 +171,32 @@ def watch(
     return end
 
 
+_SET_PARENT_DEATH_SIGNAL = 1  # of Linux's prctl
+
+
 def _end_with_the_driver() -> None:
     """In the launcher, before it starts: ask Linux to stop it when the driver dies, even by SIGKILL."""
-    set_parent_death_signal = 1
-    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
+    ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)
+
+
+def end_with_the_launcher(every: float = 1.0) -> None:
+    """In a rank: end when the process that started it dies, even by SIGKILL. Nobody else would end it.
+
+    Linux does that by itself; elsewhere a thread looks ``every`` so many seconds.
+    """
+    parent = os.getppid()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+        if os.getppid() != parent:  # it died meanwhile
+            os._exit(1)
+        return
+
+    def look() -> None:
+        while os.getppid() == parent:
+            time.sleep(every)
+        os._exit(1)
+
+    threading.Thread(target=look, daemon=True).start()
 
 
 def parse_event(line: str) -> dict[str, Any] | None:

@@ -1,9 +1,10 @@
 """Two clocks: ``train_s`` counts optimisation only, ``wall_s`` counts all. Monotonic, in seconds."""
 
 import time
+from collections.abc import Mapping
 from types import TracebackType
 
-OUTSIDE = ("load", "evaluate")  # phases that are timed and do not count as training
+OUTSIDE = ("load", "evaluate", "checkpoint")  # phases that are timed and do not count as training
 
 
 class Clock:
@@ -29,6 +30,21 @@ class Clock:
     def train(self) -> float:
         """Seconds of optimisation on this rank so far."""
         return sum(seconds for name, seconds in self.seconds.items() if name not in OUTSIDE)
+
+    def saved(self) -> dict[str, object]:
+        """What ``resume`` takes."""
+        return {"seconds": dict(self.seconds), "cpu_seconds": dict(self.cpu_seconds), "wall": self.wall}
+
+    def resume(self, seconds: Mapping[str, float], cpu_seconds: Mapping[str, float], wall: float) -> None:
+        """Go on where an earlier process stopped. What was timed in this one so far is loading.
+
+        What was computed again to get there was counted in its time.
+        """
+        loaded, cpu_loaded = sum(self.seconds.values()), sum(self.cpu_seconds.values())
+        self.seconds = {**seconds, "load": seconds.get("load", 0.0) + loaded}
+        if self.cpu:
+            self.cpu_seconds = {**cpu_seconds, "load": cpu_seconds.get("load", 0.0) + cpu_loaded}
+        self.started -= wall
 
     @property
     def wall(self) -> float:

@@ -3,53 +3,34 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from admmctl.data.shards import Shard
 from admmctl.methods.method import Diverged, Finished, Method, Problem
 from admmctl.model.network import Weights, predicted, score, targets
+from admmctl.runs.cadence import Cadence
+from admmctl.runs.checkpoint import Checkpoints
 from admmctl.runs.clock import Clock
+from admmctl.runs.outcome import Outcome
 from admmctl.runs.record import Evaluation
-from admmctl.schema import Evaluate, Stop
-
-Status = Literal["reached", "exhausted", "diverged", "failed", "interrupted"]
+from admmctl.schema import CheckpointSettings, Evaluate, Stop
 
 # A residual this many times the one at the start has exploded, even if it is still a number.
 EXPLODED = 1e8
 
-
-@dataclass
-class Outcome:
-    """How a run ended, on rank 0 and everywhere else alike."""
-
-    status: Status = "exhausted"
-    reason: str = ""
-    iterations: int = 0
-    train_s: float = 0.0
-    time_to_target_s: float | None = None
-    previous_evaluation_s: float | None = None
-    evaluations: list[Evaluation] = field(default_factory=list)
-    best: Weights = field(default_factory=list)
-    best_iteration: int = 0
-    final: Weights = field(default_factory=list)
-    gates: NDArray[np.floating] | None = None  # with which the weights are a gated network
-
-    @property
-    def best_test_accuracy(self) -> float | None:
-        accuracies = [e.test_accuracy for e in self.evaluations if not math.isnan(e.test_accuracy)]
-        return max(accuracies, default=None)
-
-    @property
-    def final_test_accuracy(self) -> float | None:
-        return self.evaluations[-1].test_accuracy if self.evaluations else None
+# What ranks tell each other at the end of an iteration: the largest counts.
+_SAVE, _STOP = 0.5, 1.0
 
 
 @dataclass
 class Loop:
-    """One run on this rank. ``interrupted`` says whether this process was asked to stop."""
+    """One run on this rank. ``interrupted`` says whether this process was asked to stop.
+
+    With ``checkpoints`` it goes on from the newest one, and writes others. ``on_resume`` is told its iteration and
+    the evaluations until then: 0 and none for a run that starts.
+    """
 
     method: Method
     problem: Problem
@@ -62,6 +43,9 @@ class Loop:
     on_evaluation: Callable[[Evaluation], None]
     on_note: Callable[[str], None]
     interrupted: Callable[[], bool]
+    checkpoints: Checkpoints | None = None
+    checkpoint: CheckpointSettings = field(default_factory=CheckpointSettings)
+    on_resume: Callable[[int, list[Evaluation]], None] = lambda iteration, evaluations: None
 
     def run(self) -> Outcome:
         """Train until a target, a budget, divergence or an interruption; the same decision on every rank."""
@@ -76,30 +60,38 @@ class Loop:
             if hasattr(self.method, "notes"):
                 for note in self.method.notes(state):
                     self.on_note(note)
-            asked = self._agree()
-            done = self._evaluated(state, 0) or self._over(state, 0)
+            state, iteration, next_epoch = self._resumed(state)
+            self._cadence = Cadence(self.checkpoint, self._size(state))
+            asked = self._agree(iteration) == _STOP
+            done = iteration == 0 and self._evaluated(state, 0)
+            done = done or self._over(state, iteration)
+            if done and self.outcome.evaluations[-1].iteration != iteration:
+                self._evaluated(state, iteration)  # of a budget that is smaller than what was done before
             if asked and not done:
                 done = self._interrupt()
-            iteration = 0
-            next_epoch = self._epoch_after(state)
             while not done:
                 state, finished = self._step(state)
                 iteration += not finished
                 self.outcome.iterations = iteration
-                asked = self._agree()
+                agreed = self._agree(iteration)
+                asked = agreed == _STOP
                 over = self._over(state, iteration) or bool(finished)
                 if finished:
                     self.outcome.reason = finished
                     if self.outcome.evaluations[-1].iteration == iteration:
                         break
-                if self._due(state, iteration, next_epoch) or over or asked:
-                    done = self._evaluated(state, iteration)
+                due = self._due(state, iteration, next_epoch) or over
+                if due:
+                    done = self._evaluated(state, iteration) or over
                     next_epoch = self._epoch_after(state)
-                if asked and not done and not over:
-                    self._interrupt()
-                done = done or over or asked
+                if agreed and not done:
+                    self._save(state, iteration, next_epoch)
+                if asked and not done:
+                    # After the checkpoint: a run that goes on has no evaluation that an unbroken one has not.
+                    done = not due and self._evaluated(state, iteration)
+                    done = done or self._interrupt()
         except Diverged as problem:
-            self._agree()
+            self._agree(-1)
             self.outcome.status, self.outcome.reason = "diverged", str(problem)
         finally:
             if state is not None:
@@ -120,14 +112,61 @@ class Loop:
             except Finished as end:
                 return state, str(end) or "the method has finished"
 
-    def _agree(self) -> bool:
-        """Add this segment's training time, the largest over ranks; whether any rank was asked to stop."""
-        train = self.clock.train
-        segment = np.array([train - self._counted, float(self.interrupted())])
+    def _agree(self, iteration: int) -> float:
+        """Add this segment's training time, the largest over ranks; whether any rank is to stop, or to save.
+
+        The answer, the same on all ranks, is _STOP, _SAVE or 0.
+        """
+        train, wish = self.clock.train, 0.0
+        if self.interrupted():
+            wish = _STOP
+        elif self.checkpoints is not None and iteration > 0 and self._cadence.due(iteration):
+            wish = _SAVE
+        segment = np.array([train - self._counted, wish])
         self._counted = train
         self.problem.comm.allreduce(segment, op="max")
         self.outcome.train_s += float(segment[0])
-        return bool(segment[1])
+        return float(segment[1])
+
+    def _resumed(self, state: Any) -> tuple[Any, int, float]:
+        """The state to go on with, its iteration, and the epoch of its next evaluation."""
+        found = None
+        if self.checkpoints is not None:
+            with self.clock.phase("load"):
+                found = self.checkpoints.read()
+        if found is None:
+            self.on_resume(0, [])
+            return state, 0, self._epoch_after(state)
+        state = self.method.restore(state, found.snapshot)  # type: ignore[attr-defined]
+        self.clock.resume(**found.clock)
+        progress = found.progress
+        self._counted, self._worse = self.clock.train, progress["worse"]
+        self._best = progress["best_score"]
+        self.outcome.recall(progress, found.iteration)
+        self.outcome.final = [W_l.copy() for W_l in self.method.weights(state)]
+        self.on_resume(found.iteration, self.outcome.evaluations)
+        note = self.method.resume_note(state) if hasattr(self.method, "resume_note") else ""
+        if note:
+            self.on_note(note)
+        return state, found.iteration, progress["next_epoch"]
+
+    def _size(self, state: Any) -> int:
+        """About the bytes of a checkpoint on this rank."""
+        if self.checkpoints is None:
+            return 0
+        rows = self.method.snapshot(state).rows  # type: ignore[attr-defined]
+        return sum(array.nbytes for array in rows.values())
+
+    def _save(self, state: Any, iteration: int, next_epoch: float) -> None:
+        """Write a checkpoint, where there are any; outside of training."""
+        if self.checkpoints is None:
+            return
+        started = self.clock.wall
+        with self.clock.phase("checkpoint"):
+            own = {"worse": self._worse, "best_score": self._best, "next_epoch": next_epoch}
+            snapshot = self.method.snapshot(state)  # type: ignore[attr-defined]
+            self.checkpoints.write(iteration, snapshot, {**self.outcome.progress(), **own}, self.clock.saved())
+        self._cadence.wrote(self.clock.wall - started)
 
     def _epoch(self, state: Any) -> float:
         return self.method.rows_seen(state) / self.problem.total

@@ -1,8 +1,8 @@
 """The run folder: what a run leaves behind, written so that a run that died is still readable.
 
 ``results/<experiment>/<method>-p<ranks>-s<seed>-<hash>/`` holds config.yaml, curve.csv, phases.csv,
-summary.json, environment.json, weights.npz and log.txt; and cpu.csv, the processor time by phase, where ranks
-shared cores. Only rank 0, or the driver, writes.
+summary.json, environment.json, weights.npz and log.txt; cpu.csv, the processor time by phase, where ranks shared
+cores; and checkpoint/ until the run has come to its end. Only rank 0, or the driver, writes.
 """
 
 import csv
@@ -11,7 +11,7 @@ import json
 import os
 import shlex
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,14 +114,28 @@ class RunFolder:
             file.write(config)
         return cls(path)
 
+    @classmethod
+    def reopen(cls, path: Path, config: str) -> "RunFolder":
+        """The folder of a run that goes on, its settings written anew; it has no summary until it ends.
+
+        Raises UserError when the folder cannot be written.
+        """
+        try:
+            with atomic(path / "config.yaml") as file:
+                file.write(config)
+            (path / "summary.json").unlink(missing_ok=True)
+        except OSError as error:
+            raise UserError(f"{path} cannot be written ({error.strerror}); change its permissions") from None
+        return cls(path)
+
     def discard(self) -> None:
         """Remove the folder of a run that never started, and the experiment's folder when it is empty."""
         shutil.rmtree(self.path, ignore_errors=True)
         if self.path.parent.is_dir() and not any(self.path.parent.iterdir()):
             self.path.parent.rmdir()
 
-    def append(self, evaluation: Evaluation) -> None:
-        """Add a row to curve.csv: one write, so that a reader sees whole rows."""
+    def append(self, evaluation: Evaluation, path: Path | None = None) -> None:
+        """Add a row to curve.csv, or to another file: one write, so that a reader sees whole rows."""
         row = evaluation.row()
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
@@ -129,8 +143,20 @@ class RunFolder:
             self._columns = list(row)
             writer.writerow(self._columns)
         writer.writerow([_number(row[column]) for column in self._columns])
-        with (self.path / "curve.csv").open("a") as file:
+        with (path or self.path / "curve.csv").open("a") as file:
             file.write(text.getvalue())
+
+    def rewrite(self, evaluations: Iterable[Evaluation]) -> None:
+        """Make curve.csv one of these rows alone: a run goes on from there."""
+        self._columns = []
+        fresh = self.path / ".curve.csv.part"
+        fresh.unlink(missing_ok=True)
+        for evaluation in evaluations:
+            self.append(evaluation, fresh)
+        if self._columns:
+            fresh.replace(self.path / "curve.csv")
+        else:
+            (self.path / "curve.csv").unlink(missing_ok=True)
 
     def log(self, line: str) -> None:
         """Add a line to log.txt."""
@@ -256,11 +282,13 @@ def exists(place: Path) -> bool:
         return False
 
 
-def rerun_line(folder: Path, ranks: int, threads: int | None, oversubscribe: bool) -> str:
-    """A command line that does the run again."""
+def rerun_line(folder: Path, ranks: int, threads: int | None, oversubscribe: bool, resume: bool = False) -> str:
+    """A command line that does the run again, or goes on with it."""
     words = ["admmctl", "train", str(folder / "config.yaml"), "--cores", str(ranks)]
     if threads not in (None, 1):
         words += ["--threads", str(threads)]
     if oversubscribe:
         words.append("--oversubscribe")
+    if resume:
+        words.append("--resume")
     return shlex.join(words)

@@ -1,7 +1,5 @@
 """The driver: from an experiment file to finished runs, in this process or in a job of many ranks."""
 
-import math
-import re
 import shlex
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -18,9 +16,12 @@ from admmctl.errors import AdmmctlError, Interrupted, MissingExtra, RunFailed, U
 from admmctl.methods.method import methods
 from admmctl.parallel import launch
 from admmctl.parallel.comm import Serial
-from admmctl.runs import memory
-from admmctl.runs.record import RunFolder, read_curve, read_summary, rerun_line, root
-from admmctl.runs.worker import SUMMARY, identity, work
+from admmctl.runs import checkpoint, memory
+from admmctl.runs import resume as resuming
+from admmctl.runs.broken import raise_on_failure, summary_of_the_dead
+from admmctl.runs.record import RunFolder, read_summary, rerun_line, root
+from admmctl.runs.resume import Found, folder_name
+from admmctl.runs.worker import SUMMARY, work
 
 MOST = 10_000  # repeats, or threads: more is a slip of the keyboard
 Launcher = Literal["auto", "inline", "mpiexec"]
@@ -34,6 +35,7 @@ class Options:
     threads: int | Literal["auto"] | None = None
     launcher: Launcher = "auto"
     oversubscribe: bool = False
+    watchdog: float | None = None  # seconds without progress after which a job of several ranks is ended
 
     def way(self) -> Literal["inline", "mpiexec"]:
         if self.launcher == "auto":
@@ -109,23 +111,43 @@ def train(
     oversubscribe: bool = False,
     overrides: Iterable[str] = (),
     watcher: Watcher | None = None,
+    resume: bool = False,
+    patience: float | None = None,
 ) -> list[dict[str, Any]]:
     """Train as ``admmctl train`` does; returns a summary per run, with its ``folder``.
 
-    ``config`` is an experiment file or a mapping with the same keys, ``overrides`` are ``key=value`` pairs.
+    ``config`` is an experiment file or a mapping with the same keys, ``overrides`` are ``key=value`` pairs. With
+    ``resume``, a run that was begun goes on from its last checkpoint, and one that has finished is not run again.
+    A job of several ranks fails after ``patience`` seconds without progress, where that is given.
     Raises UserError for wrong usage, configuration or data before anything is written, RunFailed when a
     run breaks, and Interrupted when one is stopped; finished runs keep their folders in any case.
     """
     experiment = configuration.load(config, overrides)
-    options = check_options(cores, threads, launcher, oversubscribe)
+    options = check_options(cores, threads, launcher, oversubscribe, patience)
     runs = plan(experiment.select(method), repeat, options)
     watcher = watcher or Silent()
-    runs = check_all(runs, options, watcher, several=method == "all")
+    begun = [resuming.find(run, cores, config) if resume else None for run in runs]
+    ready = check_all(
+        [run for run, found in zip(runs, begun, strict=True) if found is None or not found.finished],
+        options,
+        watcher,
+        several=method == "all",
+    )
     summaries: list[dict[str, Any]] = []
     failures = []
-    for run in runs:
+    for run, found in zip(runs, begun, strict=True):
+        if found is not None and found.summary is not None and found.finished:
+            watcher.event({"event": "note", "text": f"finished already: {found.path}"})
+            summaries.append({"folder": str(found.path), **found.summary})
+            continue
+        if run not in ready:
+            continue
+        other = resuming.elsewhere(run) if resume and found is None else None
+        if other is not None:
+            line = rerun_line(other, cores, None, oversubscribe, resume=True)
+            watcher.event({"event": "note", "text": f"a new run; on other ranks one was begun: {line}"})
         try:
-            summaries.append(execute(run, options, watcher))
+            summaries.append(execute(run, options, watcher, resume=found))
         except Interrupted as stop:
             raise Interrupted(str(stop), summaries + stop.runs) from None
         except RunFailed as failure:
@@ -150,12 +172,14 @@ def check_all(runs: list[Run], options: Options, watcher: "Watcher", several: bo
             if run.method not in told:
                 watcher.skipped(run, str(missing))
             told.add(run.method)
-    if not ready:
+    if runs and not ready:
         raise UserError("every method of this experiment needs an extra that is not installed")
     return ready
 
 
-def check_options(cores: int, threads: int | str | None, launcher: str, oversubscribe: bool) -> Options:
+def check_options(
+    cores: int, threads: int | str | None, launcher: str, oversubscribe: bool, patience: float | None = None
+) -> Options:
     """How runs are to start, in the words of the command line or of Python. Raises UserError."""
     if cores < 1:
         raise UserError(f"--cores {cores}: expected 1 or more")
@@ -168,7 +192,9 @@ def check_options(cores: int, threads: int | str | None, launcher: str, oversubs
         if not str(threads).isdecimal() or not 1 <= int(threads) <= MOST:
             raise UserError(f"--threads {threads}: expected a number of 1 to {MOST:,}, or auto")
         number = int(threads)
-    return Options(cores, number, cast(Launcher, launcher), oversubscribe)
+    if patience is not None and not 0 < patience < float("inf"):
+        raise UserError(f"--watchdog {patience:g}: expected seconds, more than an iteration takes")
+    return Options(cores, number, cast(Launcher, launcher), oversubscribe, patience)
 
 
 def dry_run(
@@ -221,13 +247,11 @@ def check(run: Run, options: Options) -> None:
         launch.find_mpiexec()
 
 
-def folder_name(run: Run, ranks: int) -> str:
-    return f"{run.method}-p{ranks}-s{run.seed}-{run.hash()}"
-
-
 def command(folder: Path, options: Options) -> list[str]:
     """The command line that starts the ranks of a run."""
     worker = ["-m", "admmctl.runs.worker", str(folder), str(options.cores), str(int(options.oversubscribe))]
+    if options.watchdog:
+        worker.append(f"{options.watchdog:g}")
     return launch.mpiexec_command(options.cores, worker)
 
 
@@ -244,18 +268,42 @@ def describe_plan(run: Run, options: Options) -> dict[str, Any]:
     }
 
 
-def execute(run: Run, options: Options, watcher: Watcher, place: Path | None = None) -> dict[str, Any]:
+def execute(
+    run: Run, options: Options, watcher: Watcher, place: Path | None = None, resume: Found | None = None
+) -> dict[str, Any]:
     """One run, to its end; returns its summary. Raises RunFailed, Interrupted or UserError.
 
     ``place`` is a folder of its own, for a run that is part of a study; what was unfinished there is replaced.
+    ``resume`` is a run that goes on, from its last checkpoint where it has one.
     """
     started = time.perf_counter()
     watcher = _Sturdy(watcher)
+    if resume is not None:
+        with resuming.alone(resume.path):
+            folder = RunFolder.reopen(resume.path, to_yaml(run.document()))
+            return _go_on(run, options, watcher, folder, started, resume)
     if place is None:
         folder = RunFolder.create(folder_name(run, options.cores), run.experiment, to_yaml(run.document()))
     else:
         folder = RunFolder.create_at(place, to_yaml(run.document()))
+    try:
+        with resuming.alone(folder.path):
+            return _go_on(run, options, watcher, folder, started, None)
+    except Interrupted as stop:
+        if place is None:
+            raise
+        # What goes on is the study, by its own command.
+        message = f"interrupted after {stop.runs[0]['iterations']} iterations; recorded in {folder.path}"
+        raise Interrupted(message, stop.runs) from None
+
+
+def _go_on(
+    run: Run, options: Options, watcher: Watcher, folder: RunFolder, started: float, resume: Found | None
+) -> dict[str, Any]:
+    """The run in its folder, to its end."""
     watcher.started(run, folder.path)
+    if resume is not None and not checkpoint.exist(folder.path):
+        watcher.event({"event": "note", "text": "there is no checkpoint: the run starts anew"})
     threads = options.threads_for(run)
     try:
         if options.way() == "inline":
@@ -264,80 +312,29 @@ def execute(run: Run, options: Options, watcher: Watcher, place: Path | None = N
         else:
             environment = launch.job_environment(options.cores, threads)
             end = launch.watch(command(folder.path, options), environment, watcher.event, folder.log)
-            _raise_on_failure(end, folder.path)
+            raise_on_failure(end, folder.path, options.cores)
     except UserError:
-        folder.discard()
+        if resume is None:
+            folder.discard()
+        elif resume.summary is not None:
+            folder.write_summary({key: resume.summary.get(key) for key in SUMMARY})
         raise
     except (Exception, KeyboardInterrupt) as error:
         stopped = isinstance(error, KeyboardInterrupt | Interrupted)
         reason = str(error) or type(error).__name__
         if not isinstance(error, AdmmctlError | KeyboardInterrupt):
             reason = f"{type(error).__name__}: {error}"
-        summary = _summary_of_the_dead(
-            run, options, folder, "interrupted" if stopped else "failed", reason, started
-        )
+        status = "interrupted" if stopped else "failed"
+        summary = summary_of_the_dead(run, options.cores, options.oversubscribe, folder, status, reason, started)
         watcher.ended(summary)
         if stopped:
-            raise Interrupted(f"interrupted; what was recorded is in {folder.path}", [summary]) from None
+            raise Interrupted(f"interrupted; go on with: {summary['rerun']}", [summary]) from None
         message = f"run {folder.path} failed: {reason}\nIts log: {folder.path / 'log.txt'}"
+        message += f"\nRun it again with: {summary['rerun']}"
         raise RunFailed(message, [summary]) from error
     summary = {"folder": str(folder.path), **(read_summary(folder.path) or {})}
     watcher.ended(summary)
     if summary["status"] == "interrupted":
-        message = f"interrupted after {summary['iterations']} iterations; recorded in {folder.path}"
+        message = f"interrupted after {summary['iterations']} iterations; go on with: {summary['rerun']}"
         raise Interrupted(message, [summary])
     return summary
-
-
-def _raise_on_failure(end: launch.JobEnd, folder: Path) -> None:
-    """Turn the end of a job into the error it stands for."""
-    for error in end.errors:
-        if error["user"]:
-            raise UserError(error["message"])
-    finished = read_summary(folder) is not None
-    if end.exit_code == 0 and finished:
-        return
-    if end.stopped_by is not None:
-        raise Interrupted("stopped before the iteration ended")
-    if end.errors:
-        first = end.errors[0]
-        raise RunFailed(f"rank {first['rank']}: {first['message']}")
-    last = next((line.strip() for line in reversed(end.said) if line.strip(" =")), "no message")
-    raise RunFailed(f"the job ended with exit code {end.exit_code}: {_killed(end.said) or last}")
-
-
-def _killed(said: list[str]) -> str | None:
-    """What MPICH's launcher says of a rank that was killed: how, its process number, its host."""
-    text = "\n".join(said)
-    how = re.search(r"EXIT STRING: (.+)", text)
-    where = re.search(r"PID (\d+) RUNNING AT (\S+)", text)
-    if how is None:
-        return None
-    return f"a rank ended: {how[1].strip()}" + (f", process {where[1]} on {where[2]}" if where else "")
-
-
-def _summary_of_the_dead(
-    run: Run, options: Options, folder: RunFolder, status: str, reason: str, started: float
-) -> dict[str, Any]:
-    """A summary for a run that could not write its own, from the curve it left."""
-    curve = read_curve(folder.path)
-    last = curve[-1] if curve else {}
-    accuracies = [row["test_accuracy"] for row in curve if not math.isnan(row["test_accuracy"])]
-    known = {
-        **identity(run, options.cores),
-        "status": status,
-        "reason": reason,
-        "iterations": int(last.get("iteration", 0)),
-        "best_test_accuracy": max(accuracies, default=None),
-        "final_test_accuracy": last.get("test_accuracy"),
-        "train_s": last.get("train_s", 0.0),
-        "wall_s": time.perf_counter() - started,
-        "rerun": rerun_line(folder.path, options.cores, None, options.oversubscribe),
-    }
-    summary = {key: known.get(key) for key in SUMMARY}
-    try:
-        folder.write_summary(summary)
-    except OSError as error:
-        # The disk that broke the run may well refuse this too; the reason is still told.
-        summary["reason"] = f"{reason} (and the summary could not be written: {error.strerror})"
-    return {"folder": str(folder.path), **summary}

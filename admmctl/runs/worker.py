@@ -30,11 +30,14 @@ from admmctl.model.convolution import Stack  # noqa: E402
 from admmctl.model.fourier import Kernel  # noqa: E402
 from admmctl.model.losses import losses  # noqa: E402
 from admmctl.model.network import Network, predicted, targets  # noqa: E402
-from admmctl.parallel.comm import Comm, connect  # noqa: E402
-from admmctl.parallel.launch import available_cores, handle  # noqa: E402
+from admmctl.parallel import watchdog  # noqa: E402
+from admmctl.parallel.comm import MPI, Comm, connect  # noqa: E402
+from admmctl.parallel.launch import available_cores, end_with_the_launcher, handle  # noqa: E402
 from admmctl.runs import environment, memory  # noqa: E402
+from admmctl.runs.checkpoint import Checkpoints  # noqa: E402
 from admmctl.runs.clock import Clock  # noqa: E402
-from admmctl.runs.loop import Loop, Outcome  # noqa: E402
+from admmctl.runs.loop import Loop  # noqa: E402
+from admmctl.runs.outcome import Outcome  # noqa: E402
 from admmctl.runs.record import Evaluation, RunFolder, rerun_line  # noqa: E402
 
 MB = 1 << 20
@@ -73,9 +76,14 @@ def work(folder: RunFolder, comm: Comm, notify: Notify, oversubscribe: bool, sta
             threads=environment.blas_threads(),
         )
         hosts = comm.gather(environment.host())
+        unchanged: dict[str, Any] = {
+            "hash": run.hash(),
+            "rows": train.total,
+        }  # or a checkpoint is none of this run
         if comm.rank == 0:
             assert hosts is not None
-            described = environment.describe(run, comm, hosts, plan.source.fingerprint())
+            unchanged["data"] = plan.source.fingerprint()
+            described = environment.describe(run, comm, hosts, unchanged["data"])
             folder.write_environment({**described, "memory_estimate_mb": round(memory_mb)})
             notify({"event": "loaded", "rows_train": train.total, "rows_test": test.total})
         with clock.phase("load"):
@@ -92,6 +100,16 @@ def work(folder: RunFolder, comm: Comm, notify: Notify, oversubscribe: bool, sta
                 folder.log(text)
                 notify({"event": "note", "text": text})
 
+        def on_resume(iteration: int, evaluations: list[Evaluation]) -> None:
+            if comm.rank == 0:
+                folder.rewrite(evaluations)
+            if iteration:
+                on_note(f"going on from the checkpoint of iteration {iteration}")
+
+        checkpoints = None
+        if hasattr(method, "snapshot"):
+            rows = train.start, train.start + train.a0.shape[1]
+            checkpoints = Checkpoints(folder.path, comm, unchanged, *rows, on_note)
         loop = Loop(
             method=method,
             problem=problem,
@@ -104,6 +122,9 @@ def work(folder: RunFolder, comm: Comm, notify: Notify, oversubscribe: bool, sta
             on_evaluation=on_evaluation,
             on_note=on_note,
             interrupted=interrupted,
+            checkpoints=checkpoints,
+            checkpoint=run.checkpoint,
+            on_resume=on_resume,
         )
         outcome = loop.run()
 
@@ -151,9 +172,13 @@ def work(folder: RunFolder, comm: Comm, notify: Notify, oversubscribe: bool, sta
             "rows_train": train.total,
             "rows_test": test.total,
             "peak_rss_mb": max(p[2] for p in phases),
-            "rerun": rerun_line(folder.path, comm.size, environment.blas_threads(), oversubscribe),
+            "rerun": rerun_line(
+                folder.path, comm.size, environment.blas_threads(), oversubscribe, outcome.status == "interrupted"
+            ),
         }
         folder.write_summary({key: summary[key] for key in SUMMARY})
+        if checkpoints is not None and outcome.status != "interrupted":
+            checkpoints.remove()
         notify({"event": "finished", "status": outcome.status})
     return outcome
 
@@ -307,7 +332,7 @@ def _stop_on_signal() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def main(folder: str, ranks: str, oversubscribe: str) -> None:
+def main(folder: str, ranks: str, oversubscribe: str, patience: str = "0") -> None:
     """One rank of a job. An error is one JSON line for the driver, and ends the job on every rank."""
 
     def tell(event: dict[str, Any]) -> None:
@@ -316,9 +341,12 @@ def main(folder: str, ranks: str, oversubscribe: str) -> None:
         sys.stdout.flush()
 
     rank = 0
+    end_with_the_launcher()
     try:
         comm = connect(int(ranks))
         rank = comm.rank
+        if float(patience) and isinstance(comm, MPI):
+            watchdog.watch(comm, environment.host()["name"], float(patience), tell)
         work(RunFolder(Path(folder)), comm, tell, oversubscribe == "1", _STARTED)
     except UserError as error:
         tell({"event": "error", "rank": rank, "user": True, "message": str(error)})

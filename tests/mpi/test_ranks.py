@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -238,6 +239,57 @@ def test_ranks_end_when_their_driver_is_killed(command):
     process.kill()
     assert wait_until(lambda: not alive(folder), 10)
     assert read_curve(folder)[0]["iteration"] == 0
+
+
+@pytest.mark.parametrize(
+    ("action", "told"),
+    [
+        ("__import__('time').sleep(600)", r"^rank 1 on \S+ hangs in .*, line \d+: no progress for 2 s$"),
+        ("os.kill(os.getpid(), 19)", "^rank 1 does not answer: no progress for 2 s$"),
+    ],
+    ids=["sleeps", "is stopped"],
+)
+def test_a_rank_that_hangs_is_named_and_ends_the_job(action, told, results, tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text(SABOTAGE.format(action=action))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    started = time.monotonic()
+    with pytest.raises(RunFailed) as failure:
+        admmctl.train(experiment(), cores=2, patience=2.0)
+    assert time.monotonic() - started < 20
+    folder = run_folder(results)
+    summary = read_summary(folder)
+    assert (summary["status"], summary["iterations"]) == ("failed", 2)
+    assert re.search(told, summary["reason"])
+    assert summary["reason"] in str(failure.value)
+    assert summary["rerun"] in str(failure.value)
+    assert wait_until(lambda: not alive(folder), 5)
+
+
+def test_a_watchdog_leaves_a_job_alone_that_makes_progress(results):
+    (run,) = admmctl.train(experiment(stop={"iterations": 300}), cores=2, patience=1.0)
+    assert run["status"] == "exhausted"
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("inf"), float("nan")])
+def test_a_watchdog_of_no_seconds_is_a_usage_error(seconds, results):
+    with pytest.raises(UserError, match="--watchdog"):
+        admmctl.train(experiment(), cores=2, patience=seconds)
+
+
+def parent_of(number):
+    return int(Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_ranks_end_when_their_launcher_is_killed(command):
+    process, folder = command()
+    ranks = [n for n in alive(folder) if "hydra" in Path(f"/proc/{parent_of(n)}/comm").read_text()]
+    (proxy,) = {parent_of(number) for number in ranks if "mpiexec" not in Path(f"/proc/{number}/comm").read_text()}
+    os.kill(proxy, signal.SIGKILL)
+    process.communicate(timeout=15)
+    assert process.returncode == 1
+    assert wait_until(lambda: not alive(folder), 5)
+    assert read_summary(folder)["status"] == "failed"
 
 
 # -- ranks that share cores, and machines that are too small

@@ -28,7 +28,7 @@ from admmctl.methods.convex_admm.settings import ConvexAdmmSettings
 from admmctl.methods.convex_admm.solvers import choose, conjugate, rbcd, solvers
 from admmctl.methods.convex_admm.solvers.base import Size, Solver
 from admmctl.methods.convex_admm.system import System
-from admmctl.methods.method import Array, Cost, Finished, Problem, Untimed
+from admmctl.methods.method import Array, Cost, Finished, Problem, Snapshot, Untimed
 from admmctl.model.network import Network, Weights, predicted
 
 # rho is adapted where one residual is this many times the other, and by this factor (Boyd, section 3.4.1).
@@ -242,6 +242,34 @@ class ConvexAdmm:
 
     def rows_seen(self, s: ConvexAdmmState) -> int:
         return s.iteration * s.problem.total
+
+    def snapshot(self, s: ConvexAdmmState) -> Snapshot:
+        """Patterns, and what the solver computes beforehand, come from the seed again."""
+        numpy, random = s.system.backend.numpy, getattr(s.solver, "random", None)
+        return Snapshot(
+            {
+                **{name: numpy(getattr(s, name)) for name in ("u", "v", "lam")},
+                "rho": s.system.rho,
+                "random": None if random is None else random.bit_generator.state,
+                "inner": s.inner,
+                "iteration": s.iteration,
+            },
+            {"s": numpy(s.s), "nu": numpy(s.nu)},
+        )
+
+    def restore(self, s: ConvexAdmmState, snapshot: Snapshot) -> ConvexAdmmState:
+        array, common = s.system.backend.array, snapshot.common
+        s.u, s.v, s.lam = (array(common[name]) for name in ("u", "v", "lam"))
+        # Copies: rows may still be on disk.
+        s.s, s.nu = (array(np.array(snapshot.rows[name])) for name in ("s", "nu"))
+        s.Gu = s.system.G(s.u)
+        if common["rho"] != s.system.rho:
+            s.system.rho = common["rho"]
+            s.solver.new_rho()
+        if common["random"] is not None:
+            s.solver.random.bit_generator.state = common["random"]  # type: ignore[attr-defined]
+        s.inner, s.iteration = common["inner"], common["iteration"]
+        return s
 
     def close(self, s: ConvexAdmmState) -> None:
         pass

@@ -28,7 +28,7 @@ class Rbcd:
 
     def __init__(self, system: System, settings: Any, seed: int) -> None:
         self._system, self._settings = system, settings
-        self._random = np.random.default_rng([seed, 0xBCD])
+        self.random = np.random.default_rng([seed, 0xBCD])  # its state belongs to a snapshot
         self._inverse = inverse_gram(system) if settings.precondition else None
         self._gradient = system.backend.compile(_gradient)
         self._difference = system.backend.compile(_difference)
@@ -48,7 +48,7 @@ class Rbcd:
         steps = 0
         for _ in range(s.inner_iterations or PASSES):
             squares = 0.0
-            order = self._random.permutation(P)
+            order = self.random.permutation(P)
             for low in range(0, P, size):
                 chosen = backend.index(order[low : low + size])
                 g = system.total(self._gradient(X, D, T, r, chosen, rho)) + self._difference(U, B, chosen)

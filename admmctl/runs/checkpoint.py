@@ -1,0 +1,216 @@
+"""Checkpoints of a run: ``checkpoint/<iteration>/`` in its folder, written whole or not at all, the last two kept.
+
+``rank-<r>.npy`` has what a rank keeps of its samples, ``common.npz`` what is the same on every rank,
+``manifest.json`` everything else: sizes and sha256 of the files, where arrays begin, numbers. It is written last,
+and the folder gets its name after that. ``checkpoint_files.py`` is about the files.
+"""
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from admmctl.errors import UserError
+from admmctl.methods.method import Snapshot
+from admmctl.parallel.comm import Comm
+from admmctl.runs.checkpoint_files import (
+    Part,
+    Rows,
+    Unreadable,
+    check,
+    read_manifest,
+    sum_of,
+    sync_folder,
+    to_disk,
+    write_manifest,
+    write_rows,
+)
+from admmctl.runs.packing import pack, unpack
+
+FOLDER, MANIFEST, COMMON = "checkpoint", "manifest.json", "common.npz"
+KEPT = 2
+_MOST = 8  # folders that are looked at for a readable one
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A run as it was: the method's snapshot, what the loop knew, and this rank's clock."""
+
+    iteration: int
+    snapshot: Snapshot
+    progress: dict[str, Any]
+    clock: dict[str, Any]
+
+
+class Checkpoints:
+    """Those of one run. Every rank has one, and calls all of it together.
+
+    ``identity`` is what must not have changed: the hash of the settings, the data, the number of rows. This rank
+    has rows ``start`` to ``stop``. ``say`` is called on rank 0, with what a user should know.
+    """
+
+    def __init__(
+        self,
+        run: Path,
+        comm: Comm,
+        identity: Mapping[str, Any],
+        start: int,
+        stop: int,
+        say: Callable[[str], None],
+    ) -> None:
+        self.folder = run / FOLDER
+        self._comm, self._identity, self._start, self._stop = comm, dict(identity), start, stop
+        self._say = say
+        self._told: set[str] = set()
+
+    def write(self, iteration: int, snapshot: Snapshot, progress: dict[str, Any], clock: dict[str, Any]) -> bool:
+        """Whether it was written: where it cannot be, the run goes on, and those before stay as they are."""
+        part = self.folder / f".{iteration}.part"
+        reason = self._try(lambda: self._make(part))
+        self._comm.barrier()
+        name = f"rank-{self._comm.rank:05}.npy"
+        entry: dict[str, Any] = {"rows": [self._start, self._stop]}
+        if snapshot.rows and not reason:
+            reason = self._try(lambda: entry.update(write_rows(part / name, snapshot.rows)))
+        ranks = self._comm.gather((reason, name, entry, clock))
+        written = np.zeros(1)
+        if ranks is not None:
+            reason = next((reason for reason, _, _, _ in ranks if reason), "")
+            content = {
+                **self._identity,
+                "iteration": iteration,
+                "ranks": {name: entry for _, name, entry, _ in ranks if "arrays" in entry},
+                "clocks": [clock for _, _, _, clock in ranks],
+            }
+            state = {"common": snapshot.common, "progress": progress}
+            reason = reason or self._try(lambda: self._finish(part, iteration, content, state))
+            if reason:
+                shutil.rmtree(part, ignore_errors=True)
+                self._once(f"no checkpoint at iteration {iteration}: {reason}. The run goes on")
+            written[0] = not reason
+        self._comm.allreduce(written)
+        return bool(written[0])
+
+    def _make(self, part: Path) -> None:
+        if self._comm.rank == 0:
+            self.folder.mkdir(exist_ok=True)
+            for left in self.folder.glob(".*.part"):  # of a job that was killed
+                shutil.rmtree(left, ignore_errors=True)
+            part.mkdir()
+
+    def _try(self, work: Callable[[], object]) -> str:
+        """Why ``work`` could not be done, or ''."""
+        try:
+            work()
+            return ""
+        except OSError as error:
+            place = f"{error.filename}: " if error.filename else f"{self.folder}: "
+            return f"{place}{error.strerror or error}"
+
+    def _finish(self, part: Path, iteration: int, content: dict[str, Any], state: dict[str, Any]) -> None:
+        """Rank 0, when all ranks have written: what is common, the manifest, the name; and older ones go."""
+        arrays: dict[str, NDArray[Any]] = {}
+        content["state"] = pack(state, arrays)
+        with (part / COMMON).open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+            to_disk(file)
+        content["common"] = sum_of(part / COMMON)
+        write_manifest(part / MANIFEST, content)
+        place = self.folder / str(iteration)
+        if place.exists():  # one that could not be read
+            shutil.rmtree(place)
+        part.rename(place)
+        sync_folder(self.folder)
+        for old in self._there()[KEPT:]:
+            shutil.rmtree(self.folder / str(old), ignore_errors=True)
+
+    def _there(self) -> list[int]:
+        """Iterations that have a checkpoint, the newest first."""
+        try:
+            return sorted((int(p.name) for p in self.folder.iterdir() if p.name.isdecimal()), reverse=True)
+        except OSError:
+            return []
+
+    def read(self) -> Checkpoint | None:
+        """The newest checkpoint that can be read, on all ranks the same one; None where there is none.
+
+        Raises UserError where the newest one is of other settings or data.
+        """
+        numbers = np.full(_MOST + 1, -1.0)  # there is always one -1 behind them
+        if self._comm.rank == 0:
+            there = self._there()[:_MOST]
+            numbers[: len(there)] = there
+        self._comm.allreduce(numbers, op="max")
+        for number_of, number in enumerate(numbers[numbers >= 0]):
+            iteration, found, wrong = int(number), None, ""
+            try:
+                found = self._read(iteration)
+            except (Unreadable, OSError) as error:
+                wrong = str(error)
+            reasons = self._comm.gather(wrong)
+            failed = np.array([float(found is None)])
+            self._comm.allreduce(failed, op="max")
+            if not failed[0]:
+                return found
+            if reasons is not None:
+                reason = next(reason for reason in reasons if reason)
+                then = "trying the one before" if numbers[number_of + 1] >= 0 else "the run starts anew"
+                self._say(f"the checkpoint of iteration {iteration} cannot be read ({reason}); {then}")
+        return None
+
+    def _read(self, iteration: int) -> Checkpoint:
+        place = self.folder / str(iteration)
+        content = read_manifest(place / MANIFEST)
+        for key, value in self._identity.items():
+            if content.get(key) != value:
+                raise UserError(f"{place} is of another {key}: {content.get(key)}, and here it is {value}")
+        try:
+            check(place / COMMON, content["common"])
+            with np.load(place / COMMON, allow_pickle=False) as file:
+                state = unpack(content["state"], dict(file))
+            parts = [
+                Part(place / name, entry["rows"][0], entry["rows"][1], entry["arrays"])
+                for name, entry in sorted(content["ranks"].items(), key=lambda item: item[1]["rows"])
+                if entry["rows"][0] < self._stop and entry["rows"][1] > self._start
+            ]
+            for part in parts:
+                check(part.path, content["ranks"][part.path.name])
+            clocks = content["clocks"]
+            clock = clocks[self._comm.rank] if len(clocks) == self._comm.size else _mean(clocks)
+        except (ValueError, KeyError, TypeError) as error:
+            raise Unreadable(f"{type(error).__name__}: {error}") from None
+        rows = Rows(parts, self._start, self._stop)
+        return Checkpoint(iteration, Snapshot(state["common"], rows), state["progress"], clock)
+
+    def remove(self) -> None:
+        """The run has come to its end: there is nothing to go on with."""
+        if self._comm.rank == 0:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _once(self, text: str) -> None:
+        """Say something, but not at every checkpoint."""
+        reason = text.split(": ", 1)[-1]
+        if reason not in self._told:
+            self._told.add(reason)
+            self._say(text)
+
+
+def exist(run: Path) -> bool:
+    """Whether a run's folder has a checkpoint, readable or not."""
+    try:
+        return any(place.name.isdecimal() for place in (run / FOLDER).iterdir())
+    except OSError:
+        return False
+
+
+def _mean(clocks: list[dict[str, Any]]) -> dict[str, Any]:
+    """The clock of a rank when they were others: the mean of all, by phase."""
+    found: dict[str, Any] = {"wall": max(clock["wall"] for clock in clocks)}
+    for key in ("seconds", "cpu_seconds"):
+        names = {name for clock in clocks for name in clock[key]}
+        found[key] = {name: float(np.mean([clock[key].get(name, 0.0) for clock in clocks])) for name in names}
+    return found

@@ -1,0 +1,152 @@
+"""The files of a checkpoint: arrays by rows, checksums, the manifest. Nothing is a pickle.
+
+In ``rank-<r>.npy`` one NumPy array follows another, samples first: any rows can be read from it, so that a run may
+go on on another number of ranks.
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from admmctl.files import atomic
+
+FORMAT = 1
+_PIECE = 16 << 20  # bytes written, or read and checked, at a time
+
+
+class Unreadable(Exception):
+    """A checkpoint that is damaged, or not of this run."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """The file of a rank that had rows ``start`` to ``stop``; ``places`` says where its arrays begin."""
+
+    path: Path
+    start: int
+    stop: int
+    places: dict[str, int]
+
+    def read(self, name: str, start: int, stop: int) -> NDArray[Any]:
+        """Rows ``start`` to ``stop`` of an array, by their global numbers."""
+        with self.path.open("rb") as file:
+            file.seek(self.places[name])
+            np.lib.format.read_magic(file)
+            shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+            if fortran or dtype.hasobject or shape[0] != self.stop - self.start:
+                raise Unreadable(f"{self.path}: {name} is not an array of {self.stop - self.start} rows")
+            width = int(np.prod(shape[1:], dtype=int))
+            file.seek(width * dtype.itemsize * (start - self.start), os.SEEK_CUR)
+            values = np.fromfile(file, dtype, width * (stop - start))
+        return values.reshape(stop - start, *shape[1:])
+
+
+class Rows(Mapping[str, NDArray[Any]]):
+    """The arrays of rows ``start`` to ``stop``, whichever files they lie in; read when they are asked for."""
+
+    def __init__(self, parts: list[Part], start: int, stop: int) -> None:
+        self._parts, self._start, self._stop = parts, start, stop
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        pieces = [
+            part.read(name, max(part.start, self._start), min(part.stop, self._stop)) for part in self._parts
+        ]
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parts[0].places if self._parts else ())
+
+    def __len__(self) -> int:
+        return len(self._parts[0].places) if self._parts else 0
+
+
+def write_rows(path: Path, rows: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """Write arrays one after another; returns bytes, sha256 and where each begins."""
+    digest, places = hashlib.sha256(), {}
+    with path.open("wb") as file:
+        sink = _Sink(file, digest)
+        for name, array in rows.items():
+            places[name] = sink.bytes
+            kept: Any = np.ascontiguousarray(array)
+            np.lib.format.write_array_header_1_0(sink, np.lib.format.header_data_from_array_1_0(kept))
+            if kept.size:
+                sink.write(memoryview(kept).cast("B"))
+        to_disk(file)
+    return {"bytes": sink.bytes, "sha256": digest.hexdigest(), "arrays": places}
+
+
+class _Sink:
+    """Writes to a file and into a digest, piece by piece."""
+
+    def __init__(self, file: Any, digest: Any) -> None:
+        self._file, self._digest = file, digest
+        self.bytes = 0
+
+    def write(self, data: Any) -> None:
+        view = memoryview(data)
+        for low in range(0, len(view), _PIECE):
+            piece = view[low : low + _PIECE]
+            self._file.write(piece)
+            self._digest.update(piece)
+        self.bytes += len(view)
+
+
+def to_disk(file: Any) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def sync_folder(path: Path) -> None:
+    """A folder's names on disk, where its file system can do that."""
+    with suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def sum_of(path: Path) -> dict[str, Any]:
+    """Bytes and sha256 of a file."""
+    digest, size = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            digest.update(piece)
+            size += len(piece)
+    return {"bytes": size, "sha256": digest.hexdigest()}
+
+
+def check(path: Path, entry: Mapping[str, Any]) -> None:
+    """Raises Unreadable where a file is not what its manifest says."""
+    size = path.stat().st_size
+    if size != entry["bytes"]:
+        raise Unreadable(f"{path.name} has {size:,} bytes of {entry['bytes']:,}")
+    if sum_of(path)["sha256"] != entry["sha256"]:
+        raise Unreadable(f"{path.name} does not have its checksum")
+
+
+def write_manifest(path: Path, content: dict[str, Any]) -> None:
+    text = json.dumps({"format": FORMAT, "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **content})
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    with atomic(path) as file:
+        file.write(f"{text}\n{digest}\n")
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Raises Unreadable, and OSError where it is not there."""
+    text, _, digest = path.read_text(errors="replace").rstrip("\n").rpartition("\n")
+    if hashlib.sha256(text.encode()).hexdigest() != digest:
+        raise Unreadable(f"{path.name} is damaged")
+    content: dict[str, Any] = json.loads(text)
+    if content.get("format") != FORMAT:
+        raise Unreadable(f"{path.name} is of format {content.get('format')}, and this version reads {FORMAT}")
+    return content

@@ -1,0 +1,93 @@
+"""``--resume``: which run folder to go on with, and that nobody else does."""
+
+import errno
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from admmctl.config import Run, load
+from admmctl.errors import UserError
+from admmctl.runs.record import DONE, is_run, read_summary, root
+
+
+@dataclass(frozen=True)
+class Found:
+    """A run that was begun: its folder, and its summary if it has one."""
+
+    path: Path
+    summary: dict[str, Any] | None
+
+    @property
+    def finished(self) -> bool:
+        return self.summary is not None and self.summary["status"] in DONE
+
+
+def folder_name(run: Run, ranks: int) -> str:
+    return f"{run.method}-p{ranks}-s{run.seed}-{run.hash()}"
+
+
+def find(run: Run, ranks: int, config: object) -> Found | None:
+    """The run of the same settings and seed that was begun last.
+
+    ``config`` is what the user named: the config.yaml of a run folder means that very run, whatever its ranks.
+    Otherwise it is one on as many ranks.
+    """
+    if isinstance(config, str | Path) and Path(config).name == "config.yaml":
+        folder = Path(config).parent
+        if _is_of(folder, run):
+            return Found(folder, read_summary(folder))
+    newest = _newest(run, re.escape(folder_name(run, ranks)))
+    return None if newest is None else Found(newest, read_summary(newest))
+
+
+def elsewhere(run: Run) -> Path | None:
+    """An unfinished run of the same settings and seed on any number of ranks."""
+    name = re.escape(folder_name(run, 0)).replace(r"\-p0\-", r"\-p\d+\-")
+    path = _newest(run, name)
+    return None if path is None or Found(path, read_summary(path)).finished else path
+
+
+def _newest(run: Run, name: str) -> Path | None:
+    """The folder with that name, a regular expression, and the highest number behind it."""
+    pattern = re.compile(rf"{name}(?:-(\d+))?")
+    parent = root() / run.experiment
+    if not parent.is_dir():
+        return None
+    found = [
+        (int(match[1] or 1), path)
+        for path in parent.iterdir()
+        if (match := pattern.fullmatch(path.name)) and is_run(path)
+    ]
+    return max(found)[1] if found else None
+
+
+def _is_of(folder: Path, run: Run) -> bool:
+    """Whether a folder is one of this method, these settings and this seed: --set may have made it another run."""
+    if not re.fullmatch(r".*-p\d+-s\d+-[0-9a-f]{8}(-\d+)?", folder.resolve().name):
+        return False
+    try:
+        runs = load(folder / "config.yaml").runs
+    except UserError:
+        return False
+    return run.method in runs and runs[run.method].hash() == run.hash()
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold a run folder while a run goes on in it. Raises UserError where another process does."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            # Some network file systems have no locks for folders: then nobody can tell.
+            if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):
+                raise UserError(f"{folder}: this run is going on in another process; wait for its end") from None
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,200 @@
+"""Runs that are stopped or killed, and go on: the same curve as without a break."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from test_ranks import alive, wait_until
+
+import admmctl
+from admmctl.runs import checkpoint_files
+from admmctl.runs.record import read_curve, read_phases, read_summary
+
+pytestmark = pytest.mark.mpi
+
+ITERATIONS = 60
+TIMES = {"train_s", "wall_s"}
+# Every Python of a run loads it: at the evaluation of iteration 9 rank 0 sends the driver a signal, and from then
+# on takes its time, so that the signal finds the run at work.
+SABOTAGE = """
+import os, sys, time
+
+os.environ.setdefault("DRIVER", str(os.getpid()))
+
+def sabotage():
+    from admmctl.runs import loop
+
+    evaluation = loop.Loop._evaluation
+
+    def sabotaged(self, state, iteration):
+        if self.problem.comm.rank == 0 and iteration == 9:
+            os.kill(int(os.environ["DRIVER"]), {number})
+        if iteration >= 9:
+            time.sleep(0.05)
+        return evaluation(self, state, iteration)
+
+    loop.Loop._evaluation = sabotaged
+
+if "PMI_RANK" in os.environ or os.environ.get("INLINE"):
+    sabotage()
+"""
+
+
+def experiment(**changes):
+    return {
+        "name": "resumed",
+        "data": {"name": "swissroll", "rows": 1203, "test": 0.25},
+        "network": {"layers": [8, 6]},
+        "loss": "squared",
+        "methods": {"admm": {}, "sgd": {"stop": {"iterations": ITERATIONS}, "evaluate": {"unit": "iteration"}}},
+        "stop": {"iterations": ITERATIONS},
+        "evaluate": {"every": 3},
+        **changes,
+    }
+
+
+@pytest.fixture
+def start(tmp_path, results, monkeypatch):
+    """Runs ``admmctl train`` on the experiment, under the sabotage of a signal if there is one."""
+    config = tmp_path / "resumed.yaml"
+
+    def run(*arguments, ranks=1, stopped_by=None, **changes):
+        config.write_text(yaml.safe_dump(experiment(**changes)))
+        place = tmp_path / "sabotage"
+        shutil.rmtree(place, ignore_errors=True)
+        environment = {**os.environ, "PYTHONPATH": str(Path(admmctl.__file__).parents[1])}
+        if stopped_by is not None:
+            place.mkdir()
+            (place / "sitecustomize.py").write_text(SABOTAGE.format(number=int(stopped_by)))
+            environment["PYTHONPATH"] = f"{place}{os.pathsep}{environment['PYTHONPATH']}"
+            environment["INLINE"] = "1" if ranks == 1 else ""
+        command = [sys.executable, "-m", "admmctl.cli", "train", str(config), "--cores", str(ranks), *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+        assert "Traceback" not in done.stderr
+        return done
+
+    return run
+
+
+def the_run(results: Path) -> Path:
+    (folder,) = (results / "resumed").iterdir()
+    return folder
+
+
+def unbroken(tmp_path, monkeypatch, results, ranks, method="admm"):
+    """The curve and the weights of a run without a break."""
+    with monkeypatch.context() as patch:
+        patch.setenv("ADMMCTL_RESULTS", str(tmp_path / "unbroken"))
+        (run,) = admmctl.train(experiment(), cores=ranks, method=method)
+    folder = Path(run["folder"])
+    return values(folder), dict(np.load(folder / "weights.npz"))
+
+
+def values(folder: Path):
+    return [{name: v for name, v in row.items() if name not in TIMES} for row in read_curve(folder)]
+
+
+def check_against(folder, expected, exactly=True):
+    curve, weights = expected
+    summary = read_summary(folder)
+    assert (summary["status"], summary["iterations"]) == ("exhausted", ITERATIONS)
+    assert not (folder / "checkpoint").exists()
+    found = np.load(folder / "weights.npz")
+    if exactly:
+        assert values(folder) == curve
+        assert all(np.array_equal(found[name], weights[name]) for name in weights)
+    else:
+        assert [row["iteration"] for row in values(folder)] == [row["iteration"] for row in curve]
+        for row, other in zip(values(folder), curve, strict=True):
+            assert list(row.values()) == pytest.approx(list(other.values()), rel=2e-3, abs=1e-3)
+    times = [(row["train_s"], row["wall_s"]) for row in read_curve(folder)]
+    assert times == sorted(times)
+    phases = read_phases(folder)
+    assert sum(row["mean_s"] for name, row in phases.items() if name != "wall") == pytest.approx(
+        phases["wall"]["mean_s"], rel=1e-6
+    )
+    assert phases["rest"]["min_s"] >= 0
+    assert summary["train_s"] <= summary["wall_s"]
+
+
+@pytest.mark.parametrize(
+    ("ranks", "number", "method"),
+    [
+        (1, signal.SIGTERM, "admm"),
+        (1, signal.SIGINT, "sgd"),
+        (2, signal.SIGUSR1, "admm"),
+    ],
+)
+def test_a_stopped_run_goes_on_to_the_same_curve(ranks, number, method, start, results, tmp_path, monkeypatch):
+    stopped = start("--method", method, ranks=ranks, stopped_by=number)
+    assert stopped.returncode == 3, stopped.stderr
+    folder = the_run(results)
+    summary = read_summary(folder)
+    assert summary["status"] == "interrupted"
+    assert 9 <= summary["iterations"] < ITERATIONS
+    assert (folder / "checkpoint" / str(summary["iterations"]) / "manifest.json").is_file()
+    assert summary["rerun"].endswith("--resume")
+    assert f"go on with: {summary['rerun']}" in stopped.stderr
+    assert "(" not in stopped.stdout
+
+    resumed = start("--method", method, "--resume", ranks=ranks)
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"going on from the checkpoint of iteration {summary['iterations']}" in resumed.stderr
+    check_against(folder, unbroken(tmp_path, monkeypatch, results, ranks, method))
+    assert the_run(results) == folder
+
+    before = (folder / "summary.json").read_bytes()
+    again = start("--method", method, "--resume", ranks=ranks)
+    assert again.returncode == 0
+    assert f"finished already: {folder}" in again.stderr
+    assert (folder / "summary.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_killed_job_goes_on_from_its_last_checkpoint(ranks, start, results, tmp_path, monkeypatch):
+    checkpoint = {"every": 2, "unit": "iteration"}
+    killed = start(ranks=ranks, stopped_by=signal.SIGKILL, checkpoint=checkpoint)
+    assert killed.returncode == -signal.SIGKILL
+    folder = the_run(results)
+    assert wait_until(lambda: not alive(folder), 10)
+    assert read_summary(folder) is None
+    kept = sorted(int(place.name) for place in (folder / "checkpoint").iterdir() if place.name.isdecimal())
+    assert len(kept) == 2
+    assert kept[1] - kept[0] == 2
+    # The newest one has lost a byte: the one before serves.
+    damaged = folder / "checkpoint" / str(kept[1]) / "rank-00000.npy"
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    resumed = start("--resume", ranks=ranks)
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"the checkpoint of iteration {kept[1]} cannot be read" in resumed.stderr
+    assert f"going on from the checkpoint of iteration {kept[0]}" in resumed.stderr
+    check_against(folder, unbroken(tmp_path, monkeypatch, results, ranks))
+    assert read_phases(folder)["checkpoint"]["max_s"] > 0
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
+def test_a_run_goes_on_on_another_number_of_ranks(before, after, start, results, tmp_path, monkeypatch):
+    assert start(ranks=before, stopped_by=signal.SIGTERM).returncode == 3
+    folder = the_run(results)
+    (run,) = admmctl.train(folder / "config.yaml", cores=after, resume=True)
+    assert (run["folder"], run["ranks"]) == (str(folder), after)
+    check_against(folder, unbroken(tmp_path, monkeypatch, results, before), exactly=False)
+
+
+def test_data_that_have_changed_end_a_job_of_two_ranks_with_a_usage_error(start, results):
+    assert start(ranks=2, stopped_by=signal.SIGTERM).returncode == 3
+    folder = the_run(results)
+    (place,) = (folder / "checkpoint").iterdir()
+    content = checkpoint_files.read_manifest(place / "manifest.json")
+    checkpoint_files.write_manifest(place / "manifest.json", {**content, "data": "another"})
+    refused = start("--resume", ranks=2)
+    assert refused.returncode == 2
+    assert "of another data" in refused.stderr
+    assert read_summary(folder)["status"] == "interrupted"
+    assert place.is_dir()

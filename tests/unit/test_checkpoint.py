@@ -1,0 +1,490 @@
+"""Checkpoints: whole or not at all, the last two kept, damage noticed, faults survived."""
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import CountingComm, on_ranks
+
+import admmctl
+from admmctl.errors import ConfigError, Interrupted, UserError
+from admmctl.methods.admm import Admm
+from admmctl.methods.method import Snapshot
+from admmctl.runs import checkpoint, checkpoint_files
+from admmctl.runs.cadence import SECONDS, Cadence
+from admmctl.runs.checkpoint import Checkpoints
+from admmctl.runs.checkpoint_files import Part, Unreadable
+from admmctl.runs.clock import Clock
+from admmctl.runs.record import read_curve, read_summary
+from admmctl.schema import CheckpointSettings
+
+ROWS = 11
+IDENTITY = {"hash": "12345678", "rows": ROWS}
+
+
+def snapshot(iteration, start=0, stop=ROWS):
+    z = (np.arange(3 * ROWS, dtype=np.float32).reshape(ROWS, 3) + iteration)[start:stop]
+    lam = np.linspace(0, 1, ROWS)[start:stop, None] * iteration
+    state = {"W": [np.full((2, 3), float(iteration)), np.asfortranarray(np.eye(3))], "loss": float("nan")}
+    return Snapshot({**state, "big": 2**100, "none": None, "deep": [{"x": 1}, []]}, {"z": z, "lam": lam})
+
+
+def part(comm, rows=ROWS):
+    return rows * comm.rank // comm.size, rows * (comm.rank + 1) // comm.size
+
+
+def opened(run, comm=None, said=None, **identity):
+    comm = comm or CountingComm()
+    return Checkpoints(run, comm, {**IDENTITY, **identity}, *part(comm), (said if said is not None else []).append)
+
+
+def write(run, iteration, comm=None, said=None):
+    comm = comm or CountingComm()
+    clock = {"seconds": {"solve": 1.0 + comm.rank}, "cpu_seconds": {}, "wall": 2.0 + comm.rank}
+    some = snapshot(iteration, *part(comm))
+    return opened(run, comm, said).write(iteration, some, {"best": [np.ones(2)], "worse": 3}, clock)
+
+
+def there(run):
+    return sorted(int(place.name) for place in (run / "checkpoint").iterdir())
+
+
+def same(found, expected):
+    assert found.common["big"] == 2**100
+    assert found.common["none"] is None
+    assert found.common["deep"] == [{"x": 1}, []]
+    assert np.isnan(found.common["loss"])
+    for one, other in zip(found.common["W"], expected.common["W"], strict=True):
+        np.testing.assert_array_equal(one, other)
+        assert one.flags.f_contiguous == other.flags.f_contiguous
+    assert set(found.rows) == set(expected.rows)
+    for name, rows in expected.rows.items():
+        np.testing.assert_array_equal(found.rows[name], rows)
+        assert found.rows[name].dtype == rows.dtype
+
+
+def test_what_was_written_is_read(tmp_path):
+    assert opened(tmp_path).read() is None
+    assert write(tmp_path, 7)
+    found = opened(tmp_path).read()
+    assert found.iteration == 7
+    same(found.snapshot, snapshot(7))
+    assert found.progress["worse"] == 3
+    np.testing.assert_array_equal(found.progress["best"][0], np.ones(2))
+    assert found.clock == {"seconds": {"solve": 1.0}, "cpu_seconds": {}, "wall": 2.0}
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 3), (3, 2), (2, 2), (4, 1)])
+def test_any_ranks_read_their_rows(before, after, tmp_path):
+    assert all(on_ranks(before, lambda comm: write(tmp_path, 4, comm)))
+
+    def read(comm):
+        found = opened(tmp_path, comm).read()
+        same(found.snapshot, snapshot(4, *part(comm)))
+        return found.clock
+
+    clocks = on_ranks(after, read)
+    solves = [1.0 + rank for rank in range(before)] if before == after else [1.0 + (before - 1) / 2] * after
+    assert [clock["seconds"]["solve"] for clock in clocks] == solves
+
+
+def test_a_method_without_rows_has_no_files_of_ranks(tmp_path):
+    checkpoints = opened(tmp_path)
+    assert checkpoints.write(1, Snapshot({"W": np.ones(3)}), {}, {})
+    assert sorted(p.name for p in (tmp_path / "checkpoint" / "1").iterdir()) == ["common.npz", "manifest.json"]
+    np.testing.assert_array_equal(opened(tmp_path).read().snapshot.common["W"], np.ones(3))
+
+
+def test_the_last_two_are_kept_and_none_in_the_end(tmp_path):
+    for iteration in (1, 2, 9, 10):
+        assert write(tmp_path, iteration)
+    assert there(tmp_path) == [9, 10]
+    assert opened(tmp_path).read().iteration == 10
+    opened(tmp_path).remove()
+    assert not (tmp_path / "checkpoint").exists()
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+
+
+DAMAGE = {
+    "a bit of the rows": lambda place: flip(place / "rank-00000.npy"),
+    "a bit of the weights": lambda place: flip(place / "common.npz"),
+    "a bit of the manifest": lambda place: flip(place / "manifest.json"),
+    "half of the rows": lambda place: os.truncate(place / "rank-00000.npy", 100),
+    "half of the manifest": lambda place: os.truncate(place / "manifest.json", 100),
+    "an empty manifest": lambda place: os.truncate(place / "manifest.json", 0),
+    "no manifest": lambda place: (place / "manifest.json").unlink(),
+    "no rows": lambda place: (place / "rank-00000.npy").unlink(),
+    "no weights": lambda place: (place / "common.npz").unlink(),
+    "nothing": lambda place: [path.unlink() for path in place.iterdir()],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_one_falls_back_to_the_one_before(damage, tmp_path):
+    write(tmp_path, 5)
+    write(tmp_path, 6)
+    DAMAGE[damage](tmp_path / "checkpoint" / "6")
+    said = []
+    found = opened(tmp_path, said=said).read()
+    assert found.iteration == 5
+    same(found.snapshot, snapshot(5))
+    (text,) = said
+    assert text.startswith("the checkpoint of iteration 6 cannot be read (")
+    assert text.endswith("trying the one before")
+    DAMAGE[damage](tmp_path / "checkpoint" / "5")
+    said.clear()
+    assert opened(tmp_path, said=said).read() is None
+    assert len(said) == 2
+    assert said[1].endswith("the run starts anew")
+    # A damaged one does not stand in the way of a new one of the same iteration.
+    assert write(tmp_path, 6)
+    assert opened(tmp_path).read().iteration == 6
+
+
+def test_all_ranks_fall_back_when_one_cannot_read(tmp_path):
+    for iteration in (5, 6):
+        on_ranks(2, lambda comm, iteration=iteration: write(tmp_path, iteration, comm))
+    flip(tmp_path / "checkpoint" / "6" / "rank-00001.npy")
+    assert on_ranks(2, lambda comm: opened(tmp_path, comm).read().iteration) == [5, 5]
+
+
+def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
+    write(tmp_path, 5)
+    with pytest.raises(UserError, match="of another hash"):
+        opened(tmp_path, hash="87654321").read()
+
+
+def test_objects_are_never_unpickled(tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "went off"),))
+
+    path = tmp_path / "rank-00000.npy"
+    with path.open("wb") as file:
+        np.save(file, np.array([Bomb()] * 3), allow_pickle=True)
+    with pytest.raises((Unreadable, ValueError)):
+        Part(path, 0, 3, {"z": 0}).read("z", 0, 3)
+    write(tmp_path, 5)
+    place = tmp_path / "checkpoint" / "5"
+    np.savez(place / "common.npz", a0=np.array([Bomb()]))
+    content = checkpoint_files.read_manifest(place / "manifest.json")
+    content["common"] = checkpoint_files.sum_of(place / "common.npz")
+    checkpoint_files.write_manifest(place / "manifest.json", content)
+    assert opened(tmp_path).read() is None
+    assert not (tmp_path / "went off").exists()
+
+
+# -- faults
+
+
+def full(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("where", ["rows", "common", "manifest"])
+def test_a_full_disk_costs_no_earlier_checkpoint_and_is_said_once(ranks, where, tmp_path, monkeypatch):
+    on_ranks(ranks, lambda comm: write(tmp_path, 3, comm))
+    real = checkpoint_files.to_disk
+
+    def to_disk(file):
+        return (
+            full() if where in ("rows", "common") and where[:3] in file.name.replace("rank", "row") else real(file)
+        )
+
+    for module in (checkpoint, checkpoint_files):
+        monkeypatch.setattr(module, "to_disk", to_disk)
+    if where == "manifest":
+        monkeypatch.setattr(checkpoint, "write_manifest", full)
+    said = []
+
+    def attempt(comm):
+        checkpoints = opened(tmp_path, comm, said)
+        clock = {"seconds": {}, "cpu_seconds": {}, "wall": 0.0}
+        return [checkpoints.write(i, snapshot(i, *part(comm)), {}, clock) for i in (4, 5)]
+
+    assert on_ranks(ranks, attempt) == [[False, False]] * ranks
+    (text,) = said
+    assert text.startswith("no checkpoint at iteration 4: ")
+    assert "No space left on device" in text
+    assert [place.name for place in (tmp_path / "checkpoint").iterdir()] == ["3"]
+    monkeypatch.undo()
+    assert opened(tmp_path).read().iteration == 3
+    assert write(tmp_path, 6)
+
+
+def test_a_folder_that_has_gone_is_survived(tmp_path):
+    run, said = tmp_path / "run", []
+    run.mkdir()
+    checkpoints = opened(run, said=said)
+    shutil.rmtree(run)
+    assert not checkpoints.write(4, snapshot(4), {}, {})
+    assert "No such file or directory" in said[0]
+    assert not run.exists()
+
+
+def test_what_a_killed_job_left_goes_with_the_next_checkpoint(tmp_path):
+    (tmp_path / "checkpoint" / ".4.part").mkdir(parents=True)
+    assert write(tmp_path, 6)
+    assert [place.name for place in (tmp_path / "checkpoint").iterdir()] == ["6"]
+
+
+# -- when they are due
+
+
+class Time:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_by_default_checkpoints_cost_two_hundredths_of_the_time_at_most():
+    time = Time()
+    cadence = Cadence(CheckpointSettings(), 0, time)
+    time.now = SECONDS - 1
+    assert not cadence.due(1)
+    time.now = SECONDS
+    assert cadence.due(2)
+    time.now += 30
+    cadence.wrote(30.0)  # that was slow: 30 s are 2 % of 1,500 s
+    time.now += 1469
+    assert not cadence.due(3)
+    time.now += 1
+    assert cadence.due(4)
+    cadence.wrote(0.1)
+    time.now += SECONDS
+    assert cadence.due(5)
+
+
+def test_the_first_one_of_a_large_state_waits_for_its_share():
+    time = Time()
+    cadence = Cadence(CheckpointSettings(), 4_000_000_000, time)  # 40 s, at the speed that is assumed
+    time.now = 1900.0
+    assert not cadence.due(1)
+    time.now = 1970.0
+    assert cadence.due(2)
+
+
+def test_what_the_experiment_says_is_done():
+    time = Time()
+    every = Cadence(CheckpointSettings(every=3, unit="iteration"), 10**12, time)
+    assert [i for i in range(1, 10) if every.due(i)] == [3, 6, 9]
+    seconds = Cadence(CheckpointSettings(every=2.5), 10**12, time)
+    time.now = 2.4
+    assert not seconds.due(1)
+    time.now = 2.5
+    assert seconds.due(1)
+    never = Cadence(CheckpointSettings(every=0), 0, time)
+    time.now = 1e9
+    assert not never.due(1)
+
+
+def test_a_clock_goes_on_where_it_was():
+    clock = Clock(cpu=True)
+    with clock.phase("load"):
+        pass
+    with clock.phase("solve"):
+        pass
+    passed = clock.wall
+    clock.resume({"load": 1.0, "solve": 5.0, "evaluate": 2.0, "checkpoint": 0.5}, {"solve": 4.0}, 10.0)
+    assert clock.train == 5.0
+    assert 1.0 < clock.seconds["load"] < 1.0 + passed
+    assert 10.0 < clock.wall < 10.0 + 10 * (passed + 1)
+    assert clock.cpu_seconds["solve"] == 4.0
+
+
+# -- whole runs in this process
+
+
+def experiment(**changes):
+    return {
+        "name": "kept",
+        "data": {"name": "swissroll", "rows": 200},
+        "network": {"layers": [4]},
+        "loss": "squared",
+        "methods": {"admm": {}},
+        "stop": {"iterations": 8},
+        **changes,
+    }
+
+
+class Broken(Exception):
+    pass
+
+
+@pytest.fixture
+def breaks(monkeypatch):
+    """ADMM that breaks in the step after an iteration."""
+
+    def arrange(iteration, error):
+        step = Admm.step
+
+        def broken(self, s):
+            if s.iteration == iteration:
+                raise error
+            return step(self, s)
+
+        monkeypatch.setattr(Admm, "step", broken)
+
+    return arrange
+
+
+def curve(folder):
+    return [[v for name, v in row.items() if name not in ("train_s", "wall_s")] for row in read_curve(folder)]
+
+
+def run_folder(results):
+    (folder,) = (results / "kept").iterdir()
+    return folder
+
+
+@pytest.fixture
+def kept(results, monkeypatch, breaks, tmp_path):
+    """The folder of a run that broke after iteration 5; checkpoints of 2 and 4."""
+    breaks(5, Broken("out of luck"))
+    with pytest.raises(admmctl.errors.RunFailed) as failure:
+        admmctl.train(experiment(checkpoint={"every": 2, "unit": "iteration"}))
+    monkeypatch.undo()
+    monkeypatch.setenv("ADMMCTL_RESULTS", str(results))
+    folder = run_folder(results)
+    assert there(folder) == [2, 4]
+    assert f"Run it again with: admmctl train {folder}/config.yaml --cores 1 --resume" in str(failure.value)
+    return folder
+
+
+def test_a_failed_run_goes_on(kept, tmp_path, monkeypatch):
+    (run,) = admmctl.train(experiment(), resume=True)
+    assert (run["folder"], run["status"], run["iterations"]) == (str(kept), "exhausted", 8)
+    monkeypatch.setenv("ADMMCTL_RESULTS", str(tmp_path / "unbroken"))
+    (other,) = admmctl.train(experiment())
+    assert curve(kept) == curve(Path(other["folder"]))
+    assert not (kept / "checkpoint").exists()
+    assert "going on from the checkpoint of iteration 4" in (kept / "log.txt").read_text()
+
+
+def test_budgets_may_change_on_the_way(kept):
+    (run,) = admmctl.train(experiment(stop={"iterations": 12}), resume=True)
+    assert (run["folder"], run["iterations"]) == (str(kept), 12)
+    assert [row["iteration"] for row in read_curve(kept)] == list(range(13))
+
+
+def test_a_budget_below_what_is_done_ends_at_once(kept):
+    (run,) = admmctl.train(experiment(stop={"iterations": 3}), resume=True)
+    assert (run["folder"], run["status"], run["iterations"]) == (str(kept), "exhausted", 4)
+    assert (kept / "weights.npz").is_file()
+
+
+def test_other_settings_are_another_run(kept):
+    (run,) = admmctl.train(kept / "config.yaml", overrides=["methods.admm.beta=2"], resume=True)
+    assert run["folder"] != str(kept)
+    assert there(kept) == [2, 4]
+
+
+def test_without_resume_a_new_run_is_made(kept):
+    (run,) = admmctl.train(experiment())
+    assert run["folder"] == f"{kept}-2"
+    assert there(kept) == [2, 4]
+    # It is the newest one, and has finished.
+    (again,) = admmctl.train(experiment(), resume=True)
+    assert again["folder"] == f"{kept}-2"
+
+
+def test_without_a_run_one_is_begun(results):
+    (run,) = admmctl.train(experiment(), resume=True)
+    assert run["status"] == "exhausted"
+
+
+def test_without_a_checkpoint_the_run_starts_anew_in_its_folder(kept):
+    shutil.rmtree(kept / "checkpoint")
+    (run,) = admmctl.train(experiment(), resume=True)
+    assert run["folder"] == str(kept)
+    assert [row["iteration"] for row in read_curve(kept)] == list(range(9))
+
+
+def test_with_none_that_can_be_read_too_and_it_is_said(kept):
+    for place in (kept / "checkpoint").iterdir():
+        os.truncate(place / "manifest.json", 10)
+    admmctl.train(experiment(), resume=True)
+    assert [row["iteration"] for row in read_curve(kept)] == list(range(9))
+    assert "the run starts anew" in (kept / "log.txt").read_text()
+
+
+def test_data_that_have_changed_are_refused_and_nothing_is_lost(kept):
+    summary = json.loads((kept / "summary.json").read_text())
+    for place in (kept / "checkpoint").iterdir():
+        content = checkpoint_files.read_manifest(place / "manifest.json")
+        checkpoint_files.write_manifest(place / "manifest.json", {**content, "data": "another"})
+    with pytest.raises(UserError, match="another data"):
+        admmctl.train(experiment(), resume=True)
+    assert there(kept) == [2, 4]
+    assert read_summary(kept) == summary
+
+
+def test_a_run_that_is_going_on_is_left_alone(kept):
+    handle = os.open(kept, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    try:
+        with pytest.raises(UserError, match="going on in another process"):
+            admmctl.train(experiment(), resume=True)
+    finally:
+        os.close(handle)
+    assert read_summary(kept)["status"] == "failed"
+
+
+def test_a_full_disk_ends_no_run(results, monkeypatch):
+    monkeypatch.setattr(checkpoint_files, "to_disk", full)
+    (run,) = admmctl.train(experiment(checkpoint={"every": 1, "unit": "iteration"}))
+    assert (run["status"], run["iterations"]) == ("exhausted", 8)
+    log = (Path(run["folder"]) / "log.txt").read_text()
+    assert log.count("No space left on device") == 1
+    assert not (Path(run["folder"]) / "checkpoint").exists()
+
+
+def test_what_is_counted_goes_on_after_an_interruption(results, tmp_path, monkeypatch, breaks):
+    """Patience, the best iterate and the best accuracy are those of the run without a break."""
+    changes = {
+        "data": {"name": "swissroll", "rows": 200, "validation": 0.2},
+        "stop": {"iterations": 60, "patience": 6},
+        "methods": {"sgd": {"learning_rate": 0.5, "batch": 20, "evaluate": {"unit": "iteration"}}},
+    }
+    (whole,) = admmctl.train(experiment(**changes))
+    assert 8 < whole["iterations"] < 60, "the test needs a run that patience ends"
+    monkeypatch.setenv("ADMMCTL_RESULTS", str(tmp_path / "other"))
+    short = {**changes, "stop": {"iterations": whole["iterations"] - 3, "patience": 6}}
+    from admmctl.methods.sgd import Sgd
+
+    step = Sgd.step
+
+    def stop(self, s):
+        if s.iteration == short["stop"]["iterations"]:
+            raise KeyboardInterrupt
+        return step(self, s)
+
+    monkeypatch.setattr(Sgd, "step", stop)
+    with pytest.raises(Interrupted):
+        admmctl.train(experiment(**changes, checkpoint={"every": 1, "unit": "iteration"}))
+    monkeypatch.setattr(Sgd, "step", step)
+    (run,) = admmctl.train(experiment(**changes), resume=True)
+    for key in ("status", "reason", "iterations", "best_test_accuracy", "final_test_accuracy"):
+        assert run[key] == whole[key]
+    one, other = (dict(np.load(Path(r["folder"]) / "weights.npz")) for r in (run, whole))
+    assert all(np.array_equal(one[name], other[name]) for name in other)
+
+
+def test_the_block_is_checked_and_not_part_of_the_hash(results):
+    with pytest.raises(ConfigError, match="whole number of iterations"):
+        admmctl.train(experiment(checkpoint={"every": 2.5, "unit": "iteration"}))
+    (one,) = admmctl.train(experiment(checkpoint={"every": 0}))
+    (other,) = admmctl.train(experiment())
+    assert other["folder"] == f"{one['folder']}-2"
