@@ -369,6 +369,36 @@ def bench(
 
 
 @app.command()
+def doctor(
+    config: Annotated[
+        Path | None, typer.Argument(help="An experiment file: what it needs is compared with what is here.")
+    ] = None,
+    cores: Annotated[int, typer.Option("--cores", help="The MPI ranks that are planned.")] = 1,
+    settings: Changes = None,
+    as_json: Json = False,
+) -> None:
+    """Check this machine: MPI by a real start of two ranks, BLAS, cores, memory, disk, Slurm, torch and jax.
+
+    Every line is ok, a warning or an error, with its cure. Exit code 1 when there is an error.
+
+    Examples:
+
+      admmctl doctor
+
+      admmctl doctor configs/higgs.yaml --cores 8
+    """
+    from admmctl.report.doctor import doctor_table
+    from admmctl.report.live import Measuring, error_console
+    from admmctl.studies.doctor import doctor as examine
+
+    with Measuring(error_console()) as progress:
+        checks = examine(config, cores, settings or [], progress.at)
+    put_json({"checks": checks}) if as_json else put(doctor_table(checks))
+    if any(check["state"] == "error" for check in checks):
+        raise typer.Exit(AdmmctlError.exit_code)
+
+
+@app.command()
 def condition(
     config: Annotated[Path, typer.Argument(help="An experiment file with a convex-admm method.")],
     ranks: Annotated[

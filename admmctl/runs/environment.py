@@ -43,7 +43,7 @@ def describe(run: Run, comm: Comm, hosts: list[dict[str, Any]], data_sha256: str
         "dtype": "float32",
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: found for name in _PACKAGES if (found := _version(name))},
+        "packages": {name: found for name in _PACKAGES if (found := package_version(name))},
         "git_commit": commit,
         "git_dirty": dirty,
         "config_hash": run.hash(),
@@ -61,7 +61,7 @@ def _blas() -> list[dict[str, Any]]:
     return [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
 
 
-def _version(package: str) -> str | None:
+def package_version(package: str) -> str | None:
     try:
         return version(package)
     except PackageNotFoundError:
