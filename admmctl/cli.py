@@ -37,6 +37,16 @@ Changes = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change a key of the file. May be repeated.", metavar="KEY=VALUE"),
 ]
+Hosts = Annotated[
+    str | None, typer.Option("--hosts", help="Hosts for mpiexec and their ranks: h1:8,h2:8, or a file of them.")
+]
+Cluster = Annotated[
+    str | None,
+    typer.Option("--cluster", help="How jobs start here: a file of configs/clusters, or its path or name."),
+]
+LaunchedBy = Annotated[
+    str, typer.Option("--launcher", help="How ranks start: auto, inline, mpiexec, srun or sbatch.")
+]
 OneMethod = Annotated[str | None, typer.Option("--method", help="A method of the file; the first by default.")]
 FigureFile = Annotated[Path | None, typer.Option("--output", help="File name; .png and .pdf are both written.")]
 RunArguments = Annotated[
@@ -139,14 +149,16 @@ def train(
     method: Annotated[
         str | None, typer.Option("--method", help="A method of the file, or 'all'; the first by default.")
     ] = None,
-    cores: Annotated[int, typer.Option("--cores", help="MPI ranks, one per core.")] = 1,
+    cores: Annotated[
+        int | None, typer.Option("--cores", help="MPI ranks, one per core; 1, or all of the Slurm job this is in.")
+    ] = None,
     threads: Annotated[
         str | None, typer.Option("--threads", help="Linear algebra threads per rank: a number or 'auto'.")
     ] = None,
     repeat: Annotated[int, typer.Option("--repeat", help="Runs per method, each with a seed of its own.")] = 1,
-    launcher: Annotated[
-        str, typer.Option("--launcher", help="How ranks start: auto, inline or mpiexec.")
-    ] = "auto",
+    launcher: LaunchedBy = "auto",
+    hosts: Hosts = None,
+    cluster: Cluster = None,
     oversubscribe: Annotated[
         bool, typer.Option("--oversubscribe", help="Allow more ranks than this machine has cores.")
     ] = False,
@@ -173,7 +185,7 @@ def train(
     from admmctl.report.tables import runs_table
     from admmctl.runs import train as driver
 
-    options = driver.check_options(cores, threads, launcher, oversubscribe)
+    options = driver.check_options(cores, threads, launcher, oversubscribe, hosts, cluster)
     if dry_run:
         plans = driver.dry_run(config, method, repeat, options, settings or [])
         put_json({"runs": plans}) if as_json else put("\n".join(driver.plan_text(plan) for plan in plans))
@@ -187,6 +199,8 @@ def train(
             repeat=repeat,
             launcher=options.launcher,
             oversubscribe=oversubscribe,
+            hosts=hosts,
+            cluster=cluster,
             overrides=settings or [],
             watcher=Live(error_console()),
         )

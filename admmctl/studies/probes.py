@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import re
 import shutil
 import sys
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from typing import Any
 
 from admmctl.errors import RunFailed
 from admmctl.parallel.programs import ask
+from admmctl.parallel.slurm import mpi_plugins
 
 MPI = ["-m", "admmctl.parallel.probe"]
 SHM = Path("/dev/shm")
@@ -76,10 +76,8 @@ def said(command: list[str]) -> str:
 
 
 def slurm_mpi_plugins() -> list[str]:
-    """What ``srun --mpi=list`` names. Older versions print it to standard error, with a prefix."""
-    answer = ask(["srun", "--mpi=list"], QUICK_SECONDS)
-    words = re.findall(r"^(?:srun:)?\s+(\w+)\s*$", answer.out + answer.err, flags=re.MULTILINE)
-    return sorted(set(words) - {"none"})
+    """What Slurm can start ranks by."""
+    return mpi_plugins(ask(["srun", "--mpi=list"], QUICK_SECONDS))
 
 
 def cpu_quota() -> float | None:
