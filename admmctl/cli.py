@@ -1,5 +1,6 @@
 """The commands: parse, call, print. No logic lives here."""
 
+import os
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
@@ -51,6 +52,10 @@ OneMethod = Annotated[str | None, typer.Option("--method", help="A method of the
 FigureFile = Annotated[Path | None, typer.Option("--output", help="File name; .png and .pdf are both written.")]
 RunArguments = Annotated[
     list[str] | None, typer.Argument(help="Run folders or experiment folders.", metavar="RUN...")
+]
+JobArguments = Annotated[
+    list[str],
+    typer.Argument(help="Job folders, their runs, experiment folders, or job numbers.", metavar="RUN..."),
 ]
 
 
@@ -180,12 +185,22 @@ def train(
       admmctl train configs/swissroll.yaml
 
       admmctl train configs/mnist01.yaml --cores 2 --set stop.iterations=20
+
+      admmctl train configs/svhn.yaml --cores 256 --launcher sbatch --cluster slurm --dry-run
     """
     from admmctl.report.live import Live, error_console
     from admmctl.report.tables import runs_table
     from admmctl.runs import train as driver
+    from admmctl.runs.submit import planned, submit, train_order
 
     options = driver.check_options(cores, threads, launcher, oversubscribe, hosts, cluster)
+    if options.way() == "sbatch":
+        order = train_order(config, method, repeat, options, settings or [], cluster, dry_run)
+        if dry_run:
+            put_json({"script": planned(order)}) if as_json else put(planned(order).rstrip("\n"))
+        else:
+            handed_in([submit(order)], as_json)
+        return
     if dry_run:
         plans = driver.dry_run(config, method, repeat, options, settings or [])
         put_json({"runs": plans}) if as_json else put("\n".join(driver.plan_text(plan) for plan in plans))
@@ -212,6 +227,36 @@ def train(
         put_json({"runs": runs})
     else:
         put(runs_table(runs))
+
+
+@app.command("wait")
+def wait_for(jobs: JobArguments, as_json: Json = False) -> None:
+    """Wait for jobs that were handed in, and show what they print. The exit code is that of their runs.
+
+    Example: admmctl wait results/svhn
+    """
+    from admmctl.report.tables import read_runs, runs_table
+    from admmctl.runs import jobs as handed
+
+    found = jobs_named(jobs)
+    code = handed.wait(found, note, note)
+    runs = read_runs([run for job in found for run in job.runs() if run.is_dir()])
+    if as_json:
+        put_json({"runs": runs})
+    elif runs:
+        put(runs_table(runs))
+    raise typer.Exit(code)
+
+
+@app.command()
+def cancel(jobs: JobArguments) -> None:
+    """Cancel jobs that wait or run. Runs that have begun keep what they recorded.
+
+    Example: admmctl cancel results/svhn
+    """
+    from admmctl.runs import jobs as handed
+
+    handed.cancel(jobs_named(jobs), note)
 
 
 @app.command()
@@ -598,9 +643,10 @@ def runs_list(runs: RunArguments = None, as_json: Json = False) -> None:
     Example: admmctl runs list results/swissroll
     """
     from admmctl.report.tables import read_runs, runs_table
-    from admmctl.runs.record import find
+    from admmctl.runs import jobs
 
-    found = read_runs(find(runs))
+    handed = jobs.find(runs)
+    found = jobs.listed(read_runs(jobs.runs_beside(handed, runs)), handed)
     if as_json:
         put_json({"runs": found})
     elif found:
@@ -676,8 +722,40 @@ def one_of(option: str, word: str, valid: tuple[str, ...]) -> Any:
     return word
 
 
+def jobs_named(names: list[str]) -> list[Any]:
+    """The jobs of RUN arguments; raises UserError when there are none."""
+    from admmctl.runs.jobs import find
+
+    found = find(names)
+    if not found:
+        raise UserError(f"{', '.join(names)}: no job was handed in there; see: admmctl runs list")
+    return found
+
+
+def handed_in(rows: list[dict[str, Any]], as_json: bool) -> None:
+    """Say which jobs there are now, and how to go on."""
+    if as_json:
+        put_json({"runs": rows})
+        return
+    for row in rows:
+        put(f"job {row['job']}: {row['folder']}")
+    note("see: admmctl runs list; follow: admmctl wait " + " ".join(row["job"] for row in rows))
+
+
 def main(arguments: Iterable[str] | None = None) -> None:
     """The ``admmctl`` command: errors are one message on standard error and an exit code, no traceback."""
+    try:
+        run_command(arguments)
+    except SystemExit as end:
+        if "ADMMCTL_JOB" in os.environ:  # whoever waits for this job reads it
+            from admmctl.runs.jobs import ended
+
+            ended(end.code if isinstance(end.code, int) else 0)
+        raise
+
+
+def run_command(arguments: Iterable[str] | None) -> NoReturn:
+    """One command, ended by SystemExit."""
     try:
         code = app(args=None if arguments is None else list(arguments), standalone_mode=False)
     except AdmmctlError as error:

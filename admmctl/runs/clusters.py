@@ -75,7 +75,7 @@ def load_cluster(cluster: str | Path) -> Cluster:
 
 
 def _load(name: str | Path, kind: type[File], what: str) -> File:
-    document = read(_find(name), what)
+    document = read(cluster_file(name), what)
     try:
         return kind.model_validate(document.content)
     except ValidationError as error:
@@ -87,7 +87,8 @@ def machines() -> list[str]:
     return sorted({path.stem for folder in FOLDERS for path in folder.glob("*.yaml")})
 
 
-def _find(machine: str | Path) -> Path:
+def cluster_file(machine: str | Path) -> Path:
+    """The file that a path, or a name, stands for. Raises UserError for an unknown name."""
     path = Path(machine)
     if path.is_file() or path.suffix in (".yaml", ".yml") or len(path.parts) != 1:
         return path

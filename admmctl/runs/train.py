@@ -17,7 +17,7 @@ from admmctl.errors import AdmmctlError, Interrupted, MissingExtra, RunFailed, U
 from admmctl.methods.method import methods
 from admmctl.parallel import launch
 from admmctl.parallel.comm import Serial
-from admmctl.runs import memory
+from admmctl.runs import jobs, memory
 from admmctl.runs.options import MOST, Launcher, Options, check_options
 from admmctl.runs.record import RunFolder, read_curve, read_summary, rerun_line, root
 from admmctl.runs.worker import SUMMARY, identity, work
@@ -181,7 +181,8 @@ def check(run: Run, options: Options) -> None:
     if hasattr(made, "check_rows"):
         made.check_rows(data.rows_train)
     if hasattr(made, "check_size"):
-        made.check_size(network, data.rows_train, options.cores, memory.available())
+        free = None if options.elsewhere() else memory.available()
+        made.check_size(network, data.rows_train, options.cores, free)
     if not options.elsewhere():  # there the ranks look for themselves
         memory.check_here(memory.estimate(data, network, made), options.cores)
 
@@ -221,6 +222,7 @@ def execute(run: Run, options: Options, watcher: Watcher, place: Path | None = N
     else:
         folder = RunFolder.create_at(place, to_yaml(run.document()))
     watcher.started(run, folder.path)
+    jobs.started(folder.path)
     threads = options.threads_for(run)
     try:
         if options.way() == "inline":
@@ -268,7 +270,9 @@ def _raise_on_failure(end: launch.JobEnd, folder: Path) -> None:
         first = end.errors[0]
         raise RunFailed(f"rank {first['rank']}: {first['message']}")
     last = next((line.strip() for line in reversed(end.said) if line.strip(" =")), "no message")
-    raise RunFailed(f"the job ended with exit code {end.exit_code}: {_killed(end.said) or last}")
+    raise RunFailed(
+        f"the job ended with exit code {end.exit_code}: {_killed(end.said) or _unreachable(end.said) or last}"
+    )
 
 
 def _killed(said: list[str]) -> str | None:
@@ -279,6 +283,18 @@ def _killed(said: list[str]) -> str | None:
     if how is None:
         return None
     return f"a rank ended: {how[1].strip()}" + (f", process {where[1]} on {where[2]}" if where else "")
+
+
+def _unreachable(said: list[str]) -> str | None:
+    """What launchers say of a host that they cannot reach, or that cannot reach them."""
+    signs = ("unable to connect", "ssh: ", "Host key verification failed", "Permission denied")
+    line = next((line.strip() for line in said if any(sign in line for sign in signs)), None)
+    if line is None:
+        return None
+    return (
+        f"{line}\nEvery host of --hosts has to be reachable by ssh without a password, and this one from there; "
+        "with several networks, name the interface in the launch block of the cluster's file"
+    )
 
 
 def _summary_of_the_dead(

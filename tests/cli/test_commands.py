@@ -40,6 +40,8 @@ COMMANDS = [
     ["bench"],
     ["doctor"],
     ["predict"],
+    ["wait"],
+    ["cancel"],
     ["accuracy-plot"],
     ["target-plot"],
     ["scaling"],
