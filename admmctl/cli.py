@@ -308,10 +308,19 @@ def scaling(
     oversubscribe: Annotated[
         bool, typer.Option("--oversubscribe", help="Allow more ranks than cores; processor time counts there.")
     ] = False,
+    launcher: LaunchedBy = "auto",
+    hosts: Hosts = None,
+    cluster: Cluster = None,
+    part: Annotated[
+        int | None, typer.Option("--part", help="Of these, the runs on N cores alone.", metavar="N")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Of sbatch: print the job scripts.")] = False,
     settings: Changes = None,
     as_json: Json = False,
 ) -> None:
     """Train on several numbers of cores, repeated and interleaved, and compare the times.
+
+    By sbatch every number of cores is a job of its own.
 
     A study lands in results/EXPERIMENT/scaling-...; the same command goes on where it stopped, and more cores
     or repeats are added to what is there. Draw it with: admmctl scaling-plot
@@ -324,23 +333,32 @@ def scaling(
     """
     from admmctl.report.live import Live, error_console
     from admmctl.report.scaling import scaling_table
+    from admmctl.runs.options import check_options
+    from admmctl.runs.submit import planned, submit
+    from admmctl.studies import scaling as study
     from admmctl.studies.points import summarise
-    from admmctl.studies.scaling import scaling as run_scaling
 
+    asked: dict[str, Any] = {
+        "method": method,
+        "repeat": repeat,
+        "iterations": iterations,
+        "to_target": to_target,
+        "weak": weak,
+        "options": check_options(1, None, launcher, oversubscribe, hosts, cluster),
+        "overrides": settings or [],
+    }
+    if launcher == "sbatch":
+        orders = study.orders(config, cores, **asked, cluster=cluster, dry=dry_run)
+        if dry_run:
+            scripts = [planned(order) for order in orders]
+            put_json({"scripts": scripts}) if as_json else put("\n".join(scripts).rstrip("\n"))
+        else:
+            handed_in([submit(order) for order in orders], as_json)
+        return
+    if dry_run:
+        raise UserError("--dry-run of scaling prints job scripts: add --launcher sbatch")
     try:
-        folder = run_scaling(
-            config,
-            cores,
-            method=method,
-            repeat=repeat,
-            iterations=iterations,
-            to_target=to_target,
-            weak=weak,
-            oversubscribe=oversubscribe,
-            overrides=settings or [],
-            watcher=Live(error_console()),
-            say=note,
-        )
+        folder = study.scaling(config, cores, **asked, part=part, watcher=Live(error_console()), say=note)
     except (RunFailed, Interrupted) as stop:
         if as_json:
             put_json({"runs": stop.runs})
@@ -432,7 +450,9 @@ def doctor(
     config: Annotated[
         Path | None, typer.Argument(help="An experiment file: what it needs is compared with what is here.")
     ] = None,
-    cores: Annotated[int, typer.Option("--cores", help="The MPI ranks that are planned.")] = 1,
+    cores: Annotated[int | None, typer.Option("--cores", help="The MPI ranks that are planned.")] = None,
+    hosts: Hosts = None,
+    cluster: Cluster = None,
     settings: Changes = None,
     as_json: Json = False,
 ) -> None:
@@ -451,7 +471,7 @@ def doctor(
     from admmctl.studies.doctor import doctor as examine
 
     with Measuring(error_console()) as progress:
-        checks = examine(config, cores, settings or [], progress.at)
+        checks = examine(config, cores, settings or [], hosts, cluster, progress.at)
     put_json({"checks": checks}) if as_json else put(doctor_table(checks))
     if any(check["state"] == "error" for check in checks):
         raise typer.Exit(AdmmctlError.exit_code)

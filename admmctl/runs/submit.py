@@ -57,7 +57,9 @@ def train_order(
     words += ["--method", method] if method is not None else []
     words += ["--repeat", str(repeat)] if repeat > 1 else []
     label = f"{method or runs[0].method}-p{options.cores}"
-    return Order(runs[0], label, config, "train", [*words, *common(options, overrides)], options, _file(cluster))
+    return Order(
+        runs[0], label, config, "train", [*words, *common(options, overrides)], options, named_file(cluster)
+    )
 
 
 def common(options: Options, overrides: Sequence[str]) -> list[str]:
@@ -67,7 +69,8 @@ def common(options: Options, overrides: Sequence[str]) -> list[str]:
     return words + [word for override in overrides for word in ("--set", override)]
 
 
-def _file(cluster: str | None) -> Path | None:
+def named_file(cluster: str | None) -> Path | None:
+    """The cluster's file that the command line names, or ADMMCTL_CLUSTER."""
     name = cluster or os.environ.get("ADMMCTL_CLUSTER")
     return cluster_file(name) if name else None
 

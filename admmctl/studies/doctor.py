@@ -8,7 +8,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,10 +18,10 @@ from admmctl.config import Experiment
 from admmctl.data import dataset, shards
 from admmctl.errors import AdmmctlError, DataError, MissingExtra, RunFailed, UserError
 from admmctl.methods.method import methods
-from admmctl.parallel import launch
+from admmctl.parallel import launch, slurm
 from admmctl.runs import environment, memory
+from admmctl.runs.options import Options, check_options
 from admmctl.runs.record import root
-from admmctl.runs.train import Options, check_options
 from admmctl.runs.worker import build_network
 from admmctl.studies import probes
 
@@ -51,8 +51,10 @@ class Patient:
 
 def doctor(
     config: Path | None = None,
-    cores: int = 1,
+    cores: int | None = None,
     overrides: Iterable[str] = (),
+    hosts: str | None = None,
+    cluster: str | None = None,
     say: Callable[[str], None] = lambda what: None,
 ) -> list[dict[str, Any]]:
     """Every check, as mappings with name, state, detail and cure. Raises UserError for wrong usage alone.
@@ -60,7 +62,7 @@ def doctor(
     ``say`` is told the name of the check that is under way.
     """
     experiment = None if config is None else configuration.load(config, overrides)
-    patient = Patient(check_options(cores, None, "auto", oversubscribe=True), experiment)
+    patient = Patient(check_options(cores, None, "auto", True, hosts, cluster), experiment)
     checks: list[Check] = []
     for name, examine in CHECKS.items():
         say(name)
@@ -95,7 +97,12 @@ def _mpi_library(patient: Patient) -> Findings:
 
 
 def _launcher(patient: Patient) -> Findings:
-    program = launch.find_mpiexec()
+    two = replace(patient.options, cores=2)
+    if two.way() == "srun":
+        slurm.check_plugin(two.cluster)
+        yield "ok", f"srun --mpi={two.cluster.srun_plugin()}, in job {os.environ['SLURM_JOB_ID']}", ""
+        return
+    program = launch.find_mpiexec(two.cluster.mpiexec)
     started = probes.family(probes.launcher_version(program))
     library = probes.family(probes.mpi([sys.executable, "-m", "mpi4py", *probes.MPI])["library"])
     if started is None or library is None:
@@ -111,11 +118,12 @@ def _launcher(patient: Patient) -> Findings:
 
 
 def _two_ranks(patient: Patient) -> Findings:
-    found = probes.mpi(launch.mpiexec_command(2, probes.MPI), launch.job_environment(2, 1))
-    if found["size"] != 2:
+    two = replace(patient.options, cores=max(2, len(patient.options.hosts)))
+    found = probes.mpi(two.command(probes.MPI, 1), two.environment(1))
+    if found["size"] != two.cores:
         yield (
             "error",
-            f"2 ranks were started and each believes to be alone: the launcher does not belong to "
+            f"{two.cores} ranks were started and each believes to be alone: the launcher does not belong to "
             f"{found['library']}",
             "unset ADMMCTL_MPIEXEC, or reinstall both: pip install --force-reinstall mpich mpi4py",
         )
@@ -152,6 +160,9 @@ def _blas(patient: Patient) -> Findings:
 
 
 def _cores_allowed(patient: Patient) -> Findings:
+    if patient.options.elsewhere() or slurm.allocation() is not None:
+        yield from _cores_elsewhere(patient.options)
+        return
     allowed, present, ranks = launch.available_cores(), os.cpu_count() or 1, patient.options.cores
     detail = f"{_cores(allowed)} allowed" + (f" of {present}" if present != allowed else "")
     quota = probes.cpu_quota()
@@ -166,6 +177,21 @@ def _cores_allowed(patient: Patient) -> Findings:
         )
     else:
         yield "ok", f"{detail}: --cores up to {allowed}", ""
+
+
+def _cores_elsewhere(options: Options) -> Findings:
+    """Of hosts or of an allocation."""
+    job = slurm.allocation()
+    if options.hosts:
+        room, where = sum(slots for _, slots in options.hosts), f"--hosts ({len(options.hosts)} of them)"
+    else:
+        assert job is not None
+        room, where = job.cores, f"job {job.job}"
+    detail = f"{where}: {_cores(room)}, {options.cores} rank{'s' * (options.cores != 1)}"
+    if options.cores > room:
+        yield "warning", detail, f"use --cores {room} or fewer"
+    else:
+        yield "ok", detail, ""
 
 
 def _memory(patient: Patient) -> Findings:
