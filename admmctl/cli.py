@@ -363,6 +363,9 @@ def scaling(
         if as_json:
             put_json({"runs": stop.runs})
         raise
+    if part is not None:  # the other parts may not be there yet, and one point makes no study
+        put_json({"study": str(folder), "part": part}) if as_json else put(f"{part} of {cores} is done: {folder}")
+        return
     result = summarise(folder)
     put_json(result) if as_json else put(scaling_table(result))
 

@@ -18,7 +18,7 @@ Binding = Literal["core", "socket", "numa", "none"]
 
 # A name or an IPv4 address: nothing that mpiexec, ssh or a shell could take for something else.
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,252}[A-Za-z0-9])?")
-_SLOTS = re.compile(r"(?:\s*:\s*|\s+slots\s*=\s*|\s+)(\d{1,6})$")
+_SLOTS = re.compile(r"(?:[ \t]*:[ \t]*|[ \t]+slots[ \t]*=[ \t]*|[ \t]+)(\d{1,6})$")
 _PLUGINS = {"mpich": "pmi2", "openmpi": "pmix", "intel": "pmi2", "cray": "cray_shasta"}
 
 

@@ -276,8 +276,11 @@ def _raise_on_failure(end: launch.JobEnd, folder: Path) -> None:
 
 
 def _killed(said: list[str]) -> str | None:
-    """What MPICH's launcher says of a rank that was killed: how, its process number, its host."""
+    """What MPICH's launcher, or srun, says of a rank that was killed: how, which one, its host."""
     text = "\n".join(said)
+    by_srun = re.search(r"srun: error: (\S+): tasks? ([\d,-]+): (.+)", text)
+    if by_srun is not None:
+        return f"a rank ended: {by_srun[3].strip()}, rank {by_srun[2]} on {by_srun[1]}"
     how = re.search(r"EXIT STRING: (.+)", text)
     where = re.search(r"PID (\d+) RUNNING AT (\S+)", text)
     if how is None:

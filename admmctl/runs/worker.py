@@ -31,7 +31,7 @@ from admmctl.model.fourier import Kernel  # noqa: E402
 from admmctl.model.losses import losses  # noqa: E402
 from admmctl.model.network import Network, predicted, targets  # noqa: E402
 from admmctl.parallel.comm import Comm, connect  # noqa: E402
-from admmctl.parallel.launch import available_cores, handle  # noqa: E402
+from admmctl.parallel.launch import handle  # noqa: E402
 from admmctl.runs import environment, memory  # noqa: E402
 from admmctl.runs.clock import Clock  # noqa: E402
 from admmctl.runs.loop import Loop, Outcome  # noqa: E402
@@ -43,7 +43,7 @@ Notify = Callable[[dict[str, Any]], None]
 
 def work(folder: RunFolder, comm: Comm, notify: Notify, oversubscribe: bool, started: float) -> Outcome:
     """Run the experiment in ``folder`` on this rank. Rank 0 calls ``notify`` with every event."""
-    shared_cores = comm.size > available_cores()
+    shared_cores = environment.ranks_share_cores(comm)
     clock = Clock(started, cpu=shared_cores)
     run = next(iter(load(folder.path / "config.yaml").runs.values()))
     # Numbers that overflow are noticed by the loop, which calls the run diverged: no warnings besides.
