@@ -10,13 +10,14 @@ import pytest
 from fake_slurm import FakeSlurm
 from pydantic import ValidationError
 
-from admmctl.errors import ConfigError, UserError
+from admmctl.errors import ConfigError, RunFailed, UserError
 from admmctl.parallel import launch, slurm
 from admmctl.parallel.cluster import Launch, parse_hosts
 from admmctl.parallel.slurm import Allocation, Batch, allocation, script, srun_command
 from admmctl.runs.clusters import load_cluster
 from admmctl.runs.environment import ranks_share_cores
 from admmctl.runs.options import Options, check_options
+from admmctl.runs.train import _raise_on_failure
 
 STRANGE = [
     "a b",
@@ -329,3 +330,30 @@ class Gathered:
 )
 def test_ranks_share_cores_where_a_host_has_too_few(ranks: Any, shared: bool) -> None:
     assert ranks_share_cores(Gathered(ranks)) is shared  # type: ignore[arg-type]
+
+
+# --- what launchers say of ranks and hosts
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (
+            ["srun: Force Terminated StepId=19.0", "srun: error: n7: task 3: Killed"],
+            "a rank ended: Killed, rank 3 on n7",
+        ),
+        (["srun: error: n7: tasks 0-3,5: Exited with exit code 1"], "rank 0-3,5 on n7"),
+        (
+            [
+                '[proxy:1@h2] HYDU_sock_connect (sock.c:140): unable to connect from "h2" to "vm" (Connection refused)',
+                "[mpiexec@vm] main (mpiexec.c:270): process manager error waiting for completion",
+            ],
+            'unable to connect from "h2" to "vm"',
+        ),
+        (["ssh: Could not resolve hostname h9: Name or service not known"], "reachable by ssh without a password"),
+    ],
+)
+def test_ranks_and_hosts_that_fail_are_told_by_name(tmp_path: Path, said: list[str], words: str) -> None:
+    with pytest.raises(RunFailed) as failure:
+        _raise_on_failure(launch.JobEnd(exit_code=1, said=said), tmp_path)
+    assert words in str(failure.value)
