@@ -345,7 +345,7 @@ def test_ranks_share_cores_where_a_host_has_too_few(ranks: Any, shared: bool) ->
         (["srun: error: n7: tasks 0-3,5: Exited with exit code 1"], "rank 0-3,5 on n7"),
         (
             [
-                '[proxy:1@h2] HYDU_sock_connect (sock.c:140): unable to connect from "h2" to "vm" (Connection refused)',
+                '[proxy:1@h2] connect (sock.c:140): unable to connect from "h2" to "vm" (Connection refused)',
                 "[mpiexec@vm] main (mpiexec.c:270): process manager error waiting for completion",
             ],
             'unable to connect from "h2" to "vm"',
