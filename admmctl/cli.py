@@ -1,5 +1,6 @@
 """The commands: parse, call, print. No logic lives here."""
 
+import os
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
@@ -37,10 +38,24 @@ Changes = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change a key of the file. May be repeated.", metavar="KEY=VALUE"),
 ]
+Hosts = Annotated[
+    str | None, typer.Option("--hosts", help="Hosts for mpiexec and their ranks: h1:8,h2:8, or a file of them.")
+]
+Cluster = Annotated[
+    str | None,
+    typer.Option("--cluster", help="How jobs start here: a file of configs/clusters, or its path or name."),
+]
+LaunchedBy = Annotated[
+    str, typer.Option("--launcher", help="How ranks start: auto, inline, mpiexec, srun or sbatch.")
+]
 OneMethod = Annotated[str | None, typer.Option("--method", help="A method of the file; the first by default.")]
 FigureFile = Annotated[Path | None, typer.Option("--output", help="File name; .png and .pdf are both written.")]
 RunArguments = Annotated[
     list[str] | None, typer.Argument(help="Run folders or experiment folders.", metavar="RUN...")
+]
+JobArguments = Annotated[
+    list[str],
+    typer.Argument(help="Job folders, their runs, experiment folders, or job numbers.", metavar="RUN..."),
 ]
 
 
@@ -139,14 +154,16 @@ def train(
     method: Annotated[
         str | None, typer.Option("--method", help="A method of the file, or 'all'; the first by default.")
     ] = None,
-    cores: Annotated[int, typer.Option("--cores", help="MPI ranks, one per core.")] = 1,
+    cores: Annotated[
+        int | None, typer.Option("--cores", help="MPI ranks, one per core; 1, or all of the Slurm job this is in.")
+    ] = None,
     threads: Annotated[
         str | None, typer.Option("--threads", help="Linear algebra threads per rank: a number or 'auto'.")
     ] = None,
     repeat: Annotated[int, typer.Option("--repeat", help="Runs per method, each with a seed of its own.")] = 1,
-    launcher: Annotated[
-        str, typer.Option("--launcher", help="How ranks start: auto, inline or mpiexec.")
-    ] = "auto",
+    launcher: LaunchedBy = "auto",
+    hosts: Hosts = None,
+    cluster: Cluster = None,
     oversubscribe: Annotated[
         bool, typer.Option("--oversubscribe", help="Allow more ranks than this machine has cores.")
     ] = False,
@@ -182,12 +199,22 @@ def train(
       admmctl train configs/mnist01.yaml --cores 2 --set stop.iterations=20
 
       admmctl train configs/mnist01.yaml --cores 2 --resume
+
+      admmctl train configs/svhn.yaml --cores 256 --launcher sbatch --cluster slurm --dry-run
     """
     from admmctl.report.live import Live, error_console
     from admmctl.report.tables import runs_table
     from admmctl.runs import train as driver
+    from admmctl.runs.submit import planned, submit, train_order
 
-    options = driver.check_options(cores, threads, launcher, oversubscribe, watchdog)
+    options = driver.check_options(cores, threads, launcher, oversubscribe, hosts, cluster, watchdog)
+    if options.way() == "sbatch":
+        order = train_order(config, method, repeat, options, settings or [], cluster, dry_run)
+        if dry_run:
+            put_json({"script": planned(order)}) if as_json else put(planned(order).rstrip("\n"))
+        else:
+            handed_in([submit(order)], as_json)
+        return
     if dry_run:
         plans = driver.dry_run(config, method, repeat, options, settings or [])
         put_json({"runs": plans}) if as_json else put("\n".join(driver.plan_text(plan) for plan in plans))
@@ -201,6 +228,8 @@ def train(
             repeat=repeat,
             launcher=options.launcher,
             oversubscribe=oversubscribe,
+            hosts=hosts,
+            cluster=cluster,
             overrides=settings or [],
             watcher=Live(error_console()),
             resume=resume,
@@ -214,6 +243,36 @@ def train(
         put_json({"runs": runs})
     else:
         put(runs_table(runs))
+
+
+@app.command("wait")
+def wait_for(jobs: JobArguments, as_json: Json = False) -> None:
+    """Wait for jobs that were handed in, and show what they print. The exit code is that of their runs.
+
+    Example: admmctl wait results/svhn
+    """
+    from admmctl.report.tables import read_runs, runs_table
+    from admmctl.runs import jobs as handed
+
+    found = jobs_named(jobs)
+    code = handed.wait(found, note, note)
+    runs = read_runs([run for job in found for run in job.runs() if run.is_dir()])
+    if as_json:
+        put_json({"runs": runs})
+    elif runs:
+        put(runs_table(runs))
+    raise typer.Exit(code)
+
+
+@app.command()
+def cancel(jobs: JobArguments) -> None:
+    """Cancel jobs that wait or run. Runs that have begun keep what they recorded.
+
+    Example: admmctl cancel results/svhn
+    """
+    from admmctl.runs import jobs as handed
+
+    handed.cancel(jobs_named(jobs), note)
 
 
 @app.command()
@@ -265,10 +324,19 @@ def scaling(
     oversubscribe: Annotated[
         bool, typer.Option("--oversubscribe", help="Allow more ranks than cores; processor time counts there.")
     ] = False,
+    launcher: LaunchedBy = "auto",
+    hosts: Hosts = None,
+    cluster: Cluster = None,
+    part: Annotated[
+        int | None, typer.Option("--part", help="Of these, the runs on N cores alone.", metavar="N")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Of sbatch: print the job scripts.")] = False,
     settings: Changes = None,
     as_json: Json = False,
 ) -> None:
     """Train on several numbers of cores, repeated and interleaved, and compare the times.
+
+    By sbatch every number of cores is a job of its own.
 
     A study lands in results/EXPERIMENT/scaling-...; the same command goes on where it stopped, and more cores
     or repeats are added to what is there. Draw it with: admmctl scaling-plot
@@ -281,27 +349,39 @@ def scaling(
     """
     from admmctl.report.live import Live, error_console
     from admmctl.report.scaling import scaling_table
+    from admmctl.runs.options import check_options
+    from admmctl.runs.submit import planned, submit
+    from admmctl.studies import scaling as study
     from admmctl.studies.points import summarise
-    from admmctl.studies.scaling import scaling as run_scaling
 
+    asked: dict[str, Any] = {
+        "method": method,
+        "repeat": repeat,
+        "iterations": iterations,
+        "to_target": to_target,
+        "weak": weak,
+        "options": check_options(1, None, launcher, oversubscribe, hosts, cluster),
+        "overrides": settings or [],
+    }
+    if launcher == "sbatch":
+        orders = study.orders(config, cores, **asked, cluster=cluster, dry=dry_run)
+        if dry_run:
+            scripts = [planned(order) for order in orders]
+            put_json({"scripts": scripts}) if as_json else put("\n".join(scripts).rstrip("\n"))
+        else:
+            handed_in([submit(order) for order in orders], as_json)
+        return
+    if dry_run:
+        raise UserError("--dry-run of scaling prints job scripts: add --launcher sbatch")
     try:
-        folder = run_scaling(
-            config,
-            cores,
-            method=method,
-            repeat=repeat,
-            iterations=iterations,
-            to_target=to_target,
-            weak=weak,
-            oversubscribe=oversubscribe,
-            overrides=settings or [],
-            watcher=Live(error_console()),
-            say=note,
-        )
+        folder = study.scaling(config, cores, **asked, part=part, watcher=Live(error_console()), say=note)
     except (RunFailed, Interrupted) as stop:
         if as_json:
             put_json({"runs": stop.runs})
         raise
+    if part is not None:  # the other parts may not be there yet, and one point makes no study
+        put_json({"study": str(folder), "part": part}) if as_json else put(f"{part} of {cores} is done: {folder}")
+        return
     result = summarise(folder)
     put_json(result) if as_json else put(scaling_table(result))
 
@@ -382,6 +462,38 @@ def bench(
     with Measuring(error_console()) as progress:
         result = run_bench(config, method, rows, cores, repeat, settings or [], progress.at, oversubscribe)
     put_json(result) if as_json else put(bench_tables(result))
+
+
+@app.command()
+def doctor(
+    config: Annotated[
+        Path | None, typer.Argument(help="An experiment file: what it needs is compared with what is here.")
+    ] = None,
+    cores: Annotated[int | None, typer.Option("--cores", help="The MPI ranks that are planned.")] = None,
+    hosts: Hosts = None,
+    cluster: Cluster = None,
+    settings: Changes = None,
+    as_json: Json = False,
+) -> None:
+    """Check this machine: MPI by a real start of two ranks, BLAS, cores, memory, disk, Slurm, torch and jax.
+
+    Every line is ok, a warning or an error, with its cure. Exit code 1 when there is an error.
+
+    Examples:
+
+      admmctl doctor
+
+      admmctl doctor configs/higgs.yaml --cores 8
+    """
+    from admmctl.report.doctor import doctor_table
+    from admmctl.report.live import Measuring, error_console
+    from admmctl.studies.doctor import doctor as examine
+
+    with Measuring(error_console()) as progress:
+        checks = examine(config, cores, settings or [], hosts, cluster, progress.at)
+    put_json({"checks": checks}) if as_json else put(doctor_table(checks))
+    if any(check["state"] == "error" for check in checks):
+        raise typer.Exit(AdmmctlError.exit_code)
 
 
 @app.command()
@@ -570,9 +682,10 @@ def runs_list(runs: RunArguments = None, as_json: Json = False) -> None:
     Example: admmctl runs list results/swissroll
     """
     from admmctl.report.tables import read_runs, runs_table
-    from admmctl.runs.record import find
+    from admmctl.runs import jobs
 
-    found = read_runs(find(runs))
+    handed = jobs.find(runs)
+    found = jobs.listed(read_runs(jobs.runs_beside(handed, runs)), handed)
     if as_json:
         put_json({"runs": found})
     elif found:
@@ -648,8 +761,40 @@ def one_of(option: str, word: str, valid: tuple[str, ...]) -> Any:
     return word
 
 
+def jobs_named(names: list[str]) -> list[Any]:
+    """The jobs of RUN arguments; raises UserError when there are none."""
+    from admmctl.runs.jobs import find
+
+    found = find(names)
+    if not found:
+        raise UserError(f"{', '.join(names)}: no job was handed in there; see: admmctl runs list")
+    return found
+
+
+def handed_in(rows: list[dict[str, Any]], as_json: bool) -> None:
+    """Say which jobs there are now, and how to go on."""
+    if as_json:
+        put_json({"runs": rows})
+        return
+    for row in rows:
+        put(f"job {row['job']}: {row['folder']}")
+    note("see: admmctl runs list; follow: admmctl wait " + " ".join(row["job"] for row in rows))
+
+
 def main(arguments: Iterable[str] | None = None) -> None:
     """The ``admmctl`` command: errors are one message on standard error and an exit code, no traceback."""
+    try:
+        run_command(arguments)
+    except SystemExit as end:
+        if "ADMMCTL_JOB" in os.environ:  # whoever waits for this job reads it
+            from admmctl.runs.jobs import ended
+
+            ended(end.code if isinstance(end.code, int) else 0)
+        raise
+
+
+def run_command(arguments: Iterable[str] | None) -> NoReturn:
+    """One command, ended by SystemExit."""
     try:
         code = app(args=None if arguments is None else list(arguments), standalone_mode=False)
     except AdmmctlError as error:

@@ -1,8 +1,10 @@
 """What several tests share: small problems, communicators that count, brute-force minimisers."""
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -149,3 +151,10 @@ def smallest_cost(cost: Callable[[Array], Array], points: Array) -> Array:
         step = (high - low) / 800
         low, high = nearest - step, nearest + step
     return best
+
+
+def program(path: Path, code: str) -> Path:
+    """A program of Python code at ``path``: a stand-in for mpiexec, srun, sbatch and their like."""
+    path.write_text(f"#!{sys.executable}\n{code}\n")
+    path.chmod(0o755)
+    return path

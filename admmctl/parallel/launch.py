@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 
 from admmctl.errors import UserError
 from admmctl.parallel import watchdog
+from admmctl.parallel.cluster import Host, Launch
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -43,12 +44,15 @@ def handle(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
     return {number: signal.signal(number, handler) for number in heeded}
 
 
-def check_cores(ranks: int, oversubscribe: bool) -> None:
-    """Raises UserError when there are more ranks than cores and nobody said that this is meant."""
-    cores = available_cores()
+def check_cores(ranks: int, oversubscribe: bool, room: int | None = None, where: str = "this machine") -> None:
+    """Raises UserError when there are more ranks than cores and nobody said that this is meant.
+
+    ``room`` is how many ranks ``where`` takes; the cores of this machine by default.
+    """
+    cores = available_cores() if room is None else room
     if ranks > cores and not oversubscribe:
         raise UserError(
-            f"--cores {ranks}: this machine has {cores} core{'s' * (cores > 1)}; use --cores {cores} or fewer, "
+            f"--cores {ranks}: {where} has {cores} core{'s' * (cores > 1)}; use --cores {cores} or fewer, "
             "or add --oversubscribe to run more ranks than cores (correct, but slower)"
         )
 
@@ -62,13 +66,13 @@ def threads_per_rank(asked: int | str | None, ranks: int) -> int | None:
     return None if any(name in os.environ for name in THREAD_VARIABLES) else 1
 
 
-def find_mpiexec() -> str:
-    """The launcher that belongs to this Python's MPI, or what ADMMCTL_MPIEXEC names."""
-    named = os.environ.get("ADMMCTL_MPIEXEC")
+def find_mpiexec(named: str | None = None) -> str:
+    """The launcher that belongs to this Python's MPI, or the one that is named: here, or by ADMMCTL_MPIEXEC."""
+    source, named = ("mpiexec", named) if named else ("ADMMCTL_MPIEXEC", os.environ.get("ADMMCTL_MPIEXEC"))
     if named:
         found = shutil.which(named)
         if found is None:
-            raise UserError(f"ADMMCTL_MPIEXEC={named}: there is no such program")
+            raise UserError(f"{source}={named}: there is no such program")
         return found
     beside = Path(sys.executable).parent / "mpiexec"
     found = str(beside) if beside.is_file() else shutil.which("mpiexec")
@@ -77,19 +81,60 @@ def find_mpiexec() -> str:
     return found
 
 
-def mpiexec_command(ranks: int, arguments: list[str]) -> list[str]:
-    """A command that starts ``ranks`` Pythons; an exception on one of them ends them all."""
-    return [find_mpiexec(), "-n", str(ranks), sys.executable, "-m", "mpi4py", *arguments]
+def mpiexec_command(
+    ranks: int, arguments: list[str], settings: Launch | None = None, hosts: Sequence[Host] = ()
+) -> list[str]:
+    """A command that starts ``ranks`` Pythons, here or on ``hosts``; an exception on one of them ends them all."""
+    settings = settings or Launch()
+    options = _openmpi_options(settings, hosts) if settings.mpi == "openmpi" else _hydra_options(settings, hosts)
+    return [
+        *(find_mpiexec(settings.mpiexec), *options, "-n", str(ranks)),
+        *(sys.executable, "-m", "mpi4py", *arguments),
+    ]
 
 
-def job_environment(ranks: int, threads: int | None) -> dict[str, str]:
-    """The environment of a job's ranks."""
-    environment = dict(os.environ)
+def _hydra_options(settings: Launch, hosts: Sequence[Host]) -> list[str]:
+    """For the launcher of MPICH and its relatives."""
+    options = []
+    if hosts and settings.mpi == "intel":
+        if len({slots for _, slots in hosts}) > 1:
+            raise UserError("--hosts: Intel MPI takes as many ranks on every host")
+        options += ["-hosts", ",".join(name for name, _ in hosts), "-ppn", str(hosts[0][1])]
+    elif hosts:
+        options += ["-hosts", ",".join(f"{name}:{slots}" for name, slots in hosts)]
+    if settings.interface is not None:
+        options += ["-iface", settings.interface]
+    if settings.binding is not None:
+        options += ["-bind-to", settings.binding]
+    return options
+
+
+def _openmpi_options(settings: Launch, hosts: Sequence[Host]) -> list[str]:
+    options = ["--host", ",".join(f"{name}:{slots}" for name, slots in hosts)] if hosts else []
+    if settings.interface is not None:
+        options += ["--mca", "btl_tcp_if_include", settings.interface]
+    if settings.binding is not None:
+        options += ["--bind-to", settings.binding]
+    for name in (*THREAD_VARIABLES, "PYTHONUNBUFFERED", *settings.environment) if hosts else ():
+        options += ["-x", name]  # unlike the others it takes nothing along by itself
+    return options
+
+
+def job_environment(
+    ranks: int, threads: int | None, settings: Launch | None = None, elsewhere: bool = False
+) -> dict[str, str]:
+    """The environment of a job's ranks; ``elsewhere``: they have other cores than this process."""
+    settings = settings or Launch()
+    environment = {**os.environ, **settings.environment}
     if threads is not None:
         environment.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
-    if ranks > available_cores():
+    if ranks > available_cores() and not elsewhere:
         # Waiting ranks give their core away instead of spinning on it.
         environment.setdefault("MPIR_CVAR_ENABLE_HEAVY_YIELD", "1")
+    if settings.interface is not None:
+        # The launcher's own option is for its own messages; these are for those of the ranks.
+        environment.setdefault("FI_TCP_IFACE", settings.interface)
+        environment.setdefault("UCX_NET_DEVICES", settings.interface)
     environment["PYTHONUNBUFFERED"] = "1"
     return environment
 

@@ -30,17 +30,34 @@ def raise_on_failure(end: launch.JobEnd, folder: Path, ranks: int) -> None:
         first = end.errors[0]
         raise RunFailed(f"rank {first['rank']}: {first['message']}")
     last = next((line.strip() for line in reversed(end.said) if line.strip(" =")), "no message")
-    raise RunFailed(f"the job ended with exit code {end.exit_code}: {_killed(end.said) or last}")
+    raise RunFailed(
+        f"the job ended with exit code {end.exit_code}: {_killed(end.said) or _unreachable(end.said) or last}"
+    )
 
 
 def _killed(said: list[str]) -> str | None:
-    """What MPICH's launcher says of a rank that was killed: how, its process number, its host."""
+    """What MPICH's launcher, or srun, says of a rank that was killed: how, which one, its host."""
     text = "\n".join(said)
+    by_srun = re.search(r"srun: error: (\S+): tasks? ([\d,-]+): (.+)", text)
+    if by_srun is not None:
+        return f"a rank ended: {by_srun[3].strip()}, rank {by_srun[2]} on {by_srun[1]}"
     how = re.search(r"EXIT STRING: (.+)", text)
     where = re.search(r"PID (\d+) RUNNING AT (\S+)", text)
     if how is None:
         return None
     return f"a rank ended: {how[1].strip()}" + (f", process {where[1]} on {where[2]}" if where else "")
+
+
+def _unreachable(said: list[str]) -> str | None:
+    """What launchers say of a host that they cannot reach, or that cannot reach them."""
+    signs = ("unable to connect", "ssh: ", "Host key verification failed", "Permission denied")
+    line = next((line.strip() for line in said if any(sign in line for sign in signs)), None)
+    if line is None:
+        return None
+    return (
+        f"{line}\nEvery host of --hosts has to be reachable by ssh without a password, and this one from there; "
+        "with several networks, name the interface in the launch block of the cluster's file"
+    )
 
 
 def summary_of_the_dead(

@@ -4,11 +4,13 @@ import os
 import platform
 import socket
 import subprocess
+from collections import Counter
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from threadpoolctl import threadpool_info
 
 from admmctl.config import Run
@@ -22,6 +24,24 @@ _SCHEDULER_JOBS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID")
 def host() -> dict[str, Any]:
     """This rank's machine."""
     return {"name": socket.gethostname(), "cpu": _cpu_model(), "cores": available_cores()}
+
+
+def ranks_share_cores(comm: Comm) -> bool:
+    """Whether some host has more ranks than cores that they may use, all together; the same on every rank.
+
+    Under a scheduler each rank may be bound to a core of its own, which is one core per rank, not one for all.
+    """
+    mine = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(available_cores()))
+    everyone = comm.gather((socket.gethostname(), mine))
+    shared = np.zeros(1)
+    if everyone is not None:
+        ranks = Counter(name for name, _ in everyone)
+        cores: dict[str, set[int]] = {}
+        for name, theirs in everyone:
+            cores.setdefault(name, set()).update(theirs)
+        shared[0] = any(count > len(cores[name]) for name, count in ranks.items())
+    comm.allreduce(shared, op="max")
+    return bool(shared[0])
 
 
 def blas_threads() -> int:
@@ -43,7 +63,7 @@ def describe(run: Run, comm: Comm, hosts: list[dict[str, Any]], data_sha256: str
         "dtype": "float32",
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: found for name in _PACKAGES if (found := _version(name))},
+        "packages": {name: found for name in _PACKAGES if (found := package_version(name))},
         "git_commit": commit,
         "git_dirty": dirty,
         "config_hash": run.hash(),
@@ -61,7 +81,7 @@ def _blas() -> list[dict[str, Any]]:
     return [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
 
 
-def _version(package: str) -> str | None:
+def package_version(package: str) -> str | None:
     try:
         return version(package)
     except PackageNotFoundError:

@@ -3,9 +3,8 @@
 import shlex
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast, get_args
+from typing import Any, Literal, Protocol
 
 from threadpoolctl import threadpool_limits
 
@@ -16,35 +15,13 @@ from admmctl.errors import AdmmctlError, Interrupted, MissingExtra, RunFailed, U
 from admmctl.methods.method import methods
 from admmctl.parallel import launch
 from admmctl.parallel.comm import Serial
-from admmctl.runs import checkpoint, memory
+from admmctl.runs import checkpoint, jobs, memory
 from admmctl.runs import resume as resuming
 from admmctl.runs.broken import raise_on_failure, summary_of_the_dead
+from admmctl.runs.options import MOST, Launcher, Options, check_options
 from admmctl.runs.record import RunFolder, read_summary, rerun_line, root
 from admmctl.runs.resume import Found, folder_name
 from admmctl.runs.worker import SUMMARY, work
-
-MOST = 10_000  # repeats, or threads: more is a slip of the keyboard
-Launcher = Literal["auto", "inline", "mpiexec"]
-
-
-@dataclass(frozen=True)
-class Options:
-    """How runs are started; none of it changes what they compute."""
-
-    cores: int = 1
-    threads: int | Literal["auto"] | None = None
-    launcher: Launcher = "auto"
-    oversubscribe: bool = False
-    watchdog: float | None = None  # seconds without progress after which a job of several ranks is ended
-
-    def way(self) -> Literal["inline", "mpiexec"]:
-        if self.launcher == "auto":
-            return "inline" if self.cores == 1 else "mpiexec"
-        return self.launcher
-
-    def threads_for(self, run: Run) -> int | None:
-        asked = self.threads if self.threads is not None else run.threads
-        return launch.threads_per_rank(asked, self.cores)
 
 
 class Watcher(Protocol):
@@ -104,11 +81,13 @@ def train(
     config: str | Path | Mapping[str, Any],
     *,
     method: str | None = None,
-    cores: int = 1,
+    cores: int | None = None,
     threads: int | Literal["auto"] | None = None,
     repeat: int = 1,
     launcher: Launcher = "auto",
     oversubscribe: bool = False,
+    hosts: str | None = None,
+    cluster: str | Path | None = None,
     overrides: Iterable[str] = (),
     watcher: Watcher | None = None,
     resume: bool = False,
@@ -123,10 +102,12 @@ def train(
     run breaks, and Interrupted when one is stopped; finished runs keep their folders in any case.
     """
     experiment = configuration.load(config, overrides)
-    options = check_options(cores, threads, launcher, oversubscribe, patience)
+    options = check_options(cores, threads, launcher, oversubscribe, hosts, cluster, patience)
+    if options.way() == "sbatch":
+        raise UserError("launcher sbatch: jobs are handed in by the command, admmctl train --launcher sbatch")
     runs = plan(experiment.select(method), repeat, options)
     watcher = watcher or Silent()
-    begun = [resuming.find(run, cores, config) if resume else None for run in runs]
+    begun = [resuming.find(run, options.cores, config) if resume else None for run in runs]
     ready = check_all(
         [run for run, found in zip(runs, begun, strict=True) if found is None or not found.finished],
         options,
@@ -144,7 +125,7 @@ def train(
             continue
         other = resuming.elsewhere(run) if resume and found is None else None
         if other is not None:
-            line = rerun_line(other, cores, None, oversubscribe, resume=True)
+            line = rerun_line(other, options.cores, None, oversubscribe, resume=True)
             watcher.event({"event": "note", "text": f"a new run; on other ranks one was begun: {line}"})
         try:
             summaries.append(execute(run, options, watcher, resume=found))
@@ -177,26 +158,6 @@ def check_all(runs: list[Run], options: Options, watcher: "Watcher", several: bo
     return ready
 
 
-def check_options(
-    cores: int, threads: int | str | None, launcher: str, oversubscribe: bool, patience: float | None = None
-) -> Options:
-    """How runs are to start, in the words of the command line or of Python. Raises UserError."""
-    if cores < 1:
-        raise UserError(f"--cores {cores}: expected 1 or more")
-    if launcher not in get_args(Launcher):
-        raise UserError(f"--launcher {launcher}: valid: {', '.join(get_args(Launcher))}")
-    number: int | Literal["auto"] | None = None
-    if threads == "auto":
-        number = "auto"
-    elif threads is not None:
-        if not str(threads).isdecimal() or not 1 <= int(threads) <= MOST:
-            raise UserError(f"--threads {threads}: expected a number of 1 to {MOST:,}, or auto")
-        number = int(threads)
-    if patience is not None and not 0 < patience < float("inf"):
-        raise UserError(f"--watchdog {patience:g}: expected seconds, more than an iteration takes")
-    return Options(cores, number, cast(Launcher, launcher), oversubscribe, patience)
-
-
 def dry_run(
     config: str | Path, method: str | None, repeat: int, options: Options, overrides: Iterable[str]
 ) -> list[dict[str, Any]]:
@@ -227,7 +188,7 @@ def check(run: Run, options: Options) -> None:
     """Everything that can be refused before a folder is made: cores, data, rows, outputs."""
     from admmctl.runs.worker import build_network
 
-    launch.check_cores(options.cores, options.oversubscribe)
+    options.check_cores()
     method = methods.load(run.kind)
     if hasattr(method, "require"):
         method.require(run.settings)
@@ -241,18 +202,18 @@ def check(run: Run, options: Options) -> None:
     if hasattr(made, "check_rows"):
         made.check_rows(data.rows_train)
     if hasattr(made, "check_size"):
-        made.check_size(network, data.rows_train, options.cores, memory.available())
-    memory.check_here(memory.estimate(data, network, made), options.cores)
-    if options.way() == "mpiexec":
-        launch.find_mpiexec()
+        free = None if options.elsewhere() else memory.available()
+        made.check_size(network, data.rows_train, options.cores, free)
+    if not options.elsewhere():  # there the ranks look for themselves
+        memory.check_here(memory.estimate(data, network, made), options.cores)
 
 
-def command(folder: Path, options: Options) -> list[str]:
+def command(folder: Path, options: Options, threads: int | None) -> list[str]:
     """The command line that starts the ranks of a run."""
     worker = ["-m", "admmctl.runs.worker", str(folder), str(options.cores), str(int(options.oversubscribe))]
     if options.watchdog:
         worker.append(f"{options.watchdog:g}")
-    return launch.mpiexec_command(options.cores, worker)
+    return options.command(worker, threads)
 
 
 def describe_plan(run: Run, options: Options) -> dict[str, Any]:
@@ -263,7 +224,7 @@ def describe_plan(run: Run, options: Options) -> dict[str, Any]:
         "folder": str(folder),
         "ranks": options.cores,
         "threads_per_rank": options.threads_for(run) or "from the environment",
-        "command": None if inline else command(folder, options),
+        "command": None if inline else command(folder, options, options.threads_for(run)),
         "config": run.document(),
     }
 
@@ -304,14 +265,15 @@ def _go_on(
     watcher.started(run, folder.path)
     if resume is not None and not checkpoint.exist(folder.path):
         watcher.event({"event": "note", "text": "there is no checkpoint: the run starts anew"})
+    jobs.started(folder.path)
     threads = options.threads_for(run)
     try:
         if options.way() == "inline":
             with threadpool_limits(limits=threads, user_api="blas"):
                 work(folder, Serial(), watcher.event, options.oversubscribe, started)
         else:
-            environment = launch.job_environment(options.cores, threads)
-            end = launch.watch(command(folder.path, options), environment, watcher.event, folder.log)
+            line = command(folder.path, options, threads)
+            end = launch.watch(line, options.environment(threads), watcher.event, folder.log)
             raise_on_failure(end, folder.path, options.cores)
     except UserError:
         if resume is None:

@@ -32,7 +32,7 @@ from admmctl.model.losses import losses  # noqa: E402
 from admmctl.model.network import Network, predicted, targets  # noqa: E402
 from admmctl.parallel import watchdog  # noqa: E402
 from admmctl.parallel.comm import MPI, Comm, connect  # noqa: E402
-from admmctl.parallel.launch import available_cores, end_with_the_launcher, handle  # noqa: E402
+from admmctl.parallel.launch import end_with_the_launcher, handle  # noqa: E402
 from admmctl.runs import environment, memory  # noqa: E402
 from admmctl.runs.checkpoint import Checkpoints  # noqa: E402
 from admmctl.runs.clock import Clock  # noqa: E402
@@ -46,7 +46,7 @@ Notify = Callable[[dict[str, Any]], None]
 
 def work(folder: RunFolder, comm: Comm, notify: Notify, oversubscribe: bool, started: float) -> Outcome:
     """Run the experiment in ``folder`` on this rank. Rank 0 calls ``notify`` with every event."""
-    shared_cores = comm.size > available_cores()
+    shared_cores = environment.ranks_share_cores(comm)
     clock = Clock(started, cpu=shared_cores)
     run = next(iter(load(folder.path / "config.yaml").runs.values()))
     # Numbers that overflow are noticed by the loop, which calls the run diverged: no warnings besides.

@@ -3,6 +3,7 @@
 import shlex
 import tempfile
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from admmctl.methods.method import methods
 from admmctl.parallel import launch
 from admmctl.parallel.comm import Serial
 from admmctl.runs.bench import measure
-from admmctl.runs.train import check_options
+from admmctl.runs.options import Options, check_options
 
 MOST_ROWS = 10**10
 # Taylor's network for HIGGS: what is measured when no experiment is named.
@@ -61,18 +62,21 @@ def bench(
     return on_cores(run, rows, repeat, cores, say)
 
 
-def on_cores(run: Run, rows: int, repeat: int, cores: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """``runs.bench.measure`` in this process or on ``cores`` ranks."""
+def on_cores(
+    run: Run, rows: int, repeat: int, cores: int, say: Callable[[str], None], options: Options | None = None
+) -> dict[str, Any]:
+    """``runs.bench.measure`` in this process or on ``cores`` ranks, started as ``options`` say."""
+    options = replace(options or Options(), cores=cores)
     if cores == 1:
         return measure(run, rows, repeat, Serial(), say)
     with tempfile.TemporaryDirectory(prefix="admmctl-bench-") as folder:
         path = Path(folder) / "config.yaml"
         path.write_text(to_yaml(run.document()), encoding="utf-8")
         arguments = ["-m", "admmctl.runs.bench", str(path), str(rows), str(repeat), str(cores)]
-        return _on_ranks(launch.mpiexec_command(cores, arguments), cores, say)
+        return _on_ranks(options.command(arguments, 1), options.environment(1), say)
 
 
-def _on_ranks(command: list[str], cores: int, say: Callable[[str], None]) -> dict[str, Any]:
+def _on_ranks(command: list[str], environment: dict[str, str], say: Callable[[str], None]) -> dict[str, Any]:
     """Run the job; what rank 0 measured."""
     results: list[dict[str, Any]] = []
 
@@ -82,7 +86,7 @@ def _on_ranks(command: list[str], cores: int, say: Callable[[str], None]) -> dic
         else:
             say(event["what"])
 
-    end = launch.watch(command, launch.job_environment(cores, 1), on_event, log=lambda line: None)
+    end = launch.watch(command, environment, on_event, log=lambda line: None)
     for error in end.errors:
         if error["user"]:
             raise UserError(error["message"])

@@ -11,8 +11,8 @@ import yaml
 
 from admmctl.errors import UserError
 from admmctl.runs.clock import OUTSIDE
+from admmctl.runs.clusters import load_machine
 from admmctl.runs.record import DONE, exists, is_run, read_phases, read_summary, root
-from admmctl.studies.machines import load_machine
 from admmctl.studies.model import CostModel, Exchange, Point, fit, held_out, on_machine
 from admmctl.studies.scaling import FILE, read_study
 

@@ -6,7 +6,7 @@ run. Running it again goes on where it stopped; more core counts or repeats are 
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,8 +18,10 @@ from admmctl.data import shards
 from admmctl.errors import Interrupted, RunFailed, UserError
 from admmctl.files import alone, write_json
 from admmctl.parallel import launch
+from admmctl.runs.options import MOST, Options
 from admmctl.runs.record import DONE, read_summary, root
-from admmctl.runs.train import MOST, Options, Watcher, check, check_options, execute
+from admmctl.runs.submit import Order, common, named_file
+from admmctl.runs.train import Watcher, check, execute
 from admmctl.schema import Evaluate
 from admmctl.studies.bench import on_cores
 
@@ -54,16 +56,57 @@ def scaling(
     iterations: int | None = None,
     to_target: bool = False,
     weak: bool = False,
-    oversubscribe: bool = False,
+    options: Options | None = None,
     overrides: Iterable[str] = (),
+    part: int | None = None,
     watcher: Watcher,
     say: Say,
 ) -> Path:
     """Run what is not yet run of a study; returns its folder.
 
+    ``options`` say how ranks start. With ``part`` only the runs on that number of cores: each a job's share.
     Raises UserError and ConfigError before anything is written, RunFailed at the end when a run broke, and
     Interrupted when it is stopped: what is finished stays.
     """
+    how = options or Options()
+    counts, run, goal = plan(path, cores, method, repeat, iterations, to_target, weak, overrides)
+    if part is not None and part not in counts:
+        raise UserError(f"--part {part}: it is none of --cores {cores}")
+    mine = [count for count in counts if part in (None, count)]
+    for count in mine:
+        check(run, replace(how, cores=count))
+    planned = {count: _share(run, count, max(counts)) if weak else run for count in counts}
+    each = planned[min(counts)].data.first
+    identity = _identity(run, goal, each and each // min(counts))
+    folder = root() / run.experiment / f"scaling-{run.method}-{goal.words()}-{identity}"
+    say(str(folder))
+    study = read_study(folder) or _described(run, goal)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(folder, _measured(study, run, mine, how, say), say)
+    except OSError as error:
+        raise UserError(f"the results folder {folder} cannot be written: {error.strerror}") from None
+    finally:
+        if not (folder / FILE).exists():  # nothing came of it: no trace is left
+            with suppress(OSError):
+                folder.rmdir()
+                folder.parent.rmdir()
+    with alone(folder if part is None else folder / f"p{part}", "running", say):
+        _run_all(folder, {count: planned[count] for count in mine}, repeat, how, watcher, say)
+    return folder
+
+
+def plan(
+    path: Path,
+    cores: str,
+    method: str | None,
+    repeat: int,
+    iterations: int | None,
+    to_target: bool,
+    weak: bool,
+    overrides: Iterable[str],
+) -> tuple[list[int], Run, Goal]:
+    """Core counts, the run and the goal of a study, as the command line says it. Raises UserError."""
     counts = parse_cores(cores)
     experiment = configuration.load(path, overrides)
     if method == "all":
@@ -72,28 +115,38 @@ def scaling(
         raise UserError(f"--repeat {repeat}: expected 1 or more, at most {MOST:,}")
     run = experiment.select(method)[0]
     goal = _goal(run, iterations, to_target, weak)
-    run = _towards(run, goal)
+    return counts, _towards(run, goal), goal
+
+
+def orders(
+    path: Path,
+    cores: str,
+    *,
+    method: str | None,
+    repeat: int,
+    iterations: int | None,
+    to_target: bool,
+    weak: bool,
+    options: Options,
+    overrides: Sequence[str],
+    cluster: str | None,
+    dry: bool,
+) -> list[Order]:
+    """The study as a job for every number of cores, checked as far as that goes outside them. Raises UserError."""
+    counts, run, _ = plan(path, cores, method, repeat, iterations, to_target, weak, overrides)
+    words = ["--cores", cores, "--repeat", str(repeat)]
+    words += ["--method", method] if method is not None else []
+    words += ["--iterations", str(iterations)] if iterations is not None else []
+    words += ["--to-target"] * to_target + ["--weak"] * weak
+    found = []
     for count in counts:
-        check(run, _options(count, oversubscribe))
-    planned = {count: _share(run, count, max(counts)) if weak else run for count in counts}
-    each = planned[min(counts)].data.first
-    identity = _identity(run, goal, each and each // min(counts))
-    folder = root() / experiment.name / f"scaling-{run.method}-{goal.words()}-{identity}"
-    say(str(folder))
-    study = read_study(folder) or _described(run, goal)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / FILE, _measured(study, run, counts, say))
-    except OSError as error:
-        raise UserError(f"the results folder {folder} cannot be written: {error.strerror}") from None
-    finally:
-        if not (folder / FILE).exists():  # nothing came of it: no trace is left
-            with suppress(OSError):
-                folder.rmdir()
-                folder.parent.rmdir()
-    with alone(folder, "running", say):
-        _run_all(folder, planned, repeat, oversubscribe, watcher, say)
-    return folder
+        sized = replace(options, cores=count)
+        if not dry:
+            check(run, sized)
+        told = [*words, "--part", str(count), *common(sized, overrides)]
+        label = f"scaling-{run.method}-p{count}"
+        found.append(Order(run, label, path, "scaling", told, sized, named_file(cluster)))
+    return found
 
 
 def parse_cores(text: str) -> list[int]:
@@ -149,10 +202,6 @@ def _share(run: Run, cores: int, most: int) -> Run:
     return replace(run, data=run.data.model_copy(update={"first": rows}))
 
 
-def _options(cores: int, oversubscribe: bool) -> Options:
-    return check_options(cores, None, "auto", oversubscribe)
-
-
 def _identity(run: Run, goal: Goal, rows_per_rank: int | None) -> str:
     """Six digits over what is trained and timed; core counts and repeats may grow within a study."""
     document = {**run.document(), "goal": goal.words(), "rows per rank": rows_per_rank}
@@ -178,16 +227,26 @@ def _described(run: Run, goal: Goal) -> dict[str, Any]:
     }
 
 
-def _measured(study: dict[str, Any], run: Run, counts: list[int], say: Say) -> dict[str, Any]:
+def _measured(study: dict[str, Any], run: Run, counts: list[int], how: Options, say: Say) -> dict[str, Any]:
     """The study with the speed of this machine on each number of cores that it has, as far as it is not known."""
     if not study["small"]:
         say("measuring what an iteration costs besides its rows")
         study["small"] = _small_step(run)
     for count in counts:
-        if str(count) not in study["machine"] and count <= launch.available_cores():
+        room = replace(how, cores=count).elsewhere() or count <= launch.available_cores()
+        if str(count) not in study["machine"] and room:
             say(f"measuring this machine on {count} core{'s' * (count > 1)}")
-            study["machine"][str(count)] = on_cores(run, 0, 5, count, lambda what: None)
+            study["machine"][str(count)] = on_cores(run, 0, 5, count, lambda what: None, how)
     return study
+
+
+def _write(folder: Path, study: dict[str, Any], say: Say) -> None:
+    """Write study.json, with what other parts of the study have measured meanwhile."""
+    with alone(folder / FILE, "writing", say):
+        latest = read_study(folder)
+        if latest is not None:
+            study = {**latest, "machine": {**latest["machine"], **study["machine"]}}
+        write_json(folder / FILE, study)
 
 
 def _small_step(run: Run) -> dict[str, Any]:
@@ -212,9 +271,7 @@ def read_study(folder: Path) -> dict[str, Any] | None:
     return study
 
 
-def _run_all(
-    folder: Path, planned: dict[int, Run], repeat: int, oversubscribe: bool, watcher: Watcher, say: Say
-) -> None:
+def _run_all(folder: Path, planned: dict[int, Run], repeat: int, how: Options, watcher: Watcher, say: Say) -> None:
     """Every repeat on every number of cores, interleaved, so that a drift of the machine touches all alike."""
     todo = [(number, count, one) for number in range(repeat) for count, one in planned.items()]
     failures, broken = [], []
@@ -226,7 +283,7 @@ def _run_all(
             continue
         say(f"run {done + 1} of {len(todo)}: {count} core{'s' * (count > 1)}, seed {seeded.seed}")
         try:
-            execute(seeded, _options(count, oversubscribe), watcher, place)
+            execute(seeded, replace(how, cores=count), watcher, place)
         except RunFailed as failure:
             failures.append(str(failure))
             broken += failure.runs

@@ -38,7 +38,10 @@ COMMANDS = [
     ["fetch"],
     ["train"],
     ["bench"],
+    ["doctor"],
     ["predict"],
+    ["wait"],
+    ["cancel"],
     ["accuracy-plot"],
     ["target-plot"],
     ["scaling"],
@@ -692,3 +695,23 @@ def test_the_command_loads_nothing_heavy_before_it_needs_it() -> None:
     code = f"import sys, admmctl.cli; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+# --- doctor
+
+
+@pytest.mark.mpi
+def test_the_doctor_reports_every_check_and_exits_with_1_on_an_error(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = shell("doctor", "tiny.yaml", "--json")
+    checks = answer.json()["checks"]
+    assert [check for check in checks if check["state"] == "error"] == []
+    assert answer.code == 0
+    assert all(set(check) == {"name", "state", "detail", "cure"} for check in checks)
+    assert {"two ranks", "memory", "Slurm", "torch"} <= {check["name"] for check in checks}
+    monkeypatch.setenv("ADMMCTL_MPIEXEC", "/nowhere/mpiexec")
+    sick = shell("doctor")
+    assert sick.code == 1
+    assert "ADMMCTL_MPIEXEC=/nowhere/mpiexec: there is no such program" in sick.out
+    assert max(map(len, sick.out.splitlines())) <= 80

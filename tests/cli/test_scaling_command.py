@@ -211,7 +211,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(shell, study, monke
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to a core")
 def test_ranks_that_share_a_core_are_counted_by_processor_time(shell, monkeypatch):
-    def pretended(run: Any, rows: int, repeat: int, cores: int, say: Any) -> dict[str, Any]:
+    def pretended(run: Any, rows: int, repeat: int, cores: int, say: Any, options: Any = None) -> dict[str, Any]:
         return SMALL if rows else machine(cores)
 
     monkeypatch.setattr(module, "on_cores", pretended)

@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "explain": {"yamlfile", *BASE},
     "yamlfile": BASE,
     **dict.fromkeys(BASE, BASE),
+    "__main__": {"cli"},
     "": {"runs"},  # admmctl itself
 }
 DRIVER_ONLY = {"typer", "rich", "pandas", "matplotlib"}

@@ -51,7 +51,9 @@ class Place:
     def write(self, **changes: Any) -> None:
         (self.path / "small.yaml").write_text(yaml.safe_dump(experiment(**changes), sort_keys=False))
 
-    def on_cores(self, run: Run, rows: int, repeat: int, cores: int, say: Any) -> dict[str, Any]:
+    def on_cores(
+        self, run: Run, rows: int, repeat: int, cores: int, say: Any, options: Any = None
+    ) -> dict[str, Any]:
         self.measured.append(0 if rows else cores)
         return SMALL if rows else machine(cores)
 
@@ -83,7 +85,10 @@ class Place:
         """The study's folder; what was run, measured and said since."""
         self.ran, self.measured, self.said, self.options = [], [], [], []
         path = self.path / "small.yaml"
-        return scaling(path, cores, overrides=overrides, watcher=Silent(), say=self.said.append, **options)
+        how = Options(oversubscribe=options.pop("oversubscribe", False))
+        return scaling(
+            path, cores, options=how, overrides=overrides, watcher=Silent(), say=self.said.append, **options
+        )
 
     def refusal(self, cores: str = "1,2", overrides: tuple[str, ...] = (), **options: Any) -> str:
         """Refused with exit code 2 before anything was written, measured or run."""
@@ -185,7 +190,9 @@ def test_a_results_folder_that_cannot_be_written_is_told(place, monkeypatch):
 
 
 def test_a_launcher_of_another_mpi_leaves_no_study_behind(place, monkeypatch):
-    def of_another_family(run: Run, rows: int, repeat: int, cores: int, say: Any) -> dict[str, Any]:
+    def of_another_family(
+        run: Run, rows: int, repeat: int, cores: int, say: Any, options: Any = None
+    ) -> dict[str, Any]:
         if cores == 1:
             return place.on_cores(run, rows, repeat, cores, say)
         raise UserError("2 ranks were started but MPI sees 1")
@@ -416,7 +423,7 @@ def test_an_interruption_keeps_what_is_finished_and_says_how_to_go_on(place):
 
 
 def test_a_method_that_cannot_run_on_hardly_any_rows_is_studied_all_the_same(place, monkeypatch):
-    def large_only(run: Run, rows: int, repeat: int, cores: int, say: Any) -> dict[str, Any]:
+    def large_only(run: Run, rows: int, repeat: int, cores: int, say: Any, options: Any = None) -> dict[str, Any]:
         if rows:
             raise UserError("bench: the method needs more rows")
         return machine(cores)
@@ -523,3 +530,31 @@ def test_weak_runs_have_their_shares(place):
     assert {read_summary(path)["rows_test"] for path in folder.iterdir() if path.is_dir()} == {100}
     assert summarise(folder)["weak"]
     assert "weak" in folder.name
+
+
+# -- in parts, each a job's
+
+
+def test_parts_make_the_study_that_one_command_makes(place):
+    whole = place("1,2,4", repeat=2)
+    expected = {path.name for path in whole.iterdir() if path.is_dir()}
+    described = read_study(whole)
+    shutil.rmtree(whole)
+    for part in (4, 1, 2):
+        assert place("1,2,4", repeat=2, part=part) == whole
+        assert place.ran == [(part, 0), (part, 1)]
+    assert {path.name for path in whole.iterdir() if path.is_dir()} == expected
+    assert read_study(whole) == described
+
+
+def test_weak_parts_have_the_rows_of_the_whole_study(place):
+    whole = place("1,2,4", repeat=1, weak=True, iterations=3)
+    rows = {path.name: read_summary(path)["rows_train"] for path in whole.glob("admm-*")}
+    shutil.rmtree(whole)
+    for part in (1, 2, 4):
+        place("1,2,4", repeat=1, weak=True, iterations=3, part=part)
+    assert {path.name: read_summary(path)["rows_train"] for path in whole.glob("admm-*")} == rows
+
+
+def test_a_part_that_is_none_is_refused(place):
+    assert "--part 3: it is none of --cores 1,2" in place.refusal(part=3)

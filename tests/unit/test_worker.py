@@ -57,7 +57,7 @@ def test_a_run_that_diverges_between_evaluations_saves_the_last_evaluated_weight
 
 
 def test_where_ranks_share_cores_processor_time_is_kept_beside_the_time_that_passed(results, monkeypatch):
-    monkeypatch.setattr(worker, "available_cores", lambda: 0)
+    monkeypatch.setattr(worker.environment, "ranks_share_cores", lambda comm: True)
     # A processor whose seconds are a thousand times as many.
     clocks = {"perf_counter": time.perf_counter, "process_time": lambda: 1000 * time.perf_counter()}
     monkeypatch.setattr(clock, "time", SimpleNamespace(**clocks))

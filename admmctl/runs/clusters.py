@@ -1,11 +1,13 @@
-"""Machines that a cost model can be moved to: their files, ``configs/clusters/NAME.yaml``."""
+"""Clusters and machines: their files, ``configs/clusters/NAME.yaml``, to start jobs on or to predict times for."""
 
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import Field, ValidationError
 
 from admmctl.errors import ConfigError, UserError
 from admmctl.explain import explain, report
+from admmctl.parallel.cluster import Launch
 from admmctl.registry import suggest
 from admmctl.schema import MAX_NAME, NAME
 from admmctl.settings import Count, NonNegative, Positive, Settings
@@ -31,15 +33,29 @@ class Interconnect(Settings):
     seconds_per_byte_summed: NonNegative = Field(description="per byte of a partial sum: gamma")
 
 
-class Machine(Settings):
-    """A machine's file."""
+class Cluster(Settings):
+    """A cluster's file. To start jobs, ``launch`` is enough."""
 
     name: str = Field(pattern=f"^{NAME}$", max_length=MAX_NAME)
-    title: str = Field(min_length=1, description="for people: on figures and in reports")
-    source: list[str] = Field(min_length=1, description="where the numbers are from")
-    cores: Count = Field(description="how many there are: curves end here")
+    title: str | None = Field(default=None, min_length=1, description="for people: on figures and in reports")
+    source: list[str] | None = Field(default=None, min_length=1, description="where the numbers are from")
+    cores: Count | None = Field(default=None, description="how many there are: curves end here")
+    processor: Processor | None = None
+    network: Interconnect | None = None
+    launch: Launch = Launch()
+
+
+class Machine(Cluster):
+    """The same file where a cost model is moved to it: then its numbers are needed."""
+
+    title: str = Field(min_length=1)
+    source: list[str] = Field(min_length=1)
+    cores: Count
     processor: Processor
     network: Interconnect
+
+
+File = TypeVar("File", bound=Cluster)
 
 
 def load_machine(machine: str | Path) -> Machine:
@@ -48,13 +64,22 @@ def load_machine(machine: str | Path) -> Machine:
     Raises UserError for an unknown name, with those there are, and ConfigError with every problem of a
     file: its line, key, and what was expected.
     """
-    document = read(
-        _find(machine), "a machine is a mapping with the keys name, title, source, cores, processor, network"
+    return _load(
+        machine, Machine, "a machine is a mapping with the keys name, title, source, cores, processor, network"
     )
+
+
+def load_cluster(cluster: str | Path) -> Cluster:
+    """The same for a file of which only ``launch`` matters."""
+    return _load(cluster, Cluster, "a cluster is a mapping with the keys name, launch")
+
+
+def _load(name: str | Path, kind: type[File], what: str) -> File:
+    document = read(cluster_file(name), what)
     try:
-        return Machine.model_validate(document.content)
+        return kind.model_validate(document.content)
     except ValidationError as error:
-        raise ConfigError(report(document, explain(error, Machine, (), ()))) from None
+        raise ConfigError(report(document, explain(error, kind, (), ()))) from None
 
 
 def machines() -> list[str]:
@@ -62,7 +87,8 @@ def machines() -> list[str]:
     return sorted({path.stem for folder in FOLDERS for path in folder.glob("*.yaml")})
 
 
-def _find(machine: str | Path) -> Path:
+def cluster_file(machine: str | Path) -> Path:
+    """The file that a path, or a name, stands for. Raises UserError for an unknown name."""
     path = Path(machine)
     if path.is_file() or path.suffix in (".yaml", ".yml") or len(path.parts) != 1:
         return path

@@ -1,0 +1,78 @@
+"""How a site starts ranks: the ``launch:`` block of a cluster's file, and lists of hosts."""
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from admmctl.errors import UserError
+from admmctl.settings import Count, Settings
+
+# A value that stays on its line: of a job script, or of an environment.
+Line = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:+-]{0,99}$")]
+Mpi = Literal["mpich", "openmpi", "intel", "cray"]
+Binding = Literal["core", "socket", "numa", "none"]
+
+# A name or an IPv4 address: nothing that mpiexec, ssh or a shell could take for something else.
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,252}[A-Za-z0-9])?")
+_SLOTS = re.compile(r"(?:[ \t]*:[ \t]*|[ \t]+slots[ \t]*=[ \t]*|[ \t]+)(\d{1,6})$")
+_PLUGINS = {"mpich": "pmi2", "openmpi": "pmix", "intel": "pmi2", "cray": "cray_shasta"}
+
+
+class Launch(Settings):
+    """The ``launch:`` block of a cluster's file; every key may be left out."""
+
+    partition: Line | None = None
+    account: Line | None = None
+    qos: Line | None = None
+    constraint: Line | None = None
+    reservation: Line | None = None
+    time: str | None = Field(
+        default=None,
+        pattern=r"^(\d{1,4}-)?\d{1,6}(:\d{2}){0,2}$",
+        description='of a job, in quotes: "30" minutes, "12:00:00", "2-00:00:00"',
+    )
+    memory_per_node: str | None = Field(default=None, pattern=r"^\d{1,9}[KMGT]?$", description="64G; 0 is all")
+    ranks_per_node: Count | None = None
+    modules: tuple[Line, ...] = Field(default=(), strict=False, description="loaded in the job, in this order")
+    environment: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], Line] = Field(default={})
+    options: tuple[Line, ...] = Field(default=(), strict=False, description="more #SBATCH options, --key=value")
+    mpi: Mpi = Field(default="mpich", description="the family of this Python's MPI library")
+    plugin: Word | None = Field(default=None, description="srun --mpi=...; by default what the family needs")
+    mpiexec: Line | None = Field(default=None, description="the site's own launcher")
+    interface: Word | None = Field(default=None, description="network interface of the ranks: eth0")
+    binding: Binding | None = Field(default=None, description="what a rank is bound to")
+
+    def srun_plugin(self) -> str:
+        return self.plugin or _PLUGINS[self.mpi]
+
+
+Host = tuple[str, int]  # its name, and how many ranks it takes
+
+
+def parse_hosts(text: str) -> tuple[Host, ...]:
+    """``--hosts``: 'h1:8,h2:8', or a file with a line per host: ``h1:8``, ``h1 slots=8``, ``h1``.
+
+    Raises UserError for what is no host name, and for hosts that take no ranks.
+    """
+    path = Path(text)
+    try:
+        listed = path.read_text().splitlines() if path.is_file() else None
+    except (OSError, ValueError) as error:
+        raise UserError(f"--hosts {text}: the file cannot be read: {error}") from None
+    entries = [line.partition("#")[0].strip() for line in (text.split(",") if listed is None else listed)]
+    slots: Counter[str] = Counter()
+    for entry in filter(None, entries):
+        found = _SLOTS.search(entry)
+        name = entry[: found.start()] if found else entry
+        count = int(found[1]) if found else 1
+        if not _HOST.fullmatch(name) or count < 1:
+            hint = "" if listed is not None else "; nor is there such a file"
+            raise UserError(f"--hosts: '{entry}' is no host: expected NAME or NAME:RANKS, as in h1:8,h2:8{hint}")
+        slots[name] += count
+    if not slots:
+        raise UserError(f"--hosts {text}: no hosts; expected h1:8,h2:8 or a file with a line per host")
+    return tuple(slots.items())

@@ -1,0 +1,33 @@
+"""``python -m mpi4py -m admmctl.parallel.probe``: what MPI does here, as one JSON line on rank 0.
+
+It asks for no number of ranks: a job that falls apart into ranks of their own says so by its size.
+"""
+
+import json
+import platform
+import sys
+import time
+
+import numpy as np
+
+from admmctl.parallel.comm import MPI
+
+NUMBERS = 1 << 18  # 1 MiB: large enough to go through shared memory or the network for real
+
+
+def main() -> None:
+    comm = MPI()
+    buffer = np.full(NUMBERS, comm.rank + 1, dtype=np.float32)
+    comm.barrier()
+    start = time.perf_counter()
+    comm.allreduce(buffer)
+    seconds = time.perf_counter() - start
+    hosts = comm.gather(platform.node())
+    right = bool((buffer == comm.size * (comm.size + 1) / 2).all())
+    if hosts is not None:
+        found = {"size": comm.size, "library": comm.library(), "hosts": sorted(set(hosts))}
+        sys.stdout.write(json.dumps({**found, "right": right, "seconds": seconds}) + "\n")
+
+
+if __name__ == "__main__":
+    main()

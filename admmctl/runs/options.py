@@ -1,0 +1,115 @@
+"""How the ranks of runs start, from the words of the command line: here, on hosts, or under Slurm."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, cast, get_args
+
+from admmctl.config import Run
+from admmctl.errors import UserError
+from admmctl.parallel import launch, slurm
+from admmctl.parallel.cluster import Host, Launch, parse_hosts
+from admmctl.runs.clusters import load_cluster
+
+MOST = 10_000  # repeats, or threads: more is a slip of the keyboard
+Launcher = Literal["auto", "inline", "mpiexec", "srun", "sbatch"]
+Way = Literal["inline", "mpiexec", "srun", "sbatch"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How runs are started; none of it changes what they compute."""
+
+    cores: int = 1
+    threads: int | Literal["auto"] | None = None
+    launcher: Launcher = "auto"
+    oversubscribe: bool = False
+    hosts: tuple[Host, ...] = ()
+    cluster: Launch = field(default_factory=Launch)
+    watchdog: float | None = None  # seconds without progress after which a job of several ranks is ended
+
+    def way(self) -> Way:
+        """How ranks start, where 'auto' is left to us: by srun in an allocation, else by mpiexec."""
+        if self.launcher != "auto":
+            return self.launcher
+        if self.hosts:
+            return "mpiexec"
+        job = slurm.allocation()
+        if job is not None and not (self.cores == 1 and job.on_a_node):
+            return "srun"
+        return "inline" if self.cores == 1 else "mpiexec"
+
+    def elsewhere(self) -> bool:
+        """Whether ranks run on other cores than those of this process."""
+        return bool(self.hosts) or self.way() in ("srun", "sbatch")
+
+    def command(self, arguments: list[str], threads: int | None) -> list[str]:
+        """The command line that starts ``cores`` ranks of a Python module."""
+        if self.way() == "srun":
+            return slurm.srun_command(self.cores, arguments, self.cluster, threads, self.oversubscribe)
+        return launch.mpiexec_command(self.cores, arguments, self.cluster, self.hosts)
+
+    def environment(self, threads: int | None) -> dict[str, str]:
+        """What these ranks find in their environment."""
+        return launch.job_environment(self.cores, threads, self.cluster, self.elsewhere())
+
+    def check_cores(self) -> None:
+        """Raises UserError for more ranks than there is room for, and for a launcher that cannot start them."""
+        way = self.way()
+        if way == "sbatch":
+            return  # the scheduler's to decide
+        if self.hosts:
+            room = sum(slots for _, slots in self.hosts)
+            launch.check_cores(self.cores, self.oversubscribe, room, "--hosts")
+        elif way == "srun":
+            job = slurm.allocation()
+            if job is not None:
+                launch.check_cores(self.cores, self.oversubscribe, job.cores, f"job {job.job}")
+            slurm.check_plugin(self.cluster)
+        else:
+            launch.check_cores(self.cores, self.oversubscribe)
+        if way == "mpiexec":
+            launch.find_mpiexec(self.cluster.mpiexec)
+
+    def threads_for(self, run: Run) -> int | None:
+        asked = self.threads if self.threads is not None else run.threads
+        if asked == "auto" and self.elsewhere():
+            raise UserError("--threads auto: the cores of other machines are not known here; give a number")
+        return launch.threads_per_rank(asked, self.cores)
+
+
+def check_options(
+    cores: int | None,
+    threads: int | str | None,
+    launcher: str,
+    oversubscribe: bool,
+    hosts: str | None = None,
+    cluster: str | Path | None = None,
+    patience: float | None = None,
+) -> Options:
+    """How runs are to start, in the words of the command line or of Python. Raises UserError.
+
+    Without ``cores`` it is the size of the allocation this process is in, or of the hosts, or 1.
+    """
+    if cores is not None and cores < 1:
+        raise UserError(f"--cores {cores}: expected 1 or more")
+    if launcher not in get_args(Launcher):
+        raise UserError(f"--launcher {launcher}: valid: {', '.join(get_args(Launcher))}")
+    if hosts is not None and launcher not in ("auto", "mpiexec"):
+        raise UserError(f"--hosts is for --launcher mpiexec; {launcher} has its own ways")
+    listed = () if hosts is None else parse_hosts(hosts)
+    cluster = cluster or os.environ.get("ADMMCTL_CLUSTER") or None
+    settings = Launch() if cluster is None else load_cluster(cluster).launch
+    if cores is None:
+        job = slurm.allocation() if launcher in ("auto", "srun") and not listed else None
+        cores = job.tasks if job is not None else sum(slots for _, slots in listed) or 1
+    number: int | Literal["auto"] | None = None
+    if threads == "auto":
+        number = "auto"
+    elif threads is not None:
+        if not str(threads).isdecimal() or not 1 <= int(threads) <= MOST:
+            raise UserError(f"--threads {threads}: expected a number of 1 to {MOST:,}, or auto")
+        number = int(threads)
+    if patience is not None and not 0 < patience < float("inf"):
+        raise UserError(f"--watchdog {patience:g}: expected seconds, more than an iteration takes")
+    return Options(cores, number, cast(Launcher, launcher), oversubscribe, listed, settings, patience)

@@ -1,0 +1,156 @@
+"""Handing jobs to Slurm: each runs the same command inside its allocation, with ``--launcher srun``."""
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from admmctl import config as configuration
+from admmctl.config import Run
+from admmctl.errors import UserError
+from admmctl.files import write_json
+from admmctl.parallel import slurm
+from admmctl.runs import jobs
+from admmctl.runs.clusters import cluster_file
+from admmctl.runs.options import Options
+from admmctl.runs.record import root
+from admmctl.runs.train import Silent, check_all, plan
+
+CONFIG, SCRIPT = "experiment.yaml", "job.sh"
+RESUME: tuple[str, ...] = ()  # what makes the command go on where it stopped, and Slurm may start it again
+# What a job finds even where the site does not hand the environment on.
+HANDED_ON = ("ADMMCTL_RESULTS", "ADMMCTL_DATASETS", "PYTHONPATH")
+
+
+@dataclass(frozen=True)
+class Order:
+    """A job to hand in: ``command`` with its words, on the experiment file ``config``."""
+
+    run: Run  # the first, for its names and threads
+    label: str  # of the job's folder: method and ranks
+    config: Path
+    command: str  # train or scaling
+    words: Sequence[str]
+    options: Options
+    cluster: Path | None = None
+
+
+def train_order(
+    config: Path,
+    method: str | None,
+    repeat: int,
+    options: Options,
+    overrides: Sequence[str],
+    cluster: str | None,
+    dry: bool,
+) -> Order:
+    """``train`` as a job. All but its cores is checked now, and unless ``dry`` its data."""
+    experiment = configuration.load(config, overrides)
+    runs = plan(experiment.select(method), repeat, options)
+    if not dry:
+        check_all(runs, options, Silent(), several=method == "all")
+    words = ["--cores", str(options.cores)]
+    words += ["--method", method] if method is not None else []
+    words += ["--repeat", str(repeat)] if repeat > 1 else []
+    label = f"{method or runs[0].method}-p{options.cores}"
+    return Order(
+        runs[0], label, config, "train", [*words, *common(options, overrides)], options, named_file(cluster)
+    )
+
+
+def common(options: Options, overrides: Sequence[str]) -> list[str]:
+    """What every command of a job is told."""
+    words = ["--threads", str(options.threads)] if options.threads is not None else []
+    words += ["--oversubscribe"] if options.oversubscribe else []
+    return words + [word for override in overrides for word in ("--set", override)]
+
+
+def named_file(cluster: str | None) -> Path | None:
+    """The cluster's file that the command line names, or ADMMCTL_CLUSTER."""
+    name = cluster or os.environ.get("ADMMCTL_CLUSTER")
+    return cluster_file(name) if name else None
+
+
+def submit(order: Order) -> dict[str, Any]:
+    """Hand in a job; its row for ``runs list``. Raises UserError, and then nothing is left behind."""
+    folder = _create(root() / order.run.experiment, f"job-{order.label}")
+    try:
+        shutil.copyfile(order.config, folder / CONFIG)  # later changes to the file are for later jobs
+        path = folder / SCRIPT
+        path.write_text(script(order, folder))
+        path.chmod(0o755)
+        number = slurm.submit(path.absolute())
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise UserError(f"the job's folder {folder} cannot be written: {error.strerror}") from None
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    record = {
+        "job": number,
+        "scheduler": "slurm",
+        "experiment": order.run.experiment,
+        "method": order.run.method,
+        "ranks": order.options.cores,
+        "submitted": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": _command(order, folder),
+    }
+    write_json(folder / jobs.RECORD, record)
+    return jobs.job_row(jobs.Job(folder, record), "queued", f"job {number} is handed in")
+
+
+def planned(order: Order) -> str:
+    """The script of a job that is not handed in: for ``--dry-run``."""
+    return script(order, root() / order.run.experiment / f"job-{order.label}")
+
+
+def script(order: Order, folder: Path) -> str:
+    """The job script. Raises UserError for what cannot be part of one."""
+    exports = {name: _absolute(name, os.environ[name]) for name in HANDED_ON if os.environ.get(name)}
+    threads = order.options.threads_for(order.run)
+    batch = slurm.Batch(
+        name=f"{order.run.experiment}-{order.label}",
+        ranks=order.options.cores,
+        threads=threads or 1,
+        log=(folder / jobs.LOG).absolute(),
+        work=Path.cwd(),
+        command=_command(order, folder),
+        exports={**exports, jobs.VARIABLE: str(folder.absolute())},
+        requeue=bool(RESUME),
+    )
+    return slurm.script(batch, order.options.cluster)
+
+
+def _command(order: Order, folder: Path) -> list[str]:
+    """What the job runs."""
+    cluster = [] if order.cluster is None else ["--cluster", str(order.cluster.absolute())]
+    words = [*order.words, "--launcher", "srun", *cluster, *RESUME]
+    return [sys.executable, "-m", "admmctl", order.command, str((folder / CONFIG).absolute()), *words]
+
+
+def _absolute(name: str, value: str) -> str:
+    """Folders of the environment, wherever the job starts."""
+    if name == "PYTHONPATH":
+        return os.pathsep.join(str(Path(part).absolute()) for part in value.split(os.pathsep) if part)
+    return str(Path(value).absolute())
+
+
+def _create(parent: Path, name: str) -> Path:
+    """A new folder; an existing one is kept: the new one ends in -2, -3, ..."""
+    number = 1
+    while True:
+        path = parent / (name if number == 1 else f"{name}-{number}")
+        try:
+            path.mkdir(parents=True)
+            return path
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            raise UserError(
+                f"the results folder {parent} cannot be written ({error.strerror}); "
+                "change its permissions, or name another one in ADMMCTL_RESULTS"
+            ) from None

@@ -1,0 +1,112 @@
+"""What the doctor asks of this machine: short programs with time limits, and a few files."""
+
+import importlib.util
+import json
+import shutil
+import sys
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from admmctl.errors import RunFailed
+from admmctl.parallel.programs import ask
+from admmctl.parallel.slurm import mpi_plugins
+
+MPI = ["-m", "admmctl.parallel.probe"]
+SHM = Path("/dev/shm")
+CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
+RANKS_SECONDS = 30.0  # a start takes about one; a slow network file system some more
+LIBRARY_SECONDS = 90.0  # importing torch, cold
+QUICK_SECONDS = 10.0
+
+# Families by what their libraries and launchers call themselves. Intel's is made of MPICH and says so: first.
+_FAMILIES = {
+    "Intel MPI": ("intel",),
+    "Open MPI": ("open mpi", "openrte", "open-mpi", "prrte"),
+    "MPICH": ("mpich", "hydra", "mvapich", "cray"),
+}
+_LIBRARIES = {
+    "torch": """
+gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+answer = {"version": torch.__version__, "devices": ["cpu", *gpus], "gpu": bool(gpus)}
+""",
+    "jax": """
+devices = jax.devices()
+answer = {
+    "version": jax.__version__,
+    "devices": sorted({d.device_kind for d in devices}),
+    "gpu": any(d.platform != "cpu" for d in devices),
+}
+""",
+}
+
+
+def mpi(command: list[str], environment: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """What the ranks of ``admmctl.parallel.probe`` found; of several jobs of one rank, the first.
+
+    Raises UserError and RunFailed where they cannot be started, break, or do not answer.
+    """
+    answer = ask(command, RANKS_SECONDS, environment)
+    lines = [line for line in answer.out.splitlines() if line.startswith("{")]
+    if answer.code or not lines:
+        raise RunFailed(
+            f"it ended with exit code {answer.code}: {answer.last_words()}; "
+            "reinstall MPI: pip install --force-reinstall mpich mpi4py"
+        )
+    return dict(json.loads(lines[0]))
+
+
+def family(text: str) -> str | None:
+    """The MPI family that a version text is of."""
+    lower = text.lower()
+    return next((name for name, words in _FAMILIES.items() if any(word in lower for word in words)), None)
+
+
+def launcher_version(program: str) -> str:
+    return ask([program, "--version"], QUICK_SECONDS).out
+
+
+def said(command: list[str]) -> str:
+    """The only, or the first line a program says."""
+    answer = ask(command, QUICK_SECONDS)
+    if answer.code:
+        raise RunFailed(f"{command[0]} failed: {answer.last_words()}")
+    return next(iter(answer.out.splitlines()), "")
+
+
+def slurm_mpi_plugins() -> list[str]:
+    """What Slurm can start ranks by."""
+    return mpi_plugins(ask(["srun", "--mpi=list"], QUICK_SECONDS))
+
+
+def cpu_quota() -> float | None:
+    """The processors whose time a container may use; None without a limit."""
+    try:
+        quota, period = CPU_MAX.read_text().split()
+        return int(quota) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):  # no such file, or "max"
+        return None
+
+
+def library(name: str) -> dict[str, Any] | None:
+    """Version and devices of torch or jax, asked in a process of its own; None when it is not installed."""
+    if importlib.util.find_spec(name) is None:
+        return None
+    program = f"import json, {name}\n{_LIBRARIES[name]}\nprint('\\n' + json.dumps(answer))"
+    answer = ask([sys.executable, "-c", program], LIBRARY_SECONDS)
+    if answer.code:
+        raise RunFailed(
+            f"it is installed but does not work: {answer.last_words()}; "
+            f"reinstall it: pip install --force-reinstall {name}"
+        )
+    return dict(json.loads(answer.out.splitlines()[-1]))
+
+
+@lru_cache(maxsize=1)
+def gpus() -> list[str]:
+    """The names of the NVIDIA GPUs that the driver sees."""
+    if shutil.which("nvidia-smi") is None:
+        return []
+    answer = ask(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], QUICK_SECONDS)
+    return [] if answer.code else [line.strip() for line in answer.out.splitlines() if line.strip()]

@@ -1,0 +1,228 @@
+"""Jobs under Slurm as people meet them: handed in, listed, followed, cancelled. Slurm itself is small programs."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from fake_slurm import FakeSlurm
+from test_commands import CONFIGS, Shell, real_shell, shell
+
+from admmctl.runs import jobs
+
+__all__ = ["shell"]  # the fixture
+SUBMIT = ("train", "tiny.yaml", "--launcher", "sbatch", "--cores")
+
+
+@pytest.fixture
+def slurm(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
+    monkeypatch.setattr(jobs, "POLLS", (0.02, 0.05))
+    return FakeSlurm(shell.folder / "bin", monkeypatch)
+
+
+def rows(shell: Shell, *names: object) -> dict[str, tuple[str, str]]:
+    """Status and reason by name, as ``runs list`` has them."""
+    found = shell("runs", "list", *names, "--json").json()["runs"]
+    return {Path(row["folder"]).name: (row["status"], row["reason"]) for row in found}
+
+
+# --- --dry-run
+
+
+def test_a_dry_run_needs_neither_data_nor_a_scheduler(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/no/where")
+    before = sorted(shell.folder.rglob("*"))
+    answer = shell("train", CONFIGS / "svhn.yaml", "--cores", 256, "--launcher", "sbatch", "--dry-run")
+    assert answer.code == 0
+    assert answer.out.startswith("#!/bin/bash\n")
+    assert "#SBATCH --ntasks=256\n" in answer.out
+    assert "    --cores 256 \\\n" in answer.out
+    assert "    --launcher srun" in answer.out
+    assert sorted(shell.folder.rglob("*")) == before
+
+
+def test_a_dry_run_of_srun_and_of_hosts_shows_the_command(shell: Shell) -> None:
+    assert (
+        "# runs:    srun --ntasks=3 --mpi=pmi2 "
+        in shell(*["train", "tiny.yaml", "--launcher", "srun", "--cores", "3", "--dry-run"]).out
+    )
+    answer = shell(*["train", "tiny.yaml", "--hosts", "h1:2,h2:2", "--dry-run"])
+    assert "mpiexec -hosts h1:2,h2:2 -n 4 " in answer.out
+    assert "h2;id:2' is no host" in shell.refusal("train", "tiny.yaml", "--hosts", "h1:2,h2;id:2", "--dry-run")
+
+
+# --- handing in
+
+
+def test_a_job_is_handed_in_recorded_and_listed(shell: Shell, results: Path, slurm: FakeSlurm) -> None:
+    answer = shell(*SUBMIT, 2, "--json")
+    assert answer.code == 0
+    (row,) = answer.json()["runs"]
+    folder = Path(row["folder"])
+    assert (folder, row["job"], row["status"]) == (results / "tiny" / "job-admm-p2", "100", "queued")
+    assert slurm.calls("sbatch") == [["--parsable", str(folder / "job.sh")]]
+    subprocess.run(["bash", "-n", folder / "job.sh"], check=True)
+    assert (folder / "experiment.yaml").read_text() == Path("tiny.yaml").read_text()
+    assert rows(shell) == {"job-admm-p2": ("queued", "job 100 waits: Priority")}
+    slurm.say(j100="RUNNING")
+    assert rows(shell, "tiny") == {"job-admm-p2": ("running", "job 100 runs")}
+    slurm.say(j100="NODE_FAIL")
+    assert rows(shell, folder)["job-admm-p2"][0] == "failed"
+    slurm.say()
+    status, reason = rows(shell, "100")["job-admm-p2"]
+    assert (status, "not known to Slurm any more" in reason) == ("lost", True)
+    assert "job-admm-p2" in shell("runs", "list").out
+
+
+def test_a_second_job_has_a_folder_of_its_own(shell: Shell, results: Path, slurm: FakeSlurm) -> None:
+    for _ in range(2):
+        shell(*SUBMIT, 2)
+    assert {path.name for path in (results / "tiny").iterdir()} == {"job-admm-p2", "job-admm-p2-2"}
+
+
+@pytest.mark.parametrize("refused", [True, False])
+def test_a_job_that_cannot_be_handed_in_leaves_nothing_behind(
+    shell: Shell, results: Path, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch, refused: bool
+) -> None:
+    if refused:
+        slurm.refuse("sbatch: error: Batch job submission failed: Invalid account")
+    else:
+        monkeypatch.setenv("PATH", "/no/where")
+    message = shell.refusal(*SUBMIT, 2)
+    assert ("Invalid account" if refused else "sbatch was not found: this machine has no Slurm") in message
+    assert not list(results.rglob("job*"))
+
+
+def test_what_is_wrong_is_told_before_it_is_handed_in(shell: Shell, slurm: FakeSlurm) -> None:
+    assert "run: admmctl fetch mnist" in shell.refusal(*SUBMIT, 2, "--set", "data={name: mnist}")
+    assert "unknown method 'adam'" in shell.refusal(*SUBMIT, 2, "--method", "adam")
+    assert slurm.calls("sbatch") == []
+
+
+# --- jobs that run
+
+
+@pytest.mark.mpi
+def test_a_job_runs_in_a_strange_place_and_is_waited_for(
+    shell: Shell, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strange = shell.folder / 'it\'s; a "b" $(touch gone) %j'
+    strange.mkdir()
+    shutil.move("tiny.yaml", strange / "my ex;per.yaml")
+    monkeypatch.chdir(strange)
+    monkeypatch.setenv("ADMMCTL_RESULTS", "re sults")
+    slurm.act()
+    words = ["train", "my ex;per.yaml", "--launcher", "sbatch", "--cores", 2, "--method", "all"]
+    assert shell(*words, "--set", "stop.iterations=2", "--oversubscribe").code == 0
+    answer = shell("wait", "tiny", "--json")
+    assert answer.code == 0, answer.err
+    runs = answer.json()["runs"]
+    assert [(run["method"], run["ranks"], run["iterations"]) for run in runs] == [("admm", 2, 2), ("hinged", 2, 2)]
+    assert "iteration     2" in answer.err
+    assert "job 100 ended with exit code 0" in answer.err
+    assert all(
+        json.loads((Path(run["folder"]) / "environment.json").read_text())["scheduler_job"] == "100"
+        for run in runs
+    )
+    (started,) = {call[0] for call in slurm.calls("srun") if "--mpi=list" not in call}
+    assert started == "--ntasks=2"
+    # A finished job is no line of its own; its runs are.
+    assert set(rows(shell)) == {Path(run["folder"]).name for run in runs}
+    assert shell("wait", runs[0]["folder"]).code == 0
+    assert not list(shell.folder.rglob("gone"))
+
+
+def test_the_exit_code_of_a_job_is_that_of_wait(shell: Shell, results: Path, slurm: FakeSlurm) -> None:
+    slurm.act()
+    shell(*SUBMIT, 1, "--set", "stop.iterations=2")
+    assert shell("wait", "100").code == 0
+    (results / "tiny" / "job-admm-p1" / "end.json").write_text('{"exit_code": 3}')
+    assert shell("wait", "100").code == 3
+
+
+def test_a_job_that_never_got_to_its_command_fails(shell: Shell, results: Path, slurm: FakeSlurm) -> None:
+    shell(*SUBMIT, 2)
+    (results / "tiny" / "job-admm-p2" / "log.txt").write_text("module: command not found\n")
+    slurm.say(j100="FAILED")
+    answer = shell("wait", "100")
+    assert answer.code == 1
+    assert "module: command not found" in answer.err
+    assert "job 100 ended as FAILED" in answer.err
+    slurm.say()
+    answer = shell("wait", "100")
+    assert (answer.code, "not known to Slurm any more" in answer.err) == (1, True)
+
+
+def test_a_run_of_a_job_is_running_not_unfinished(shell: Shell, results: Path, slurm: FakeSlurm) -> None:
+    (run,) = shell("train", "tiny.yaml", "--json").json()["runs"]
+    (Path(run["folder"]) / "summary.json").unlink()
+    shell(*SUBMIT, 2)
+    (results / "tiny" / "job-admm-p2" / "runs.txt").write_text(f"{run['folder']}\n")
+    name = Path(run["folder"]).name
+    slurm.say(j100="RUNNING")
+    assert rows(shell) == {name: ("running", "job 100 runs")}
+    slurm.say(j100="PENDING")
+    assert rows(shell)[name][0] == "queued", "Slurm starts it again"
+    slurm.say(j100="TIMEOUT")
+    assert rows(shell)[name][0] == "failed"
+    slurm.say()
+    assert rows(shell, run["folder"])[name][0] == "lost"
+
+
+def test_without_slurm_the_list_still_works(
+    shell: Shell, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell(*SUBMIT, 2)
+    monkeypatch.setenv("PATH", "/no/where")
+    assert rows(shell)["job-admm-p2"][0] == "unknown"
+    assert "squeue was not found" in shell.refusal("wait", "tiny")
+    assert "squeue was not found" in shell.refusal("cancel", "tiny")
+
+
+# --- cancel
+
+
+def test_cancel_ends_what_waits_or_runs(shell: Shell, slurm: FakeSlurm) -> None:
+    shell(*SUBMIT, 2)
+    shell(*SUBMIT, 3)
+    slurm.say(j100="COMPLETED", j101="RUNNING")
+    assert shell("cancel", "tiny").code == 0
+    assert slurm.calls("scancel") == [["101"]]
+    assert shell("wait", "101").code == 3
+    assert "nothing to cancel" in shell.refusal("cancel", "101")
+
+
+@pytest.mark.parametrize("command", ["wait", "cancel"])
+def test_what_is_no_job_is_refused(shell: Shell, slurm: FakeSlurm, command: str) -> None:
+    for name in ("999", "nowhere", "a; b", "x" * 300):
+        assert "no job was handed in there" in shell.refusal(command, name)
+    shell("train", "tiny.yaml")
+    assert "no job was handed in there" in shell.refusal(command, "tiny")
+
+
+# --- scaling
+
+
+def test_a_scaling_study_is_a_job_per_core_count(shell: Shell, results: Path, slurm: FakeSlurm) -> None:
+    slurm.act()
+    study = ["scaling", "tiny.yaml", "--cores", "1,2", "--repeat", 1, "--iterations", 3, "--launcher", "sbatch"]
+    dry = shell(*study, "--dry-run")
+    assert (dry.code, dry.out.count("#!/bin/bash"), slurm.calls("sbatch")) == (0, 2, [])
+    assert [row["ranks"] for row in shell(*study, "--oversubscribe", "--json").json()["runs"]] == [1, 2]
+    scripts = [Path(call[-1]).read_text() for call in slurm.calls("sbatch")]
+    assert ["--part 1 " in scripts[0], "--part 2 " in scripts[1]] == [True, True]
+    answer = shell("wait", "tiny", "--json")
+    assert answer.code == 0, answer.err
+    assert sorted(run["ranks"] for run in answer.json()["runs"]) == [1, 2]
+    (folder,) = (results / "tiny").glob("scaling-*")
+    assert set(json.loads((folder / "study.json").read_text())["machine"]) == {"1", "2"}
+
+
+def test_python_m_admmctl_is_the_command(shell: Shell) -> None:
+    process = real_shell("--version")
+    out = process.communicate(timeout=20)[0]
+    done = subprocess.run(
+        [process.args[0], "-m", "admmctl", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == out

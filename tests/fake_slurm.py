@@ -1,0 +1,89 @@
+"""A Slurm of small programs on PATH that note how they were called, and of a file with the state of its jobs."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import program
+
+_NOTE = """
+import json, os, pathlib, subprocess, sys
+here = pathlib.Path({folder!r})
+with (here / "calls").open("a") as file:
+    file.write(json.dumps([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]]) + "\\n")
+states = json.loads((here / "states").read_text())
+"""
+# A job starts at once where ACT says so, and has ended when sbatch returns.
+_SBATCH = """
+if (here / "refusal").exists():
+    sys.exit((here / "refusal").read_text())
+number = str(100 + len(states))
+states[number] = ["PENDING", "Priority"]
+print(f"{number};cluster")
+if (here / "act").exists():
+    text = pathlib.Path(sys.argv[-1]).read_text()
+    tasks = next(line.split("=")[1] for line in text.splitlines() if line.startswith("#SBATCH --ntasks="))
+    job = {"SLURM_JOB_ID": number, "SLURM_NTASKS": tasks, "SLURMD_NODENAME": "n1"}
+    log = next(line.partition("=")[2] for line in text.splitlines() if "--output=" in line)
+    done = subprocess.run(["bash", sys.argv[-1]], env={**os.environ, **job}, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT)
+    (pathlib.Path(sys.argv[-1]).parent / "log.txt").write_bytes(done.stdout)
+    states[number] = ["COMPLETED" if done.returncode == 0 else "FAILED", "None"]
+(here / "states").write_text(json.dumps(states))
+"""
+_SRUN = """
+if sys.argv[1] == "--mpi=list":
+    print("MPI plugin types are...\\n\\tnone\\n\\tpmi2")
+else:
+    rest = [word for word in sys.argv[1:] if not word.startswith("--")]
+    ranks = next(word.split("=")[1] for word in sys.argv if word.startswith("--ntasks="))
+    mpiexec = str(pathlib.Path(sys.executable).parent / "mpiexec")
+    os.execv(mpiexec, [mpiexec, "-n", ranks, *rest])
+"""
+_SQUEUE = """
+for number, (word, reason) in states.items():
+    print(f"{number}|{word}|{reason}")
+"""
+_SCANCEL = """
+states[sys.argv[1]] = ["CANCELLED", "None"]
+(here / "states").write_text(json.dumps(states))
+"""
+
+
+class FakeSlurm:
+    """What was asked of it, and what it says of jobs."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        folder.mkdir()
+        (folder / "states").write_text("{}")
+        head = _NOTE.format(folder=str(folder))
+        tools = {"sbatch": _SBATCH, "srun": _SRUN, "squeue": _SQUEUE, "scancel": _SCANCEL, "sacct": "sys.exit(1)"}
+        for name, code in tools.items():
+            program(folder / name, head + code)
+        for name in [name for name in os.environ if name.startswith("SLURM")]:
+            monkeypatch.delenv(name)
+        monkeypatch.setenv("PATH", f"{folder}:{Path(sys.executable).parent}:/usr/bin:/bin")
+
+    def act(self) -> None:
+        """From now on jobs run, at once."""
+        (self.folder / "act").touch()
+
+    def refuse(self, words: str) -> None:
+        (self.folder / "refusal").write_text(words)
+
+    def calls(self, name: str) -> list[list[str]]:
+        """The arguments of every call of a program."""
+        path = self.folder / "calls"
+        found: list[list[Any]] = (
+            [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        )
+        return [words for called, *words in found if called == name]
+
+    def say(self, **states: str) -> None:
+        """What squeue says: ``j100="RUNNING"``; jobs that are not named it has forgotten."""
+        content = {name.removeprefix("j"): [word, "None"] for name, word in states.items()}
+        (self.folder / "states").write_text(json.dumps(content))

@@ -1,0 +1,248 @@
+"""The doctor: what each check finds on machines that lack something, and that it always reports."""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import program
+
+from admmctl.errors import UserError
+from admmctl.parallel import launch, programs
+from admmctl.parallel.programs import ask
+from admmctl.studies import doctor, probes
+
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "data": {"name": "swissroll", "rows": 120},
+    "network": {"layers": [5]},
+    "loss": "squared",
+    "methods": {"admm": None},
+}
+
+
+@pytest.fixture
+def place(tmp_path: Path, results: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine without Slurm, with a folder ``bin`` first on its PATH."""
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/no/other")
+    for name in (*launch.THREAD_VARIABLES, *(name for name in os.environ if name.startswith("SLURM"))):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def examined(name: str, config: Any = None, cores: int = 1) -> list[dict[str, Any]]:
+    """The lines of one check alone."""
+    (check,) = [found for found in doctor.CHECKS if found == name]
+    others = {key: value for key, value in doctor.CHECKS.items() if key == check}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(doctor, "CHECKS", others)
+        return doctor.doctor(config, cores)
+
+
+def line(name: str, **options: Any) -> tuple[str, str, str]:
+    (found,) = examined(name, **options)
+    return found["state"], found["detail"], found["cure"]
+
+
+@pytest.mark.mpi
+def test_a_sound_machine_has_no_errors(results: Path) -> None:
+    checks = doctor.doctor(TINY)  # type: ignore[arg-type]
+    assert [check["name"] for check in checks if check["name"] != "disk"] == [
+        n for n in doctor.CHECKS if n != "disk"
+    ]
+    assert [check for check in checks if check["state"] == "error"] == []
+    by_name = {check["name"]: check["detail"] for check in checks}
+    assert "MPICH" in by_name["MPI library"]
+    assert "an Allreduce of 1 MiB" in by_name["two ranks"]
+    assert "tiny needs 0." in by_name["memory"]
+
+
+def test_a_check_that_breaks_is_an_error_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(patient: Any) -> Any:
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setitem(doctor.CHECKS, "disk", broken)
+    assert line("disk") == ("error", "the check itself failed: ZeroDivisionError: oh", "")
+
+
+def test_a_launcher_of_another_family_is_an_error(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program(place / "bin" / "mpiexec", "print('mpiexec (OpenRTE) 4.1.4')")
+    monkeypatch.setenv("ADMMCTL_MPIEXEC", "mpiexec")
+    monkeypatch.setattr(probes, "mpi", lambda command: {"library": "MPICH Version: 5.0.2"})
+    state, detail, cure = line("launcher")
+    assert state == "error"
+    assert "of Open MPI, but the MPI library of this Python of MPICH" in detail
+    assert "ADMMCTL_MPIEXEC" in cure
+
+
+@pytest.mark.mpi
+def test_two_jobs_of_one_rank_are_an_error(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Like an mpiexec of a family the library does not know: each process believes to be alone.
+    program(
+        place / "bin" / "mpiexec",
+        "import subprocess, sys\nfor _ in range(2): subprocess.run(sys.argv[3:], check=True)",
+    )
+    monkeypatch.setenv("ADMMCTL_MPIEXEC", "mpiexec")
+    state, detail, cure = line("two ranks")
+    assert state == "error"
+    assert "each believes to be alone" in detail
+    assert "mpich" in cure
+
+
+def test_a_launcher_that_hangs_is_an_error_in_time(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program(place / "bin" / "mpiexec", "import time\ntime.sleep(60)")
+    monkeypatch.setenv("ADMMCTL_MPIEXEC", "mpiexec")
+    monkeypatch.setattr(probes, "RANKS_SECONDS", 0.5)
+    state, detail, _ = line("two ranks")
+    assert state == "error"
+    assert "no answer within 0.5 seconds" in detail
+
+
+def test_a_launcher_that_fails_is_told_with_its_words(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program(place / "bin" / "mpiexec", "import sys\nsys.exit('cannot resolve this host')")
+    monkeypatch.setenv("ADMMCTL_MPIEXEC", "mpiexec")
+    state, detail, cure = line("two ranks")
+    assert (state, "exit code 1: cannot resolve this host" in detail) == ("error", True)
+    assert "reinstall" in cure
+
+
+@pytest.mark.parametrize(
+    ("value", "state", "words"),
+    [
+        ("1", "ok", "OMP_NUM_THREADS=1"),
+        ("4096", "warning", "4096 threads in all"),
+        ("x", "warning", "not a number"),
+    ],
+)
+def test_threads_that_the_environment_asks_for(
+    place: Path, monkeypatch: pytest.MonkeyPatch, value: str, state: str, words: str
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", value)
+    found = line("BLAS")
+    assert (found[0], words in found[1]) == (state, True)
+
+
+def test_more_ranks_than_cores_is_a_warning(place: Path) -> None:
+    assert line("cores", cores=100_000)[0] == "warning"
+    assert line("cores")[0] == "ok"
+
+
+def test_a_containers_limit_on_processor_time_counts(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place / "cpu.max").write_text("150000 100000\n")
+    monkeypatch.setattr(probes, "CPU_MAX", place / "cpu.max")
+    monkeypatch.setattr(launch, "available_cores", lambda: 8)
+    state, detail, cure = line("cores", cores=2)
+    assert state == "warning"
+    assert "processor time of 1.5" in detail
+    assert "--cores 1" in cure
+
+
+def test_an_experiment_that_does_not_fit_is_an_error(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.memory, "available", lambda: 100_000_000)
+    state, detail, _ = line("memory", config=TINY)
+    assert state == "error"
+    assert "admm: this run needs about" in detail
+    assert line("memory")[0] == "ok"
+
+
+def test_data_that_is_not_here_is_a_warning_that_says_how_to_get_it(place: Path) -> None:
+    state, _, cure = line("memory", config={**TINY, "data": {"name": "mnist"}})
+    assert (state, cure) == ("warning", "run: admmctl fetch mnist")
+
+
+def test_a_results_folder_that_cannot_be_written_is_an_error(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place / "file").touch()
+    monkeypatch.setenv("ADMMCTL_RESULTS", str(place / "file" / "results"))
+    results, datasets = examined("disk")
+    assert (results["state"], datasets["state"]) == ("error", "ok")
+    assert "ADMMCTL_RESULTS" in results["cure"]
+
+
+def test_no_shared_memory_is_an_error(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probes, "SHM", place / "nowhere")
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert line("/dev/shm")[0] == "error"
+
+
+LISTED = "MPI plugin types are...\n\tnone\n\tpmi2\n\tpmix\nspecific pmix plugin versions available: pmix_v4\n"
+
+
+@pytest.mark.parametrize(
+    ("plugins", "inside", "state"),
+    [(LISTED, False, "ok"), (LISTED, True, "ok"), ("\tnone\n", False, "warning"), ("\tnone\n", True, "error")],
+)
+def test_slurm_and_its_plug_ins(
+    place: Path, monkeypatch: pytest.MonkeyPatch, plugins: str, inside: bool, state: str
+) -> None:
+    text = json.dumps({"--version": "slurm-wlm 22.05.8\n", "--mpi=list": plugins})
+    program(place / "bin" / "srun", f"import sys\nprint({text}[sys.argv[1]], end='')")
+    if inside:
+        monkeypatch.setenv("SLURM_JOB_ID", "7")
+    found = line("Slurm")
+    assert (found[0], "slurm-wlm 22.05.8" in found[1]) == (state, True)
+    assert ("pmi2, pmix" in found[1]) == (plugins == LISTED)
+
+
+def test_no_slurm_is_fine_unless_this_is_an_allocation(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert line("Slurm")[0] == "ok"
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert line("Slurm")[0] == "error"
+
+
+def test_a_broken_library_is_an_error_and_a_missing_one_matters_to_who_needs_it(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probes.importlib.util, "find_spec", lambda name: None)
+    assert line("torch")[0] == "ok"
+    needing = {**TINY, "methods": {"torch-adam": {"learning_rate": 0.1}}}
+    state, detail, cure = line("torch", config=needing)
+    assert (state, "torch-adam needs it" in detail) == ("warning", True)
+    assert "admmctl[torch]" in cure
+    monkeypatch.setattr(probes.importlib.util, "find_spec", lambda name: name)
+    (place / "torch.py").write_text("raise ImportError('libcudart.so.12: cannot open')")
+    monkeypatch.setenv("PYTHONPATH", str(place))
+    state, detail, _ = line("torch")
+    assert (state, "libcudart.so.12" in detail) == ("error", True)
+
+
+def test_a_gpu_that_a_library_does_not_see_is_a_warning(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probes, "library", lambda name: {"version": "2.9.0+cpu", "devices": ["cpu"], "gpu": False})
+    monkeypatch.setattr(probes, "gpus", lambda: [])
+    assert line("torch") == ("ok", "2.9.0+cpu on cpu", "")
+    monkeypatch.setattr(probes, "gpus", lambda: ["NVIDIA H100"])
+    assert line("torch")[0] == "warning"
+
+
+# --- asking programs
+
+
+def test_arguments_arrive_as_they_are() -> None:
+    strange = ["a b", "it's", 'q"q', "; exit 3", "$(touch gone)", "`id`", "-n", ""]
+    answer = ask([sys.executable, "-c", "import sys, json; print(json.dumps(sys.argv[1:]))", *strange], 20)
+    assert json.loads(answer.out) == strange
+
+
+def test_who_does_not_answer_is_ended_with_all_it_started(tmp_path: Path) -> None:
+    pids = tmp_path / "pid"
+    code = (
+        "import subprocess, sys, time, pathlib\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        f"pathlib.Path({str(pids)!r}).write_text(str(child.pid))\ntime.sleep(60)"
+    )
+    with pytest.raises(UserError, match="no answer within 2 seconds"):
+        ask([sys.executable, "-c", code], 2)
+    end = time.monotonic() + 10
+    while time.monotonic() < end and Path(f"/proc/{pids.read_text()}").exists():
+        time.sleep(0.05)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pids.read_text()), 0)
+
+
+def test_a_program_that_is_not_there_is_named() -> None:
+    with pytest.raises(UserError, match="sbatch-of-nowhere: there is no such program"):
+        ask(["sbatch-of-nowhere"], 1)
+    assert programs.Answer(3, "", "").last_words() == "exit code 3, no message"

@@ -1,0 +1,359 @@
+"""Allocations, srun's command line, hosts, and job scripts with values that a shell would take apart."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_slurm import FakeSlurm
+from pydantic import ValidationError
+
+from admmctl.errors import ConfigError, RunFailed, UserError
+from admmctl.parallel import launch, slurm
+from admmctl.parallel.cluster import Launch, parse_hosts
+from admmctl.parallel.slurm import Allocation, Batch, allocation, script, srun_command
+from admmctl.runs.clusters import load_cluster
+from admmctl.runs.environment import ranks_share_cores
+from admmctl.runs.options import Options, check_options
+from admmctl.runs.train import _raise_on_failure
+
+STRANGE = [
+    "a b",
+    "it's",
+    'q"q',
+    "; exit 3",
+    "$(touch gone)",
+    "`touch gone`",
+    "x && y",
+    "*",
+    "-n",
+    "\\",
+    "%j",
+    "#c",
+]
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
+    return FakeSlurm(tmp_path / "bin", monkeypatch)
+
+
+# --- allocations
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, None),
+        ({"SLURM_NTASKS": "4"}, None),
+        ({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4"}, Allocation("7", 4, 4, False)),
+        (
+            {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "9", "SLURM_JOB_CPUS_PER_NODE": "16(x2),4"},
+            Allocation("7", 9, 36, False),
+        ),
+        ({"SLURM_JOB_ID": "7", "SLURM_JOB_CPUS_PER_NODE": "16(x2),4"}, Allocation("7", 36, 36, False)),
+        (
+            {"SLURM_JOB_ID": "7", "SLURM_JOB_CPUS_PER_NODE": "16(x2)", "SLURM_CPUS_PER_TASK": "4"},
+            Allocation("7", 8, 32, False),
+        ),
+        ({"SLURM_JOB_ID": "7", "SLURMD_NODENAME": "n1"}, Allocation("7", 1, 1, True)),
+        (
+            {"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "4294967290", "SLURM_STEP_NUM_TASKS": "4"},
+            Allocation("7", 1, 1, False),
+        ),
+    ],
+)
+def test_the_allocation_is_read_from_slurms_variables(variables: dict[str, str], expected: Any) -> None:
+    assert allocation(variables) == expected
+
+
+def test_a_driver_for_every_task_is_refused() -> None:
+    with pytest.raises(UserError, match="call it without srun"):
+        allocation({"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "4"})
+
+
+def test_inside_an_allocation_its_size_and_srun_are_the_default(
+    fake: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def found() -> tuple[int, str]:
+        options = check_options(None, None, "auto", False)
+        return options.cores, options.way()
+
+    assert found() == (1, "inline")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_NTASKS", "5")
+    assert found() == (5, "srun")
+    assert check_options(2, None, "auto", False).way() == "srun"
+    assert check_options(2, None, "mpiexec", False).way() == "mpiexec"
+    assert check_options(None, None, "auto", False, hosts="h1:2,h2:2").way() == "mpiexec"
+    monkeypatch.setenv("SLURM_NTASKS", "1")
+    assert found() == (1, "srun"), "salloc's shell may be on a login node"
+    monkeypatch.setenv("SLURMD_NODENAME", "n1")
+    assert found() == (1, "inline")
+
+
+def test_more_ranks_than_the_job_has_cores_are_refused(fake: FakeSlurm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_NTASKS", "5")
+    Options(cores=5).check_cores()
+    with pytest.raises(UserError, match="--cores 6: job 7 has 5 cores"):
+        Options(cores=6).check_cores()
+    with pytest.raises(UserError, match="need pmix: set mpi, or plugin"):
+        Options(cores=5, cluster=Launch(mpi="openmpi")).check_cores()
+
+
+# --- command lines
+
+
+def test_sruns_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.delenv("SLURM_STEP_ID", raising=False)
+    start = [sys.executable, "-m", "mpi4py", "x", "a b"]
+    plain = ["srun", "--ntasks=4", "--mpi=pmi2", "--kill-on-bad-exit=1"]
+    assert srun_command(4, ["x", "a b"], Launch(), 1) == [*plain, *start]
+    site = Launch(mpi="openmpi", binding="core", ranks_per_node=2)
+    assert srun_command(4, ["x", "a b"], site, 3, overcommit=True) == [
+        *("srun", "--ntasks=4", "--mpi=pmix", "--kill-on-bad-exit=1", "--cpus-per-task=3"),
+        *("--ntasks-per-node=2", "--cpu-bind=cores", "--overcommit", *start),
+    ]
+    monkeypatch.setenv("SLURM_STEP_ID", "0")
+    assert "--overlap" in srun_command(4, ["x"], Launch(), 1), "in srun --pty bash"
+    monkeypatch.delenv("SLURM_JOB_ID")
+    assert "--account=a b;c" in srun_command(4, ["x"], Launch(account="a b;c"), 1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (Launch(), ["-hosts", "h1:2,h2:1"]),
+        (
+            Launch(interface="ib0", binding="core"),
+            ["-hosts", "h1:2,h2:1", "-iface", "ib0", "-bind-to", "core"],
+        ),
+        (
+            Launch(mpi="openmpi", interface="ib0"),
+            ["--host", "h1:2,h2:1", "--mca", "btl_tcp_if_include", "ib0", "-x", "OMP_NUM_THREADS"],
+        ),
+    ],
+)
+def test_mpiexecs_command_line_on_hosts(settings: Launch, expected: list[str]) -> None:
+    command = launch.mpiexec_command(3, ["x", "a b"], settings, parse_hosts("h1:2,h2:1"))
+    assert command[1 : 1 + len(expected)] == expected
+    assert command[-6:] == ["3", sys.executable, "-m", "mpi4py", "x", "a b"]
+
+
+def test_the_interface_reaches_the_ranks() -> None:
+    environment = launch.job_environment(2, 1, Launch(interface="ib0", environment={"X": "a b"}))
+    assert (environment["FI_TCP_IFACE"], environment["X"]) == ("ib0", "a b")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("h1:8,h2:8", (("h1", 8), ("h2", 8))),
+        (" h1 , 10.0.0.2:4,", (("h1", 1), ("10.0.0.2", 4))),
+        ("h1,h1,h1", (("h1", 3),)),
+    ],
+)
+def test_hosts_in_words(text: str, expected: Any) -> None:
+    assert parse_hosts(text) == expected
+
+
+def test_hosts_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "my hosts"
+    path.write_text("# ours\nh1:8\nh2 slots=4   # an old one\n\nh3 2\nh4\n")
+    assert parse_hosts(str(path)) == (("h1", 8), ("h2", 4), ("h3", 2), ("h4", 1))
+
+
+@pytest.mark.parametrize("text", [*STRANGE, "", ",", "h1:0", "h1:x", "h1:8;reboot", "-oProxyCommand=x:8", "h\n1"])
+def test_what_is_no_host_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="--hosts"):
+        parse_hosts(text)
+
+
+def test_hosts_have_so_many_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = check_options(None, None, "auto", False, hosts="h1:2,h2:3")
+    assert (options.cores, options.way()) == (5, "mpiexec")
+    options.check_cores()
+    with pytest.raises(UserError, match="--cores 6: --hosts has 5 cores"):
+        check_options(6, None, "auto", False, hosts="h1:2,h2:3").check_cores()
+    with pytest.raises(UserError, match="--hosts is for --launcher mpiexec"):
+        check_options(1, None, "srun", False, hosts="h1")
+
+
+# --- job scripts
+
+
+def batch(tmp_path: Path, words: list[str], **changes: Any) -> Batch:
+    given = {"name": "svhn", "ranks": 40, "threads": 1, "log": tmp_path / "log.txt", "work": tmp_path, **changes}
+    return Batch(command=words, **given)
+
+
+def directives(text: str) -> dict[str, str]:
+    lines = [line.removeprefix("#SBATCH --") for line in text.splitlines() if line.startswith("#SBATCH ")]
+    return {key: value for key, _, value in (line.partition("=") for line in lines)}
+
+
+def test_a_job_script_says_what_slurm_needs(tmp_path: Path) -> None:
+    site = Launch(
+        partition="big", account="x", time="2-00:00:00", ranks_per_node=16, memory_per_node="64G",
+        options=("--exclusive", "--mail-type=END"),
+    )  # fmt: skip
+    found = directives(script(batch(tmp_path, ["true"], threads=2), site))
+    assert found == {
+        **{"job-name": "svhn", "ntasks": "40", "nodes": "3", "ntasks-per-node": "16", "cpus-per-task": "2"},
+        **{"mem": "64G", "time": "2-00:00:00", "partition": "big", "account": "x"},
+        **{"output": str(tmp_path / "log.txt"), "open-mode": "append", "signal": "B:USR1@60", "no-requeue": ""},
+        **{"exclusive": "", "mail-type": "END"},
+    }
+    assert "#SBATCH --requeue\n" in script(batch(tmp_path, ["true"], requeue=True), site)
+
+
+def test_values_arrive_untouched_and_nothing_of_them_is_run(tmp_path: Path) -> None:
+    work = tmp_path / 'it\'s; a "b" $(touch gone) %j'
+    work.mkdir()
+    show = "import json, os, sys; print(json.dumps([sys.argv[1:], os.environ['STRANGE'], os.getcwd()]))"
+    for value in STRANGE:
+        site = Launch(account=value, environment={"STRANGE": value}, options=(f"--comment={value}",))
+        text = script(batch(tmp_path, [sys.executable, "-c", show, *STRANGE], work=work, name=value), site)
+        path = tmp_path / "job.sh"
+        path.write_text(text)
+        subprocess.run(["bash", "-n", path], check=True)
+        done = subprocess.run(["bash", path], capture_output=True, text=True, check=True, cwd=tmp_path)
+        assert json.loads(done.stdout) == [STRANGE, value, str(work)]
+        assert done.stderr == ""
+    assert not list(tmp_path.rglob("gone"))
+
+
+def test_directives_are_quoted_as_sbatch_reads_them(tmp_path: Path) -> None:
+    # As a real sbatch 22.05 took them: double quotes, a backslash before a quote and a backslash.
+    text = script(batch(tmp_path, ["true"], log=Path("/a b/it's %j.txt")), Launch(account='a "b" \\ #c'))
+    assert directives(text)["output"] == '"/a b/it\'s %%j.txt"'
+    assert directives(text)["account"] == '"a \\"b\\" \\\\ #c"'
+
+
+@pytest.mark.parametrize("value", ["a\nb", "a\n#SBATCH --uid=0", "a\rb", "a\x00b", "\x1b[2J"])
+def test_line_breaks_are_refused(tmp_path: Path, value: str) -> None:
+    with pytest.raises(ValidationError):
+        Launch(partition=value)
+    for changes in ({"name": value}, {"work": Path(value)}, {"log": Path(value)}, {"exports": {"X": value}}):
+        with pytest.raises(UserError, match="line break"):
+            script(batch(tmp_path, ["true"], **changes), Launch())
+    with pytest.raises(UserError, match="line break"):
+        script(batch(tmp_path, ["true", value]), Launch())
+
+
+def test_modules_are_loaded_and_a_missing_one_ends_the_job(tmp_path: Path) -> None:
+    path = tmp_path / "job.sh"
+    path.write_text(script(batch(tmp_path, ["echo", "ran"]), Launch(modules=("gcc/13", "x; touch gone"))))
+    assert path.read_text().startswith("#!/bin/bash -l\n")
+    module = 'module() { printf "%s|" "$@"; [ "$2" = gcc/13 ]; }; export -f module; exec bash "$1"'
+    done = subprocess.run(
+        ["bash", "-c", module, "-", path], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert (done.stdout, done.returncode) == ("load|gcc/13|load|x; touch gone|", 1)
+
+
+# --- the scheduler
+
+
+def test_the_number_of_a_job_is_read_and_a_refusal_told(fake: FakeSlurm, tmp_path: Path) -> None:
+    path = tmp_path / "a b;c.sh"
+    assert slurm.submit(path) == "100"
+    assert fake.calls("sbatch") == [["--parsable", str(path)]]
+    fake.refuse("sbatch: error: invalid partition specified: nope")
+    with pytest.raises(UserError, match="sbatch refused the job: sbatch: error: invalid partition"):
+        slurm.submit(path)
+
+
+def test_states_of_jobs_that_are_ours(fake: FakeSlurm) -> None:
+    fake.say(j100="PENDING", j7="RUNNING")
+    assert slurm.states(["100", "5"]) == {"100": slurm.State("PENDING")}
+    assert slurm.states([]) == {}
+    assert len(fake.calls("squeue")) == 1
+
+
+def test_without_slurm_the_missing_program_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for call in (lambda: slurm.submit(tmp_path), lambda: slurm.states(["1"]), lambda: slurm.cancel("1")):
+        with pytest.raises(UserError, match=r"(sbatch|squeue|scancel) was not found: this machine has no Slurm"):
+            call()
+
+
+# --- clusters' files
+
+
+def test_the_files_of_the_repository_are_clusters() -> None:
+    assert load_cluster("slurm").launch.binding == "core"
+    assert load_cluster("cray-xc30").cores == 133824
+
+
+def test_a_clusters_file_is_checked_with_line_and_key(tmp_path: Path) -> None:
+    path = tmp_path / "site.yaml"
+    path.write_text("name: site\nlaunch:\n  time: 1:00:00\n  partitoin: x\n  mpi: lam\n")
+    with pytest.raises(ConfigError) as error:
+        load_cluster(path)
+    lines = str(error.value).splitlines()
+    assert [line.partition(": ")[0] for line in lines] == [f"{path}:{number}" for number in (3, 4, 5)]
+    assert "did you mean 'partition'" in lines[1]
+
+
+# --- whether ranks share cores
+
+
+class Gathered:
+    """A communicator of ranks on hosts, as rank 0 sees it."""
+
+    def __init__(self, ranks: list[tuple[str, list[int]]]) -> None:
+        self.ranks = ranks
+
+    def gather(self, item: Any) -> Any:
+        return self.ranks
+
+    def allreduce(self, buffer: Any, op: str) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("ranks", "shared"),
+    [
+        ([("a", [0, 1])], False),
+        ([("a", [0, 1])] * 2, False),
+        ([("a", [0, 1])] * 3, True),
+        ([("a", [0]), ("a", [1])], False),  # each bound to a core of its own
+        ([("a", [0]), ("a", [0])], True),
+        ([("a", [0]), ("b", [0])], False),
+        ([("a", [0, 1]), ("b", [0]), ("b", [0])], True),
+    ],
+)
+def test_ranks_share_cores_where_a_host_has_too_few(ranks: Any, shared: bool) -> None:
+    assert ranks_share_cores(Gathered(ranks)) is shared  # type: ignore[arg-type]
+
+
+# --- what launchers say of ranks and hosts
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (
+            ["srun: Force Terminated StepId=19.0", "srun: error: n7: task 3: Killed"],
+            "a rank ended: Killed, rank 3 on n7",
+        ),
+        (["srun: error: n7: tasks 0-3,5: Exited with exit code 1"], "rank 0-3,5 on n7"),
+        (
+            [
+                '[proxy:1@h2] connect (sock.c:140): unable to connect from "h2" to "vm" (Connection refused)',
+                "[mpiexec@vm] main (mpiexec.c:270): process manager error waiting for completion",
+            ],
+            'unable to connect from "h2" to "vm"',
+        ),
+        (["ssh: Could not resolve hostname h9: Name or service not known"], "reachable by ssh without a password"),
+    ],
+)
+def test_ranks_and_hosts_that_fail_are_told_by_name(tmp_path: Path, said: list[str], words: str) -> None:
+    with pytest.raises(RunFailed) as failure:
+        _raise_on_failure(launch.JobEnd(exit_code=1, said=said), tmp_path)
+    assert words in str(failure.value)
