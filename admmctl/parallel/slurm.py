@@ -51,6 +51,11 @@ def allocation(environment: Mapping[str, str] | None = None) -> Allocation | Non
     return Allocation(job, tasks, max(cores, tasks), "SLURMD_NODENAME" in env)
 
 
+def requeued() -> bool:
+    """Whether Slurm has started this job before, and pre-empted it or lost its node: it is to go on, then."""
+    return _number(os.environ, "SLURM_RESTART_COUNT", 0) > 0
+
+
 def _number(environment: Mapping[str, str], name: str, otherwise: int) -> int:
     text = environment.get(name, "")
     return int(text) if text.isdecimal() else otherwise
@@ -89,7 +94,6 @@ class Batch:
     work: Path  # the folder it runs in
     command: Sequence[str]
     exports: Mapping[str, str] = field(default_factory=dict)
-    requeue: bool = False  # it can go on where it stopped
 
 
 def script(batch: Batch, settings: Launch) -> str:
@@ -113,7 +117,7 @@ def script(batch: Batch, settings: Launch) -> str:
         "signal": "B:USR1@60",
     }
     lines = [f"#SBATCH --{key}={_directive(str(value))}" for key, value in directives.items() if value is not None]
-    lines.append("#SBATCH --requeue" if batch.requeue else "#SBATCH --no-requeue")
+    lines.append("#SBATCH --requeue")  # it goes on where it stopped: see ``requeued``
     for option in settings.options:
         key, equals, value = option.partition("=")
         lines.append(f"#SBATCH {_one_line(key)}{equals}{_directive(value) if equals else ''}")

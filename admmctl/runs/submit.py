@@ -21,7 +21,6 @@ from admmctl.runs.record import root
 from admmctl.runs.train import Silent, check_all, plan
 
 CONFIG, SCRIPT = "experiment.yaml", "job.sh"
-RESUME: tuple[str, ...] = ()  # what makes the command go on where it stopped, and Slurm may start it again
 # What a job finds even where the site does not hand the environment on.
 HANDED_ON = ("ADMMCTL_RESULTS", "ADMMCTL_DATASETS", "PYTHONPATH")
 
@@ -47,6 +46,7 @@ def train_order(
     overrides: Sequence[str],
     cluster: str | None,
     dry: bool,
+    resume: bool = False,
 ) -> Order:
     """``train`` as a job. All but its cores is checked now, and unless ``dry`` its data."""
     experiment = configuration.load(config, overrides)
@@ -56,6 +56,8 @@ def train_order(
     words = ["--cores", str(options.cores)]
     words += ["--method", method] if method is not None else []
     words += ["--repeat", str(repeat)] if repeat > 1 else []
+    words += ["--resume"] if resume else []
+    words += ["--watchdog", f"{options.watchdog:g}"] if options.watchdog else []
     label = f"{method or runs[0].method}-p{options.cores}"
     return Order(
         runs[0], label, config, "train", [*words, *common(options, overrides)], options, named_file(cluster)
@@ -120,7 +122,6 @@ def script(order: Order, folder: Path) -> str:
         work=Path.cwd(),
         command=_command(order, folder),
         exports={**exports, jobs.VARIABLE: str(folder.absolute())},
-        requeue=bool(RESUME),
     )
     return slurm.script(batch, order.options.cluster)
 
@@ -128,7 +129,7 @@ def script(order: Order, folder: Path) -> str:
 def _command(order: Order, folder: Path) -> list[str]:
     """What the job runs."""
     cluster = [] if order.cluster is None else ["--cluster", str(order.cluster.absolute())]
-    words = [*order.words, "--launcher", "srun", *cluster, *RESUME]
+    words = [*order.words, "--launcher", "srun", *cluster]
     return [sys.executable, "-m", "admmctl", order.command, str((folder / CONFIG).absolute()), *words]
 
 

@@ -13,7 +13,7 @@ from admmctl.config import Run, to_yaml, with_seed
 from admmctl.data import shards
 from admmctl.errors import AdmmctlError, Interrupted, MissingExtra, RunFailed, UserError
 from admmctl.methods.method import methods
-from admmctl.parallel import launch
+from admmctl.parallel import launch, slurm
 from admmctl.parallel.comm import Serial
 from admmctl.runs import checkpoint, jobs, memory
 from admmctl.runs import resume as resuming
@@ -107,6 +107,7 @@ def train(
         raise UserError("launcher sbatch: jobs are handed in by the command, admmctl train --launcher sbatch")
     runs = plan(experiment.select(method), repeat, options)
     watcher = watcher or Silent()
+    resume = resume or slurm.requeued()
     begun = [resuming.find(run, options.cores, config) if resume else None for run in runs]
     ready = check_all(
         [run for run, found in zip(runs, begun, strict=True) if found is None or not found.finished],

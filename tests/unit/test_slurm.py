@@ -14,10 +14,10 @@ from admmctl.errors import ConfigError, RunFailed, UserError
 from admmctl.parallel import launch, slurm
 from admmctl.parallel.cluster import Launch, parse_hosts
 from admmctl.parallel.slurm import Allocation, Batch, allocation, script, srun_command
+from admmctl.runs.broken import raise_on_failure
 from admmctl.runs.clusters import load_cluster
 from admmctl.runs.environment import ranks_share_cores
 from admmctl.runs.options import Options, check_options
-from admmctl.runs.train import _raise_on_failure
 
 STRANGE = [
     "a b",
@@ -205,10 +205,9 @@ def test_a_job_script_says_what_slurm_needs(tmp_path: Path) -> None:
     assert found == {
         **{"job-name": "svhn", "ntasks": "40", "nodes": "3", "ntasks-per-node": "16", "cpus-per-task": "2"},
         **{"mem": "64G", "time": "2-00:00:00", "partition": "big", "account": "x"},
-        **{"output": str(tmp_path / "log.txt"), "open-mode": "append", "signal": "B:USR1@60", "no-requeue": ""},
+        **{"output": str(tmp_path / "log.txt"), "open-mode": "append", "signal": "B:USR1@60", "requeue": ""},
         **{"exclusive": "", "mail-type": "END"},
     }
-    assert "#SBATCH --requeue\n" in script(batch(tmp_path, ["true"], requeue=True), site)
 
 
 def test_values_arrive_untouched_and_nothing_of_them_is_run(tmp_path: Path) -> None:
@@ -355,5 +354,5 @@ def test_ranks_share_cores_where_a_host_has_too_few(ranks: Any, shared: bool) ->
 )
 def test_ranks_and_hosts_that_fail_are_told_by_name(tmp_path: Path, said: list[str], words: str) -> None:
     with pytest.raises(RunFailed) as failure:
-        _raise_on_failure(launch.JobEnd(exit_code=1, said=said), tmp_path)
+        raise_on_failure(launch.JobEnd(exit_code=1, said=said), tmp_path, 2)
     assert words in str(failure.value)
