@@ -529,7 +529,15 @@ def test_every_machine_that_is_shipped_is_valid_and_called_like_its_file():
     names = [path.stem for path in folder.glob("*.yaml")]
     assert "cray-xc30" in names
     for name in names:
-        assert load_machine(folder / f"{name}.yaml").name == name
+        cluster = places.load_cluster(folder / f"{name}.yaml")
+        assert cluster.name == name
+        if cluster.processor is not None:  # more than a place to start jobs
+            assert load_machine(folder / f"{name}.yaml").name == name
+
+
+def test_a_cluster_without_numbers_is_no_machine_to_predict_for():
+    with pytest.raises(ConfigError, match="processor: is missing"):
+        load_machine(Path(__file__).parents[2] / "configs" / "clusters" / "slurm.yaml")
 
 
 def test_the_cray_is_as_published():
