@@ -24,7 +24,7 @@ test: $(VENV)/.ready-dev  ## run the tests
 	$(BIN)/python -m pytest
 
 test-extras: $(VENV)/.ready-extras  ## run the tests that need PyTorch or JAX (installs both)
-	$(BIN)/python -m pytest tests/unit/test_torch.py tests/unit/test_convex_backends.py
+	$(BIN)/python -m pytest tests/unit/test_torch.py tests/unit/test_convex_backends.py tests/unit/test_snapshots.py
 
 lint: $(VENV)/.ready-dev  ## check style and types
 	$(BIN)/ruff check .
