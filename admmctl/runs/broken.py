@@ -29,7 +29,8 @@ def raise_on_failure(end: launch.JobEnd, folder: Path, ranks: int) -> None:
     if end.errors:
         first = end.errors[0]
         raise RunFailed(f"rank {first['rank']}: {first['message']}")
-    last = next((line.strip() for line in reversed(end.said) if line.strip(" =")), "no message")
+    silent = "a rank ended before the run did" if end.exit_code == 0 else "no message"
+    last = next((line.strip() for line in reversed(end.said) if line.strip(" =")), silent)
     raise RunFailed(
         f"the job ended with exit code {end.exit_code}: {_killed(end.said) or _unreachable(end.said) or last}"
     )

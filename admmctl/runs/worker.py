@@ -351,6 +351,10 @@ def main(folder: str, ranks: str, oversubscribe: str, patience: str = "0") -> No
     except UserError as error:
         tell({"event": "error", "rank": rank, "user": True, "message": str(error)})
         raise SystemExit(UserError.exit_code) from None
+    except SystemExit as end:
+        message = f"it ended before the run did, with exit code {end.code or 0}"
+        tell({"event": "error", "rank": rank, "user": False, "message": message})
+        raise SystemExit(1) from None  # with 0 the others would wait for it forever
     except BaseException as error:
         message = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         tell({"event": "error", "rank": rank, "user": False, "message": message})

@@ -141,8 +141,10 @@ def test_the_same_ranks_and_seed_give_the_same_bits(results):
     [
         ("raise RuntimeError('the moon is in the way')", "rank 1: RuntimeError: the moon is in the way"),
         ("os.kill(os.getpid(), 9)", "KILLED"),
+        ("os._exit(0)", "exit code 0: a rank ended before the run did"),
+        ("__import__('sys').exit(0)", "rank 1: it ended before the run did, with exit code 0"),
     ],
-    ids=["raises", "is killed"],
+    ids=["raises", "is killed", "leaves", "exits"],
 )
 def test_a_rank_that_breaks_ends_the_job(action, told, results, tmp_path, monkeypatch):
     (tmp_path / "sitecustomize.py").write_text(SABOTAGE.format(action=action))
