@@ -1,0 +1,96 @@
+#!/usr/bin/env bash
+# Three hosts with sshd, and a head before them, in network namespaces of this machine; as root on Linux:
+#   hosts.sh up | down
+# Everything is in ADMMCTL_CLUSTER_DIR and in namespaces whose names begin with admmctl-. The bridge between them is in
+# the head's namespace, names are resolved by files that only these namespaces see: the machine's own network and
+# /etc/hosts stay as they are.
+#   $ADMMCTL_CLUSTER_DIR/in HOST COMMAND...   runs a command on one of: head host1 host2 host3
+set -euo pipefail
+D=${ADMMCTL_CLUSTER_DIR:-/tmp/admmctl-cluster}
+HOSTS=(host1 host2 host3)
+
+down() {
+    for name in head "${HOSTS[@]}"; do
+        [ -e "/run/netns/admmctl-$name" ] || continue
+        for signal in TERM KILL; do
+            # Whoever lives in one of these namespaces was started in it.
+            pids=$(ip netns pids "admmctl-$name" 2>/dev/null || true)
+            [ -z "$pids" ] && break
+            # shellcheck disable=SC2086
+            kill -$signal $pids 2>/dev/null || true
+            for _ in $(seq 20); do
+                [ -z "$(ip netns pids "admmctl-$name" 2>/dev/null)" ] && break
+                sleep 0.1
+            done
+        done
+        ip netns del "admmctl-$name" || true
+        rm -rf "/etc/netns/admmctl-$name"
+    done
+    rmdir /etc/netns 2>/dev/null || true
+    rm -rf "$D/ssh" "$D/in"
+}
+
+up() {
+    mkdir -p "$D/ssh" /run/sshd
+    chmod 755 "$D" "$D/ssh"
+    ssh-keygen -q -t ed25519 -N '' -f "$D/ssh/hostkey"
+    ssh-keygen -q -t ed25519 -N '' -f "$D/ssh/id"
+    install -m 600 "$D/ssh/id.pub" "$D/ssh/authorized_keys"
+    cat > "$D/ssh/sshd_config" <<EOF
+HostKey $D/ssh/hostkey
+AuthorizedKeysFile $D/ssh/authorized_keys
+PermitRootLogin prohibit-password
+PasswordAuthentication no
+UsePAM no
+StrictModes no
+MaxStartups 100
+EOF
+    cat > "$D/ssh/config" <<EOF
+Host host*
+  User root
+  IdentityFile $D/ssh/id
+  StrictHostKeyChecking no
+  UserKnownHostsFile /dev/null
+  LogLevel ERROR
+EOF
+    printf '#!/bin/sh\nexec /usr/bin/ssh -F "%s" "$@"\n' "$D/ssh/config" > "$D/ssh/ssh"
+    # ssh is found here by mpiexec; host names are the namespaces' own: MPI tells hosts apart by them.
+    cat > "$D/in" <<EOF
+#!/bin/sh
+name=\$1; shift
+PATH="$D/ssh:\$PATH" exec ip netns exec "admmctl-\$name" unshare --uts --ipc sh -c \\
+    'hostname "\$0"; exec "\$@"' "\$name" "\$@"
+EOF
+    chmod +x "$D/in" "$D/ssh/ssh"
+    for name in head "${HOSTS[@]}"; do
+        mkdir -p "/etc/netns/admmctl-$name"
+        { echo "127.0.0.1 localhost"; echo "10.78.0.254 head"
+          for i in 1 2 3; do echo "10.78.0.$i host$i"; done; } > "/etc/netns/admmctl-$name/hosts"
+        ip netns add "admmctl-$name"
+        ip -n "admmctl-$name" link set lo up
+    done
+    ip -n admmctl-head link add br0 type bridge
+    ip -n admmctl-head addr add 10.78.0.254/24 dev br0
+    ip -n admmctl-head link set br0 up
+    for i in 1 2 3; do
+        ip -n admmctl-head link add "to$i" type veth peer name eth0 netns "admmctl-host$i"
+        ip -n admmctl-head link set "to$i" master br0 up
+        ip -n "admmctl-host$i" addr add "10.78.0.$i/24" dev eth0
+        ip -n "admmctl-host$i" link set eth0 up
+        "$D/in" "host$i" /usr/sbin/sshd -f "$D/ssh/sshd_config" -o "PidFile=$D/ssh/sshd$i.pid"
+    done
+    for i in 1 2 3; do
+        for _ in $(seq 50); do
+            [ "$("$D/in" head ssh "host$i" hostname 2>/dev/null)" = "host$i" ] && continue 2
+            sleep 0.1
+        done
+        echo "host$i does not answer by ssh"
+        return 1
+    done
+}
+
+case "${1:-}" in
+    up) down; if ! up; then down; exit 1; fi ;;
+    down) down ;;
+    *) echo "usage: $0 up|down" >&2; exit 2 ;;
+esac
