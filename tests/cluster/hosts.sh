@@ -2,7 +2,7 @@
 # Three hosts with sshd, and a head before them, in network namespaces of this machine; as root on Linux:
 #   hosts.sh up | down
 # Everything is in ADMMCTL_CLUSTER_DIR and in namespaces whose names begin with admmctl-. The bridge between them is in
-# the head's namespace, names are resolved by files that only these namespaces see: the machine's own network and
+# the head's namespace, names are resolved by a file that only they see: the machine's own network and
 # /etc/hosts stay as they are.
 #   $ADMMCTL_CLUSTER_DIR/in HOST COMMAND...   runs a command on one of: head host1 host2 host3
 set -euo pipefail
@@ -24,10 +24,9 @@ down() {
             done
         done
         ip netns del "admmctl-$name" || true
-        rm -rf "/etc/netns/admmctl-$name"
     done
-    rmdir /etc/netns 2>/dev/null || true
-    rm -rf "$D/ssh" "$D/in"
+    rm -rf "$D/ssh" "$D/in" "$D/hosts"
+    rmdir "$D" 2>/dev/null || true
 }
 
 up() {
@@ -58,14 +57,13 @@ EOF
     cat > "$D/in" <<EOF
 #!/bin/sh
 name=\$1; shift
-PATH="$D/ssh:\$PATH" exec ip netns exec "admmctl-\$name" unshare --uts --ipc sh -c \\
-    'hostname "\$0"; exec "\$@"' "\$name" "\$@"
+PATH="$D/ssh:\$PATH" exec nsenter --net="/run/netns/admmctl-\$name" unshare --mount --uts --ipc sh -c \\
+    'mount --bind "$D/hosts" /etc/hosts; hostname "\$0"; exec "\$@"' "\$name" "\$@"
 EOF
     chmod +x "$D/in" "$D/ssh/ssh"
+    printf '%s\n' "127.0.0.1 localhost" "10.78.0.254 head" "10.78.0.1 host1" "10.78.0.2 host2" "10.78.0.3 host3" \
+        > "$D/hosts"
     for name in head "${HOSTS[@]}"; do
-        mkdir -p "/etc/netns/admmctl-$name"
-        { echo "127.0.0.1 localhost"; echo "10.78.0.254 head"
-          for i in 1 2 3; do echo "10.78.0.$i host$i"; done; } > "/etc/netns/admmctl-$name/hosts"
         ip netns add "admmctl-$name"
         ip -n "admmctl-$name" link set lo up
     done

@@ -1,5 +1,6 @@
 """What the tests on real clusters share: an experiment, processes of a job, curves without their times."""
 
+import json
 import os
 import random
 import subprocess
@@ -97,6 +98,29 @@ def newest_iteration(folder: Path) -> int:
     except (OSError, ValueError, KeyError):
         return -1
     return int(rows[-1]["iteration"]) if rows else -1
+
+
+class Hosts:
+    """What ``hosts.sh`` brought up in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on(self, host: str, *command: str) -> list[str]:
+        """A command that runs on ``head``, ``host1``, ``host2`` or ``host3``."""
+        return [str(self.folder / "in"), host, *command]
+
+    def admmctl(self, host: str, *words: str) -> list[str]:
+        return self.on(host, *admmctl_command(*words))
+
+    def link(self, number: int, state: str) -> None:
+        """Plug the cable of a host out (down) or in (up)."""
+        ok(["ip", "-n", "admmctl-head", "link", "set", f"to{number}", state])
+
+    def received(self, number: int) -> int:
+        """Bytes that have reached a host over its wire."""
+        shown = ok(["ip", "-n", f"admmctl-host{number}", "-s", "-j", "link", "show", "eth0"])
+        return int(json.loads(shown)[0]["stats64"]["rx"]["bytes"])
 
 
 # --- processes
