@@ -28,7 +28,8 @@ down() {
             sleep 0.1
         done
     done
-    rm -rf "$S"
+    # The last steps of jobs tidy up, too.
+    for _ in 1 2 3 4 5; do rm -rf "$S" 2>/dev/null && break; sleep 0.2; done
 }
 
 up() {
