@@ -53,12 +53,12 @@ Host host*
   LogLevel ERROR
 EOF
     printf '#!/bin/sh\nexec /usr/bin/ssh -F "%s" "$@"\n' "$D/ssh/config" > "$D/ssh/ssh"
-    # ssh is found here by mpiexec; host names are the namespaces' own: MPI tells hosts apart by them.
+    # ssh is found here by mpiexec; every host has shared memory of its own; host names are the namespaces' own: MPI tells hosts apart by them.
     cat > "$D/in" <<EOF
 #!/bin/sh
 name=\$1; shift
 PATH="$D/ssh:\$PATH" exec nsenter --net="/run/netns/admmctl-\$name" unshare --mount --uts --ipc sh -c \\
-    'mount --bind "$D/hosts" /etc/hosts; hostname "\$0"; exec "\$@"' "\$name" "\$@"
+    'mount --bind "$D/hosts" /etc/hosts; mount -t tmpfs shm /dev/shm; hostname "\$0"; exec "\$@"' "\$name" "\$@"
 EOF
     chmod +x "$D/in" "$D/ssh/ssh"
     printf '%s\n' "127.0.0.1 localhost" "10.78.0.254 head" "10.78.0.1 host1" "10.78.0.2 host2" "10.78.0.3 host3" \

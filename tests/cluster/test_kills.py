@@ -1,6 +1,7 @@
 """Ranks that are killed at a random time, by SIGKILL: noticed, nothing left, and resumed to the same curve."""
 
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -64,8 +65,10 @@ def test_a_killed_rank_is_noticed_and_the_run_goes_on_to_the_same_curve(
         try:
             if len(said) < wanted:
                 killed = _kill(job, results, random.randrange(RANKS), random.uniform(0.1, 0.9) * lasts)
-                if killed is None:
-                    break
+                if killed is None:  # too late: once more from the start
+                    shutil.rmtree(results)
+                    said.clear()
+                    continue
                 said.append(killed)
             else:
                 out, _ = job.communicate(timeout=120)
