@@ -62,7 +62,8 @@ class Job:
         word, code = "" if state is None else state.word, self.exit_code()
         if state is not None and word in WAITING:
             return "queued", f"job {self.number} waits" + (f": {state.reason}" if state.reason else "")
-        if word in AT_WORK and not (word == "COMPLETING" and code is not None):
+        # One that ended badly may be about to start again: until it has left its nodes nobody can tell.
+        if word in AT_WORK and not (word == "COMPLETING" and code == 0):
             return "running", f"job {self.number} runs"
         if code is not None:
             return "ended", f"job {self.number} ended with exit code {code}"

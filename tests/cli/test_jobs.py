@@ -9,6 +9,7 @@ import pytest
 from fake_slurm import FakeSlurm
 from test_commands import CONFIGS, Shell, real_shell, shell
 
+from admmctl.parallel.slurm import State
 from admmctl.runs import jobs
 
 __all__ = ["shell"]  # the fixture
@@ -152,6 +153,16 @@ def test_a_job_that_never_got_to_its_command_fails(shell: Shell, results: Path, 
     slurm.say()
     answer = shell("wait", "100")
     assert (answer.code, "not known to Slurm any more" in answer.err) == (1, True)
+
+
+def test_a_job_that_may_start_again_is_not_over_while_it_completes(shell: Shell, slurm: FakeSlurm) -> None:
+    shell(*SUBMIT, 2)
+    (job,) = jobs.find(["100"])
+    for code, word in ((3, "running"), (1, "running"), (0, "ended")):
+        (job.folder / jobs.END).write_text(f'{{"exit_code": {code}}}')
+        assert job.status({"100": State("COMPLETING")})[0] == word
+    (job.folder / jobs.END).write_text('{"exit_code": 3}')
+    assert job.status({"100": State("CANCELLED")})[0] == "ended"
 
 
 def test_a_run_of_a_job_is_running_not_unfinished(shell: Shell, results: Path, slurm: FakeSlurm) -> None:
