@@ -63,7 +63,7 @@ def test_a_job_on_three_nodes_and_its_end(slurm: Hosts, jobs: Jobs, results: Pat
     number = jobs.submit(iterations=60)
     code, said = jobs.wait()
     if code == 1 and "mpi/pmi2:" in (only_run(results, "jobs") / "log.txt").read_text():
-        # Seen once in a hundred starts, on a busy machine with Slurm 22.05: it cuts a rank's address in two.
+        # Seen once, on a busy machine with Slurm 22.05; not understood, and not seen again in 40 starts.
         print("\nslurm: the ranks did not find each other by pmi2; once more, with --resume")
         number = jobs.submit("--resume", iterations=60)
         code, said = jobs.wait()
