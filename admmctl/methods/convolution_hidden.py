@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from admmctl.methods.hidden import Hidden, Shape, hidden
+from admmctl.methods.hidden import Hidden, Shape, Stored, hidden
 from admmctl.methods.least_squares import gain
 from admmctl.methods.method import Array, Diverged, Timer
 from admmctl.model.activations import Activation
@@ -68,34 +68,21 @@ def frequency_gain(above: Filters, W: Array, ratio: float) -> Any:
     return np.ascontiguousarray(V, dtype=np.result_type(W.dtype, np.complex64))
 
 
-class Filtered:
+class Filtered(Stored):
     """a_l in memory, below a convolution; ``V`` has shape (C, F, frequencies)."""
 
     def __init__(self, above: Filters, h: Activation, shape: Shape, clock: Timer) -> None:
-        self._above, self._h, self._k, self._clock = above, h, shape.k, clock
-        self._a: Array = np.ones((shape.k + shape.bias, shape.samples), shape.dtype, order="F")
+        super().__init__(h, shape, clock)
+        self._above = above
 
-    def update(self, columns: slice, z: Array, t: Array, W: Array, V: Array) -> Array:
-        above, a = self._above, self._a[:, columns]
-        with self._clock.phase("elementwise"):
-            self._h.value(z, out=a[: self._k])
-        with self._clock.phase("product"):
-            e = above.transform(t, above.rows) - product(above.spectrum(W), above.transform(a, above.image[0]))
-            e[:, :, 0] -= above.pixels * W[:, above.inputs :].sum(axis=1)  # a constant has frequency zero alone
-            a[: self._k] += above.image_of(product(V, e))  # type: ignore[arg-type]  # V is complex here
-        return a
+    def _pull(self, h: Array, t: Array, W: Array, V: Array) -> Array:
+        above = self._above
+        e = above.transform(t, above.rows) - product(above.spectrum(W), above.transform(h, above.image[0]))
+        e[:, :, 0] -= above.pixels * W[:, above.inputs :].sum(axis=1)  # a constant has frequency zero alone
+        return above.image_of(product(V, e))  # type: ignore[arg-type]  # V is complex here
 
-    def block(self, columns: slice, z: Array, V: Array) -> Array:
-        return self._a[:, columns]
-
-    def update_z(
-        self, columns: slice, z: Array, m: Array, W: Array, V: Array, gamma: float, beta: float, out: Array
-    ) -> None:
-        a = self._a[:, columns]
-        with self._clock.phase("elementwise"):
-            self._h.z_update(z, a, m, gamma, beta)
-        with self._clock.phase("product"):
-            self._above.apply(W, a, out=out)
+    def _product(self, W: Array, a: Array, out: Array) -> None:
+        self._above.apply(W, a, out=out)
 
 
 class Averaged:

@@ -76,8 +76,17 @@ class Stored:
         with self._clock.phase("elementwise"):
             self._h.value(z, out=a[: self._k])
         with self._clock.phase("product"):
-            a[: self._k] += V @ (t - W @ a)
+            a[: self._k] += self._pull(a, t, W, V)
         return a
+
+    def _pull(self, h: Array, t: Array, W: Array, V: Array) -> Array:
+        """V (t - W h), (k, block), for ``h`` with its row of ones."""
+        pulled: Array = V @ (t - W @ h)
+        return pulled
+
+    def _product(self, W: Array, a: Array, out: Array) -> None:
+        """out <- W a."""
+        np.matmul(W, a, out=out)
 
     def block(self, columns: slice, z: Array, V: Array) -> Array:
         return self._a[:, columns]
@@ -89,7 +98,7 @@ class Stored:
         with self._clock.phase("elementwise"):
             self._h.z_update(z, a, m, gamma, beta)
         with self._clock.phase("product"):
-            np.matmul(W, a, out=out)
+            self._product(W, a, out)
 
 
 class Narrow:
