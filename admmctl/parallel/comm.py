@@ -3,6 +3,8 @@
 Nothing else imports mpi4py. Methods are handed a communicator and never ask which kind it is.
 """
 
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from numpy.typing import NDArray
@@ -78,11 +80,36 @@ class MPI:
         with self._message():
             self._world.Barrier()
 
+    def leave_no_files(self) -> None:
+        """Remove the name of the file in /dev/shm through which MPICH's ranks share memory.
+
+        The memory lives as long as the ranks do. MPICH removes the file at the end, which a job that is killed
+        does not reach: 2 MB or more would stay behind on every host, each time.
+        """
+        self.barrier()  # nobody still has to open it by its name
+        for path in _shared_files():
+            with suppress(FileNotFoundError):  # another rank of this host was first
+                path.unlink()
+
     def _message(self) -> "_Message":
         return _Message(self)
 
     def library(self) -> str:
         return " ".join(self._mpi.Get_library_version().splitlines()[0].split())
+
+
+def _shared_files() -> set[Path]:
+    """The files of MPICH that this process has mapped."""
+    try:
+        maps = Path("/proc/self/maps").read_text()
+    except OSError:
+        return set()  # not Linux
+    # address, permissions, offset, device, inode and, of a file that still has one, its name
+    return {
+        Path(line.split(maxsplit=5)[5])
+        for line in maps.splitlines()
+        if "/dev/shm/mpich_shm_" in line and not line.endswith("(deleted)")
+    }
 
 
 class _Message:
@@ -116,4 +143,5 @@ def connect(expected: int) -> Comm:
             f"library of this Python ({comm.library()}) are of different families. Use the mpiexec that "
             "belongs to the library: unset ADMMCTL_MPIEXEC, or reinstall with: pip install mpich mpi4py"
         )
+    comm.leave_no_files()
     return comm

@@ -297,6 +297,17 @@ def test_ranks_end_when_their_launcher_is_killed(command):
 # -- ranks that share cores, and machines that are too small
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc and /dev/shm")
+def test_a_job_that_is_killed_leaves_no_shared_memory_behind(command):
+    process, folder = command()
+    maps = "".join((Path("/proc") / str(number) / "maps").read_text() for number in alive(folder))
+    shared = {line.split()[5] for line in maps.splitlines() if "/dev/shm/mpich_shm_" in line}
+    process.kill()
+    assert wait_until(lambda: not alive(folder), 10)
+    assert shared  # or MPICH calls it something else by now
+    assert [path for path in shared if Path(path).exists()] == []
+
+
 @pytest.fixture
 def two_cores():
     """At most two cores for this thread and what it starts."""
