@@ -10,7 +10,7 @@ import pytest
 from helpers import program
 
 _NOTE = """
-import json, os, pathlib, subprocess, sys
+import json, os, pathlib, platform, subprocess, sys
 here = pathlib.Path({folder!r})
 with (here / "calls").open("a") as file:
     file.write(json.dumps([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]]) + "\\n")
@@ -26,7 +26,8 @@ print(f"{number};cluster")
 if (here / "act").exists():
     text = pathlib.Path(sys.argv[-1]).read_text()
     tasks = next(line.split("=")[1] for line in text.splitlines() if line.startswith("#SBATCH --ntasks="))
-    job = {"SLURM_JOB_ID": number, "SLURM_NTASKS": tasks, "SLURMD_NODENAME": "n1"}
+    job = {"SLURM_JOB_ID": number, "SLURM_NTASKS": tasks, "SLURMD_NODENAME": "n1",
+           "SLURM_JOB_NODELIST": platform.node(), "SLURM_NODELIST": platform.node(), "SLURM_TASKS_PER_NODE": tasks}
     log = next(line.partition("=")[2] for line in text.splitlines() if "--output=" in line)
     done = subprocess.run(["bash", sys.argv[-1]], env={**os.environ, **job}, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT)

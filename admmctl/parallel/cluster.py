@@ -41,10 +41,19 @@ class Launch(Settings):
     environment: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], Line] = Field(default={})
     options: tuple[Line, ...] = Field(default=(), strict=False, description="more #SBATCH options, --key=value")
     mpi: Mpi = Field(default="mpich", description="the family of this Python's MPI library")
-    plugin: Word | None = Field(default=None, description="srun --mpi=...; by default what the family needs")
+    plugin: Word | None = Field(default=None, description="srun --mpi=...; jobs then start their ranks by srun")
     mpiexec: Line | None = Field(default=None, description="the site's own launcher")
     interface: Word | None = Field(default=None, description="network interface of the ranks: eth0")
     binding: Binding | None = Field(default=None, description="what a rank is bound to")
+
+    def by_srun(self) -> bool:
+        """Whether srun starts the ranks of a job, rather than mpiexec, whose proxies it then starts.
+
+        Slurm's pmi2 reads what MPICH's ranks tell it in pieces of 1,024 bytes, and what is longer it now and then
+        takes for two messages ("value not properly terminated"); and it needs minutes for 96 ranks where mpiexec
+        needs 20 s. So it is for those who ask for it, and for families that need it.
+        """
+        return self.plugin is not None or self.mpi in ("openmpi", "cray")
 
     def srun_plugin(self) -> str:
         return self.plugin or _PLUGINS[self.mpi]

@@ -102,6 +102,8 @@ def _hydra_options(settings: Launch, hosts: Sequence[Host]) -> list[str]:
         options += ["-hosts", ",".join(name for name, _ in hosts), "-ppn", str(hosts[0][1])]
     elif hosts:
         options += ["-hosts", ",".join(f"{name}:{slots}" for name, slots in hosts)]
+    elif settings.ranks_per_node is not None:
+        options += ["-ppn", str(settings.ranks_per_node)]
     if settings.interface is not None:
         options += ["-iface", settings.interface]
     if settings.binding is not None:
@@ -131,6 +133,9 @@ def job_environment(
     if ranks > available_cores() and not elsewhere:
         # Waiting ranks give their core away instead of spinning on it.
         environment.setdefault("MPIR_CVAR_ENABLE_HEAVY_YIELD", "1")
+        # Open MPI refuses more ranks than cores unless told: version 5, and those before it.
+        environment.setdefault("PRTE_MCA_rmaps_default_mapping_policy", ":oversubscribe")
+        environment.setdefault("OMPI_MCA_rmaps_base_oversubscribe", "1")
     if settings.interface is not None:
         # The launcher's own option is for its own messages; these are for those of the ranks.
         environment.setdefault("FI_TCP_IFACE", settings.interface)

@@ -1,6 +1,7 @@
 """Short questions to other programs: an argument list, a time limit, and a clear error. Never a shell."""
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -20,7 +21,9 @@ class Answer:
     err: str
 
     def last_words(self) -> str:
-        """The last line that says something: of its errors, else of what it printed."""
+        """The last line that says something, of its errors, else of what it printed; or what stands out."""
+        if outstanding := between_rules(self.err):
+            return outstanding
         lines = [line.strip() for line in (self.out + "\n" + self.err).splitlines() if line.strip(" =\t")]
         return lines[-1] if lines else f"exit code {self.code}, no message"
 
@@ -56,6 +59,16 @@ def ask(
         _end(process)
         raise
     return Answer(process.returncode, out, err)
+
+
+def between_rules(text: str) -> str | None:
+    """The first paragraph between lines of dashes: so Open MPI's programs mark what they have to say."""
+    before, *blocks = re.split(r"^-{20,}\n?", text + "\n", flags=re.MULTILINE)
+    for block in [*blocks, before] if blocks else []:
+        paragraph = " ".join(block.strip().partition("\n\n")[0].split())
+        if paragraph:
+            return paragraph
+    return None
 
 
 def _end(process: "subprocess.Popen[str]") -> None:

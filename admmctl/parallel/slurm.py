@@ -83,6 +83,17 @@ def srun_command(
     return [*command, sys.executable, "-m", "mpi4py", *arguments]
 
 
+def for_mpiexec(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of an mpiexec that starts a proxy on every node of the allocation, by an srun of its own.
+
+    What the job asked for each of its tasks must not bind, or limit, the one proxy: the ranks are its children.
+    """
+    per_task = ("SLURM_NTASKS_PER_NODE", "SLURM_CPUS_PER_TASK", "SRUN_CPUS_PER_TASK")
+    kept = {name: value for name, value in environment.items() if name not in per_task}
+    # --overlap: `srun --pty bash` holds the cores that the proxies need.
+    return {**kept, "SLURM_MPI_TYPE": "none", "SLURM_CPU_BIND": "none", "SLURM_OVERLAP": "1"}
+
+
 @dataclass(frozen=True)
 class Batch:
     """A job to be: what it is called, how large it is, what it runs."""

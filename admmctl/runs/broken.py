@@ -3,12 +3,14 @@
 import math
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from admmctl.config import Run
 from admmctl.errors import Interrupted, RunFailed, UserError
 from admmctl.parallel import launch, watchdog
+from admmctl.parallel.programs import between_rules
 from admmctl.runs import checkpoint
 from admmctl.runs.record import RunFolder, read_curve, read_summary, rerun_line
 from admmctl.runs.worker import SUMMARY, identity
@@ -31,14 +33,16 @@ def raise_on_failure(end: launch.JobEnd, folder: Path, ranks: int) -> None:
         raise RunFailed(f"rank {first['rank']}: {first['message']}")
     silent = "a rank ended before the run did" if end.exit_code == 0 else "no message"
     last = next((line.strip() for line in reversed(end.said) if line.strip(" =")), silent)
-    raise RunFailed(
-        f"the job ended with exit code {end.exit_code}: {_killed(end.said) or _unreachable(end.said) or last}"
-    )
+    told = _killed(end.said) or _unreachable(end.said) or between_rules("\n".join(end.said)) or last
+    raise RunFailed(f"the job ended with exit code {end.exit_code}: {told}")
 
 
 def _killed(said: list[str]) -> str | None:
-    """What MPICH's launcher, or srun, says of a rank that was killed: how, which one, its host."""
+    """What MPICH's launcher, Open MPI's or srun says of a rank that was killed: how, which one, its host."""
     text = "\n".join(said)
+    by_prte = re.search(r"process rank (\d+) with PID (\d+) on\s+node (\S+)\s+exited\s+on\s+(signal [^.]+)", text)
+    if by_prte is not None:
+        return f"a rank ended: {by_prte[4]}, rank {by_prte[1]}, process {by_prte[2]} on {by_prte[3]}"
     by_srun = re.search(r"srun: error: (\S+): tasks? ([\d,-]+): (.+)", text)
     if by_srun is not None:
         return f"a rank ended: {by_srun[3].strip()}, rank {by_srun[2]} on {by_srun[1]}"
@@ -62,7 +66,7 @@ def _unreachable(said: list[str]) -> str | None:
 
 
 def summary_of_the_dead(
-    run: Run, ranks: int, oversubscribe: bool, folder: RunFolder, status: str, reason: str, started: float
+    run: Run, ranks: int, words: Sequence[str], folder: RunFolder, status: str, reason: str, started: float
 ) -> dict[str, Any]:
     """A summary for a run that could not write its own, from the curve it left."""
     curve = read_curve(folder.path)
@@ -81,7 +85,7 @@ def summary_of_the_dead(
             folder.path,
             ranks,
             None,
-            oversubscribe,
+            words,
             status == "interrupted" or checkpoint.exist(folder.path),
         ),
     }

@@ -14,6 +14,7 @@ from admmctl.parallel.comm import Comm
 
 # Python with NumPy, SciPy, numba and MPI, before any data: measured at 150 to 190 MB.
 PROGRAM_BYTES = 190_000_000
+SHARED_BYTES = 80_000_000  # of it the pages of libraries, which all ranks of a machine have in common
 _MEMINFO = Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -25,10 +26,15 @@ class Estimate:
     fixed: int  # whatever the number of rows
     per_row: float
     rows: int  # training rows of all ranks
+    shared: int = 0  # of ``fixed``, what the ranks of a machine have in common
 
     def per_rank(self, ranks: int) -> int:
         """Bytes of one rank out of ``ranks``."""
         return int(self.fixed + self.per_row * -(-self.rows // ranks))
+
+    def per_machine(self, here: int, ranks: int) -> int:
+        """Bytes of a machine with ``here`` of ``ranks`` ranks."""
+        return here * self.per_rank(ranks) - (here - 1) * self.shared
 
     def ranks_for(self, available: float) -> int | None:
         """How many ranks it takes so that each fits into ``available`` bytes; None when none do."""
@@ -53,7 +59,7 @@ def estimate(plan: Plan, network: Network, method: Method) -> Estimate:
 def estimate_of(network: Network, method: Method, rows: int, fixed: int, data_per_row: float) -> Estimate:
     """The same for ``rows`` training rows of ``data_per_row`` bytes each, and ``fixed`` bytes besides."""
     few, many = (method.cost(network, samples, rows).state_bytes for samples in (0, rows))
-    return Estimate(PROGRAM_BYTES + fixed + few, data_per_row + (many - few) / rows, rows)
+    return Estimate(PROGRAM_BYTES + fixed + few, data_per_row + (many - few) / rows, rows, SHARED_BYTES)
 
 
 def available() -> int | None:
@@ -99,30 +105,40 @@ def _cache(limit_file: Path) -> int:
         return 0
 
 
+def _held() -> int:
+    """What this process has taken already, of what the program takes by itself; 0 where nobody says."""
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("RssAnon:"):
+                return min(1024 * int(line.split()[1]), PROGRAM_BYTES - SHARED_BYTES)
+    except (OSError, ValueError, IndexError):
+        pass
+    return 0
+
+
 def check_here(expected: Estimate, ranks: int) -> None:
-    """Raises UserError where ``ranks`` of this machine would not fit into its memory."""
+    """Raises UserError where ``ranks`` of this machine, not yet started, would not fit into its memory."""
     free = available()
-    if free is not None and ranks * expected.per_rank(ranks) > free:
+    if free is not None and expected.per_machine(ranks, ranks) > free:
         raise UserError(_refusal(expected, ranks, os.uname().nodename, ranks, free))
 
 
 def check(expected: Estimate, comm: Comm) -> int:
     """Bytes per rank. Raises UserError on rank 0 where the ranks of a machine do not fit into its memory.
 
-    ``comm`` may be of any size: every rank says where it runs and what is free there.
+    ``comm`` may be of any size: every rank says where it runs, what is free there and what it holds already.
     """
-    mine = expected.per_rank(comm.size)
-    machines = comm.gather((os.uname().nodename, available()))
+    machines = comm.gather((os.uname().nodename, available(), _held()))
     if machines is not None:
-        for name, ranks, free in _by_host(machines):
-            if free is not None and ranks * mine > free:
+        for name, ranks, free in _by_host(machines, expected.shared):
+            if free is not None and expected.per_machine(ranks, comm.size) > free:
                 raise UserError(_refusal(expected, comm.size, name, ranks, free))
-    return mine
+    return expected.per_rank(comm.size)
 
 
 def available_per_rank(comm: Comm) -> int | None:
     """Bytes that every rank may still take, the same on all: the least over machines, shared by their ranks."""
-    machines = comm.gather((os.uname().nodename, available()))
+    machines = comm.gather((os.uname().nodename, available(), 0))
     least = np.array([np.inf])
     if machines is not None:
         least[0] = min((free / ranks for _, ranks, free in _by_host(machines) if free is not None), default=np.inf)
@@ -130,22 +146,27 @@ def available_per_rank(comm: Comm) -> int | None:
     return None if np.isinf(least[0]) else int(least[0])
 
 
-def _by_host(machines: list[tuple[str, int | None]]) -> list[tuple[str, int, int | None]]:
-    """Each host, its ranks, the memory free there."""
-    hosts: dict[str, list[int | None]] = {}
-    for name, free in machines:
-        hosts.setdefault(name, []).append(free)
-    known = {name: [free for free in found if free is not None] for name, found in hosts.items()}
-    return [(name, len(found), min(known[name], default=None)) for name, found in hosts.items()]
+def _by_host(machines: list[tuple[str, int | None, int]], shared: int = 0) -> list[tuple[str, int, int | None]]:
+    """Each host, its ranks, the memory that is free there for them, what they hold and share included."""
+    found: dict[str, list[tuple[int | None, int]]] = {}
+    for name, free, held in machines:
+        found.setdefault(name, []).append((free, held))
+    rooms = []
+    for name, ranks in found.items():
+        least = min((free for free, _ in ranks if free is not None), default=None)
+        holds = sum(held for _, held in ranks)
+        # They hold what they share, too, if this system says what they hold.
+        rooms.append((name, len(ranks), None if least is None else least + holds + (shared if holds else 0)))
+    return rooms
 
 
 def _refusal(expected: Estimate, size: int, name: str, ranks: int, free: int) -> str:
     each = expected.per_rank(size)
     text = (
-        f"this run needs about {_gb(each)} of memory per rank, {_gb(ranks * each)} for the {ranks} on {name}, "
-        f"where {_gb(free)} are free"
+        f"this run needs about {_gb(each)} of memory per rank, {_gb(expected.per_machine(ranks, size))} for the "
+        f"{ranks} on {name}, where {_gb(free)} are free"
     )
-    needed = expected.ranks_for(free / ranks)
+    needed = expected.ranks_for((free + (ranks - 1) * expected.shared) / ranks)
     if needed is not None:
         machines = -(-needed // ranks)
         return (

@@ -9,7 +9,8 @@ from admmctl.config import Run
 from admmctl.errors import UserError
 from admmctl.parallel import launch, slurm
 from admmctl.parallel.cluster import Host, Launch, parse_hosts
-from admmctl.runs.clusters import load_cluster
+from admmctl.runs import jobs
+from admmctl.runs.clusters import cluster_file, load_cluster
 
 MOST = 10_000  # repeats, or threads: more is a slip of the keyboard
 Launcher = Literal["auto", "inline", "mpiexec", "srun", "sbatch"]
@@ -27,21 +28,35 @@ class Options:
     hosts: tuple[Host, ...] = ()
     cluster: Launch = field(default_factory=Launch)
     watchdog: float | None = None  # seconds without progress after which a job of several ranks is ended
+    site: Path | None = None  # the file of ``cluster``
+
+    def words(self) -> list[str]:
+        """What a command line has to say, besides the number of ranks and threads, to start them so again."""
+        launcher = "sbatch" if jobs.VARIABLE in os.environ else self.launcher
+        words = ["--oversubscribe"] if self.oversubscribe else []
+        words += ["--launcher", launcher] if launcher != "auto" else []
+        words += ["--hosts", ",".join(f"{name}:{slots}" for name, slots in self.hosts)] if self.hosts else []
+        words += ["--cluster", str(self.site)] if self.site is not None else []
+        return words + (["--watchdog", f"{self.watchdog:g}"] if self.watchdog else [])
 
     def way(self) -> Way:
-        """How ranks start, where 'auto' is left to us: by srun in an allocation, else by mpiexec."""
+        """How ranks start, where 'auto' is left to us: one rank inline, several by srun or by mpiexec."""
         if self.launcher != "auto":
             return self.launcher
         if self.hosts:
             return "mpiexec"
         job = slurm.allocation()
         if job is not None and not (self.cores == 1 and job.on_a_node):
-            return "srun"
+            return "srun" if self.cluster.by_srun() else "mpiexec"
         return "inline" if self.cores == 1 else "mpiexec"
+
+    def allocation(self) -> slurm.Allocation | None:
+        """The Slurm job whose nodes take the ranks, if there is one: mpiexec finds them by itself."""
+        return slurm.allocation() if self.way() in ("srun", "mpiexec") and not self.hosts else None
 
     def elsewhere(self) -> bool:
         """Whether ranks run on other cores than those of this process."""
-        return bool(self.hosts) or self.way() in ("srun", "sbatch")
+        return bool(self.hosts) or self.way() in ("srun", "sbatch") or self.allocation() is not None
 
     def command(self, arguments: list[str], threads: int | None) -> list[str]:
         """The command line that starts ``cores`` ranks of a Python module."""
@@ -51,7 +66,10 @@ class Options:
 
     def environment(self, threads: int | None) -> dict[str, str]:
         """What these ranks find in their environment."""
-        return launch.job_environment(self.cores, threads, self.cluster, self.elsewhere())
+        environment = launch.job_environment(self.cores, threads, self.cluster, self.elsewhere())
+        if self.way() == "mpiexec" and self.allocation() is not None:
+            return slurm.for_mpiexec(environment)
+        return environment
 
     def check_cores(self) -> None:
         """Raises UserError for more ranks than there is room for, and for a launcher that cannot start them."""
@@ -61,13 +79,12 @@ class Options:
         if self.hosts:
             room = sum(slots for _, slots in self.hosts)
             launch.check_cores(self.cores, self.oversubscribe, room, "--hosts")
-        elif way == "srun":
-            job = slurm.allocation()
-            if job is not None:
-                launch.check_cores(self.cores, self.oversubscribe, job.cores, f"job {job.job}")
-            slurm.check_plugin(self.cluster)
-        else:
+        elif (job := self.allocation()) is not None:
+            launch.check_cores(self.cores, self.oversubscribe, job.cores, f"job {job.job}")
+        elif way != "srun":
             launch.check_cores(self.cores, self.oversubscribe)
+        if way == "srun":
+            slurm.check_plugin(self.cluster)
         if way == "mpiexec":
             launch.find_mpiexec(self.cluster.mpiexec)
 
@@ -99,9 +116,10 @@ def check_options(
         raise UserError(f"--hosts is for --launcher mpiexec; {launcher} has its own ways")
     listed = () if hosts is None else parse_hosts(hosts)
     cluster = cluster or os.environ.get("ADMMCTL_CLUSTER") or None
-    settings = Launch() if cluster is None else load_cluster(cluster).launch
+    site = None if cluster is None else cluster_file(cluster).absolute()
+    settings = Launch() if site is None else load_cluster(site).launch
     if cores is None:
-        job = slurm.allocation() if launcher in ("auto", "srun") and not listed else None
+        job = slurm.allocation() if launcher in ("auto", "srun", "mpiexec") and not listed else None
         cores = job.tasks if job is not None else sum(slots for _, slots in listed) or 1
     number: int | Literal["auto"] | None = None
     if threads == "auto":
@@ -112,4 +130,4 @@ def check_options(
         number = int(threads)
     if patience is not None and not 0 < patience < float("inf"):
         raise UserError(f"--watchdog {patience:g}: expected seconds, more than an iteration takes")
-    return Options(cores, number, cast(Launcher, launcher), oversubscribe, listed, settings, patience)
+    return Options(cores, number, cast(Launcher, launcher), oversubscribe, listed, settings, patience, site)

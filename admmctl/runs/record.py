@@ -11,7 +11,7 @@ import json
 import os
 import shlex
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -282,13 +282,14 @@ def exists(place: Path) -> bool:
         return False
 
 
-def rerun_line(folder: Path, ranks: int, threads: int | None, oversubscribe: bool, resume: bool = False) -> str:
-    """A command line that does the run again, or goes on with it."""
+def rerun_line(
+    folder: Path, ranks: int, threads: int | None, launch: Sequence[str] = (), resume: bool = False
+) -> str:
+    """A command line that does the run again, or goes on with it; ``launch``: its words on how ranks start."""
     words = ["admmctl", "train", str(folder / "config.yaml"), "--cores", str(ranks)]
     if threads not in (None, 1):
         words += ["--threads", str(threads)]
-    if oversubscribe:
-        words.append("--oversubscribe")
+    words += launch
     if resume:
         words.append("--resume")
     return shlex.join(words)

@@ -1,4 +1,4 @@
-"""Handing jobs to Slurm: each runs the same command inside its allocation, with ``--launcher srun``."""
+"""Handing jobs to Slurm: each runs the same command inside its allocation, which it finds by itself."""
 
 import os
 import shutil
@@ -129,7 +129,7 @@ def script(order: Order, folder: Path) -> str:
 def _command(order: Order, folder: Path) -> list[str]:
     """What the job runs."""
     cluster = [] if order.cluster is None else ["--cluster", str(order.cluster.absolute())]
-    words = [*order.words, "--launcher", "srun", *cluster]
+    words = [*order.words, *cluster]
     return [sys.executable, "-m", "admmctl", order.command, str((folder / CONFIG).absolute()), *words]
 
 

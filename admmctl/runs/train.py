@@ -126,7 +126,7 @@ def train(
             continue
         other = resuming.elsewhere(run) if resume and found is None else None
         if other is not None:
-            line = rerun_line(other, options.cores, None, oversubscribe, resume=True)
+            line = rerun_line(other, options.cores, None, options.words(), resume=True)
             watcher.event({"event": "note", "text": f"a new run; on other ranks one was begun: {line}"})
         try:
             summaries.append(execute(run, options, watcher, resume=found))
@@ -211,9 +211,8 @@ def check(run: Run, options: Options) -> None:
 
 def command(folder: Path, options: Options, threads: int | None) -> list[str]:
     """The command line that starts the ranks of a run."""
-    worker = ["-m", "admmctl.runs.worker", str(folder), str(options.cores), str(int(options.oversubscribe))]
-    if options.watchdog:
-        worker.append(f"{options.watchdog:g}")
+    patience = f"{options.watchdog or 0:g}"
+    worker = ["-m", "admmctl.runs.worker", str(folder), str(options.cores), patience, *options.words()]
     return options.command(worker, threads)
 
 
@@ -271,7 +270,7 @@ def _go_on(
     try:
         if options.way() == "inline":
             with threadpool_limits(limits=threads, user_api="blas"):
-                work(folder, Serial(), watcher.event, options.oversubscribe, started)
+                work(folder, Serial(), watcher.event, options.words(), started)
         else:
             line = command(folder.path, options, threads)
             end = launch.watch(line, options.environment(threads), watcher.event, folder.log)
@@ -288,7 +287,7 @@ def _go_on(
         if not isinstance(error, AdmmctlError | KeyboardInterrupt):
             reason = f"{type(error).__name__}: {error}"
         status = "interrupted" if stopped else "failed"
-        summary = summary_of_the_dead(run, options.cores, options.oversubscribe, folder, status, reason, started)
+        summary = summary_of_the_dead(run, options.cores, options.words(), folder, status, reason, started)
         watcher.ended(summary)
         if stopped:
             raise Interrupted(f"interrupted; go on with: {summary['rerun']}", [summary]) from None

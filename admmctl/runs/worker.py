@@ -1,7 +1,7 @@
 """What every rank executes: load its rows, train, and on rank 0 record.
 
-Started as ``python -m mpi4py -m admmctl.runs.worker FOLDER RANKS`` by the launcher, or called in the
-driver's own process for one rank. Rank 0 tells the driver what happens as JSON lines on standard output.
+Started as ``python -m mpi4py -m admmctl.runs.worker FOLDER RANKS PATIENCE WORDS...`` by the launcher, or called
+in the driver's own process for one rank. Rank 0 tells the driver what happens as JSON lines on standard output.
 """
 
 import time
@@ -13,7 +13,7 @@ import resource  # noqa: E402
 import signal  # noqa: E402
 import sys  # noqa: E402
 import threading  # noqa: E402
-from collections.abc import Callable, Iterator  # noqa: E402
+from collections.abc import Callable, Iterator, Sequence  # noqa: E402
 from contextlib import contextmanager  # noqa: E402
 from pathlib import Path  # noqa: E402
 from types import FrameType  # noqa: E402
@@ -44,8 +44,11 @@ MB = 1 << 20
 Notify = Callable[[dict[str, Any]], None]
 
 
-def work(folder: RunFolder, comm: Comm, notify: Notify, oversubscribe: bool, started: float) -> Outcome:
-    """Run the experiment in ``folder`` on this rank. Rank 0 calls ``notify`` with every event."""
+def work(folder: RunFolder, comm: Comm, notify: Notify, words: Sequence[str], started: float) -> Outcome:
+    """Run the experiment in ``folder`` on this rank. Rank 0 calls ``notify`` with every event.
+
+    ``words`` of the command line said how ranks start: the summary's ``rerun`` has them.
+    """
     shared_cores = environment.ranks_share_cores(comm)
     clock = Clock(started, cpu=shared_cores)
     run = next(iter(load(folder.path / "config.yaml").runs.values()))
@@ -173,7 +176,7 @@ def work(folder: RunFolder, comm: Comm, notify: Notify, oversubscribe: bool, sta
             "rows_test": test.total,
             "peak_rss_mb": max(p[2] for p in phases),
             "rerun": rerun_line(
-                folder.path, comm.size, environment.blas_threads(), oversubscribe, outcome.status == "interrupted"
+                folder.path, comm.size, environment.blas_threads(), words, outcome.status == "interrupted"
             ),
         }
         folder.write_summary({key: summary[key] for key in SUMMARY})
@@ -332,7 +335,7 @@ def _stop_on_signal() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def main(folder: str, ranks: str, oversubscribe: str, patience: str = "0") -> None:
+def main(folder: str, ranks: str, patience: str, *words: str) -> None:
     """One rank of a job. An error is one JSON line for the driver, and ends the job on every rank."""
 
     def tell(event: dict[str, Any]) -> None:
@@ -347,7 +350,7 @@ def main(folder: str, ranks: str, oversubscribe: str, patience: str = "0") -> No
         rank = comm.rank
         if float(patience) and isinstance(comm, MPI):
             watchdog.watch(comm, environment.host()["name"], float(patience), tell)
-        work(RunFolder(Path(folder)), comm, tell, oversubscribe == "1", _STARTED)
+        work(RunFolder(Path(folder)), comm, tell, words, _STARTED)
     except UserError as error:
         tell({"event": "error", "rank": rank, "user": True, "message": str(error)})
         raise SystemExit(UserError.exit_code) from None

@@ -289,11 +289,12 @@ def _slurm(patient: Patient) -> Findings:
     detail = f"{version}, MPI by {', '.join(plugins) or 'nothing'}"
     if inside:
         detail += f", inside job {os.environ['SLURM_JOB_ID']}"
-    if "pmi2" not in plugins:
+    wanted = patient.options.cluster.srun_plugin()
+    if patient.options.cluster.by_srun() and wanted not in plugins:
         yield (
             matters,
-            f"{detail}: no pmi2, which the mpich wheel needs",
-            "ask for Slurm's plug-in mpi_pmi2 (Debian: slurm-wlm-basic-plugins), or use the site's own MPI",
+            f"{detail}: no {wanted}, which this MPI needs",
+            f"ask for Slurm's plug-in mpi_{wanted}, or use --launcher mpiexec",
         )
     else:
         yield "ok", detail, ""

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The tests on real clusters that this machine makes for itself: tests/cluster/run.sh [short]
-# All of them take a quarter of an hour, the short set (3 kills, one ssh run, one Slurm job) some two minutes. Hosts are
+# The tests on real clusters that this machine makes for itself: tests/cluster/run.sh [short|all [OPTIONS OF PYTEST]]
+# All of them take some ten minutes, the short set (3 kills, one ssh run, one Slurm job) some two minutes. Hosts are
 # network namespaces and need root on Linux; missing Debian packages are installed where apt can. What cannot run
 # here is skipped by name. Whatever is brought up is taken down, after a failure and Ctrl-C too.
 set -euo pipefail
@@ -39,4 +39,4 @@ fi
 
 export ADMMCTL_CLUSTER_TESTS=${1:-all}
 # -rs: what is skipped, and why; -s: what the tests have measured.
-"$PYTHON" -m pytest -m cluster tests/cluster -rs -s 9>&-
+"$PYTHON" -m pytest -m cluster tests/cluster -rs -s "${@:2}" 9>&-

@@ -24,7 +24,7 @@ from real import (
 )
 
 from admmctl.runs.memory import available
-from admmctl.runs.record import read_summary
+from admmctl.runs.record import read_curve, read_summary
 
 pytestmark = [
     pytest.mark.cluster,
@@ -88,4 +88,8 @@ def test_the_largest_job_of_slurm_that_fits(slurm: Hosts, results: Path, tmp_pat
     assert (read_summary(folder)["ranks"], read_summary(folder)["iterations"]) == (tasks, 2)
     assert wait_for(lambda: not ranks(folder), 20)
     number = json.loads((job / "job.json").read_text())["job"]
-    print(f"\nslurm: job {number} of {tasks} tasks on 3 overcommitted nodes, {time.monotonic() - began:.0f} s")
+    print(
+        f"\nslurm: job {number} of {tasks} tasks on 3 overcommitted nodes: first evaluation "
+        f"{read_curve(folder)[0]['wall_s']:.0f} s after the start, {time.monotonic() - began:.0f} s in all, "
+        f"{read_summary(folder)['peak_rss_mb']:.0f} MB per rank at its peak, libraries that all share included"
+    )

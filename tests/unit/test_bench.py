@@ -314,7 +314,7 @@ def test_numbers_that_overflow_are_said_once_and_not_warned_of() -> None:
 
 
 def test_memory_is_checked_before_anything_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "available", lambda: memory.PROGRAM_BYTES)
+    monkeypatch.setattr(memory, "available", lambda: 10_000_000)
     said: list[str] = []
     with pytest.raises(UserError, match="of memory per rank"):
         measure(run(), 10**9, 1, CountingComm(), said.append)

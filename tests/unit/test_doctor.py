@@ -34,13 +34,13 @@ def place(tmp_path: Path, results: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return tmp_path
 
 
-def examined(name: str, config: Any = None, cores: int = 1) -> list[dict[str, Any]]:
+def examined(name: str, config: Any = None, cores: int = 1, cluster: str | None = None) -> list[dict[str, Any]]:
     """The lines of one check alone."""
     (check,) = [found for found in doctor.CHECKS if found == name]
     others = {key: value for key, value in doctor.CHECKS.items() if key == check}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(doctor, "CHECKS", others)
-        return doctor.doctor(config, cores)
+        return doctor.doctor(config, cores, cluster=cluster)
 
 
 def line(name: str, **options: Any) -> tuple[str, str, str]:
@@ -182,9 +182,12 @@ def test_slurm_and_its_plug_ins(
     program(place / "bin" / "srun", f"import sys\nprint({text}[sys.argv[1]], end='')")
     if inside:
         monkeypatch.setenv("SLURM_JOB_ID", "7")
-    found = line("Slurm")
+    site = place / "site.yaml"
+    site.write_text("{name: site, launch: {plugin: pmi2}}")
+    found = line("Slurm", cluster=str(site))
     assert (found[0], "slurm-wlm 22.05.8" in found[1]) == (state, True)
     assert ("pmi2, pmix" in found[1]) == (plugins == LISTED)
+    assert line("Slurm")[0] == "ok", "mpiexec needs no plug-in"
 
 
 def test_no_slurm_is_fine_unless_this_is_an_allocation(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

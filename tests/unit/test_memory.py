@@ -47,11 +47,11 @@ estimates = st.builds(
 
 
 class Cluster(CountingComm):
-    """Rank 0 of a job whose ranks run on the hosts of a list and find so many bytes free there."""
+    """Rank 0 of a job whose ranks run on the hosts of a list, find so many bytes free there and hold ``held``."""
 
-    def __init__(self, machines: list[tuple[str, int | None]]) -> None:
+    def __init__(self, machines: list[tuple[str, int | None]], held: int = 0) -> None:
         super().__init__()
-        self.size, self._machines = len(machines), machines
+        self.size, self._machines = len(machines), [(*machine, held) for machine in machines]
 
     def gather(self, item: Any) -> list[Any]:
         return self._machines
@@ -280,7 +280,23 @@ def test_every_rank_says_where_it_runs_and_what_is_free_there(monkeypatch):
     said = []
     comm = SimpleNamespace(rank=0, size=1, gather=lambda item: said.append(item))
     check(Estimate(GB, 1.0, 10), comm)
-    assert said == [(os.uname().nodename, 12345)]
+    ((name, free, held),) = said
+    assert (name, free) == (os.uname().nodename, 12345)
+    assert 0 <= held <= PROGRAM_BYTES
+    if sys.platform == "linux":
+        assert held > 20_000_000  # Python and NumPy
+
+
+def test_what_ranks_share_and_what_they_hold_already_counts_once():
+    expected = Estimate(GB - 4, 1.0, 16, shared=GB // 2)
+    # Of 4 ranks: half a GB each and half a GB together, of which a quarter each, and what they share, is taken.
+    assert expected.per_machine(4, 4) == 2.5 * GB
+    assert check(expected, Cluster([("one", GB)] * 4, held=GB // 4)) == GB
+    with pytest.raises(UserError, match=r"2\.50 GB for the 4 on one, where 2\.50 GB are free"):
+        check(expected, Cluster([("one", GB - 1)] * 4, held=GB // 4))
+    assert check(expected, Cluster([("one", 5 * GB // 2)] * 4)) == GB
+    with pytest.raises(UserError, match=r"where 1\.00 GB are free"):
+        check(expected, Cluster([("one", GB)] * 4))
 
 
 # -- runs

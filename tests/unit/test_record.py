@@ -453,7 +453,7 @@ def test_the_rerun_line_does_the_run_again(real: Path, results: Path, capsys: py
 
 
 def test_the_rerun_line_survives_strange_folder_names() -> None:
-    line = record.rerun_line(Path("a b/it's; $HOME/ü"), 3, 2, True)
+    line = record.rerun_line(Path("a b/it's; $HOME/ü"), 3, 2, ["--cluster", "a b.yaml"])
     words = [
         "admmctl",
         "train",
@@ -462,7 +462,8 @@ def test_the_rerun_line_survives_strange_folder_names() -> None:
         "3",
         "--threads",
         "2",
-        "--oversubscribe",
+        "--cluster",
+        "a b.yaml",
     ]
     assert shlex.split(line) == words
 

@@ -1,6 +1,7 @@
 """Allocations, srun's command line, hosts, and job scripts with values that a shell would take apart."""
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from admmctl.runs.broken import raise_on_failure
 from admmctl.runs.clusters import load_cluster
 from admmctl.runs.environment import ranks_share_cores
 from admmctl.runs.options import Options, check_options
+from admmctl.runs.record import rerun_line
 
 STRANGE = [
     "a b",
@@ -74,34 +76,87 @@ def test_a_driver_for_every_task_is_refused() -> None:
         allocation({"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "4"})
 
 
-def test_inside_an_allocation_its_size_and_srun_are_the_default(
+def test_inside_an_allocation_its_size_and_nodes_are_the_default(
     fake: FakeSlurm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def found() -> tuple[int, str]:
+    def found() -> tuple[int, str, bool]:
         options = check_options(None, None, "auto", False)
-        return options.cores, options.way()
+        return options.cores, options.way(), options.elsewhere()
 
-    assert found() == (1, "inline")
+    assert found() == (1, "inline", False)
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv("SLURM_NTASKS", "5")
-    assert found() == (5, "srun")
-    assert check_options(2, None, "auto", False).way() == "srun"
-    assert check_options(2, None, "mpiexec", False).way() == "mpiexec"
+    assert found() == (5, "mpiexec", True)
+    assert check_options(2, None, "auto", False).way() == "mpiexec"
+    assert check_options(None, None, "srun", False).cores == 5
+    assert check_options(2, None, "srun", False).way() == "srun"
     assert check_options(None, None, "auto", False, hosts="h1:2,h2:2").way() == "mpiexec"
     monkeypatch.setenv("SLURM_NTASKS", "1")
-    assert found() == (1, "srun"), "salloc's shell may be on a login node"
+    assert found() == (1, "mpiexec", True), "salloc's shell may be on a login node"
     monkeypatch.setenv("SLURMD_NODENAME", "n1")
-    assert found() == (1, "inline")
+    assert found() == (1, "inline", False)
 
 
-def test_more_ranks_than_the_job_has_cores_are_refused(fake: FakeSlurm, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("settings", "way"),
+    [
+        (Launch(), "mpiexec"),
+        (Launch(mpi="intel"), "mpiexec"),
+        (Launch(mpi="openmpi"), "srun"),
+        (Launch(mpi="cray"), "srun"),
+        (Launch(plugin="pmi2"), "srun"),
+    ],
+)
+def test_the_mpi_family_says_who_starts_the_ranks_of_a_job(
+    settings: Launch, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert Options(cores=2, cluster=settings).way() == way
+
+
+def test_what_a_job_asked_for_its_tasks_is_not_asked_for_the_proxies_of_mpiexec(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_NTASKS", "4")
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "2")
+    environment = Options(cores=4).environment(2)
+    assert "SLURM_CPUS_PER_TASK" not in environment
+    assert environment["SLURM_CPU_BIND"] == "none"
+    assert (environment["SLURM_JOB_ID"], environment["OMP_NUM_THREADS"]) == ("7", "2")
+    assert "SLURM_CPUS_PER_TASK" in Options(cores=4, launcher="srun").environment(2)
+    assert "SLURM_CPUS_PER_TASK" in Options(cores=4, hosts=(("h1", 4),)).environment(2)
+
+
+@pytest.mark.parametrize("launcher", ["srun", "mpiexec"])
+def test_more_ranks_than_the_job_has_cores_are_refused(
+    fake: FakeSlurm, monkeypatch: pytest.MonkeyPatch, launcher: Any
+) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv("SLURM_NTASKS", "5")
-    Options(cores=5).check_cores()
+    Options(cores=5, launcher=launcher).check_cores()
     with pytest.raises(UserError, match="--cores 6: job 7 has 5 cores"):
-        Options(cores=6).check_cores()
+        Options(cores=6, launcher=launcher).check_cores()
     with pytest.raises(UserError, match="need pmix: set mpi, or plugin"):
         Options(cores=5, cluster=Launch(mpi="openmpi")).check_cores()
+
+
+def test_a_run_is_done_again_as_it_was_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def again() -> list[str]:
+        options = check_options(2, None, "mpiexec", True, "h2,h1:3", "a site.yaml", 60)
+        line = rerun_line(Path("run"), 4, 1, options.words())
+        return shlex.split(line)[5:]
+
+    monkeypatch.chdir(tmp_path)
+    site = tmp_path / "a site.yaml"
+    site.write_text("{name: site, launch: {}}")
+    rest = ["--hosts", "h2:1,h1:3", "--cluster", str(site), "--watchdog", "60"]
+    assert again() == ["--oversubscribe", "--launcher", "mpiexec", *rest]
+    monkeypatch.setenv("ADMMCTL_JOB", "results/job")
+    assert again()[1:3] == ["--launcher", "sbatch"], "whoever reads it is not in the job"
+    assert Options().words() == ["--launcher", "sbatch"]
+    monkeypatch.delenv("ADMMCTL_JOB")
+    assert Options().words() == []
 
 
 # --- command lines
@@ -348,6 +403,28 @@ def test_ranks_share_cores_where_a_host_has_too_few(ranks: Any, shared: bool) ->
                 "[mpiexec@vm] main (mpiexec.c:270): process manager error waiting for completion",
             ],
             'unable to connect from "h2" to "vm"',
+        ),
+        (
+            [
+                *(
+                    "-" * 74,
+                    "prterun noticed that process rank 1 with PID 27203 on node n7 exited on",
+                    "signal 9 (Killed).",
+                ),
+                "-" * 74,
+            ],
+            "a rank ended: signal 9 (Killed), rank 1, process 27203 on n7",
+        ),
+        (
+            [
+                *("Abort", "-" * 74, "There are not enough slots available in the system to satisfy the 3"),
+                *("slots that were requested by the application:", "", "  /usr/bin/python", "", "-" * 74),
+            ],
+            "exit code 1: There are not enough slots available in the system to satisfy the 3 slots that were",
+        ),
+        (
+            ["prterun has detected an attempt to run as root.", "", "Running as root is ...", "-" * 74],
+            "exit code 1: prterun has detected an attempt to run as root.",
         ),
         (["ssh: Could not resolve hostname h9: Name or service not known"], "reachable by ssh without a password"),
     ],
