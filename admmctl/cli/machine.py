@@ -1,0 +1,114 @@
+"""Commands that look at a machine, or at a method on it: bench, doctor, condition."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from admmctl.cli.app import app
+from admmctl.cli.options import Changes, Cluster, Hosts, Json, OneMethod
+from admmctl.errors import AdmmctlError
+from admmctl.report.output import put, put_json
+
+
+@app.command()
+def bench(
+    config: Annotated[
+        Path | None, typer.Argument(help="An experiment file; the HIGGS network, 28-300-1, by default.")
+    ] = None,
+    method: OneMethod = None,
+    rows: Annotated[int, typer.Option("--rows", help="Synthetic training rows, of all ranks together.")] = 100_000,
+    cores: Annotated[int, typer.Option("--cores", help="MPI ranks, one per core.")] = 1,
+    repeat: Annotated[int, typer.Option("--repeat", help="Iterations that are timed; medians are shown.")] = 5,
+    oversubscribe: Annotated[
+        bool, typer.Option("--oversubscribe", help="Allow more ranks than this machine has cores.")
+    ] = False,
+    settings: Changes = None,
+    as_json: Json = False,
+) -> None:
+    """Measure this machine, and how near to its limit a method's iteration runs.
+
+    One thread per rank, all in one run: the matrix-product peak, memory bandwidth, Allreduce by size, and the
+    method's iteration on synthetic rows at the experiment's shapes, with its useful GFLOP/s.
+
+    Examples:
+
+      admmctl bench
+
+      admmctl bench configs/higgs.yaml --rows 500000 --cores 2
+    """
+    from admmctl.report.bench import bench_tables
+    from admmctl.report.live import Measuring, error_console
+    from admmctl.studies.bench import bench as run_bench
+
+    with Measuring(error_console()) as progress:
+        result = run_bench(config, method, rows, cores, repeat, settings or [], progress.at, oversubscribe)
+    put_json(result) if as_json else put(bench_tables(result))
+
+
+@app.command()
+def doctor(
+    config: Annotated[
+        Path | None, typer.Argument(help="An experiment file: what it needs is compared with what is here.")
+    ] = None,
+    cores: Annotated[int | None, typer.Option("--cores", help="The MPI ranks that are planned.")] = None,
+    hosts: Hosts = None,
+    cluster: Cluster = None,
+    settings: Changes = None,
+    as_json: Json = False,
+) -> None:
+    """Check this machine: MPI by a real start of two ranks, BLAS, cores, memory, disk, Slurm, torch and jax.
+
+    Every line is ok, a warning or an error, with its cure. Exit code 1 when there is an error.
+
+    Examples:
+
+      admmctl doctor
+
+      admmctl doctor configs/higgs.yaml --cores 8
+    """
+    from admmctl.report.doctor import doctor_table
+    from admmctl.report.live import Measuring, error_console
+    from admmctl.studies.doctor import doctor as examine
+
+    with Measuring(error_console()) as progress:
+        checks = examine(config, cores, settings or [], hosts, cluster, progress.at)
+    put_json({"checks": checks}) if as_json else put(doctor_table(checks))
+    if any(check["state"] == "error" for check in checks):
+        raise typer.Exit(AdmmctlError.exit_code)
+
+
+@app.command()
+def condition(
+    config: Annotated[Path, typer.Argument(help="An experiment file with a convex-admm method.")],
+    ranks: Annotated[
+        str | None, typer.Option("--ranks", help="Ranks of the sketch: 10,20,50,100,200,500 by default.")
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option("--method", help="A convex-admm method of the file; the first by default.")
+    ] = None,
+    settings: Changes = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="File name; .png, .pdf and .csv are all written.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Draw what preconditioners do to the convex method's matrix: condition numbers by rank. PNG, PDF and CSV.
+
+    The matrix of the primal update alone, with the Jacobi and the block preconditioner, and with a Nystrom sketch
+    of each rank. All eigenvalues are computed, so the experiment has to be small.
+
+    Example: admmctl condition configs/cifar2-convex-small.yaml --ranks 10,100,400
+    """
+    from admmctl.report.condition import check_output, condition_plot, condition_table
+    from admmctl.report.live import Measuring, error_console
+    from admmctl.studies.condition import condition as run_condition
+
+    check_output(output)
+    with Measuring(error_console()) as progress:
+        result = run_condition(config, ranks, method, settings or [], progress.at)
+    paths = [str(path) for path in condition_plot(result, output)]
+    if as_json:
+        put_json({**result, "figures": paths})
+    else:
+        put(condition_table(result), "", "\n".join(paths))

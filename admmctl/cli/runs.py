@@ -1,0 +1,121 @@
+"""Commands for finished runs: predict, runs list, show, compare, phases."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from admmctl.cli.app import app, runs_app
+from admmctl.cli.options import Json, RunArguments
+from admmctl.report.output import put, put_json
+
+NO_RUNS = "no runs yet; start one with: admmctl train configs/swissroll.yaml"
+
+
+@app.command()
+def predict(
+    run: Annotated[str, typer.Argument(help="A run folder.", metavar="RUN")],
+    inputs: Annotated[Path, typer.Option("--input", help="Rows to classify: X.npy or X.csv, unscaled.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Write the CSV there, not to standard output.")
+    ] = None,
+    iterate: Annotated[
+        str, typer.Option("--iterate", help="best (lowest training loss) or final weights.")
+    ] = "best",
+    gated: Annotated[
+        bool, typer.Option("--gated", help="Of convex-admm: the convex model, not the ReLU network made of it.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Classify rows with the weights that a run saved: a label and the network's outputs for each row.
+
+    Example: admmctl predict results/mnist01/admm-p1-s0-1a2b3c4d --input digits.npy
+    """
+    from admmctl.report.tables import only_run
+    from admmctl.runs.predict import predict_rows, predictions_csv
+    from admmctl.runs.record import find
+
+    result = predict_rows(only_run(find([run]), run), inputs, iterate, gated)
+    if as_json:
+        put_json(result)
+    else:
+        predictions_csv(result, output)
+
+
+@runs_app.command("list")
+def runs_list(runs: RunArguments = None, as_json: Json = False) -> None:
+    """List runs: status, accuracy, seconds, iterations.
+
+    Example: admmctl runs list results/swissroll
+    """
+    from admmctl.report.tables import read_runs, runs_table
+    from admmctl.runs import jobs
+
+    handed = jobs.find(runs)
+    found = jobs.listed(read_runs(jobs.runs_beside(handed, runs)), handed)
+    if as_json:
+        put_json({"runs": found})
+    elif found:
+        put(runs_table(found))
+    else:
+        put(NO_RUNS)
+
+
+@runs_app.command("show")
+def runs_show(runs: RunArguments = None, as_json: Json = False) -> None:
+    """Show everything about runs: summary, seconds by phase, the curve.
+
+    Example: admmctl runs show results/swissroll
+    """
+    from admmctl.report.tables import confusion_table, curve_table, phases_table, read_runs, run_details
+    from admmctl.runs.record import find
+
+    folders = find(runs)
+    if as_json:
+        put_json({"runs": read_runs(folders)})
+        return
+    if not folders:
+        put(NO_RUNS)
+    for folder in folders:
+        put(run_details(folder), confusion_table(folder), phases_table(folder), curve_table(folder))
+
+
+@runs_app.command("compare")
+def runs_compare(
+    runs: RunArguments = None,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Write the comparison there as CSV too.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare methods over their repeats: medians with intervals, reached k of n, and a verdict.
+
+    Example: admmctl runs compare results/mnist01
+    """
+    from admmctl.report.compare import compare, compare_table, write_csv
+    from admmctl.runs.record import find
+
+    result = compare(find(runs))
+    if csv is not None:
+        write_csv(result, csv)
+    put_json(result) if as_json else put(compare_table(result))
+
+
+@runs_app.command("phases")
+def runs_phases(
+    runs: RunArguments = None,
+    paper: Annotated[
+        bool, typer.Option("--paper", help="Show the convex paper's Table 1, too; cifar2-convex always does.")
+    ] = False,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Write all phases there as CSV too.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show where the seconds to the target went: by method and phase, medians over repeats.
+
+    Example: admmctl runs phases results/cifar2-convex
+    """
+    from admmctl.report.phases import phases, phases_table, write_csv
+    from admmctl.runs.record import find
+
+    result = phases(find(runs), paper)
+    if csv is not None:
+        write_csv(result, csv)
+    put_json(result) if as_json else put(phases_table(result))

@@ -1,0 +1,135 @@
+"""Commands for scaling: scaling, scaling-plot."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from admmctl.cli.app import app, note
+from admmctl.cli.options import Changes, Cluster, Hosts, Json, LaunchedBy, OneMethod
+from admmctl.cli.train import handed_in
+from admmctl.errors import Interrupted, RunFailed, UserError
+from admmctl.report.output import put, put_json
+
+
+@app.command()
+def scaling(
+    config: Annotated[Path, typer.Argument(help="An experiment file, for instance configs/swissroll.yaml")],
+    cores: Annotated[str, typer.Option("--cores", help="Numbers of cores to compare, for instance 1,2,4")],
+    method: OneMethod = None,
+    repeat: Annotated[int, typer.Option("--repeat", help="Runs on each number of cores, a seed each.")] = 3,
+    iterations: Annotated[
+        int | None, typer.Option("--iterations", help="Time this many iterations, evaluated at the end.")
+    ] = None,
+    to_target: Annotated[
+        bool, typer.Option("--to-target", help="Time to the target; the default when the file has one.")
+    ] = False,
+    weak: Annotated[
+        bool, typer.Option("--weak", help="As many rows for every rank; all rows on the most cores.")
+    ] = False,
+    oversubscribe: Annotated[
+        bool, typer.Option("--oversubscribe", help="Allow more ranks than cores; processor time counts there.")
+    ] = False,
+    launcher: LaunchedBy = "auto",
+    hosts: Hosts = None,
+    cluster: Cluster = None,
+    part: Annotated[
+        int | None, typer.Option("--part", help="Of these, the runs on N cores alone.", metavar="N")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Of sbatch: print the job scripts.")] = False,
+    settings: Changes = None,
+    as_json: Json = False,
+) -> None:
+    """Train on several numbers of cores, repeated and interleaved, and compare the times.
+
+    By sbatch every number of cores is a job of its own.
+
+    A study lands in results/EXPERIMENT/scaling-...; the same command goes on where it stopped, and more cores
+    or repeats are added to what is there. Draw it with: admmctl scaling-plot
+
+    Examples:
+
+      admmctl scaling configs/swissroll.yaml --cores 1,2 --repeat 6
+
+      admmctl scaling configs/higgs.yaml --cores 1,2,4,8 --iterations 20 --weak
+    """
+    from admmctl.report.live import Live, error_console
+    from admmctl.report.scaling import scaling_table
+    from admmctl.runs.options import check_options
+    from admmctl.runs.submit import planned, submit
+    from admmctl.studies import scaling as study
+    from admmctl.studies.points import summarise
+
+    asked: dict[str, Any] = {
+        "method": method,
+        "repeat": repeat,
+        "iterations": iterations,
+        "to_target": to_target,
+        "weak": weak,
+        "options": check_options(1, None, launcher, oversubscribe, hosts, cluster),
+        "overrides": settings or [],
+    }
+    if launcher == "sbatch":
+        orders = study.orders(config, cores, **asked, cluster=cluster, dry=dry_run)
+        if dry_run:
+            scripts = [planned(order) for order in orders]
+            put_json({"scripts": scripts}) if as_json else put("\n".join(scripts).rstrip("\n"))
+        else:
+            handed_in([submit(order) for order in orders], as_json)
+        return
+    if dry_run:
+        raise UserError("--dry-run of scaling prints job scripts: add --launcher sbatch")
+    try:
+        folder = study.scaling(config, cores, **asked, part=part, watcher=Live(error_console()), say=note)
+    except (RunFailed, Interrupted) as stop:
+        if as_json:
+            put_json({"runs": stop.runs})
+        raise
+    if part is not None:  # the other parts may not be there yet, and one point makes no study
+        put_json({"study": str(folder), "part": part}) if as_json else put(f"{part} of {cores} is done: {folder}")
+        return
+    result = summarise(folder)
+    put_json(result) if as_json else put(scaling_table(result))
+
+
+@app.command("scaling-plot")
+def scaling_plot(
+    studies: Annotated[
+        list[str] | None,
+        typer.Argument(help="Studies, or experiment folders; all by default.", metavar="STUDY..."),
+    ] = None,
+    machine: Annotated[
+        str | None,
+        typer.Option("--machine", help="Draw the model for this machine too: a file, or a name: cray-xc30."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="First part of the file names; for one study.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Draw scaling studies: seconds, speed-up and efficiency, and phases, against cores. PNG and PDF.
+
+    Measured points with their repeats or intervals, the fitted cost model as a line, the ideal, Amdahl's and the
+    communication bound, and what the papers report, marked as theirs.
+
+    Examples:
+
+      admmctl scaling-plot results/swissroll
+
+      admmctl scaling-plot results/higgs --machine cray-xc30
+    """
+    from admmctl.report.scaling import scaling_plots, scaling_table
+    from admmctl.studies.points import find_studies, summarise_all
+
+    results, left_out = summarise_all(find_studies(studies), machine, named=bool(studies))
+    for reason in left_out:
+        note(f"left out: {reason}")
+    if output is not None and len(results) > 1:
+        raise UserError(f"--output names the figures of one study, and these are {len(results)}; name one of them")
+    paths = [str(path) for result in results for path in scaling_plots(result, output)]
+    if as_json:
+        put_json({"studies": results, "figures": paths})
+    else:
+        for result in results:
+            put(scaling_table(result), "")
+        put("\n".join(paths))

@@ -1,0 +1,189 @@
+"""Commands that train: train, wait, cancel, sweep."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from admmctl.cli.app import app, note
+from admmctl.cli.options import Changes, Cluster, Hosts, JobArguments, Json, LaunchedBy
+from admmctl.errors import Interrupted, RunFailed, UserError
+from admmctl.report.output import put, put_json
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="An experiment file, for instance configs/swissroll.yaml")],
+    method: Annotated[
+        str | None, typer.Option("--method", help="A method of the file, or 'all'; the first by default.")
+    ] = None,
+    cores: Annotated[
+        int | None, typer.Option("--cores", help="MPI ranks, one per core; 1, or all of the Slurm job this is in.")
+    ] = None,
+    threads: Annotated[
+        str | None, typer.Option("--threads", help="Linear algebra threads per rank: a number or 'auto'.")
+    ] = None,
+    repeat: Annotated[int, typer.Option("--repeat", help="Runs per method, each with a seed of its own.")] = 1,
+    launcher: LaunchedBy = "auto",
+    hosts: Hosts = None,
+    cluster: Cluster = None,
+    oversubscribe: Annotated[
+        bool, typer.Option("--oversubscribe", help="Allow more ranks than this machine has cores.")
+    ] = False,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="Change a key of the file: methods.admm.ridge=1e-3. May be repeated.",
+            metavar="KEY=VALUE",
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with a run that was interrupted, from its last checkpoint."),
+    ] = False,
+    watchdog: Annotated[
+        float | None,
+        typer.Option(
+            "--watchdog",
+            help="End a job of several ranks after so many seconds without progress.",
+            metavar="SECONDS",
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run, and run nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train a network as an experiment file says, and record the run in ./results.
+
+    Examples:
+
+      admmctl train configs/swissroll.yaml
+
+      admmctl train configs/mnist01.yaml --cores 2 --set stop.iterations=20
+
+      admmctl train configs/mnist01.yaml --cores 2 --resume
+
+      admmctl train configs/svhn.yaml --cores 256 --launcher sbatch --cluster slurm --dry-run
+    """
+    from admmctl.report.live import Live, error_console
+    from admmctl.report.tables import runs_table
+    from admmctl.runs import train as driver
+    from admmctl.runs.submit import planned, submit, train_order
+
+    options = driver.check_options(cores, threads, launcher, oversubscribe, hosts, cluster, watchdog)
+    if options.way() == "sbatch":
+        order = train_order(config, method, repeat, options, settings or [], cluster, dry_run, resume)
+        if dry_run:
+            put_json({"script": planned(order)}) if as_json else put(planned(order).rstrip("\n"))
+        else:
+            handed_in([submit(order)], as_json)
+        return
+    if dry_run:
+        plans = driver.dry_run(config, method, repeat, options, settings or [])
+        put_json({"runs": plans}) if as_json else put("\n".join(driver.plan_text(plan) for plan in plans))
+        return
+    try:
+        runs = driver.train(
+            config,
+            method=method,
+            cores=options.cores,
+            threads=options.threads,
+            repeat=repeat,
+            launcher=options.launcher,
+            oversubscribe=oversubscribe,
+            hosts=hosts,
+            cluster=cluster,
+            overrides=settings or [],
+            watcher=Live(error_console()),
+            resume=resume,
+            patience=watchdog,
+        )
+    except (RunFailed, Interrupted) as stop:
+        if as_json:
+            put_json({"runs": stop.runs})
+        raise
+    if as_json:
+        put_json({"runs": runs})
+    else:
+        put(runs_table(runs))
+
+
+@app.command("wait")
+def wait_for(jobs: JobArguments, as_json: Json = False) -> None:
+    """Wait for jobs that were handed in, and show what they print. The exit code is that of their runs.
+
+    Example: admmctl wait results/svhn
+    """
+    from admmctl.report.tables import read_runs, runs_table
+    from admmctl.runs import jobs as handed
+
+    found = jobs_named(jobs)
+    code = handed.wait(found, note, note)
+    runs = read_runs([run for job in found for run in job.runs() if run.is_dir()])
+    if as_json:
+        put_json({"runs": runs})
+    elif runs:
+        put(runs_table(runs))
+    raise typer.Exit(code)
+
+
+@app.command()
+def cancel(jobs: JobArguments) -> None:
+    """Cancel jobs that wait or run. Runs that have begun keep what they recorded.
+
+    Example: admmctl cancel results/svhn
+    """
+    from admmctl.runs import jobs as handed
+
+    handed.cancel(jobs_named(jobs), note)
+
+
+@app.command()
+def sweep(
+    config: Annotated[Path, typer.Argument(help="An experiment file with a sweep: block.")],
+    method: Annotated[
+        str | None, typer.Option("--method", help="The method to tune; the first by default.")
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option("--trials", help="How many trials; the file's number by default.")
+    ] = None,
+    cores: Annotated[int, typer.Option("--cores", help="Trials side by side, one core each.")] = 1,
+    settings: Changes = None,
+    as_json: Json = False,
+) -> None:
+    """Tune a method: try settings from its search space, choose by validation accuracy, time the winner alone.
+
+    Every trial is kept under results/EXPERIMENT/sweep-METHOD; running it again goes on where it stopped.
+    best.yaml there is an experiment file with the winning settings.
+
+    Example: admmctl sweep configs/mnist01.yaml --method sgd --trials 12 --cores 2
+    """
+    from admmctl.report.live import Live, SweepProgress, error_console
+    from admmctl.report.tables import sweep_tables
+    from admmctl.studies.sweep import sweep as run_sweep
+
+    console = error_console()
+    result = run_sweep(config, method, trials, cores, settings or [], SweepProgress(console).ended, Live(console))
+    put_json(result) if as_json else put(sweep_tables(result))
+    if result["best"] is None:
+        raise RunFailed("no trial ended with a validation accuracy: trials.csv has the reason of each")
+
+
+def jobs_named(names: list[str]) -> list[Any]:
+    """The jobs of RUN arguments; raises UserError when there are none."""
+    from admmctl.runs.jobs import find
+
+    found = find(names)
+    if not found:
+        raise UserError(f"{', '.join(names)}: no job was handed in there; see: admmctl runs list")
+    return found
+
+
+def handed_in(rows: list[dict[str, Any]], as_json: bool) -> None:
+    """Say which jobs there are now, and how to go on."""
+    if as_json:
+        put_json({"runs": rows})
+        return
+    for row in rows:
+        put(f"job {row['job']}: {row['folder']}")
+    note("see: admmctl runs list; follow: admmctl wait " + " ".join(row["job"] for row in rows))
