@@ -25,7 +25,7 @@ from pydantic import Field
 from admmctl.methods.admm_state import AdmmState, Init, start, starting_inputs
 from admmctl.methods.convolution import filter_cost
 from admmctl.methods.convolution_hidden import floats_per_sample, layer_gain
-from admmctl.methods.least_squares import reduce_pairs
+from admmctl.methods.least_squares import solve_layers
 from admmctl.methods.low_rank import LowRankSettings, update_cost
 from admmctl.methods.method import Array, Cost, Problem, Snapshot
 from admmctl.methods.penalties import PenaltySettings
@@ -121,21 +121,7 @@ class Admm:
 
     def update_W(self, s: AdmmState) -> None:
         """W_l <- z_l a_{l-1}^+, as z_l a_{l-1}' (a_{l-1} a_{l-1}' + ridge)^-1 with both products summed."""
-        clock = s.problem.clock
-        with clock.phase("reduce"):
-            reduce_pairs(list(s.pairs.values()), s.problem.comm)
-        with clock.phase("solve"):
-            for l, pair in s.pairs.items():
-                if l > 1 or s.a0_factor is None:
-                    factor = pair.factor(self.settings.ridge, s.W.get(l))
-                    if l == 1:
-                        s.a0_factor = factor
-                        s.keep_inputs()
-                else:
-                    factor = s.a0_factor
-                s.W[l] = factor.solve(pair.cross)
-                s.ridge = max(s.ridge, factor.ridge)  # a solver may have had to raise it
-                pair.clear()
+        solve_layers(s, self.settings.ridge)
 
     def update_a(self, s: AdmmState, V: dict[int, Array], columns: slice) -> None:
         """a_l of all hidden layers, and the sums that the next W-update needs of this block."""

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from admmctl.methods.least_squares import Factor, GramPair, gain, reduce_pairs
+from admmctl.methods.least_squares import Factor, GramPair, gain, solve_layers
 from admmctl.methods.method import Array, Cost, Problem, Snapshot
 from admmctl.methods.penalties import PenaltySettings
 from admmctl.model.initial import initial_weights
@@ -53,6 +53,10 @@ class ClassicalState:
     a0_factor: Factor | None = None
     ridge: float = 0.0  # the largest one used: rounding may have asked for more than the setting
     iteration: int = 0
+
+    def keep_inputs(self) -> None:
+        """From now on a_0 a_0' stays as it is: it never changes."""
+        self.pairs[1].fix()
 
     def blocks(self) -> Iterator[slice]:
         """This rank's columns, a cache-sized block at a time."""
@@ -125,18 +129,7 @@ class ClassicalAdmm:
 
     def _update_W(self, s: ClassicalState) -> None:
         """W_l <- argmin ||z_l + u_l - W a_{l-1}||^2 + ridge: z_l + u_l stands where ``admm`` has z_l."""
-        clock = s.problem.clock
-        with clock.phase("reduce"):
-            reduce_pairs(list(s.pairs.values()), s.problem.comm)
-        with clock.phase("solve"):
-            for l, pair in s.pairs.items():
-                factor = s.a0_factor if l == 1 and s.a0_factor is not None else pair.factor(self.settings.ridge)
-                if l == 1:
-                    s.a0_factor = factor
-                    pair.fix()  # a_0 a_0' never changes
-                s.W[l] = factor.solve(pair.cross)
-                s.ridge = max(s.ridge, factor.ridge)
-                pair.clear()
+        solve_layers(s, self.settings.ridge)
 
     def _update_a(self, s: ClassicalState, V: dict[int, Array], columns: slice) -> None:
         """a_l <- argmin gamma ||a - (h(z_l) - v_l)||^2 + beta ||z_{l+1} + u_{l+1} - W_{l+1} a||^2; its sums."""

@@ -4,14 +4,14 @@ For targets z (k', n) and inputs a (k, n), the weights min_W ||z - W a||^2 + r |
 (z a', a a'), summed over samples: Taylor's transpose reduction (section 5). A pseudo-inverse is never formed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, get_lapack_funcs
 
-from admmctl.methods.method import Diverged
+from admmctl.methods.method import Diverged, Problem
 from admmctl.parallel.comm import Comm
 
 Array = NDArray[np.floating]
@@ -212,3 +212,38 @@ def gain(W: Array, ratio: float, dtype: type = np.float64) -> Array:
     # (A A' + ratio)^-1 A: of W'W it is V itself, of W W' its transpose.
     solved = cho_solve(factor, A, check_finite=False)
     return np.asfortranarray(solved.T if narrow else solved, dtype=W.dtype)
+
+
+class Layers(Protocol):
+    """What ``solve_layers`` needs of a method's state; layers are numbered from 1."""
+
+    problem: Problem
+    W: dict[int, Array]
+    a0_factor: Factor | None  # of the inputs, once there is one: they never change
+    ridge: float  # the largest one used: rounding may have asked for more than the setting
+
+    @property
+    def pairs(self) -> Mapping[int, Sums]:
+        """Of every layer, summed over this rank's columns."""
+
+    def keep_inputs(self) -> None:
+        """From now on a_0 a_0' stays as it is."""
+
+
+def solve_layers(s: Layers, ridge: float) -> None:
+    """W_l = t_l a_{l-1}' (a_{l-1} a_{l-1}' + ridge)^-1 of every layer, both products summed over all ranks."""
+    clock = s.problem.clock
+    with clock.phase("reduce"):
+        reduce_pairs(list(s.pairs.values()), s.problem.comm)
+    with clock.phase("solve"):
+        for l, pair in s.pairs.items():
+            if l > 1 or s.a0_factor is None:
+                factor = pair.factor(ridge, s.W.get(l))
+                if l == 1:
+                    s.a0_factor = factor
+                    s.keep_inputs()
+            else:
+                factor = s.a0_factor
+            s.W[l] = factor.solve(pair.cross)
+            s.ridge = max(s.ridge, factor.ridge)  # a solver may have had to raise it
+            pair.clear()

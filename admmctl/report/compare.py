@@ -55,6 +55,18 @@ def compare(folders: list[Path]) -> dict[str, Any]:
     return {"experiment": first["experiment"], "metric": first["metric"], "target": target, "methods": rows}
 
 
+def in_common(runs: list[dict[str, Any]], times: list[float]) -> dict[str, Any]:
+    """What runs of one method with one set of settings share, and how many of them reached the target."""
+    return {
+        "method": runs[0]["method"],
+        "settings": runs[0]["settings"],
+        "ranks": int(runs[0]["ranks"]),
+        "threads_per_rank": runs[0].get("threads_per_rank"),
+        "runs": len(times),
+        "reached": sum(not math.isinf(time) for time in times),
+    }
+
+
 def over_seeds(runs: list[dict[str, Any]], key: str, missing: float = math.inf) -> list[float]:
     """A value for every seed; ``missing`` stands for no value.
 
@@ -73,12 +85,7 @@ def _row(runs: list[dict[str, Any]]) -> dict[str, Any]:
     worst_first = [-value for value in over_seeds(runs, "final_test_accuracy", missing=-math.inf)]
     time, final = median(times), median(worst_first)
     return {
-        "method": runs[0]["method"],
-        "settings": runs[0]["settings"],
-        "ranks": int(runs[0]["ranks"]),
-        "threads_per_rank": runs[0].get("threads_per_rank"),
-        "runs": len(times),
-        "reached": sum(not math.isinf(t) for t in times),
+        **in_common(runs, times),
         "time_to_target_s": time.value,
         "time_to_target_low_s": time.low,
         "time_to_target_high_s": time.high,

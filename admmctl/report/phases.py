@@ -1,6 +1,5 @@
 """``runs phases``: where the seconds to a target went, method by method (Table 1 of the convex paper)."""
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from admmctl.errors import UserError
-from admmctl.report.compare import comparable, over_seeds, write_table
+from admmctl.report.compare import comparable, in_common, over_seeds, write_table
 from admmctl.report.papers import CONVEX_EXPERIMENT, CONVEX_PHASES, CONVEX_TABLE
 from admmctl.report.statistics import median
 from admmctl.report.tables import PLAIN
@@ -58,12 +57,7 @@ def _row(runs: list[dict[str, Any]], spent: dict[str, dict[str, float]], names: 
         run.update({f"phase {name}": run["phases"].get(name) for name in own})
     times = over_seeds(runs, "time_to_target_s")
     return {
-        "method": runs[0]["method"],
-        "settings": runs[0]["settings"],
-        "ranks": int(runs[0]["ranks"]),
-        "threads_per_rank": runs[0].get("threads_per_rank"),
-        "runs": len(times),
-        "reached": sum(not math.isinf(time) for time in times),
+        **in_common(runs, times),
         "time_to_target_s": median(times).value,
         "train_s": median(over_seeds(runs, "train_s")).value,
         "phases": {name: median(over_seeds(with_phases, f"phase {name}", missing=0.0)).value for name in own},
