@@ -15,7 +15,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # cli -> {studies, report, data, runs} -> {methods, parallel} -> model -> kernels
 BASE = {"errors", "files", "registry", "rng", "settings"}
-SCHEMA = {"config", "explain", "schema", "yamlfile"}
+SCHEMA = {"config", "checks", "explain", "schema", "yamlfile"}
 MAY_IMPORT = {
     "kernels": set(),
     "table_kernels": {"kernels"},
@@ -28,7 +28,8 @@ MAY_IMPORT = {
     "studies": {"runs", "data", "methods", "parallel", "model", *SCHEMA, *BASE},
     "cli": {"studies", "report", "data", "runs", *SCHEMA, *BASE},
     "schema": BASE,
-    "config": {"data", "methods", "model", "explain", "schema", "yamlfile", *BASE},
+    "config": {"checks", "data", "methods", "model", "explain", "schema", "yamlfile", *BASE},
+    "checks": {"data", "methods", "model", "explain", "schema", *BASE},
     "explain": {"yamlfile", *BASE},
     "yamlfile": BASE,
     **dict.fromkeys(BASE, BASE),
