@@ -164,6 +164,7 @@ def _header_length(shape: tuple[int, ...], item: np.dtype[Any]) -> int:
 
 
 def file_sha256(path: Path) -> str:
+    """In hexadecimal digits, whatever the size of the file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -35,6 +35,7 @@ class Lost(Exception):
 
 
 def is_url(place: str) -> bool:
+    """Whether ``place`` is an address rather than a folder."""
     return place.lower().startswith(("http://", "https://"))
 
 

@@ -81,6 +81,7 @@ def panels(down: int, across: int, height: float, **options: Any) -> tuple[Figur
 
 
 def neuron(rows: Rows, facts: Facts) -> Figure:
+    """One unit as sums and a bend, and a small network of them."""
     figure, (one, whole) = panels(1, 2, 2.5, width_ratios=(1, 1.25))
     for axes in (one, whole):
         axes.set_axis_off()
@@ -137,6 +138,7 @@ def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> 
 
 
 def activations(rows: Rows, facts: Facts) -> Figure:
+    """Each activation, and its derivative."""
     figure, axes = panels(4, 2, 1.35, sharex=True)
     titles = {
         "relu": "ReLU",
@@ -208,6 +210,7 @@ def polynomials(rows: Rows, facts: Facts) -> Figure:
 
 
 def features(rows: Rows, facts: Facts) -> Figure:
+    """Points on a line, apart once their squares are drawn beside them."""
     figure, (line, plane) = panels(2, 1, 1.6, height_ratios=(0.35, 1), sharex=True)
     for label, look in CLASSES.items():
         x, squares = column(rows, "x", **{"class": label}), column(rows, "x^2", **{"class": label})
@@ -227,6 +230,7 @@ def features(rows: Rows, facts: Facts) -> Figure:
 
 
 def boundary(rows: Rows, facts: Facts) -> Figure:
+    """Training a unit: its cost, and the boundary that moves."""
     figure, axes = panels(3, 2, 1.75)
     training = {row["iteration"]: row for row in rows if row["part"] == "training"}
     x = np.array([0.0, 4.0])
@@ -252,6 +256,7 @@ def boundary(rows: Rows, facts: Facts) -> Figure:
 
 
 def swissroll(rows: Rows, facts: Facts) -> Figure:
+    """The ribbon laid flat, and rolled up."""
     figure = plt.figure(figsize=(WIDTH, 4.4))
     ribbon = figure.add_axes((0.1, 0.8, 0.87, 0.87 * ROLL * WIDTH / 4.4))
     roll: Any = figure.add_axes((0.02, -0.02, 0.9, 0.72), projection="3d")

@@ -101,6 +101,7 @@ class _Sink:
 
 
 def to_disk(file: Any) -> None:
+    """Everything written so far survives a power cut."""
     file.flush()
     os.fsync(file.fileno())
 
@@ -135,6 +136,7 @@ def check(path: Path, entry: Mapping[str, Any]) -> None:
 
 
 def write_manifest(path: Path, content: dict[str, Any]) -> None:
+    """JSON and its checksum, in one piece: a checkpoint counts once this is there."""
     text = json.dumps({"format": FORMAT, "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **content})
     digest = hashlib.sha256(text.encode()).hexdigest()
     with atomic(path) as file:

@@ -82,6 +82,7 @@ def _blas() -> list[dict[str, Any]]:
 
 
 def package_version(package: str) -> str | None:
+    """None for one that is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:

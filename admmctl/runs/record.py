@@ -243,6 +243,7 @@ def read_curve(path: Path) -> list[dict[str, float]]:
 
 
 def is_run(path: Path) -> bool:
+    """Whether a run was begun in this folder."""
     return (path / "config.yaml").is_file()
 
 

@@ -28,6 +28,7 @@ class Found:
 
 
 def folder_name(run: Run, ranks: int) -> str:
+    """A run's folder within its experiment's, but for the -2 of a second one."""
     return f"{run.method}-p{ranks}-s{run.seed}-{run.hash()}"
 
 

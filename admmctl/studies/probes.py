@@ -64,6 +64,7 @@ def family(text: str) -> str | None:
 
 
 def launcher_version(program: str) -> str:
+    """What an mpiexec says of itself."""
     return ask([program, "--version"], QUICK_SECONDS).out
 
 

@@ -116,3 +116,16 @@ def test_what_a_module_loads(module, unwanted):
     loaded = set(done.stdout.split())
     assert "numpy" in loaded
     assert not unwanted & loaded
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_everything_public_says_what_it_is(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    public = [
+        node
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
+    ]
+    # Methods may leave it to the protocol that they fulfil.
+    assert ast.get_docstring(tree) or not tree.body
+    assert [node.name for node in public if not ast.get_docstring(node)] == []
