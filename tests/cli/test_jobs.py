@@ -9,6 +9,7 @@ import pytest
 from fake_slurm import FakeSlurm
 from test_commands import CONFIGS, Shell, real_shell, shell
 
+from admmctl.parallel import slurm as scheduler
 from admmctl.parallel.slurm import State
 from admmctl.runs import jobs
 
@@ -19,6 +20,7 @@ SUBMIT = ("train", "tiny.yaml", "--launcher", "sbatch", "--cores")
 @pytest.fixture
 def slurm(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
     monkeypatch.setattr(jobs, "POLLS", (0.02, 0.05))
+    monkeypatch.setattr(scheduler, "SECONDS", 300.0)  # this sbatch returns when the job has ended
     return FakeSlurm(shell.folder / "bin", monkeypatch)
 
 
@@ -224,7 +226,9 @@ def test_a_scaling_study_is_a_job_per_core_count(shell: Shell, results: Path, sl
     study = ["scaling", "tiny.yaml", "--cores", "1,2", "--repeat", 1, "--iterations", 3, "--launcher", "sbatch"]
     dry = shell(*study, "--dry-run")
     assert (dry.code, dry.out.count("#!/bin/bash"), slurm.calls("sbatch")) == (0, 2, [])
-    assert [row["ranks"] for row in shell(*study, "--oversubscribe", "--json").json()["runs"]] == [1, 2]
+    handed_in = shell(*study, "--oversubscribe", "--json")
+    assert handed_in.code == 0, handed_in.err
+    assert [row["ranks"] for row in handed_in.json()["runs"]] == [1, 2]
     scripts = [Path(call[-1]).read_text() for call in slurm.calls("sbatch")]
     assert ["--part 1 " in scripts[0], "--part 2 " in scripts[1]] == [True, True]
     answer = shell("wait", "tiny", "--json")
