@@ -44,7 +44,7 @@ def named(page: str, name: str) -> str:
 
 
 def commands() -> list[Any]:
-    """Every line of a fenced block that begins with admmctl, continuations joined, and of && each part."""
+    """Every line of a block that begins with admmctl, continuations joined, and of && each part."""
     found = []
     for page in PAGES:
         for _, _, text in blocks(page):
@@ -52,6 +52,17 @@ def commands() -> list[Any]:
             parts = [part.strip() for line in lines for part in line.split(" && ")]
             shown = f"{page.relative_to(ROOT)}: "
             found += [pytest.param(part, id=shown + part) for part in parts if part.startswith("admmctl ")]
+    return found
+
+
+def mentions() -> list[Any]:
+    """What stands in backticks in the text and begins with admmctl: often a part of a command."""
+    found = []
+    for page in PAGES:
+        prose = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
+        for part in re.findall(r"`(admmctl [^`]+)`", prose):
+            line = " ".join(part.split())
+            found.append(pytest.param(line, id=f"{page.relative_to(ROOT)}: {line}"))
     return found
 
 
@@ -68,8 +79,8 @@ def parsed(words: list[str]) -> tuple[str, dict[str, Any]]:
 
 
 def left_out(words: list[str]) -> bool:
-    """Whether a line is about what is not here yet, or would write to the home folder."""
-    if words == ["--install-completion"]:
+    """Whether a line is about what is not here yet, would write to the home folder, or names no command."""
+    if words in (["--install-completion"], ["COMMAND", "--help"]):
         return True
     line = " ".join(words)
     return any(line.startswith(entry.split(" --")[0]) and entry.split(" ")[-1] in words for entry in KNOWN_LATER)
@@ -78,7 +89,7 @@ def left_out(words: list[str]) -> bool:
 @pytest.mark.parametrize("line", commands())
 def test_commands_on_pages_are_understood(line: str) -> None:
     words = shlex.split(line, comments=True)[1:]
-    if later(words) or words == ["--install-completion"]:
+    if left_out(words):
         return
     path, params = parsed(words)
     assert path or params
@@ -86,6 +97,19 @@ def test_commands_on_pages_are_understood(line: str) -> None:
         for item in value if isinstance(value, list | tuple) else [value]:
             if isinstance(item, Path) and item.parts[:1] == ("configs",) and item.name != "mine.yaml":
                 assert (ROOT / item).is_file(), f"{item} does not exist"
+
+
+@pytest.mark.parametrize("line", mentions())
+def test_commands_in_the_text_exist_and_have_these_options(line: str) -> None:
+    words = shlex.split(line)[1:]
+    if left_out(words):
+        return
+    command: Any = typer.main.get_command(app)
+    while hasattr(command, "commands") and words and words[0] in command.commands:
+        command = command.commands[words.pop(0)]
+    assert not hasattr(command, "commands") or not words or command.name == "datasets", line
+    known = {option for parameter in command.params for option in parameter.opts}
+    assert {word for word in words if word.startswith("--")} <= known
 
 
 def test_experiments_and_methods_in_commands_exist() -> None:
