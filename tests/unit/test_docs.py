@@ -148,6 +148,14 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert anchor in anchors(file), f"{page.name} links to {target}: no such heading"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_that_are_named_exist(page: Path) -> None:
+    for path in re.findall(r"\b(?:configs|benchmarks|tests|admmctl)/[\w./-]*\w\b", page.read_text()):
+        if path.startswith("configs/clusters/mine"):  # the one that adding-a-cluster.md makes
+            continue
+        assert (ROOT / path).exists(), f"{page.name} names {path}"
+
+
 def anchors(page: Path) -> set[str]:
     """What headings are called in addresses: small letters, hyphens for blanks, nothing else."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.M)
