@@ -58,7 +58,7 @@ class Admm:
 
     Settings = AdmmSettings
     presets: ClassVar[dict[str, dict[str, Any]]] = {
-        # To the letter, and a documented disappointment: see "Why multipliers spoil the printed method".
+        # To the letter, and a documented disappointment: see docs/mathematics.md, "Multipliers".
         "paper": {
             "beta": 1.0,
             "gamma": 10.0,
