@@ -16,6 +16,10 @@ from admmctl.errors import UserError
 from admmctl.report.statistics import median, verdicts
 from admmctl.report.tables import PLAIN, read_runs
 from admmctl.report.text import number, seconds
+from admmctl.runs.record import read_summary
+
+# What a comparison counts with: numbers, or null.
+_VALUES = ("target", "threads_per_rank", "time_to_target_s", "final_test_accuracy", "train_s")
 
 
 def comparable(folders: list[Path]) -> list[list[dict[str, Any]]]:
@@ -38,6 +42,24 @@ def comparable(folders: list[Path]) -> list[list[dict[str, Any]]]:
         key = (run["method"], int(run["ranks"]), run.get("threads_per_rank"), run["settings"])
         groups.setdefault(key, []).append(run)
     return list(groups.values())
+
+
+def in_sets(folders: list[Path]) -> list[list[Path]]:
+    """Runs that have ended, in sets that ``compare`` takes: each shares data and target; without damaged ones."""
+    sets: dict[tuple[Any, ...], list[Path]] = {}
+    for folder in folders:
+        summary = read_summary(folder) or {}
+        if any(type(summary.get(key)) is not int for key in ("seed", "ranks")):
+            continue
+        if any(not isinstance(summary.get(key), int | float | None) for key in _VALUES):
+            continue
+        try:
+            data, _ = _config(folder)
+        except UserError:
+            continue
+        key = (data, _data_sha256(folder), str(summary.get("metric")), summary.get("target"))
+        sets.setdefault(key, []).append(folder)
+    return list(sets.values())
 
 
 def compare(folders: list[Path]) -> dict[str, Any]:
