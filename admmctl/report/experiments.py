@@ -9,7 +9,6 @@ from admmctl.report.html import Cell, Column, Html, Table, anchor, details, join
 from admmctl.report.recorded import Recorded
 from admmctl.report.text import count, number, seconds
 
-# Numbers of the environment that differ from run to run and explain nothing stand last.
 _ALREADY_SHOWN = ("folder", "rerun", "reason")
 OPTIMISTIC = "the highest on the way, on test rows: optimistic"
 
@@ -25,7 +24,7 @@ def overview(experiments: dict[str, list[Recorded]]) -> Html | None:
         Column("methods", number=True),
         Column("reached", about="runs that met their target, of those that have one"),
         Column("highest final accuracy", number=True, about="of all its runs, and the method it belongs to"),
-        Column("of"),
+        Column("by"),
     ]
     table = Table("Experiments at a glance", columns)
     for name, runs in experiments.items():
@@ -39,7 +38,9 @@ def overview(experiments: dict[str, list[Recorded]]) -> Html | None:
                 str(runs[0].data.get("name", "-")),
                 Cell(len(runs), len(runs)),
                 Cell(methods := len({run.method for run in runs}), methods),
-                f"{reached} of {len(with_target)}" if with_target else "no target",
+                Cell(f"{reached} of {len(with_target)}", reached / len(with_target))
+                if with_target
+                else Cell("no target"),
                 Cell(number(best, 4), best),
                 "-" if of is None else _method(of),
             ]
@@ -67,8 +68,11 @@ def section(name: str, runs: list[Recorded]) -> Html:
         _curves(name, runs, list(lines.values())),
         *(_medians(result) for result in _comparisons(runs)),
         table.html(),
-        tag("h4", "Each run"),
-        *(_run(run, ids[id(run)], lines[id(run)]) for run in runs),
+        details(
+            f"Each run: how to run it again, phases, environment ({len(runs)})",
+            *(_run(run, ids[id(run)], lines[id(run)]) for run in runs),
+            class_="all",
+        ),
         aria_labelledby=section_id(name),
         class_="experiment",
     )
@@ -109,12 +113,14 @@ def _about(runs: list[Recorded]) -> str:
 
 def _curves(name: str, runs: list[Recorded], lines: list[svg.Line]) -> Html | None:
     """The curves of all runs, and which colour is whose."""
-    drawn = svg.chart(lines, f"Test accuracy over seconds of training of all runs of {name}")
+    aims = {_aim(run) for run in runs}
+    words = f"Test accuracy over seconds of training of all runs of {name}"
+    drawn = svg.chart(lines, words, aims.pop() if len(aims) == 1 else None)
     if drawn is None:
         return None
     methods = {run.method: run for run in runs if run.points()}
     legend = join(tag("li", _method(run)) for run in methods.values())
-    words = "Test accuracy over seconds of training, a line per run, a colour per method."
+    words = "Test accuracy over seconds of training: a line per run, a colour per method, the target dashed."
     return tag("figure", drawn, tag("figcaption", words, tag("ul", legend, class_="legend")), class_="curves")
 
 
@@ -180,7 +186,7 @@ def _interval(low: float | None, high: float | None) -> str:
 def _run_columns() -> list[Column]:
     return [
         Column("run"),
-        Column("accuracy over train s", sortable=False, about="one vertical scale for all runs of an experiment"),
+        Column("curve", sortable=False, about="test accuracy over train_s; one vertical scale for all runs"),
         Column("status"),
         Column("final", number=True, about="test accuracy of the last iterate"),
         Column("best", number=True, about=f"test accuracy, {OPTIMISTIC}", class_="optimistic"),
@@ -210,6 +216,11 @@ def _run_row(run: Recorded, place: str, spark: Html | None) -> list[Any]:
     ]
 
 
+def _aim(run: Recorded) -> float | None:
+    """The test accuracy that ends the run, where it is that which does."""
+    return run.number("target") if run.words("metric") == "test_accuracy" else None
+
+
 def _to_target(run: Recorded) -> Cell:
     if run.number("target") is None:
         return Cell("none")
@@ -232,7 +243,7 @@ def _run(run: Recorded, place: str, line: svg.Line) -> Html:
         tag(
             "pre", tag("code", run.words("rerun") or f"admmctl train {run.folder / 'config.yaml'}"), class_="copy"
         ),
-        svg.chart([line], words, width=480, height=170),
+        svg.chart([line], words, _aim(run), width=480, height=170),
         tag("div", pairs([*summary, ("folder", str(run.folder))]), class_="facts"),
         _phases(run),
         details("Environment", _environment(run), class_="inner") if run.environment else None,

@@ -23,7 +23,7 @@ def numbers(figures: list[Figure]) -> Html | None:
         Column("paper"),
         Column("theirs", number=True),
         Column("ours", number=True),
-        Column("ours / theirs", number=True, about="greyed where the work is not the same"),
+        Column("ours / theirs", number=True, about="greyed where the work is not the same", class_="ratio"),
         Column("same work", about="the same problem, size and goal, so that the ratio compares"),
         Column("note", class_="note"),
     ]

@@ -84,7 +84,7 @@ def document(
         tag("style", Html(sheet)),
     )
     parts = _parts(runs, figures, page)
-    links = (tag("li", tag("a", title, href=f"#{place}")) for place, title, _ in parts)
+    links = (tag("li", tag("a", place.capitalize(), href=f"#{place}")) for place, _, _ in parts)
     body = (
         tag("a", "Skip to the content", href="#content", class_="skip"),
         tag("nav", tag("ul", *links), tag("div", id="tools"), aria_label="Parts of the report"),
@@ -112,7 +112,7 @@ def _header(runs: list[Recorded], figures: list[Figure], now: datetime) -> list[
     machines = sorted({words for run in runs if (words := run.machine())})
     hosts = sorted({host for run in runs for host in run.hosts()})
     facts = [
-        ("In it", _what(runs, figures)),
+        ("Contents", _what(runs, figures)),
         (count(len(machines), "machine").partition(" ")[2].capitalize(), "; ".join(machines)),
         ("Hosts" if len(hosts) > 1 else "Host", ", ".join(hosts)),
         ("Written", tag("time", f"{now:%d %B %Y, %H:%M %Z}".strip(), datetime=now.isoformat(timespec="seconds"))),
@@ -127,7 +127,7 @@ def _header(runs: list[Recorded], figures: list[Figure], now: datetime) -> list[
 
 
 def _parts(runs: list[Recorded], figures: list[Figure], page: Path) -> list[tuple[str, str, Html]]:
-    """The parts that there is something to say in: an id, a title, the content."""
+    """The parts that there is something to say in: an id, by which links call them, a title, the content."""
     table = gallery.numbers(figures)
     parts = []
     if table is not None:

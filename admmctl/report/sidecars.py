@@ -64,7 +64,10 @@ class LeftOut:
 
 
 def read_figures(folder: Path) -> tuple[list[Figure], list[LeftOut]]:
-    """The figures that a folder describes, a paper's together and in its order; and the files that are broken."""
+    """The figures that a folder describes, a paper's together and in its order; and broken files.
+
+    Papers that are illustrated alone, without anything measured, come last.
+    """
     found: list[Figure] = []
     broken: list[LeftOut] = []
     for path in sorted(folder.glob("*.json")):
@@ -76,11 +79,12 @@ def read_figures(folder: Path) -> tuple[list[Figure], list[LeftOut]]:
             broken.append(LeftOut(str(path), str(error)))
         except (ValueError, RecursionError):  # no text, no JSON, or a number or nesting beyond all measure
             broken.append(LeftOut(str(path), "it is not JSON"))
-    return sorted(found, key=_order), broken
+    measured = {figure.paper for figure in found if figure.kind != "illustration"}
+    return sorted(found, key=lambda figure: (figure.paper not in measured, *_order(figure))), broken
 
 
 def _order(figure: Figure) -> tuple[Any, ...]:
-    """By paper, then figures before tables, then by number: Figure 2 before Figure 10."""
+    """By paper, then by number: Figure 2 before Figure 10."""
     parts = re.split(r"(\d+)", figure.number)
     return figure.paper, [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], figure.name
 

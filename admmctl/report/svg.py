@@ -65,15 +65,20 @@ def sparkline(line: Line, low: float, high: float) -> Html | None:
     )
 
 
-def chart(lines: Sequence[Line], about: str, width: int = 720, height: int = 260) -> Html | None:
-    """Curves with axes, several runs of a method in one colour; None without two evaluations in any."""
+def chart(
+    lines: Sequence[Line], about: str, target: float | None = None, width: int = 720, height: int = 260
+) -> Html | None:
+    """Curves with axes and the accuracy aimed at, several runs of a method in one colour.
+
+    None without two evaluations in any run.
+    """
     lines = [line for line in lines if len(line.points) >= 2 and line.points[-1][0] > 0]
     if not lines:
         return None
     ends = [line.points[-1][0] for line in lines]
     logarithmic = max(ends) > _WIDE * min(ends)
     shown = [thinned([p for p in line.points if p[0] > 0 or not logarithmic], 3 * MOST) for line in lines]
-    values = [value for points in shown for _, value in points]
+    values = [value for points in shown for _, value in points] + ([] if target is None else [target])
     low, high = _range(min(values), max(values))
     first = min(points[0][0] for points in shown) if logarithmic else 0.0
     if logarithmic and first == max(ends):
@@ -96,10 +101,19 @@ def chart(lines: Sequence[Line], about: str, width: int = 720, height: int = 260
     scale = ", logarithmic" if logarithmic else ""
     middle = (left + right) / 2
     parts.append(tag("text", f"train_s, seconds{scale}", x=middle, y=height - 6, text_anchor="middle"))
-    for line, points in zip(lines, shown, strict=True):
+    if target is not None:
         parts.append(
-            tag("path", tag("title", line.label), d=_path(points, x, y), class_=f"line {colour_class(line.kind)}")
+            tag(
+                "path",
+                tag("title", f"target {target:g}"),
+                d=f"M{left} {_short(y(target))}H{right}",
+                class_="target",
+            )
         )
+    for line, points in zip(lines, shown, strict=True):
+        path = tag("path", d=_path(points, x, y), class_="line")
+        last = tag("circle", cx=_short(x(points[-1][0])), cy=_short(y(points[-1][1])), r="2.5")
+        parts.append(tag("g", tag("title", line.label), path, last, class_=colour_class(line.kind)))
     return tag("svg", join(parts, "\n"), class_="chart", viewBox=f"0 0 {width} {height}", role="img")
 
 
@@ -125,10 +139,10 @@ def _range(low: float, high: float) -> tuple[float, float]:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Four or so round numbers within a range."""
+    """Five or so round numbers within a range."""
     if high <= low:
         return [low]
-    rough = (high - low) / 4
+    rough = (high - low) / 5
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
     start = math.ceil(low / step - 1e-9)
