@@ -18,8 +18,9 @@ from admmctl.report.tables import PLAIN, read_runs
 from admmctl.report.text import number, seconds
 from admmctl.runs.record import read_summary
 
-# What a comparison counts with: numbers, or null.
-_VALUES = ("target", "threads_per_rank", "time_to_target_s", "final_test_accuracy", "train_s")
+# What a comparison needs of a summary, and of what type; for the rest null may stand.
+_WHOLE = dict.fromkeys(("experiment", "method", "metric"), str) | dict.fromkeys(("seed", "ranks"), int)
+_NUMBERS = ("target", "threads_per_rank", "time_to_target_s", "final_test_accuracy", "train_s")
 
 
 def comparable(folders: list[Path]) -> list[list[dict[str, Any]]]:
@@ -49,15 +50,15 @@ def in_sets(folders: list[Path]) -> list[list[Path]]:
     sets: dict[tuple[Any, ...], list[Path]] = {}
     for folder in folders:
         summary = read_summary(folder) or {}
-        if any(type(summary.get(key)) is not int for key in ("seed", "ranks")):
+        if not all(isinstance(summary.get(key), expected) for key, expected in _WHOLE.items()):
             continue
-        if any(not isinstance(summary.get(key), int | float | None) for key in _VALUES):
+        if not all(isinstance(summary.get(key), int | float | None) for key in _NUMBERS):
             continue
         try:
             data, _ = _config(folder)
         except UserError:
             continue
-        key = (data, _data_sha256(folder), str(summary.get("metric")), summary.get("target"))
+        key = (data, _data_sha256(folder), summary["metric"], summary.get("target"))
         sets.setdefault(key, []).append(folder)
     return list(sets.values())
 

@@ -1,7 +1,7 @@
 """The page's parts on figures: the papers' numbers beside ours, and the figures with their points."""
 
 import csv
-import math
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -111,13 +111,14 @@ def _points(file: Path, page: Path) -> Html:
         headings, rows = _read(content)
     except (OSError, ValueError, csv.Error) as error:
         return tag("p", f"The points in {file.name} cannot be shown: {error}", class_="about")
-    step = max(1, -(-len(rows) // MOST_ROWS))
-    chosen = rows if step == 1 else [*rows[:-1:step], rows[-1]]
+    chosen = rows
+    if len(rows) > MOST_ROWS:  # from the first to the last, evenly
+        chosen = [rows[round(place * (len(rows) - 1) / (MOST_ROWS - 1))] for place in range(MOST_ROWS)]
     numeric = [
         bool(rows) and all(_number(row[place]) is not None for row in chosen if row[place])
         for place in range(len(headings))
     ]
-    words = f"Points of {file.stem}" + ("" if step == 1 else f": {len(chosen)} of {len(rows):,} rows")
+    words = f"Points of {file.stem}" + ("" if chosen is rows else f": {len(chosen)} of {len(rows):,} rows")
     table = Table(
         words,
         [Column(name, number=is_number) for name, is_number in zip(headings, numeric, strict=True)],
@@ -134,7 +135,7 @@ def _points(file: Path, page: Path) -> Html:
 
 def _read(content: bytes) -> _Points:
     """Headings and rows. Raises ValueError where it is no table."""
-    rows = [row for row in csv.reader(content.decode("utf-8").splitlines()) if row]
+    rows = [row for row in csv.reader(io.StringIO(content.decode("utf-8"), newline="")) if row]
     if not rows:
         raise ValueError("it is empty")
     headings, *others = rows
@@ -152,7 +153,6 @@ def _cell(value: str, is_number: bool) -> Any:
 
 def _number(value: str) -> float | None:
     try:
-        found = float(value)
+        return float(value)
     except ValueError:
         return None
-    return found if not math.isnan(found) else math.inf
