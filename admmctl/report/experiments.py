@@ -2,6 +2,7 @@
 
 import math
 from typing import Any
+from zlib import crc32
 
 from admmctl.report import svg
 from admmctl.report.compare import compare, in_sets
@@ -56,7 +57,8 @@ def section(name: str, runs: list[Recorded]) -> Html:
     """An experiment: its curves, medians, runs."""
     ids = {id(run): f"run-{_checksum(name)}-{place}" for place, run in enumerate(runs, start=1)}
     low, high = _accuracies(runs)
-    lines = {id(run): svg.Line(_label(run), run.kind, run.points()) for run in runs}
+    dashes = _dashes(runs)
+    lines = {id(run): svg.Line(_label(run), run.kind, run.points(), dashes[run.method]) for run in runs}
     table = Table(f"Runs of {name}", _run_columns(), class_="runs")
     for run in runs:
         spark = svg.sparkline(lines[id(run)], low, high)
@@ -80,9 +82,17 @@ def section(name: str, runs: list[Recorded]) -> Html:
 
 def _checksum(name: str) -> str:
     """Tells names apart that are one id without their punctuation."""
-    from zlib import crc32
-
     return f"{crc32(name.encode('utf-8', 'replace')):08x}"
+
+
+def _dashes(runs: list[Recorded]) -> dict[str, int]:
+    """Methods of one kind share a colour: which number among them each is."""
+    found: dict[str, int] = {}
+    of_kind: dict[str, int] = {}
+    for run in runs:
+        if run.method not in found:
+            found[run.method] = of_kind[run.kind] = of_kind.get(run.kind, -1) + 1
+    return found
 
 
 def _method(run: Recorded) -> Html:
@@ -114,14 +124,15 @@ def _about(runs: list[Recorded]) -> str:
 def _curves(name: str, runs: list[Recorded], lines: list[svg.Line]) -> Html | None:
     """The curves of all runs, and which colour is whose."""
     aims = {_aim(run) for run in runs}
-    words = f"Test accuracy over seconds of training of all runs of {name}"
-    drawn = svg.chart(lines, words, aims.pop() if len(aims) == 1 else None)
+    target = aims.pop() if len(aims) == 1 else None
+    drawn = svg.chart(lines, f"Test accuracy over seconds of training of all runs of {name}", target)
     if drawn is None:
         return None
-    methods = {run.method: run for run in runs if run.points()}
-    legend = join(tag("li", _method(run)) for run in methods.values())
-    words = "Test accuracy over seconds of training: a line per run, a colour per method, the target dashed."
-    return tag("figure", drawn, tag("figcaption", words, tag("ul", legend, class_="legend")), class_="curves")
+    shown = {run.method: (run, line) for run, line in zip(runs, lines, strict=True) if line.points}
+    legend = (tag("li", svg.swatch(run.kind, line.dashes), method) for method, (run, line) in shown.items())
+    words = "Test accuracy over seconds of training: a line per run, a colour per kind of method"
+    words += "." if target is None else f"; the target, {target:g}, dashed across."
+    return tag("figure", drawn, tag("figcaption", words, tag("ul", *legend, class_="legend")), class_="curves")
 
 
 # --- medians

@@ -5,6 +5,7 @@ import io
 import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from admmctl.report.html import Cell, Column, Html, Table, data_uri, details, join, tag
 from admmctl.report.sidecars import Figure, Number
@@ -96,8 +97,6 @@ def _figure(figure: Figure, place: int, page: Path) -> Html:
 
 def _link(file: Path, page: Path) -> str:
     """The way from the page to a file."""
-    from urllib.parse import quote
-
     return quote(os.path.relpath(file, page.absolute().parent).encode("utf-8", "replace"))
 
 

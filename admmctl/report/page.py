@@ -136,7 +136,7 @@ def _parts(runs: list[Recorded], figures: list[Figure], page: Path) -> list[tupl
             "Where the work is the same, the ratio compares two programs on two machines. Where it is not, it is "
             "greyed and says no more than how far apart the two are.",
         )
-        parts.append(("numbers", "The papers’ numbers and ours", join((words, table))))
+        parts.append(("numbers", "The papers' numbers and ours", join((words, table))))
     if figures:
         parts.append(("figures", "Figures", gallery.gallery(figures, page)))
     if runs:
@@ -157,9 +157,9 @@ def _measuring() -> Html:
         "wall_s, which counts loading, compiling, evaluation and logging too.",
         "Seconds to a target are train_s at the first evaluation that met it, never interpolated; a run that "
         "missed counts as infinity in a median and is never dropped, medians have 95 % intervals from six repeats "
-        "on, and “slower” is said only where intervals do not overlap.",
+        "on, and 'slower' is said only where intervals do not overlap.",
         "The final accuracy, of the last iterate, leads; the best one is the highest on the test rows on the way, "
-        "which is optimistic, and the papers’ numbers are theirs, measured by them on their machines.",
+        "which is optimistic, and the papers' numbers are theirs, measured by them on their machines.",
     )
     return tag("ol", *(tag("li", rule) for rule in rules), class_="rules")
 

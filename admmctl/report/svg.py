@@ -15,11 +15,15 @@ _WIDE = 20  # seconds that spread over this factor are drawn on a logarithmic ax
 
 @dataclass(frozen=True)
 class Line:
-    """A run's curve: what it is called, the kind of method that its colour goes by, (train_s, accuracy)."""
+    """A run's curve: what it is called, the kind of method that its colour goes by, (train_s, accuracy).
+
+    ``dashes`` tells methods of one kind apart, as line styles do in the figures.
+    """
 
     label: str
     kind: str
     points: Sequence[Point]
+    dashes: int = 0
 
 
 def colour_class(kind: str) -> str:
@@ -37,6 +41,16 @@ def colour_rules(kinds: Sequence[str]) -> str:
 def dot(kind: str) -> Html:
     """A spot in the colour of a method, beside its name."""
     return tag("span", class_=f"dot {colour_class(kind)}", aria_hidden="true")
+
+
+def swatch(kind: str, dashes: int) -> Html:
+    """A piece of a method's line, for a legend."""
+    path = tag("path", d="M0 5H28", class_=_dashed(dashes))
+    return tag("svg", path, class_=f"swatch {colour_class(kind)}", viewBox="0 0 28 10", aria_hidden="true")
+
+
+def _dashed(dashes: int) -> str:
+    return f"line dashes-{dashes % len(style.LINES)}" if dashes % len(style.LINES) else "line"
 
 
 def thinned(points: Sequence[Point], most: int = MOST) -> list[Point]:
@@ -111,7 +125,7 @@ def chart(
             )
         )
     for line, points in zip(lines, shown, strict=True):
-        path = tag("path", d=_path(points, x, y), class_="line")
+        path = tag("path", d=_path(points, x, y), class_=_dashed(line.dashes))
         last = tag("circle", cx=_short(x(points[-1][0])), cy=_short(y(points[-1][1])), r="2.5")
         parts.append(tag("g", tag("title", line.label), path, last, class_=colour_class(line.kind)))
     return tag("svg", join(parts, "\n"), class_="chart", viewBox=f"0 0 {width} {height}", role="img")

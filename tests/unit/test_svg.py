@@ -3,7 +3,7 @@
 import re
 
 from admmctl.report import style
-from admmctl.report.svg import Line, chart, colour_class, colour_rules, sparkline, thinned
+from admmctl.report.svg import Line, chart, colour_class, colour_rules, sparkline, swatch, thinned
 
 
 def places(drawn: str) -> list[list[float]]:
@@ -45,6 +45,13 @@ def test_seconds_that_spread_widely_have_a_logarithmic_axis() -> None:
     assert "target 0.45" in drawn
     (curve,) = (place for place in places(drawn) if len(place) == 4)
     assert curve[0] < curve[2]  # (1, 0.3) before (100, 0.5); zero has no place there
+
+
+def test_methods_of_one_kind_have_lines_of_their_own() -> None:
+    lines = [Line(str(place), "sgd", [(0.0, 0.1), (1.0, 0.5)], place) for place in range(5)]
+    classes = re.findall(r'class="(line[^"]*)"', str(chart(lines, "x")))
+    assert classes == ["line", "line dashes-1", "line dashes-2", "line dashes-3", "line"]
+    assert "dashes-1" in swatch("sgd", 1)
 
 
 def test_long_curves_are_thinned_and_keep_their_ends() -> None:
