@@ -40,7 +40,6 @@
   const sort = (table, place, heading) => {
     const isNumber = heading.dataset.sort === "number";
     const was = heading.getAttribute("aria-sort");
-    // Numbers of which more is more interesting would start descending; which these are only a reader knows.
     const sign = was === "ascending" ? -1 : 1;
     for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
     heading.setAttribute("aria-sort", sign > 0 ? "ascending" : "descending");
