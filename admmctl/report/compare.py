@@ -16,6 +16,11 @@ from admmctl.errors import UserError
 from admmctl.report.statistics import median, verdicts
 from admmctl.report.tables import PLAIN, read_runs
 from admmctl.report.text import number, seconds
+from admmctl.runs.record import read_summary
+
+# What a comparison needs of a summary, and of what type; for the rest null may stand.
+_WHOLE = dict.fromkeys(("experiment", "method", "metric"), str) | dict.fromkeys(("seed", "ranks"), int)
+_NUMBERS = ("target", "threads_per_rank", "time_to_target_s", "final_test_accuracy", "train_s")
 
 
 def comparable(folders: list[Path]) -> list[list[dict[str, Any]]]:
@@ -38,6 +43,24 @@ def comparable(folders: list[Path]) -> list[list[dict[str, Any]]]:
         key = (run["method"], int(run["ranks"]), run.get("threads_per_rank"), run["settings"])
         groups.setdefault(key, []).append(run)
     return list(groups.values())
+
+
+def in_sets(folders: list[Path]) -> list[list[Path]]:
+    """Runs that have ended, in sets that ``compare`` takes: each shares data and target; without damaged ones."""
+    sets: dict[tuple[Any, ...], list[Path]] = {}
+    for folder in folders:
+        summary = read_summary(folder) or {}
+        if not all(isinstance(summary.get(key), expected) for key, expected in _WHOLE.items()):
+            continue
+        if not all(isinstance(summary.get(key), int | float | None) for key in _NUMBERS):
+            continue
+        try:
+            data, _ = _config(folder)
+        except UserError:
+            continue
+        key = (data, _data_sha256(folder), summary["metric"], summary.get("target"))
+        sets.setdefault(key, []).append(folder)
+    return list(sets.values())
 
 
 def compare(folders: list[Path]) -> dict[str, Any]:

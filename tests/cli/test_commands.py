@@ -52,6 +52,7 @@ COMMANDS = [
     ["runs", "phases"],
     ["condition"],
     ["figures"],
+    ["report"],
 ]
 
 

@@ -1,0 +1,43 @@
+"""The command that writes the report."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from admmctl.cli.app import app, note
+from admmctl.cli.options import Json, RunArguments, one_of
+from admmctl.report.output import put, put_json
+
+
+@app.command()
+def report(
+    runs: RunArguments = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="The file; report.html in the results folder by default.")
+    ] = None,
+    browser: Annotated[
+        str, typer.Option("--open", help="Show it in a web browser: auto (on a terminal), yes or no.")
+    ] = "auto",
+    as_json: Json = False,
+) -> None:
+    """Write one HTML page with all figures and runs, and the papers' numbers beside ours. It loads nothing.
+
+    Without RUN all runs, and every figure in results/figures that has a description (NAME.json) beside it.
+
+    Examples:
+
+      admmctl report
+
+      admmctl report results/swissroll --output swissroll.html --open no
+    """
+    from admmctl.report.browser import show
+    from admmctl.report.page import report as write
+    from admmctl.runs.record import find
+
+    one_of("--open", browser, ("auto", "yes", "no"))
+    result = write(find(runs), bool(runs), output)
+    for item in result["left_out"]:
+        note(f"left out: {item['file']}: {item['reason']}")
+    put_json(result) if as_json else put(result["report"])
+    show(Path(result["report"]), browser, note)

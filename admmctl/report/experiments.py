@@ -1,0 +1,293 @@
+"""The page's part on experiments: medians over repeats, a table of runs, and all there is about each run."""
+
+import math
+from typing import Any
+from zlib import crc32
+
+from admmctl.report import svg
+from admmctl.report.compare import compare, in_sets
+from admmctl.report.html import Cell, Column, Html, Table, anchor, details, join, pairs, tag
+from admmctl.report.recorded import Recorded
+from admmctl.report.text import count, number, seconds
+
+_ALREADY_SHOWN = ("folder", "rerun", "reason")
+OPTIMISTIC = "the highest on the way, on test rows: optimistic"
+
+
+def overview(experiments: dict[str, list[Recorded]]) -> Html | None:
+    """A line per experiment, where there are several."""
+    if len(experiments) < 2:
+        return None
+    columns = [
+        Column("experiment"),
+        Column("data"),
+        Column("runs", number=True),
+        Column("methods", number=True),
+        Column("reached", about="runs that met their target, of those that have one"),
+        Column("highest final accuracy", number=True, about="of all its runs, and the method it belongs to"),
+        Column("by"),
+    ]
+    table = Table("Experiments at a glance", columns)
+    for name, runs in experiments.items():
+        finals = [(final, run) for run in runs if (final := run.number("final_test_accuracy")) is not None]
+        best, of = max(finals, key=lambda pair: pair[0], default=(None, None))
+        with_target = [run for run in runs if run.number("target") is not None]
+        reached = sum(run.status == "reached" for run in with_target)
+        table.rows.append(
+            [
+                tag("a", name, href=f"#{section_id(name)}"),
+                str(runs[0].data.get("name", "-")),
+                Cell(len(runs), len(runs)),
+                Cell(methods := len({run.method for run in runs}), methods),
+                Cell(f"{reached} of {len(with_target)}", reached / len(with_target))
+                if with_target
+                else Cell("no target"),
+                Cell(number(best, 4), best),
+                "-" if of is None else _method(of),
+            ]
+        )
+    return table.html()
+
+
+def section_id(experiment: str) -> str:
+    return f"experiment-{anchor(experiment)}-{_checksum(experiment)}"
+
+
+def section(name: str, runs: list[Recorded]) -> Html:
+    """An experiment: its curves, medians, runs."""
+    ids = {id(run): f"run-{_checksum(name)}-{place}" for place, run in enumerate(runs, start=1)}
+    low, high = _accuracies(runs)
+    dashes = _dashes(runs)
+    lines = {id(run): svg.Line(_label(run), run.kind, run.points(), dashes[run.method]) for run in runs}
+    table = Table(f"Runs of {name}", _run_columns(), class_="runs")
+    for run in runs:
+        spark = svg.sparkline(lines[id(run)], low, high)
+        table.rows.append(_run_row(run, ids[id(run)], spark))
+    return tag(
+        "section",
+        tag("h3", name, id=section_id(name)),
+        tag("p", _about(runs), class_="about"),
+        _curves(name, runs, list(lines.values())),
+        *(_medians(result) for result in _comparisons(runs)),
+        table.html(),
+        details(
+            f"Each run: how to run it again, phases, environment ({len(runs)})",
+            *(_run(run, ids[id(run)], lines[id(run)]) for run in runs),
+            class_="all",
+        ),
+        aria_labelledby=section_id(name),
+        class_="experiment",
+    )
+
+
+def _checksum(name: str) -> str:
+    """Tells names apart that are one id without their punctuation."""
+    return f"{crc32(name.encode('utf-8', 'replace')):08x}"
+
+
+def _dashes(runs: list[Recorded]) -> dict[str, int]:
+    """Methods of one kind share a colour: which number among them each is."""
+    found: dict[str, int] = {}
+    of_kind: dict[str, int] = {}
+    for run in runs:
+        if run.method not in found:
+            found[run.method] = of_kind[run.kind] = of_kind.get(run.kind, -1) + 1
+    return found
+
+
+def _method(run: Recorded) -> Html:
+    return join((svg.dot(run.kind), run.method))
+
+
+def _label(run: Recorded) -> str:
+    return f"{run.method}, {count(int(run.number('ranks') or 1), 'rank')}, seed {run.summary.get('seed', '?')}"
+
+
+def _accuracies(runs: list[Recorded]) -> tuple[float, float]:
+    """The range of test accuracies of an experiment."""
+    values = [value for run in runs for _, value in run.points()]
+    return min(values, default=0.0), max(values, default=1.0)
+
+
+def _about(runs: list[Recorded]) -> str:
+    """Data and how runs ended, in a line."""
+    first = runs[0]
+    rows = [f"{value:,.0f}" for key in ("rows_train", "rows_test") if (value := first.number(key)) is not None]
+    words = [f"{first.data.get('name', 'data unknown')}" + (f", {' + '.join(rows)} rows" if rows else "")]
+    ends: dict[str, int] = {}
+    for run in runs:
+        ends[run.status] = ends.get(run.status, 0) + 1
+    words.append(f"{count(len(runs), 'run')}: " + ", ".join(f"{many} {status}" for status, many in ends.items()))
+    return "; ".join(words)
+
+
+def _curves(name: str, runs: list[Recorded], lines: list[svg.Line]) -> Html | None:
+    """The curves of all runs, and which colour is whose."""
+    aims = {_aim(run) for run in runs}
+    target = aims.pop() if len(aims) == 1 else None
+    drawn = svg.chart(lines, f"Test accuracy over seconds of training of all runs of {name}", target)
+    if drawn is None:
+        return None
+    shown = {run.method: (run, line) for run, line in zip(runs, lines, strict=True) if line.points}
+    legend = (tag("li", svg.swatch(run.kind, line.dashes), method) for method, (run, line) in shown.items())
+    words = "Test accuracy over seconds of training: a line per run, a colour per kind of method"
+    words += "." if target is None else f"; the target, {target:g}, dashed across."
+    return tag("figure", drawn, tag("figcaption", words, tag("ul", *legend, class_="legend")), class_="curves")
+
+
+# --- medians
+
+
+def _comparisons(runs: list[Recorded]) -> list[dict[str, Any]]:
+    """What ``runs compare`` says, of every set of runs that it takes, with the runs' own colours."""
+    looks = {run.method: run for run in runs}
+    results = []
+    for folders in in_sets([run.folder for run in runs]):
+        result = compare(folders)
+        result["looks"] = {row["method"]: looks.get(row["method"]) for row in result["methods"]}
+        result["runs"] = len(folders)
+        results.append(result)
+    return results
+
+
+def _medians(result: dict[str, Any]) -> Html:
+    target = result["target"]
+    goal = "no target" if target is None else f"target {result['metric'].replace('_', ' ')} {target:g}"
+    columns = [
+        Column("method"),
+        Column("ranks x threads"),
+        Column("reached", about="repeats that met the target, of all"),
+        Column("target s", number=True, about="train_s at the first evaluation that met the target; median"),
+        Column("95 % interval", about="order statistics, from six repeats on", sortable=False),
+        Column("final", number=True, about="test accuracy of the last iterate; median"),
+        Column("train s", number=True, about="optimisation only; median"),
+        Column("verdict"),
+    ]
+    table = Table(f"Medians over repeats: {goal}, {count(result['runs'], 'run')}", columns)
+    for row in sorted(result["methods"], key=lambda row: (row["time_to_target_s"], -row["final_test_accuracy"])):
+        several = sum(other["method"] == row["method"] for other in result["methods"]) > 1
+        name = f"{row['method']} ({row['settings']})" if several else row["method"]
+        look = result["looks"][row["method"]]
+        final, time = row["final_test_accuracy"], row["time_to_target_s"]
+        share = row["reached"] / row["runs"]
+        table.rows.append(
+            [
+                join((None if look is None else svg.dot(look.kind), name)),
+                f"{row['ranks']} x {row['threads_per_rank'] or 1}",
+                Cell(f"{row['reached']} of {row['runs']}", share) if target is not None else f"{row['runs']} runs",
+                Cell("-") if target is None else Cell(seconds(time), time),
+                _interval(row["time_to_target_low_s"], row["time_to_target_high_s"])
+                if target is not None
+                else "-",
+                Cell(number(final, 4), final) if math.isfinite(final) else Cell("-"),
+                Cell(seconds(row["train_s"]), row["train_s"]),
+                row["verdict"] or "-",
+            ]
+        )
+    return table.html()
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "-" if low is None or high is None or math.isinf(low) else f"{seconds(low)} to {seconds(high)}"
+
+
+# --- runs
+
+
+def _run_columns() -> list[Column]:
+    return [
+        Column("run"),
+        Column("curve", sortable=False, about="test accuracy over train_s; one vertical scale for all runs"),
+        Column("status"),
+        Column("final", number=True, about="test accuracy of the last iterate"),
+        Column("best", number=True, about=f"test accuracy, {OPTIMISTIC}", class_="optimistic"),
+        Column("train s", number=True, about="optimisation only"),
+        Column("target s", number=True, about="train_s at the first evaluation that met the target"),
+        Column("iterations", number=True),
+        Column("ranks", number=True),
+        Column("threads", number=True, about="per rank"),
+        Column("rows", number=True, about="to train on"),
+    ]
+
+
+def _run_row(run: Recorded, place: str, spark: Html | None) -> list[Any]:
+    def cell(key: str, shown: str = "{:,.0f}") -> Cell:
+        value = run.number(key)
+        return Cell("-" if value is None else shown.format(value), value)
+
+    return [
+        join((svg.dot(run.kind), tag("a", run.folder.name, href=f"#{place}"))),
+        spark or "-",
+        tag("span", run.status, class_=f"status {anchor(run.status)}"),
+        cell("final_test_accuracy", "{:.4f}"),
+        cell("best_test_accuracy", "{:.4f}"),
+        Cell(seconds(run.number("train_s")), run.number("train_s")),
+        _to_target(run),
+        *(cell(key) for key in ("iterations", "ranks", "threads_per_rank", "rows_train")),
+    ]
+
+
+def _aim(run: Recorded) -> float | None:
+    """The test accuracy that ends the run, where it is that which does."""
+    return run.number("target") if run.words("metric") == "test_accuracy" else None
+
+
+def _to_target(run: Recorded) -> Cell:
+    if run.number("target") is None:
+        return Cell("none")
+    time = run.number("time_to_target_s")
+    return Cell("missed", math.inf) if time is None else Cell(seconds(time), time)
+
+
+def _run(run: Recorded, place: str, line: svg.Line) -> Html:
+    """Everything about one run, in a box that opens."""
+    name = join((svg.dot(run.kind), run.folder.name))
+    status = tag("span", run.status, class_=f"status {anchor(run.status)}")
+    summary = [
+        (key.replace("_", " "), _said(value)) for key, value in run.summary.items() if key not in _ALREADY_SHOWN
+    ]
+    words = f"Test accuracy over seconds of training of {run.folder.name}"
+    return details(
+        join((name, status), " "),
+        tag("p", run.words("reason"), class_="reason") if run.words("reason") else None,
+        tag("p", "Run it again:"),
+        tag(
+            "pre", tag("code", run.words("rerun") or f"admmctl train {run.folder / 'config.yaml'}"), class_="copy"
+        ),
+        svg.chart([line], words, _aim(run), width=480, height=170),
+        tag("div", pairs([*summary, ("folder", str(run.folder))]), class_="facts"),
+        _phases(run),
+        details("Environment", _environment(run), class_="inner") if run.environment else None,
+        id_=place,
+        class_="run",
+    )
+
+
+def _environment(run: Recorded) -> Html:
+    items = ((key.replace("_", " "), _said(value)) for key, value in run.environment.items())
+    return tag("div", pairs(items), class_="facts")
+
+
+def _said(value: Any) -> str:
+    """A value of a JSON file in words."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_said(item)}" for key, item in value.items())
+    return ", ".join(map(_said, value)) if isinstance(value, list) else str(value)
+
+
+def _phases(run: Recorded) -> Html | None:
+    if not run.phases:
+        return None
+    headings = ("largest", "mean", "smallest")
+    columns = [Column("phase"), *(Column(heading, number=True) for heading in headings)]
+    table = Table("Seconds by phase, over ranks", columns, class_="phases")
+    for name, row in run.phases.items():
+        values = [row.get(column) for column in ("max_s", "mean_s", "min_s")]
+        table.rows.append([name, *(Cell(seconds(value), value) for value in values)])
+    return table.html()

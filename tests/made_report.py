@@ -1,0 +1,119 @@
+"""What a report is made of, made up by a test: figures with their descriptions, and runs in every state."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import yaml
+
+from admmctl.report import style
+from admmctl.runs.record import Evaluation, RunFolder
+from admmctl.runs.worker import SUMMARY
+
+NASTY = "<script>alert(\"1\")</script> & 'it'"
+
+
+def number(what: str = "seconds to 95 %", **changes: Any) -> dict[str, Any]:
+    """A number of a paper beside ours, as a description has it."""
+    return {
+        "what": what,
+        "unit": "s",
+        "paper": 10.0,
+        "paper_text": "",
+        "ours": 5.0,
+        "ours_text": "",
+        "ratio": 0.5,
+        "same_work": True,
+        "note": "",
+        **changes,
+    }
+
+
+def description(name: str, **changes: Any) -> dict[str, Any]:
+    """What NAME.json says of a figure."""
+    return {
+        "name": name,
+        "paper": "Taylor et al. 2016",
+        "number": "Figure 1",
+        "shows": f"what {name} shows",
+        "kind": "figure",
+        "caption": f"The caption of {name}.",
+        "scale": "1,000 of 120,290 rows",
+        "files": {ending: f"{name}.{ending}" for ending in ("png", "pdf", "csv")},
+        "runs": [],
+        "numbers": [],
+        **changes,
+    }
+
+
+def write_figure(folder: Path, name: str, points: list[tuple[Any, ...]] | None = None, **changes: Any) -> Path:
+    """A figure with its points and its description; ``points`` begin with their headings."""
+    folder.mkdir(parents=True, exist_ok=True)
+    points = points or [("x", "y"), *((x, x * x % 7) for x in range(12))]
+    figure, axes = plt.subplots()
+    axes.plot(*zip(*[row[:2] for row in points[1:]], strict=True), marker="o")
+    axes.set(title=name, xlabel="x", ylabel="y")
+    style.save(figure, folder / name)
+    with (folder / f"{name}.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(points)
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps(description(name, **changes)))
+    return path
+
+
+def write_run(
+    results: Path,
+    method: str = "admm",
+    *,
+    experiment: str = "made",
+    seed: int = 0,
+    accuracies: tuple[float, ...] = (0.5, 0.8, 0.9),
+    seconds: float = 1.0,
+    **changes: Any,
+) -> Path:
+    """A run of these test accuracies, ``seconds`` apart; ``changes`` are its summary's. Target: 0.9."""
+    folder = results / experiment / f"{method}-p{changes.get('ranks', 1)}-s{seed}-5eed{seed:04d}"
+    config = {
+        "name": experiment,
+        "data": {"name": "swissroll", "rows": 4000},
+        "network": {"layers": [10]},
+        "loss": "squared",
+        "methods": {method: {"kind": method}},
+        "stop": {"metric": "test_accuracy", "target": 0.9, "iterations": 100},
+        "evaluate": {"every": 1, "unit": "iteration"},
+        "seed": seed,
+    }
+    run = RunFolder.create_at(folder, yaml.safe_dump(config))
+    for place, value in enumerate(accuracies):
+        run.append(Evaluation(place, place, seconds * place, 2 * seconds * place, 1 - value, value, value, {}))
+    last = accuracies[-1] if accuracies else None
+    took = seconds * max(len(accuracies) - 1, 0)
+    reached = last is not None and last >= 0.9
+    run.write_phases({"product": (took, took, took), "evaluate": (0.2, 0.2, 0.1)})
+    run.write_environment({"cpu": ["Some CPU"], "cores": 2, "hosts": ["here"], "data_sha256": "5eed"})
+    summary = {
+        **dict.fromkeys(SUMMARY),
+        "experiment": experiment,
+        "method": method,
+        "seed": seed,
+        "metric": "test_accuracy",
+        "status": "reached" if reached else "exhausted",
+        "reason": "met its target" if reached else "used up: 100 iterations",
+        "target": 0.9,
+        "time_to_target_s": took if reached else None,
+        "iterations": max(len(accuracies) - 1, 0),
+        "best_test_accuracy": max(accuracies, default=None),
+        "final_test_accuracy": last,
+        "train_s": took,
+        "wall_s": 2 * took,
+        "ranks": 1,
+        "threads_per_rank": 1,
+        "rows_train": 3000,
+        "rows_test": 1000,
+        "rerun": f"admmctl train {folder / 'config.yaml'} --cores 1",
+        **changes,
+    }
+    run.write_summary(summary)
+    return folder

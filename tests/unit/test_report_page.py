@@ -1,0 +1,281 @@
+"""The report's page: what is in it, in which order, and runs and files in any state."""
+
+import json
+import re
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_report import NASTY, number, write_figure, write_run
+
+from admmctl import __version__
+from admmctl.errors import UserError
+from admmctl.report.page import document, report
+from admmctl.report.recorded import recorded
+from admmctl.report.sidecars import read_figures
+from admmctl.runs.record import find, root
+
+VOID = ("meta", "img", "br", "input", "link")
+
+
+class Page(HTMLParser):
+    """Reads a page: its elements, whether they are closed in order, and its text."""
+
+    def __init__(self, content: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.words = ""
+        self.feed(content)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.elements.append((tag, dict(attrs)))
+        assert len(dict(attrs)) == len(attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] not in ("script", "style"):
+            self.words += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def page(output: Path = Path("report.html"), now: datetime | None = None) -> Page:
+    """The page on everything in the results folder."""
+    figures, left_out = read_figures(root() / "figures")
+    return Page(document(recorded(find()), figures, left_out, output, now))
+
+
+def row(words: str, first: str) -> str:
+    """The text of a table's row from its first cell on."""
+    return words[words.index(first) :].partition("\n")[0]
+
+
+def test_the_heading_says_what_is_in_it(results: Path) -> None:
+    write_run(results)
+    write_run(results, seed=1)
+    write_run(results, experiment="other")
+    write_figure(results / "figures", "one")
+    words = page(now=datetime(2024, 5, 6, 7, 8, tzinfo=UTC)).words
+    for part in ("3 runs of 2 experiments and 1 figure", "Some CPU (2 cores)", "here", "06 May 2024, 07:08 UTC"):
+        assert part in words
+    assert f"admmctl {__version__}" in words
+
+
+def test_the_page_is_sound(results: Path) -> None:
+    """One h1, no heading left out, ids once, links that lead somewhere, images with words, nothing to load."""
+    write_run(results)
+    write_run(results, "sgd", accuracies=(0.5, 0.6))
+    write_run(results, experiment="other")
+    write_figure(results / "figures", "one", numbers=[number()])
+    found = page()
+    levels = [int(name[1]) for name, _ in found.elements if re.fullmatch("h[1-6]", name)]
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+    ids = [attributes["id"] for _, attributes in found.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    for link in found.all("a"):
+        target = link["href"] or ""
+        assert target.startswith("data:text/csv;") or target.removeprefix("#") in ids
+    assert all(image["alt"] and str(image["src"]).startswith("data:image/png;") for image in found.all("img"))
+    assert all(heading["scope"] in ("col", "row") for heading in found.all("th"))
+    assert len(found.all("caption")) == len(found.all("table"))
+    assert found.all("html") == [{"lang": "en"}]
+    assert not found.all("link")
+    assert all("src" not in script for script in found.all("script"))
+    (policy,) = (meta["content"] for meta in found.all("meta") if "http-equiv" in meta)
+    assert policy is not None
+    assert policy.startswith("default-src 'none'; img-src data:; ")
+
+
+def test_names_and_reasons_from_files_never_become_markup(results: Path) -> None:
+    folder = write_run(results, experiment="made", status="failed", reason=NASTY, method="admm")
+    summary = json.loads((folder / "summary.json").read_text())
+    (folder / "summary.json").write_text(
+        json.dumps({**summary, "experiment": NASTY, "method": NASTY, "rerun": NASTY, NASTY: NASTY})
+    )
+    (folder / "environment.json").write_text(json.dumps({"cpu": [NASTY], "hosts": [NASTY], NASTY: [NASTY]}))
+    write_run(results, experiment="with a target and '\"<b>", seed=2)
+    words = dict.fromkeys(("paper", "number", "shows", "caption", "scale"), NASTY)
+    item = number(NASTY, unit=NASTY, paper_text=NASTY, note=NASTY)
+    write_figure(
+        results / "figures",
+        "one",
+        [(NASTY, "y"), (1, 2), (3, 4)],
+        **words,
+        numbers=[item],
+    )
+    (results / "figures" / "<script>.json").write_text("{")
+    found = page()
+    assert len(found.all("script")) == 1
+    assert not found.all("b")
+    assert found.words.count(NASTY) >= 12
+    assert not [name for _, attributes in found.elements for name in attributes if name.startswith("on")]
+
+
+def test_numbers_stand_beside_the_papers_and_other_work_is_called_that(results: Path) -> None:
+    write_figure(
+        results / "figures",
+        "one",
+        numbers=[
+            number("alike", paper=1234.5, ours=617.25, ratio=0.5),
+            number("unlike", paper_text="13.3 s on 1,024 cores", ours=266.0, ratio=20.0, same_work=False),
+            number("no ratio", paper=None, paper_text="not given", ours=None, ratio=None, same_work=False),
+            number("nothing", paper=None, ours=None, ratio=None, unit="%"),
+        ],
+    )
+    content = document([], *read_figures(results / "figures"), Path("report.html"))
+    rows = dict(re.findall(r'<tr><th scope="row">([^<]*)</th>(.*?)</tr>', content))
+    assert ">1,234 s<" in rows["alike"]
+    assert ">617.2 s<" in rows["alike"]
+    assert '<td class="number ratio" data-value="0.5">0.5</td>' in rows["alike"]
+    assert "other work" not in rows["alike"]
+    assert "13.3 s on 1,024 cores" in rows["unlike"]
+    assert re.search(r'class="number ratio other"[^>]*>20<br><small>other work, other machine', rows["unlike"])
+    assert "other work, other machine" in rows["no ratio"]
+    assert "not given" in rows["no ratio"]
+    assert rows["nothing"].count(">-</td>") == 3
+    assert "Experiments" not in content  # of which there are none
+
+
+def test_points_are_a_table_and_long_ones_are_thinned(results: Path) -> None:
+    figures = results / "figures"
+    write_figure(figures, "short", [("x", "name"), (1, "a"), (10, "b"), ("nan", "c")])
+    write_figure(figures, "long", [("x", "y"), *((x, x) for x in range(1000))])
+    write_figure(figures, "huge", [("x", "y"), *((x, "9" * 100) for x in range(1500))])
+    write_figure(figures, "ragged")
+    (figures / "ragged.csv").write_text("x,y\n1\n")
+    write_figure(figures, "empty")
+    (figures / "empty.csv").write_text("")
+    write_figure(figures, "bytes")
+    (figures / "bytes.csv").write_bytes(b"x,y\n\xff,1\n")
+    found = page(results / "sub" / "report.html")
+    assert "Points: 3 rows" in found.words
+    assert "Points of long: 200 of 1,000 rows" in found.words
+    assert "999" in found.words
+    assert "its rows differ in length" in found.words
+    assert "it is empty" in found.words
+    assert "bytes.csv cannot be shown" in found.words
+    links = [link for link in found.all("a") if not str(link["href"]).startswith("#")]
+    assert sorted(str(link.get("download")) for link in links) == ["None", "long.csv", "short.csv"]
+    assert [link["href"] for link in links if "download" not in link] == ["../figures/huge.csv"]
+
+
+def test_runs_have_their_table_medians_and_details(results: Path) -> None:
+    for seed in range(6):
+        write_run(results, seed=seed, seconds=1.0 + seed / 10)
+        write_run(results, "sgd", seed=seed, accuracies=(0.5, 0.7))
+    found = page()
+    assert "Medians over repeats: target test accuracy 0.9, 12 runs" in found.words
+    assert "6 of 6" in found.words
+    assert "0 of 6" in found.words
+    assert "2.00 to 3.00" in found.words  # the interval of 2 to 3 s
+    assert "12 runs: 6 reached, 6 exhausted" in found.words
+    boxes = [box for box in found.all("details") if box.get("class") == "run"]
+    assert len(boxes) == 12
+    assert found.words.count("Run it again:") == 12
+    assert found.words.count("Seconds by phase, over ranks") == 12
+    assert len([drawn for drawn in found.all("svg") if str(drawn["class"]).startswith("spark ")]) == 12
+    assert "missed" in found.words
+
+
+def test_runs_that_broke_off_are_shown_as_they_are(results: Path) -> None:
+    write_run(results, status="failed", reason="out of memory", accuracies=(), final_test_accuracy=None)
+    interrupted = write_run(results, seed=1, status="interrupted")
+    killed = write_run(results, seed=2)
+    (killed / "summary.json").unlink()
+    for name in ("curve.csv", "phases.csv", "environment.json"):
+        (killed / name).write_text("\x00{")
+    bare = write_run(results, seed=3)
+    for path in bare.iterdir():
+        path.unlink()
+    (bare / "config.yaml").write_text("name: [")
+    found = page()
+    assert "4 runs: 1 failed, 1 interrupted, 2 unfinished" in found.words
+    assert "out of memory" in found.words
+    assert interrupted.name in found.words
+    assert f"admmctl train {killed / 'config.yaml'}" in found.words
+    assert "nan" not in found.words
+
+
+@pytest.mark.parametrize(
+    "summary",
+    [
+        {"status": "reached"},
+        {"status": 3, "experiment": 4, "method": None, "ranks": "two", "seed": None},
+        {"status": "reached", "seed": 0, "ranks": 1, "target": "high", "train_s": [], "final_test_accuracy": "x"},
+        {"status": "reached", "seed": 0, "ranks": 1, "metric": None, "target": 0.5, "time_to_target_s": None},
+        {"status": "reached", "seed": 0, "ranks": 1, "target": {}, "iterations": 10**400},
+    ],
+)
+def test_a_damaged_summary_breaks_nothing(results: Path, summary: dict[str, Any]) -> None:
+    write_run(results)
+    folder = write_run(results, seed=1)
+    (folder / "summary.json").write_text(json.dumps(summary))
+    found = page()
+    assert folder.name in found.words
+    assert len([box for box in found.all("details") if box.get("class") == "run"]) == 2
+
+
+def test_a_damaged_config_breaks_nothing(results: Path) -> None:
+    for seed, content in enumerate(("methods: {admm: 3}\n", "methods: [1]\n", "3\n", "data: 3\nmethods: {}\n")):
+        (write_run(results, seed=seed) / "config.yaml").write_text(content)
+    assert "4 runs: 4 reached" in page().words
+
+
+def test_runs_that_differ_in_data_or_target_have_medians_of_their_own(results: Path) -> None:
+    write_run(results)
+    write_run(results, seed=1, target=0.95, status="exhausted", time_to_target_s=None)
+    write_run(results, seed=2, target=None, time_to_target_s=None)
+    words = page().words
+    for goal in ("target test accuracy 0.9, 1 run", "target test accuracy 0.95, 1 run", "no target, 1 run"):
+        assert f"Medians over repeats: {goal}" in words
+
+
+def test_what_is_left_out_is_named(results: Path) -> None:
+    write_run(results)
+    (results / "figures").mkdir()
+    (results / "figures" / "broken.json").write_text("{")
+    result = report(find(), chosen=False)
+    assert result["left_out"] == [{"file": str(results / "figures" / "broken.json"), "reason": "it is not JSON"}]
+    assert "broken.json: it is not JSON" in Page((results / "report.html").read_text()).words
+
+
+def test_chosen_runs_bring_the_figures_drawn_from_them(results: Path) -> None:
+    one, other = write_run(results), write_run(results, seed=1)
+    write_figure(results / "figures", "first", runs=[str(one)])
+    write_figure(results / "figures", "second", runs=[str(other)])
+    assert report([one], chosen=True)["figures"] == 1
+    assert "The caption of first." in (results / "report.html").read_text()
+    assert report([one], chosen=False)["figures"] == 2
+
+
+def test_hundreds_of_runs_stay_some_megabytes(results: Path) -> None:
+    curve = tuple(0.5 + 0.4 * place / 150 for place in range(150))
+    for seed in range(60):
+        write_run(results, seed=seed, accuracies=curve)
+    size = report(find(), chosen=False)["bytes"]
+    assert size / 60 < 20_000
+
+
+def test_nothing_to_say_and_nowhere_to_say_it(results: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nothing to report: no runs and no figures"):
+        report([], chosen=False)
+    assert not results.exists()
+    run = write_run(results)
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot be written"):
+        report([run], True, tmp_path / "file" / "report.html")
+    with pytest.raises(UserError, match="expected the name of a file"):
+        report([run], True, tmp_path)
+    assert report([run], True, tmp_path / "new" / "r.html")["report"] == str(tmp_path / "new" / "r.html")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["r.html"]

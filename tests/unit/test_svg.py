@@ -1,0 +1,69 @@
+"""Curves inside the page: where their points are, and runs that have none."""
+
+import re
+
+from admmctl.report import style
+from admmctl.report.svg import Line, chart, colour_class, colour_rules, sparkline, swatch, thinned
+
+
+def places(drawn: str) -> list[list[float]]:
+    """The points of every path with more than two of them."""
+    paths = re.findall(r'<path d="M([^"HV]*)"', drawn)
+    return [[float(word) for pair in path.split("L") for word in pair.split()] for path in paths]
+
+
+def test_a_sparkline_goes_up_where_accuracy_does() -> None:
+    drawn = sparkline(Line("a", "admm", [(0.0, 0.5), (1.0, 0.7), (2.0, 0.9)]), 0.5, 0.9)
+    assert drawn is not None
+    ((x0, y0, x1, y1, x2, y2),) = places(drawn)
+    assert x0 < x1 < x2
+    assert y0 > y1 > y2
+    assert "<title>test accuracy from 0.500 to 0.900 in 2.00 s of training</title>" in drawn
+    assert colour_class("admm") in drawn
+
+
+def test_without_two_evaluations_nothing_is_drawn() -> None:
+    assert sparkline(Line("a", "admm", []), 0, 1) is None
+    assert sparkline(Line("a", "admm", [(0.0, 0.5)]), 0, 1) is None
+    assert chart([Line("a", "admm", [(0.0, 0.5)])], "x") is None
+    assert chart([Line("a", "admm", [(0.0, 0.5), (0.0, 0.6)])], "x") is None
+    assert chart([], "x") is None
+
+
+def test_equal_accuracies_and_times_have_a_place() -> None:
+    assert places(str(sparkline(Line("a", "admm", [(0.0, 0.5), (1.0, 0.5)]), 0.5, 0.5)))
+    assert "nan" not in str(chart([Line("a", "admm", [(0.0, 0.5), (1.0, 0.5)])], "x"))
+
+
+def test_seconds_that_spread_widely_have_a_logarithmic_axis() -> None:
+    near = [Line("a", "admm", [(0.0, 0.1), (1.0, 0.5)]), Line("b", "sgd", [(0.0, 0.1), (5.0, 0.5)])]
+    far = [*near, Line("<c>", "cg", [(0.0, 0.1), (1.0, 0.3), (100.0, 0.5)])]
+    assert "logarithmic" not in str(chart(near, "x"))
+    drawn = str(chart(far, "x", target=0.45))
+    assert "train_s, seconds, logarithmic" in drawn
+    assert "<title>&lt;c&gt;</title>" in drawn
+    assert "target 0.45" in drawn
+    (curve,) = (place for place in places(drawn) if len(place) == 4)
+    assert curve[0] < curve[2]  # (1, 0.3) before (100, 0.5); zero has no place there
+
+
+def test_methods_of_one_kind_have_lines_of_their_own() -> None:
+    lines = [Line(str(place), "sgd", [(0.0, 0.1), (1.0, 0.5)], place) for place in range(5)]
+    classes = re.findall(r'class="(line[^"]*)"', str(chart(lines, "x")))
+    assert classes == ["line", "line dashes-1", "line dashes-2", "line dashes-3", "line"]
+    assert "dashes-1" in swatch("sgd", 1)
+
+
+def test_long_curves_are_thinned_and_keep_their_ends() -> None:
+    points = [(float(place), 0.5) for place in range(1000)]
+    kept = thinned(points)
+    assert len(kept) <= 61
+    assert (kept[0], kept[-1]) == (points[0], points[-1])
+    assert thinned(points[:3]) == points[:3]
+
+
+def test_methods_have_the_colours_of_the_figures_and_black_turns_with_the_page() -> None:
+    rules = colour_rules(["admm", "linear", "admm", "an unknown one"])
+    assert rules.count("\n") == 2
+    assert f".c-{style.BLUE[1:].lower()}{{--c:{style.BLUE}}}" in rules
+    assert ".c-000000{--c:var(--ink)}" in rules
