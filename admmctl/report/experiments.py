@@ -50,6 +50,7 @@ def overview(experiments: dict[str, list[Recorded]]) -> Html | None:
 
 
 def section_id(experiment: str) -> str:
+    """Of an experiment's part of the page: what links to it name."""
     return f"experiment-{anchor(experiment)}-{_checksum(experiment)}"
 
 

@@ -27,7 +27,7 @@ from admmctl.schema import CheckpointSettings, Evaluate, File, NetworkSettings, 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 # Commands, or options of one, that are written about before they are there: delete what has come.
-KNOWN_LATER = {"report", "runs export", "runs remove", "figures --scale"}
+KNOWN_LATER = {"runs export", "runs remove", "figures --scale"}
 
 
 def blocks(page: Path) -> Iterator[tuple[str, str, str]]:
