@@ -80,7 +80,8 @@ def scaling(
     if dry_run:
         raise UserError("--dry-run of scaling prints job scripts: add --launcher sbatch")
     try:
-        folder = study.scaling(config, cores, **asked, part=part, watcher=Live(error_console()), say=note)
+        with Live(error_console()) as live:
+            folder = study.scaling(config, cores, **asked, part=part, watcher=live, say=note)
     except (RunFailed, Interrupted) as stop:
         if as_json:
             put_json({"runs": stop.runs})

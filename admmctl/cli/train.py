@@ -83,21 +83,22 @@ def train(
         put_json({"runs": plans}) if as_json else put("\n".join(driver.plan_text(plan) for plan in plans))
         return
     try:
-        runs = driver.train(
-            config,
-            method=method,
-            cores=options.cores,
-            threads=options.threads,
-            repeat=repeat,
-            launcher=options.launcher,
-            oversubscribe=oversubscribe,
-            hosts=hosts,
-            cluster=cluster,
-            overrides=settings or [],
-            watcher=Live(error_console()),
-            resume=resume,
-            patience=watchdog,
-        )
+        with Live(error_console()) as live:
+            runs = driver.train(
+                config,
+                method=method,
+                cores=options.cores,
+                threads=options.threads,
+                repeat=repeat,
+                launcher=options.launcher,
+                oversubscribe=oversubscribe,
+                hosts=hosts,
+                cluster=cluster,
+                overrides=settings or [],
+                watcher=live,
+                resume=resume,
+                patience=watchdog,
+            )
     except (RunFailed, Interrupted) as stop:
         if as_json:
             put_json({"runs": stop.runs})
@@ -163,7 +164,8 @@ def sweep(
     from admmctl.studies.sweep import sweep as run_sweep
 
     console = error_console()
-    result = run_sweep(config, method, trials, cores, settings or [], SweepProgress(console).ended, Live(console))
+    with Live(console) as live:
+        result = run_sweep(config, method, trials, cores, settings or [], SweepProgress(console).ended, live)
     put_json(result) if as_json else put(sweep_tables(result))
     if result["best"] is None:
         raise RunFailed("no trial ended with a validation accuracy: trials.csv has the reason of each")
