@@ -1,4 +1,4 @@
-"""Commands for finished runs: predict, runs list, show, compare, phases."""
+"""Commands for finished runs: predict, runs list, show, compare, phases, export."""
 
 from pathlib import Path
 from typing import Annotated
@@ -119,3 +119,38 @@ def runs_phases(
     if csv is not None:
         write_csv(result, csv)
     put_json(result) if as_json else put(phases_table(result))
+
+
+@runs_app.command("export")
+def runs_export(
+    form: Annotated[
+        str, typer.Option("--format", help="csv, parquet, tensorboard or mlflow-file.", metavar="FORMAT")
+    ],
+    output: Annotated[Path, typer.Option("--output", help="The folder to write to; made when it is not there.")],
+    runs: RunArguments = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace files of the same names that no export wrote.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Write runs in a format that other programs read. Unfinished runs come with what they have.
+
+    csv and parquet are two tables: runs, a row each with its summary, settings and machine; and curves, a row per
+    evaluation. tensorboard is a folder of event files per run, for: tensorboard --logdir PLACE. mlflow-file is a
+    store of MLflow, for: mlflow ui --backend-store-uri PLACE.
+
+    Examples:
+
+      admmctl runs export results/mnist01 --format csv --output tables
+
+      admmctl runs export --format tensorboard --output logs
+    """
+    from admmctl.report.export.writing import export
+    from admmctl.report.live import Measuring, error_console
+    from admmctl.runs.record import find
+
+    with Measuring(error_console()) as progress:
+        result = export(
+            find(runs), form, output, force, lambda done, total: progress.at(f"{done} of {total} runs written")
+        )
+    put_json(result) if as_json else put(f"{len(result['runs'])} runs in {output}")
