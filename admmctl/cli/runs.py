@@ -1,12 +1,14 @@
-"""Commands for finished runs: predict, runs list, show, compare, phases, export."""
+"""Commands for finished runs: predict, runs list, show, compare, phases, export, remove."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from admmctl.cli.app import app, runs_app
+from admmctl.cli.app import app, note, runs_app
 from admmctl.cli.options import Json, RunArguments
+from admmctl.errors import UserError
 from admmctl.report.output import put, put_json
 
 NO_RUNS = "no runs yet; start one with: admmctl train configs/swissroll.yaml"
@@ -137,7 +139,7 @@ def runs_export(
 
     csv and parquet are two tables: runs, a row each with its summary, settings and machine; and curves, a row per
     evaluation. tensorboard is a folder of event files per run, for: tensorboard --logdir PLACE. mlflow-file is a
-    store of MLflow, for: mlflow ui --backend-store-uri PLACE.
+    store of MLflow, for: MLFLOW_ALLOW_FILE_STORE=true mlflow ui --backend-store-uri PLACE.
 
     Examples:
 
@@ -154,3 +156,39 @@ def runs_export(
             find(runs), form, output, force, lambda done, total: progress.at(f"{done} of {total} runs written")
         )
     put_json(result) if as_json else put(f"{len(result['runs'])} runs in {output}")
+
+
+@runs_app.command("remove")
+def runs_remove(
+    runs: Annotated[list[str], typer.Argument(help="Run folders or study folders.", metavar="RUN...")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask; needed where there is no terminal.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Remove runs and studies for good, after a question. What is at work, or no run, is refused.
+
+    Examples:
+
+      admmctl runs remove results/mnist01/admm-p1-s0-1a2b3c4d
+
+      admmctl runs remove results/swissroll/* --yes
+    """
+    from admmctl.report.text import count, size
+    from admmctl.runs.remove import plan, remove
+
+    planned = plan(runs)
+    for removal in planned:
+        inside = f", {count(len(removal.runs), 'run')}" if removal.kind == "study" else ""
+        note(f"{removal.kind} {removal.folder}: {size(removal.size)}{inside}")
+    whole = f"{count(len(planned), 'folder')}, {size(sum(removal.size for removal in planned))}"
+    if not yes and not confirmed(f"remove {whole}?"):
+        planned, whole = [], "nothing"
+    remove(planned)
+    rows = [{"folder": str(removal.folder), "kind": removal.kind, "bytes": removal.size} for removal in planned]
+    put_json({"removed": rows}) if as_json else put(f"removed {whole}")
+
+
+def confirmed(question: str) -> bool:
+    """What a person at a terminal says; raises UserError where there is none."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UserError(f"{question} there is no terminal to ask at; add --yes")
+    return typer.confirm(question, err=True)

@@ -49,7 +49,10 @@ COMMANDS = [
     ["runs"],
     ["runs", "list"],
     ["runs", "show"],
+    ["runs", "compare"],
     ["runs", "phases"],
+    ["runs", "export"],
+    ["runs", "remove"],
     ["condition"],
     ["figures"],
 ]
@@ -308,6 +311,12 @@ REFUSED: list[tuple[str, list[str]]] = [
     ("runs show tiny.yaml", ["tiny.yaml"]),
     ("accuracy-plot", ["nothing to draw"]),
     ("accuracy-plot nowhere", ["nowhere"]),
+    ("runs export --format cvs --output out", ["--format cvs", "did you mean 'csv'?"]),
+    ("runs export --format csv --output out", ["no runs to export"]),
+    ("runs export --output out", ["--format"]),
+    ("runs remove", ["RUN"]),
+    ("runs remove nowhere --yes", ["nowhere: there is no such run"]),
+    ("runs remove tiny.yaml --yes", ["there is no run and no study in tiny.yaml"]),
     ("predict nowhere --input x.npy", ["nowhere"]),
     ("predict nowhere", ["--input"]),
     ("nonsense", ["nonsense"]),
@@ -565,6 +574,49 @@ def test_brackets_in_a_folders_name_are_printed_as_they_are(
     assert f"{name}/tiny/" in shown.out
     shutil.copytree(f"{name}/tiny", f"{name}/{name}")
     assert shell("runs", "list", f"{name}/{name}").code == 0
+
+
+def test_runs_are_exported_for_other_programs(shell: Shell) -> None:
+    runs = shell("train", "tiny.yaml", "--method", "all", "--json").json()["runs"]
+    answer = shell("runs", "export", "--format", "csv", "--output", "out")
+    assert (answer.code, answer.out) == (0, "2 runs in out\n")
+    assert len((shell.folder / "out" / "curves.csv").read_text().splitlines()) == 1 + 2 * 4
+    told = shell(
+        "runs", "export", runs[0]["folder"], "--format", "tensorboard", "--output", "logs", "--json"
+    ).json()
+    assert (told["format"], len(told["runs"])) == ("tensorboard", 1)
+    assert all((shell.folder / "logs" / name).is_file() for name in told["files"])
+    Path("mine").mkdir()
+    Path("mine/runs.csv").touch()
+    assert "--force" in shell.refusal("runs", "export", "--format", "csv", "--output", "mine")
+    assert shell("runs", "export", "--format", "csv", "--output", "mine", "--force").code == 0
+
+
+def test_runs_are_removed_with_yes_where_nobody_can_be_asked(shell: Shell, results: Path) -> None:
+    first, second = shell("train", "tiny.yaml", "--method", "all", "--json").json()["runs"]
+    assert "add --yes" in shell.refusal("runs", "remove", first["folder"])
+    assert Path(first["folder"]).is_dir()
+    answer = shell("runs", "remove", first["folder"], "--yes", "--json")
+    assert answer.code == 0
+    ((row,),) = answer.json().values()
+    assert (row["folder"], row["kind"]) == (first["folder"], "run")
+    assert first["folder"] in answer.err
+    assert [path.name for path in (results / "tiny").iterdir()] == [Path(second["folder"]).name]
+
+
+@pytest.mark.parametrize(("said", "removed", "left"), [(True, "1 folder, ", 0), (False, "nothing", 1)])
+def test_at_a_terminal_it_is_asked_first(
+    shell: Shell, results: Path, monkeypatch: pytest.MonkeyPatch, said: bool, removed: str, left: int
+) -> None:
+    shell("train", "tiny.yaml")
+    asked = []
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setattr("typer.confirm", lambda question, err: asked.append(question) or said)
+    answer = shell("runs", "remove", *(results / "tiny").iterdir())
+    assert (answer.code, answer.out.startswith(f"removed {removed}")) == (0, True)
+    assert asked[0].startswith("remove 1 folder, ")
+    assert len(list(results.glob("tiny/*"))) == left
 
 
 # --- accuracy-plot
