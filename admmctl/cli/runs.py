@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from admmctl.cli import complete
 from admmctl.cli.app import app, note, runs_app
 from admmctl.cli.options import Json, RunArguments
 from admmctl.errors import UserError
@@ -16,7 +17,7 @@ NO_RUNS = "no runs yet; start one with: admmctl train configs/swissroll.yaml"
 
 @app.command()
 def predict(
-    run: Annotated[str, typer.Argument(help="A run folder.", metavar="RUN")],
+    run: Annotated[str, typer.Argument(help="A run folder.", metavar="RUN", autocompletion=complete.runs)],
     inputs: Annotated[Path, typer.Option("--input", help="Rows to classify: X.npy or X.csv, unscaled.")],
     output: Annotated[
         Path | None, typer.Option("--output", help="Write the CSV there, not to standard output.")
@@ -31,7 +32,12 @@ def predict(
 ) -> None:
     """Classify rows with the weights that a run saved: a label and the network's outputs for each row.
 
-    Example: admmctl predict results/mnist01/admm-p1-s0-1a2b3c4d --input digits.npy
+    A line per row and a column per feature, unscaled: the run's own scaling is applied. The answer is CSV, on
+    standard output or in a file.
+
+    Example:
+
+      admmctl predict results/mnist01/admm-p1-s0-1a2b3c4d --input digits.npy
     """
     from admmctl.report.tables import only_run
     from admmctl.runs.predict import predict_rows, predictions_csv
@@ -48,7 +54,11 @@ def predict(
 def runs_list(runs: RunArguments = None, as_json: Json = False) -> None:
     """List runs: status, accuracy, seconds, iterations.
 
-    Example: admmctl runs list results/swissroll
+    Of all experiments, or of those that are named; jobs that have not made a run yet are listed too.
+
+    Example:
+
+      admmctl runs list results/swissroll
     """
     from admmctl.report.tables import read_runs, runs_table
     from admmctl.runs import jobs
@@ -67,7 +77,12 @@ def runs_list(runs: RunArguments = None, as_json: Json = False) -> None:
 def runs_show(runs: RunArguments = None, as_json: Json = False) -> None:
     """Show everything about runs: summary, seconds by phase, the curve.
 
-    Example: admmctl runs show results/swissroll
+    Of a long curve some rows are shown; curve.csv in the run's folder has them all. The rerun line does the run
+    again.
+
+    Example:
+
+      admmctl runs show results/swissroll
     """
     from admmctl.report.tables import confusion_table, curve_table, phases_table, read_runs, run_details
     from admmctl.runs.record import find
@@ -90,7 +105,12 @@ def runs_compare(
 ) -> None:
     """Compare methods over their repeats: medians with intervals, reached k of n, and a verdict.
 
-    Example: admmctl runs compare results/mnist01
+    From six repeats on there are 95 % intervals, and a method is called faster only where they do not overlap. A
+    run that missed its target counts as infinitely slow.
+
+    Example:
+
+      admmctl runs compare results/mnist01
     """
     from admmctl.report.compare import compare, compare_table, write_csv
     from admmctl.runs.record import find
@@ -112,7 +132,12 @@ def runs_phases(
 ) -> None:
     """Show where the seconds to the target went: by method and phase, medians over repeats.
 
-    Example: admmctl runs phases results/cifar2-convex
+    A phase is what a method says it is doing: products, solves, messages to other ranks. Loading and evaluation
+    are not part of training, and left out.
+
+    Example:
+
+      admmctl runs phases results/cifar2-convex
     """
     from admmctl.report.phases import phases, phases_table, write_csv
     from admmctl.runs.record import find
@@ -135,11 +160,12 @@ def runs_export(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Write runs in a format that other programs read. Unfinished runs come with what they have.
+    """Write runs in a format that other programs read.
 
-    csv and parquet are two tables: runs, a row each with its summary, settings and machine; and curves, a row per
-    evaluation. tensorboard is a folder of event files per run, for: tensorboard --logdir PLACE. mlflow-file is a
-    store of MLflow, for: MLFLOW_ALLOW_FILE_STORE=true mlflow ui --backend-store-uri PLACE.
+    Unfinished runs come with what they have. csv and parquet are two tables: runs, a row each with its summary,
+    settings and machine; and curves, a row per evaluation. tensorboard is a folder of event files per run, for:
+    tensorboard --logdir PLACE. mlflow-file is a store of MLflow, for:
+    MLFLOW_ALLOW_FILE_STORE=true mlflow ui --backend-store-uri PLACE.
 
     Examples:
 
@@ -160,11 +186,16 @@ def runs_export(
 
 @runs_app.command("remove")
 def runs_remove(
-    runs: Annotated[list[str], typer.Argument(help="Run folders or study folders.", metavar="RUN...")],
+    runs: Annotated[
+        list[str],
+        typer.Argument(help="Run folders or study folders.", metavar="RUN", autocompletion=complete.runs),
+    ],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask; needed where there is no terminal.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Remove runs and studies for good, after a question. What is at work, or no run, is refused.
+    """Remove runs and studies for good, after a question.
+
+    What is at work, or is no run, is refused, and links are not followed. Figures beside the runs stay.
 
     Examples:
 
