@@ -4,27 +4,101 @@ import os
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from admmctl import __version__
 from admmctl.errors import AdmmctlError, Interrupted, UserError
 from admmctl.report.output import put
 
-app = typer.Typer(
+ENDS = """Start with: admmctl train configs/swissroll.yaml
+
+\b
+Results land in ./results and data in ./datasets, or in the folders that
+ADMMCTL_RESULTS and ADMMCTL_DATASETS name.
+
+\b
+Exit codes:
+  0  done; a run that missed its target, or diverged, is done too
+  1  a run failed, or a check found an error
+  2  wrong usage, experiment file or data; nothing was run
+  3  interrupted, by Ctrl-C or by the system
+"""
+
+HELP: dict[str, Any] = {"context_settings": {"help_option_names": ["-h", "--help"]}, "rich_markup_mode": None}
+
+
+def first_sentence(text: str) -> str:
+    """The summary of a command, as a list of commands shows it."""
+    paragraph = " ".join(text.split("\n\n")[0].split())
+    return paragraph.partition(". ")[0].rstrip(".") + "."
+
+
+def usage(argument: Any) -> str:
+    """An argument as a line of usage shows it: CONFIG, [CONFIG], RUN..., [RUN...]."""
+    name = (argument.metavar or argument.name) + ("..." if argument.nargs == -1 else "")
+    return name if argument.required else f"[{name}]"
+
+
+class Sections(TyperCommand):
+    """A command whose help shows options in sections: those that name a panel, below the others."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        arguments = [each for each in self.get_params(ctx) if each.param_type_name == "argument"]
+        return [self.options_metavar or "", *map(usage, arguments)]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
+        for parameter in self.get_params(ctx):
+            row = parameter.get_help_record(ctx)
+            if row is not None:
+                usual = "Options"
+                if parameter.param_type_name == "argument":
+                    usual, row = "Arguments", (usage(parameter), row[1])
+                panel = getattr(parameter, "rich_help_panel", None) or usual
+                sections.setdefault(panel, []).append(row)
+        for name, rows in sections.items():
+            if rows:
+                with formatter.section(name):
+                    formatter.write_dl(rows)
+
+
+class Overview(TyperGroup):
+    """A group whose help shows whole summaries of its commands, on two lines where one is too short."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        found = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        rows = [
+            (name, first_sentence(command.help or "")) for name, command in found.items() if command is not None
+        ]
+        if rows:
+            with formatter.section("Commands"):
+                formatter.write_dl(rows)
+
+
+class Commands(typer.Typer):
+    """Typer, with our own look of help pages."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(cls=Overview, **HELP, **settings)
+
+    def command(self, name: str | None = None, **settings: Any) -> Any:
+        return super().command(name, cls=Sections, **settings)
+
+
+app = Commands(
     name="admmctl",
     help="Train neural networks without gradient descent: ADMM methods, on a laptop or on many MPI ranks.",
-    epilog="Start with: admmctl train configs/swissroll.yaml",
+    epilog=ENDS,
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
 )
-runs_app = typer.Typer(no_args_is_help=True, help="List and show finished runs.", rich_markup_mode=None)
+runs_app = Commands(no_args_is_help=True, help="List, show, compare, export and remove runs.")
 app.add_typer(runs_app, name="runs")
-datasets_app = typer.Typer(help="List datasets, or show one.", rich_markup_mode=None)
+datasets_app = Commands()
 app.add_typer(datasets_app, name="datasets")
 
 CTRL_C = 130  # what typer makes of a KeyboardInterrupt

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from admmctl.cli import complete
 from admmctl.cli.app import app, datasets_app
 from admmctl.cli.options import Json
 from admmctl.report.output import put, put_json
@@ -12,7 +13,12 @@ from admmctl.report.output import put, put_json
 
 @app.command()
 def fetch(
-    names: Annotated[list[str], typer.Argument(help="Datasets, for instance: mnist higgs", metavar="NAME...")],
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            help="Datasets, for instance: mnist higgs", metavar="NAME", autocompletion=complete.datasets
+        ),
+    ],
     mirror: Annotated[
         str | None,
         typer.Option(help="A folder or an address prefix that has the official files; no other place is tried."),
@@ -65,7 +71,11 @@ def fetch(
 def datasets_list(context: typer.Context, as_json: Json = False) -> None:
     """List the datasets: what exists, what is here, rows, features, disk used.
 
-    Example: admmctl datasets
+    Those that are computed need no fetch. A dataset whose files are not what was recorded is called damaged.
+
+    Example:
+
+      admmctl datasets
     """
     from admmctl.data.listing import listing
     from admmctl.report.tables import datasets_table
@@ -77,11 +87,19 @@ def datasets_list(context: typer.Context, as_json: Json = False) -> None:
 
 @datasets_app.command("show")
 def datasets_show(
-    name: Annotated[str, typer.Argument(help="A dataset, for instance: mnist")], as_json: Json = False
+    name: Annotated[
+        str,
+        typer.Argument(help="A dataset, for instance: mnist", metavar="NAME", autocompletion=complete.datasets),
+    ],
+    as_json: Json = False,
 ) -> None:
     """Show one dataset: its files and their checksums, its licence, its citation, its label counts.
 
-    Example: admmctl datasets show higgs
+    The counts are those of the rows that are here; admmctl fetch NAME --verify computes the checksums again.
+
+    Example:
+
+      admmctl datasets show higgs
     """
     from admmctl.data.listing import describe
     from admmctl.report.tables import dataset_details

@@ -39,7 +39,7 @@ def accuracy_plot(
 
       admmctl accuracy-plot results/swissroll
 
-      admmctl accuracy-plot results/swissroll --of train_loss --against iterations
+      admmctl accuracy-plot results/swissroll --of train_loss --against epochs
     """
     from admmctl.report.figures import accuracy_plot as draw
     from admmctl.runs.record import find
@@ -60,7 +60,11 @@ def target_plot(
 ) -> None:
     """Draw what it took to reach the target against a setting, a line per activation. PNG and PDF.
 
-    Example: admmctl target-plot results/mnist-graph-rates --over rho
+    A point per value of the setting, the median over repeats; runs that missed the target are marked as such.
+
+    Example:
+
+      admmctl target-plot results/mnist-graph-rates --over rho
     """
     from admmctl.report.figures import target_plot as draw
     from admmctl.runs.record import find
@@ -72,7 +76,7 @@ def target_plot(
 @app.command()
 def figures(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Figures; without one, their list.", metavar="NAME...")
+        list[str] | None, typer.Argument(help="Figures; without one, their list.", metavar="NAME")
     ] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Draw all of them, but for data that is not here.")
@@ -88,6 +92,9 @@ def figures(
     as_json: Json = False,
 ) -> None:
     """Draw the papers' explanatory figures from what is computed here. PNG and PDF, and the points as CSV.
+
+    Without names they are listed, with what each of them needs. No run is needed; what is random depends on the
+    seed alone.
 
     Examples:
 

@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
+from admmctl.cli import complete
 from admmctl.cli.app import app
-from admmctl.cli.options import Changes, Cluster, Hosts, Json, OneMethod
+from admmctl.cli.options import Changes, Cluster, Config, Hosts, Json, OneMethod, Oversubscribe
 from admmctl.errors import AdmmctlError
 from admmctl.report.output import put, put_json
 
@@ -14,15 +15,18 @@ from admmctl.report.output import put, put_json
 @app.command()
 def bench(
     config: Annotated[
-        Path | None, typer.Argument(help="An experiment file; the HIGGS network, 28-300-1, by default.")
+        Path | None,
+        typer.Argument(
+            help="An experiment file; the HIGGS network, 28-300-1, by default.",
+            metavar="CONFIG",
+            autocompletion=complete.configs,
+        ),
     ] = None,
     method: OneMethod = None,
     rows: Annotated[int, typer.Option("--rows", help="Synthetic training rows, of all ranks together.")] = 100_000,
     cores: Annotated[int, typer.Option("--cores", help="MPI ranks, one per core.")] = 1,
     repeat: Annotated[int, typer.Option("--repeat", help="Iterations that are timed; medians are shown.")] = 5,
-    oversubscribe: Annotated[
-        bool, typer.Option("--oversubscribe", help="Allow more ranks than this machine has cores.")
-    ] = False,
+    oversubscribe: Oversubscribe = False,
     settings: Changes = None,
     as_json: Json = False,
 ) -> None:
@@ -49,7 +53,12 @@ def bench(
 @app.command()
 def doctor(
     config: Annotated[
-        Path | None, typer.Argument(help="An experiment file: what it needs is compared with what is here.")
+        Path | None,
+        typer.Argument(
+            help="An experiment file: what it needs is compared with what is here.",
+            metavar="CONFIG",
+            autocompletion=complete.configs,
+        ),
     ] = None,
     cores: Annotated[int | None, typer.Option("--cores", help="The MPI ranks that are planned.")] = None,
     hosts: Hosts = None,
@@ -80,12 +89,17 @@ def doctor(
 
 @app.command()
 def condition(
-    config: Annotated[Path, typer.Argument(help="An experiment file with a convex-admm method.")],
+    config: Config,
     ranks: Annotated[
         str | None, typer.Option("--ranks", help="Ranks of the sketch: 10,20,50,100,200,500 by default.")
     ] = None,
     method: Annotated[
-        str | None, typer.Option("--method", help="A convex-admm method of the file; the first by default.")
+        str | None,
+        typer.Option(
+            "--method",
+            help="A convex-admm method of the file; the first by default.",
+            autocompletion=complete.methods,
+        ),
     ] = None,
     settings: Changes = None,
     output: Annotated[
@@ -98,7 +112,9 @@ def condition(
     The matrix of the primal update alone, with the Jacobi and the block preconditioner, and with a Nystrom sketch
     of each rank. All eigenvalues are computed, so the experiment has to be small.
 
-    Example: admmctl condition configs/cifar2-convex-small.yaml --ranks 10,100,400
+    Example:
+
+      admmctl condition configs/cifar2-convex-small.yaml --ranks 10,100,400
     """
     from admmctl.report.condition import check_output, condition_plot, condition_table
     from admmctl.report.live import Measuring, error_console

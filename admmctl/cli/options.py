@@ -5,34 +5,75 @@ from typing import Annotated, Any
 
 import typer
 
+from admmctl.cli import complete
 from admmctl.errors import UserError
 
 UNITS = ("seconds", "epochs", "iterations")
 AXES = ("auto", "log", "linear")
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+# Sections of help pages, below the options that say what is done.
+RANKS, OUTPUT = "Ranks, threads and jobs", "Output"
+
+Config = Annotated[
+    Path,
+    typer.Argument(
+        help="An experiment file, for instance configs/swissroll.yaml",
+        metavar="CONFIG",
+        autocompletion=complete.configs,
+    ),
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document on standard output.", rich_help_panel=OUTPUT)
+]
 Changes = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change a key of the file. May be repeated.", metavar="KEY=VALUE"),
 ]
 Hosts = Annotated[
-    str | None, typer.Option("--hosts", help="Hosts for mpiexec and their ranks: h1:8,h2:8, or a file of them.")
+    str | None,
+    typer.Option(
+        "--hosts", help="Hosts for mpiexec and their ranks: h1:8,h2:8, or a file of them.", rich_help_panel=RANKS
+    ),
 ]
 Cluster = Annotated[
     str | None,
-    typer.Option("--cluster", help="How jobs start here: a file of configs/clusters, or its path or name."),
+    typer.Option(
+        "--cluster",
+        help="How jobs start here: a file of configs/clusters, or its path or name.",
+        rich_help_panel=RANKS,
+    ),
 ]
 LaunchedBy = Annotated[
-    str, typer.Option("--launcher", help="How ranks start: auto, inline, mpiexec, srun or sbatch.")
+    str,
+    typer.Option(
+        "--launcher", help="How ranks start: auto, inline, mpiexec, srun or sbatch.", rich_help_panel=RANKS
+    ),
 ]
-OneMethod = Annotated[str | None, typer.Option("--method", help="A method of the file; the first by default.")]
-FigureFile = Annotated[Path | None, typer.Option("--output", help="File name; .png and .pdf are both written.")]
+OneMethod = Annotated[
+    str | None,
+    typer.Option("--method", help="A method of the file; the first by default.", autocompletion=complete.methods),
+]
+Oversubscribe = Annotated[
+    bool,
+    typer.Option("--oversubscribe", help="Allow more ranks than this machine has cores.", rich_help_panel=RANKS),
+]
+FigureFile = Annotated[
+    Path | None,
+    typer.Option("--output", help="File name; .png and .pdf are both written.", rich_help_panel=OUTPUT),
+]
 RunArguments = Annotated[
-    list[str] | None, typer.Argument(help="Run folders or experiment folders.", metavar="RUN...")
+    list[str] | None,
+    typer.Argument(
+        help="Run folders or experiment folders; all by default.", metavar="RUN", autocompletion=complete.runs
+    ),
 ]
 JobArguments = Annotated[
     list[str],
-    typer.Argument(help="Job folders, their runs, experiment folders, or job numbers.", metavar="RUN..."),
+    typer.Argument(
+        help="Job folders, their runs, experiment folders, or job numbers.",
+        metavar="RUN",
+        autocompletion=complete.runs,
+    ),
 ]
 
 

@@ -1,12 +1,15 @@
-"""Commands for finished runs: predict, runs list, show, compare, phases."""
+"""Commands for finished runs: predict, runs list, show, compare, phases, export, remove."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from admmctl.cli.app import app, runs_app
+from admmctl.cli import complete
+from admmctl.cli.app import app, note, runs_app
 from admmctl.cli.options import Json, RunArguments
+from admmctl.errors import UserError
 from admmctl.report.output import put, put_json
 
 NO_RUNS = "no runs yet; start one with: admmctl train configs/swissroll.yaml"
@@ -14,7 +17,7 @@ NO_RUNS = "no runs yet; start one with: admmctl train configs/swissroll.yaml"
 
 @app.command()
 def predict(
-    run: Annotated[str, typer.Argument(help="A run folder.", metavar="RUN")],
+    run: Annotated[str, typer.Argument(help="A run folder.", metavar="RUN", autocompletion=complete.runs)],
     inputs: Annotated[Path, typer.Option("--input", help="Rows to classify: X.npy or X.csv, unscaled.")],
     output: Annotated[
         Path | None, typer.Option("--output", help="Write the CSV there, not to standard output.")
@@ -29,7 +32,12 @@ def predict(
 ) -> None:
     """Classify rows with the weights that a run saved: a label and the network's outputs for each row.
 
-    Example: admmctl predict results/mnist01/admm-p1-s0-1a2b3c4d --input digits.npy
+    A line per row and a column per feature, unscaled: the run's own scaling is applied. The answer is CSV, on
+    standard output or in a file.
+
+    Example:
+
+      admmctl predict results/mnist01/admm-p1-s0-1a2b3c4d --input digits.npy
     """
     from admmctl.report.tables import only_run
     from admmctl.runs.predict import predict_rows, predictions_csv
@@ -46,7 +54,11 @@ def predict(
 def runs_list(runs: RunArguments = None, as_json: Json = False) -> None:
     """List runs: status, accuracy, seconds, iterations.
 
-    Example: admmctl runs list results/swissroll
+    Of all experiments, or of those that are named; jobs that have not made a run yet are listed too.
+
+    Example:
+
+      admmctl runs list results/swissroll
     """
     from admmctl.report.tables import read_runs, runs_table
     from admmctl.runs import jobs
@@ -65,7 +77,12 @@ def runs_list(runs: RunArguments = None, as_json: Json = False) -> None:
 def runs_show(runs: RunArguments = None, as_json: Json = False) -> None:
     """Show everything about runs: summary, seconds by phase, the curve.
 
-    Example: admmctl runs show results/swissroll
+    Of a long curve some rows are shown; curve.csv in the run's folder has them all. The rerun line does the run
+    again.
+
+    Example:
+
+      admmctl runs show results/swissroll
     """
     from admmctl.report.tables import confusion_table, curve_table, phases_table, read_runs, run_details
     from admmctl.runs.record import find
@@ -88,7 +105,12 @@ def runs_compare(
 ) -> None:
     """Compare methods over their repeats: medians with intervals, reached k of n, and a verdict.
 
-    Example: admmctl runs compare results/mnist01
+    From six repeats on there are 95 % intervals, and a method is called faster only where they do not overlap. A
+    run that missed its target counts as infinitely slow.
+
+    Example:
+
+      admmctl runs compare results/mnist01
     """
     from admmctl.report.compare import compare, compare_table, write_csv
     from admmctl.runs.record import find
@@ -110,7 +132,12 @@ def runs_phases(
 ) -> None:
     """Show where the seconds to the target went: by method and phase, medians over repeats.
 
-    Example: admmctl runs phases results/cifar2-convex
+    A phase is what a method says it is doing: products, solves, messages to other ranks. Loading and evaluation
+    are not part of training, and left out.
+
+    Example:
+
+      admmctl runs phases results/cifar2-convex
     """
     from admmctl.report.phases import phases, phases_table, write_csv
     from admmctl.runs.record import find
@@ -119,3 +146,80 @@ def runs_phases(
     if csv is not None:
         write_csv(result, csv)
     put_json(result) if as_json else put(phases_table(result))
+
+
+@runs_app.command("export")
+def runs_export(
+    form: Annotated[
+        str, typer.Option("--format", help="csv, parquet, tensorboard or mlflow-file.", metavar="FORMAT")
+    ],
+    output: Annotated[Path, typer.Option("--output", help="The folder to write to; made when it is not there.")],
+    runs: RunArguments = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace files of the same names that no export wrote.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Write runs in a format that other programs read.
+
+    Unfinished runs come with what they have. csv and parquet are two tables: runs, a row each with its summary,
+    settings and machine; and curves, a row per evaluation. tensorboard is a folder of event files per run, for:
+    tensorboard --logdir PLACE. mlflow-file is a store of MLflow, for:
+    MLFLOW_ALLOW_FILE_STORE=true mlflow ui --backend-store-uri PLACE.
+
+    Examples:
+
+      admmctl runs export results/mnist01 --format csv --output tables
+
+      admmctl runs export --format tensorboard --output logs
+    """
+    from admmctl.report.export.writing import export
+    from admmctl.report.live import Measuring, error_console
+    from admmctl.runs.record import find
+
+    with Measuring(error_console()) as progress:
+        result = export(
+            find(runs), form, output, force, lambda done, total: progress.at(f"{done} of {total} runs written")
+        )
+    put_json(result) if as_json else put(f"{len(result['runs'])} runs in {output}")
+
+
+@runs_app.command("remove")
+def runs_remove(
+    runs: Annotated[
+        list[str],
+        typer.Argument(help="Run folders or study folders.", metavar="RUN", autocompletion=complete.runs),
+    ],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask; needed where there is no terminal.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Remove runs and studies for good, after a question.
+
+    What is at work, or is no run, is refused, and links are not followed. Figures beside the runs stay.
+
+    Examples:
+
+      admmctl runs remove results/mnist01/admm-p1-s0-1a2b3c4d
+
+      admmctl runs remove results/swissroll/* --yes
+    """
+    from admmctl.report.text import count, size
+    from admmctl.runs.remove import plan, remove
+
+    planned = plan(runs)
+    for removal in planned:
+        inside = f", {count(len(removal.runs), 'run')}" if removal.kind == "study" else ""
+        note(f"{removal.kind} {removal.folder}: {size(removal.size)}{inside}")
+    whole = f"{count(len(planned), 'folder')}, {size(sum(removal.size for removal in planned))}"
+    if not yes and not confirmed(f"remove {whole}?"):
+        planned, whole = [], "nothing"
+    remove(planned)
+    rows = [{"folder": str(removal.folder), "kind": removal.kind, "bytes": removal.size} for removal in planned]
+    put_json({"removed": rows}) if as_json else put(f"removed {whole}")
+
+
+def confirmed(question: str) -> bool:
+    """What a person at a terminal says; raises UserError where there is none."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UserError(f"{question} there is no terminal to ask at; add --yes")
+    return typer.confirm(question, err=True)

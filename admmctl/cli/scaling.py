@@ -5,8 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
+from admmctl.cli import complete
 from admmctl.cli.app import app, note
-from admmctl.cli.options import Changes, Cluster, Hosts, Json, LaunchedBy, OneMethod
+from admmctl.cli.options import RANKS, Changes, Cluster, Config, Hosts, Json, LaunchedBy, OneMethod
 from admmctl.cli.train import handed_in
 from admmctl.errors import Interrupted, RunFailed, UserError
 from admmctl.report.output import put, put_json
@@ -14,7 +15,7 @@ from admmctl.report.output import put, put_json
 
 @app.command()
 def scaling(
-    config: Annotated[Path, typer.Argument(help="An experiment file, for instance configs/swissroll.yaml")],
+    config: Config,
     cores: Annotated[str, typer.Option("--cores", help="Numbers of cores to compare, for instance 1,2,4")],
     method: OneMethod = None,
     repeat: Annotated[int, typer.Option("--repeat", help="Runs on each number of cores, a seed each.")] = 3,
@@ -28,7 +29,12 @@ def scaling(
         bool, typer.Option("--weak", help="As many rows for every rank; all rows on the most cores.")
     ] = False,
     oversubscribe: Annotated[
-        bool, typer.Option("--oversubscribe", help="Allow more ranks than cores; processor time counts there.")
+        bool,
+        typer.Option(
+            "--oversubscribe",
+            help="Allow more ranks than cores; processor time counts there.",
+            rich_help_panel=RANKS,
+        ),
     ] = False,
     launcher: LaunchedBy = "auto",
     hosts: Hosts = None,
@@ -80,7 +86,8 @@ def scaling(
     if dry_run:
         raise UserError("--dry-run of scaling prints job scripts: add --launcher sbatch")
     try:
-        folder = study.scaling(config, cores, **asked, part=part, watcher=Live(error_console()), say=note)
+        with Live(error_console()) as live:
+            folder = study.scaling(config, cores, **asked, part=part, watcher=live, say=note)
     except (RunFailed, Interrupted) as stop:
         if as_json:
             put_json({"runs": stop.runs})
@@ -96,7 +103,11 @@ def scaling(
 def scaling_plot(
     studies: Annotated[
         list[str] | None,
-        typer.Argument(help="Studies, or experiment folders; all by default.", metavar="STUDY..."),
+        typer.Argument(
+            help="Studies, or experiment folders; all by default.",
+            metavar="STUDY",
+            autocompletion=complete.runs,
+        ),
     ] = None,
     machine: Annotated[
         str | None,

@@ -1,35 +1,58 @@
 """Commands that train: train, wait, cancel, sweep."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from admmctl.cli import complete
 from admmctl.cli.app import app, note
-from admmctl.cli.options import Changes, Cluster, Hosts, JobArguments, Json, LaunchedBy
+from admmctl.cli.options import (
+    OUTPUT,
+    RANKS,
+    Changes,
+    Cluster,
+    Config,
+    Hosts,
+    JobArguments,
+    Json,
+    LaunchedBy,
+    OneMethod,
+    Oversubscribe,
+)
 from admmctl.errors import Interrupted, RunFailed, UserError
 from admmctl.report.output import put, put_json
 
 
 @app.command()
 def train(
-    config: Annotated[Path, typer.Argument(help="An experiment file, for instance configs/swissroll.yaml")],
+    config: Config,
     method: Annotated[
-        str | None, typer.Option("--method", help="A method of the file, or 'all'; the first by default.")
+        str | None,
+        typer.Option(
+            "--method",
+            help="A method of the file, or 'all'; the first by default.",
+            autocompletion=complete.methods,
+        ),
     ] = None,
     cores: Annotated[
-        int | None, typer.Option("--cores", help="MPI ranks, one per core; 1, or all of the Slurm job this is in.")
+        int | None,
+        typer.Option(
+            "--cores",
+            help="MPI ranks, one per core; 1, or all of the Slurm job this is in.",
+            rich_help_panel=RANKS,
+        ),
     ] = None,
     threads: Annotated[
-        str | None, typer.Option("--threads", help="Linear algebra threads per rank: a number or 'auto'.")
+        str | None,
+        typer.Option(
+            "--threads", help="Linear algebra threads per rank: a number or 'auto'.", rich_help_panel=RANKS
+        ),
     ] = None,
     repeat: Annotated[int, typer.Option("--repeat", help="Runs per method, each with a seed of its own.")] = 1,
     launcher: LaunchedBy = "auto",
     hosts: Hosts = None,
     cluster: Cluster = None,
-    oversubscribe: Annotated[
-        bool, typer.Option("--oversubscribe", help="Allow more ranks than this machine has cores.")
-    ] = False,
+    oversubscribe: Oversubscribe = False,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -48,12 +71,20 @@ def train(
             "--watchdog",
             help="End a job of several ranks after so many seconds without progress.",
             metavar="SECONDS",
+            rich_help_panel=RANKS,
         ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run, and run nothing.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Print what would run, and run nothing.", rich_help_panel=OUTPUT),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Train a network as an experiment file says, and record the run in ./results.
+
+    The run's folder, results/EXPERIMENT/METHOD-pRANKS-sSEED-HASH, holds its settings, the curve, the seconds by
+    phase, the weights and a summary. A terminal shows how it goes; Ctrl-C stops after the iteration, with a
+    checkpoint where the method has one, and --resume goes on from there.
 
     Examples:
 
@@ -63,7 +94,7 @@ def train(
 
       admmctl train configs/mnist01.yaml --cores 2 --resume
 
-      admmctl train configs/svhn.yaml --cores 256 --launcher sbatch --cluster slurm --dry-run
+      admmctl train configs/svhn.yaml --cores 256 --launcher sbatch --dry-run
     """
     from admmctl.report.live import Live, error_console
     from admmctl.report.tables import runs_table
@@ -83,21 +114,22 @@ def train(
         put_json({"runs": plans}) if as_json else put("\n".join(driver.plan_text(plan) for plan in plans))
         return
     try:
-        runs = driver.train(
-            config,
-            method=method,
-            cores=options.cores,
-            threads=options.threads,
-            repeat=repeat,
-            launcher=options.launcher,
-            oversubscribe=oversubscribe,
-            hosts=hosts,
-            cluster=cluster,
-            overrides=settings or [],
-            watcher=Live(error_console()),
-            resume=resume,
-            patience=watchdog,
-        )
+        with Live(error_console()) as live:
+            runs = driver.train(
+                config,
+                method=method,
+                cores=options.cores,
+                threads=options.threads,
+                repeat=repeat,
+                launcher=options.launcher,
+                oversubscribe=oversubscribe,
+                hosts=hosts,
+                cluster=cluster,
+                overrides=settings or [],
+                watcher=live,
+                resume=resume,
+                patience=watchdog,
+            )
     except (RunFailed, Interrupted) as stop:
         if as_json:
             put_json({"runs": stop.runs})
@@ -110,9 +142,13 @@ def train(
 
 @app.command("wait")
 def wait_for(jobs: JobArguments, as_json: Json = False) -> None:
-    """Wait for jobs that were handed in, and show what they print. The exit code is that of their runs.
+    """Wait for jobs that were handed in, and show what they print.
 
-    Example: admmctl wait results/svhn
+    Until all have ended; the exit code is then that of their runs. Ctrl-C ends the waiting, and no job.
+
+    Example:
+
+      admmctl wait results/svhn
     """
     from admmctl.report.tables import read_runs, runs_table
     from admmctl.runs import jobs as handed
@@ -129,9 +165,13 @@ def wait_for(jobs: JobArguments, as_json: Json = False) -> None:
 
 @app.command()
 def cancel(jobs: JobArguments) -> None:
-    """Cancel jobs that wait or run. Runs that have begun keep what they recorded.
+    """Cancel jobs that wait or run.
 
-    Example: admmctl cancel results/svhn
+    Slurm is asked to end them. Runs that have begun keep what they recorded, and --resume goes on with them.
+
+    Example:
+
+      admmctl cancel results/svhn
     """
     from admmctl.runs import jobs as handed
 
@@ -140,10 +180,8 @@ def cancel(jobs: JobArguments) -> None:
 
 @app.command()
 def sweep(
-    config: Annotated[Path, typer.Argument(help="An experiment file with a sweep: block.")],
-    method: Annotated[
-        str | None, typer.Option("--method", help="The method to tune; the first by default.")
-    ] = None,
+    config: Config,
+    method: OneMethod = None,
     trials: Annotated[
         int | None, typer.Option("--trials", help="How many trials; the file's number by default.")
     ] = None,
@@ -153,17 +191,21 @@ def sweep(
 ) -> None:
     """Tune a method: try settings from its search space, choose by validation accuracy, time the winner alone.
 
-    Every trial is kept under results/EXPERIMENT/sweep-METHOD; running it again goes on where it stopped.
-    best.yaml there is an experiment file with the winning settings.
+    The file's sweep: block names the keys to vary and their values. Every trial is kept under
+    results/EXPERIMENT/sweep-METHOD; running it again goes on where it stopped. best.yaml there is an experiment
+    file with the winning settings.
 
-    Example: admmctl sweep configs/mnist01.yaml --method sgd --trials 12 --cores 2
+    Example:
+
+      admmctl sweep configs/mnist01.yaml --method sgd --trials 12 --cores 2
     """
     from admmctl.report.live import Live, SweepProgress, error_console
     from admmctl.report.tables import sweep_tables
     from admmctl.studies.sweep import sweep as run_sweep
 
     console = error_console()
-    result = run_sweep(config, method, trials, cores, settings or [], SweepProgress(console).ended, Live(console))
+    with Live(console) as live:
+        result = run_sweep(config, method, trials, cores, settings or [], SweepProgress(console).ended, live)
     put_json(result) if as_json else put(sweep_tables(result))
     if result["best"] is None:
         raise RunFailed("no trial ended with a validation accuracy: trials.csv has the reason of each")

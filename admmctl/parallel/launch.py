@@ -21,6 +21,7 @@ from admmctl.errors import UserError
 from admmctl.parallel import watchdog
 from admmctl.parallel.cluster import Host, Launch
 
+STOPPING = {"event": "stopping"}  # what a watcher is told when a signal asks for a stop
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -196,7 +197,7 @@ def watch(
     reader = threading.Thread(target=read_stderr, daemon=True)
     reader.start()
     try:
-        with _forwarded_signals(process, end):
+        with _forwarded_signals(process, end, lambda: on_event(STOPPING)):
             assert process.stdout is not None
             for line in process.stdout:
                 event = parse_event(line)
@@ -260,8 +261,10 @@ def parse_event(line: str) -> dict[str, Any] | None:
 
 
 @contextmanager
-def _forwarded_signals(process: "subprocess.Popen[str]", end: JobEnd) -> Iterator[None]:
-    """Pass the first signal on to the ranks as SIGUSR1; kill the job at the second."""
+def _forwarded_signals(
+    process: "subprocess.Popen[str]", end: JobEnd, on_stop: Callable[[], None]
+) -> Iterator[None]:
+    """Pass the first signal on to the ranks as SIGUSR1, and call ``on_stop``; kill the job at the second."""
 
     def forward(number: int, frame: FrameType | None) -> None:
         if end.stopped_by is not None:
@@ -269,6 +272,7 @@ def _forwarded_signals(process: "subprocess.Popen[str]", end: JobEnd) -> Iterato
             return
         end.stopped_by = number
         process.send_signal(signal.SIGUSR1)
+        on_stop()
 
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,74 +1,65 @@
-"""What a person sees while a run goes on: a progress bar on a terminal, plain lines elsewhere."""
+"""What a person sees while a run goes on: a live view on a terminal, plain lines elsewhere."""
 
 import sys
+import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.live import Live as RichLive
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from admmctl.config import Run
+from admmctl.report.board import Board
 from admmctl.report.text import number, size
+
+EVENT_PAUSE, TICK_PAUSE = 0.125, 0.5  # seconds between drawings: at the most after events, and without any
 
 
 class Live:
-    """Shows runs on ``stream``: progress bars on a terminal, one plain line per evaluation otherwise."""
+    """Shows runs: a view that is drawn anew on a terminal, one plain line per evaluation otherwise.
+
+    As a ``with`` block it leaves the terminal as it found it, however the run ends.
+    """
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._bar: Progress | None = None
+        self._view: View | None = None
+
+    def __enter__(self) -> "Live":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OSError, ValueError):  # a terminal that is gone cannot be tidied
+            self._close()
 
     def started(self, run: Run, folder: Path) -> None:
+        self._close()
         self._say(str(folder))
-        self._target = run.stop.target if run.stop.metric != "train_loss" else None
-        if self._console.is_terminal:
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=24),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[scores]}"),
-                TimeElapsedColumn(),
-                console=self._console,
-                transient=True,
-            )
-            self._task = self._bar.add_task(
-                f"{run.method} s{run.seed}", total=run.stop.iterations, scores="loading"
-            )
-            self._bar.start()
+        if self._console.is_interactive:
+            self._view = View(self._console, Board(run))
 
     def event(self, event: dict[str, Any]) -> None:
-        if event["event"] == "loaded":
-            text = f"{event['rows_train']:,} training rows, {event['rows_test']:,} test rows"
-            if self._bar is not None:
-                self._bar.update(self._task, scores=text)
-            else:
-                self._say(text)
+        if event["event"] == "note":
+            self._say(event["text"])
+        elif self._view is not None:
+            self._view.event(event)
+        elif event["event"] == "loaded":
+            self._say(f"{event['rows_train']:,} training rows, {event['rows_test']:,} test rows")
         elif event["event"] == "planned":
             each = " per rank" if event["ranks"] > 1 else ""
             self._say(f"about {event['memory_mb']:.0f} MB of memory{each}")
-        elif event["event"] == "note":
-            self._say(event["text"])
         elif event["event"] == "evaluation":
-            scores = f"loss {event['train_loss']:.4g}  test accuracy {event['test_accuracy']:.4f}"
-            if self._bar is not None:
-                self._bar.update(self._task, completed=event["iteration"], scores=scores)
-            else:
-                self._say(
-                    f"iteration {event['iteration']:>5}  train {event['train_s']:.3f} s  {scores}"
-                    f"  train accuracy {event['train_accuracy']:.4f}"
-                )
+            self._say(
+                f"iteration {event['iteration']:>5}  train {event['train_s']:.3f} s  "
+                f"loss {event['train_loss']:.4g}  test accuracy {event['test_accuracy']:.4f}"
+                f"  train accuracy {event['train_accuracy']:.4f}"
+            )
 
     def ended(self, summary: dict[str, Any]) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+        self._close()
         self._say(f"{summary['status']}: {summary['reason']}")
         if summary["target"] is not None and summary["status"] == "exhausted":
             best = ""
@@ -79,8 +70,48 @@ class Live:
     def skipped(self, run: Run, reason: str) -> None:
         self._say(f"skipped {run.method}: {reason}")
 
+    def _close(self) -> None:
+        view, self._view = self._view, None
+        if view is not None:
+            view.close()
+
     def _say(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+class View:
+    """A board on a terminal, drawn when something happens, and by a thread when nothing does; seldom enough to be
+    free: most drawings happen while the run is being evaluated, which its training time does not count.
+    """
+
+    def __init__(self, console: Console, board: Board) -> None:
+        self._board = board
+        self._drawn = 0.0
+        self._closed = threading.Event()
+        self._live = RichLive(board, console=console, auto_refresh=False, transient=True)
+        self._live.start(refresh=True)
+        threading.Thread(target=self._tick, daemon=True).start()
+
+    def event(self, event: dict[str, Any]) -> None:
+        self._board.event(event)
+        if event["event"] != "stopping":  # which comes in the middle of anything, of a drawing for instance
+            self._draw(EVENT_PAUSE)
+
+    def close(self) -> None:
+        self._closed.set()
+        self._live.stop()
+
+    def _tick(self) -> None:
+        """Clocks go on while a long iteration tells nothing."""
+        with suppress(OSError, ValueError):  # the terminal is gone: the run goes on unwatched
+            while not self._closed.wait(TICK_PAUSE):
+                self._draw(TICK_PAUSE)
+
+    def _draw(self, pause: float) -> None:
+        now = time.monotonic()
+        if now - self._drawn >= pause and not self._closed.is_set():
+            self._drawn = now
+            self._live.refresh()
 
 
 class SweepProgress:
@@ -158,4 +189,5 @@ class Downloads:
 
 def error_console() -> Console:
     """People's text: standard error, so that standard output holds results only."""
-    return Console(file=sys.stderr)
+    # FORCE_COLOR in a pipe means colours, and not a view that is drawn over and over.
+    return Console(file=sys.stderr, force_interactive=None if sys.stderr.isatty() else False)

@@ -21,6 +21,16 @@ def seconds(value: float | None) -> str:
     return f"{value:.3g}" if abs(value) < 1 else f"{value:.{2 - int(math.log10(abs(value)))}f}"
 
 
+def duration(value: float) -> str:
+    """A time span as people say it, in whole seconds: 12 s, 2 min 05 s, 1 h 03 min."""
+    whole = int(value)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600:,} h {whole // 60 % 60:02} min"
+
+
 def count(number_of: int, word: str) -> str:
     """'1 rank', '2 ranks'."""
     return f"{number_of} {word}{'s' * (number_of != 1)}"

@@ -1,6 +1,7 @@
 """How much memory a run will take, before it takes it; and whether the machines have it."""
 
 import os
+import resource
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,6 +115,15 @@ def _held() -> int:
     except (OSError, ValueError, IndexError):
         pass
     return 0
+
+
+def resident_mb() -> float | None:
+    """The memory that this process holds now, in MiB; None where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
+    return pages * resource.getpagesize() / (1 << 20)
 
 
 def check_here(expected: Estimate, ranks: int) -> None:

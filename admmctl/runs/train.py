@@ -15,6 +15,7 @@ from admmctl.errors import AdmmctlError, Interrupted, MissingExtra, RunFailed, U
 from admmctl.methods.method import methods
 from admmctl.parallel import launch, slurm
 from admmctl.parallel.comm import Serial
+from admmctl.parallel.launch import STOPPING
 from admmctl.runs import checkpoint, jobs, memory
 from admmctl.runs import resume as resuming
 from admmctl.runs.broken import raise_on_failure, summary_of_the_dead
@@ -25,7 +26,10 @@ from admmctl.runs.worker import SUMMARY, work
 
 
 class Watcher(Protocol):
-    """Who is shown what happens: a progress bar, plain lines, or nobody."""
+    """Who is shown what happens: a live view, plain lines, or nobody.
+
+    The event "stopping" comes from the handler of a signal, in the middle of anything: to be noted, not shown.
+    """
 
     def started(self, run: Run, folder: Path) -> None: ...
 
@@ -270,7 +274,7 @@ def _go_on(
     try:
         if options.way() == "inline":
             with threadpool_limits(limits=threads, user_api="blas"):
-                work(folder, Serial(), watcher.event, options.words(), started)
+                work(folder, Serial(), watcher.event, options.words(), started, lambda: watcher.event(STOPPING))
         else:
             line = command(folder.path, options, threads)
             end = launch.watch(line, options.environment(threads), watcher.event, folder.log)

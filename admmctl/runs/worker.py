@@ -44,23 +44,32 @@ MB = 1 << 20
 Notify = Callable[[dict[str, Any]], None]
 
 
-def work(folder: RunFolder, comm: Comm, notify: Notify, words: Sequence[str], started: float) -> Outcome:
+def work(
+    folder: RunFolder,
+    comm: Comm,
+    notify: Notify,
+    words: Sequence[str],
+    started: float,
+    on_stop: Callable[[], None] = lambda: None,
+) -> Outcome:
     """Run the experiment in ``folder`` on this rank. Rank 0 calls ``notify`` with every event.
 
-    ``words`` of the command line said how ranks start: the summary's ``rerun`` has them.
+    ``words`` of the command line said how ranks start: the summary's ``rerun`` has them. ``on_stop`` is called, by
+    the handler of the signal, when this process is asked to stop.
     """
     shared_cores = environment.ranks_share_cores(comm)
     clock = Clock(started, cpu=shared_cores)
     run = next(iter(load(folder.path / "config.yaml").runs.values()))
     # Numbers that overflow are noticed by the loop, which calls the run diverged: no warnings besides.
-    with _stop_on_signal() as interrupted, np.errstate(all="ignore"):
+    with _stop_on_signal(on_stop) as interrupted, np.errstate(all="ignore"):
         with clock.phase("load"):
             plan = shards.plan(run.data, comm.size)
             network = build_network(run, plan)
             method = methods.load(run.kind)(run.settings)
             memory_mb = memory.check(memory.estimate(plan, network, method), comm) / MB
             if comm.rank == 0:
-                notify({"event": "planned", "ranks": comm.size, "memory_mb": memory_mb})
+                kept = hasattr(method, "snapshot")
+                notify({"event": "planned", "ranks": comm.size, "memory_mb": memory_mb, "checkpoints": kept})
             parts = shards.load(plan, comm)
         train, test, scaling = parts.train, parts.test, parts.scaling
         loss = losses.load(run.loss)()
@@ -96,7 +105,8 @@ def work(folder: RunFolder, comm: Comm, notify: Notify, words: Sequence[str], st
             if comm.rank == 0:
                 folder.append(evaluation)
                 folder.log(describe(evaluation))
-                notify({"event": "evaluation", **evaluation.row()})
+                own = {"phases": dict(clock.seconds), "memory_mb": memory.resident_mb()}
+                notify({"event": "evaluation", **evaluation.row(), **own})
 
         def on_note(text: str) -> None:
             if comm.rank == 0:
@@ -314,7 +324,7 @@ def peak_rss_mb() -> float:
 
 
 @contextmanager
-def _stop_on_signal() -> Iterator[Callable[[], bool]]:
+def _stop_on_signal(on_stop: Callable[[], None] = lambda: None) -> Iterator[Callable[[], bool]]:
     """Within the block, Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 ask for a stop at the end of the iteration.
 
     A second Ctrl-C does not wait for it. Outside the main thread Python handles no signals: nothing changes.
@@ -325,6 +335,7 @@ def _stop_on_signal() -> Iterator[Callable[[], bool]]:
         if asked and number == signal.SIGINT:
             raise KeyboardInterrupt
         asked.append(number)
+        on_stop()
 
     in_main_thread = threading.current_thread() is threading.main_thread()
     before = handle(ask) if in_main_thread else {}

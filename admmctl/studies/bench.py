@@ -83,7 +83,7 @@ def _on_ranks(command: list[str], environment: dict[str, str], say: Callable[[st
     def on_event(event: dict[str, Any]) -> None:
         if event["event"] == "result":
             results.append(event["result"])
-        else:
+        elif "what" in event:
             say(event["what"])
 
     end = launch.watch(command, environment, on_event, log=lambda line: None)

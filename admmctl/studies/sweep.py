@@ -22,6 +22,7 @@ from admmctl.files import atomic
 from admmctl.methods.method import methods
 from admmctl.parallel import launch
 from admmctl.runs.record import DONE, RunFolder, read_curve, read_summary, root
+from admmctl.runs.resume import alone
 from admmctl.runs.train import Options, Watcher, check, check_options, execute
 from admmctl.schema import Stop
 from admmctl.studies.space import Trial, trials
@@ -130,6 +131,13 @@ def _run_all(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"the results folder {folder} cannot be written: {error.strerror}") from None
+    with alone(folder):
+        return _run_side_by_side(planned, folder, cores, report)
+
+
+def _run_side_by_side(
+    planned: list[tuple[int, tuple[Trial, Run]]], folder: Path, cores: int, report: Report
+) -> list[Result]:
     ended = 0
 
     def one(item: tuple[int, tuple[Trial, Run]]) -> Result:

@@ -2,11 +2,13 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from typer.main import get_command
 
 from admmctl import __version__
 from admmctl.cli import main
+from admmctl.cli.app import app
 from admmctl.config import load
 from admmctl.data import shards
 from admmctl.parallel.launch import available_cores
@@ -42,6 +46,7 @@ COMMANDS = [
     ["predict"],
     ["wait"],
     ["cancel"],
+    ["sweep"],
     ["accuracy-plot"],
     ["target-plot"],
     ["scaling"],
@@ -49,7 +54,12 @@ COMMANDS = [
     ["runs"],
     ["runs", "list"],
     ["runs", "show"],
+    ["runs", "compare"],
     ["runs", "phases"],
+    ["runs", "export"],
+    ["runs", "remove"],
+    ["datasets"],
+    ["datasets", "show"],
     ["condition"],
     ["figures"],
     ["report"],
@@ -119,6 +129,117 @@ def test_every_command_explains_itself(shell: Shell, command: list[str], flag: s
     if command and command != ["runs"]:
         assert "Example" in answer.out
         assert f"admmctl {' '.join(command)}" in answer.out
+
+
+def tree(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[list[str], Any]]:
+    """Every command with its words, groups among them."""
+    yield list(words), command
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from tree(inner, (*words, name))
+
+
+def test_the_list_of_commands_is_complete() -> None:
+    assert sorted(words for words, _ in tree(get_command(app))) == sorted(COMMANDS)
+
+
+def parsed(words: list[str]) -> list[str]:
+    """The command that these words call, and nothing is run; raises what typer says of wrong words."""
+    command, path = get_command(app), []
+    with command.make_context("admmctl", list(words)) as context:
+        rest = [*context._protected_args, *context.args]
+    while rest and rest[0] in getattr(command, "commands", {}):
+        path.append(rest[0])
+        command = command.commands[rest[0]]
+        with command.make_context(" ".join(path), rest[1:]) as context:
+            rest = [*getattr(context, "_protected_args", []), *context.args]
+    assert rest == []
+    return path
+
+
+@pytest.mark.parametrize("words", [words for words in COMMANDS if words not in ([], ["runs"])], ids=" ".join)
+def test_every_command_has_examples_that_parse(shell: Shell, words: list[str]) -> None:
+    text = shell(*words, "--help").out
+    assert max(map(len, text.splitlines())) <= 80
+    summary, paragraph = [part for part in text.split("\n\n")[1:3] if not part.strip().startswith("Example")]
+    assert summary.strip().endswith(".")
+    assert len(paragraph.split()) > 8
+    _, _, rest = text.partition("Example")
+    lines = [line.strip() for line in rest.splitlines()]
+    examples = [shlex.split(line)[1:] for line in lines if line.startswith("admmctl ")]
+    assert examples
+    for example in examples:
+        assert parsed(example) == words
+        for word in example:
+            if word.startswith("configs/"):
+                assert (CONFIGS.parent / word).is_file(), word
+
+
+def test_the_top_says_what_exit_codes_mean(shell: Shell) -> None:
+    text = shell("--help").out
+    assert max(map(len, text.splitlines())) <= 80
+    assert "..." not in text.partition("Commands:")[2]
+    _, _, codes = text.partition("Exit codes:")
+    assert [line.split()[0] for line in codes.splitlines() if line] == ["0", "1", "2", "3"]
+
+
+def test_usage_and_sections_of_a_help_page(shell: Shell) -> None:
+    text = shell("runs", "export", "--help").out
+    assert "runs export [OPTIONS] [RUN...]" in text.splitlines()[0]
+    text = shell("train", "--help").out
+    assert " train [OPTIONS] CONFIG" in text.splitlines()[0]
+    sections = [line for line in text.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    assert sections == ["Arguments:", "Options:", "Ranks, threads and jobs:", "Output:"]
+
+
+# --- completion
+
+
+def offered(*words: str) -> list[str]:
+    """What bash is told at the Tab key after these words, the last of them unfinished."""
+    environment = {
+        **os.environ,
+        "_ADMMCTL_COMPLETE": "complete_bash",
+        "COMP_WORDS": " ".join(["admmctl", *words]),
+        "COMP_CWORD": str(len(words)),
+    }
+    program = "import sys; sys.argv[0] = 'admmctl'; from admmctl.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+def test_commands_and_options_are_completed(shell: Shell) -> None:
+    assert offered("tr") == ["train"]
+    assert offered("runs", "re") == ["remove"]
+    assert offered("train", "tiny.yaml", "--re") == ["--repeat", "--resume"]
+
+
+def test_files_methods_datasets_and_runs_are_completed(shell: Shell, results: Path) -> None:
+    Path("configs").mkdir()
+    Path("configs/other.yaml").touch()
+    (run,) = shell("train", "tiny.yaml", "--json", "--set", "stop.iterations=1").json()["runs"]
+    assert offered("train", "") == ["configs/", "configs/other.yaml", f"{results.name}/", "tiny.yaml"]
+    assert offered("train", "configs/o") == ["configs/other.yaml"]
+    assert offered("train", "tiny.yaml", "--method", "") == ["admm", "hinged", "all"]
+    assert offered("bench", "tiny.yaml", "--method", "h") == ["hinged"]
+    assert offered("bench", "nowhere.yaml", "--method", "h") == []
+    assert offered("bench", "--method", "h") == []
+    assert offered("fetch", "svhn") == ["svhn", "svhn-hog"]
+    assert offered("runs", "show", f"{results}/t") == [f"{results}/tiny", run["folder"]]
+    assert offered("runs", "remove", "tiny/") == [f"tiny/{Path(run['folder']).name}"]
+
+
+def test_completion_loads_nothing_heavy(shell: Shell) -> None:
+    code = (
+        "import sys; from types import SimpleNamespace as S; from admmctl.cli import complete as c\n"
+        "assert c.configs('') and c.datasets('m') == ['mnist'] and c.runs('') == []\n"
+        "assert c.methods(S(params={'config': 'tiny.yaml'}, args=[], info_name='train'), 'a') == ['admm', 'all']\n"
+        "print(sorted({'numpy', 'pandas', 'matplotlib', 'numba', 'pydantic'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
 def test_the_version(shell: Shell) -> None:
@@ -309,6 +430,12 @@ REFUSED: list[tuple[str, list[str]]] = [
     ("runs show tiny.yaml", ["tiny.yaml"]),
     ("accuracy-plot", ["nothing to draw"]),
     ("accuracy-plot nowhere", ["nowhere"]),
+    ("runs export --format cvs --output out", ["--format cvs", "did you mean 'csv'?"]),
+    ("runs export --format csv --output out", ["no runs to export"]),
+    ("runs export --output out", ["--format"]),
+    ("runs remove", ["RUN"]),
+    ("runs remove nowhere --yes", ["nowhere: there is no such run"]),
+    ("runs remove tiny.yaml --yes", ["there is no run and no study in tiny.yaml"]),
     ("predict nowhere --input x.npy", ["nowhere"]),
     ("predict nowhere", ["--input"]),
     ("nonsense", ["nonsense"]),
@@ -566,6 +693,49 @@ def test_brackets_in_a_folders_name_are_printed_as_they_are(
     assert f"{name}/tiny/" in shown.out
     shutil.copytree(f"{name}/tiny", f"{name}/{name}")
     assert shell("runs", "list", f"{name}/{name}").code == 0
+
+
+def test_runs_are_exported_for_other_programs(shell: Shell) -> None:
+    runs = shell("train", "tiny.yaml", "--method", "all", "--json").json()["runs"]
+    answer = shell("runs", "export", "--format", "csv", "--output", "out")
+    assert (answer.code, answer.out) == (0, "2 runs in out\n")
+    assert len((shell.folder / "out" / "curves.csv").read_text().splitlines()) == 1 + 2 * 4
+    told = shell(
+        "runs", "export", runs[0]["folder"], "--format", "tensorboard", "--output", "logs", "--json"
+    ).json()
+    assert (told["format"], len(told["runs"])) == ("tensorboard", 1)
+    assert all((shell.folder / "logs" / name).is_file() for name in told["files"])
+    Path("mine").mkdir()
+    Path("mine/runs.csv").touch()
+    assert "--force" in shell.refusal("runs", "export", "--format", "csv", "--output", "mine")
+    assert shell("runs", "export", "--format", "csv", "--output", "mine", "--force").code == 0
+
+
+def test_runs_are_removed_with_yes_where_nobody_can_be_asked(shell: Shell, results: Path) -> None:
+    first, second = shell("train", "tiny.yaml", "--method", "all", "--json").json()["runs"]
+    assert "add --yes" in shell.refusal("runs", "remove", first["folder"])
+    assert Path(first["folder"]).is_dir()
+    answer = shell("runs", "remove", first["folder"], "--yes", "--json")
+    assert answer.code == 0
+    ((row,),) = answer.json().values()
+    assert (row["folder"], row["kind"]) == (first["folder"], "run")
+    assert first["folder"] in answer.err
+    assert [path.name for path in (results / "tiny").iterdir()] == [Path(second["folder"]).name]
+
+
+@pytest.mark.parametrize(("said", "removed", "left"), [(True, "1 folder, ", 0), (False, "nothing", 1)])
+def test_at_a_terminal_it_is_asked_first(
+    shell: Shell, results: Path, monkeypatch: pytest.MonkeyPatch, said: bool, removed: str, left: int
+) -> None:
+    shell("train", "tiny.yaml")
+    asked = []
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setattr("typer.confirm", lambda question, err: asked.append(question) or said)
+    answer = shell("runs", "remove", *(results / "tiny").iterdir())
+    assert (answer.code, answer.out.startswith(f"removed {removed}")) == (0, True)
+    assert asked[0].startswith("remove 1 folder, ")
+    assert len(list(results.glob("tiny/*"))) == left
 
 
 # --- accuracy-plot

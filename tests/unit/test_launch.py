@@ -110,8 +110,16 @@ sys.exit(0)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 def test_a_signal_is_passed_on_as_a_wish_to_stop(handlers: Callable[[int, Any], None], number: int) -> None:
     handlers(number, lambda *_: None)  # in case it is not
-    end = job(LISTENS, on_event=lambda event: os.kill(os.getpid(), number))
+    told = []
+
+    def on_event(event: dict[str, Any]) -> None:
+        told.append(event["event"])
+        if event["event"] == "ready":
+            os.kill(os.getpid(), number)
+
+    end = job(LISTENS, on_event=on_event)
     assert (end.stopped_by, end.exit_code) == (number, 11)
+    assert told == ["ready", "stopping"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
@@ -132,10 +140,13 @@ def test_one_rank_in_the_drivers_process_stops_at_the_same_signals(
         pass
 
     handlers(number, usual)
-    with _stop_on_signal() as asked:
+    told = []
+    with _stop_on_signal(lambda: told.append(number)) as asked:
         assert not asked()
+        assert told == []
         os.kill(os.getpid(), number)
         assert asked()
+    assert told == [number]
     assert signal.getsignal(number) == usual
 
 

@@ -1,0 +1,79 @@
+"""What a shell offers at the Tab key: files, methods, datasets, runs. Loads nothing that takes time."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import typer
+
+_SUFFIXES = (".yaml", ".yml")
+
+
+def configs(incomplete: str) -> list[str]:
+    """Experiment files, here, in ./configs, and below what was typed; and folders to go on from."""
+    here = [] if "/" in incomplete else [f"{path}" for path in _files(Path("configs"))]
+    return sorted({*(name for name in here if name.startswith(incomplete)), *_typed(incomplete)})
+
+
+def _typed(incomplete: str) -> Iterator[str]:
+    """Experiment files and folders that begin with what was typed."""
+    above = incomplete[: incomplete.rfind("/") + 1]
+    for path in _entries(Path(above or ".")):
+        name = f"{above}{path.name}"
+        if name.startswith(incomplete) and not path.name.startswith("."):
+            if path.is_dir():
+                yield f"{name}/"
+            elif path.suffix in _SUFFIXES:
+                yield name
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in _entries(folder) if path.suffix in _SUFFIXES]
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
+
+
+def methods(context: typer.Context, incomplete: str) -> list[str]:
+    """The methods of the experiment file that was named before, and 'all' where the command takes it."""
+    import yaml
+
+    # While the option has no value yet, the words before it are not sorted into parameters.
+    named = [context.params.get("config"), *context.args]
+    try:
+        file = Path(next(word for word in named if word is not None))
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        names = [str(name) for name in content["methods"]]
+    except (StopIteration, OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        return []
+    if context.info_name == "train":
+        names.append("all")
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def datasets(incomplete: str) -> list[str]:
+    """The datasets that exist."""
+    from admmctl.data.catalog import datasets as known
+
+    return [name for name in known if name.startswith(incomplete)]
+
+
+def runs(incomplete: str) -> list[str]:
+    """Experiments, runs and studies in the results folder; without it in front where that is how they begin."""
+    results = Path(os.environ.get("ADMMCTL_RESULTS") or "results")
+    found = []
+    for experiment in _entries(results):
+        inner = [run for run in _entries(experiment) if (run / "config.yaml").is_file() or _is_study(run)]
+        if inner:
+            found += [f"{path}" for path in (experiment, *inner)]
+    short = [name.removeprefix(f"{results}/") for name in found]
+    whole = [name for name in found if name.startswith(incomplete)]
+    return whole or [name for name in short if name.startswith(incomplete)]
+
+
+def _is_study(path: Path) -> bool:
+    return (path / "study.json").is_file() or (path.name.startswith("sweep-") and path.is_dir())

@@ -1,0 +1,102 @@
+"""What a run folder holds, ready to be written in another format."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from admmctl.report.tables import read_runs
+from admmctl.runs.record import read_curve
+
+
+@dataclass(frozen=True)
+class Exported:
+    """One run: its name among all that are exported, and what its folder says, as far as it goes.
+
+    ``settings`` and ``machine`` are flat: network.layers, packages.numpy. ``started`` is in seconds since 1970.
+    """
+
+    name: str
+    folder: Path
+    experiment: str
+    summary: dict[str, Any]
+    settings: dict[str, Any]
+    machine: dict[str, Any]
+    curve: list[dict[str, float]]
+    started: float
+
+    @property
+    def ended(self) -> float:
+        """In seconds since 1970; of an unfinished run, its last evaluation."""
+        last = self.curve[-1]["wall_s"] if self.curve else 0.0
+        return self.started + max(self.summary.get("wall_s") or 0.0, last)
+
+
+def read_all(folders: list[Path]) -> list[Exported]:
+    """All runs, each with a name that no other has."""
+    taken: set[str] = set()
+    found = []
+    for folder in folders:
+        run = _read(folder)
+        name, number = run.name, 1
+        while name in taken:
+            number += 1
+            name = f"{run.name}-{number}"
+        taken.add(name)
+        found.append(Exported(**{**run.__dict__, "name": name}))
+    return found
+
+
+def _read(folder: Path) -> Exported:
+    config = _mapping(folder / "config.yaml", yaml.safe_load)
+    (summary,) = read_runs([folder])
+    experiment = str(config.get("name") or summary["experiment"])
+    parts = [experiment, folder.absolute().name]
+    if folder.absolute().parent.name != experiment:
+        parts.insert(1, folder.absolute().parent.name)  # a run of a study
+    return Exported(
+        name="/".join(map(safe, parts)),
+        folder=folder,
+        experiment=experiment,
+        summary=summary,
+        settings=flat(config),
+        machine=flat(_mapping(folder / "environment.json", json.loads)),
+        curve=read_curve(folder),
+        started=(folder / "config.yaml").stat().st_mtime,  # written when a run starts
+    )
+
+
+def _mapping(path: Path, parse: Any) -> dict[str, Any]:
+    """What a file holds; nothing when it is not there, or damaged."""
+    try:
+        content = parse(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def flat(block: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Blocks within blocks as keys with dots; a list is one value, written as JSON."""
+    found: dict[str, Any] = {}
+    for key, value in block.items():
+        name = f"{above}{key}"
+        if isinstance(value, Mapping):
+            found.update(flat(value, f"{name}."))
+        else:
+            found[name] = json.dumps(value, default=str) if isinstance(value, list) else value
+    return found
+
+
+def safe(name: str) -> str:
+    """``name`` as the name of a file, anywhere: what is not a letter, a digit or one of ``._-`` becomes ``_``."""
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", name)[:150]
+    return name if name.strip(".") else f"_{name}"
+
+
+def columns(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Every key of any row, in order of appearance."""
+    return list(dict.fromkeys(key for row in rows for key in row))

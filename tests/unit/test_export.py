@@ -1,0 +1,379 @@
+"""Runs in other programs' formats, read back without what wrote them."""
+
+import csv
+import json
+import math
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from made_studies import write_curve, write_run
+
+from admmctl.errors import MissingExtra, UserError
+from admmctl.report.export import tensorboard
+from admmctl.report.export.source import flat, read_all, safe
+from admmctl.report.export.writing import FORMATS, RECORD, export
+from admmctl.runs.record import RunFolder
+
+LOSSES = [0.9, 0.5, math.nan, math.inf]
+
+
+def made(folder: Path, name: str = "admm-p1-s0-00000000", **changes: Any) -> Path:
+    """A run of four evaluations, two of them of numbers that are none."""
+    path = write_run(folder / name, cores=1, seed=0, time=2.0, **changes)
+    write_curve(path, LOSSES, residual=[1e300, 2.0, 3.0, 4.0])
+    return path
+
+
+def unfinished(folder: Path, name: str = "sgd-p1-s0-00000000") -> Path:
+    """A run that was killed after two evaluations."""
+    path = RunFolder.create_at(folder / name, yaml.safe_dump({"name": folder.name, "seed": 7})).path
+    write_curve(path, [0.9, 0.5])
+    return path
+
+
+def quiet(done: int, total: int) -> None:
+    assert 0 <= done <= total
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[Path]:
+    return [made(tmp_path / "made"), unfinished(tmp_path / "other")]
+
+
+# --- names
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("mnist01", "mnist01"),
+        ("a b/../c", "a_b_.._c"),
+        ("..", "_.."),
+        ("", "_"),
+        ("ü$\n", "___"),
+        ("x" * 400, "x" * 150),
+    ],
+)
+def test_any_name_becomes_that_of_a_file(name: str, expected: str) -> None:
+    assert safe(name) == expected
+
+
+def test_every_run_has_a_name_of_its_own(tmp_path: Path) -> None:
+    folders = [made(tmp_path / "one" / "made"), made(tmp_path / "two" / "made"), made(tmp_path / "made" / "study")]
+    names = [run.name for run in read_all(folders)]
+    assert names == [
+        "made/admm-p1-s0-00000000",
+        "made/admm-p1-s0-00000000-2",
+        "made/study/admm-p1-s0-00000000",
+    ]
+
+
+def test_blocks_become_keys_with_dots() -> None:
+    assert flat({"a": {"b": {"c": 1}, "d": [1, "x"]}, "e": None}) == {"a.b.c": 1, "a.d": '[1, "x"]', "e": None}
+
+
+# --- csv
+
+
+def test_csv_has_a_row_per_run_and_a_row_per_evaluation(runs: list[Path], tmp_path: Path) -> None:
+    result = export(runs, "csv", tmp_path / "out", False, quiet)
+    assert result["files"] == ["curves.csv", "runs.csv"]
+    finished, cut = table(tmp_path / "out" / "runs.csv")
+    assert finished["run"] == "made/admm-p1-s0-00000000"
+    assert (finished["status"], finished["time_to_target_s"], finished["reason"]) == ("reached", "2.0", "")
+    assert (finished["config.data.name"], finished["config.network.layers"]) == ("swissroll", "[10]")
+    assert finished["machine.data_sha256"] == "5eed"
+    assert (cut["status"], cut["iterations"], cut["config.seed"]) == ("unfinished", "1", "7")
+    assert cut["time_to_target_s"] == ""
+    curves = table(tmp_path / "out" / "curves.csv")
+    assert [(row["run"][:4], row["iteration"]) for row in curves] == [
+        *(("made", str(number)) for number in range(4)),
+        *(("othe", str(number)) for number in range(2)),
+    ]
+    assert [float(row["train_loss"]) for row in curves[:2]] == LOSSES[:2]
+    assert [row["train_loss"] for row in curves[2:4]] == ["nan", "inf"]
+    assert [row["residual"] for row in curves] == ["1e+300", "2.0", "3.0", "4.0", "", ""]
+
+
+def test_a_run_of_which_little_is_left_is_exported_still(tmp_path: Path) -> None:
+    path = unfinished(tmp_path / "x")
+    (path / "curve.csv").write_text("damaged")
+    (path / "config.yaml").write_text("{not yaml")
+    (path / "environment.json").write_text("[]")
+    for form in ("csv", "tensorboard", "mlflow-file"):
+        assert export([path], form, tmp_path / form, False, quiet)["runs"] == [f"x/{path.name}"]
+    (row,) = table(tmp_path / "csv" / "runs.csv")
+    assert row["status"] == "unfinished"
+    assert table(tmp_path / "csv" / "curves.csv") == []
+
+
+# --- parquet
+
+
+def test_parquet_without_its_package_says_how_to_get_it(
+    runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match=r"pip install 'admmctl\[parquet\]'"):
+        export(runs, "parquet", tmp_path / "out", False, quiet)
+    assert not (tmp_path / "out").exists()
+
+
+def test_parquet_has_the_same_tables(runs: list[Path], tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    import pandas as pd
+
+    export(runs, "parquet", tmp_path / "out", False, quiet)
+    table, curves = (pd.read_parquet(tmp_path / "out" / f"{name}.parquet") for name in ("runs", "curves"))
+    assert table["status"].tolist() == ["reached", "unfinished"]
+    assert table["time_to_target_s"].isna().tolist() == [False, True]
+    assert str(table["iterations"].dtype) == "Int64"
+    assert curves["iteration"].tolist() == [0, 1, 2, 3, 0, 1]
+    assert curves["train_loss"].tolist()[:2] == LOSSES[:2]
+    assert math.isinf(curves["train_loss"][3])
+
+
+# --- tensorboard: its framing and its messages, read by other means
+
+
+def slow_crc(data: bytes) -> int:
+    """CRC-32C bit by bit, by the polynomial's other writing."""
+    value = 0xFFFFFFFF
+    for byte in data:
+        for bit in range(8):
+            top = (value >> 31) ^ (byte >> bit & 1)
+            value = (value << 1 & 0xFFFFFFFF) ^ (0x1EDC6F41 if top else 0)
+    return int(f"{value ^ 0xFFFFFFFF:032b}"[::-1], 2)
+
+
+def unmasked(stored: int) -> int:
+    turned = (stored - 0xA282EAD8) & 0xFFFFFFFF
+    return (turned >> 17 | turned << 15) & 0xFFFFFFFF
+
+
+def records(data: bytes) -> Iterator[bytes]:
+    """The records of an event file; asserts both checksums of each."""
+    place = 0
+    while place < len(data):
+        length, length_sum = struct.unpack_from("<QI", data, place)
+        assert unmasked(length_sum) == slow_crc(data[place : place + 8])
+        content = data[place + 12 : place + 12 + length]
+        assert len(content) == length
+        (content_sum,) = struct.unpack_from("<I", data, place + 12 + length)
+        assert unmasked(content_sum) == slow_crc(content)
+        yield content
+        place += 16 + length
+
+
+def whole(data: bytes, place: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        value |= (data[place] & 0x7F) << shift
+        place, shift = place + 1, shift + 7
+        if not data[place - 1] & 0x80:
+            return value, place
+
+
+def fields(data: bytes) -> dict[int, list[Any]]:
+    """A protocol buffer's fields by number."""
+    found: dict[int, list[Any]] = {}
+    place = 0
+    while place < len(data):
+        key, place = whole(data, place)
+        number, wire = key >> 3, key & 7
+        value: Any
+        if wire == 0:
+            value, place = whole(data, place)
+        elif wire == 1:
+            (value,), place = struct.unpack_from("<d", data, place), place + 8
+        elif wire == 5:
+            (value,), place = struct.unpack_from("<f", data, place), place + 4
+        else:
+            assert wire == 2
+            length, place = whole(data, place)
+            value, place = data[place : place + length], place + length
+            assert len(value) == length
+        found.setdefault(number, []).append(value)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [(b"123456789", 0xE3069283), (b"", 0), (bytes(32), 0x8A9136AA), (b"\xff" * 32, 0x62A8AB43)],
+)
+def test_the_checksum_is_that_of_the_standard(data: bytes, expected: int) -> None:
+    assert tensorboard.crc32c(data) == expected == slow_crc(data)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(0, "00"), (127, "7f"), (300, "ac02"), (-1, "ff" * 9 + "01"), (1 << 63, "80" * 9 + "01")],
+)
+def test_whole_numbers_take_as_many_bytes_as_they_need(value: int, expected: str) -> None:
+    assert tensorboard.varint(value).hex() == expected
+
+
+def values_of(path: Path) -> Iterator[tuple[float, int, dict[int, list[Any]]]]:
+    """Every value of an event file, with its time and its iteration."""
+    for number, content in enumerate(records(path.read_bytes())):
+        event = fields(content)
+        if number == 0:
+            assert event[3] == [b"brain.Event:2"]
+            continue
+        for value in fields(event[5][0])[1]:
+            yield event[1][0], event[2][0], fields(value)
+
+
+def test_tensorboard_gets_every_column_by_iteration(runs: list[Path], tmp_path: Path) -> None:
+    export(runs, "tensorboard", tmp_path / "out", False, quiet)
+    (path,) = (tmp_path / "out" / "made" / runs[0].name).iterdir()
+    assert "tfevents" in path.name
+    scalars: dict[str, list[tuple[int, float]]] = {}
+    times = []
+    for time, step, value in values_of(path):
+        if 2 in value:
+            scalars.setdefault(value[1][0].decode(), []).append((step, value[2][0]))
+            times.append(time - runs[0].joinpath("config.yaml").stat().st_mtime)
+    assert set(scalars) == {"epoch", "train_s", "train_loss", "train_accuracy", "test_accuracy", "residual"}
+    assert [step for step, _ in scalars["train_loss"]] == [0, 1, 2, 3]
+    losses = [loss for _, loss in scalars["train_loss"]]
+    assert losses[:2] == pytest.approx(LOSSES[:2])
+    assert math.isnan(losses[2])
+    assert losses[3] == math.inf
+    assert scalars["residual"][0][1] == math.inf  # 1e300 is too large for single precision
+    assert [round(time, 3) for time in times[:: len(scalars)]] == [0, 0.2, 0.4, 0.6]
+
+
+def test_tensorboard_gets_settings_as_text_and_as_hyper_parameters(runs: list[Path], tmp_path: Path) -> None:
+    export(runs, "tensorboard", tmp_path / "out", False, quiet)
+    plugins: dict[str, Any] = {}
+    for folder in (tmp_path / "out" / "made", tmp_path / "out" / "other"):
+        (path,) = folder.rglob("events*")
+        for _, _, value in values_of(path):
+            if 9 in value:
+                plugins[f"{folder.name} {value[1][0].decode()}"] = value
+    config = plugins["made config"]
+    assert b"| data.name | swissroll |" in fields(config[8][0])[8][0]
+    assert fields(fields(config[9][0])[1][0])[1] == [b"text"]
+    plugin = fields(fields(plugins["made _hparams_/session_start_info"][9][0])[1][0])
+    assert plugin[1] == [b"hparams"]
+    start = fields(fields(plugin[2][0])[3][0])
+    hparams = {fields(entry)[1][0]: fields(fields(entry)[2][0]) for entry in start[1]}
+    assert hparams[b"data.name"] == {3: [b"swissroll"]}
+    assert hparams[b"data.rows"] == {2: [4000.0]}
+    ends = [
+        fields(fields(plugins[f"{name} _hparams_/session_end_info"][9][0])[1][0]) for name in ("made", "other")
+    ]
+    assert [fields(fields(end[2][0])[4][0])[1] for end in ends] == [[1], [3]]  # success, still running
+
+
+# --- mlflow's file store
+
+
+def test_mlflow_gets_a_folder_per_experiment_and_run(runs: list[Path], tmp_path: Path) -> None:
+    place = tmp_path / "out"
+    export(runs, "mlflow-file", place, False, quiet)
+    experiments = {}
+    for path in place.glob("*/meta.yaml"):
+        meta = yaml.safe_load(path.read_text())
+        assert meta["experiment_id"] == path.parent.name
+        assert meta["artifact_location"] == path.parent.as_uri()
+        experiments[meta["name"]] = path.parent
+    assert set(experiments) == {"made", "other"}
+    (path,) = experiments["made"].glob("*/meta.yaml")
+    meta, run = yaml.safe_load(path.read_text()), path.parent
+    assert (meta["run_id"], meta["run_uuid"], meta["status"]) == (run.name, run.name, 3)
+    assert len(run.name) == 32
+    assert meta["end_time"] - meta["start_time"] == 2800
+    lines = [line.split() for line in (run / "metrics" / "train_loss").read_text().splitlines()]
+    assert [(value, step) for _, value, step in lines] == [("0.9", "0"), ("0.5", "1"), ("nan", "2"), ("inf", "3")]
+    assert [int(moment) - meta["start_time"] for moment, _, _ in lines] == pytest.approx([0, 200, 400, 600], abs=1)
+    assert (run / "metrics" / "time_to_target_s").read_text().split()[1:] == ["2.0", "3"]
+    assert (run / "params" / "data.rows").read_text() == "4000"
+    assert (run / "tags" / "admmctl.status").read_text() == "reached"
+    assert (run / "tags" / "mlflow.runName").read_text() == f"made/{runs[0].name}"
+    assert json.loads((run / "artifacts" / "summary.json").read_text())["status"] == "reached"
+    (path,) = experiments["other"].glob("*/meta.yaml")
+    meta = yaml.safe_load(path.read_text())
+    assert (meta["status"], meta["end_time"]) == (1, None)
+
+
+# --- where it lands
+
+WRITTEN = [form for form in FORMATS if form != "parquet"]
+
+
+@pytest.mark.parametrize("form", WRITTEN)
+def test_a_second_export_replaces_the_first_and_nothing_else(runs: list[Path], tmp_path: Path, form: str) -> None:
+    place = tmp_path / "out"
+    first = export(runs, form, place, False, quiet)
+    (place / "mine.txt").write_text("mine")
+    assert export(runs, form, place, False, quiet) == first
+    assert (place / "mine.txt").read_text() == "mine"
+    found = {str(path.relative_to(place)) for path in place.rglob("*") if path.is_file()}
+    assert found == {*first["files"], "mine.txt", RECORD}
+
+
+def test_what_others_wrote_is_replaced_by_force_alone(runs: list[Path], tmp_path: Path) -> None:
+    place = tmp_path / "out"
+    place.mkdir()
+    (place / "runs.csv").write_text("mine")
+    with pytest.raises(UserError, match=r"runs\.csv is there already.*--force"):
+        export(runs, "csv", place, False, quiet)
+    assert [path.name for path in place.iterdir()] == ["runs.csv"]
+    assert (place / "runs.csv").read_text() == "mine"
+    export(runs, "csv", place, True, quiet)
+    assert len(table(place / "runs.csv")) == 2
+    assert (place / "curves.csv").exists()
+
+
+def test_more_runs_are_added_to_a_store(runs: list[Path], tmp_path: Path) -> None:
+    for run in runs:
+        export([run], "tensorboard", tmp_path / "out", False, quiet)
+    assert sorted(path.name for path in (tmp_path / "out").glob("*/*")) == sorted(run.name for run in runs)
+
+
+@pytest.mark.parametrize("form", WRITTEN)
+def test_an_export_that_breaks_leaves_nothing(
+    runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("admmctl.report.export.writing._publish", full)
+    with pytest.raises(UserError, match="No space left on device"):
+        export(runs, form, tmp_path / "out", False, quiet)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["made", "other"]
+
+
+@pytest.mark.parametrize(
+    ("form", "output", "message"),
+    [
+        ("cvs", "out", "did you mean 'csv'"),
+        ("csv", "file", "expected a folder"),
+        ("csv", "", "expected a folder"),
+        ("csv", "file/out", "cannot be written"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(
+    runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, output: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("mine")
+    with pytest.raises(UserError, match=message):
+        export(runs, form, Path(output), False, quiet)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "made", "other"]
+
+
+def test_no_runs_are_no_export(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no runs to export"):
+        export([], "csv", tmp_path / "out", False, quiet)
