@@ -9,6 +9,7 @@ from admmctl.errors import UserError
 
 UNITS = ("seconds", "epochs", "iterations")
 AXES = ("auto", "log", "linear")
+SCALES = ("quick", "full")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 Changes = Annotated[

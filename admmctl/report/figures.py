@@ -70,9 +70,31 @@ def accuracy_plot(
         raise UserError("none of these runs has an evaluation yet: there is nothing to draw")
     runs = with_column(runs, of, say)
     experiments = {folder.parent.resolve(): folder.parent for folder, _ in runs}
+    figure, axes = plt.subplots()
+    labels, title = curves(axes, runs, of, against, axis, scale, training)
+    if len(labels) > _INSIDE:
+        style.legend_below(axes, labels)
+    else:
+        axes.legend(loc="lower right" if of.endswith("accuracy") else "best")
+    axes.set_title(title, loc="left")
+    if output is None:
+        name = "accuracy" if of == "test_accuracy" else of
+        output = (next(iter(experiments.values())) if len(experiments) == 1 else root()) / name
+    return _saved(figure, output)
+
+
+def curves(
+    axes: Axes,
+    runs: list[tuple[Path, Curve]],
+    of: str,
+    against: Against,
+    axis: Axis = "auto",
+    scale: Axis = "auto",
+    training: bool = False,
+) -> tuple[list[str], str]:
+    """Draw ``runs`` into ``axes``, which get their words and targets; returns the labels and a title."""
     groups = grouped(runs)
     labels, title = labelled(groups)
-    figure, axes = plt.subplots()
     # A run that met its target before its first step has no time above zero, and no place on a log axis.
     column, words = _AGAINST[against]
     all_have_times = all(curve[-1][column] > 0 for group in groups for curve in group.curves)
@@ -104,15 +126,7 @@ def accuracy_plot(
         axes.set_xlim(left=0)
     if values_log:
         style.log_axis(axes)
-    if len(groups) > _INSIDE:
-        style.legend_below(axes, labels)
-    else:
-        axes.legend(loc="lower right" if of.endswith("accuracy") else "best")
-    axes.set_title(title, loc="left")
-    if output is None:
-        name = "accuracy" if of == "test_accuracy" else of
-        output = (next(iter(experiments.values())) if len(experiments) == 1 else root()) / name
-    return _saved(figure, output)
+    return labels, title
 
 
 def _values_on_log(groups: list[Group], of: str, scale: Axis) -> bool:
@@ -191,6 +205,17 @@ def target_plot(folders: list[Path], over: str, unit: Against, output: Path | No
     setting that missed the target is marked at the top. Raises UserError when no run has such a setting.
     """
     style.check_output(output)
+    figure, axes = plt.subplots()
+    settings_against_target(axes, folders, over, unit)
+    axes.legend(loc="best")
+    if output is None:
+        parents = {folder.parent for folder in folders}
+        output = (parents.pop() if len(parents) == 1 else root()) / f"target-{over}"
+    return _saved(figure, output)
+
+
+def settings_against_target(axes: Axes, folders: list[Path], over: str, unit: Against) -> None:
+    """Draw what ``target_plot`` shows into ``axes``. Raises UserError when no run has such a setting."""
     taken: dict[tuple[str, str], dict[float, list[float]]] = {}
     targets: set[str] = set()
     for folder in folders:
@@ -205,7 +230,6 @@ def target_plot(folders: list[Path], over: str, unit: Against, output: Path | No
         targets.add(f"{summary['metric'].replace('_', ' ')} {summary['target']:g}")
     if not taken:
         raise UserError(f"--over {over}: none of these runs has a target and such a number in its method block")
-    figure, axes = plt.subplots()
     top = max(
         (t for settings in taken.values() for ts in settings.values() for t in ts if np.isfinite(t)), default=1.0
     )
@@ -226,11 +250,6 @@ def target_plot(folders: list[Path], over: str, unit: Against, output: Path | No
     axes.set_ylim(bottom=0, top=1.2 * top)
     axes.set_xlabel(f"{over} (log)")
     axes.set_ylabel(f"{unit} to {', '.join(sorted(targets))}")
-    axes.legend(loc="best")
-    if output is None:
-        parents = {folder.parent for folder in folders}
-        output = (parents.pop() if len(parents) == 1 else root()) / f"target-{over}"
-    return _saved(figure, output)
 
 
 def _saved(figure: Figure, output: Path) -> list[Path]:
