@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
 from admmctl.errors import UserError
@@ -40,6 +40,7 @@ _AGAINST: dict[str, tuple[str, str]] = {
 _WIDE = 20  # times that spread over this factor are drawn on a logarithmic axis
 # Other columns speak for themselves.
 _WORDS = {"train_loss": "training loss", "train_accuracy": "training accuracy"}
+_MOST_TICKS = 8  # settings that have room under the axis
 _INSIDE = 4  # curves whose legend fits into the axes; that of more stands below
 
 
@@ -247,6 +248,10 @@ def settings_against_target(axes: Axes, folders: list[Path], over: str, unit: Ag
             axes.plot(missed, [height] * len(missed), "x+"[number % 2], color=color, label=f"{label}: missed")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    measured = sorted({setting for settings in taken.values() for setting in settings})
+    if len(measured) <= _MOST_TICKS:
+        axes.xaxis.set_major_locator(FixedLocator(measured))
+        axes.xaxis.set_minor_locator(NullLocator())
     axes.set_ylim(bottom=0, top=1.2 * top)
     axes.set_xlabel(f"{over} (log)")
     axes.set_ylabel(f"{unit} to {', '.join(sorted(targets))}")

@@ -20,7 +20,7 @@ from admmctl.report import style
 from admmctl.report.captions import sidecar
 from admmctl.report.condition import condition_figure
 from admmctl.report.curves import config_of, method_block
-from admmctl.report.figures import Against, curves, settings_against_target
+from admmctl.report.figures import Against, Axis, curves, settings_against_target
 from admmctl.report.illustrations import illustrate
 from admmctl.report.numbers import Finished, per_iteration
 from admmctl.report.papers import BASELINES, CLAIMS
@@ -84,7 +84,9 @@ def _curves(*panels: Panel, training: bool = False) -> Callable[[Material], tupl
         title = ""
         for axes, (of, against) in zip(places[0], panels, strict=True):
             there = [(folder, curve) for folder, curve in runs if of in curve[0]]
-            labels, title = curves(axes, there, of, against, training=training)
+            # A run of one solve beside long ones would make the axis logarithmic, and have no place on it.
+            axis: Axis = "auto" if against == "seconds" else "linear"
+            labels, title = curves(axes, there, of, against, axis, training=training)
         marks = _theirs(places[0][-1], material, panels[-1])
         handles, _ = places[0][-1].get_legend_handles_labels()
         _legend(figure, places[0][0], handles, [*labels, *marks])
