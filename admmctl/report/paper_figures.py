@@ -108,10 +108,13 @@ def _theirs(axes: Axes, material: Material, panel: Panel) -> list[str]:
         kind = _kinds(material).get(claim.method, claim.method)
         label = f"{claim.method}, {THEIRS}: {claim.paper_text.partition(' (')[0]}"
         look: dict[str, Any] = {"color": style.look(kind)[0], "marker": "*", "markersize": 9, "linestyle": ""}
-        look |= {"markeredgecolor": style.BLACK, "markeredgewidth": 0.5, "zorder": 6, "clip_on": False}
+        look |= {"markeredgecolor": style.BLACK, "markeredgewidth": 0.5, "zorder": 6}
         if x is None:
-            axes.plot([1.0], [y], transform=axes.get_yaxis_transform(), label=label, **look)
+            axes.plot([1.0], [y], transform=axes.get_yaxis_transform(), label=label, clip_on=False, **look)
         elif against == "seconds":
+            # Other machines are orders of magnitude away: only a logarithmic axis has room for both.
+            axes.set_xscale("log")
+            axes.set_xlim(right=max(axes.get_xlim()[1], 2 * x))
             axes.plot([x], [y], label=label, **look)
         labels.append(label)
     return labels
@@ -301,9 +304,9 @@ def _minibatch_table(material: Material) -> tuple[Figure, Rows]:
 def _table(headings: list[str], body: list[list[str]], ours: int) -> Figure:
     """A table as a figure; the rows after the first ``ours`` are the paper's, and grey."""
     width = style.COLUMN_WIDTH * 2
-    figure, axes = plt.subplots(figsize=(width, 0.25 * (len(body) + 1)))
+    figure, axes = plt.subplots(figsize=(1.15 * width, 0.25 * (len(body) + 1)))
     axes.set_axis_off()
-    widths = [0.3, *[0.7 / (len(headings) - 1)] * (len(headings) - 1)]
+    widths = [0.26, *[0.74 / (len(headings) - 1)] * (len(headings) - 1)]
     table = axes.table(body, colLabels=headings, colWidths=widths, loc="center", edges="horizontal")
     table.auto_set_font_size(False)
     table.set_fontsize(9)

@@ -103,7 +103,7 @@ def test_a_figure_that_fails_does_not_stop_the_others(shell: Shell, few, monkeyp
     few["neuron"] = CATALOGUE["neuron"]  # after it
     answer = shell("figures", "tiny", "neuron")
     assert answer.code == 1
-    assert [Path(line).name for line in answer.out.splitlines()][0] == "neuron.png"
+    assert "neuron.png" in answer.out
     assert "tiny: a rank broke" in answer.err
 
 
