@@ -113,7 +113,7 @@ def figures(
     from admmctl.report.live import Live, error_console
     from admmctl.report.paper_figures import draw
     from admmctl.runs.options import check_options
-    from admmctl.studies.figures import Request, draw_all, listing
+    from admmctl.studies.figures import Request, draw_all, listing, prepare
 
     one_of("--scale", scale, SCALES)
     if names and everything:
@@ -123,11 +123,11 @@ def figures(
         put_json({"figures": listed}) if as_json else put(figures_table(listed), narrowest=WIDTH)
         return
     options = check_options(1, None, "auto", oversubscribe=False, hosts=None)
+    ready = prepare(names or [], scale, Request(seed, mirror), note)  # type: ignore[arg-type]
     folder = make_folder(output)
     outcome = draw_all(
-        names or [],
+        ready,
         scale,  # type: ignore[arg-type]
-        Request(seed, mirror),
         options,
         lambda material: draw(material, folder),
         Live(error_console()),

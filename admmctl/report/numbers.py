@@ -135,6 +135,8 @@ def _iterations(claim: Claim, runs: Finished) -> Ours:
     """Iterations to the runs' target; infinity for a miss."""
     found = [float(s["iterations"]) if s.get("time_to_target_s") is not None else math.inf for s in runs.summaries]
     middle, target = runs.middle(found), runs.summaries[0].get("target")
+    if target is None:
+        return None, "its runs have no target"
     steps = f"{middle:,.0f}" if math.isfinite(middle) else f"missed in {runs.summaries[0]['iterations']:,}"
     return middle, f"{steps}, to test accuracy {target:g}{runs.repeats()}"
 

@@ -23,7 +23,7 @@ from admmctl.report.curves import config_of, method_block
 from admmctl.report.figures import Against, Axis, curves, settings_against_target
 from admmctl.report.illustrations import illustrate
 from admmctl.report.numbers import Finished, per_iteration
-from admmctl.report.papers import BASELINES, CLAIMS
+from admmctl.report.papers import BASELINES, CLAIMS, CONVEX_PHASES
 from admmctl.report.phases import phase_rows, phases
 from admmctl.report.scaling import seconds_figure
 from admmctl.report.statistics import median
@@ -275,16 +275,16 @@ def _columns(block: dict[str, Any], runs: Finished) -> float | None:
 def _phases_table(material: Material) -> tuple[Figure, Rows]:
     """Table 1 of the convex paper: ours by phase above theirs."""
     result = phases(material.folders, paper=True)
-    names = ("precompute", "u", "v", "dual")
+    names = CONVEX_PHASES
     body = []
     for row in result["methods"]:
         met = math.isfinite(row["time_to_target_s"])
-        total = seconds(row["time_to_target_s"]) if met else f"missed in {seconds(row['train_s'])}"
+        total = seconds(row["time_to_target_s"]) if met else f"> {seconds(row['train_s'])}, missed"
         body.append([row["method"], total, *(seconds(row["phases"].get(name)) for name in names)])
     for row in result["paper"]["methods"]:
         each = [f"{row['phases'][name]:.3g}" if name in row["phases"] else "-" for name in names]
         body.append([f"{row['method']}, {THEIRS}", f"{row['total_s']:.3g}", *each])
-    figure = _table(["", "total s", *names], body, len(result["methods"]))
+    figure = _table(["", "total, s", *names], body, len(result["methods"]))
     return figure, phase_rows(result)
 
 
@@ -306,7 +306,7 @@ def _table(headings: list[str], body: list[list[str]], ours: int) -> Figure:
     width = style.COLUMN_WIDTH * 2
     figure, axes = plt.subplots(figsize=(1.15 * width, 0.25 * (len(body) + 1)))
     axes.set_axis_off()
-    widths = [0.26, *[0.74 / (len(headings) - 1)] * (len(headings) - 1)]
+    widths = [0.28, *[0.72 / (len(headings) - 1)] * (len(headings) - 1)]
     table = axes.table(body, colLabels=headings, colWidths=widths, loc="center", edges="horizontal")
     table.auto_set_font_size(False)
     table.set_fontsize(9)

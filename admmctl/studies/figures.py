@@ -71,36 +71,44 @@ def _opened(name: str, settings: Any) -> dict[str, Any]:
     return {"name": name, "here": True, "reason": None}
 
 
-def draw_all(
-    asked: Sequence[str],
-    scale: Scale,
-    request: Request,
-    options: Options,
-    draw: Draw,
-    watcher: Watcher,
-    say: Say,
-) -> Outcome:
-    """Make the missing runs of every figure and ``draw`` it; all figures where none is asked for by name.
+@dataclass
+class Ready:
+    """Figures whose data is here, an illustration with its points; and why others are skipped."""
 
-    Of all, those whose data is not here are skipped; by name, that is a DataError before anything is run. A
-    figure that fails does not stop the others. Raises UserError for an unknown name, and Interrupted when it is
-    stopped: what was finished is kept, and the same command goes on.
+    figures: list[tuple[Entry, Material | None]] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+def prepare(asked: Sequence[str], scale: Scale, request: Request, say: Say) -> Ready:
+    """What can be drawn of the figures ``asked`` for, of all where none is named; nothing is run or written.
+
+    Of all, those whose data is not here are skipped; by name, that is a DataError. Raises UserError for an
+    unknown name.
     """
     if request.mirror is not None and not request.mirror.is_dir():
         raise UserError(f"--mirror {request.mirror}: there is no such folder")
-    entries = chosen(asked) or list(CATALOGUE.values())
-    outcome, ready = Outcome(), []
-    for entry in entries:
+    ready = Ready()
+    for entry in chosen(asked) or CATALOGUE.values():
         try:
             paper_runs.need_data(entry, scale)
-            ready.append((entry, _points(entry, scale, request)))
+            ready.figures.append((entry, _points(entry, scale, request)))
         except DataError as error:
             if asked:
                 raise DataError(f"{entry.name}: {error}") from None
-            outcome.skipped[entry.name] = str(error)
+            ready.skipped[entry.name] = str(error)
             say(f"skipped: {entry.name}: {error}")
-    for number, (entry, points) in enumerate(ready):
-        say(f"figure {number + 1} of {len(ready)}: {entry.name}")
+    return ready
+
+
+def draw_all(ready: Ready, scale: Scale, options: Options, draw: Draw, watcher: Watcher, say: Say) -> Outcome:
+    """Make the missing runs of every figure that is ``ready``, and ``draw`` it.
+
+    A figure that fails does not stop the others. Raises Interrupted when it is stopped: what was finished is
+    kept, and the same command goes on.
+    """
+    outcome = Outcome(skipped=dict(ready.skipped))
+    for number, (entry, points) in enumerate(ready.figures):
+        say(f"figure {number + 1} of {len(ready.figures)}: {entry.name}")
         try:
             material, failures = (points, []) if points else paper_runs.make(entry, scale, options, watcher, say)
             if failures:

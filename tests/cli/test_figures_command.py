@@ -96,7 +96,7 @@ def test_all_leaves_out_what_has_no_data_and_says_how_to_get_it(shell: Shell, re
 
 
 def test_a_figure_that_fails_does_not_stop_the_others(shell: Shell, few, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*arguments: object) -> None:
+    def broken(*arguments: object, **named: object) -> None:
         raise RunFailed("a rank broke")
 
     monkeypatch.setattr(study.paper_runs, "execute", broken)
@@ -110,7 +110,7 @@ def test_a_figure_that_fails_does_not_stop_the_others(shell: Shell, few, monkeyp
 def test_an_interruption_keeps_runs_and_says_that_the_same_command_goes_on(
     shell: Shell, few, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stopped(*arguments: object) -> None:
+    def stopped(*arguments: object, **named: object) -> None:
         raise Interrupted("interrupted after 2 iterations")
 
     monkeypatch.setattr(study.paper_runs, "execute", stopped)
