@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 ADMMCTL := $(BIN)/admmctl
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-extras lint format lock clean
+.PHONY: help install demo figures test test-extras lint format lock clean
 
 help:  ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -19,6 +19,9 @@ demo: $(VENV)/.ready  ## train on a Swiss roll with 1 and 2 ranks (no download);
 	$(ADMMCTL) train configs/swissroll.yaml --cores 2 --oversubscribe
 	$(ADMMCTL) runs list results/swissroll
 	$(ADMMCTL) accuracy-plot results/swissroll
+
+figures: $(VENV)/.ready  ## draw the papers' figures at the quick scale, making the runs they need (15 minutes)
+	$(ADMMCTL) figures --all --scale quick
 
 test: $(VENV)/.ready-dev  ## run the tests
 	$(BIN)/python -m pytest

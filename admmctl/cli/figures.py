@@ -1,13 +1,13 @@
 """Commands that draw: accuracy-plot, target-plot, figures."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from admmctl.cli.app import app, note
-from admmctl.cli.options import AXES, UNITS, FigureFile, Json, RunArguments, one_of
-from admmctl.errors import UserError
+from admmctl.cli.options import AXES, SCALES, UNITS, FigureFile, Json, RunArguments, one_of
+from admmctl.errors import RunFailed, UserError
 from admmctl.report.output import put, put_json
 
 
@@ -81,17 +81,26 @@ def figures(
     everything: Annotated[
         bool, typer.Option("--all", help="Draw all of them, but for data that is not here.")
     ] = False,
-    only_list: Annotated[bool, typer.Option("--list", help="List the figures, and draw none.")] = False,
+    scale: Annotated[
+        str, typer.Option("--scale", help="quick: less data, for a laptop. full: as in the paper, for a cluster.")
+    ] = "quick",
+    only_list: Annotated[
+        bool, typer.Option("--list", help="List all figures, or those named, and draw none.")
+    ] = False,
     output: Annotated[
         Path | None, typer.Option("--output", help="The folder they land in; results/figures by default.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="What is random depends on it alone.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of illustrations: what is random in them.")] = 0,
     mirror: Annotated[
-        Path | None, typer.Option("--mirror", help="A folder with official files, where data is not prepared.")
+        Path | None, typer.Option("--mirror", help="Of digits: a folder with official files.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Draw the papers' explanatory figures from what is computed here. PNG and PDF, and the points as CSV.
+    """Draw figures and tables of the papers, making the runs they need. PNG, PDF, the points as CSV, a caption.
+
+    Finished runs of the same settings are used again. What was interrupted goes on by the same command. A figure
+    whose data is not here is skipped with --all, and refused by name. NAME.json holds its caption: which runs,
+    and the paper's numbers beside ours.
 
     Without names they are listed, with what each of them needs. No run is needed; what is random depends on the
     seed alone.
@@ -102,30 +111,38 @@ def figures(
 
       admmctl figures activations boundary --output pictures
 
+      admmctl figures taylor-2a taylor-2b --scale full
+
       admmctl figures --all
     """
-    from admmctl.report.illustrations import figures_table, illustrate, make_folder
-    from admmctl.report.live import Measuring, error_console
-    from admmctl.studies.illustrations import Request, compute, listing
+    from admmctl.report.catalogue import WIDTH, failures, figures_table
+    from admmctl.report.illustrations import make_folder
+    from admmctl.report.live import Live, error_console
+    from admmctl.report.paper_figures import draw
+    from admmctl.runs.options import check_options
+    from admmctl.studies.figures import Request, draw_all, listing, prepare
 
+    one_of("--scale", scale, SCALES)
     if names and everything:
         raise UserError("name figures, or ask for --all, not both")
     if only_list or not (names or everything):
-        put_json({"figures": listing()}) if as_json else put(figures_table(listing()))
+        listed = listing(names or [])
+        put_json({"figures": listed}) if as_json else put(figures_table(listed), narrowest=WIDTH)
         return
-    with Measuring(error_console()) as progress:
-        found, missing = compute(names or [], Request(seed, mirror), everything, progress.at)
-    for name, reason in missing.items():
-        note(f"skipped: {name}: {reason}")
+    options = check_options(1, None, "auto", oversubscribe=False, hosts=None)
+    ready = prepare(names or [], scale, Request(seed, mirror), note)  # type: ignore[arg-type]
     folder = make_folder(output)
-    drawn: list[dict[str, Any]] = []
-    for entry in listing():
-        points = found.get(entry["name"])
-        if points is not None:
-            files = illustrate(entry["name"], points.rows, points.facts, points.images, folder)
-            drawn.append({**entry, "seed": seed, "facts": points.facts, "files": [str(path) for path in files]})
+    outcome = draw_all(
+        ready,
+        scale,  # type: ignore[arg-type]
+        options,
+        lambda material: draw(material, folder),
+        Live(error_console()),
+        note,
+    )
     if as_json:
-        skipped = [{"name": name, "reason": reason} for name, reason in missing.items()]
-        put_json({"figures": drawn, "skipped": skipped})
+        put_json(outcome.document())
     else:
-        put("\n".join(path for figure in drawn for path in figure["files"]))
+        put("\n".join(path for figure in outcome.drawn for path in figure["files"]))
+    if outcome.failed:
+        raise RunFailed(failures(outcome.failed))

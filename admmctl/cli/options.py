@@ -10,6 +10,7 @@ from admmctl.errors import UserError
 
 UNITS = ("seconds", "epochs", "iterations")
 AXES = ("auto", "log", "linear")
+SCALES = ("quick", "full")
 
 # Sections of help pages, below the options that say what is done.
 RANKS, OUTPUT = "Ranks, threads and jobs", "Output"

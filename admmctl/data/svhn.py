@@ -72,7 +72,12 @@ class Svhn(Dataset):
 
     def open(self, settings: DataSettings) -> Source:
         assert isinstance(settings, SvhnSettings)
-        stored = StoredSource(self.folder(), "svhn", self.card.version)
+        try:
+            stored = StoredSource(self.folder(), "svhn", self.card.version)
+        except DataError as error:
+            if settings.use == "train":
+                raise
+            raise DataError(f"{error} --extra") from None  # the message ends in the line that fetches it
         if settings.use == "train":
             return stored
         if not stored.rows("extra"):

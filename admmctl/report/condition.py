@@ -42,7 +42,7 @@ def condition_plot(result: dict[str, Any], output: Path | None = None) -> list[P
     if output is None:
         output = root() / result["experiment"] / "condition"
     base = output.with_suffix("") if output.suffix in (".png", ".pdf", ".csv") else output
-    figure = _figure(result)
+    figure = condition_figure(result)
     try:
         base.parent.mkdir(parents=True, exist_ok=True)
         written = style.save(figure, base)
@@ -55,7 +55,8 @@ def condition_plot(result: dict[str, Any], output: Path | None = None) -> list[P
     return [*written, points]
 
 
-def _figure(result: dict[str, Any]) -> Figure:
+def condition_figure(result: dict[str, Any]) -> Figure:
+    """Condition numbers against the sketch's rank, other preconditioners as levels."""
     figure, axes = plt.subplots()
     for point in result["points"]:
         if point["preconditioner"] in _LINES:

@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
 from admmctl.errors import UserError
@@ -40,6 +40,7 @@ _AGAINST: dict[str, tuple[str, str]] = {
 _WIDE = 20  # times that spread over this factor are drawn on a logarithmic axis
 # Other columns speak for themselves.
 _WORDS = {"train_loss": "training loss", "train_accuracy": "training accuracy"}
+_MOST_TICKS = 8  # settings that have room under the axis
 _INSIDE = 4  # curves whose legend fits into the axes; that of more stands below
 
 
@@ -70,9 +71,31 @@ def accuracy_plot(
         raise UserError("none of these runs has an evaluation yet: there is nothing to draw")
     runs = with_column(runs, of, say)
     experiments = {folder.parent.resolve(): folder.parent for folder, _ in runs}
+    figure, axes = plt.subplots()
+    labels, title = curves(axes, runs, of, against, axis, scale, training)
+    if len(labels) > _INSIDE:
+        style.legend_below(axes, labels)
+    else:
+        axes.legend(loc="lower right" if of.endswith("accuracy") else "best")
+    axes.set_title(title, loc="left")
+    if output is None:
+        name = "accuracy" if of == "test_accuracy" else of
+        output = (next(iter(experiments.values())) if len(experiments) == 1 else root()) / name
+    return _saved(figure, output)
+
+
+def curves(
+    axes: Axes,
+    runs: list[tuple[Path, Curve]],
+    of: str,
+    against: Against,
+    axis: Axis = "auto",
+    scale: Axis = "auto",
+    training: bool = False,
+) -> tuple[list[str], str]:
+    """Draw ``runs`` into ``axes``, which get their words and targets; returns the labels and a title."""
     groups = grouped(runs)
     labels, title = labelled(groups)
-    figure, axes = plt.subplots()
     # A run that met its target before its first step has no time above zero, and no place on a log axis.
     column, words = _AGAINST[against]
     all_have_times = all(curve[-1][column] > 0 for group in groups for curve in group.curves)
@@ -104,15 +127,7 @@ def accuracy_plot(
         axes.set_xlim(left=0)
     if values_log:
         style.log_axis(axes)
-    if len(groups) > _INSIDE:
-        style.legend_below(axes, labels)
-    else:
-        axes.legend(loc="lower right" if of.endswith("accuracy") else "best")
-    axes.set_title(title, loc="left")
-    if output is None:
-        name = "accuracy" if of == "test_accuracy" else of
-        output = (next(iter(experiments.values())) if len(experiments) == 1 else root()) / name
-    return _saved(figure, output)
+    return labels, title
 
 
 def _values_on_log(groups: list[Group], of: str, scale: Axis) -> bool:
@@ -191,6 +206,17 @@ def target_plot(folders: list[Path], over: str, unit: Against, output: Path | No
     setting that missed the target is marked at the top. Raises UserError when no run has such a setting.
     """
     style.check_output(output)
+    figure, axes = plt.subplots()
+    settings_against_target(axes, folders, over, unit)
+    axes.legend(loc="best")
+    if output is None:
+        parents = {folder.parent for folder in folders}
+        output = (parents.pop() if len(parents) == 1 else root()) / f"target-{over}"
+    return _saved(figure, output)
+
+
+def settings_against_target(axes: Axes, folders: list[Path], over: str, unit: Against) -> None:
+    """Draw what ``target_plot`` shows into ``axes``. Raises UserError when no run has such a setting."""
     taken: dict[tuple[str, str], dict[float, list[float]]] = {}
     targets: set[str] = set()
     for folder in folders:
@@ -205,7 +231,6 @@ def target_plot(folders: list[Path], over: str, unit: Against, output: Path | No
         targets.add(f"{summary['metric'].replace('_', ' ')} {summary['target']:g}")
     if not taken:
         raise UserError(f"--over {over}: none of these runs has a target and such a number in its method block")
-    figure, axes = plt.subplots()
     top = max(
         (t for settings in taken.values() for ts in settings.values() for t in ts if np.isfinite(t)), default=1.0
     )
@@ -223,14 +248,13 @@ def target_plot(folders: list[Path], over: str, unit: Against, output: Path | No
             axes.plot(missed, [height] * len(missed), "x+"[number % 2], color=color, label=f"{label}: missed")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    measured = sorted({setting for settings in taken.values() for setting in settings})
+    if len(measured) <= _MOST_TICKS:
+        axes.xaxis.set_major_locator(FixedLocator(measured))
+        axes.xaxis.set_minor_locator(NullLocator())
     axes.set_ylim(bottom=0, top=1.2 * top)
     axes.set_xlabel(f"{over} (log)")
     axes.set_ylabel(f"{unit} to {', '.join(sorted(targets))}")
-    axes.legend(loc="best")
-    if output is None:
-        parents = {folder.parent for folder in folders}
-        output = (parents.pop() if len(parents) == 1 else root()) / f"target-{over}"
-    return _saved(figure, output)
 
 
 def _saved(figure: Figure, output: Path) -> list[Path]:

@@ -13,12 +13,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch
 from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
-from rich.table import Table
 
 from admmctl.errors import UserError
 from admmctl.files import write_csv
 from admmctl.report import style
-from admmctl.report.tables import PLAIN
 from admmctl.runs.record import root
 
 Rows = list[dict[str, Any]]
@@ -30,16 +28,6 @@ CLASSES: dict[int, dict[str, Any]] = {
     1: {"color": style.BLUE, "marker": "o", "label": "class 1"},
 }
 ROLL = 21 / 89.4  # the ribbon's width over its length, along the spiral
-
-
-def figures_table(entries: list[dict[str, str]]) -> Table:
-    """Name, what it shows, where it is from."""
-    table = Table(**PLAIN)
-    for heading, key in (("figure", "name"), ("shows", "shows"), ("from", "paper")):
-        table.add_column(heading, no_wrap=key == "name")
-    for entry in entries:
-        table.add_row(entry["name"], entry["shows"], entry["paper"])
-    return table
 
 
 def make_folder(folder: Path | None) -> Path:

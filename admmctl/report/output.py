@@ -14,11 +14,11 @@ from admmctl.files import to_json
 _NARROWEST = 80  # tables are made for this; a narrower terminal wraps their lines itself
 
 
-def put(*parts: RenderableType | None) -> None:
-    """Print tables and text as they are: names are never taken for markup."""
+def put(*parts: RenderableType | None, narrowest: int = _NARROWEST) -> None:
+    """Print tables and text as they are: names are never taken for markup. Tables have ``narrowest`` columns."""
     text = io.StringIO()
     terminal = sys.stdout.isatty()
-    width = max(_NARROWEST, shutil.get_terminal_size().columns)
+    width = max(narrowest, shutil.get_terminal_size().columns)
     console = Console(file=text, width=width, force_terminal=terminal, markup=False, highlight=False, emoji=False)
     for part in parts:
         if part is not None:

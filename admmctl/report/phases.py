@@ -130,14 +130,20 @@ def _table(title: str, headings: tuple[str, ...]) -> Table:
     return table
 
 
-def write_csv(result: dict[str, Any], path: Path) -> None:
-    """A line per method, all phases, the paper's lines marked in the first column. Raises UserError."""
-    names = list(dict.fromkeys(name for row in result["methods"] for name in row["phases"]))
+def phase_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """A line per method with all its phases, then the paper's, marked in the first column."""
     paper = result["paper"] or {"methods": []}
-    names += [name for row in paper["methods"] for name in row["phases"] if name not in names]
     rows = [{"source": "measured", **row} for row in result["methods"]]
     rows += [{"source": paper["source"], **row, "time_to_target_s": row["total_s"]} for row in paper["methods"]]
-    for row in rows:
-        row.update({f"{name}_s": time for name, time in row["phases"].items()})
+    names = list(dict.fromkeys(name for row in rows for name in row["phases"]))
     columns = ["source", *(key for key in result["methods"][0] if key != "phases")]
-    write_table(path, [*columns, *dict.fromkeys(f"{name}_s" for name in names)], rows)
+    return [
+        {key: row.get(key) for key in columns} | {f"{name}_s": row["phases"].get(name) for name in names}
+        for row in rows
+    ]
+
+
+def write_csv(result: dict[str, Any], path: Path) -> None:
+    """The rows of ``phase_rows`` as CSV. Raises UserError."""
+    rows = phase_rows(result)
+    write_table(path, list(rows[0]), rows)

@@ -44,7 +44,7 @@ def scaling_plots(result: dict[str, Any], output: Path | None = None) -> list[Pa
     base = output if output is not None else study.parent / study.name
     if base.suffix in (".png", ".pdf"):
         base = base.with_suffix("")
-    figures = {"seconds": _seconds(result), "speedup": _speed_up(result), "phases": _phases(result)}
+    figures = {"seconds": seconds_figure(result), "speedup": _speed_up(result), "phases": _phases(result)}
     written = []
     try:
         for name, figure in figures.items():
@@ -57,7 +57,7 @@ def scaling_plots(result: dict[str, Any], output: Path | None = None) -> list[Pa
     return written
 
 
-def _seconds(result: dict[str, Any]) -> Figure:
+def seconds_figure(result: dict[str, Any]) -> Figure:
     """Seconds to the goal against cores, both axes logarithmic."""
     figure, axes = plt.subplots(figsize=(style.COLUMN_WIDTH * 1.35, style.COLUMN_WIDTH * 1.25))
     color, marker = style.look(result["method_kind"])

@@ -22,7 +22,8 @@ PURPLE, SKY, YELLOW, BLACK, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#000000", "
 METHODS: dict[str, tuple[str, str]] = {
     "admm": (BLUE, "o"),
     "graph-admm": (VERMILLION, "s"),
-    "classical-admm": (ORANGE, "^"),
+    "classical-admm": (VERMILLION, "^"),
+    "stochastic-admm": (SKY, "h"),
     "convex-admm": (GREEN, ">"),
     "sgd": (ORANGE, "v"),
     "adam": (PURPLE, "D"),
@@ -30,6 +31,11 @@ METHODS: dict[str, tuple[str, str]] = {
     "cg": (YELLOW, "X"),
     "gd": (GREY, "<"),
     "linear": (BLACK, "*"),
+    "random-features": (GREEN, "p"),
+    # PyTorch's: the marker of ours, in another colour
+    "torch-sgd": (BLACK, "v"),
+    "torch-adam": (GREEN, "D"),
+    "torch-lbfgs": (BLUE, "P"),
     # convex-admm by its solver: they are compared with each other, and with adam
     "exact": (GREEN, "^"),
     "cholesky": (BLACK, "d"),

@@ -4,7 +4,7 @@ A figure is a function here, a line in ``FIGURES``, and a drawing of the same na
 Everything random depends on the seed alone.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from admmctl.data.svhn import FILES, SIDE, Svhn, SvhnSettings, read_digits
 from admmctl.data.swissroll import SwissRollSettings, SwissRollSource
-from admmctl.errors import DataError, UserError
+from admmctl.errors import DataError
 from admmctl.model.activations import activation
-from admmctl.registry import suggest
 from admmctl.studies.toys import (
     Points,
     Request,
@@ -33,50 +32,11 @@ PER_DIGIT, SEARCHED = 5, 500  # SVHN: images shown of every digit, and how many 
 
 @dataclass(frozen=True)
 class Figure:
-    """How a figure's points are computed, what it shows, and where it is from."""
+    """How a figure's points are computed, what it shows, and its number in Burmeister's report."""
 
     compute: Callable[[Request], Points]
     shows: str
-    paper: str
-
-
-def names(asked: Iterable[str]) -> list[str]:
-    """``asked``, each once. Raises UserError for a figure that there is not, with the nearest name."""
-    chosen = list(dict.fromkeys(asked))
-    for name in chosen:
-        if name not in FIGURES:
-            raise UserError(f"unknown figure '{name}'{suggest(name, list(FIGURES))}")
-    return chosen
-
-
-def listing() -> list[dict[str, str]]:
-    """Every figure: its name, what it shows, where it is from."""
-    return [{"name": name, "shows": figure.shows, "paper": figure.paper} for name, figure in FIGURES.items()]
-
-
-def compute(
-    asked: Sequence[str],
-    request: Request,
-    everything: bool = False,
-    say: Callable[[str], None] = lambda what: None,
-) -> tuple[dict[str, Points], dict[str, str]]:
-    """The points of the figures ``asked``, and why others were left out.
-
-    With ``everything`` all are computed, but for those whose data is not here. Raises UserError, DataError.
-    """
-    if request.mirror is not None and not request.mirror.is_dir():
-        raise UserError(f"--mirror {request.mirror}: there is no such folder")
-    found: dict[str, Points] = {}
-    missing: dict[str, str] = {}
-    for name in FIGURES if everything else names(asked):
-        say(name)
-        try:
-            found[name] = FIGURES[name].compute(request)
-        except DataError as error:
-            if not everything:
-                raise DataError(f"{name}: {error}") from None
-            missing[name] = str(error)
-    return found, missing
+    number: str
 
 
 # --- what a network is
@@ -165,14 +125,13 @@ def _svhn(mirror: Path | None) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     return source.stored("train", rows).reshape(-1, SIDE, SIDE, 3), source.labels("train", rows)
 
 
-REPORT = "Burmeister, Figure"
 FIGURES = {
-    "neuron": Figure(neuron, "a neuron, and a network", f"{REPORT} 1"),
-    "activations": Figure(activations, "activations and their slopes", f"{REPORT} 2"),
-    "polynomials-parameters": Figure(polynomials_parameters, "overfitting, by parameters", f"{REPORT} 3"),
-    "polynomials-samples": Figure(polynomials_samples, "and its cure, by samples", f"{REPORT} 4"),
-    "features": Figure(features, "classes that x^2 separates", f"{REPORT} 5"),
-    "swissroll": Figure(swissroll, "the Swiss roll, flat and rolled", f"{REPORT} 7"),
-    "digits": Figure(digits, "digits of SVHN, by label", f"{REPORT} 7"),
-    "boundary": Figure(boundary, "gradient descent's boundary", f"{REPORT} 8, 9"),
+    "neuron": Figure(neuron, "a neuron, and a network", "Figure 1"),
+    "activations": Figure(activations, "activations and their slopes", "Figure 2"),
+    "polynomials-parameters": Figure(polynomials_parameters, "overfitting, by parameters", "Figure 3"),
+    "polynomials-samples": Figure(polynomials_samples, "and its cure, by samples", "Figure 4"),
+    "features": Figure(features, "classes that x^2 separates", "Figure 5"),
+    "swissroll": Figure(swissroll, "the Swiss roll, flat and rolled", "Figure 7"),
+    "digits": Figure(digits, "digits of SVHN, by label", "Figure 7"),
+    "boundary": Figure(boundary, "gradient descent's boundary", "Figures 8, 9"),
 }

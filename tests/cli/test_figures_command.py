@@ -1,5 +1,6 @@
 """``admmctl figures`` as people meet it: its list, what it writes, and what it says of data that is not here."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,10 @@ import pytest
 from scipy.io import savemat
 from test_commands import Shell
 
-from admmctl.studies.illustrations import FIGURES
+from admmctl.errors import Interrupted, RunFailed
+from admmctl.studies import figures as study
+from admmctl.studies.catalogue import CATALOGUE
+from admmctl.studies.entry import Entry, Quick
 
 
 @pytest.fixture
@@ -24,22 +28,50 @@ def mat(path: Path, images: np.ndarray, labels: np.ndarray) -> Path:
     return path
 
 
-@pytest.mark.parametrize("words", [[], ["--list"], ["neuron", "--list"]])
-def test_without_a_name_figures_are_listed(shell: Shell, results: Path, words: list[str]) -> None:
-    answer = shell("figures", *words)
-    assert answer.code == 0
-    lines = answer.out.splitlines()
-    assert [line.split()[0] for line in lines] == ["figure", *FIGURES]
-    assert max(map(len, lines)) <= 80
+TINY = Entry(
+    "tiny",
+    "A paper",
+    "Figure 1",
+    "the Swiss roll, small",
+    "accuracy",
+    config="swissroll",
+    methods=("admm",),
+    quick=Quick("300 rows, 3 iterations", ("data.rows=300", "network.layers=[5]", "stop.iterations=3")),
+)
+ELSEWHERE = replace(TINY, name="elsewhere", config="svhn", quick=Quick())
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> dict[str, Entry]:
+    """A catalogue of two illustrations, a figure that takes a second, and one whose data is not here."""
+    entries = {name: CATALOGUE[name] for name in ("features", "digits")} | {"tiny": TINY, "elsewhere": ELSEWHERE}
+    monkeypatch.setattr(study, "CATALOGUE", entries)
+    return entries
+
+
+def test_without_a_name_figures_are_listed(shell: Shell, results: Path) -> None:
+    for words in ([], ["--list"]):
+        answer = shell("figures", *words)
+        assert answer.code == 0
+        lines = answer.out.splitlines()
+        assert max(map(len, lines)) <= 100
+        assert [line.split()[0] for line in lines if line[:1].strip()] == ["figure", *CATALOGUE]
     listed = shell("figures", "--json").json()["figures"]
-    assert [entry["name"] for entry in listed] == list(FIGURES)
-    assert all(entry["shows"] and "Burmeister" in entry["paper"] for entry in listed)
+    assert [entry["name"] for entry in listed] == list(CATALOGUE)
+    assert all(entry["shows"] and entry["paper"] and entry["number"] for entry in listed)
+    by_name = {entry["name"]: entry for entry in listed}
+    assert by_name["trident-6-left"]["data"] == {"name": "swissroll", "here": True, "reason": None}
+    assert by_name["taylor-1a"]["data"]["here"] is False
+    assert by_name["taylor-1a"]["data"]["reason"].endswith("run: admmctl fetch svhn --extra")
+    assert by_name["taylor-1a"]["cores"][-1] == 2496
+    (one,) = shell("figures", "zhang-2a", "--list", "--json").json()["figures"]
+    assert (one["config"], one["quick"]["repeats"]) == ("configs/mnist-graph.yaml", 1)
     assert not results.exists()
 
 
 def test_a_figure_lands_in_the_results_or_where_output_says(shell: Shell, results: Path) -> None:
     answer = shell("figures", "features")
-    names = [f"features.{suffix}" for suffix in ("png", "pdf", "csv")]
+    names = [f"features.{suffix}" for suffix in ("png", "pdf", "csv", "json")]
     assert [Path(line) for line in answer.out.splitlines()] == [results / "figures" / name for name in names]
     (figure,) = shell("figures", "features", "--output", "else/where", "--seed", 4, "--json").json()["figures"]
     assert figure["files"] == [f"else/where/{name}" for name in names]
@@ -49,18 +81,42 @@ def test_a_figure_lands_in_the_results_or_where_output_says(shell: Shell, result
     assert other != (results / "figures" / "features.csv").read_text()
 
 
-def test_all_leaves_out_what_has_no_data_and_says_how_to_get_it(shell: Shell, results: Path) -> None:
+def test_all_leaves_out_what_has_no_data_and_says_how_to_get_it(shell: Shell, results: Path, few) -> None:
     answer = shell("figures", "--all", "--json")
     assert answer.code == 0
-    assert [figure["name"] for figure in answer.json()["figures"]] == [
-        name for name in FIGURES if name != "digits"
+    assert [figure["name"] for figure in answer.json()["figures"]] == ["features", "tiny"]
+    cures = {skipped["name"]: skipped["reason"] for skipped in answer.json()["skipped"]}
+    assert list(cures) == ["digits", "elsewhere"]
+    assert cures["digits"].endswith("run: admmctl fetch svhn")
+    assert cures["elsewhere"].endswith("run: admmctl fetch svhn --extra")
+    assert [line for line in answer.err.splitlines() if line.startswith("skipped: ")] == [
+        f"skipped: {name}: {reason}" for name, reason in cures.items()
     ]
-    (skipped,) = answer.json()["skipped"]
-    assert skipped["name"] == "digits"
-    (line,) = answer.err.splitlines()
-    assert line.startswith("skipped: digits: ")
-    assert line.endswith("run: admmctl fetch svhn")
-    assert len(list((results / "figures").iterdir())) == 3 * (len(FIGURES) - 1)
+    assert len(list((results / "figures").iterdir())) == 4 * 2
+
+
+def test_a_figure_that_fails_does_not_stop_the_others(shell: Shell, few, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: object, **named: object) -> None:
+        raise RunFailed("a rank broke")
+
+    monkeypatch.setattr(study.paper_runs, "execute", broken)
+    few["neuron"] = CATALOGUE["neuron"]  # after it
+    answer = shell("figures", "tiny", "neuron")
+    assert answer.code == 1
+    assert "neuron.png" in answer.out
+    assert "tiny: a rank broke" in answer.err
+
+
+def test_an_interruption_keeps_runs_and_says_that_the_same_command_goes_on(
+    shell: Shell, few, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*arguments: object, **named: object) -> None:
+        raise Interrupted("interrupted after 2 iterations")
+
+    monkeypatch.setattr(study.paper_runs, "execute", stopped)
+    answer = shell("figures", "tiny")
+    assert answer.code == 3
+    assert "the same command goes on from here" in answer.err
 
 
 def test_what_cannot_be_drawn_is_one_clear_error(shell: Shell, results: Path) -> None:
@@ -68,7 +124,9 @@ def test_what_cannot_be_drawn_is_one_clear_error(shell: Shell, results: Path) ->
     for words, message in {
         "swisroll": "did you mean 'swissroll'?",
         "neuron digits": "digits: dataset svhn is not in",
+        "taylor-1b": "run: admmctl fetch svhn --extra",
         "neuron --all": "not both",
+        "neuron --scale huge": "--scale huge: valid: quick, full",
         "digits --mirror nowhere": "--mirror nowhere: there is no such folder",
         "digits --mirror .": "there is no train_32x32.mat",
         "neuron --output file": "file is no folder to write to",

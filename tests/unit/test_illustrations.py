@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 
 from admmctl.config import load
 from admmctl.data.swissroll import SwissRollSettings, SwissRollSource
-from admmctl.errors import DataError, UserError
 from admmctl.model.activations import activation
 from admmctl.report import illustrations as report
 from admmctl.studies import illustrations as study
@@ -140,25 +139,6 @@ def test_a_seed_gives_the_same_points_and_another_gives_others(name):
     one, again, other = (FIGURES[name].compute(Request(seed)).rows for seed in (0, 0, 1))
     assert str(one) == str(again)  # NaN equals itself as text
     assert (str(one) == str(other)) == (name in ("neuron", "activations"))
-
-
-# --- which figures
-
-
-def test_an_unknown_figure_is_answered_with_the_nearest():
-    with pytest.raises(
-        UserError, match=r"unknown figure 'swisroll'; did you mean 'swissroll'\? valid: activations"
-    ):
-        study.compute(["neuron", "swisroll"], Request())
-
-
-def test_missing_data_leaves_one_figure_out_of_all_and_is_an_error_by_name(results):
-    found, missing = study.compute([], Request(), everything=True)
-    assert list(found) == COMPUTED
-    assert list(missing) == ["digits"]
-    assert "run: admmctl fetch svhn" in missing["digits"]
-    with pytest.raises(DataError, match=r"digits: .*run: admmctl fetch svhn"):
-        study.compute(["neuron", "digits"], Request())
 
 
 # --- the drawings
