@@ -20,8 +20,9 @@ demo: $(VENV)/.ready  ## train on a Swiss roll with 1 and 2 ranks (no download);
 	$(ADMMCTL) runs list results/swissroll
 	$(ADMMCTL) accuracy-plot results/swissroll
 
-figures: $(VENV)/.ready  ## draw the papers' figures at the quick scale, making the runs they need (15 minutes)
+figures: $(VENV)/.ready  ## draw the papers' figures at the quick scale from own runs (15 minutes), and a page of all
 	$(ADMMCTL) figures --all --scale quick
+	$(ADMMCTL) report
 
 test: $(VENV)/.ready-dev  ## run the tests
 	$(BIN)/python -m pytest

@@ -59,6 +59,7 @@ def _ratio(item: Number) -> Cell:
 
 
 def figure_id(place: int) -> str:
+    """Of a figure's place on the page: what links to it name."""
     return f"figure-{place + 1}"
 
 
