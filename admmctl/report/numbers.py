@@ -11,6 +11,7 @@ from admmctl.report.text import count, number, seconds
 from admmctl.runs.material import Material
 from admmctl.runs.record import DONE, read_curve, read_summary
 
+THEIRS = "theirs"  # in the source column of a CSV, and on figures
 Ours = tuple[float | None, str]  # a number, or None, and its words
 
 
@@ -45,6 +46,21 @@ def numbers(material: Material) -> list[dict[str, Any]]:
     which machine is in ``note``.
     """
     return [_beside(claim, material) for claim in CLAIMS.get(material.entry["name"], ())]
+
+
+def claim_rows(material: Material) -> list[dict[str, Any]]:
+    """What the paper reports of the figure, for its CSV."""
+    return [
+        {
+            "source": THEIRS,
+            "method": claim.method,
+            "what": claim.what,
+            "value": claim.paper,
+            "unit": claim.unit,
+            "words": claim.paper_text,
+        }
+        for claim in CLAIMS.get(material.entry["name"], ())
+    ]
 
 
 def _beside(claim: Claim, material: Material) -> dict[str, Any]:

@@ -4,7 +4,6 @@ A drawing of a name is a function that returns the figure, or None for what is a
 CSV, in which what the papers report is marked as theirs.
 """
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,18 +21,16 @@ from admmctl.report.condition import condition_figure
 from admmctl.report.curves import config_of, method_block
 from admmctl.report.figures import Against, Axis, curves, settings_against_target
 from admmctl.report.illustrations import illustrate
-from admmctl.report.numbers import Finished, per_iteration
-from admmctl.report.papers import BASELINES, CLAIMS, CONVEX_PHASES
-from admmctl.report.phases import phase_rows, phases
+from admmctl.report.numbers import THEIRS, Finished, claim_rows, per_iteration
+from admmctl.report.paper_tables import minibatch_table, phases_table
+from admmctl.report.papers import BASELINES, CLAIMS
 from admmctl.report.scaling import seconds_figure
 from admmctl.report.statistics import median
-from admmctl.report.text import seconds
 from admmctl.runs.material import Material
 from admmctl.runs.record import read_curve, read_summary
 
 Rows = list[dict[str, Any]]
 Panel = tuple[str, Against]
-THEIRS = "theirs"  # in the source column of a CSV, and on figures
 
 
 def draw(material: Material, folder: Path) -> dict[str, Any]:
@@ -92,7 +89,7 @@ def _curves(*panels: Panel, training: bool = False) -> Callable[[Material], tupl
         _legend(figure, places[0][0], handles, [*labels, *marks])
         places[0][0].set_title(title, loc="left")
         rows = _points(runs, [of for of, _ in panels] + ["train_accuracy"] * training)
-        return figure, rows + _claims(material)
+        return figure, rows + claim_rows(material)
 
     return drawing
 
@@ -150,21 +147,6 @@ def _points(runs: list[tuple[Path, list[dict[str, float]]]], columns: list[str])
     return rows
 
 
-def _claims(material: Material) -> Rows:
-    """What the paper reports of the figure, for its CSV."""
-    return [
-        {
-            "source": THEIRS,
-            "method": claim.method,
-            "what": claim.what,
-            "value": claim.paper,
-            "unit": claim.unit,
-            "words": claim.paper_text,
-        }
-        for claim in CLAIMS.get(material.entry["name"], ())
-    ]
-
-
 # --- studies
 
 
@@ -192,7 +174,7 @@ def _seconds_to_target(material: Material) -> tuple[Figure, Rows]:
         for point in result["points"]
         for time in point["seconds"]
     ]
-    return figure, rows + _claims(material)
+    return figure, rows + claim_rows(material)
 
 
 def _rates(material: Material) -> tuple[Figure, Rows]:
@@ -208,13 +190,13 @@ def _rates(material: Material) -> tuple[Figure, Rows]:
         rho = rho[0] if isinstance(rho, list) else rho
         told = {"source": "ours", "method": summary.get("method"), "seed": summary.get("seed"), "rho": rho}
         rows.append({**told, "epochs": curve[-1]["epoch"] if met else None, "status": summary.get("status")})
-    return figure, rows + _claims(material)
+    return figure, rows + claim_rows(material)
 
 
 def _condition(material: Material) -> tuple[Figure, Rows]:
     assert material.result is not None
     rows = [{"source": "ours", **point} for point in material.result["points"]]
-    return condition_figure(material.result), rows + _claims(material)
+    return condition_figure(material.result), rows + claim_rows(material)
 
 
 def _low_rank(material: Material) -> tuple[Figure, Rows]:
@@ -256,7 +238,7 @@ def _low_rank(material: Material) -> tuple[Figure, Rows]:
         axes.set_xlim(left=0)
         axes.set_ylabel(words)
     cost.set_ylim(bottom=0)
-    return figure, rows + _claims(material)
+    return figure, rows + claim_rows(material)
 
 
 def _columns(block: dict[str, Any], runs: Finished) -> float | None:
@@ -267,59 +249,6 @@ def _columns(block: dict[str, Any], runs: Finished) -> float | None:
     config = config_of(runs.folders[0])
     inputs = max(config["network"]["layers"]) + bool(config["network"].get("bias", True))
     return float(rank) if rank >= 1 else float(round(rank * inputs))
-
-
-# --- tables
-
-
-def _phases_table(material: Material) -> tuple[Figure, Rows]:
-    """Table 1 of the convex paper: ours by phase above theirs."""
-    result = phases(material.folders, paper=True)
-    names = CONVEX_PHASES
-    body = []
-    for row in result["methods"]:
-        met = math.isfinite(row["time_to_target_s"])
-        total = seconds(row["time_to_target_s"]) if met else f"> {seconds(row['train_s'])}, missed"
-        body.append([row["method"], total, *(seconds(row["phases"].get(name)) for name in names)])
-    for row in result["paper"]["methods"]:
-        each = [f"{row['phases'][name]:.3g}" if name in row["phases"] else "-" for name in names]
-        body.append([f"{row['method']}, {THEIRS}", f"{row['total_s']:.3g}", *each])
-    figure = _table(["", "total, s", *names], body, len(result["methods"]))
-    return figure, phase_rows(result)
-
-
-def _minibatch_table(material: Material) -> tuple[Figure, Rows]:
-    """Table 3 of Zhang and Kleijn: seconds of a mini-batch, ours and theirs."""
-    rows: Rows = []
-    body = []
-    for claim in CLAIMS[material.entry["name"]]:
-        runs = Finished(material, claim.method)
-        mean, spread = per_iteration(runs)
-        rows.append({"source": "ours", "method": claim.method, "mean_s": mean, "standard_deviation_s": spread})
-        body.append([claim.method, seconds(mean), seconds(spread), f"{claim.paper:g}"])
-    figure = _table(["mini-batch of 3,000", "ours, s", "spread, s", f"{THEIRS}, s"], body, len(body))
-    return figure, rows + _claims(material)
-
-
-def _table(headings: list[str], body: list[list[str]], ours: int) -> Figure:
-    """A table as a figure; the rows after the first ``ours`` are the paper's, and grey."""
-    width = style.COLUMN_WIDTH * 2
-    figure, axes = plt.subplots(figsize=(1.15 * width, 0.25 * (len(body) + 1)))
-    axes.set_axis_off()
-    widths = [0.28, *[0.72 / (len(headings) - 1)] * (len(headings) - 1)]
-    table = axes.table(body, colLabels=headings, colWidths=widths, loc="center", edges="horizontal")
-    table.auto_set_font_size(False)
-    table.set_fontsize(9)
-    table.scale(1, 1.3)
-    for (row, column), cell in table.get_celld().items():
-        cell.set_edgecolor(style.GREY)
-        cell.set_linewidth(0.5)
-        cell.get_text().set_horizontalalignment("left" if column == 0 else "right")
-        if row == 0:
-            cell.get_text().set_fontweight("bold")
-        elif row > ours:
-            cell.get_text().set_color(style.GREY)
-    return figure
 
 
 DRAWINGS: dict[str, Callable[[Material], tuple[Figure, Rows]]] = {
@@ -335,6 +264,6 @@ DRAWINGS: dict[str, Callable[[Material], tuple[Figure, Rows]]] = {
     "rates": _rates,
     "condition": _condition,
     "low-rank": _low_rank,
-    "phases-table": _phases_table,
-    "minibatch-table": _minibatch_table,
+    "phases-table": phases_table,
+    "minibatch-table": minibatch_table,
 }

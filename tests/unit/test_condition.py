@@ -148,7 +148,7 @@ def test_an_output_that_cannot_be_written_is_refused_beforehand(tmp_path):
 
 
 def test_the_figure_has_a_line_for_every_preconditioner():
-    (axes,) = report._figure(made()).axes
+    (axes,) = report.condition_figure(made()).axes
     found = {line.get_label(): list(line.get_ydata()) for line in axes.get_lines()}
     assert found["without preconditioner"] == [4e4, 4e4]
     assert found["Jacobi"] == [5e4, 5e4]

@@ -1,0 +1,66 @@
+"""The papers' tables as figures: our numbers above theirs, which are grey."""
+
+import math
+from typing import Any
+
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+from admmctl.report import style
+from admmctl.report.numbers import THEIRS, Finished, claim_rows, per_iteration
+from admmctl.report.papers import CLAIMS, CONVEX_PHASES
+from admmctl.report.phases import phase_rows, phases
+from admmctl.report.text import seconds
+from admmctl.runs.material import Material
+
+Rows = list[dict[str, Any]]
+
+
+def phases_table(material: Material) -> tuple[Figure, Rows]:
+    """Table 1 of the convex paper: ours by phase above theirs."""
+    result = phases(material.folders, paper=True)
+    names = CONVEX_PHASES
+    body = []
+    for row in result["methods"]:
+        met = math.isfinite(row["time_to_target_s"])
+        total = seconds(row["time_to_target_s"]) if met else f"> {seconds(row['train_s'])}, missed"
+        body.append([row["method"], total, *(seconds(row["phases"].get(name)) for name in names)])
+    for row in result["paper"]["methods"]:
+        each = [f"{row['phases'][name]:.3g}" if name in row["phases"] else "-" for name in names]
+        body.append([f"{row['method']}, {THEIRS}", f"{row['total_s']:.3g}", *each])
+    figure = _table(["", "total, s", *names], body, len(result["methods"]))
+    return figure, phase_rows(result)
+
+
+def minibatch_table(material: Material) -> tuple[Figure, Rows]:
+    """Table 3 of Zhang and Kleijn: seconds of a mini-batch, ours and theirs."""
+    rows: Rows = []
+    body = []
+    for claim in CLAIMS[material.entry["name"]]:
+        runs = Finished(material, claim.method)
+        mean, spread = per_iteration(runs)
+        rows.append({"source": "ours", "method": claim.method, "mean_s": mean, "standard_deviation_s": spread})
+        body.append([claim.method, seconds(mean), seconds(spread), f"{claim.paper:g}"])
+    figure = _table(["mini-batch of 3,000", "ours, s", "spread, s", f"{THEIRS}, s"], body, len(body))
+    return figure, rows + claim_rows(material)
+
+
+def _table(headings: list[str], body: list[list[str]], ours: int) -> Figure:
+    """A table as a figure; the rows after the first ``ours`` are the paper's, and grey."""
+    width = style.COLUMN_WIDTH * 2
+    figure, axes = plt.subplots(figsize=(1.15 * width, 0.25 * (len(body) + 1)))
+    axes.set_axis_off()
+    widths = [0.28, *[0.72 / (len(headings) - 1)] * (len(headings) - 1)]
+    table = axes.table(body, colLabels=headings, colWidths=widths, loc="center", edges="horizontal")
+    table.auto_set_font_size(False)
+    table.set_fontsize(9)
+    table.scale(1, 1.3)
+    for (row, column), cell in table.get_celld().items():
+        cell.set_edgecolor(style.GREY)
+        cell.set_linewidth(0.5)
+        cell.get_text().set_horizontalalignment("left" if column == 0 else "right")
+        if row == 0:
+            cell.get_text().set_fontweight("bold")
+        elif row > ours:
+            cell.get_text().set_color(style.GREY)
+    return figure
