@@ -60,16 +60,6 @@ def six(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place / "results" / "study"
 
 
-# --- help
-
-
-@pytest.mark.parametrize("command", [["sweep"], ["runs", "compare"]], ids=" ".join)
-def test_every_command_explains_itself(shell: Shell, command: list[str]) -> None:
-    answer = shell(*command, "--help")
-    assert answer.code == 0
-    assert f"Example: admmctl {' '.join(command)}" in answer.out
-
-
 # --- train --method all --repeat R
 
 
