@@ -50,10 +50,10 @@ def _table(headings: list[str], body: list[list[str]], ours: int) -> Figure:
     width = style.COLUMN_WIDTH * 2
     figure, axes = plt.subplots(figsize=(1.15 * width, 0.25 * (len(body) + 1)))
     axes.set_axis_off()
-    widths = [0.28, *[0.72 / (len(headings) - 1)] * (len(headings) - 1)]
+    widths = [0.22, *[0.78 / (len(headings) - 1)] * (len(headings) - 1)]
     table = axes.table(body, colLabels=headings, colWidths=widths, loc="center", edges="horizontal")
     table.auto_set_font_size(False)
-    table.set_fontsize(9)
+    table.set_fontsize(8)
     table.scale(1, 1.3)
     for (row, column), cell in table.get_celld().items():
         cell.set_edgecolor(style.GREY)

@@ -16,6 +16,8 @@ from admmctl.errors import UserError
 
 # Okabe and Ito's palette, which people with any common colour blindness can tell apart.
 BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+# Yellow is for surfaces: as a line on white it is hard to see, and olive stands in.
+OLIVE = "#8A8A00"
 PURPLE, SKY, YELLOW, BLACK, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#000000", "#7F7F7F"
 
 # A kind of method has the same colour and marker in every figure.
@@ -28,7 +30,7 @@ METHODS: dict[str, tuple[str, str]] = {
     "sgd": (ORANGE, "v"),
     "adam": (PURPLE, "D"),
     "lbfgs": (SKY, "P"),
-    "cg": (YELLOW, "X"),
+    "cg": (OLIVE, "X"),
     "gd": (GREY, "<"),
     "linear": (BLACK, "*"),
     "random-features": (GREEN, "p"),
