@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from fake_slurm import FakeSlurm
+from helpers import program
 from pydantic import ValidationError
 
 from admmctl.errors import ConfigError, RunFailed, UserError
@@ -157,6 +158,30 @@ def test_a_run_is_done_again_as_it_was_started(tmp_path: Path, monkeypatch: pyte
     assert Options().words() == ["--launcher", "sbatch"]
     monkeypatch.delenv("ADMMCTL_JOB")
     assert Options().words() == []
+
+
+# --- the scheduler's answers
+
+
+def test_the_accounting_remembers_a_job_that_squeue_has_forgotten(fake: FakeSlurm) -> None:
+    assert slurm.states(["7"]) == {}
+    program(fake.folder / "sacct", "print('CANCELLED by 1000')")
+    assert slurm.states(["7"]) == {"7": slurm.State("CANCELLED")}
+
+
+def test_a_scheduler_that_fails_is_quoted(fake: FakeSlurm) -> None:
+    for name in ("squeue", "scancel"):
+        program(fake.folder / name, "import sys; sys.exit('slurm error: Unable to contact the controller')")
+    with pytest.raises(UserError, match="squeue failed: slurm error: Unable to contact the controller"):
+        slurm.states(["7"])
+    with pytest.raises(UserError, match="job 7 was not cancelled: slurm error"):
+        slurm.cancel("7")
+
+
+def test_a_file_of_hosts_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "hosts").write_bytes(b"\xff\xfe h1")
+    with pytest.raises(UserError, match="the file cannot be read"):
+        parse_hosts(str(tmp_path / "hosts"))
 
 
 # --- command lines

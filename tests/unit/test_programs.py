@@ -1,0 +1,72 @@
+"""Short questions to other programs: what they say last, how they fail, and that nothing of them stays behind."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from admmctl.errors import UserError
+from admmctl.parallel.programs import Answer, ask, between_rules
+
+RULE = "-" * 74
+
+
+@pytest.mark.parametrize(
+    ("out", "err", "words"),
+    [
+        ("one\ntwo\n", "", "two"),
+        ("one\n", "error: first\nerror: last\n=====\n", "error: last"),
+        ("", "", "exit code 7, no message"),
+        ("", f"{RULE}\nIt is refused,\nfor a reason.\n\nAnd more.\n{RULE}\nend\n", "It is refused, for a reason."),
+    ],
+)
+def test_what_a_program_says_last(out: str, err: str, words: str) -> None:
+    assert Answer(7, out, err).last_words() == words
+
+
+def test_without_rules_nothing_stands_between_them() -> None:
+    assert between_rules("a\nb\n") is None
+    assert between_rules(f"{RULE}\n\n{RULE}\n") is None
+
+
+def test_an_answer_has_code_output_and_errors() -> None:
+    code = "import sys; print(sys.stdin.read()); print('hm', file=sys.stderr); sys.exit(3)"
+    answer = ask([sys.executable, "-c", code], 20, text="heard")
+    assert (answer.code, answer.out.strip(), answer.err.strip()) == (3, "heard", "hm")
+
+
+def test_a_program_that_is_not_there_or_cannot_be_started_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no such program"):
+        ask([str(tmp_path / "none")], 1)
+    (tmp_path / "text").write_text("no program")
+    (tmp_path / "text").chmod(0o755)
+    with pytest.raises(UserError, match="cannot be started: Exec format error"):
+        ask([str(tmp_path / "text")], 1)
+
+
+def test_a_program_that_takes_too_long_ends_with_all_it_started(tmp_path: Path) -> None:
+    note = tmp_path / "child"
+    code = (
+        "import pathlib, subprocess, sys, time\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        f"pathlib.Path({str(note)!r}).write_text(str(child.pid))\n"
+        "time.sleep(600)\n"
+    )
+    with pytest.raises(UserError, match="no answer within 2 seconds"):
+        ask([sys.executable, "-c", code], 2)
+    child = int(note.read_text())
+    end = time.monotonic() + 5
+    while _lives(child) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not _lives(child)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    stat = Path(f"/proc/{pid}/stat")
+    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"

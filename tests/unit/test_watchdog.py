@@ -1,0 +1,52 @@
+"""A rank that watches itself, and what is made of what ranks say. Ranks that really hang: tests/mpi."""
+
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from admmctl.parallel.watchdog import verdict, watch
+
+
+def test_a_rank_without_progress_says_so_once_and_where_it_is() -> None:
+    told: list[dict[str, Any]] = []
+    heard = threading.Event()
+
+    def tell(event: dict[str, Any]) -> None:
+        told.append(event)
+        heard.set()
+
+    comm = SimpleNamespace(rank=3, calls=0, waiting=False)
+    watch(comm, "n7", 0.2, tell)  # type: ignore[arg-type]
+    for _ in range(6):  # progress, for longer than its patience
+        assert not heard.wait(0.1)
+        comm.calls += 1
+    assert heard.wait(5)
+    assert not threading.Event().wait(0.4)
+    (event,) = told
+    assert (event["event"], event["rank"], event["host"], event["seconds"]) == ("stuck", 3, "n7", 0.2)
+    assert event["waiting"] is False
+    assert event["where"]  # of this package nothing is at work here
+
+
+def _said(rank: int, waiting: bool) -> dict[str, Any]:
+    return {
+        "rank": rank,
+        "host": f"n{rank}",
+        "seconds": 9.0,
+        "waiting": waiting,
+        "where": "methods/admm.py, line 1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("events", "words"),
+    [
+        ([_said(0, True), _said(1, False)], "rank 1 on n1 hangs in methods/admm.py, line 1: no progress for 9 s"),
+        ([_said(0, True)], "rank 1 does not answer: no progress for 9 s"),
+        ([_said(0, True), _said(1, True)], "all ranks wait for each other: no progress for 9 s"),
+    ],
+)
+def test_who_hangs_is_found_among_those_that_wait(events: list[dict[str, Any]], words: str) -> None:
+    assert verdict(events, 2) == words
