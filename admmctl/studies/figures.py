@@ -52,10 +52,10 @@ def listing(asked: Iterable[str] = ()) -> list[dict[str, Any]]:
 
 
 def _data(entry: Entry) -> dict[str, Any] | None:
-    """The dataset of a figure, whether it is here, and how to get it; None for a figure that needs none."""
+    """The dataset of a figure, quickly drawn, whether it is here, and how to get it; None for one without."""
     if entry.config is None:
         return _digits() if entry.name == "digits" else None
-    settings = next(iter(paper_runs.experiment(entry, "full").runs.values())).data
+    settings = next(iter(paper_runs.experiment(entry, "quick").runs.values())).data
     return _opened(settings.name, settings)
 
 

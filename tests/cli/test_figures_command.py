@@ -62,7 +62,7 @@ def test_without_a_name_figures_are_listed(shell: Shell, results: Path) -> None:
     by_name = {entry["name"]: entry for entry in listed}
     assert by_name["trident-6-left"]["data"] == {"name": "swissroll", "here": True, "reason": None}
     assert by_name["taylor-1a"]["data"]["here"] is False
-    assert by_name["taylor-1a"]["data"]["reason"].endswith("run: admmctl fetch svhn --extra")
+    assert by_name["taylor-1a"]["data"]["reason"].endswith("run: admmctl fetch svhn")
     assert by_name["taylor-1a"]["cores"][-1] == 2496
     (one,) = shell("figures", "zhang-2a", "--list", "--json").json()["figures"]
     assert (one["config"], one["quick"]["repeats"]) == ("configs/mnist-graph.yaml", 1)
@@ -124,7 +124,8 @@ def test_what_cannot_be_drawn_is_one_clear_error(shell: Shell, results: Path) ->
     for words, message in {
         "swisroll": "did you mean 'swissroll'?",
         "neuron digits": "digits: dataset svhn is not in",
-        "taylor-1b": "run: admmctl fetch svhn --extra",
+        "taylor-1b": "run: admmctl fetch svhn",
+        "taylor-1b --scale full": "run: admmctl fetch svhn --extra",
         "neuron --all": "not both",
         "neuron --scale huge": "--scale huge: valid: quick, full",
         "digits --mirror nowhere": "--mirror nowhere: there is no such folder",

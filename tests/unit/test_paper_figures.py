@@ -60,8 +60,9 @@ def test_every_figure_has_a_drawing_and_every_claim_a_measure():
 
 
 def test_missing_data_is_refused_with_the_line_that_fetches_it(results):
-    with pytest.raises(DataError, match=r"run: admmctl fetch svhn --extra$"):
-        paper_runs.need_data(CATALOGUE["taylor-1b"], "quick")
+    for scale, words in (("quick", "svhn"), ("full", "svhn --extra")):
+        with pytest.raises(DataError, match=rf"run: admmctl fetch {words}$"):
+            paper_runs.need_data(CATALOGUE["taylor-1b"], scale)
     paper_runs.need_data(CATALOGUE["trident-6-left"], "quick")
 
 
