@@ -2,6 +2,8 @@
 
 import os
 import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,14 @@ for _number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
 settings.register_profile("admmctl", max_examples=50, deadline=None, derandomize=True)
 settings.register_profile("explore", max_examples=2000, deadline=None)
 settings.load_profile("admmctl")
+
+
+@pytest.fixture(autouse=True)
+def no_figures_left() -> Iterator[None]:
+    """Figures that a test drew and looked at are closed after it."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
 
 
 @pytest.fixture
