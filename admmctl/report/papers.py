@@ -1,6 +1,6 @@
 """What the papers report: their numbers, on their machines. Figures and tables that show them say so."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 # Seconds to a target by dataset: cores, seconds, what for.
@@ -133,8 +133,9 @@ _DEEP = tuple(
 _HKUST = "HKUST report, section 3.2"
 _HKUST_STEPS = "about 60 to a loss of 0.5, gradient descent about 1,500 (HKUST report, section 4)"
 _HKUST_NUMBERS = (
-    _accuracy("admm", 99.0619, f"0.9906 ({_HKUST})", 10_000),
-    _accuracy("gd", 99.4747, f"0.9947 ({_HKUST})", 10_000),
+    # Ours stop at 0.9947, whichever the method: an accuracy that is reached by design is no result.
+    replace(_accuracy("admm", 99.0619, f"0.9906 ({_HKUST})", 10_000), beside="another goal"),
+    replace(_accuracy("gd", 99.4747, f"0.9947 ({_HKUST})", 10_000), beside="another goal"),
     Claim("iterations to the target, admm", "", 60, _HKUST_STEPS, "iterations", "admm", beside="another goal"),
     Claim("iterations to the target, gd", "", 1500, _HKUST_STEPS, "iterations", "gd", beside="another goal"),
 )
