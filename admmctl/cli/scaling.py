@@ -76,7 +76,7 @@ def scaling(
         "overrides": settings or [],
     }
     if launcher == "sbatch":
-        orders = study.orders(config, cores, **asked, cluster=cluster, dry=dry_run)
+        orders = study.orders(config, cores, **asked, dry=dry_run)
         if dry_run:
             scripts = [planned(order) for order in orders]
             put_json({"scripts": scripts}) if as_json else put("\n".join(scripts).rstrip("\n"))

@@ -103,7 +103,7 @@ def train(
 
     options = driver.check_options(cores, threads, launcher, oversubscribe, hosts, cluster, watchdog)
     if options.way() == "sbatch":
-        order = train_order(config, method, repeat, options, settings or [], cluster, dry_run, resume)
+        order = train_order(config, method, repeat, options, settings or [], dry_run, resume)
         if dry_run:
             put_json({"script": planned(order)}) if as_json else put(planned(order).rstrip("\n"))
         else:

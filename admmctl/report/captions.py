@@ -1,6 +1,5 @@
 """The caption of a figure: ``NAME.json`` beside its PNG, PDF and CSV, from which a report can be made."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,7 @@ from admmctl.report.curves import config_of
 from admmctl.report.numbers import numbers
 from admmctl.report.text import count
 from admmctl.runs.material import Material
-from admmctl.runs.record import read_summary
+from admmctl.runs.record import read_environment, read_summary
 
 KEYS = ("name", "paper", "number", "shows", "kind", "caption", "scale", "files", "runs", "numbers")
 
@@ -78,9 +77,9 @@ def _computed(material: Material) -> list[str]:
 
 def _environment(folder: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads((folder / "environment.json").read_text())
+        found = read_environment(folder)
         return {"cpu": list(found["cpu"]), "cores": int(found["cores"])}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return None
 
 

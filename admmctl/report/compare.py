@@ -16,7 +16,7 @@ from admmctl.errors import UserError
 from admmctl.report.statistics import median, verdicts
 from admmctl.report.tables import PLAIN, read_runs
 from admmctl.report.text import number, seconds
-from admmctl.runs.record import read_summary
+from admmctl.runs.record import read_environment, read_summary
 
 # What a comparison needs of a summary, and of what type; for the rest null may stand.
 _WHOLE = dict.fromkeys(("experiment", "method", "metric"), str) | dict.fromkeys(("seed", "ranks"), int)
@@ -137,10 +137,8 @@ def _config(folder: Path) -> tuple[str, str]:
 
 def _data_sha256(folder: Path) -> str | None:
     """The checksum of the data that a run read."""
-    try:
-        return str(json.loads((folder / "environment.json").read_text())["data_sha256"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    environment = read_environment(folder)
+    return str(environment["data_sha256"]) if "data_sha256" in environment else None
 
 
 def _must_share(runs: list[dict[str, Any]], key: str, words: str) -> None:

@@ -1,6 +1,5 @@
 """Runs as the report needs them: everything in their folders, whatever state that is in."""
 
-import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 from admmctl.report import style
 from admmctl.report.curves import Curve, config_of, method_block
 from admmctl.report.tables import read_runs
-from admmctl.runs.record import read_curve, read_phases
+from admmctl.runs.record import read_curve, read_environment, read_phases
 
 
 @dataclass(frozen=True)
@@ -47,11 +46,7 @@ class Recorded:
 
     @cached_property
     def environment(self) -> dict[str, Any]:
-        try:
-            found = json.loads((self.folder / "environment.json").read_text())
-        except (OSError, ValueError, RecursionError):
-            return {}
-        return found if isinstance(found, dict) else {}
+        return read_environment(self.folder)
 
     @cached_property
     def phases(self) -> dict[str, dict[str, float]]:

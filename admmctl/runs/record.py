@@ -211,6 +211,15 @@ def read_summary(path: Path) -> dict[str, Any] | None:
     return summary if isinstance(summary, dict) and "status" in summary else None
 
 
+def read_environment(path: Path) -> dict[str, Any]:
+    """Where a run ran; empty while that is not recorded, or when it is damaged."""
+    try:
+        found = json.loads((path / "environment.json").read_text())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def read_phases(path: Path, name: str = "phases.csv") -> dict[str, dict[str, float]]:
     """phases.csv, or cpu.csv, by phase and column; empty while there is none, or when it is damaged."""
     try:

@@ -15,7 +15,6 @@ from admmctl.errors import UserError
 from admmctl.files import write_json
 from admmctl.parallel import slurm
 from admmctl.runs import jobs
-from admmctl.runs.clusters import cluster_file
 from admmctl.runs.options import Options
 from admmctl.runs.record import root
 from admmctl.runs.train import Silent, check_all, plan
@@ -35,7 +34,6 @@ class Order:
     command: str  # train or scaling
     words: Sequence[str]
     options: Options
-    cluster: Path | None = None
 
 
 def train_order(
@@ -44,7 +42,6 @@ def train_order(
     repeat: int,
     options: Options,
     overrides: Sequence[str],
-    cluster: str | None,
     dry: bool,
     resume: bool = False,
 ) -> Order:
@@ -59,9 +56,7 @@ def train_order(
     words += ["--resume"] if resume else []
     words += ["--watchdog", f"{options.watchdog:g}"] if options.watchdog else []
     label = f"{method or runs[0].method}-p{options.cores}"
-    return Order(
-        runs[0], label, config, "train", [*words, *common(options, overrides)], options, named_file(cluster)
-    )
+    return Order(runs[0], label, config, "train", [*words, *common(options, overrides)], options)
 
 
 def common(options: Options, overrides: Sequence[str]) -> list[str]:
@@ -69,12 +64,6 @@ def common(options: Options, overrides: Sequence[str]) -> list[str]:
     words = ["--threads", str(options.threads)] if options.threads is not None else []
     words += ["--oversubscribe"] if options.oversubscribe else []
     return words + [word for override in overrides for word in ("--set", override)]
-
-
-def named_file(cluster: str | None) -> Path | None:
-    """The cluster's file that the command line names, or ADMMCTL_CLUSTER."""
-    name = cluster or os.environ.get("ADMMCTL_CLUSTER")
-    return cluster_file(name) if name else None
 
 
 def submit(order: Order) -> dict[str, Any]:
@@ -128,8 +117,8 @@ def script(order: Order, folder: Path) -> str:
 
 def _command(order: Order, folder: Path) -> list[str]:
     """What the job runs."""
-    cluster = [] if order.cluster is None else ["--cluster", str(order.cluster.absolute())]
-    words = [*order.words, *cluster]
+    site = order.options.site
+    words = [*order.words, *([] if site is None else ["--cluster", str(site)])]
     return [sys.executable, "-m", "admmctl", order.command, str((folder / CONFIG).absolute()), *words]
 
 

@@ -1,6 +1,5 @@
 """The runs of a paper's figure: those that are there already, and the missing ones, made by the driver."""
 
-import json
 import math
 import re
 from dataclasses import replace
@@ -15,7 +14,7 @@ from admmctl.runs import resume as resuming
 from admmctl.runs.clusters import FOLDERS
 from admmctl.runs.material import Material, Scale
 from admmctl.runs.options import Options
-from admmctl.runs.record import DONE, is_run, read_summary, root
+from admmctl.runs.record import DONE, is_run, read_environment, read_summary, root
 from admmctl.runs.train import Watcher, check, execute
 from admmctl.schema import Stop
 from admmctl.studies.condition import condition
@@ -196,8 +195,5 @@ def _same(run: Run, folder: Path) -> bool:
 
 def _same_data(run: Run, folder: Path) -> bool:
     """Whether the recorded run read the rows that are here now: a part of HIGGS, for instance, or all of it."""
-    try:
-        sha256 = json.loads((folder / "environment.json").read_text())["data_sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-    return bool(sha256 == shards.plan(run.data, 1).source.fingerprint())
+    sha256 = read_environment(folder).get("data_sha256")
+    return sha256 is not None and bool(sha256 == shards.plan(run.data, 1).source.fingerprint())

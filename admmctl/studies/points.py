@@ -12,7 +12,7 @@ import yaml
 from admmctl.errors import UserError
 from admmctl.runs.clock import OUTSIDE
 from admmctl.runs.clusters import load_machine
-from admmctl.runs.record import DONE, exists, is_run, read_phases, read_summary, root
+from admmctl.runs.record import DONE, exists, is_run, read_environment, read_phases, read_summary, root
 from admmctl.studies.model import CostModel, Exchange, Point, fit, held_out, on_machine
 from admmctl.studies.scaling import FILE, read_study
 
@@ -333,7 +333,7 @@ def _must_share_data(folder: Path) -> None:
         if not is_run(place) or read_summary(place) is None:
             continue
         try:
-            sha256 = json.loads((place / "environment.json").read_text())["data_sha256"]
+            sha256 = read_environment(place)["data_sha256"]
             config = yaml.safe_load((place / "config.yaml").read_text())
             # Weak scaling takes as many of the same rows as there are ranks.
             data = {key: value for key, value in config["data"].items() if key != "first"}

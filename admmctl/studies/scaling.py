@@ -20,7 +20,7 @@ from admmctl.files import alone, write_json
 from admmctl.parallel import launch
 from admmctl.runs.options import MOST, Options
 from admmctl.runs.record import DONE, read_summary, root
-from admmctl.runs.submit import Order, common, named_file
+from admmctl.runs.submit import Order, common
 from admmctl.runs.train import Watcher, check, execute
 from admmctl.schema import Evaluate
 from admmctl.studies.bench import on_cores
@@ -129,7 +129,6 @@ def orders(
     weak: bool,
     options: Options,
     overrides: Sequence[str],
-    cluster: str | None,
     dry: bool,
 ) -> list[Order]:
     """The study as a job for every number of cores, checked as far as that goes outside them. Raises UserError."""
@@ -145,7 +144,7 @@ def orders(
             check(run, sized)
         told = [*words, "--part", str(count), *common(sized, overrides)]
         label = f"scaling-{run.method}-p{count}"
-        found.append(Order(run, label, path, "scaling", told, sized, named_file(cluster)))
+        found.append(Order(run, label, path, "scaling", told, sized))
     return found
 
 
