@@ -14,7 +14,7 @@ def make_folder(folder: Path) -> None:
     """
     for place in (*reversed(folder.parents), folder):
         if place.is_symlink() and not place.exists():
-            os.mkdir(leads_to(place))
+            leads_to(place).mkdir()
     folder.mkdir(parents=True, exist_ok=True)
 
 

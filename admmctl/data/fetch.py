@@ -205,8 +205,8 @@ def _check_place(link: Path, folder: Path) -> None:
     try:
         if os.path.ismount(folder):
             raise UserError(
-                f"{name} is a disk of its own, and another folder cannot take its place; make a folder on that disk "
-                f"and let {link} be a link to it, or name one in ADMMCTL_DATASETS"
+                f"{name} is a disk of its own, and another folder cannot take its place; make a folder on "
+                f"that disk and let {link} be a link to it, or name one in ADMMCTL_DATASETS"
             )
         if folder.exists() and not folder.is_dir():
             raise UserError(f"{name} is a file, and a dataset is a folder; move it elsewhere first")

@@ -110,7 +110,7 @@ def _old(folder: Path) -> Path:
 
 
 def recover(folder: Path) -> None:
-    """Give a dataset its name where a crash came while an old one made way for it: the new one, or else the old."""
+    """Give a dataset its name where a crash came while it was moved there: the new one, or else the old one."""
     for left in (_part(folder), _old(folder)):
         if not folder.exists() and (left / MANIFEST).is_file() and not left.is_symlink():
             left.rename(folder)
