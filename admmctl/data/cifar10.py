@@ -11,7 +11,8 @@ import pickle
 import tarfile
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
 from typing import IO, Any, ClassVar
 
 import numpy as np
@@ -44,6 +45,17 @@ _SUMS = (
     (31_035_623, "d91802434d8376bbaeeadf58a737e3a1b12ac839077e931237e0dcd43adcb154"),
     (31_035_526, "f53d8d457504f7cff4ea9e021afcf0e0ad8e24a91f3fc42091b8adef61157831"),
 )
+
+
+# Of the images and the labels, a byte each, however they are pickled.
+_CONTENTS = {
+    "data_batch_1": "ba52cb2d72c412975d7556bb26bd094956f1c002d1937053f6f1252f2ac17114",
+    "data_batch_2": "350ff9000489d02f2568c0dcf4912ffdbae9e50932147905fb1b8159ad54f0ac",
+    "data_batch_3": "a2b8653fc457df407af6c38b7e0d1a12530f3b5f81fce9f81516efd065daf722",
+    "data_batch_4": "133e6292c377755074c305db8a684d48d5397372cb0aba34f52b4335eab35d97",
+    "data_batch_5": "eb08cdc11fd1267ef871cf4790f193684b3f556d13317be68f4eb374a078ea87",
+    "test_batch": "9a4c74f5c8b6f2c4e13d3a1dfb43a5a8cda8a9da515e99fd620d2013a1a6287a",
+}
 
 
 class Cifar10Settings(DataSettings):
@@ -102,7 +114,7 @@ class Cifar10(Dataset):
     )
 
     parts_of_files = tuple(
-        SourceFile(name, size, sha256, ()) for (name, _), (size, sha256) in zip(BATCHES, _SUMS, strict=True)
+        SourceFile(name, size, digest, ()) for (name, _), (size, digest) in zip(BATCHES, _SUMS, strict=True)
     )
 
     def open(self, settings: DataSettings) -> Cifar10Source:
@@ -152,6 +164,14 @@ class Cifar10(Dataset):
                 return found
         return {}
 
+    def same(self, name: str, path: Path) -> bool:
+        """The official images and labels, pickled or packed anew."""
+        for (batch, _), (shown, _, content) in zip(_batches_of(name), _batches({name: path}), strict=True):
+            x, y = read_batch(shown, content)
+            if sha256(x.tobytes() + y.astype(np.uint8).tobytes()).hexdigest() != _CONTENTS[batch]:
+                return False
+        return True
+
     def prepare(self, raw: dict[str, Path], prepared: Prepared, progress: Progress) -> None:
         parts: tuple[Part, ...] = ("train", "test")
         writers = {part: prepared.rows(part, PIXELS, np.uint8) for part in parts}
@@ -171,10 +191,17 @@ def _batch_names() -> str:
     return ", ".join(name for name, _ in BATCHES)
 
 
+def _batches_of(name: str) -> tuple[tuple[str, Part], ...]:
+    """Those that a file holds: all of them, or the one of its name."""
+    return tuple(batch for batch in BATCHES if name in (TARBALL.name, batch[0]))
+
+
 def _batches(raw: dict[str, Path]) -> Iterator[tuple[str, Part, bytes]]:
-    """Name, part and content of every batch, one in memory at a time."""
+    """Name, part and content of every batch in these files, one in memory at a time."""
     if TARBALL.name not in raw:
         for name, part in BATCHES:
+            if name not in raw:
+                continue
             path = raw[name]
             try:
                 content = path.read_bytes()
@@ -186,15 +213,14 @@ def _batches(raw: dict[str, Path]) -> Iterator[tuple[str, Part, bytes]]:
     _read_to_the_end(path)
     try:
         with tarfile.open(path) as archive:
+            members = {PurePosixPath(member.name).name: member for member in archive if member.isfile()}
             # Members are read, never extracted: none can be written outside a folder.
             for name, part in BATCHES:
-                member = archive.extractfile(f"{FOLDER}/{name}")
-                if member is None:
-                    raise DataError(f"{path}: {FOLDER}/{name} is not a file")
-                yield f"{path}:{name}", part, member.read()
-    except KeyError as error:
-        raise DataError(f"{path} is not the CIFAR-10 tarball: {error.args[0]}") from None
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+                if name not in members:
+                    raise DataError(f"{path} is not the CIFAR-10 tarball: there is no {name} in it")
+                stream = archive.extractfile(members[name])
+                yield f"{path}:{name}", part, b"" if stream is None else stream.read()
+    except (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise DataError(f"{path} is truncated or damaged ({error}); get it again") from None
 
 
@@ -210,41 +236,81 @@ def _read_to_the_end(path: Path) -> None:
         raise DataError(f"{path} is truncated or damaged ({error}); get it again") from None
 
 
-class _Bytes:
-    """Stands for an array of bytes in a pickle. NumPy's own would believe any state that a pickle gives it."""
-
-    array: NDArray[np.uint8]
-
-    def __setstate__(self, state: Any) -> None:
-        _, shape, _, fortran, data = state
-        if not isinstance(data, bytes):
-            raise pickle.UnpicklingError("its array is not made of bytes")
-        self.array = np.frombuffer(data, np.uint8).reshape(shape, order="F" if fortran else "C").copy()
+_INTEGERS = {f"{kind}{size}": np.dtype(f"{kind}{size}") for kind in "iu" for size in (1, 2, 4, 8)}
 
 
-class _ByteType:
-    """Stands for the type of such an array; no other type is needed."""
+class _Kind:
+    """Stands for the type of an array in a pickle: whole numbers, and nothing else."""
 
     def __init__(self, code: Any, *_: Any) -> None:
-        if code not in ("u1", b"u1"):
-            raise pickle.UnpicklingError(f"its array is of type {code!r}, not of bytes")
+        name = code.decode("latin1") if isinstance(code, bytes) else code
+        if name not in _INTEGERS:
+            raise pickle.UnpicklingError(f"its array is of type {code!r}, not of whole numbers")
+        self.type = _INTEGERS[name]
 
     def __setstate__(self, state: Any) -> None:
-        pass
+        if state[1] in (">", b">"):
+            self.type = self.type.newbyteorder(">")
 
 
-def _reconstruct(*_: Any) -> _Bytes:
-    return _Bytes()
+class _Array:
+    """Stands for an array in a pickle. NumPy's own would believe any state that a pickle gives it."""
+
+    values: NDArray[Any]
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, kind, fortran, data = state
+        self.values = _values(data, kind, shape, "F" if fortran else "C")
+
+
+def _values(data: Any, kind: Any, shape: Any, order: Any) -> NDArray[Any]:
+    if not isinstance(data, bytes | bytearray) or not isinstance(kind, _Kind):
+        raise pickle.UnpicklingError("its array is not made of bytes")
+    return np.frombuffer(data, kind.type).reshape(shape, order=order).copy()
+
+
+def _reconstruct(*_: Any) -> _Array:
+    return _Array()
+
+
+def _from_buffer(data: Any, kind: Any, shape: Any, order: Any) -> _Array:
+    """An array by protocol 5."""
+    array = _Array()
+    array.values = _values(data, kind, shape, order)
+    return array
+
+
+def _scalar(kind: Any, data: Any) -> int:
+    """A label that is a number of NumPy's."""
+    return int(_values(data, kind, (), "C"))
+
+
+def _encode(text: Any, encoding: Any) -> bytes:
+    """Bytes as Python 3 writes them by the protocols of Python 2."""
+    if not isinstance(text, str) or encoding != "latin1":
+        raise pickle.UnpicklingError(f"its text is encoded by {encoding!r}")
+    return text.encode("latin1")
 
 
 class _OnlyArrays(pickle.Unpickler):
-    """An unpickler that makes containers and arrays of bytes, and nothing that could run code."""
+    """An unpickler that makes containers and arrays of whole numbers, and nothing that could run code.
+
+    The names are those that Python 2 and 3, and NumPy before and after its second version, give to these things.
+    """
 
     _ALLOWED: ClassVar[dict[tuple[str, str], Any]] = {
-        ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
-        ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
-        ("numpy", "ndarray"): _Bytes,
-        ("numpy", "dtype"): _ByteType,
+        ("numpy", "ndarray"): _Array,
+        ("numpy", "dtype"): _Kind,
+        ("_codecs", "encode"): _encode,
+        **{
+            (f"numpy.{core}.{module}", name): made
+            for core in ("core", "_core")
+            for module, name, made in (
+                ("multiarray", "_reconstruct", _reconstruct),
+                ("multiarray", "scalar", _scalar),
+                ("numeric", "_frombuffer", _from_buffer),
+            )
+        },
     }
 
     def find_class(self, module: str, name: str) -> Any:
@@ -254,11 +320,15 @@ class _OnlyArrays(pickle.Unpickler):
 
 
 def read_batch(name: str, content: bytes) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Images (rows, 3072) and labels (rows,) of one official batch. Raises DataError when it is anything else."""
+    """Images (rows, 3072) and labels (rows,) of one batch, as its authors or a later Python pickled it.
+
+    Raises DataError when it is anything else.
+    """
     stream: IO[bytes] = io.BytesIO(content)
     try:
         batch = _OnlyArrays(stream, encoding="bytes").load()
-        x, y = batch[b"data"].array, np.asarray(batch[b"labels"])
+        x, y = (_entry(batch, key) for key in ("data", "labels"))
+        y = np.asarray(y)
     except Exception as error:  # a damaged pickle can raise nearly anything
         raise DataError(f"{name} is not a CIFAR-10 batch: {error}") from None
     if not isinstance(x, np.ndarray) or x.dtype != np.uint8 or y.ndim != 1 or x.shape != (len(y), PIXELS):
@@ -266,3 +336,14 @@ def read_batch(name: str, content: bytes) -> tuple[NDArray[np.uint8], NDArray[np
     if y.dtype.kind not in "iu" or (len(y) and not 0 <= y.min() <= y.max() <= 9):
         raise DataError(f"{name} is not a CIFAR-10 batch: labels must be 0 to 9")
     return x, y.astype(np.int64)
+
+
+def _entry(batch: Any, key: str) -> Any:
+    """What a batch has under a key, which Python 2 wrote as bytes and Python 3 as text."""
+    if not isinstance(batch, dict):
+        raise pickle.UnpicklingError("it is no mapping with data and labels")
+    for spelt in (key.encode(), key):
+        if spelt in batch:
+            found = batch[spelt]
+            return found.values if isinstance(found, _Array) else found
+    raise pickle.UnpicklingError(f"it has no {key}")

@@ -150,15 +150,29 @@ class Dataset(ABC):
     def recognise(self, paths: list[Path]) -> dict[str, Path]:
         """Which official file each of the user's files stands for, by name. Raises DataError."""
         names = [file.name for file in self.card.files]
-        found = {}
+        found: dict[str, Path] = {}
         for path in paths:
-            if path.name not in names:
+            name = self.official_name(path.name)
+            if name not in names:
                 raise DataError(f"--from {path}: {self.name} is made from files called {', '.join(names)}")
-            found[path.name] = path
+            if name in found:
+                raise DataError(f"--from: {found[name]} and {path} are both {name}; give one of them")
+            found[name] = path
         missing = [file.name for file in self.card.files if not file.optional and file.name not in found]
         if missing:
             raise DataError(f"--from: {self.name} needs {', '.join(missing)} as well")
         return found
+
+    def official_name(self, name: str) -> str:
+        """The name of the official file that one of this name is a form of: the same, but for other spellings."""
+        return name
+
+    def same(self, name: str, path: Path) -> bool:
+        """Whether a file whose sum is another holds what the official ``name`` does, in another form.
+
+        Raises DataError when it is damaged.
+        """
+        return False
 
     def in_folder(self, folder: Path) -> dict[str, Path]:
         """Files in a mirror folder that serve as well as the official ones, in another wrapping."""

@@ -130,6 +130,9 @@ def _gather(
     if request.files:
         _must_exist(request.files)
         raw = dataset.recognise(request.files)
+        # A folder that was given may have optional files that were not asked for.
+        names = [file.name for file in dataset.card.files if file.optional and file not in wanted]
+        raw = {name: path for name, path in raw.items() if name not in names or path in request.files}
         asked = [file.name for file in wanted if file.optional and file.name not in raw]
         if asked:
             raise DataError(f"--extra: {', '.join(asked)} is not among the files of --from")
@@ -157,11 +160,11 @@ def _identified(
     sources = []
     for name, path in raw.items():
         sha256 = digest(path, path.name, progress)
-        same = name in official and sha256 == official[name].sha256
+        same = name in official and (sha256 == official[name].sha256 or dataset.same(name, path))
         if not same and official_only:
             raise DataError(
                 f"{path} is damaged: the sha256 of its content is {sha256}, the official one "
-                f"{official[name].sha256}; get it again"
+                f"{official[name].sha256}; get it again, or take it as it is, by --from"
             )
         if not same:
             say(f"{path.name} is not the official {name} (sha256 {sha256[:12]}...): it is used as it is")

@@ -1,6 +1,7 @@
 """MNIST: 70,000 handwritten digits of 28x28 pixels, from the four official IDX files."""
 
 import gzip
+import hashlib
 import math
 import zlib
 from pathlib import Path
@@ -49,6 +50,15 @@ FILES = {
 }
 
 
+# Of what the official files hold, uncompressed.
+_CONTENTS = {
+    "train-images-idx3-ubyte.gz": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte.gz": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte.gz": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte.gz": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+
+
 class Mnist(Dataset):
     """``data: {name: mnist}``: 784 features in 0..255, digits 0 to 9, 60,000 to train and 10,000 to test."""
 
@@ -70,6 +80,29 @@ class Mnist(Dataset):
     def open(self, settings: DataSettings) -> StoredSource:
         return StoredSource(self.folder(), self.name, self.card.version)
 
+    def recognise(self, paths: list[Path]) -> dict[str, Path]:
+        """The four files, compressed or not, or a folder of them; torchvision's is called MNIST/raw."""
+        if len(paths) == 1 and paths[0].is_dir():
+            found = _found_in(paths[0])
+            if not found:
+                raise DataError(
+                    f"--from {paths[0]}: this folder does not hold the four files {', '.join(_CONTENTS)}"
+                )
+            return found
+        return super().recognise(paths)
+
+    def official_name(self, name: str) -> str:
+        return next((file.name for file in FILES.values() if name in _spellings(file.name)), name)
+
+    def in_folder(self, folder: Path) -> dict[str, Path]:
+        """The official files themselves are better."""
+        found = _found_in(folder)
+        return {} if all(path == folder / name for name, path in found.items()) else found
+
+    def same(self, name: str, path: Path) -> bool:
+        """The official images or labels, unpacked or compressed anew."""
+        return hashlib.sha256(_content(path)).hexdigest() == _CONTENTS[name]
+
     def prepare(self, raw: dict[str, Path], prepared: Prepared, progress: Progress) -> None:
         parts: tuple[Part, ...] = ("train", "test")
         for part in parts:
@@ -85,12 +118,39 @@ class Mnist(Dataset):
             prepared.part(part, part, 0, len(images))
 
 
-def read_idx(path: Path, magic: int) -> NDArray[np.uint8]:
-    """The array in a gzip-compressed IDX file of bytes. Raises DataError when it is not exactly that."""
+def _spellings(name: str) -> list[str]:
+    """What a file is called, compressed and not: train-images-idx3-ubyte, train-images.idx3-ubyte."""
+    plain = name.removesuffix(".gz")
+    return [spelt + end for spelt in (plain, plain.replace("-idx", ".idx")) for end in (".gz", "")]
+
+
+def _found_in(folder: Path) -> dict[str, Path]:
+    """The four files in a folder, or where torchvision has them below it; none where one is missing."""
+    for place in (folder, folder / "raw", folder / "MNIST" / "raw"):
+        found = {
+            file.name: next((place / s for s in _spellings(file.name) if (place / s).is_file()), None)
+            for file in FILES.values()
+        }
+        paths = {name: path for name, path in found.items() if path is not None}
+        if len(paths) == len(FILES):
+            return paths
+    return {}
+
+
+def _content(path: Path) -> bytes:
+    """What an IDX file holds, which is compressed or not. Raises DataError when it is cut off."""
     try:
-        content = gzip.decompress(path.read_bytes())
+        content = path.read_bytes()
+        if path.suffix == ".gz" or content.startswith(b"\x1f\x8b"):
+            return gzip.decompress(content)
+        return content
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} is not a complete gzip file ({error}); fetch it again") from None
+
+
+def read_idx(path: Path, magic: int) -> NDArray[np.uint8]:
+    """The array in an IDX file of bytes, gzip-compressed or not. Raises DataError when it is not exactly that."""
+    content = _content(path)
     found = int.from_bytes(content[:4], "big")
     axes = magic % 256
     if found != magic or len(content) < 4 + 4 * axes:

@@ -91,7 +91,9 @@ class Svhn(Dataset):
         return "extra" in manifest["parts"] or not options["extra"]
 
     def recognise(self, paths: list[Path]) -> dict[str, Path]:
-        """Files by what their names contain: train, test, extra."""
+        """Files by what their names contain: train, test, extra; or a folder of the official ones."""
+        if len(paths) == 1 and paths[0].is_dir():
+            paths = [path for file in FILES.values() if (path := paths[0] / file.name).is_file()]
         found: dict[str, Path] = {}
         for path in paths:
             names = [name for name in FILES if name in path.name.lower()]

@@ -1,5 +1,7 @@
 """CIFAR-10: the official batches in every wrapping, pickles that would run code, grey images, the real thing."""
 
+import codecs
+import json
 import lzma
 import os
 import pickle
@@ -15,7 +17,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_data import Array, all_rows, batch, cut, entries, get, refusal, tarball
+from small_data import Array, all_rows, batch, cut, entries, get, refusal, sha256, tarball
 
 from admmctl.data import cifar10, shards
 from admmctl.data.cifar10 import FOLDER, Cifar10, Cifar10Settings, area_average, read_batch
@@ -134,6 +136,107 @@ def test_a_batch_of_an_older_and_of_a_newer_numpy(core: str) -> None:
     assert (found.dtype, numbers.tolist()) == (np.uint8, labels)
 
 
+# --- pickled again
+
+
+def again(
+    x: Array, labels: Any, protocol: int = pickle.DEFAULT_PROTOCOL, text: bool = True, core: str = "_core"
+) -> bytes:
+    """A batch as a later Python pickles it: keys as text, or as bytes, and NumPy's inside of any version."""
+    content: dict[Any, Any] = {
+        "batch_label": "a batch",
+        "labels": labels,
+        "data": x,
+        "filenames": ["a.png"] * len(x),
+    }
+    if not text:
+        content = {key.encode(): value for key, value in content.items()}
+    found = pickle.dumps(content, protocol)
+    if protocol >= 4:
+        # Without the frame, whose length would be another: it need not be there.
+        frame = found.index(b"\x95")
+        found = found[:frame] + found[frame + 9 :]
+    for module in (b"multiarray", b"numeric"):
+        old, new = b"numpy._core." + module, b"numpy." + core.encode() + b"." + module
+        for length in ("B", "<I") if protocol >= 4 else ("",):
+            sizes = [struct.pack(length, len(name)) if length else b"" for name in (old, new)]
+            found = found.replace(sizes[0] + old, sizes[1] + new)
+    return found
+
+
+LABELS_AS = {
+    "a list": list,
+    "bytes": lambda labels: np.array(labels, np.uint8),
+    "an array": np.array,
+    "a foreign array": lambda labels: np.array(labels, ">i4"),
+    "numbers of NumPy": lambda labels: list(np.array(labels, np.int16)),
+    "a tuple": tuple,
+}
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("core", ["core", "_core"])
+@pytest.mark.parametrize("text", [True, False])
+@pytest.mark.parametrize("kind", LABELS_AS)
+def test_a_batch_that_a_later_python_pickled_again(protocol: int, core: str, text: bool, kind: str) -> None:
+    x, labels = SMALL["data_batch_1"]
+    for order in ("C", "F"):
+        content = again(np.array(x, order=order), LABELS_AS[kind](labels), protocol, text, core)  # type: ignore[call-overload,operator]
+        assert (b"numpy." + core.encode()) in content
+        found, numbers = read_batch("a", content)
+        np.testing.assert_array_equal(found, x)
+        assert (found.dtype, numbers.dtype, numbers.tolist()) == (np.uint8, np.int64, labels)
+
+
+@pytest.mark.parametrize("wrap", WRAPPINGS)
+def test_batches_pickled_again_are_read_from_every_wrapping(mine: Path, wrap: Any) -> None:
+    get("cifar10", *wrap(mine, {name: again(x, labels) for name, (x, labels) in SMALL.items()}))
+    for part in PARTS:
+        x, labels = all_rows(opened(), part)
+        np.testing.assert_array_equal(x, EXPECTED[part][0])
+        assert labels == EXPECTED[part][1]
+
+
+@pytest.mark.parametrize("place", ["{}", "./{}", "data/cifar/{}"])
+def test_a_tarball_that_was_packed_again_may_have_its_batches_anywhere(mine: Path, place: str) -> None:
+    members = {place.format(name): content for name, content in CONTENTS.items()}
+    get("cifar10", tarball(mine / "mine.tgz", members | {"._data_batch_1": b"a Mac's notes"}))
+    assert all_rows(opened())[1] == EXPECTED["train"][1]
+
+
+@pytest.mark.parametrize("wrap", [as_tarball, as_folder])
+def test_the_official_images_are_official_however_they_are_pickled(
+    mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrap: Any
+) -> None:
+    sums = {name: sha256(x.tobytes() + bytes(labels)) for name, (x, labels) in SMALL.items()}
+    monkeypatch.setattr(cifar10, "_CONTENTS", sums)
+    contents = {name: again(x, labels) for name, (x, labels) in SMALL.items()}
+    said = get("cifar10", *wrap(mine, contents))
+    manifest = json.loads((tmp_path / "datasets" / "cifar10" / "manifest.json").read_text())
+    assert (manifest["official"], len(said)) == (True, 1)
+    monkeypatch.setattr(cifar10, "_CONTENTS", sums | {"test_batch": "another"})
+    (mine / "other").mkdir()
+    said = get("cifar10", *wrap(mine / "other", contents), force=True)
+    assert len(said) == 2
+    assert "is not the official" in said[0]
+
+
+def test_a_batch_of_a_hundred_classes_says_what_it_lacks() -> None:
+    content = pickle.dumps({"data": SMALL["data_batch_1"][0], "fine_labels": [1, 2, 3, 4]})
+    with pytest.raises(DataError, match="is not a CIFAR-10 batch: it has no labels"):
+        read_batch("a", content)
+
+
+@pytest.mark.data
+def test_a_real_batch_is_official_when_it_is_pickled_again(mirror: Path, tmp_path: Path) -> None:
+    content = lzma.decompress((mirror / "cifar10" / FOLDER / "test_batch.xz").read_bytes())
+    path = tmp_path / "test_batch"
+    path.write_bytes(pickle.dumps(pickle.loads(content, encoding="latin1")))
+    assert path.read_bytes() != content
+    assert Cifar10().same("test_batch", path)
+    assert not Cifar10().same("data_batch_1", path)
+
+
 # --- pickles that would do something else
 
 RAN: list[str] = []
@@ -161,6 +264,7 @@ ATTACKS = {
     "opens a file": RunsCode(open, "pwned", "w"),
     "builds on a type": RunsCode(type, "X", (), {}),
     "loads by numpy": RunsCode(np.load, "pwned.npy"),
+    "decodes": RunsCode(codecs.decode, b"pwned", "rot13"),
 }
 
 
@@ -194,6 +298,10 @@ def test_opcodes_that_reach_for_objects_by_other_ways_are_refused(tmp_path: Path
         b"\x80\x02\x82\x01.",
         b"cnumpy\ndtype.type\n.",
         b"cnumpy\nndarray.tofile\n.",
+        b"c_codecs\nencode\n(Vpwned\nVzlib\ntR.",
+        b"c_codecs\nencode\n(cnumpy\nndarray\nVlatin1\ntR.",
+        b"cnumpy._core.multiarray\nscalar\n(cnumpy\ndtype\n(VO8\ntRVpwned\ntR.",
+        b"cnumpy._core.numeric\n_frombuffer\n(Vpwned\ncnumpy\ndtype\n(Vu1\ntR(I1\ntVC\ntR.",
     ):
         with pytest.raises(DataError, match="evil is not a CIFAR-10 batch"):
             read_batch("evil", content)

@@ -3,6 +3,7 @@
 import gzip
 import json
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +118,100 @@ def test_images_of_another_size_never_become_a_dataset(
     files = four_files(tmp_path / "mine", train_images=idx(np.ones((5, *shape))))
     assert str(files[0]) in refusal("mnist", *files)
     assert entries(tmp_path / "datasets") == []
+
+
+# --- unpacked, and as others lay them out
+
+
+def unpacked(files: list[Path], folder: Path, rename: Callable[[str], str] = str) -> Path:
+    """The same files without their compression, in a folder of their own."""
+    folder.mkdir(parents=True)
+    for path in files:
+        (folder / rename(path.name.removesuffix(".gz"))).write_bytes(gzip.decompress(path.read_bytes()))
+    return folder
+
+
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch, results: Path, tmp_path: Path) -> list[Path]:
+    """Four files whose contents are the official ones."""
+    files = four_files(tmp_path / "packed")
+    contents = {path.name: sha256(gzip.decompress(path.read_bytes())) for path in files}
+    monkeypatch.setattr(mnist, "_CONTENTS", contents)
+    return files
+
+
+def is_official(tmp_path: Path) -> bool:
+    manifest = json.loads((tmp_path / "datasets" / "mnist" / "manifest.json").read_text())
+    return bool(manifest["official"])
+
+
+@pytest.mark.parametrize("inside", ["", "raw", "MNIST/raw"])
+@pytest.mark.parametrize("how", ["files", "mirror"])
+@pytest.mark.parametrize("dot", [False, True])
+def test_unpacked_files_are_read_wherever_others_put_them(
+    known: list[Path], tmp_path: Path, inside: str, how: str, dot: bool
+) -> None:
+    """torchvision has MNIST/raw, others call the files train-images.idx3-ubyte."""
+    unpacked(known, tmp_path / "mine" / inside, lambda name: name.replace("-idx", ".idx") if dot else name)
+    mine = tmp_path / "mine"
+    said = get("mnist", mine) if how == "files" else get("mnist", mirror=str(mine))
+    assert said == [f"mnist is ready in {tmp_path / 'datasets' / 'mnist'}"]
+    source = mnist.Mnist().open(DataSettings(name="mnist"))
+    x, y = all_rows(source)
+    np.testing.assert_array_equal(x, np.arange(5 * 784).reshape(5, 784) % 251)
+    assert (y, all_rows(source, "test")[1]) == ([3, 1, 4, 1, 5], [5, 1])
+    assert is_official(tmp_path)
+
+
+def test_single_files_may_be_packed_unpacked_or_packed_anew(known: list[Path], tmp_path: Path) -> None:
+    plain = sorted(unpacked(known, tmp_path / "plain").iterdir())
+    again = tmp_path / known[0].name
+    again.write_bytes(gzip.compress(gzip.decompress(known[0].read_bytes()), 9, mtime=7))
+    others = [path for path in plain if path.name not in (again.stem, known[1].stem)]
+    assert get("mnist", again, known[1], *others)[:-1] == []
+    assert is_official(tmp_path)
+    assert "train-images-idx3-ubyte.gz; give one of them" in refusal(
+        "mnist", *known, tmp_path / "plain" / again.stem
+    )
+
+
+def test_other_contents_are_used_and_said_not_to_be_official(known: list[Path], tmp_path: Path) -> None:
+    mine = unpacked(known, tmp_path / "mine")
+    (mine / "t10k-labels-idx1-ubyte").write_bytes(idx(np.array([0, 9])))
+    said = get("mnist", mine)
+    assert "t10k-labels-idx1-ubyte is not the official t10k-labels-idx1-ubyte.gz" in said[0]
+    assert not is_official(tmp_path)
+    assert all_rows(mnist.Mnist().open(DataSettings(name="mnist")), "test")[1] == [0, 9]
+    message = refusal("mnist", mirror=str(mine), force=True)
+    assert f"{mine / 't10k-labels-idx1-ubyte'} is damaged" in message
+    (mine / "t10k-labels-idx1-ubyte").unlink()
+    assert "does not hold the four files" in refusal("mnist", mine)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (idx(np.ones((5, 28, 28)))[:-1], "is truncated or damaged"),
+        (b"<html>", "is not an IDX file of 3 axes: it starts with 3c68746d"),
+        (b"", "is not an IDX file of 3 axes: it starts with nothing"),
+    ],
+)
+def test_an_unpacked_file_that_is_cut_off_is_named(
+    known: list[Path], tmp_path: Path, content: bytes, words: str
+) -> None:
+    mine = unpacked(known, tmp_path / "mine")
+    (mine / "train-images-idx3-ubyte").write_bytes(content)
+    message = refusal("mnist", mine)
+    assert f"{mine / 'train-images-idx3-ubyte'} {words}" in message
+    assert entries(tmp_path / "datasets") == []
+
+
+@pytest.mark.data
+def test_the_real_files_unpacked_are_the_official_ones(mirror: Path, results: Path, tmp_path: Path) -> None:
+    files = [mirror / "mnist" / file.name for file in mnist.FILES.values()]
+    unpacked(files, tmp_path / "mine" / "MNIST" / "raw")
+    get("mnist", mirror=str(tmp_path / "mine"))
+    assert is_official(tmp_path)
 
 
 @pytest.mark.data

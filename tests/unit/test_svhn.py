@@ -102,6 +102,20 @@ def test_files_are_told_by_what_their_names_contain(mine: Path, names: list[str]
     check(opened(), "test", "test")
 
 
+def test_a_folder_of_the_official_files(mine: Path) -> None:
+    """As torchvision leaves them; the extra digits, which take long, only where they are asked for."""
+    files(mine, "train", "test", "extra")
+    (mine / "notes.txt").write_text("mine")
+    get("svhn", mine)
+    check(opened(), "train", "train")
+    assert opened().rows("extra") == 0
+    get("svhn", mine, extra=True)
+    check(opened(use="extra"), "train", "extra")
+    (mine / "train_32x32.mat").unlink()
+    (mine / "extra_32x32.mat").unlink()
+    assert "svhn needs train_32x32.mat" in refusal("svhn", mine)
+
+
 @pytest.mark.parametrize(
     "names", [["digits.mat"], ["test_32x32.mat"], ["train_1.mat", "train_2.mat"], ["traintest.mat"]]
 )
