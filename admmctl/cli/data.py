@@ -26,7 +26,11 @@ def fetch(
     ] = None,
     from_files: Annotated[
         list[Path] | None,
-        typer.Option("--from", help="Files that you have already; may be repeated.", metavar="FILE..."),
+        typer.Option(
+            "--from",
+            help="Files that you have already; of mnist, cifar10 and svhn a folder will do.",
+            metavar="FILE...",
+        ),
     ] = None,
     rows: Annotated[int | None, typer.Option("--rows", help="HIGGS: prepare only the first N rows.")] = None,
     extra: Annotated[
