@@ -28,7 +28,7 @@ def fetch(
         list[Path] | None,
         typer.Option(
             "--from",
-            help="Files that you have already; of mnist, cifar10 and svhn a folder will do.",
+            help="Files that you have already, or a folder of them.",
             metavar="FILE...",
         ),
     ] = None,
