@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Annotated, Any, NoReturn
@@ -130,6 +131,9 @@ def run_command(arguments: Iterable[str] | None) -> NoReturn:
     try:
         code = app(args=None if arguments is None else list(arguments), standalone_mode=False)
     except AdmmctlError as error:
+        if error.quiet:
+            time.sleep(1)  # a launcher ends all at the first that fails: the one that speaks comes first
+            sys.exit(error.exit_code)
         stop(f"error: {error}", error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         stop("interrupted", Interrupted.exit_code)

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 from numpy.typing import NDArray
 
 from admmctl.errors import UserError
+from admmctl.parallel.inherited import check_code
 
 Operation = Literal["sum", "max", "min"]
 
@@ -132,8 +133,9 @@ def connect(expected: int) -> Comm:
     """The communicator of a job that was started with ``expected`` ranks.
 
     A launcher and a library of different MPI families start N jobs of one rank, each content with itself:
-    that is caught here. Raises UserError with the cure.
+    that is caught here, and ranks that run other code than the driver. Raises UserError with the cure.
     """
+    check_code()
     if expected == 1:
         return Serial()
     comm = MPI()

@@ -3,6 +3,7 @@
 import ctypes
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,9 +21,17 @@ from typing import Any
 from admmctl.errors import UserError
 from admmctl.parallel import watchdog
 from admmctl.parallel.cluster import Host, Launch
+from admmctl.parallel.inherited import CODE, code
+from admmctl.parallel.programs import python
 
 STOPPING = {"event": "stopping"}  # what a watcher is told when a signal asks for a stop
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+# What libraries of linear algebra read, each the first of its own that holds a number.
+_THREADS_OF = {
+    "openblas": ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS"),
+    "mkl": ("MKL_NUM_THREADS", "OMP_NUM_THREADS"),
+    "blis": ("BLIS_NUM_THREADS", "OMP_NUM_THREADS"),
+}
+THREAD_VARIABLES = tuple(sorted({name for names in _THREADS_OF.values() for name in names}))
 
 
 def available_cores() -> int:
@@ -64,7 +73,30 @@ def threads_per_rank(asked: int | str | None, ranks: int) -> int | None:
         return max(1, available_cores() // ranks)
     if asked is not None:
         return int(asked)
-    return None if any(name in os.environ for name in THREAD_VARIABLES) else 1
+    return None if threads_in_environment() is not None else 1
+
+
+def threads_in_environment() -> int | None:
+    """The threads that the user's variables give to the linear algebra in use; None where they say nothing to it.
+
+    A variable that it does not read says nothing, and neither does one that holds no number: then each rank would
+    take all cores.
+    """
+    for name in thread_variables():
+        # OpenMP takes a list, for threads within threads: the first number counts.
+        found = re.fullmatch(r"\s*(\d+)\s*(,[\d,\s]*)?", os.environ.get(name, ""))
+        if found and int(found[1]) > 0:
+            return int(found[1])
+    return None
+
+
+def thread_variables() -> tuple[str, ...]:
+    """The variables that the library of linear algebra in use reads, the one that counts most first."""
+    from threadpoolctl import threadpool_info
+
+    loaded = {pool["internal_api"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+    known = [name for library in sorted(loaded) for name in _THREADS_OF.get(library, ("OMP_NUM_THREADS",))]
+    return tuple(dict.fromkeys(known)) or ("OMP_NUM_THREADS",)
 
 
 def find_mpiexec(named: str | None = None) -> str:
@@ -90,7 +122,7 @@ def mpiexec_command(
     options = _openmpi_options(settings, hosts) if settings.mpi == "openmpi" else _hydra_options(settings, hosts)
     return [
         *(find_mpiexec(settings.mpiexec), *options, "-n", str(ranks)),
-        *(sys.executable, "-m", "mpi4py", *arguments),
+        *python("-m", "mpi4py", *arguments),
     ]
 
 
@@ -118,7 +150,7 @@ def _openmpi_options(settings: Launch, hosts: Sequence[Host]) -> list[str]:
         options += ["--mca", "btl_tcp_if_include", settings.interface]
     if settings.binding is not None:
         options += ["--bind-to", settings.binding]
-    for name in (*THREAD_VARIABLES, "PYTHONUNBUFFERED", *settings.environment) if hosts else ():
+    for name in (*THREAD_VARIABLES, "PYTHONUNBUFFERED", CODE, *settings.environment) if hosts else ():
         options += ["-x", name]  # unlike the others it takes nothing along by itself
     return options
 
@@ -142,6 +174,7 @@ def job_environment(
         environment.setdefault("FI_TCP_IFACE", settings.interface)
         environment.setdefault("UCX_NET_DEVICES", settings.interface)
     environment["PYTHONUNBUFFERED"] = "1"
+    environment[CODE] = code()
     return environment
 
 

@@ -5,11 +5,17 @@ import re
 import shlex
 import signal
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from admmctl.errors import UserError
+
+
+def python(*arguments: str) -> list[str]:
+    """This Python, with ``arguments``. It imports nothing from the current folder, where there may be anything."""
+    return [sys.executable, "-P", *arguments]
 
 
 @dataclass(frozen=True)

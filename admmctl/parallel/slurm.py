@@ -7,15 +7,15 @@ import getpass
 import os
 import re
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from admmctl.errors import UserError
+from admmctl.errors import SeveralDrivers, UserError
 from admmctl.parallel.cluster import Launch
-from admmctl.parallel.programs import Answer, ask
+from admmctl.parallel.programs import Answer, ask, python
 
+_SIZES = ("SLURM_JOB_CPUS_PER_NODE", "SLURM_NTASKS", "SLURM_NPROCS")
 SECONDS = 30.0  # a busy scheduler takes its time
 INTERACTIVE_STEPS = ("4294967290", "4294967292", "4294967293")  # salloc's shell, what is outside, the batch script
 
@@ -31,17 +31,23 @@ class Allocation:
 
 
 def allocation(environment: Mapping[str, str] | None = None) -> Allocation | None:
-    """What Slurm's variables say; None outside a job. Raises UserError for a driver per task."""
+    """What Slurm's variables say; None outside a job, or where nothing says how large it is.
+
+    Raises SeveralDrivers for a driver per task.
+    """
     env = os.environ if environment is None else environment
     job = env.get("SLURM_JOB_ID")
     if not job:
         return None
     inside_step = env.get("SLURM_STEP_ID", INTERACTIVE_STEPS[0]) not in INTERACTIVE_STEPS
     if inside_step and _number(env, "SLURM_STEP_NUM_TASKS", 1) > 1:
-        raise UserError(
+        raise SeveralDrivers(
             "srun started several admmctl; it starts its ranks itself: call it without srun, in a batch script or "
-            "in salloc"
+            "in salloc",
+            quiet=_number(env, "SLURM_PROCID", 0) > 0,
         )
+    if not any(env.get(name) for name in _SIZES):
+        return None
     cores = 0
     for part in re.finditer(r"(\d+)(?:\(x(\d+)\))?", env.get("SLURM_JOB_CPUS_PER_NODE", "")):
         cores += int(part[1]) * int(part[2] or 1)
@@ -80,7 +86,7 @@ def srun_command(
         command.append("--overcommit")
     if os.environ.get("SLURM_STEP_ID", INTERACTIVE_STEPS[0]) not in INTERACTIVE_STEPS:
         command.append("--overlap")  # `srun --pty bash` holds the cores that its own ranks need
-    return [*command, sys.executable, "-m", "mpi4py", *arguments]
+    return [*command, *python("-m", "mpi4py", *arguments)]
 
 
 def for_mpiexec(environment: Mapping[str, str]) -> dict[str, str]:

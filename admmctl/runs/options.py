@@ -9,6 +9,7 @@ from admmctl.config import Run
 from admmctl.errors import UserError
 from admmctl.parallel import launch, slurm
 from admmctl.parallel.cluster import Host, Launch, parse_hosts
+from admmctl.parallel.inherited import check_alone, without_leftovers
 from admmctl.runs import jobs
 from admmctl.runs.clusters import cluster_file, load_cluster
 
@@ -67,9 +68,10 @@ class Options:
     def environment(self, threads: int | None) -> dict[str, str]:
         """What these ranks find in their environment."""
         environment = launch.job_environment(self.cores, threads, self.cluster, self.elsewhere())
-        if self.way() == "mpiexec" and self.allocation() is not None:
-            return slurm.for_mpiexec(environment)
-        return environment
+        if self.way() != "mpiexec":
+            return environment  # srun tells its processes anew what others may have left
+        environment = without_leftovers(environment)
+        return environment if self.allocation() is None else slurm.for_mpiexec(environment)
 
     def check_cores(self) -> None:
         """Raises UserError for more ranks than there is room for, and for a launcher that cannot start them."""
@@ -94,6 +96,15 @@ class Options:
             raise UserError("--threads auto: the cores of other machines are not known here; give a number")
         return launch.threads_per_rank(asked, self.cores)
 
+    def crowding(self, threads: int | None) -> str:
+        """What a user should know of more threads than cores, where ``threads_for`` said so; '' where they fit."""
+        each = threads or launch.threads_in_environment() or 1
+        cores = launch.available_cores()
+        if self.elsewhere() or each == 1 or each * self.cores <= cores:
+            return ""
+        ranks = f"{self.cores} rank{'s' * (self.cores > 1)}"
+        return f"{ranks} x {each} threads on {cores} cores: that is slow; use --threads 1, or fewer ranks"
+
 
 def check_options(
     cores: int | None,
@@ -108,6 +119,7 @@ def check_options(
 
     Without ``cores`` it is the size of the allocation this process is in, or of the hosts, or 1.
     """
+    check_alone()
     if cores is not None and cores < 1:
         raise UserError(f"--cores {cores}: expected 1 or more")
     if launcher not in get_args(Launcher):

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from admmctl.config import Run
 from admmctl.errors import UserError
 from admmctl.files import write_json
 from admmctl.parallel import slurm
+from admmctl.parallel.programs import python
 from admmctl.runs import jobs
 from admmctl.runs.options import Options
 from admmctl.runs.record import root
@@ -119,7 +119,7 @@ def _command(order: Order, folder: Path) -> list[str]:
     """What the job runs."""
     site = order.options.site
     words = [*order.words, *([] if site is None else ["--cluster", str(site)])]
-    return [sys.executable, "-m", "admmctl", order.command, str((folder / CONFIG).absolute()), *words]
+    return [*python("-m", "admmctl", order.command), str((folder / CONFIG).absolute()), *words]
 
 
 def _absolute(name: str, value: str) -> str:

@@ -271,6 +271,8 @@ def _go_on(
         watcher.event({"event": "note", "text": "there is no checkpoint: the run starts anew"})
     jobs.started(folder.path)
     threads = options.threads_for(run)
+    if crowding := options.crowding(threads):
+        watcher.event({"event": "note", "text": crowding})
     try:
         if options.way() == "inline":
             with threadpool_limits(limits=threads, user_api="blas"):

@@ -19,6 +19,7 @@ from admmctl.data import dataset, shards
 from admmctl.errors import AdmmctlError, DataError, MissingExtra, RunFailed, UserError
 from admmctl.methods.method import methods
 from admmctl.parallel import launch, slurm
+from admmctl.parallel.inherited import without_leftovers
 from admmctl.runs import environment, memory
 from admmctl.runs.options import Options, check_options
 from admmctl.runs.record import root
@@ -92,7 +93,7 @@ def _admmctl(patient: Patient) -> Findings:
 
 
 def _mpi_library(patient: Patient) -> Findings:
-    found = probes.mpi([sys.executable, "-m", "mpi4py", *probes.MPI])
+    found = probes.mpi(probes.ALONE, without_leftovers(os.environ))
     yield "ok", found["library"], ""
 
 
@@ -104,7 +105,7 @@ def _launcher(patient: Patient) -> Findings:
         return
     program = launch.find_mpiexec(two.cluster.mpiexec)
     started = probes.family(probes.launcher_version(program))
-    library = probes.family(probes.mpi([sys.executable, "-m", "mpi4py", *probes.MPI])["library"])
+    library = probes.family(probes.mpi(probes.ALONE, without_leftovers(os.environ))["library"])
     if started is None or library is None:
         yield "ok", f"{program}, of a family that is not known", ""
     elif started != library:
@@ -139,24 +140,27 @@ def _two_ranks(patient: Patient) -> Findings:
 
 
 def _blas(patient: Patient) -> Findings:
+    read = launch.thread_variables()
     named = {name: os.environ[name] for name in launch.THREAD_VARIABLES if name in os.environ}
-    libraries = ", ".join(environment.blas()) or "unknown"
-    if not named:
-        yield "ok", f"{libraries}, one thread per rank", ""
-        return
-    said = ", ".join(f"{name}={value}" for name, value in named.items())
-    counts = [int(value) for value in named.values() if value.isdecimal()]
-    wanted = patient.options.cores * max(counts, default=1)
-    if len(counts) < len(named) or min(counts) < 1:
-        yield "warning", f"{said}: not a number of threads", "set it to a number, or unset it"
-    elif wanted > launch.available_cores():
+    detail = ", ".join(environment.blas()) or "unknown"
+    for name, value in named.items():
+        detail += f", {name}={value}" + ("" if name in read else " (which it does not read)")
+    threads = launch.threads_in_environment()
+    wanted = patient.options.cores * (threads or 1)
+    if threads is None and any(name in read for name in named):
         yield (
             "warning",
-            f"{said}: {wanted} threads in all on {_cores(launch.available_cores())}",
+            f"{detail}: not a number of threads; one per rank is used",
+            "set it to a number, or unset it",
+        )
+    elif threads is not None and wanted > launch.available_cores():
+        yield (
+            "warning",
+            f"{detail}: {wanted} threads in all on {_cores(launch.available_cores())}",
             "unset it: one thread per rank is the default",
         )
     else:
-        yield "ok", f"{libraries}, {said}", ""
+        yield "ok", detail if threads is not None else f"{detail}, one thread per rank", ""
 
 
 def _cores_allowed(patient: Patient) -> Findings:
@@ -272,7 +276,8 @@ def _shared_memory(patient: Patient) -> Findings:
 
 
 def _slurm(patient: Patient) -> Findings:
-    inside = "SLURM_JOB_ID" in os.environ
+    job = slurm.allocation()
+    inside = job is not None
     if shutil.which("srun") is None:
         if inside:
             yield "error", "this is an allocation, but there is no srun", "load the site's Slurm module"
@@ -287,8 +292,8 @@ def _slurm(patient: Patient) -> Findings:
         return
     plugins = probes.slurm_mpi_plugins()
     detail = f"{version}, MPI by {', '.join(plugins) or 'nothing'}"
-    if inside:
-        detail += f", inside job {os.environ['SLURM_JOB_ID']}"
+    if job is not None:
+        detail += f", inside job {job.job}"
     wanted = patient.options.cluster.srun_plugin()
     if patient.options.cluster.by_srun() and wanted not in plugins:
         yield (

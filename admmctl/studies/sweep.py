@@ -8,7 +8,6 @@ the choice.
 import csv
 import hashlib
 import subprocess
-import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from admmctl.errors import ConfigError, UserError
 from admmctl.files import atomic
 from admmctl.methods.method import methods
 from admmctl.parallel import launch
+from admmctl.parallel.programs import python
 from admmctl.runs.record import DONE, RunFolder, read_curve, read_summary, root
 from admmctl.runs.resume import alone
 from admmctl.runs.train import Options, Watcher, check, check_options, execute
@@ -167,7 +167,7 @@ def _run_side_by_side(
 def _run_trial(run: Run, place: Path) -> dict[str, Any]:
     """One trial in a process of its own; a failure is its summary."""
     folder = RunFolder.create_at(place, to_yaml(run.document()))
-    command = [sys.executable, "-m", "admmctl.runs.worker", str(place), "1", "0"]
+    command = python("-m", "admmctl.runs.worker", str(place), "1", "0")
     environment = launch.job_environment(1, 1)
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True

@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -175,6 +176,37 @@ def test_a_launcher_of_another_mpi_is_a_usage_error(results, tmp_path, monkeypat
         admmctl.train(experiment(), cores=2)
     assert "ADMMCTL_MPIEXEC" in str(error.value)
     assert list(results.rglob("*")) == []
+
+
+@pytest.mark.parametrize("words", [["train", "ranks.yaml"], ["bench"], ["sweep", "ranks.yaml"], ["doctor"]])
+def test_several_drivers_that_a_launcher_started_end_with_one_line(words, results, tmp_path):
+    space = {"space": {"admm": {"ridge": [1e-3, 1e-2]}}}
+    (tmp_path / "ranks.yaml").write_text(yaml.safe_dump(experiment(sweep=space)))
+    here = Path(sys.executable).parent
+    command = [str(here / "mpiexec"), "-n", "2", str(here / "admmctl"), *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert "--cores 2" in done.stderr
+    assert not list(results.rglob("*"))
+
+
+def test_modules_of_the_current_folder_are_none_of_the_ranks(results, tmp_path, monkeypatch):
+    (tmp_path / "random.py").write_text("raise SystemExit('the wrong module')\n")
+    (tmp_path / "admmctl").mkdir()
+    (tmp_path / "admmctl" / "__init__.py").write_text("raise SystemExit('another checkout')\n")
+    monkeypatch.chdir(tmp_path)
+    assert admmctl.train(experiment(stop={"iterations": 1}), cores=2)[0]["ranks"] == 2
+
+
+def test_ranks_of_another_checkout_are_refused(results, tmp_path, monkeypatch):
+    copy = tmp_path / "elsewhere" / "admmctl"
+    shutil.copytree(Path(admmctl.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / "rng.py").write_text((copy / "rng.py").read_text() + "\n# changed\n")
+    monkeypatch.setenv("PYTHONPATH", str(copy.parent))
+    with pytest.raises(UserError, match=r"a rank runs admmctl .* from .*elsewhere"):
+        admmctl.train(experiment(), cores=2)
+    assert not list(results.rglob("config.yaml"))
 
 
 @pytest.fixture

@@ -72,7 +72,7 @@ def test_a_check_that_breaks_is_an_error_line(monkeypatch: pytest.MonkeyPatch) -
 def test_a_launcher_of_another_family_is_an_error(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program(place / "bin" / "mpiexec", "print('mpiexec (OpenRTE) 4.1.4')")
     monkeypatch.setenv("ADMMCTL_MPIEXEC", "mpiexec")
-    monkeypatch.setattr(probes, "mpi", lambda command: {"library": "MPICH Version: 5.0.2"})
+    monkeypatch.setattr(probes, "mpi", lambda command, environment: {"library": "MPICH Version: 5.0.2"})
     state, detail, cure = line("launcher")
     assert state == "error"
     assert "of Open MPI, but the MPI library of this Python of MPICH" in detail
@@ -114,6 +114,8 @@ def test_a_launcher_that_fails_is_told_with_its_words(place: Path, monkeypatch: 
     ("value", "state", "words"),
     [
         ("1", "ok", "OMP_NUM_THREADS=1"),
+        ("", "warning", "OMP_NUM_THREADS=: not a number of threads; one per rank is used"),
+        ("0", "warning", "not a number"),
         ("4096", "warning", "4096 threads in all"),
         ("x", "warning", "not a number"),
     ],
@@ -124,6 +126,22 @@ def test_threads_that_the_environment_asks_for(
     monkeypatch.setenv("OMP_NUM_THREADS", value)
     found = line("BLAS")
     assert (found[0], words in found[1]) == (state, True)
+
+
+def test_a_variable_of_another_library_does_not_count(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "thread_variables", lambda: ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"))
+    monkeypatch.setenv("MKL_NUM_THREADS", "4096")
+    state, detail, _ = line("BLAS")
+    assert state == "ok"
+    assert "MKL_NUM_THREADS=4096 (which it does not read), one thread per rank" in detail
+
+
+def test_what_an_mpi_launcher_has_left_does_not_matter(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = {"PMI_FD": "99", "PMI_RANK": "0", "PMI_SIZE": "2", "PMIX_RANK": "0", "PMIX_NAMESPACE": "gone"}
+    for name, value in left.items():
+        monkeypatch.setenv(name, value)
+    assert line("MPI library")[0] == "ok"
+    assert line("two ranks")[0] == "ok"
 
 
 def test_more_ranks_than_cores_is_a_warning(place: Path) -> None:
@@ -182,6 +200,7 @@ def test_slurm_and_its_plug_ins(
     program(place / "bin" / "srun", f"import sys\nprint({text}[sys.argv[1]], end='')")
     if inside:
         monkeypatch.setenv("SLURM_JOB_ID", "7")
+        monkeypatch.setenv("SLURM_NTASKS", "2")
     site = place / "site.yaml"
     site.write_text("{name: site, launch: {plugin: pmi2}}")
     found = line("Slurm", cluster=str(site))
@@ -193,6 +212,8 @@ def test_slurm_and_its_plug_ins(
 def test_no_slurm_is_fine_unless_this_is_an_allocation(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert line("Slurm")[0] == "ok"
     monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert line("Slurm")[0] == "ok", "left over: nothing says how large the job is"
+    monkeypatch.setenv("SLURM_NTASKS", "2")
     assert line("Slurm")[0] == "error"
 
 

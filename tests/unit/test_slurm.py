@@ -61,9 +61,15 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
             {"SLURM_JOB_ID": "7", "SLURM_JOB_CPUS_PER_NODE": "16(x2)", "SLURM_CPUS_PER_TASK": "4"},
             Allocation("7", 8, 32, False),
         ),
-        ({"SLURM_JOB_ID": "7", "SLURMD_NODENAME": "n1"}, Allocation("7", 1, 1, True)),
+        ({"SLURM_JOB_ID": "7"}, None),  # left over: nothing says how large the job is, or was
+        ({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "1", "SLURMD_NODENAME": "n1"}, Allocation("7", 1, 1, True)),
         (
-            {"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "4294967290", "SLURM_STEP_NUM_TASKS": "4"},
+            {
+                "SLURM_JOB_ID": "7",
+                "SLURM_NTASKS": "1",
+                "SLURM_STEP_ID": "4294967290",
+                "SLURM_STEP_NUM_TASKS": "4",
+            },
             Allocation("7", 1, 1, False),
         ),
     ],
@@ -112,6 +118,7 @@ def test_the_mpi_family_says_who_starts_the_ranks_of_a_job(
     settings: Launch, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_NTASKS", "2")
     assert Options(cores=2, cluster=settings).way() == way
 
 
@@ -190,7 +197,7 @@ def test_a_file_of_hosts_that_is_no_text_is_refused(tmp_path: Path) -> None:
 def test_sruns_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.delenv("SLURM_STEP_ID", raising=False)
-    start = [sys.executable, "-m", "mpi4py", "x", "a b"]
+    start = [sys.executable, "-P", "-m", "mpi4py", "x", "a b"]
     plain = ["srun", "--ntasks=4", "--mpi=pmi2", "--kill-on-bad-exit=1"]
     assert srun_command(4, ["x", "a b"], Launch(), 1) == [*plain, *start]
     site = Launch(mpi="openmpi", binding="core", ranks_per_node=2)
@@ -214,14 +221,14 @@ def test_sruns_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             Launch(mpi="openmpi", interface="ib0"),
-            ["--host", "h1:2,h2:1", "--mca", "btl_tcp_if_include", "ib0", "-x", "OMP_NUM_THREADS"],
+            ["--host", "h1:2,h2:1", "--mca", "btl_tcp_if_include", "ib0", "-x", "BLIS_NUM_THREADS"],
         ),
     ],
 )
 def test_mpiexecs_command_line_on_hosts(settings: Launch, expected: list[str]) -> None:
     command = launch.mpiexec_command(3, ["x", "a b"], settings, parse_hosts("h1:2,h2:1"))
     assert command[1 : 1 + len(expected)] == expected
-    assert command[-6:] == ["3", sys.executable, "-m", "mpi4py", "x", "a b"]
+    assert command[-7:] == ["3", sys.executable, "-P", "-m", "mpi4py", "x", "a b"]
 
 
 def test_the_interface_reaches_the_ranks() -> None:
