@@ -132,7 +132,9 @@ def run_command(arguments: Iterable[str] | None) -> NoReturn:
         code = app(args=None if arguments is None else list(arguments), standalone_mode=False)
     except AdmmctlError as error:
         if error.quiet:
-            time.sleep(1)  # a launcher ends all at the first that fails: the one that speaks comes first
+            # A launcher may end all at the first that fails. The one that speaks may start later than this one:
+            # Open MPI's, which does so, ends this wait as soon as that has spoken.
+            time.sleep(10 if "OMPI_COMM_WORLD_RANK" in os.environ else 1)
             sys.exit(error.exit_code)
         stop(f"error: {error}", error.exit_code)
     except (KeyboardInterrupt, typer.Abort):

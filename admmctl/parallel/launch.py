@@ -19,17 +19,20 @@ from types import FrameType
 from typing import Any
 
 from admmctl.errors import UserError
-from admmctl.parallel import watchdog
+from admmctl.parallel import programs, watchdog
 from admmctl.parallel.cluster import Host, Launch
-from admmctl.parallel.inherited import CODE, code
-from admmctl.parallel.programs import python
+from admmctl.parallel.inherited import CODE, located_code
 
 STOPPING = {"event": "stopping"}  # what a watcher is told when a signal asks for a stop
 # What libraries of linear algebra read, each the first of its own that holds a number.
+_OPENMP = ("OMP_NUM_THREADS",)
+_ACCELERATE = ("VECLIB_MAXIMUM_THREADS",)  # Apple's, of which threadpoolctl knows nothing
 _THREADS_OF = {
-    "openblas": ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS"),
-    "mkl": ("MKL_NUM_THREADS", "OMP_NUM_THREADS"),
-    "blis": ("BLIS_NUM_THREADS", "OMP_NUM_THREADS"),
+    "openblas": ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", *_OPENMP),
+    "openblas on OpenMP": _OPENMP,
+    "mkl": ("MKL_NUM_THREADS", *_OPENMP),
+    "blis": ("BLIS_NUM_THREADS", *_OPENMP),
+    "accelerate": _ACCELERATE,
 }
 THREAD_VARIABLES = tuple(sorted({name for names in _THREADS_OF.values() for name in names}))
 
@@ -94,9 +97,17 @@ def thread_variables() -> tuple[str, ...]:
     """The variables that the library of linear algebra in use reads, the one that counts most first."""
     from threadpoolctl import threadpool_info
 
-    loaded = {pool["internal_api"] for pool in threadpool_info() if pool["user_api"] == "blas"}
-    known = [name for library in sorted(loaded) for name in _THREADS_OF.get(library, ("OMP_NUM_THREADS",))]
-    return tuple(dict.fromkeys(known)) or ("OMP_NUM_THREADS",)
+    pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+    if not pools and sys.platform == "darwin":
+        return _ACCELERATE
+    known = [name for library in sorted(map(_library, pools)) for name in _THREADS_OF.get(library, _OPENMP)]
+    return tuple(dict.fromkeys(known)) or _OPENMP
+
+
+def _library(pool: Mapping[str, Any]) -> str:
+    """A key of ``_THREADS_OF``. OpenBLAS that is built on OpenMP leaves its threads to that."""
+    on_openmp = pool["internal_api"] == "openblas" and pool.get("threading_layer") == "openmp"
+    return "openblas on OpenMP" if on_openmp else str(pool["internal_api"])
 
 
 def find_mpiexec(named: str | None = None) -> str:
@@ -115,14 +126,24 @@ def find_mpiexec(named: str | None = None) -> str:
 
 
 def mpiexec_command(
-    ranks: int, arguments: list[str], settings: Launch | None = None, hosts: Sequence[Host] = ()
+    ranks: int,
+    arguments: list[str],
+    settings: Launch | None = None,
+    hosts: Sequence[Host] = (),
+    threads: int | None = 1,
 ) -> list[str]:
-    """A command that starts ``ranks`` Pythons, here or on ``hosts``; an exception on one of them ends them all."""
+    """A command that starts ``ranks`` Pythons, here or on ``hosts``; an exception on one of them ends them all.
+
+    ``threads`` are those of ``job_environment``.
+    """
     settings = settings or Launch()
-    options = _openmpi_options(settings, hosts) if settings.mpi == "openmpi" else _hydra_options(settings, hosts)
+    if settings.mpi == "openmpi":
+        options = _openmpi_options(settings, hosts, threads)
+    else:
+        options = _hydra_options(settings, hosts)
     return [
         *(find_mpiexec(settings.mpiexec), *options, "-n", str(ranks)),
-        *python("-m", "mpi4py", *arguments),
+        *programs.python("-m", "mpi4py", *arguments),
     ]
 
 
@@ -144,14 +165,19 @@ def _hydra_options(settings: Launch, hosts: Sequence[Host]) -> list[str]:
     return options
 
 
-def _openmpi_options(settings: Launch, hosts: Sequence[Host]) -> list[str]:
+def _openmpi_options(settings: Launch, hosts: Sequence[Host], threads: int | None) -> list[str]:
     options = ["--host", ",".join(f"{name}:{slots}" for name, slots in hosts)] if hosts else []
     if settings.interface is not None:
         options += ["--mca", "btl_tcp_if_include", settings.interface]
     if settings.binding is not None:
         options += ["--bind-to", settings.binding]
-    for name in (*THREAD_VARIABLES, "PYTHONUNBUFFERED", CODE, *settings.environment) if hosts else ():
-        options += ["-x", name]  # unlike the others it takes nothing along by itself
+    if hosts:
+        # Unlike the others it takes nothing along by itself, and complains of what is not there.
+        known = programs.environment() if threads is None else dict.fromkeys(THREAD_VARIABLES)
+        names = [name for name in THREAD_VARIABLES if name in known]
+        names += [name for name in ("PYTHONPATH",) if name in programs.environment()]
+        for name in (*names, "PYTHONUNBUFFERED", CODE, *settings.environment):
+            options += ["-x", name]
     return options
 
 
@@ -160,7 +186,7 @@ def job_environment(
 ) -> dict[str, str]:
     """The environment of a job's ranks; ``elsewhere``: they have other cores than this process."""
     settings = settings or Launch()
-    environment = {**os.environ, **settings.environment}
+    environment = {**programs.environment(), **settings.environment}
     if threads is not None:
         environment.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
     if ranks > available_cores() and not elsewhere:
@@ -174,7 +200,7 @@ def job_environment(
         environment.setdefault("FI_TCP_IFACE", settings.interface)
         environment.setdefault("UCX_NET_DEVICES", settings.interface)
     environment["PYTHONUNBUFFERED"] = "1"
-    environment[CODE] = code()
+    environment[CODE] = located_code()
     return environment
 
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from admmctl.errors import UserError
 
@@ -16,6 +17,19 @@ from admmctl.errors import UserError
 def python(*arguments: str) -> list[str]:
     """This Python, with ``arguments``. It imports nothing from the current folder, where there may be anything."""
     return [sys.executable, "-P", *arguments]
+
+
+def environment() -> dict[str, str]:
+    """What this Python's children find in their environment: this program too, if need be.
+
+    ``python -m admmctl`` in a checkout that is not installed has it from the current folder, as a notebook there
+    has: they would not find it.
+    """
+    home = Path(__file__).parents[2]
+    path = [part for part in (os.environ.get("PYTHONPATH"),) if part]
+    if not sys.flags.safe_path and Path(sys.path[0]).resolve() == home.resolve():
+        path.append(str(home))
+    return {**os.environ, **({"PYTHONPATH": os.pathsep.join(path)} if path else {})}
 
 
 @dataclass(frozen=True)

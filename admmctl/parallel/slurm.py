@@ -15,7 +15,6 @@ from admmctl.errors import SeveralDrivers, UserError
 from admmctl.parallel.cluster import Launch
 from admmctl.parallel.programs import Answer, ask, python
 
-_SIZES = ("SLURM_JOB_CPUS_PER_NODE", "SLURM_NTASKS", "SLURM_NPROCS")
 SECONDS = 30.0  # a busy scheduler takes its time
 INTERACTIVE_STEPS = ("4294967290", "4294967292", "4294967293")  # salloc's shell, what is outside, the batch script
 
@@ -46,15 +45,20 @@ def allocation(environment: Mapping[str, str] | None = None) -> Allocation | Non
             "in salloc",
             quiet=_number(env, "SLURM_PROCID", 0) > 0,
         )
-    if not any(env.get(name) for name in _SIZES):
-        return None
     cores = 0
     for part in re.finditer(r"(\d+)(?:\(x(\d+)\))?", env.get("SLURM_JOB_CPUS_PER_NODE", "")):
         cores += int(part[1]) * int(part[2] or 1)
     tasks = _number(env, "SLURM_NTASKS", _number(env, "SLURM_NPROCS", 0))
+    if cores == tasks == 0:
+        return None
     if tasks == 0:
         tasks = max(1, cores // max(1, _number(env, "SLURM_CPUS_PER_TASK", 1)))
     return Allocation(job, tasks, max(cores, tasks), "SLURMD_NODENAME" in env)
+
+
+def without_number(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment outside a job, whose launcher is not to look for the nodes of one."""
+    return {name: value for name, value in environment.items() if name not in ("SLURM_JOB_ID", "SLURM_JOBID")}
 
 
 def requeued() -> bool:

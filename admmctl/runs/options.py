@@ -63,7 +63,7 @@ class Options:
         """The command line that starts ``cores`` ranks of a Python module."""
         if self.way() == "srun":
             return slurm.srun_command(self.cores, arguments, self.cluster, threads, self.oversubscribe)
-        return launch.mpiexec_command(self.cores, arguments, self.cluster, self.hosts)
+        return launch.mpiexec_command(self.cores, arguments, self.cluster, self.hosts, threads)
 
     def environment(self, threads: int | None) -> dict[str, str]:
         """What these ranks find in their environment."""
@@ -71,7 +71,9 @@ class Options:
         if self.way() != "mpiexec":
             return environment  # srun tells its processes anew what others may have left
         environment = without_leftovers(environment)
-        return environment if self.allocation() is None else slurm.for_mpiexec(environment)
+        if slurm.allocation() is None:
+            return slurm.without_number(environment)
+        return environment if self.hosts else slurm.for_mpiexec(environment)
 
     def check_cores(self) -> None:
         """Raises UserError for more ranks than there is room for, and for a launcher that cannot start them."""
@@ -98,8 +100,9 @@ class Options:
 
     def crowding(self, threads: int | None) -> str:
         """What a user should know of more threads than cores, where ``threads_for`` said so; '' where they fit."""
-        each = threads or launch.threads_in_environment() or 1
         cores = launch.available_cores()
+        # A variable for larger machines gives no more threads than this one has cores.
+        each = threads or min(launch.threads_in_environment() or 1, cores)
         if self.elsewhere() or each == 1 or each * self.cores <= cores:
             return ""
         ranks = f"{self.cores} rank{'s' * (self.cores > 1)}"

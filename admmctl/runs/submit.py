@@ -13,7 +13,7 @@ from admmctl.config import Run
 from admmctl.errors import UserError
 from admmctl.files import write_json
 from admmctl.parallel import slurm
-from admmctl.parallel.programs import python
+from admmctl.parallel.programs import environment, python
 from admmctl.runs import jobs
 from admmctl.runs.options import Options
 from admmctl.runs.record import root
@@ -101,7 +101,8 @@ def planned(order: Order) -> str:
 
 def script(order: Order, folder: Path) -> str:
     """The job script. Raises UserError for what cannot be part of one."""
-    exports = {name: _absolute(name, os.environ[name]) for name in HANDED_ON if os.environ.get(name)}
+    given = environment()
+    exports = {name: _absolute(name, given[name]) for name in HANDED_ON if given.get(name)}
     threads = order.options.threads_for(order.run)
     batch = slurm.Batch(
         name=f"{order.run.experiment}-{order.label}",

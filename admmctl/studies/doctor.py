@@ -18,8 +18,8 @@ from admmctl.config import Experiment
 from admmctl.data import dataset, shards
 from admmctl.errors import AdmmctlError, DataError, MissingExtra, RunFailed, UserError
 from admmctl.methods.method import methods
-from admmctl.parallel import launch, slurm
-from admmctl.parallel.inherited import without_leftovers
+from admmctl.parallel import launch, programs, slurm
+from admmctl.parallel.inherited import code, located_code, without_leftovers
 from admmctl.runs import environment, memory
 from admmctl.runs.options import Options, check_options
 from admmctl.runs.record import root
@@ -93,7 +93,7 @@ def _admmctl(patient: Patient) -> Findings:
 
 
 def _mpi_library(patient: Patient) -> Findings:
-    found = probes.mpi(probes.ALONE, without_leftovers(os.environ))
+    found = probes.mpi(probes.ALONE, without_leftovers(programs.environment()))
     yield "ok", found["library"], ""
 
 
@@ -105,7 +105,7 @@ def _launcher(patient: Patient) -> Findings:
         return
     program = launch.find_mpiexec(two.cluster.mpiexec)
     started = probes.family(probes.launcher_version(program))
-    library = probes.family(probes.mpi(probes.ALONE, without_leftovers(os.environ))["library"])
+    library = probes.family(probes.mpi(probes.ALONE, without_leftovers(programs.environment()))["library"])
     if started is None or library is None:
         yield "ok", f"{program}, of a family that is not known", ""
     elif started != library:
@@ -127,6 +127,12 @@ def _two_ranks(patient: Patient) -> Findings:
             f"{two.cores} ranks were started and each believes to be alone: the launcher does not belong to "
             f"{found['library']}",
             "unset ADMMCTL_MPIEXEC, or reinstall both: pip install --force-reinstall mpich mpi4py",
+        )
+    elif found["codes"] != [code()]:
+        yield (
+            "error",
+            f"the ranks run admmctl {' and '.join(found['codes'])}, and this is {located_code()}",
+            "install the same version on every host, and let PYTHONPATH name no other checkout",
         )
     elif not found["right"]:
         yield (

@@ -191,6 +191,28 @@ def test_several_drivers_that_a_launcher_started_end_with_one_line(words, result
     assert not list(results.rglob("*"))
 
 
+def test_several_drivers_by_way_of_another_program_are_refused(results, tmp_path):
+    """One that closes the launcher's socket, as ``conda run`` does."""
+    (tmp_path / "ranks.yaml").write_text(yaml.safe_dump(experiment()))
+    here = Path(sys.executable).parent
+    between = "import subprocess, sys; sys.exit(subprocess.run(sys.argv[1:]).returncode)"
+    command = [str(here / "mpiexec"), "-n", "2", sys.executable, "-c", between, str(here / "admmctl"), "train"]
+    done = subprocess.run([*command, "ranks.yaml"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--cores 2" in done.stderr
+    assert not list(results.rglob("*"))
+
+
+def test_one_driver_of_a_launcher_starts_ranks_of_its_own(results, tmp_path):
+    (tmp_path / "ranks.yaml").write_text(yaml.safe_dump(experiment(stop={"iterations": 1})))
+    here = Path(sys.executable).parent
+    command = [str(here / "mpiexec"), "-n", "1", str(here / "admmctl"), "train", "ranks.yaml", "--cores", "2"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    (summary,) = results.rglob("summary.json")
+    assert read_summary(summary.parent)["ranks"] == 2
+
+
 def test_modules_of_the_current_folder_are_none_of_the_ranks(results, tmp_path, monkeypatch):
     (tmp_path / "random.py").write_text("raise SystemExit('the wrong module')\n")
     (tmp_path / "admmctl").mkdir()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ from helpers import program
 
 from admmctl.errors import UserError
 from admmctl.parallel import launch, programs
+from admmctl.parallel.inherited import code
 from admmctl.parallel.programs import ask
 from admmctl.studies import doctor, probes
 
@@ -142,6 +144,19 @@ def test_what_an_mpi_launcher_has_left_does_not_matter(place: Path, monkeypatch:
         monkeypatch.setenv(name, value)
     assert line("MPI library")[0] == "ok"
     assert line("two ranks")[0] == "ok"
+
+
+def test_ranks_of_other_code_are_an_error(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a host with another version; here by another checkout that PYTHONPATH names."""
+    ours = Path(doctor.__file__).parents[1]
+    copy = place / "elsewhere" / "admmctl"
+    shutil.copytree(ours, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / "rng.py").write_text((copy / "rng.py").read_text() + "\n# changed\n")
+    monkeypatch.setenv("PYTHONPATH", str(copy.parent))
+    state, detail, cure = line("two ranks")
+    assert state == "error"
+    assert f"and this is {code()} from {ours}" in detail
+    assert "same version on every host" in cure
 
 
 def test_more_ranks_than_cores_is_a_warning(place: Path) -> None:

@@ -1,6 +1,7 @@
 """What a process inherits from a launcher: one that is alive is refused, what is left over does no harm."""
 
 import ctypes
+import os
 import socket
 import sys
 from collections.abc import Iterator
@@ -8,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from admmctl.cli import app
 from admmctl.errors import SeveralDrivers, UserError
 from admmctl.parallel import inherited
 from admmctl.parallel.comm import connect
 from admmctl.parallel.inherited import check_alone, check_code, code, without_leftovers
-from admmctl.parallel.launch import job_environment, threads_in_environment, threads_per_rank
+from admmctl.parallel.launch import job_environment, thread_variables, threads_in_environment, threads_per_rank
 from admmctl.parallel.programs import ask, python
 from admmctl.runs.options import Options, check_options
 
@@ -37,15 +39,15 @@ LEFT_OVER = {
 }
 
 
-@pytest.fixture
-def named_as_a_launcher() -> Iterator[None]:
-    """This process is called as MPICH's is: it is the other end of the sockets that it makes."""
+@pytest.fixture(params=["hydra_pmi_proxy", "flux-shell"])
+def named_as_a_launcher(request: pytest.FixtureRequest) -> Iterator[None]:
+    """This process is called as a launcher's is: it is the other end of the sockets that it makes."""
     if sys.platform != "linux":
         yield
         return
     before = Path("/proc/self/comm").read_bytes().strip()
     name = ctypes.CDLL(None).prctl
-    name(15, b"hydra_pmi_proxy", 0, 0, 0)
+    name(15, request.param.encode(), 0, 0, 0)
     yield
     name(15, before, 0, 0, 0)
 
@@ -76,6 +78,16 @@ def test_several_drivers_of_a_launcher_are_refused_and_one_speaks(
 @pytest.mark.usefixtures("named_as_a_launcher")
 def test_one_driver_of_a_launcher_is_one_job(connection: tuple[socket.socket, socket.socket]) -> None:
     check_alone(hydra(connection[0], size=1))
+
+
+@pytest.mark.usefixtures("named_as_a_launcher")
+def test_what_another_family_has_left_over_does_not_count(
+    connection: tuple[socket.socket, socket.socket],
+) -> None:
+    check_alone({**hydra(connection[0], size=1), **LEFT_OVER["open mpi 5"]})
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"job@0.0;tcp4://127.0.0.1:{server.getsockname()[1]}"
+        check_alone({**LEFT_OVER["hydra"], "OMPI_COMM_WORLD_SIZE": "1", "PMIX_SERVER_URI3": address})
 
 
 @pytest.mark.usefixtures("named_as_a_launcher")
@@ -111,6 +123,7 @@ def test_variables_that_were_left_over_are_no_launcher_and_reach_no_rank(
     left: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     meant = {"OMPI_MCA_btl": "tcp,self", "PMIX_MCA_gds": "hash", "PRTE_MCA_rmaps_base": "x", "HYDRA_IFACE": "lo"}
+    meant["PMIX_PREFIX"] = "/opt/openmpi"  # an installation that was moved needs it
     for name, value in {**left, **meant}.items():
         monkeypatch.setenv(name, value)
     check_alone()
@@ -124,6 +137,26 @@ def test_only_what_launchers_tell_is_taken_out() -> None:
     assert without_leftovers({**kept, **LEFT_OVER["hydra"], "PALS_RANKID": "1", "PMI2_X": "1"}) == kept
 
 
+@pytest.mark.parametrize(("variables", "seconds"), [({}, 1), ({"OMPI_COMM_WORLD_RANK": "1"}, 10)])
+def test_the_silent_wait_for_the_one_that_speaks(
+    variables: dict[str, str], seconds: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(app.time, "sleep", waited.append)
+    monkeypatch.delenv("OMPI_COMM_WORLD_RANK", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    def refused(*_: object, **__: object) -> None:
+        raise SeveralDrivers("several", quiet=True)
+
+    monkeypatch.setattr(app, "app", refused)
+    with pytest.raises(SystemExit) as end:
+        app.run_command(["train"])
+    assert (end.value.code, waited) == (2, [seconds])
+    assert capsys.readouterr() == ("", "")
+
+
 # -- the code that ranks run
 
 
@@ -135,15 +168,16 @@ def test_nothing_is_imported_from_the_current_folder(tmp_path: Path, monkeypatch
 
 
 def test_a_rank_of_other_code_than_the_drivers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(inherited.CODE, "0.0.1+12345678")
+    monkeypatch.setenv(inherited.CODE, "0.0.1+12345678 from /there")
     with pytest.raises(UserError) as refused:
         connect(1)
-    assert "0.0.1+12345678" in str(refused.value)
-    assert code() in str(refused.value)
+    assert "the command that started it is 0.0.1+12345678 from /there" in str(refused.value)
+    assert f"a rank runs admmctl {code()} from {Path(inherited.__file__).parents[1]}" in str(refused.value)
 
 
-def test_ranks_of_the_same_code_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(inherited.CODE, job_environment(1, 1)[inherited.CODE])
+def test_ranks_of_the_same_code_are_accepted_wherever_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = job_environment(1, 1)[inherited.CODE]
+    monkeypatch.setenv(inherited.CODE, told.replace(str(Path(inherited.__file__).parents[1]), "/elsewhere"))
     check_code()
 
 
@@ -154,6 +188,33 @@ def test_two_checkouts_of_one_version_are_told_apart(tmp_path: Path, monkeypatch
     (tmp_path / "one.py").write_text("a = 2\n")
     assert code.__wrapped__() != first
     assert first.partition("+")[0] == code().partition("+")[0]
+
+
+def test_hidden_files_of_an_editor_are_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "one.py").write_text("a = 1\n")
+    monkeypatch.setattr(inherited, "_HOME", tmp_path)
+    first = code.__wrapped__()
+    (tmp_path / ".#one.py").symlink_to("somebody@somewhere.1:2")  # Emacs, with changes that are not saved
+    assert code.__wrapped__() == first
+
+
+def test_a_checkout_that_is_not_installed_is_found_by_what_it_starts(
+    tmp_path: Path, results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``python -m admmctl`` has it from the current folder, from which what it starts imports nothing."""
+    home = str(Path(inherited.__file__).parents[2])
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.setenv("PYTHONPATH", "/first")
+    assert job_environment(2, 1)["PYTHONPATH"] == "/first"
+    monkeypatch.setattr(sys, "path", [home, *sys.path])
+    assert job_environment(2, 1)["PYTHONPATH"] == os.pathsep.join(["/first", home])
+    monkeypatch.delenv("PYTHONPATH")
+    assert job_environment(2, 1)["PYTHONPATH"] == home
+    config = Path(home) / "configs" / "swissroll.yaml"
+    with pytest.raises(SystemExit) as end:
+        app.main(["train", str(config), "--launcher", "sbatch", "--cores", "2", "--dry-run"])
+    assert end.value.code == 0
+    assert f"export PYTHONPATH={home}\n" in capsys.readouterr().out
 
 
 # -- threads
@@ -197,6 +258,33 @@ def test_only_numbers_that_the_library_reads_are_the_users_word(
     assert threads_per_rank(None, 2) == (1 if threads is None else None)
 
 
+@pytest.mark.parametrize(
+    ("pools", "read"),
+    [
+        ([("openblas", "pthreads")], ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS")),
+        ([("openblas", "openmp")], ("OMP_NUM_THREADS",)),  # conda-forge has such a build
+        ([("mkl", "intel")], ("MKL_NUM_THREADS", "OMP_NUM_THREADS")),
+        ([("blis", "openmp")], ("BLIS_NUM_THREADS", "OMP_NUM_THREADS")),
+        ([("another", "pthreads")], ("OMP_NUM_THREADS",)),
+    ],
+)
+def test_the_variables_are_those_of_the_library_in_use(
+    pools: list[tuple[str, str]], read: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [{"user_api": "blas", "internal_api": name, "threading_layer": layer} for name, layer in pools]
+    monkeypatch.setattr("threadpoolctl.threadpool_info", lambda: [*found, {"user_api": "openmp"}])
+    assert thread_variables() == read
+
+
+def test_apples_library_has_a_variable_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("threadpoolctl.threadpool_info", list)
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert thread_variables() == ("VECLIB_MAXIMUM_THREADS",)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # which it does not read
+    monkeypatch.delenv("VECLIB_MAXIMUM_THREADS", raising=False)
+    assert job_environment(2, threads_per_rank(None, 2))["VECLIB_MAXIMUM_THREADS"] == "1"
+
+
 def test_ranks_get_one_thread_where_a_variable_says_nothing(no_threads: pytest.MonkeyPatch) -> None:
     no_threads.setenv("OMP_NUM_THREADS", "")
     environment = job_environment(2, threads_per_rank(None, 2))
@@ -212,3 +300,6 @@ def test_more_threads_than_cores_are_said(no_threads: pytest.MonkeyPatch) -> Non
     assert Options(cores=2, launcher="mpiexec").crowding(3).startswith("2 ranks x 3 threads on 4 cores")
     assert Options(cores=2, launcher="mpiexec").crowding(2) == ""
     assert Options(cores=1).crowding(None) == ""
+    no_threads.setenv("OMP_NUM_THREADS", "64")  # for a larger machine: the library takes no more than there are
+    assert Options(cores=1).crowding(None) == ""
+    assert Options(cores=2, launcher="mpiexec").crowding(None).startswith("2 ranks x 4 threads on 4 cores")

@@ -4,6 +4,7 @@ import json
 import shlex
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,8 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
             Allocation("7", 8, 32, False),
         ),
         ({"SLURM_JOB_ID": "7"}, None),  # left over: nothing says how large the job is, or was
+        ({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "", "SLURM_JOB_CPUS_PER_NODE": ""}, None),
+        ({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "some", "SLURM_CPUS_PER_TASK": "4"}, None),
         ({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "1", "SLURMD_NODENAME": "n1"}, Allocation("7", 1, 1, True)),
         (
             {
@@ -229,6 +232,32 @@ def test_mpiexecs_command_line_on_hosts(settings: Launch, expected: list[str]) -
     command = launch.mpiexec_command(3, ["x", "a b"], settings, parse_hosts("h1:2,h2:1"))
     assert command[1 : 1 + len(expected)] == expected
     assert command[-7:] == ["3", sys.executable, "-P", "-m", "mpi4py", "x", "a b"]
+
+
+def test_open_mpi_is_told_of_variables_that_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of others it complains, a paragraph each."""
+    for name in (*launch.THREAD_VARIABLES, "PYTHONPATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "path", ["/nowhere", *sys.path])
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+
+    def told(threads: int | None) -> list[str]:
+        command = launch.mpiexec_command(2, ["x"], Launch(mpi="openmpi"), parse_hosts("h1:2"), threads)
+        return [word for before, word in pairwise(command) if before == "-x"]
+
+    assert told(None) == ["OMP_NUM_THREADS", "PYTHONUNBUFFERED", "ADMMCTL_CODE"]
+    monkeypatch.setenv("PYTHONPATH", "/plugins")
+    assert told(3) == [*launch.THREAD_VARIABLES, "PYTHONPATH", "PYTHONUNBUFFERED", "ADMMCTL_CODE"]
+
+
+def test_the_number_of_a_job_that_has_gone_reaches_no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Open MPI's would look for its nodes."""
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_JOBID", "7")
+    ranks = Options(cores=2, launcher="mpiexec").environment(1)
+    assert not [name for name in ranks if name in ("SLURM_JOB_ID", "SLURM_JOBID")]
+    monkeypatch.setenv("SLURM_NTASKS", "2")
+    assert Options(cores=2, launcher="mpiexec").environment(1)["SLURM_JOB_ID"] == "7", "in a job that is there"
 
 
 def test_the_interface_reaches_the_ranks() -> None:
