@@ -27,7 +27,7 @@ _HOME = Path(__file__).parent.parent
 # What launchers tell their processes. What users tell MPI, OMPI_MCA_..., PRTE_MCA_..., HYDRA_..., is not theirs,
 # but for the parameters that Open MPI 4 sets to find its own daemon.
 _LEFT_OVER = re.compile(
-    r"(PMI|PMI2|PALS|HYDI)_\w+|PMIX_(?!MCA_|PREFIX$|INSTALL_PREFIX$)\w+|MPI_LOCAL(NRANKS|RANKID)"
+    r"(PMI|PMI2|PALS|HYDI)_\w+|PMIX_(?!MCA_|PREFIX$|INSTALL_PREFIX$)\w+|MPI_(LOCALNRANKS|LOCALRANKID|APPNUM|UNIVERSE_SIZE)"
     r"|OMPI_((COMM_)?WORLD|UNIVERSE|APP_CTX|FIRST|NUM_APP|FILE|ARGV|COMMAND)\w*|PRTE_LAUNCHED"
     r"|(OMPI|PRTE)_MCA_((orte|prte)_(ess|hnp|local_daemon|app_num|jobid|launch)\w*|ess|ess_base\w*)"
     r"|OMPI_MCA_(num_procs|initial_wdir)"
@@ -40,7 +40,7 @@ def check_alone(environment: Mapping[str, str] | None = None) -> None:
     env = os.environ if environment is None else environment
     # A family's variables count with its own launcher: those of another may be left over.
     for family, answers in (("PMI", _hydra_answers), ("OMPI_COMM_WORLD", _pmix_answers)):
-        size = _number(env, f"{family}_SIZE")
+        size = _number(env, f"{family}_SIZE") or _number(env, "MPI_LOCALNRANKS")  # all that -pmi-port tells
         if size > 1 and answers(env):
             raise SeveralDrivers(
                 f"an MPI launcher started {size} admmctl, and each would run all by itself: call admmctl without "

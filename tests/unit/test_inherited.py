@@ -20,7 +20,8 @@ from admmctl.runs.options import Options, check_options
 
 LEFT_OVER = {
     "hydra": {"PMI_FD": "9", "PMI_RANK": "1", "PMI_SIZE": "2", "HYDI_CONTROL_FD": "7", "MPI_LOCALNRANKS": "2"},
-    "a port": {"PMI_PORT": "127.0.0.1:9", "PMI_ID": "1", "PMI_SIZE": "2"},
+    "a port": {"PMI_PORT": "127.0.0.1:9", "PMI_ID": "1", "MPI_LOCALNRANKS": "2"},
+    "gforker": {"PMI_FD": "9", "PMI_RANK": "1", "PMI_SIZE": "2", "MPI_APPNUM": "0", "MPI_UNIVERSE_SIZE": "-1"},
     "open mpi 5": {
         "OMPI_COMM_WORLD_SIZE": "4",
         "OMPI_COMM_WORLD_RANK": "1",
@@ -111,7 +112,7 @@ def test_a_server_that_answers_is_a_launcher_that_is_alive(kind: str) -> None:
         port = server.getsockname()[1]
         address = {
             "open mpi": {"OMPI_COMM_WORLD_SIZE": "3", "PMIX_SERVER_URI3": f"job@0.0;tcp4://127.0.0.1:{port}"},
-            "a port": {"PMI_SIZE": "3", "PMI_PORT": f"127.0.0.1:{port}"},
+            "a port": {"MPI_LOCALNRANKS": "3", "PMI_ID": "1", "PMI_PORT": f"127.0.0.1:{port}"},
         }[kind]
         with pytest.raises(SeveralDrivers, match="--cores 3"):
             check_alone(address)
