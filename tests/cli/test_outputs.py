@@ -38,12 +38,7 @@ def shell(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     for seed in (0, 1):
         run = write_run(results, seed=seed)
         (run / "phases.csv").write_text("phase,max_s,mean_s,min_s\ngram,1.5,1.5,1.5\n")
-    weights = {
-        "final_W1": np.ones((1, 3)),
-        "final_b1": np.zeros(1),
-        "best_W1": np.ones((1, 3)),
-        "best_b1": np.zeros(1),
-    }
+    W, b = np.ones((1, 3)), np.zeros(1)
     np.savez(
         run / "weights.npz",
         bias=True,
