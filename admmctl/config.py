@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from admmctl.checks import (
     check_activation,
     check_convolution,
@@ -45,7 +43,7 @@ from admmctl.schema import (
     SweepSettings,
 )
 from admmctl.settings import Settings
-from admmctl.yamlfile import Document, parse_value, read
+from admmctl.yamlfile import Document, dump, parse_value, read
 
 
 @dataclass(frozen=True)
@@ -312,4 +310,4 @@ def _merge_stop(content: dict[str, Any], override: dict[str, Any] | None) -> dic
 
 def to_yaml(document: Mapping[str, Any]) -> str:
     """An experiment as YAML text, keys in their order."""
-    return yaml.safe_dump(dict(document), sort_keys=False, default_flow_style=None, width=100)
+    return dump(dict(document))

@@ -16,11 +16,16 @@ class _Loader(yaml.SafeLoader):
     """Safe YAML in which 1e-3 is a number, as in YAML 1.2 (PyYAML's 1.1 wants 1.0e-3)."""
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$"),
-    list("-+0123456789."),
-)
+class _Dumper(yaml.SafeDumper):
+    """What it writes, the loader reads: the word '1e3' is in quotes."""
+
+
+for _either in (_Loader, _Dumper):
+    _either.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"^[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$"),
+        list("-+0123456789."),
+    )
 
 
 @dataclass
@@ -68,13 +73,13 @@ def read(path: Path, what: str = EXPERIMENT) -> Document:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     lines: dict[Key, int] = {}
-    repeated: list[str] = []
+    wrong: list[str] = []
     try:
-        content = _construct(text, lines, repeated)
+        content = _construct(text, lines, wrong)
     except _NotYaml as problem:
         raise ConfigError(f"{path}{problem.place}: not valid YAML: {problem}") from None
-    if repeated:
-        raise ConfigError("\n".join(f"{path}:{place}" for place in repeated))
+    if wrong:
+        raise ConfigError("\n".join(f"{path}:{place}" for place in wrong))
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: {what}")
     return Document(content, lines, str(path))
@@ -82,10 +87,21 @@ def read(path: Path, what: str = EXPERIMENT) -> Document:
 
 def parse_value(text: str, override: str) -> Any:
     """The YAML value of a ``--set``. Raises UserError."""
+    wrong: list[str] = []
     try:
-        return _construct(text, {}, [])
+        value = _construct(text, {}, wrong, tuple(override.partition("=")[0].split(".")))
     except _NotYaml as problem:
         raise UserError(f"--set {_one_line(override)}: the value is not valid YAML: {problem}") from None
+    if wrong:
+        problem_alone = wrong[0].partition(": ")[2]  # there is one line
+        raise UserError(f"--set {_one_line(override)}: {problem_alone}")
+    return value
+
+
+def dump(content: dict[str, Any]) -> str:
+    """YAML text that ``read`` reads back as it was, keys in their order."""
+    text: str = yaml.dump(content, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=100)
+    return text
 
 
 class _NotYaml(Exception):
@@ -96,15 +112,15 @@ class _NotYaml(Exception):
         self.place = "" if line is None else f":{line}"
 
 
-def _construct(text: str, lines: dict[Key, int], repeated: list[str]) -> Any:
-    """The content of a YAML text, and the line of every key. Raises _NotYaml."""
+def _construct(text: str, lines: dict[Key, int], wrong: list[str], key: Key = ()) -> Any:
+    """The content of a YAML text below ``key``, the line of every key, 'line: what is wrong'. Raises _NotYaml."""
     loader = None
     try:
         loader = _Loader(text)  # looks at the characters already
         node = loader.get_single_node()
         if node is None:
             return None
-        _collect_lines(node, (), lines, repeated)
+        _collect_lines(node, key, lines, wrong)
         return loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -128,7 +144,12 @@ def _one_line(text: str, most: int = 200) -> str:
     return line if len(line) <= most else f"{line[:most]}..."
 
 
-def _collect_lines(node: yaml.Node, key: Key, lines: dict[Key, int], repeated: list[str]) -> None:
+# Numbers that YAML 1.1 takes for others than a reader does: 010 for 8, 1:30 for 90.
+_MISREAD = re.compile(r"[-+]?0[0-9_]+|[^:]+:.*")
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+
+
+def _collect_lines(node: yaml.Node, key: Key, lines: dict[Key, int], wrong: list[str]) -> None:
     if len(lines) > _MOST_KEYS:
         raise _NotYaml(f"more than {_MOST_KEYS:,} values; an experiment has a few dozen")
     if isinstance(node, yaml.MappingNode):
@@ -138,15 +159,23 @@ def _collect_lines(node: yaml.Node, key: Key, lines: dict[Key, int], repeated: l
             child = (*key, key_node.value)
             line = key_node.start_mark.line + 1
             if child in lines:
-                repeated.append(
-                    f"{line}: {'.'.join(map(str, child))} is given twice, first in line {lines[child]}"
-                )
+                wrong.append(f"{line}: {_dotted(child)} is given twice, first in line {lines[child]}")
             lines[child] = line
-            _collect_lines(value_node, child, lines, repeated)
+            _collect_lines(value_node, child, lines, wrong)
     elif isinstance(node, yaml.SequenceNode):
         for position, item in enumerate(node.value):
             lines[(*key, position)] = item.start_mark.line + 1
-            _collect_lines(item, (*key, position), lines, repeated)
+            _collect_lines(item, (*key, position), lines, wrong)
+    elif isinstance(node, yaml.ScalarNode) and node.tag in _NUMBERS and _MISREAD.fullmatch(node.value):
+        value = _Loader("").construct_object(node)
+        wrong.append(
+            f"{node.start_mark.line + 1}: {_dotted(key)}: {node.value} would be read as {value}; write the number "
+            f"without zeros before it or colons in it, or in quotes where it is a word"
+        )
+
+
+def _dotted(key: Key) -> str:
+    return ".".join(map(str, key))
 
 
 def _nearby(path: Path) -> str:

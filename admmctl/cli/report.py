@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from admmctl.cli.app import app, note
-from admmctl.cli.options import Json, RunArguments, one_of
+from admmctl.cli.options import Json, RunArguments, one_of, to_stdout
 from admmctl.report.output import put, put_json
 
 
@@ -14,7 +14,7 @@ from admmctl.report.output import put, put_json
 def report(
     runs: RunArguments = None,
     output: Annotated[
-        Path | None, typer.Option("--output", help="The file; report.html in the results folder by default.")
+        Path | None, typer.Option("--output", help="The file, or -; report.html in the results folder by default.")
     ] = None,
     browser: Annotated[
         str, typer.Option("--open", help="Show it in a web browser: auto (on a terminal), yes or no.")
@@ -36,8 +36,11 @@ def report(
     from admmctl.runs.record import find
 
     one_of("--open", browser, ("auto", "yes", "no"))
+    only_page = to_stdout("--output", output, as_json)
     result = write(find(runs), bool(runs), output)
     for item in result["left_out"]:
         note(f"left out: {item['file']}: {item['reason']}")
+    if only_page:
+        return
     put_json(result) if as_json else put(result["report"])
     show(Path(result["report"]), browser, note)

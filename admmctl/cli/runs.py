@@ -8,7 +8,7 @@ import typer
 
 from admmctl.cli import complete
 from admmctl.cli.app import app, note, runs_app
-from admmctl.cli.options import Json, RunArguments
+from admmctl.cli.options import Json, RunArguments, to_stdout
 from admmctl.errors import UserError
 from admmctl.report.output import put, put_json
 
@@ -43,11 +43,12 @@ def predict(
     from admmctl.runs.predict import predict_rows, predictions_csv
     from admmctl.runs.record import find
 
+    to_stdout("--output", output, as_json)
     result = predict_rows(only_run(find([run]), run), inputs, iterate, gated)
+    if output is not None or not as_json:
+        predictions_csv(result, output)
     if as_json:
         put_json(result)
-    else:
-        predictions_csv(result, output)
 
 
 @runs_app.command("list")
@@ -100,7 +101,9 @@ def runs_show(runs: RunArguments = None, as_json: Json = False) -> None:
 @runs_app.command("compare")
 def runs_compare(
     runs: RunArguments = None,
-    csv: Annotated[Path | None, typer.Option("--csv", help="Write the comparison there as CSV too.")] = None,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", help="Write the comparison there as CSV too; - for CSV alone.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compare methods over their repeats: medians with intervals, reached k of n, and a verdict.
@@ -115,10 +118,12 @@ def runs_compare(
     from admmctl.report.compare import compare, compare_table, write_csv
     from admmctl.runs.record import find
 
+    only_csv = to_stdout("--csv", csv, as_json)
     result = compare(find(runs))
     if csv is not None:
         write_csv(result, csv)
-    put_json(result) if as_json else put(compare_table(result))
+    if not only_csv:
+        put_json(result) if as_json else put(compare_table(result))
 
 
 @runs_app.command("phases")
@@ -127,7 +132,9 @@ def runs_phases(
     paper: Annotated[
         bool, typer.Option("--paper", help="Show the convex paper's Table 1, too; cifar2-convex always does.")
     ] = False,
-    csv: Annotated[Path | None, typer.Option("--csv", help="Write all phases there as CSV too.")] = None,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", help="Write all phases there as CSV too; - for CSV alone.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show where the seconds to the target went: by method and phase, medians over repeats.
@@ -142,10 +149,12 @@ def runs_phases(
     from admmctl.report.phases import phases, phases_table, write_csv
     from admmctl.runs.record import find
 
+    only_csv = to_stdout("--csv", csv, as_json)
     result = phases(find(runs), paper)
     if csv is not None:
         write_csv(result, csv)
-    put_json(result) if as_json else put(phases_table(result))
+    if not only_csv:
+        put_json(result) if as_json else put(phases_table(result))
 
 
 @runs_app.command("export")

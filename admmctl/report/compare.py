@@ -13,6 +13,7 @@ from rich.text import Text
 
 from admmctl import files
 from admmctl.errors import UserError
+from admmctl.report.output import write
 from admmctl.report.statistics import median, verdicts
 from admmctl.report.tables import PLAIN, read_runs
 from admmctl.report.text import number, seconds
@@ -190,7 +191,10 @@ def write_csv(result: dict[str, Any], path: Path) -> None:
 
 
 def write_table(path: Path, columns: list[str], rows: list[dict[str, Any]]) -> None:
-    """What ``--csv`` asks for. Raises UserError."""
+    """What ``--csv`` asks for, '-' for standard output. Raises UserError."""
+    if path == files.STDOUT:
+        write(files.to_csv(columns, rows))
+        return
     try:
         files.write_csv(path, columns, rows)
     except OSError as error:

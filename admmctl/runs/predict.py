@@ -12,7 +12,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from admmctl.errors import UserError
-from admmctl.files import atomic
+from admmctl.files import STDOUT, atomic
 from admmctl.model.convolution import Stack
 from admmctl.model.network import Network, Weights, classify, gated_forward
 
@@ -144,13 +144,13 @@ def predict_rows(folder: Path, inputs: Path, iterate: str, gated: bool = False) 
 
 
 def predictions_csv(result: dict[str, Any], output: Path | None) -> None:
-    """A line per row: label, outputs; to ``output``, or to standard output. Raises UserError."""
+    """A line per row: label, outputs; to ``output``, or to standard output: '-'. Raises UserError."""
     outputs = result["outputs"]
     width = len(outputs[0]) if outputs else 1
     heading = "label," + ",".join(f"output_{number}" for number in range(width))
     rows = zip(result["labels"], outputs, strict=True)
     lines = [heading, *(f"{label}," + ",".join(f"{value:.7g}" for value in values) for label, values in rows)]
-    if output is None:
+    if output is None or output == STDOUT:
         print("\n".join(lines))
         return
     try:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from admmctl.config import ConfigError, Experiment, load
 from admmctl.errors import UserError
+from admmctl.yamlfile import dump, parse_value
 
 TEXT = """\
 name: tiny
@@ -499,6 +500,42 @@ def test_strange_yaml_is_a_problem_of_the_file_and_not_of_the_program(tmp_path: 
 )
 def test_a_key_that_is_given_twice_is_refused(sheet: Sheet, old: str, new: str, message: str) -> None:
     assert sheet.change(old, new).refusal()[0].startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"), [("0123", 83), ("010", 8), ("-07", -7), ("00", 0), ("1:30", 90), ("1:30.5", 90.5)]
+)
+def test_a_number_that_yaml_reads_as_another_is_refused(sheet: Sheet, written: str, read: float) -> None:
+    said = f"{written} would be read as {read}; write the number without zeros before it"
+    assert sheet.change("seed: 7", f"seed: {written}").refusal()[0].startswith(f"tiny.yaml:10: seed: {said}")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("seed=0123", "seed: 0123 would be read as 83"),
+        ("network.layers=[5, 010]", "network.layers.1: 010 would be read as 8"),
+        ("methods.admm={beta: 1:30}", "methods.admm.beta: 1:30 would be read as 90"),
+        ("methods.admm={beta: 1, beta: 2}", "methods.admm.beta is given twice"),
+    ],
+)
+def test_the_same_holds_for_set(sheet: Sheet, override: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        sheet.load(override)
+    assert str(caught.value).startswith(f"--set {override}: {message}")
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [("0", 0), ("+5", 5), ("-3", -3), ("0x10", 16), ("1_000", 1000), ("'010'", "010"), ("01.5", 1.5)],
+)
+def test_a_number_that_reads_as_it_is_written_is_one(written: str, value: object) -> None:
+    assert parse_value(written, f"key={written}") == value
+
+
+@pytest.mark.parametrize("value", ["010", "1e3", "1:30", "1e-3", 1e-3, 1e-30, 8, True, "yes", None, ".5"])
+def test_what_is_written_is_read_back(value: object) -> None:
+    assert parse_value(dump({"key": value}), "") == {"key": value}
 
 
 @pytest.mark.parametrize("text", ["", "# nothing but a comment\n", "- a\n- b\n", "just words\n", "3\n", "---\n"])
