@@ -18,7 +18,7 @@ NO_RUNS = "no runs yet; start one with: admmctl train configs/swissroll.yaml"
 @app.command()
 def predict(
     run: Annotated[str, typer.Argument(help="A run folder.", metavar="RUN", autocompletion=complete.runs)],
-    inputs: Annotated[Path, typer.Option("--input", help="Rows to classify: X.npy or X.csv, unscaled.")],
+    inputs: Annotated[Path, typer.Option("--input", help="Rows to classify: X.npy, X.csv or X.csv.gz, unscaled.")],
     output: Annotated[
         Path | None, typer.Option("--output", help="Write the CSV there, not to standard output.")
     ] = None,
@@ -43,7 +43,7 @@ def predict(
     from admmctl.runs.predict import predict_rows, predictions_csv
     from admmctl.runs.record import find
 
-    result = predict_rows(only_run(find([run]), run), inputs, iterate, gated)
+    result = predict_rows(only_run(find([run]), run), inputs, iterate, gated, note)
     if as_json:
         put_json(result)
     else:

@@ -77,7 +77,7 @@ def test_rows_of_npy_files_are_read_as_they_are() -> None:
     check(opened(**NPY))
 
 
-@pytest.mark.parametrize("heading", ["", "label,a,b,c\n", '"label","a (m)","b","c"\n', "label,1.5,b,c\n"])
+@pytest.mark.parametrize("heading", ["", "label,a,b,c\n", '"label","a (m)","b","c"\n', "label,a1,?,c\n"])
 @pytest.mark.parametrize("end", [".csv", ".csv.gz"])
 def test_a_table_with_its_labels_first(heading: str, end: str) -> None:
     check(opened(x=table(f"first{end}", FIRST, heading), label="first"))
