@@ -74,9 +74,8 @@ def _read_csv(place: Path) -> Table:
                 f"line {line} counts the columns, and the first has no name: pandas writes a table without names "
                 "like that, with its index; name the columns, and write it with to_csv(index=False)"
             )
-        if not heading:
-            file.seek(0)
-        values = _rest(file, place)
+    # Lines before a heading are blank; one that goes over several lines counts once.
+    values = _rows(place, line if heading else 0)
     if not len(values):
         raise ValueError(f"it has a heading, line {line}, and no rows")
     if values.shape[1] != len(first) or not np.isfinite(values).all():
@@ -85,12 +84,14 @@ def _read_csv(place: Path) -> Table:
     return Table(values, tuple(_notes(line, first, values, heading)))
 
 
-def _rest(file: IO[str], place: Path) -> NDArray[np.float64]:
-    """The rows that follow in ``file``; cells that a short row lacks are NaN. Raises ValueError."""
+def _rows(place: Path, skip: int) -> NDArray[np.float64]:
+    """The rows after the first ``skip``; cells that a short row lacks are NaN. Raises ValueError."""
     import pandas
 
     try:
-        frame = pandas.read_csv(file, header=None, dtype=np.float64, skipinitialspace=True)
+        frame = pandas.read_csv(
+            place, header=None, skiprows=skip, dtype=np.float64, encoding="utf-8-sig", skipinitialspace=True
+        )
     except pandas.errors.EmptyDataError:
         return np.empty((0, 0))
     except ValueError as error:  # which seldom says where
