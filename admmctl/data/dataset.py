@@ -264,7 +264,9 @@ def lacking_classes(
     known = len(split.classes)
     trained = _labels_of(source, "train", split.train, known)
     with_seed = settings.model_copy(update={"seed": settings.seed or 0})
-    if dataset.shuffles(with_seed) and not dataset.shuffles(settings):
+    if len(split.train) + len(split.validation) == source.rows("train"):
+        cure = "no other row is there: are these the labels?"
+    elif dataset.shuffles(with_seed) and not dataset.shuffles(settings):
         cure = "data.seed: 0 shuffles the rows before the split"
     else:
         cure = "keep more rows (data.rows, data.train, data.first)"

@@ -85,6 +85,11 @@ class FilesSource(Source):
             self.precision = np.float64
         self.labels_known = sorted({int(label) for pair in pairs for label in np.unique(pair.y)})
         self.notes = [note for pair in pairs for note in pair.notes]
+        if (
+            settings.x_test is not None
+            and (settings.test or ("rest" if settings.train else "official")) != "official"
+        ):
+            self.notes.append("data.x_test is not used: rows of data.x test, unless data.test is official")
         self._x_paths = {"train": settings.x, "test": settings.x_test}
         self._paths = [p for p in (settings.x, settings.y, settings.x_test, settings.y_test) if p is not None]
 
