@@ -32,7 +32,8 @@ def predict(
 ) -> None:
     """Classify rows with the weights that a run saved: a label and the network's outputs for each row.
 
-    A line per row and a column per feature, unscaled: the run's own scaling is applied. The answer is CSV, on
+    A line per row and a column per feature, unscaled: the run's own scaling is applied. A first line without any
+    number is a heading. Rows with a NaN, an infinity or too large a number are an error. The answer is CSV, on
     standard output or in a file.
 
     Example:
