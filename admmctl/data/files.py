@@ -1,7 +1,7 @@
 """A dataset of one's own: ``data: {name: files, x: X.npy, y: y.npy}``, or one CSV with a label column.
 
-Rows are samples. Without a test pair, ``test: 0.2`` holds a fraction back, chosen by the seed. Numbers of 64 bits are
-scaled in float64, before they become float32.
+Rows are samples. Without a test pair, ``test: 0.2`` holds a fraction back, chosen by the seed. Numbers of 64 bits
+are scaled in float64, before they become float32.
 """
 
 import hashlib

@@ -185,6 +185,8 @@ def _fault(place: Path) -> str | None:
                 for column, cell in enumerate(cells[:width], start=1):
                     if (wrong := _wrong(cell)) is not None:
                         hint = "" if number else "; a heading is a first line without any number"
+                        if not number and not cells[0]:
+                            hint += ", and to_csv(index=False) leaves out the index, which has no name"
                         return f"line {line}, column {column} {wrong}{hint}"
                     if truth is None and _TRUTH.fullmatch(cell):
                         truth = f"line {line}, column {column} holds {cell!r}, in a column of numbers"

@@ -84,6 +84,10 @@ def test_of_a_long_heading_the_first_names_are_said(tmp_path: Path) -> None:
         (b"\xef\xbb\xbf1,x\n1,2\n", "line 1, column 2 holds 'x'"),
         (b",2\n1,2.5\n", "line 1, column 1 is empty"),
         (b",\n1,2\n", "line 1, column 1 is empty"),
+        (
+            b",0,1,label\n0,.1,.2,1\n",
+            "line 1, column 1 is empty; a heading is a first line without any number, and to_csv",
+        ),
         (b"nan,nan\n1,2\n", "line 1, column 1 holds 'nan', which is no finite number"),
         (b"NA,?\n1,2\n", "line 1, column 1 holds 'NA'"),
         (b"?,-\n1,2\n", "line 1, column 1 holds '?'"),
