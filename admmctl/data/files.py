@@ -5,6 +5,7 @@ are scaled in float64, before they become float32.
 """
 
 import hashlib
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -86,11 +87,7 @@ class FilesSource(Source):
             self.precision = np.float64
         self.labels_known = sorted({int(label) for pair in pairs for label in np.unique(pair.y)})
         self.notes = [note for pair in pairs for note in pair.notes]
-        if (
-            settings.x_test is not None
-            and (settings.test or ("rest" if settings.train else "official")) != "official"
-        ):
-            self.notes.append("data.x_test is not used: rows of data.x test, unless data.test is official")
+        self.notes += _doubts(settings, self._parts["train"].y)
         self._x_paths = {"train": settings.x, "test": settings.x_test}
         self._paths = [p for p in (settings.x, settings.y, settings.x_test, settings.y_test) if p is not None]
 
@@ -126,6 +123,17 @@ class FilesSource(Source):
             with Path(path).expanduser().open("rb") as file:
                 sums.append(hashlib.file_digest(file, "sha256").hexdigest())
         return hashlib.sha256(" ".join(sums).encode()).hexdigest()
+
+
+def _doubts(settings: FilesSettings, y: NDArray[np.int64]) -> Iterator[str]:
+    """What looks like a mistake, and may be none."""
+    classes = len(np.unique(y))
+    if 2 * classes > len(y):
+        place = f"data.y: {settings.y}" if settings.y else f"data.x: the {settings.label} column of {settings.x}"
+        yield f"{place} holds {classes:,} different labels in {len(y):,} rows: are these the labels?"
+    test = settings.test or ("rest" if settings.train else "official")
+    if settings.x_test is not None and test != "official":
+        yield "data.x_test is not used: rows of data.x test, unless data.test is official"
 
 
 class _Pair(NamedTuple):
@@ -170,11 +178,7 @@ def _pair(x_path: str, y_path: str | None, label: str | None, keys: tuple[str, s
         raise DataError(
             f"{keys[1]}: {y_path} has shape {y.shape}; expected one label for each of {len(x):,} rows{hint}"
         )
-    y = _labels(y, where)
-    classes = len(np.unique(y))
-    if 2 * classes > len(y):
-        notes += (f"{where} holds {classes:,} different labels in {len(y):,} rows: are these the labels?",)
-    return _Pair(x, y, notes)
+    return _Pair(x, _labels(y, where), notes)
 
 
 def _labels(y: NDArray[Any], where: str) -> NDArray[np.int64]:

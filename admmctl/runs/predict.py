@@ -118,7 +118,8 @@ def _named(x: NDArray[Any], bad: list[int]) -> str:
         rows = [str(row) for row, is_finite in zip(bad, finite, strict=True) if is_finite == large]
         if rows:
             few = ", ".join(rows[:_MOST_NAMED]) + (", ..." if len(rows) > _MOST_NAMED else "")
-            parts.append(f"{len(rows):,} of {len(x):,} rows with {what}: row {few}")
+            word = "row" if len(rows) == 1 else "rows"
+            parts.append(f"{len(rows):,} of {len(x):,} rows with {what}: {word} {few}")
     return "; ".join(parts) + " (the first is row 0); nothing was predicted"
 
 

@@ -364,6 +364,11 @@ def test_more_classes_than_half_of_the_rows_are_said() -> None:
     np.save("y.npy", np.arange(40))
     notes = shards.plan(FilesSettings(**NPY), 1).notes
     assert "data.y: y.npy holds 40 different labels in 40 rows: are these the labels?" in notes
+    first = {"x": table("all.csv", np.column_stack([np.arange(40.0), X])), "label": "first"}
+    notes = shards.plan(FilesSettings(**first), 1).notes
+    assert (
+        "data.x: the first column of all.csv holds 40 different labels in 40 rows: are these the labels?" in notes
+    )
     np.save("y.npy", np.arange(40) // 2)
     assert not any("different labels" in note for note in shards.plan(FilesSettings(**NPY), 1).notes)
 

@@ -169,12 +169,12 @@ def test_rows_with_a_nan_or_an_infinity_are_named(
     monkeypatch.setattr("admmctl.runs.predict._BLOCK", block)
     rows[1, 2], rows[30, 0], rows[49, 3] = math.nan, math.inf, -math.inf
     message = refused(saved(tmp_path / "run"), written(tmp_path, rows))
-    assert "3 of 50 rows with a NaN or an infinity: row 1, 30, 49 (" in message
+    assert "3 of 50 rows with a NaN or an infinity: rows 1, 30, 49 (" in message
 
 
 def test_of_many_such_rows_the_first_are_named(tmp_path: Path, rows: Array) -> None:
     message = refused(saved(tmp_path / "run"), written(tmp_path, rows * math.nan))
-    assert "50 of 50 rows with a NaN or an infinity: row 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ... (" in message
+    assert "50 of 50 rows with a NaN or an infinity: rows 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ... (" in message
 
 
 @pytest.mark.parametrize("cell", ["nan", "inf", "", "1e999", "?"])
@@ -191,7 +191,7 @@ def test_rows_that_are_too_large_once_scaled_are_named(tmp_path: Path, rows: Arr
     folder = saved(tmp_path / "run")
     rows[1], rows[7, 2] = 1e300, -1e39
     message = refused(folder, written(tmp_path, rows) if name.endswith("npy") else table(tmp_path / name, rows))
-    assert "2 of 50 rows with numbers too large for float32 once they are scaled: row 1, 7 (" in message
+    assert "2 of 50 rows with numbers too large for float32 once they are scaled: rows 1, 7 (" in message
 
 
 @pytest.mark.parametrize("heading", ["", "a,b,c,d\n", '"width (m)","b","c","d"\n', "\ufeffa,b,c,d\r\n"])
