@@ -18,7 +18,7 @@ NO_RUNS = "no runs yet; start one with: admmctl train configs/swissroll.yaml"
 @app.command()
 def predict(
     run: Annotated[str, typer.Argument(help="A run folder.", metavar="RUN", autocompletion=complete.runs)],
-    inputs: Annotated[Path, typer.Option("--input", help="Rows to classify: X.npy or X.csv, unscaled.")],
+    inputs: Annotated[Path, typer.Option("--input", help="Rows to classify: X.npy, X.csv or X.csv.gz, unscaled.")],
     output: Annotated[
         Path | None, typer.Option("--output", help="Write the CSV there, not to standard output.")
     ] = None,
@@ -32,7 +32,8 @@ def predict(
 ) -> None:
     """Classify rows with the weights that a run saved: a label and the network's outputs for each row.
 
-    A line per row and a column per feature, unscaled: the run's own scaling is applied. The answer is CSV, on
+    A line per row and a column per feature, unscaled: the run's own scaling is applied. A first line without any
+    number is a heading. Rows with a NaN, an infinity or too large a number are an error. The answer is CSV, on
     standard output or in a file.
 
     Example:
@@ -44,7 +45,7 @@ def predict(
     from admmctl.runs.record import find
 
     to_stdout("--output", output, as_json)
-    result = predict_rows(only_run(find([run]), run), inputs, iterate, gated)
+    result = predict_rows(only_run(find([run]), run), inputs, iterate, gated, note)
     if output is not None or not as_json:
         predictions_csv(result, output)
     if as_json:

@@ -202,6 +202,7 @@ def check(run: Run, options: Options) -> None:
     if run.data.stream and not getattr(method, "streams", True):
         raise UserError(f"data.stream: method {run.method} needs its rows in memory; set data.stream: false")
     data = shards.plan(run.data, options.cores)
+    data.check()
     network = build_network(run, data)
     made = method(run.settings)
     if hasattr(made, "check_rows"):

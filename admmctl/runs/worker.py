@@ -113,6 +113,9 @@ def work(
                 folder.log(text)
                 notify({"event": "note", "text": text})
 
+        for text in plan.notes:
+            on_note(text)
+
         def on_resume(iteration: int, evaluations: list[Evaluation]) -> None:
             if comm.rank == 0:
                 folder.rewrite(evaluations)

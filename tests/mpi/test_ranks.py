@@ -1,6 +1,7 @@
 """Jobs of several ranks: the same curve for any number, and a job that ends when it must."""
 
 import csv
+import json
 import os
 import re
 import shutil
@@ -433,3 +434,29 @@ def test_a_job_that_does_not_fit_is_refused_before_it_trains(results, tmp_path, 
     assert list(results.rglob("*")) == []
     with pytest.raises(UserError, match=r"where 0\.[3-5]\d GB are free"):
         bench(None, rows=4_000_000, cores=2, repeat=1)
+
+
+def test_ranks_scale_ones_own_numbers_alike_and_say_a_heading_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, results: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    z = np.random.default_rng(0).standard_normal((301, 2))
+    x = z * [1e-7, 10] + [0, 1.7e9]
+    lines = [f"{a!r},{b!r},{int(label)}" for (a, b), label in zip(x.tolist(), z.sum(axis=1) > 0, strict=True)]
+    Path("own.csv").write_text("\n".join(["width,time,class", *lines]))
+    Path("own.yaml").write_text(
+        "name: own\ndata: {name: files, x: own.csv, label: last}\nnetwork: {layers: [4]}\nloss: squared\n"
+        "methods: {linear: {}}\n"
+    )
+    accuracies = []
+    for cores in ("1", "3"):
+        with pytest.raises(SystemExit) as end:
+            main(["train", "own.yaml", "--cores", cores, "--oversubscribe", "--json"])
+        assert end.value.code == 0
+        printed = capfd.readouterr()
+        (run,) = json.loads(printed.out)["runs"]
+        accuracies.append(run["final_test_accuracy"])
+        said = "own.csv: line 1 is taken as a heading: width, time, class"
+        assert printed.err.count(said) == 1
+        assert (Path(run["folder"]) / "log.txt").read_text().count(said) == 1
+    assert accuracies[0] == accuracies[1] > 0.95
