@@ -22,6 +22,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from admmctl.methods import hidden
 from admmctl.methods.admm_state import AdmmState, Init, start, starting_inputs
 from admmctl.methods.convolution import filter_cost
 from admmctl.methods.convolution_hidden import floats_per_sample, layer_gain
@@ -88,9 +89,13 @@ class Admm:
     def gamma(self, l: int) -> float:
         return self.settings.gamma_of(l)
 
+    def prepare(self, problem: Problem) -> None:
+        dtype = problem.a0.dtype.type
+        self.settings.prepare(problem.network, dtype)
+        hidden.prepare(problem.network.activation, dtype)
+
     def init(self, problem: Problem) -> AdmmState:
         """Random z and a, and every W_l once from them: the first a-update needs W_{l+1} before it exists."""
-        self.settings.tables(problem.network)  # built here, before the clock starts
         s = start(problem, self.settings.init, self.settings)
         L = problem.network.layers
         if self.settings.sweep == "backward_first":
@@ -208,9 +213,9 @@ class Admm:
         return Cost(state, flop, total, (4 * message,))
 
     def notes(self, s: AdmmState) -> list[str]:
-        """What the user should know: the tables, and a kernel that starts nothing."""
+        """What the user should know: loops and tables, and a kernel that starts nothing."""
         network = s.problem.network
-        notes = [f"z_{l} comes from {table}" for l, table in self.settings.tables(network).items()]
+        notes = self.settings.notes(network)
         if self.settings.init == "gaussian" and network.kernel is not None:
             notes.append("network.init starts nothing here: with init: gaussian z is drawn, and weights follow")
         return notes

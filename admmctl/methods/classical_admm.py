@@ -96,9 +96,11 @@ class ClassicalAdmm:
     def gamma(self, l: int) -> float:
         return self.settings.gamma_of(l)
 
+    def prepare(self, problem: Problem) -> None:
+        self.settings.prepare(problem.network, problem.a0.dtype.type)
+
     def init(self, problem: Problem) -> ClassicalState:
         """A forward pass of random weights, where all constraints hold; then every W_l once, and a."""
-        self.settings.tables(problem.network)  # built here, before the clock starts
         s = self._allocate(problem)
         start = initial_weights(problem.network, problem.seed, problem.a0.dtype.type)
         with problem.clock.phase("start"):
@@ -158,7 +160,7 @@ class ClassicalAdmm:
         for l in range(1, L + 1):
             z_l, u_l = s.z[l][:, columns], s.u[l][:, columns]
             with p.clock.phase("product"):
-                m = s.W[l] @ s.inputs(l, columns)
+                m = np.matmul(s.W[l], s.inputs(l, columns), out=np.empty_like(z_l, order="F"))
             with p.clock.phase("elementwise"):
                 if l < L:
                     a_l, v_l = s.a[l][: len(z_l), columns], s.v[l][:, columns]
@@ -213,6 +215,9 @@ class ClassicalAdmm:
         kept = 2 * sum(sizes[1:]) + sum(2 * k + bias for k in sizes[1:-1])  # z and u; a and v
         scratch = 4 * network.block() * 6 * max(sizes[1:])
         return Cost(4 * samples * kept + 5 * 8 * sums + scratch, flop, total, (4 * message,))
+
+    def notes(self, s: ClassicalState) -> list[str]:
+        return self.settings.notes(s.problem.network)
 
     def weights(self, s: ClassicalState) -> Weights:
         return [s.W[l] for l in sorted(s.W)]

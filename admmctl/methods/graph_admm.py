@@ -90,10 +90,12 @@ class GraphAdmm:
         """How often it is evaluated by default: like any method on mini-batches, once an epoch."""
         return "iteration" if settings.batch is None else "epoch"
 
+    def prepare(self, problem: Problem) -> None:
+        block: Array = np.zeros((2, 3), problem.a0.dtype)
+        kernels.graph_hidden(block, block.copy(), 1.0, 1.0, 0.0, 1.0)  # compiles
+
     def init(self, problem: Problem) -> GraphAdmmState:
         """Random weights, and on mini-batches V_0 V_0' where it is to last."""
-        block: Array = np.zeros((2, 3), problem.a0.dtype)
-        kernels.graph_hidden(block, block.copy(), 1.0, 1.0, 0.0, 1.0)  # compiles, outside the clock
         network, dtype = problem.network, problem.a0.dtype.type
         sizes, N, bias = network.sizes, network.layers, network.bias
         start = initial_weights(network, problem.seed, dtype)
@@ -269,6 +271,9 @@ class GraphAdmm:
         s.parameters[...] = s.accelerator.next(s.parameters, s.image, s.loss)
         if s.average is not None:
             s.average.add(s.image)
+
+    def notes(self, s: GraphAdmmState) -> list[str]:
+        return [kernels.trouble()] if kernels.trouble() else []
 
     def weights(self, s: GraphAdmmState) -> Weights:
         vector = s.image if s.average is None or s.average.value is None else s.average.value

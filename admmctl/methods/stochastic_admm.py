@@ -68,9 +68,11 @@ class StochasticAdmm:
         self.settings = settings
         self._admm = Admm(settings)  # its updates, on the samples that are drawn
 
+    def prepare(self, problem: Problem) -> None:
+        self._admm.prepare(problem)
+
     def init(self, problem: Problem) -> StochasticState:
         """Random z of all samples, and every W_l once from those of a first subset with a_l = h(z_l)."""
-        self.settings.tables(problem.network)  # built here, before the clock starts
         kept = samples(problem)
         draw(kept, self.settings.init)
         capacity = _most(problem.a0.shape[1], self.settings.subset)

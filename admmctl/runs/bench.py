@@ -19,7 +19,7 @@ from admmctl.config import Run, load
 from admmctl.data.catalog import datasets
 from admmctl.data.shards import share
 from admmctl.errors import UserError
-from admmctl.methods.method import Array, Diverged, Finished, Method, Problem, methods
+from admmctl.methods.method import Array, Diverged, Finished, Method, Problem, methods, start
 from admmctl.model.losses import losses
 from admmctl.model.network import Network, targets
 from admmctl.parallel.comm import Comm, connect
@@ -115,7 +115,7 @@ def _steps(method: Method, problem: Problem, repeat: int, say: Say) -> _Steps:
     assert isinstance(clock, Clock)
     square = _square()
     phases: list[dict[str, float]] = []
-    state = method.init(problem)
+    state = start(method, problem)
     result.set_up = _over(comm, clock.train, max)
     fresh = True
     try:
