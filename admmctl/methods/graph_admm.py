@@ -32,7 +32,7 @@ from admmctl.methods import accelerate
 from admmctl.methods.accelerate import Accelerator, Average, accelerator
 from admmctl.methods.graph_settings import GraphAdmmSettings
 from admmctl.methods.layer_solves import LayerSolves, lasts
-from admmctl.methods.least_squares import gain
+from admmctl.methods.least_squares import check_sides, gain, gain_bytes, solve_bytes
 from admmctl.methods.method import Array, Cost, Diverged, Problem, Snapshot, check_per_layer
 from admmctl.methods.minibatch import MiniBatches
 from admmctl.model.gradient import flat_views, parameters
@@ -326,6 +326,10 @@ class GraphAdmm:
                 f"graph-admm: batch: {batch:,} rows of {total:,}; take a smaller one, or leave it out for all rows"
             )
 
+    def check_size(self, network: Network, total: int, ranks: int, free: int | None) -> None:
+        """Raises UserError where a matrix of the W-updates has too many entries."""
+        check_sides([k for _, k in network.shapes], "W-update")
+
     def cost(self, network: Network, samples: int, total: int) -> Cost:
         """Of an iteration that sums V V' of every layer that changes."""
         batch = min(self.settings.batch or total, total)
@@ -342,7 +346,8 @@ class GraphAdmm:
                 floats += k1 * (k1 + 1) // 2
         width = network.sizes[0] + 1 + network.sizes[-1]
         gathered = 0 if whole else 4 * min(batch, samples) * width + 8 * (samples + total)
-        sums = sum(8 * 5 * (k + 1) * (k + 1 + k_next) for k, k_next in pairwise(network.sizes))
+        sums = solve_bytes(network.shapes, kept=network.layers, width=8 if whole else 4)
+        sums += sum(gain_bytes(k_next, k) for k, k_next in pairwise(network.sizes[1:]))
         blocks = 4 * 3 * network.block() * sum(network.sizes)
         return Cost(gathered + sums + blocks + 12 * parameters(network), flop, batch, (4 * floats,))
 

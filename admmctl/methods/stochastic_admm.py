@@ -153,6 +153,9 @@ class StochasticAdmm:
                 f"rows per iteration; expected {FEWEST} or more: raise subset"
             )
 
+    def check_size(self, network: Network, total: int, ranks: int, free: int | None) -> None:
+        self._admm.check_size(network, total, ranks, free)
+
     def cost(self, network: Network, samples: int, total: int) -> Cost:
         subset, inner = self.settings.subset, self.settings.inner
         most = _most(samples, subset)

@@ -17,7 +17,7 @@ from admmctl import config as configuration
 from admmctl.config import Experiment
 from admmctl.data import dataset, shards
 from admmctl.errors import AdmmctlError, DataError, MissingExtra, RunFailed, UserError
-from admmctl.methods.method import methods
+from admmctl.methods.method import methods, trainer
 from admmctl.parallel import launch, slurm
 from admmctl.runs import environment, memory
 from admmctl.runs.options import Options, check_options
@@ -208,7 +208,9 @@ def _memory(patient: Patient) -> Findings:
         try:
             method = methods.load(run.kind)
             plan = shards.plan(run.data, min(ranks, getattr(method, "ranks", ranks)))
-            needs[name] = memory.estimate(plan, build_network(run, plan), method(run.settings))
+            needs[name] = memory.estimate(
+                plan, build_network(run, plan), trainer(run.kind, run.settings, run.loss)
+            )
         except DataError as error:
             yield "warning", f"{room}; what is needed is not known: {_split(str(error))[0]}", _split(str(error))[1]
             return
