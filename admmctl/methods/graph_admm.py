@@ -346,9 +346,9 @@ class GraphAdmm:
                 floats += k1 * (k1 + 1) // 2
         width = network.sizes[0] + 1 + network.sizes[-1]
         gathered = 0 if whole else 4 * min(batch, samples) * width + 8 * (samples + total)
-        sums = solve_bytes(network.shapes, kept=network.layers, width=8 if whole else 4)
+        sums = solve_bytes(network.shapes, kept=network.layers, width=8 if whole else 4, remade=True)
         sums += sum(gain_bytes(k_next, k) for k, k_next in pairwise(network.sizes[1:]))
-        blocks = 4 * 3 * network.block() * sum(network.sizes)
+        blocks = 4 * 3 * network.block() * sum(network.sizes[1:])
         return Cost(gathered + sums + blocks + 12 * parameters(network), flop, batch, (4 * floats,))
 
 

@@ -217,17 +217,18 @@ def gain(W: Array, ratio: float, dtype: type = np.float64) -> Array:
     return np.asfortranarray(solved.T if narrow else solved, dtype=W.dtype)
 
 
-def solve_bytes(shapes: Sequence[tuple[int, int]], kept: int, width: int = 8) -> int:
+def solve_bytes(shapes: Sequence[tuple[int, int]], kept: int, width: int = 8, *, remade: bool = False) -> int:
     """The peak of Gram pairs of float32, of their reduction, and of the factors of ``width`` bytes a number.
 
-    ``shapes`` (k', k) are those of the weights. The first ``kept`` factors last, and are not summed again.
+    ``shapes`` (k', k) are those of the weights. The first ``kept`` factors last, and are not summed again; with
+    ``remade`` they are made anew all the same.
     """
     # The triangle, the products of its tiles; z a', its product, the weights.
     held = sum(6 * k * k + 12 * outputs * k for outputs, k in shapes)
     factors = [width * k * k for _, k in shapes]
     lasting, others = sum(factors[:kept]), shapes[kept:]
     # A new factor stands beside the one before; solving takes z a', its copy and W.
-    new = sum(sorted(factors[kept:] or factors)[-2 + (kept == len(shapes)) :])
+    new = max(factors) if remade else sum(sorted(factors[kept:])[-2:])
     solving = max((20 * outputs * k for outputs, k in shapes), default=0)
     # The C library keeps pieces of less than 32 MB that are freed.
     reused = min(_sent_bytes(shapes), 64 << 20)

@@ -92,7 +92,13 @@ class Linear:
         outputs, k = network.shapes[0]
         weights, block = outputs * k, network.block()
         if total < k:
-            solve = 4 * total**2 + 8 * total**2 + 4 * block * (2 * k + total) + 8 * weights + 40 * outputs * total
+            solve = (
+                4 * total**2
+                + 8 * total**2
+                + 4 * min(block, total) * (2 * k + total)
+                + 8 * weights
+                + 40 * outputs * total
+            )
             rounds = [4 * k * min(block, total - low) for low in range(0, total, block)]
             messages = (*rounds, 4 * total**2, 8 * outputs * total, 8 * weights)
             flop = total * (total + 1.0) * k + total**3 / 3 + 2.0 * outputs * total * (total + k)

@@ -89,7 +89,7 @@ class RandomFeatures:
         ]
         weights = sum(a * b for a, b in hidden) + k * outputs
         state = 8 * weights + solve_bytes([(outputs, k)], kept=1)
-        blocks = 2 * 4 * min(network.block(), samples) * sum(network.sizes)
+        blocks = 2 * 4 * min(network.block(), samples) * sum(network.sizes[1:])
         per_row = sum(2.0 * a * b for a, b in hidden) + k * (k + 1) + 2.0 * k * outputs
         message = 4 * (k * (k + 1) // 2 + k * outputs)
         flop = total * per_row + k**3 / 3 + 2.0 * k * k * outputs
