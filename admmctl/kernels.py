@@ -38,11 +38,11 @@ def trouble() -> str:
     return _trouble
 
 
-def prepared() -> str:
-    """How the loops are run, in words."""
+def described() -> str:
+    """How the loops are run, in words, where there is no trouble."""
     if COMPILED:
-        return f"compiled by numba {numba.__version__}"
-    return "on NumPy (ADMMCTL_KERNELS=numpy)"
+        return f"numba {numba.__version__} compiles the element-wise loops"
+    return "ADMMCTL_KERNELS=numpy: element-wise loops run on NumPy"
 
 
 class Kernel:

@@ -12,7 +12,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from admmctl import __version__
+import numpy as np
+
+from admmctl import __version__, kernels
 from admmctl import config as configuration
 from admmctl.config import Experiment
 from admmctl.data import dataset, shards
@@ -157,6 +159,13 @@ def _blas(patient: Patient) -> Findings:
         )
     else:
         yield "ok", f"{libraries}, {said}", ""
+
+
+def _numba(patient: Patient) -> Findings:
+    block = np.zeros((2, 2), np.float32)
+    kernels.z_relu(block, block.copy(), block.copy(), 1.0, 1.0)  # or nobody knows whether it works
+    trouble = kernels.trouble()
+    yield ("warning", *_split(trouble)) if trouble else ("ok", kernels.described(), "")
 
 
 def _cores_allowed(patient: Patient) -> Findings:
@@ -351,6 +360,7 @@ CHECKS: dict[str, Callable[[Patient], Findings]] = {
     "launcher": _launcher,
     "two ranks": _two_ranks,
     "BLAS": _blas,
+    "numba": _numba,
     "cores": _cores_allowed,
     "memory": _memory,
     "disk": _disk,

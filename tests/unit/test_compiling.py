@@ -1,8 +1,11 @@
 """Compiled loops: none is compiled while a clock runs, and runs go on without numba or without its cache."""
 
+import functools
+import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -68,7 +71,7 @@ def loops() -> Iterator[tuple[Any, str, kernels.Kernel]]:
 
 @pytest.fixture
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str | None]]]:
-    """As after an installation: loops that nobody has compiled. What is compiled, and the phase of the clock then."""
+    """Loops that nobody has compiled, as at first; what is compiled then, and in which phase of the clock."""
     import numba
     from numba.core import event
 
@@ -179,26 +182,111 @@ import json, sys
 {before}
 import admmctl
 from admmctl import kernels
-from admmctl.studies.doctor import CHECKS
-experiment = dict(
-    name="fallback", data=dict(name="swissroll", rows=400), network=dict(layers=[8, 20], activation="{h}"),
-    loss="squared", methods=dict(admm={{}}), stop=dict(iterations=4),
-)
-(run,) = admmctl.train(experiment)
+(run,) = admmctl.train({experiment})
 log = open(run["folder"] + "/log.txt").read()
 print(json.dumps([run["final_test_accuracy"], log.count(kernels.trouble() or "nothing"), kernels.trouble()]))
 """
 
 
+def experiment_of(h: str) -> dict[str, Any]:
+    """A short run of an activation, below a layer of few units and below one of many."""
+    return {
+        "name": "fallback",
+        "data": {"name": "swissroll", "rows": 400},
+        "network": {"layers": [8, 20], "activation": h},
+        "loss": "squared",
+        "methods": {"admm": {}},
+        "stop": {"iterations": 4},
+    }
+
+
 def in_a_process(tmp_path: Path, before: str = "", h: str = "relu", **variables: str) -> tuple[float, int, str]:
     """Accuracy, how often the run said what is wrong, and that, of a run in a process of its own."""
-    import json
-
     environment = {**os.environ, "ADMMCTL_RESULTS": str(tmp_path / "results"), **variables}
-    done = subprocess.run(
-        [sys.executable, "-c", RUN.format(before=before, h=h)], capture_output=True, text=True, env=environment
-    )
+    code = RUN.format(before=before, experiment=experiment_of(h))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     accuracy, times, said = json.loads(done.stdout.splitlines()[-1])
     return accuracy, times, said
+
+
+NO_FOLDER = "import numba.core.caching as c; c.CacheImpl._locator_classes = []"
+FULL = """
+import numba.core.caching as c
+def save(*given): raise OSError(28, "No space left on device")
+c.IndexDataCacheFile.save = save
+"""
+FAILS = """
+import numba.core.dispatcher as d
+def compile(*given): raise RuntimeError("no code for this processor")
+d.Dispatcher.compile = compile
+"""
+SLOWER = "element-wise loops run on NumPy, with the same results, slower"
+
+
+@needs_numba
+@pytest.mark.parametrize(
+    ("before", "h", "said"),
+    [
+        (NO_FOLDER, "tanh", "numba's cache has no folder: loops are compiled anew in every process"),
+        (
+            FULL,
+            "tanh",
+            "numba's cache fails (OSError: [Errno 28] No space left on device): loops are compiled anew",
+        ),
+        (FAILS, "relu", f"numba fails (RuntimeError: no code for this processor): {SLOWER}"),
+        ("sys.modules['numba'] = None", "relu", "numba cannot be loaded (import of numba halted; None in"),
+        (
+            "import os; os.environ['NUMBA_DISABLE_JIT'] = '1'",
+            "tanh",
+            f"NUMBA_DISABLE_JIT is set: {SLOWER}; unset it",
+        ),
+        ("import os; os.environ['ADMMCTL_KERNELS'] = 'numpy'", "relu", ""),
+    ],
+    ids=["no folder", "full disk", "no compiler", "no numba", "no compiling", "NumPy was asked for"],
+)
+def test_a_run_goes_on_without_numba_or_its_cache_and_says_so_once(
+    before: str, said: str, h: str, tmp_path: Path
+) -> None:
+    accuracy, times, trouble = in_a_process(tmp_path, before, h, NUMBA_CACHE_DIR=str(tmp_path / "cache"))
+    assert said in trouble
+    assert bool(said) == bool(trouble)
+    assert times == bool(said)
+    assert accuracy == pytest.approx(in_this_process(h), abs=0.02)
+
+
+@functools.cache
+def in_this_process(h: str) -> float:
+    """The accuracy where all is well."""
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        patch.setenv("ADMMCTL_RESULTS", folder)
+        (run,) = admmctl.train(experiment_of(h))
+    return float(run["final_test_accuracy"])
+
+
+@needs_numba
+def test_a_numba_that_breaks_while_it_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "numba").mkdir()
+    (tmp_path / "numba" / "__init__.py").write_text("raise SystemError('initialization\\nof _internal failed')")
+    _, times, said = in_a_process(tmp_path, f"sys.path.insert(0, {str(tmp_path)!r})")
+    assert said.startswith("numba cannot be loaded (initialization of _internal failed): ")
+    assert times == 1
+
+
+@needs_numba
+@pytest.mark.parametrize("damage", ["rubbish", "a folder"])
+def test_a_damaged_cache_is_done_without(damage: str, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    in_a_process(tmp_path, NUMBA_CACHE_DIR=str(cache))
+    indices = list(cache.rglob("*.nbi"))
+    assert indices
+    for index in indices:
+        index.unlink()
+        if damage == "rubbish":
+            index.write_bytes(b"rubbish")
+        else:
+            index.mkdir()
+    _, times, said = in_a_process(tmp_path, NUMBA_CACHE_DIR=str(cache))
+    assert said.startswith("numba's cache fails (")
+    assert times == 1
