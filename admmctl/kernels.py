@@ -89,7 +89,7 @@ def _note_cache(what: str) -> None:
     global _trouble
     _trouble = (
         f"numba's cache {what}: loops are compiled anew in every process, which takes seconds before "
-        "training; name an empty folder that can be written in NUMBA_CACHE_DIR"
+        "training; name another folder that can be written in NUMBA_CACHE_DIR"
     )
 
 

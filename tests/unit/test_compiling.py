@@ -103,10 +103,12 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str | Non
 @needs_numba
 @pytest.mark.parametrize("case", CASES)
 def test_nothing_compiles_while_the_clock_runs(
-    case: str, fresh: list[tuple[str, str | None]], results: Path
+    case: str, fresh: list[tuple[str, str | None]], results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     method, given = CASES[case]
     given = {**given}
+    copied: list[Any] = []
+    monkeypatch.setattr(kernels, "_standard", lambda x: copied.append(x.shape) or np.require(x, None, "CAW"))
     experiment = {
         "name": "compiling",
         "data": {"name": "swissroll", "rows": 3001, **given.pop("data", {})},
@@ -128,6 +130,7 @@ def test_nothing_compiles_while_the_clock_runs(
     else:
         assert own == set()  # and nothing is compiled for nothing
     assert kernels.trouble() == ""
+    assert copied == []  # every block was laid out as the loops want it
 
 
 def test_every_method_is_among_them() -> None:
