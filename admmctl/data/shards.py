@@ -13,6 +13,12 @@ from admmctl.errors import DataError
 from admmctl.parallel.comm import Comm
 
 _CHUNK = 16_384  # rows read or scaled at a time, so that temporaries stay small
+_CHUNK_BYTES = 16 << 20  # of these in float64: fewer rows where they are long
+
+
+def _chunk(features: int) -> int:
+    """Rows to read or scale at a time."""
+    return max(1, min(_CHUNK, _CHUNK_BYTES // (8 * features)))
 
 
 def share(rows: int, rank: int, size: int) -> tuple[int, int]:
@@ -113,8 +119,9 @@ def _read(plan: Plan, part: Part, rows: Rows, comm: Comm) -> Shard:
     if plan.settings.stream:
         return Shard(cast(Any, Streamed(plan.source, part, mine)), numbers, start, len(rows))
     samples = np.empty((len(mine), plan.source.features + 1), dtype=np.float32)
-    for low in range(0, len(mine), _CHUNK):
-        plan.source.inputs(part, mine[low : low + _CHUNK], samples[low : low + _CHUNK, :-1])
+    step = _chunk(plan.source.features)
+    for low in range(0, len(mine), step):
+        plan.source.inputs(part, mine[low : low + step], samples[low : low + step, :-1])
     samples[:, -1] = 1.0
     return Shard(samples.T, numbers, start, len(rows))
 
@@ -128,7 +135,8 @@ def fit_scaling(train: Shard, kind: str, comm: Comm) -> Scaling:
     features = len(train.a0) - 1
     shift = np.zeros(features)
     factor = np.ones(features)
-    cuts = [slice(low, low + _CHUNK) for low in range(0, train.a0.shape[1], _CHUNK)]
+    step = _chunk(features)
+    cuts = [slice(low, low + step) for low in range(0, train.a0.shape[1], step)]
     if kind in ("standard", "centred"):
         shift = sum((train.a0[:-1, cut].sum(axis=1, dtype=np.float64) for cut in cuts), start=shift)
         comm.allreduce(shift)
@@ -155,7 +163,8 @@ def apply_scaling(a0: Any, scaling: Scaling) -> None:
     if isinstance(a0, Streamed):
         a0.scale(scaling.shift, scaling.factor)
         return
-    for low in range(0, a0.shape[1], _CHUNK):
-        block = a0[:-1, low : low + _CHUNK]
+    step = _chunk(len(a0) - 1)
+    for low in range(0, a0.shape[1], step):
+        block = a0[:-1, low : low + step]
         block -= scaling.shift[:, None]
         block *= scaling.factor[:, None]
