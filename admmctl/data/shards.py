@@ -14,6 +14,12 @@ from admmctl.errors import DataError
 from admmctl.parallel.comm import Comm
 
 _CHUNK = 16_384  # rows read or scaled at a time, so that temporaries stay small
+_CHUNK_BYTES = 16 << 20  # of these in float64: fewer rows where they are long
+
+
+def _chunk(features: int) -> int:
+    """Rows to read or scale at a time."""
+    return max(1, min(_CHUNK, _CHUNK_BYTES // (8 * features)))
 
 
 def share(rows: int, rank: int, size: int) -> tuple[int, int]:
@@ -96,6 +102,7 @@ def load(plan: Plan, comm: Comm) -> Shards:
     """Read and scale this rank's rows. Raises DataError."""
     plan.check()
     split, source, settings = plan.split, plan.source, plan.settings
+    step = _chunk(source.features)
     wanted: list[tuple[Part, Rows]] = [("train", split.train), (split.test_part, split.test)]
     if len(split.validation):
         wanted.append(("train", split.validation))
@@ -106,13 +113,13 @@ def load(plan: Plan, comm: Comm) -> Shards:
     ]
     # Rows of 64 bits are scaled before they become float32. Others are read once, and scaled where they are.
     exact = source.precision != np.float32
-    held = [None if settings.stream or exact else reader.in_memory(_CHUNK) for reader in readers]
+    held = [None if settings.stream or exact else reader.in_memory(step) for reader in readers]
     scaling = _fit(plan, readers[0], held[0], comm)
     parts = []
     for (part, rows), (start, stop), reader, samples in zip(wanted, shares, readers, held, strict=True):
         reader.scale(scaling)
         if samples is not None:
-            reader.scale_in_memory(samples, _CHUNK)
+            reader.scale_in_memory(samples, step)
         elif not settings.stream:
             samples = reader.in_memory(reader.most)
         a0 = cast(Any, reader) if samples is None else samples.T
@@ -122,11 +129,12 @@ def load(plan: Plan, comm: Comm) -> Shards:
 
 def _fit(plan: Plan, reader: Streamed, samples: NDArray[np.float32] | None, comm: Comm) -> Scaling:
     features, total, kind = plan.source.features, plan.rows_train, plan.settings.scale
+    step = _chunk(features)
     if plan.source.precision != np.float32:
         return fit(reader.unscaled, features, total, kind, comm)
     if samples is None:
-        return fit_single(lambda: reader.unscaled(_CHUNK), features, total, kind, comm)
-    cuts = [samples[low : low + _CHUNK, :-1] for low in range(0, len(samples), _CHUNK)]
+        return fit_single(lambda: reader.unscaled(step), features, total, kind, comm)
+    cuts = [samples[low : low + step, :-1] for low in range(0, len(samples), step)]
     return fit_single(lambda: cuts, features, total, kind, comm)
 
 

@@ -12,7 +12,7 @@ from admmctl import config as configuration
 from admmctl.config import Run, to_yaml, with_seed
 from admmctl.data import shards
 from admmctl.errors import AdmmctlError, Interrupted, MissingExtra, RunFailed, UserError
-from admmctl.methods.method import methods
+from admmctl.methods.method import methods, trainer
 from admmctl.parallel import launch, slurm
 from admmctl.parallel.comm import Serial
 from admmctl.parallel.launch import STOPPING
@@ -204,7 +204,7 @@ def check(run: Run, options: Options) -> None:
     data = shards.plan(run.data, options.cores)
     data.check()
     network = build_network(run, data)
-    made = method(run.settings)
+    made = trainer(run.kind, run.settings, run.loss)
     if hasattr(made, "check_rows"):
         made.check_rows(data.rows_train)
     if hasattr(made, "check_size"):

@@ -25,7 +25,7 @@ from admmctl.config import Run, load  # noqa: E402
 from admmctl.data import shards  # noqa: E402
 from admmctl.data.catalog import datasets  # noqa: E402
 from admmctl.errors import UserError  # noqa: E402
-from admmctl.methods.method import Problem, methods  # noqa: E402
+from admmctl.methods.method import Problem, methods, trainer  # noqa: E402
 from admmctl.model.convolution import Stack  # noqa: E402
 from admmctl.model.fourier import Kernel  # noqa: E402
 from admmctl.model.losses import losses  # noqa: E402
@@ -65,8 +65,13 @@ def work(
         with clock.phase("load"):
             plan = shards.plan(run.data, comm.size)
             network = build_network(run, plan)
-            method = methods.load(run.kind)(run.settings)
-            memory_mb = memory.check(memory.estimate(plan, network, method), comm) / MB
+            method = trainer(run.kind, run.settings, run.loss)
+            needed = memory.check(memory.estimate(plan, network, method), comm)
+            if hasattr(method, "settle"):
+                free = memory.available_per_rank(comm)
+                method.settle(network, plan.rows_train, comm.size, None if free is None else free - needed)
+                needed = memory.check(memory.estimate(plan, network, method), comm)
+            memory_mb = needed / MB
             if comm.rank == 0:
                 kept = hasattr(method, "snapshot")
                 notify({"event": "planned", "ranks": comm.size, "memory_mb": memory_mb, "checkpoints": kept})

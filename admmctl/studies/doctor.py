@@ -12,12 +12,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from admmctl import __version__
+import numpy as np
+
+from admmctl import __version__, kernels
 from admmctl import config as configuration
 from admmctl.config import Experiment
 from admmctl.data import dataset, shards
 from admmctl.errors import AdmmctlError, DataError, MissingExtra, RunFailed, UserError
-from admmctl.methods.method import methods
+from admmctl.methods.method import methods, trainer
 from admmctl.parallel import launch, programs, slurm
 from admmctl.parallel.inherited import code, located_code, without_leftovers
 from admmctl.runs import environment, memory
@@ -169,6 +171,13 @@ def _blas(patient: Patient) -> Findings:
         yield "ok", detail if threads is not None else f"{detail}, one thread per rank", ""
 
 
+def _numba(patient: Patient) -> Findings:
+    block = np.zeros((2, 2), np.float32)
+    kernels.z_relu(block, block.copy(), block.copy(), 1.0, 1.0)  # or nobody knows whether it works
+    trouble = kernels.trouble()
+    yield ("warning", *_split(trouble)) if trouble else ("ok", kernels.described(), "")
+
+
 def _cores_allowed(patient: Patient) -> Findings:
     if patient.options.elsewhere() or slurm.allocation() is not None:
         yield from _cores_elsewhere(patient.options)
@@ -218,7 +227,9 @@ def _memory(patient: Patient) -> Findings:
         try:
             method = methods.load(run.kind)
             plan = shards.plan(run.data, min(ranks, getattr(method, "ranks", ranks)))
-            needs[name] = memory.estimate(plan, build_network(run, plan), method(run.settings))
+            needs[name] = memory.estimate(
+                plan, build_network(run, plan), trainer(run.kind, run.settings, run.loss)
+            )
         except DataError as error:
             yield "warning", f"{room}; what is needed is not known: {_split(str(error))[0]}", _split(str(error))[1]
             return
@@ -360,6 +371,7 @@ CHECKS: dict[str, Callable[[Patient], Findings]] = {
     "launcher": _launcher,
     "two ranks": _two_ranks,
     "BLAS": _blas,
+    "numba": _numba,
     "cores": _cores_allowed,
     "memory": _memory,
     "disk": _disk,

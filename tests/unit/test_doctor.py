@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from helpers import program
 
+from admmctl import kernels
 from admmctl.errors import UserError
 from admmctl.parallel import launch, programs
 from admmctl.parallel.inherited import code
@@ -285,3 +286,12 @@ def test_a_program_that_is_not_there_is_named() -> None:
     with pytest.raises(UserError, match="sbatch-of-nowhere: there is no such program"):
         ask(["sbatch-of-nowhere"], 1)
     assert programs.Answer(3, "", "").last_words() == "exit code 3, no message"
+
+
+def test_numba_is_examined_by_a_loop_that_runs(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if kernels.COMPILED:
+        assert line("numba") == ("ok", kernels.described(), "")
+        assert kernels.described().startswith("numba ")
+    trouble = "numba cannot be loaded (it needs another NumPy): loops run on NumPy; pip install numba"
+    monkeypatch.setattr(kernels, "_trouble", trouble)
+    assert line("numba") == ("warning", trouble.partition(";")[0], "pip install numba")
