@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 from numpy.typing import NDArray
 
 from admmctl.errors import UserError
+from admmctl.parallel.start import report
 
 Operation = Literal["sum", "max", "min"]
 
@@ -135,6 +136,7 @@ def connect(expected: int) -> Comm:
     that is caught here. Raises UserError with the cure.
     """
     if expected == 1:
+        report("connected", 0)
         return Serial()
     comm = MPI()
     if comm.size != expected:
@@ -144,4 +146,5 @@ def connect(expected: int) -> Comm:
             "belongs to the library: unset ADMMCTL_MPIEXEC, or reinstall with: pip install mpich mpi4py"
         )
     comm.leave_no_files()
+    report("connected", comm.rank)
     return comm

@@ -12,6 +12,9 @@ from admmctl.parallel.cluster import Host, Launch, parse_hosts
 from admmctl.runs import jobs
 from admmctl.runs.clusters import cluster_file, load_cluster
 
+# Seconds in which no further rank says a word, until a start has failed; so many more for every rank. With a
+# watchdog it is as patient as that, and as Python needs to start.
+START, START_OF_A_RANK, LEAST_START = 120.0, 2.0, 30.0
 MOST = 10_000  # repeats, or threads: more is a slip of the keyboard
 Launcher = Literal["auto", "inline", "mpiexec", "srun", "sbatch"]
 Way = Literal["inline", "mpiexec", "srun", "sbatch"]
@@ -52,11 +55,19 @@ class Options:
 
     def allocation(self) -> slurm.Allocation | None:
         """The Slurm job whose nodes take the ranks, if there is one: mpiexec finds them by itself."""
-        return slurm.allocation() if self.way() in ("srun", "mpiexec") and not self.hosts else None
+        alone = self.launcher == "mpiexec" and slurm.unreachable()
+        return slurm.allocation() if self.way() in ("srun", "mpiexec") and not self.hosts and not alone else None
 
     def elsewhere(self) -> bool:
         """Whether ranks run on other cores than those of this process."""
         return bool(self.hosts) or self.way() in ("srun", "sbatch") or self.allocation() is not None
+
+    def start_seconds(self) -> float | None:
+        """How long a start may take in which no further rank says a word; None: as long as it takes."""
+        if self.way() == "srun" and slurm.allocation() is None:
+            return None  # srun waits in the queue
+        usual = START + START_OF_A_RANK * self.cores
+        return self.cluster.start_seconds or (max(self.watchdog, LEAST_START) if self.watchdog else usual)
 
     def command(self, arguments: list[str], threads: int | None) -> list[str]:
         """The command line that starts ``cores`` ranks of a Python module."""
@@ -67,9 +78,11 @@ class Options:
     def environment(self, threads: int | None) -> dict[str, str]:
         """What these ranks find in their environment."""
         environment = launch.job_environment(self.cores, threads, self.cluster, self.elsewhere())
-        if self.way() == "mpiexec" and self.allocation() is not None:
-            return slurm.for_mpiexec(environment)
-        return environment
+        if self.way() == "mpiexec" and slurm.unreachable():
+            environment = slurm.forgotten(environment)
+        elif self.way() == "mpiexec" and self.allocation() is not None:
+            environment = slurm.for_mpiexec(environment)
+        return launch.by_ssh(environment, self.cluster) if self.hosts else environment
 
     def check_cores(self) -> None:
         """Raises UserError for more ranks than there is room for, and for a launcher that cannot start them."""
@@ -83,10 +96,17 @@ class Options:
             launch.check_cores(self.cores, self.oversubscribe, job.cores, f"job {job.job}")
         elif way != "srun":
             launch.check_cores(self.cores, self.oversubscribe)
+        self.check_launcher()
+
+    def check_launcher(self) -> None:
+        """Raises UserError where the launcher is not there, or can start nothing."""
+        way = self.way()
         if way == "srun":
             slurm.check_plugin(self.cluster)
         if way == "mpiexec":
             launch.find_mpiexec(self.cluster.mpiexec)
+        if way == "mpiexec" and self.allocation() is not None:
+            slurm.check_reachable()
 
     def threads_for(self, run: Run) -> int | None:
         asked = self.threads if self.threads is not None else run.threads
@@ -119,7 +139,8 @@ def check_options(
     site = None if cluster is None else cluster_file(cluster).absolute()
     settings = Launch() if site is None else load_cluster(site).launch
     if cores is None:
-        job = slurm.allocation() if launcher in ("auto", "srun", "mpiexec") and not listed else None
+        alone = launcher == "mpiexec" and slurm.unreachable()
+        job = slurm.allocation() if launcher in ("auto", "srun", "mpiexec") and not listed and not alone else None
         cores = job.tasks if job is not None else sum(slots for _, slots in listed) or 1
     number: int | Literal["auto"] | None = None
     if threads == "auto":

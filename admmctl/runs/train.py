@@ -13,9 +13,9 @@ from admmctl.config import Run, to_yaml, with_seed
 from admmctl.data import shards
 from admmctl.errors import AdmmctlError, Interrupted, MissingExtra, RunFailed, UserError
 from admmctl.methods.method import methods
-from admmctl.parallel import launch, slurm
+from admmctl.parallel import slurm
 from admmctl.parallel.comm import Serial
-from admmctl.parallel.launch import STOPPING
+from admmctl.parallel.job import STOPPING, watch
 from admmctl.runs import checkpoint, jobs, memory
 from admmctl.runs import resume as resuming
 from admmctl.runs.broken import raise_on_failure, summary_of_the_dead
@@ -28,7 +28,8 @@ from admmctl.runs.worker import SUMMARY, work
 class Watcher(Protocol):
     """Who is shown what happens: a live view, plain lines, or nobody.
 
-    The event "stopping" comes from the handler of a signal, in the middle of anything: to be noted, not shown.
+    The event "stopping" of a run in this process comes from the handler of a signal, in the middle of anything: it
+    is to be noted, not shown. That of a job has a text, and may be shown.
     """
 
     def started(self, run: Run, folder: Path) -> None: ...
@@ -277,7 +278,8 @@ def _go_on(
                 work(folder, Serial(), watcher.event, options.words(), started, lambda: watcher.event(STOPPING))
         else:
             line = command(folder.path, options, threads)
-            end = launch.watch(line, options.environment(threads), watcher.event, folder.log)
+            environment, seconds = options.environment(threads), options.start_seconds()
+            end = watch(line, environment, watcher.event, folder.log, options.cores, seconds)
             raise_on_failure(end, folder.path, options.cores)
     except UserError:
         if resume is None:

@@ -8,6 +8,11 @@ import time
 
 _STARTED = time.perf_counter()  # before the heavy imports: they are part of wall_s
 
+from admmctl.parallel.start import report  # noqa: E402
+
+if __name__ == "__main__":
+    report("started")
+
 import json  # noqa: E402
 import resource  # noqa: E402
 import signal  # noqa: E402
@@ -32,7 +37,7 @@ from admmctl.model.losses import losses  # noqa: E402
 from admmctl.model.network import Network, predicted, targets  # noqa: E402
 from admmctl.parallel import watchdog  # noqa: E402
 from admmctl.parallel.comm import MPI, Comm, connect  # noqa: E402
-from admmctl.parallel.launch import end_with_the_launcher, handle  # noqa: E402
+from admmctl.parallel.job import end_with_the_launcher, handle  # noqa: E402
 from admmctl.runs import environment, memory  # noqa: E402
 from admmctl.runs.checkpoint import Checkpoints  # noqa: E402
 from admmctl.runs.clock import Clock  # noqa: E402
@@ -359,6 +364,7 @@ def main(folder: str, ranks: str, patience: str, *words: str) -> None:
     try:
         comm = connect(int(ranks))
         rank = comm.rank
+        watchdog.answer(comm, environment.host()["name"], tell)
         if float(patience) and isinstance(comm, MPI):
             watchdog.watch(comm, environment.host()["name"], float(patience), tell)
         work(RunFolder(Path(folder)), comm, tell, words, _STARTED)

@@ -21,6 +21,7 @@ from admmctl.errors import ConfigError, UserError
 from admmctl.files import atomic
 from admmctl.methods.method import methods
 from admmctl.parallel import launch
+from admmctl.parallel.job import parse_event
 from admmctl.runs.record import DONE, RunFolder, read_curve, read_summary, root
 from admmctl.runs.resume import alone
 from admmctl.runs.train import Options, Watcher, check, check_options, execute
@@ -179,7 +180,7 @@ def _run_trial(run: Run, place: Path) -> dict[str, Any]:
         _RUNNING.discard(process)
     summary = read_summary(place)
     if summary is None:
-        events = [event for line in said.splitlines() if (event := launch.parse_event(line))]
+        events = [event for line in said.splitlines() if (event := parse_event(line))]
         errors = [event["message"] for event in events if event["event"] == "error"]
         reason = errors[0] if errors else f"exit code {process.returncode}"
         summary = {"status": "failed", "reason": reason, "iterations": 0}

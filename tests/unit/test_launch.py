@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from admmctl.errors import UserError
-from admmctl.parallel.launch import JobEnd, watch
+from admmctl.parallel.job import JobEnd, watch
 from admmctl.runs.worker import _stop_on_signal
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from admmctl.errors import UserError
-from admmctl.parallel.programs import Answer, ask, between_rules
+from admmctl.parallel.programs import Answer, ask
+from admmctl.parallel.said import between_rules
 
 RULE = "-" * 74
 

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from admmctl.errors import ConfigError, RunFailed, UserError
 from admmctl.parallel import launch, slurm
 from admmctl.parallel.cluster import Launch, parse_hosts
+from admmctl.parallel.job import JobEnd
 from admmctl.parallel.slurm import Allocation, Batch, allocation, script, srun_command
 from admmctl.runs.broken import raise_on_failure
 from admmctl.runs.clusters import load_cluster
@@ -456,5 +457,5 @@ def test_ranks_share_cores_where_a_host_has_too_few(ranks: Any, shared: bool) ->
 )
 def test_ranks_and_hosts_that_fail_are_told_by_name(tmp_path: Path, said: list[str], words: str) -> None:
     with pytest.raises(RunFailed) as failure:
-        raise_on_failure(launch.JobEnd(exit_code=1, said=said), tmp_path, 2)
+        raise_on_failure(JobEnd(exit_code=1, said=said), tmp_path, 2)
     assert words in str(failure.value)
