@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -85,20 +86,24 @@ def watch(
     environment = programs.marked(environment)
     with stop_signals() as asked:
         try:
-            process = subprocess.Popen(
-                command,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,  # a terminal's Ctrl-C reaches the driver alone
-                preexec_fn=_end_with_the_driver if sys.platform == "linux" else None,
-            )
+            with warnings.catch_warnings():
+                # Since Python 3.12 a fork beside threads, as of a live view, is warned of. This one only calls the
+                # system, and then becomes the launcher.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                process = subprocess.Popen(
+                    command,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    start_new_session=True,  # a terminal's Ctrl-C reaches the driver alone
+                    preexec_fn=_end_with_the_driver if sys.platform == "linux" else None,
+                )
         except OSError as error:
             raise UserError(f"{command[0]} cannot be started: {error}") from None
         assert process.stdout is not None
         assert process.stderr is not None
-        job = _Job(process, on_event, log, asked, Start(ranks, seconds, process.pid, command[0]))
+        job = _Job(process, on_event, log, asked, Start(ranks, seconds, process.pid, command[0], time.monotonic()))
         try:
             with process.stdout, process.stderr:
                 held = job.follow()
@@ -191,7 +196,7 @@ class _Job:
             self._end.stuck.append(event)
         elif event["event"] == "slow":
             self._slow.append(event)
-        elif not self._start.heard(event):
+        elif not self._start.heard(event, time.monotonic()):
             self._on_event(event)
 
     def _note(self, line: str) -> None:

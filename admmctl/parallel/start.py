@@ -7,7 +7,6 @@ the others. This module is loaded before anything else: it imports nothing heavy
 import json
 import os
 import sys
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +16,7 @@ from admmctl.parallel.said import last_words
 
 STILL = 10.0  # seconds without a further word after which people are told
 ALONE = 8.0  # seconds that an mpiexec may have no child, before a rank has said a word
+LOOK = 1.0  # seconds between looks at its children
 # What launchers call a rank's number before MPI does: MPICH and its relatives, PMIx, Open MPI, srun.
 _NUMBERS = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")
 
@@ -38,19 +38,19 @@ class Start:
     After ``seconds`` without a further word it has failed; None: it may take as long as it likes.
     """
 
-    def __init__(self, ranks: int, seconds: float | None, launcher: int, program: str) -> None:
+    def __init__(self, ranks: int, seconds: float | None, launcher: int, program: str, now: float) -> None:
         self.ranks, self.under_way = ranks, ranks > 0
         self._seconds, self._launcher = seconds, launcher
         self._begun = self._connected = 0
         self._numbers: dict[str, set[int]] = {"started": set(), "connected": set()}
-        self._since = self._began = time.monotonic()
+        self._since = self._began = now
         self._told = False
         self._looked = 0.0
         self._alone_since: float | None = None
         # srun, and launchers that ask a daemon for ranks, need no children.
         self._by_children = Path(program).name.startswith(("mpiexec", "mpirun"))
 
-    def heard(self, event: dict[str, Any]) -> bool:
+    def heard(self, event: dict[str, Any], now: float) -> bool:
         """Whether the event is a word of a start; any other one means that the start is over."""
         stage = event["event"]
         if stage not in self._numbers:
@@ -62,7 +62,7 @@ class Start:
             self._connected += 1
         if event.get("rank") is not None:
             self._numbers[stage].add(event["rank"])
-        self._since, self._told = time.monotonic(), False
+        self._since, self._told = now, False
         self.under_way = self.under_way and self._connected < self.ranks
         return True
 
@@ -71,18 +71,17 @@ class Start:
         if self._told or now - self._since < STILL:
             return None
         self._told = True
-        return f"after {now - self._began:.0f} s {self._state()}" + _quoted(said)
+        return f"after {now - self._began:.0f} s {self._state()}{_quoted(said)}"
 
     def failed(self, now: float, said: Sequence[str]) -> str | None:
         """Why it has failed, if it has."""
         if self._seconds is not None and now - self._since >= self._seconds:
             return (
-                f"the start was ended: for {self._seconds:g} s no further rank has said a word, and "
-                f"{self._state()}{_quoted(said)}\nA start that needs longer: start_seconds in the launch block of "
-                "the cluster's file"
+                f"the start was ended after {self._seconds:g} s without progress: {self._state()}{_quoted(said)}\n"
+                "Where a start needs longer: start_seconds in the launch block of the cluster's file"
             )
         # MPICH's launcher waits for ever for proxies whose srun has failed.
-        if self._begun == 0 and said and self._by_children and now - self._looked >= 1.0:
+        if self._begun == 0 and said and self._by_children and now - self._looked >= LOOK:
             self._looked = now
             if not _is_alone(self._launcher):
                 self._alone_since = None
@@ -104,7 +103,7 @@ class Start:
         missing = sorted(set(range(self.ranks)) - self._numbers[stage])
         if not self._numbers[stage] or not missing or len(missing) > 8:
             return ""
-        return f" (not: rank {', '.join(map(str, missing))})"
+        return f" (not rank {', '.join(map(str, missing))})"
 
 
 def _count(number: int) -> str:
@@ -117,7 +116,7 @@ def _have(number: int) -> str:
 
 def _quoted(said: Sequence[str]) -> str:
     words = last_words(said)
-    return f"; the launcher says: {words}" if words else "; the launcher says nothing"
+    return f"; the launcher says: {words}" if words else ""
 
 
 def _is_alone(launcher: int) -> bool:

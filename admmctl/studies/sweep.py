@@ -10,18 +10,19 @@ import hashlib
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from admmctl import config as configuration
 from admmctl.config import Experiment, Run, to_yaml
-from admmctl.errors import ConfigError, UserError
+from admmctl.errors import ConfigError, Interrupted, UserError
 from admmctl.files import atomic
 from admmctl.methods.method import methods
 from admmctl.parallel import launch
-from admmctl.parallel.job import parse_event
+from admmctl.parallel.job import parse_event, stop_signals
+from admmctl.parallel.programs import TICK
 from admmctl.runs.record import DONE, RunFolder, read_curve, read_summary, root
 from admmctl.runs.resume import alone
 from admmctl.runs.train import Options, Watcher, check, check_options, execute
@@ -155,14 +156,29 @@ def _run_side_by_side(
         report(result, ended, len(planned))
         return result
 
-    with ThreadPoolExecutor(cores) as pool:
-        try:
-            return list(pool.map(one, planned))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+    with stop_signals() as asked, ThreadPoolExecutor(cores) as pool:
+        results = [pool.submit(one, item) for item in planned]
+        _follow(results, asked)
+    if asked:
+        raise Interrupted("interrupted; the same command goes on with the sweep")
+    return [result.result() for result in results]
+
+
+def _follow(results: list[Future[Result]], asked: list[int]) -> None:
+    """Wait for trials. A signal, or one that breaks, ends all after their iteration; a second one kills."""
+    told: dict[subprocess.Popen[str], bool] = {}
+    while True:
+        done, rest = wait(results, timeout=TICK)
+        if not rest:
+            return
+        if asked or any(not result.cancelled() and result.exception() for result in done):
+            for result in rest:
+                result.cancel()
+            kill = len(asked) > 1
             for process in list(_RUNNING):
-                process.terminate()  # it ends its iteration and writes what it has
-            raise
+                if told.get(process) is not kill:
+                    process.kill() if kill else process.terminate()
+                    told[process] = kill
 
 
 def _run_trial(run: Run, place: Path) -> dict[str, Any]:
