@@ -11,8 +11,8 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
@@ -40,20 +40,40 @@ def handle(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
     return {number: signal.signal(number, handler) for number in heeded}
 
 
-@contextmanager
-def stop_signals() -> Iterator[list[int]]:
-    """The stop signals that arrive within the block, as a list that grows: nothing else happens at them.
+class StopSignals:
+    """The stop signals that arrive within this ``with`` block: nothing else happens at them.
 
+    Each of them is written into a pipe, whichever thread it reaches: none is lost, and they keep their order.
     Outside the main thread Python handles no signals: there are none.
     """
-    asked: list[int] = []
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    before = handle(lambda number, frame: asked.append(number)) if in_main_thread else {}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+
+    def __init__(self) -> None:
+        self._got: list[int] = []
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopSignals":
+        self.pipe, self._into = os.pipe()
+        os.set_blocking(self.pipe, False)
+        os.set_blocking(self._into, False)
+        self._in_main_thread = threading.current_thread() is threading.main_thread()
+        if self._in_main_thread:
+            self._others = signal.set_wakeup_fd(self._into, warn_on_full_buffer=False)
+            self._before = handle(lambda number, frame: None)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._in_main_thread:
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
+            signal.set_wakeup_fd(self._others)
+        os.close(self.pipe)
+        os.close(self._into)
+
+    def so_far(self) -> list[int]:
+        """All of them until now, the first one first."""
+        with suppress(BlockingIOError):
+            self._got += [number for number in os.read(self.pipe, 1 << 16) if number in self._before]
+        return self._got
 
 
 @dataclass
@@ -84,7 +104,7 @@ def watch(
     it is ended. Nothing that was started is left on this machine.
     """
     environment = programs.marked(environment)
-    with stop_signals() as asked:
+    with StopSignals() as signals:
         try:
             with warnings.catch_warnings():
                 # Since Python 3.12 a fork beside threads, as of a live view, is warned of. This one only calls the
@@ -103,7 +123,9 @@ def watch(
             raise UserError(f"{command[0]} cannot be started: {error}") from None
         assert process.stdout is not None
         assert process.stderr is not None
-        job = _Job(process, on_event, log, asked, Start(ranks, seconds, process.pid, command[0], time.monotonic()))
+        job = _Job(
+            process, on_event, log, signals, Start(ranks, seconds, process.pid, command[0], time.monotonic())
+        )
         try:
             with process.stdout, process.stderr:
                 held = job.follow()
@@ -129,11 +151,11 @@ class _Job:
         process: "subprocess.Popen[bytes]",
         on_event: Callable[[dict[str, Any]], None],
         log: Callable[[str], None],
-        asked: list[int],
+        signals: StopSignals,
         start: Start,
     ) -> None:
         self._process, self._on_event, self._log = process, on_event, log
-        self._asked, self._start = asked, start
+        self._signals, self._start = signals, start
         self._end = JobEnd(exit_code=-1)
         self._tail: deque[str] = deque(maxlen=TAIL)
         self._heeded = 0  # of the signals
@@ -149,10 +171,13 @@ class _Job:
             for pipe in (self._process.stdout, self._process.stderr):
                 assert pipe is not None
                 pipes.register(pipe, selectors.EVENT_READ, _Lines())
+            pipes.register(self._signals.pipe, selectors.EVENT_READ)
             while True:
                 self._look(time.monotonic())
-                if pipes.get_map():
+                if len(pipes.get_map()) > 1:
                     for key, _ in pipes.select(programs.TICK):
+                        if key.fd == self._signals.pipe:
+                            continue  # it has woken this loop
                         quiet_since = time.monotonic()
                         piece = os.read(key.fd, 1 << 16)
                         for line in key.data.add(piece):
@@ -168,11 +193,11 @@ class _Job:
                     continue
                 now = time.monotonic()
                 over = now if over is None else over
-                if not pipes.get_map():
+                if len(pipes.get_map()) == 1:
                     return False
                 if now - max(over, quiet_since) > QUIET or now - over > HELD:
-                    for key in list(pipes.get_map().values()):
-                        for line in key.data.add(b""):
+                    for key in pipes.get_map().values():
+                        for line in key.data.add(b"") if key.data is not None else ():
                             self._line(line, key.fileobj is self._process.stdout)
                     return True
 
@@ -180,8 +205,8 @@ class _Job:
         """How it came to its end; call it after ``follow``."""
         self._end.exit_code = self._process.returncode
         self._end.said += self._tail
-        if self._asked and self._end.stopped_by is None:
-            self._end.stopped_by = self._asked[0]
+        if self._end.stopped_by is None:
+            self._end.stopped_by = next(iter(self._signals.so_far()), None)
         return self._end
 
     def _line(self, line: str, of_ranks: bool) -> None:
@@ -229,10 +254,11 @@ class _Job:
                 os.killpg(self._process.pid, signal.SIGKILL)
 
     def _heed(self, now: float) -> None:
-        while self._heeded < len(self._asked):
+        asked = self._signals.so_far()
+        while self._heeded < len(asked):
             self._heeded += 1
             if self._heeded == 1:
-                self._end.stopped_by = self._asked[0]
+                self._end.stopped_by = asked[0]
                 self._asked_at = now
                 self._process.send_signal(signal.SIGUSR1)
                 self._on_event({**STOPPING, "text": STOP_WORDS})

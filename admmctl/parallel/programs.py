@@ -8,6 +8,7 @@ import secrets
 import shlex
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -46,24 +47,27 @@ def ask(
     there or takes longer than ``seconds``.
     """
     environment = None if environment is None else marked(environment)
-    try:
-        process = subprocess.Popen(
-            command,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            start_new_session=True,  # so that all of it can be ended
-        )
-    except FileNotFoundError:
-        raise UserError(f"{command[0]}: there is no such program on this machine") from None
-    except OSError as error:
-        raise UserError(f"{command[0]} cannot be started: {error.strerror}") from None
+    with tempfile.TemporaryFile() as given:  # a pipe would have to be fed, beside all waiting
+        given.write(text.encode())
+        given.seek(0)
+        try:
+            process = subprocess.Popen(
+                command,
+                env=environment,
+                stdin=given,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                start_new_session=True,  # so that all of it can be ended
+            )
+        except FileNotFoundError:
+            raise UserError(f"{command[0]}: there is no such program on this machine") from None
+        except OSError as error:
+            raise UserError(f"{command[0]} cannot be started: {error.strerror}") from None
     with process:
         try:
-            out, err = _communicate(process, text, seconds)
+            out, err = _communicate(process, seconds)
         except subprocess.TimeoutExpired as silence:
             _end(process, environment)
             said = _text(silence.output) + "\n" + _text(silence.stderr)
@@ -77,15 +81,13 @@ def ask(
     return Answer(process.returncode, out, err)
 
 
-def _communicate(process: "subprocess.Popen[str]", text: str, seconds: float) -> tuple[str, str]:
+def _communicate(process: "subprocess.Popen[str]", seconds: float) -> tuple[str, str]:
     """What a program prints until its end. Raises TimeoutExpired, with what there is so far."""
     end = time.monotonic() + seconds
-    given: str | None = text
     while True:
         try:
-            return process.communicate(given, timeout=max(0.0, min(TICK, end - time.monotonic())))
+            return process.communicate(timeout=max(0.0, min(TICK, end - time.monotonic())))
         except subprocess.TimeoutExpired:
-            given = None  # it remembers
             if time.monotonic() >= end:
                 raise
 

@@ -21,7 +21,7 @@ from admmctl.errors import ConfigError, Interrupted, UserError
 from admmctl.files import atomic
 from admmctl.methods.method import methods
 from admmctl.parallel import launch
-from admmctl.parallel.job import parse_event, stop_signals
+from admmctl.parallel.job import StopSignals, parse_event
 from admmctl.parallel.programs import TICK
 from admmctl.runs.record import DONE, RunFolder, read_curve, read_summary, root
 from admmctl.runs.resume import alone
@@ -156,21 +156,23 @@ def _run_side_by_side(
         report(result, ended, len(planned))
         return result
 
-    with stop_signals() as asked, ThreadPoolExecutor(cores) as pool:
+    with StopSignals() as signals, ThreadPoolExecutor(cores) as pool:
         results = [pool.submit(one, item) for item in planned]
-        _follow(results, asked)
-    if asked:
+        _follow(results, signals)
+        stopped = bool(signals.so_far())
+    if stopped:
         raise Interrupted("interrupted; the same command goes on with the sweep")
     return [result.result() for result in results]
 
 
-def _follow(results: list[Future[Result]], asked: list[int]) -> None:
+def _follow(results: list[Future[Result]], signals: StopSignals) -> None:
     """Wait for trials. A signal, or one that breaks, ends all after their iteration; a second one kills."""
     told: dict[subprocess.Popen[str], bool] = {}
     while True:
         done, rest = wait(results, timeout=TICK)
         if not rest:
             return
+        asked = signals.so_far()
         if asked or any(not result.cancelled() and result.exception() for result in done):
             for result in rest:
                 result.cancel()

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -179,27 +180,48 @@ def test_one_rank_ignores_what_is_ignored_too(handlers: Callable[[int, Any], Non
 
 # --- signals that come close together
 
+STAYS = "trap '' USR1; echo '{\"event\": \"ready\"}'; exec sleep 5"
 
-@pytest.mark.parametrize("numbers", [("INT", "TERM"), ("TERM", "INT"), ("INT", "INT"), ("HUP", "USR1")])
-def test_the_second_of_two_signals_close_together_ends_the_job(
-    handlers: Callable[[int, Any], None], numbers: tuple[str, str]
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_signals_that_reach_another_thread_are_not_lost(
+    handlers: Callable[[int, Any], None], first: int, second: int
 ) -> None:
+    """So the system delivers the second of two that come close together: it ends no wait of the main thread."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         handlers(number, lambda *_: None)
-    stays = "trap '' USR1; echo '{\"event\": \"ready\"}'; exec sleep 5"
-    for pause in (0, 0.0001, 0.0003, 0.001, 0.003):
-        told = []
+    told = []
 
-        def on_event(event: dict[str, Any], pause: float = pause, told: list[str] = told) -> None:
-            told.append(event["event"])
+    def kill() -> None:
+        signal.pthread_kill(threading.get_ident(), first)
+        signal.pthread_kill(threading.get_ident(), second)
+
+    def on_event(event: dict[str, Any]) -> None:
+        told.append(event["event"])
+        if event["event"] == "ready":
+            threading.Timer(0.1, kill).start()
+
+    end = watch(["sh", "-c", STAYS], os.environ, on_event, lambda line: None)
+    assert (end.stopped_by, end.exit_code) == (first, -signal.SIGTERM)
+    assert told == ["ready", "stopping"]
+
+
+def test_the_second_of_two_signals_close_together_ends_the_job(handlers: Callable[[int, Any], None]) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        handlers(number, lambda *_: None)
+    for pause in (0, 2e-5, 1e-4, 3e-4, 1e-3):
+        code = f"time.sleep(0.02); os.kill(p, 2); time.sleep({pause}); os.kill(p, 15)"
+        killers = []
+
+        def on_event(event: dict[str, Any], code: str = code, killers: list[Any] = killers) -> None:
             if event["event"] == "ready":
-                first, second = numbers
-                kill = f"kill -{first} {os.getpid()}; sleep {pause}; kill -{second} {os.getpid()}"
-                subprocess.Popen(["sh", "-c", kill]).wait()
+                code = f"import os, time; p = {os.getpid()}; {code}"
+                killers.append(subprocess.Popen([sys.executable, "-IS", "-c", code]))
 
-        end = watch(["sh", "-c", stays], os.environ, on_event, lambda line: None)
-        assert (end.stopped_by, end.exit_code) == (getattr(signal, f"SIG{numbers[0]}"), -signal.SIGTERM)
-        assert told == ["ready", "stopping"]
+        end = watch(["sh", "-c", STAYS], os.environ, on_event, lambda line: None)
+        assert (end.stopped_by, end.exit_code) == (signal.SIGINT, -signal.SIGTERM)
+        assert killers[0].wait() == 0
 
 
 def test_a_third_signal_does_not_wait_for_a_launcher_that_ignores_the_second(
