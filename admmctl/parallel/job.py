@@ -203,10 +203,9 @@ class _Job:
 
     def ended(self) -> JobEnd:
         """How it came to its end; call it after ``follow``."""
+        self._heed(time.monotonic())  # what came last of all
         self._end.exit_code = self._process.returncode
         self._end.said += self._tail
-        if self._end.stopped_by is None:
-            self._end.stopped_by = next(iter(self._signals.so_far()), None)
         return self._end
 
     def _line(self, line: str, of_ranks: bool) -> None:

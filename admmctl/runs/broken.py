@@ -22,8 +22,8 @@ def raise_on_failure(end: JobEnd, folder: Path, ranks: int) -> None:
         if error["user"]:
             raise UserError(error["message"])
     finished = read_summary(folder) is not None
-    if end.exit_code == 0 and finished:
-        return
+    if finished and (end.exit_code == 0 or end.stopped_by is not None):
+        return  # whoever stops a job that has written its summary, the last of its files, comes too late
     if end.stuck:
         raise RunFailed(watchdog.verdict(end.stuck, ranks))
     if end.stopped_by is not None:

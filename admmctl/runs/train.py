@@ -20,7 +20,7 @@ from admmctl.runs import checkpoint, jobs, memory
 from admmctl.runs import resume as resuming
 from admmctl.runs.broken import raise_on_failure, summary_of_the_dead
 from admmctl.runs.options import MOST, Launcher, Options, check_options
-from admmctl.runs.record import RunFolder, read_summary, rerun_line, root
+from admmctl.runs.record import DONE, RunFolder, read_summary, rerun_line, root
 from admmctl.runs.resume import Found, folder_name
 from admmctl.runs.worker import SUMMARY, work
 
@@ -136,7 +136,10 @@ def train(
         try:
             summaries.append(execute(run, options, watcher, resume=found))
         except Interrupted as stop:
-            raise Interrupted(str(stop), summaries + stop.runs) from None
+            summaries += stop.runs
+            if run is runs[-1] and summaries[-1]["status"] in DONE:
+                break  # it came too late to interrupt anything
+            raise Interrupted(str(stop), summaries) from None
         except RunFailed as failure:
             # A failing method does not stop the others.
             summaries += failure.runs
@@ -272,14 +275,22 @@ def _go_on(
         watcher.event({"event": "note", "text": "there is no checkpoint: the run starts anew"})
     jobs.started(folder.path)
     threads = options.threads_for(run)
+    asked = False
+
+    def stop() -> None:
+        nonlocal asked
+        asked = True
+        watcher.event(STOPPING)
+
     try:
         if options.way() == "inline":
             with threadpool_limits(limits=threads, user_api="blas"):
-                work(folder, Serial(), watcher.event, options.words(), started, lambda: watcher.event(STOPPING))
+                work(folder, Serial(), watcher.event, options.words(), started, stop)
         else:
             line = command(folder.path, options, threads)
             environment, seconds = options.environment(threads), options.start_seconds()
             end = watch(line, environment, watcher.event, folder.log, options.cores, seconds)
+            asked = end.stopped_by is not None
             raise_on_failure(end, folder.path, options.cores)
     except UserError:
         if resume is None:
@@ -305,4 +316,6 @@ def _go_on(
     if summary["status"] == "interrupted":
         message = f"interrupted after {summary['iterations']} iterations; go on with: {summary['rerun']}"
         raise Interrupted(message, [summary])
+    if asked:  # too late for this run, but not for what comes after it
+        raise Interrupted(f"interrupted, when this run had come to its end: {folder.path}", [summary])
     return summary

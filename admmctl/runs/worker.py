@@ -62,11 +62,23 @@ def work(
     ``words`` of the command line said how ranks start: the summary's ``rerun`` has them. ``on_stop`` is called, by
     the handler of the signal, when this process is asked to stop.
     """
+    with _stop_on_signal(on_stop) as interrupted:  # to the end: a signal that comes late breaks no writing
+        return _work(folder, comm, notify, words, started, interrupted)
+
+
+def _work(
+    folder: RunFolder,
+    comm: Comm,
+    notify: Notify,
+    words: Sequence[str],
+    started: float,
+    interrupted: Callable[[], bool],
+) -> Outcome:
     shared_cores = environment.ranks_share_cores(comm)
     clock = Clock(started, cpu=shared_cores)
     run = next(iter(load(folder.path / "config.yaml").runs.values()))
     # Numbers that overflow are noticed by the loop, which calls the run diverged: no warnings besides.
-    with _stop_on_signal(on_stop) as interrupted, np.errstate(all="ignore"):
+    with np.errstate(all="ignore"):
         with clock.phase("load"):
             plan = shards.plan(run.data, comm.size)
             network = build_network(run, plan)
@@ -368,6 +380,7 @@ def main(folder: str, ranks: str, patience: str, *words: str) -> None:
         if float(patience) and isinstance(comm, MPI):
             watchdog.watch(comm, environment.host()["name"], float(patience), tell)
         work(RunFolder(Path(folder)), comm, tell, words, _STARTED)
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # the run is recorded, and its ranks take their leave
     except UserError as error:
         tell({"event": "error", "rank": rank, "user": True, "message": str(error)})
         raise SystemExit(UserError.exit_code) from None

@@ -130,9 +130,7 @@ def test_a_job_without_an_srun_is_refused_with_the_cure(no_srun: None, monkeypat
     options = check_options(None, None, "auto", False)
     assert (options.cores, options.way()) == (2, "mpiexec")
     for refuses in (options.check_cores, options.check_launcher):
-        with pytest.raises(
-            UserError, match=r"no srun on the PATH.*load the site's Slurm module.*--launcher mpiexec"
-        ):
+        with pytest.raises(UserError, match=r"no srun on the PATH.*load the site's Slurm.*--launcher mpiexec"):
             refuses()
     with pytest.raises(UserError, match="srun was not found: this machine has no Slurm, or its module"):
         check_options(2, None, "srun", False).check_cores()

@@ -62,9 +62,7 @@ def test_who_hangs_is_found_among_those_that_wait(events: list[dict[str, Any]], 
         ([_said(0, True), _said(1, False), _said(2, True)], "rank 1 on n1 is at methods/admm.py, line 1"),
     ],
 )
-def test_why_a_job_does_not_stop_is_found_among_those_that_answer(
-    events: list[dict[str, Any]], words: str
-) -> None:
+def test_why_a_job_does_not_stop_is_found_among_its_ranks(events: list[dict[str, Any]], words: str) -> None:
     assert slow(events, 3) == f"not stopped after 8 s: {words}"
 
 
