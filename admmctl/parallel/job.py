@@ -12,7 +12,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
@@ -95,16 +95,18 @@ def watch(
     log: Callable[[str], None],
     ranks: int = 0,
     seconds: float | None = None,
+    signals: StopSignals | None = None,
 ) -> JobEnd:
     """Run a job to its end. JSON lines on its standard output are events; all else goes to ``log``.
 
     The first Ctrl-C (or SIGTERM) asks the ranks to stop at the end of their iteration; the second, or the
     driver's own failure, kills them, and so does a rank that says that it hangs. Of a start of so many ``ranks``
     it is told how far it is, when it stands still; after ``seconds`` in which no further rank has said a word
-    it is ended. Nothing that was started is left on this machine.
+    it is ended. Nothing that was started is left on this machine. ``signals`` are those of a caller who has more
+    to do that they must not break.
     """
     environment = programs.marked(environment)
-    with StopSignals() as signals:
+    with StopSignals() if signals is None else nullcontext(signals) as asked:
         try:
             with warnings.catch_warnings():
                 # Since Python 3.12 a fork beside threads, as of a live view, is warned of. This one only calls the
@@ -123,9 +125,8 @@ def watch(
             raise UserError(f"{command[0]} cannot be started: {error}") from None
         assert process.stdout is not None
         assert process.stderr is not None
-        job = _Job(
-            process, on_event, log, signals, Start(ranks, seconds, process.pid, command[0], time.monotonic())
-        )
+        start = Start(ranks, seconds, process.pid, command[0], time.monotonic())
+        job = _Job(process, on_event, log, asked, start)
         try:
             with process.stdout, process.stderr:
                 held = job.follow()

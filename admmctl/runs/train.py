@@ -3,6 +3,7 @@
 import shlex
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -15,7 +16,7 @@ from admmctl.errors import AdmmctlError, Interrupted, MissingExtra, RunFailed, U
 from admmctl.methods.method import methods
 from admmctl.parallel import slurm
 from admmctl.parallel.comm import Serial
-from admmctl.parallel.job import STOPPING, watch
+from admmctl.parallel.job import STOPPING, StopSignals, watch
 from admmctl.runs import checkpoint, jobs, memory
 from admmctl.runs import resume as resuming
 from admmctl.runs.broken import raise_on_failure, summary_of_the_dead
@@ -248,16 +249,16 @@ def execute(
     started = time.perf_counter()
     watcher = _Sturdy(watcher)
     if resume is not None:
-        with resuming.alone(resume.path):
+        with resuming.alone(resume.path), _signals(options) as signals:
             folder = RunFolder.reopen(resume.path, to_yaml(run.document()))
-            return _go_on(run, options, watcher, folder, started, resume)
+            return _go_on(run, options, watcher, folder, started, resume, signals)
     if place is None:
         folder = RunFolder.create(folder_name(run, options.cores), run.experiment, to_yaml(run.document()))
     else:
         folder = RunFolder.create_at(place, to_yaml(run.document()))
     try:
-        with resuming.alone(folder.path):
-            return _go_on(run, options, watcher, folder, started, None)
+        with resuming.alone(folder.path), _signals(options) as signals:
+            return _go_on(run, options, watcher, folder, started, None, signals)
     except Interrupted as stop:
         if place is None:
             raise
@@ -266,10 +267,21 @@ def execute(
         raise Interrupted(message, stop.runs) from None
 
 
+def _signals(options: Options) -> AbstractContextManager[StopSignals | None]:
+    """The signals of a job from now on, so that one that comes as its record is written does not break it."""
+    return nullcontext() if options.way() == "inline" else StopSignals()
+
+
 def _go_on(
-    run: Run, options: Options, watcher: Watcher, folder: RunFolder, started: float, resume: Found | None
+    run: Run,
+    options: Options,
+    watcher: Watcher,
+    folder: RunFolder,
+    started: float,
+    resume: Found | None,
+    signals: StopSignals | None,
 ) -> dict[str, Any]:
-    """The run in its folder, to its end."""
+    """The run in its folder, to its end. ``signals`` are those of a job, until its record is whole."""
     watcher.started(run, folder.path)
     if resume is not None and not checkpoint.exist(folder.path):
         watcher.event({"event": "note", "text": "there is no checkpoint: the run starts anew"})
@@ -289,8 +301,7 @@ def _go_on(
         else:
             line = command(folder.path, options, threads)
             environment, seconds = options.environment(threads), options.start_seconds()
-            end = watch(line, environment, watcher.event, folder.log, options.cores, seconds)
-            asked = end.stopped_by is not None
+            end = watch(line, environment, watcher.event, folder.log, options.cores, seconds, signals)
             raise_on_failure(end, folder.path, options.cores)
     except UserError:
         if resume is None:
@@ -316,6 +327,8 @@ def _go_on(
     if summary["status"] == "interrupted":
         message = f"interrupted after {summary['iterations']} iterations; go on with: {summary['rerun']}"
         raise Interrupted(message, [summary])
-    if asked:  # too late for this run, but not for what comes after it
+    if asked or (
+        signals is not None and signals.so_far()
+    ):  # too late for this run, but not for what comes after it
         raise Interrupted(f"interrupted, when this run had come to its end: {folder.path}", [summary])
     return summary
