@@ -288,9 +288,7 @@ def test_hosts_that_do_not_answer_end_the_start_and_leave_no_ssh(results, tmp_pa
 
 
 def test_an_srun_that_fails_is_quoted_and_its_mpiexec_not_waited_for(results, tmp_path, monkeypatch):
-    program(
-        tmp_path / "srun", "import sys\nsys.exit('srun: error: Unable to create step for job 7: Invalid job id')"
-    )
+    program(tmp_path / "srun", "import sys\nsys.exit('srun: error: Unable to create step for job 7: Too late')")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     job = {"JOB_ID": "7", "NTASKS": "2", "NNODES": "2", "TASKS_PER_NODE": "1(x2)"}
     for name, value in {**job, "JOB_NODELIST": "n[1-2]", "NODELIST": "n[1-2]"}.items():
