@@ -109,7 +109,7 @@ def check_reachable() -> None:
     if unreachable():
         raise UserError(
             "the SLURM_* variables say that this is inside a Slurm job, but there is no srun on the PATH, by "
-            "which mpiexec starts ranks on its nodes: load the site's Slurm module, or use --launcher mpiexec, "
+            "which mpiexec starts ranks on its nodes; load the site's Slurm module, or use --launcher mpiexec, "
             "which then starts all ranks on this machine"
         )
 
