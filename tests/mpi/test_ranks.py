@@ -20,6 +20,7 @@ from admmctl.errors import Interrupted, RunFailed, UserError
 from admmctl.parallel import start
 from admmctl.parallel.launch import available_cores
 from admmctl.runs.record import read_curve, read_phases, read_summary
+from admmctl.runs.train import Silent
 from admmctl.studies.bench import bench
 
 pytestmark = pytest.mark.mpi
@@ -235,6 +236,28 @@ def test_a_second_interruption_does_not_wait_for_a_rank_that_hangs(command, tmp_
     assert process.returncode == 3
     summary = read_summary(folder)
     assert (summary["status"], summary["iterations"]) == ("interrupted", 2)
+    assert wait_until(lambda: not alive(folder), 5)
+
+
+def test_a_signal_that_comes_as_the_record_is_written_does_not_break_it(results):
+    class Nervous(Silent):
+        def event(self, event):
+            if event["event"] == "evaluation":
+                os.kill(os.getpid(), signal.SIGINT)
+
+        def ended(self, summary):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    reached = []
+    before = signal.signal(signal.SIGTERM, lambda *_: reached.append("the default"))
+    try:
+        with pytest.raises(Interrupted):
+            admmctl.train(experiment(stop={"iterations": 1_000_000}), cores=2, watcher=Nervous())
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert reached == []
+    folder = run_folder(results)
+    assert read_summary(folder)["status"] == "interrupted"
     assert wait_until(lambda: not alive(folder), 5)
 
 
