@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -126,7 +127,7 @@ def watch(
         assert process.stdout is not None
         assert process.stderr is not None
         start = Start(ranks, seconds, process.pid, command[0], time.monotonic())
-        job = _Job(process, on_event, log, asked, start)
+        job = _Job(process, environment, on_event, log, asked, start)
         try:
             with process.stdout, process.stderr:
                 held = job.follow()
@@ -150,6 +151,7 @@ class _Job:
     def __init__(
         self,
         process: "subprocess.Popen[bytes]",
+        environment: Mapping[str, str],
         on_event: Callable[[dict[str, Any]], None],
         log: Callable[[str], None],
         signals: StopSignals,
@@ -157,6 +159,8 @@ class _Job:
     ) -> None:
         self._process, self._on_event, self._log = process, on_event, log
         self._signals, self._start = signals, start
+        self._environment = environment
+        self._files: set[Path] = set()  # in /dev/shm, of ranks that are ended before they remove their names
         self._end = JobEnd(exit_code=-1)
         self._tail: deque[str] = deque(maxlen=TAIL)
         self._heeded = 0  # of the signals
@@ -205,6 +209,8 @@ class _Job:
     def ended(self) -> JobEnd:
         """How it came to its end; call it after ``follow``."""
         self._heed(time.monotonic())  # what came last of all
+        for path in self._files:
+            path.unlink(missing_ok=True)
         self._end.exit_code = self._process.returncode
         self._end.said += self._tail
         return self._end
@@ -270,6 +276,8 @@ class _Job:
 
     def _terminate(self, now: float) -> None:
         """Ask the launcher to end its ranks; what is left after that is killed."""
+        for pid in programs.family(self._environment):
+            self._files |= programs.shared_files(pid)
         self._process.terminate()
         self._kills_at = now + programs.POLITE
 

@@ -136,3 +136,17 @@ def family(environment: Mapping[str, str]) -> set[int]:
             if mark in (process / "environ").read_bytes().split(b"\0"):
                 found.add(int(process.name))
     return found
+
+
+def shared_files(process: int | str) -> set[Path]:
+    """The files of MPICH in /dev/shm that a process has mapped; none where there is no /proc."""
+    try:
+        maps = Path(f"/proc/{process}/maps").read_text()
+    except OSError:
+        return set()
+    # address, permissions, offset, device, inode and, of a file that still has one, its name
+    return {
+        Path(line.split(maxsplit=5)[5])
+        for line in maps.splitlines()
+        if "/dev/shm/mpich_shm_" in line and not line.endswith("(deleted)")
+    }

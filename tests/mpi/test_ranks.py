@@ -288,17 +288,24 @@ def test_a_stopped_rank_is_named_after_the_first_interruption(command, tmp_path,
     assert wait_until(lambda: not alive(folder), 5)
 
 
+def shared() -> set[Path]:
+    """The memory that MPICH's ranks share, by its names."""
+    return set(Path("/dev/shm").glob("mpich_shm_*"))
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_a_rank_that_is_stopped_before_it_finds_the_others_ends_the_start(results, tmp_path, monkeypatch):
     stops = 'import os\nif os.environ.get("PMI_RANK") == "1":\n    os.kill(os.getpid(), 19)\n'
     (tmp_path / "sitecustomize.py").write_text(stops)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     (tmp_path / "site.yaml").write_text("{name: site, launch: {start_seconds: 4}}")
+    before = shared()
     with pytest.raises(RunFailed, match=r"after 4 s without progress: 1 of 2 ranks has started \(not rank 1\)"):
         admmctl.train(experiment(), cores=2, cluster=tmp_path / "site.yaml")
     folder = run_folder(results)
     assert read_summary(folder)["status"] == "failed"
     assert alive(folder) == []
+    assert wait_until(lambda: shared() <= before, 5), "the rank that waited had made it"
 
 
 def test_hosts_that_do_not_answer_end_the_start_and_leave_no_ssh(results, tmp_path, monkeypatch):
