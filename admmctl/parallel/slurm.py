@@ -7,6 +7,7 @@ import getpass
 import os
 import re
 import shlex
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from admmctl.parallel.cluster import Launch
 from admmctl.parallel.programs import Answer, ask, python
 
 SECONDS = 30.0  # a busy scheduler takes its time
+NODES = ("SLURM_JOB_NODELIST", "SLURM_NODELIST")
 INTERACTIVE_STEPS = ("4294967290", "4294967292", "4294967293")  # salloc's shell, what is outside, the batch script
 
 
@@ -102,6 +104,29 @@ def for_mpiexec(environment: Mapping[str, str]) -> dict[str, str]:
     kept = {name: value for name, value in environment.items() if name not in per_task}
     # --overlap: `srun --pty bash` holds the cores that the proxies need.
     return {**kept, "SLURM_MPI_TYPE": "none", "SLURM_CPU_BIND": "none", "SLURM_OVERLAP": "1"}
+
+
+def unreachable() -> bool:
+    """Whether the variables name nodes of a job, and there is no srun, by which alone mpiexec could reach them.
+
+    So it is in a container, or without the site's module. MPICH's mpiexec would wait for its proxies for ever.
+    """
+    return any(os.environ.get(name) for name in NODES) and shutil.which("srun") is None
+
+
+def check_reachable() -> None:
+    """Raises UserError when there is no way to the nodes of this job."""
+    if unreachable():
+        raise UserError(
+            "the SLURM_* variables say that this is inside a Slurm job, but there is no srun on the PATH, by "
+            "which mpiexec starts ranks on its nodes; load the site's Slurm module, or use --launcher mpiexec, "
+            "which then starts all ranks on this machine"
+        )
+
+
+def forgotten(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of an mpiexec that is to know nothing of the job."""
+    return {name: value for name, value in environment.items() if not name.startswith("SLURM_")}
 
 
 @dataclass(frozen=True)

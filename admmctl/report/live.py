@@ -46,6 +46,8 @@ class Live:
             self._say(event["text"])
         elif self._view is not None:
             self._view.event(event)
+        elif event["event"] == "stopping" and "text" in event:
+            self._say(event["text"])
         elif event["event"] == "loaded":
             self._say(f"{event['rows_train']:,} training rows, {event['rows_test']:,} test rows")
         elif event["event"] == "planned":

@@ -5,6 +5,11 @@ own process for one rank. Everything is measured in one run, the peak between th
 the machine's speed drifts.
 """
 
+from admmctl.parallel.start import report
+
+if __name__ == "__main__":
+    report("started")  # before the heavy imports
+
 import json
 import statistics
 import sys

@@ -13,6 +13,9 @@ from admmctl.parallel.inherited import check_alone, without_leftovers
 from admmctl.runs import jobs
 from admmctl.runs.clusters import cluster_file, load_cluster
 
+# Seconds in which no further rank says a word, until a start has failed; so many more for every rank. With a
+# watchdog it is as patient as that, and as Python needs to start.
+START, START_OF_A_RANK, LEAST_START = 120.0, 2.0, 30.0
 MOST = 10_000  # repeats, or threads: more is a slip of the keyboard
 Launcher = Literal["auto", "inline", "mpiexec", "srun", "sbatch"]
 Way = Literal["inline", "mpiexec", "srun", "sbatch"]
@@ -53,11 +56,19 @@ class Options:
 
     def allocation(self) -> slurm.Allocation | None:
         """The Slurm job whose nodes take the ranks, if there is one: mpiexec finds them by itself."""
-        return slurm.allocation() if self.way() in ("srun", "mpiexec") and not self.hosts else None
+        alone = self.launcher == "mpiexec" and slurm.unreachable()
+        return slurm.allocation() if self.way() in ("srun", "mpiexec") and not self.hosts and not alone else None
 
     def elsewhere(self) -> bool:
         """Whether ranks run on other cores than those of this process."""
         return bool(self.hosts) or self.way() in ("srun", "sbatch") or self.allocation() is not None
+
+    def start_seconds(self) -> float | None:
+        """How long a start may take in which no further rank says a word; None: as long as it takes."""
+        if self.way() == "srun" and slurm.allocation() is None:
+            return None  # srun waits in the queue
+        usual = START + START_OF_A_RANK * self.cores
+        return self.cluster.start_seconds or (max(self.watchdog, LEAST_START) if self.watchdog else usual)
 
     def command(self, arguments: list[str], threads: int | None) -> list[str]:
         """The command line that starts ``cores`` ranks of a Python module."""
@@ -71,9 +82,13 @@ class Options:
         if self.way() != "mpiexec":
             return environment  # srun tells its processes anew what others may have left
         environment = without_leftovers(environment)
-        if slurm.allocation() is None:
-            return slurm.without_number(environment)
-        return environment if self.hosts else slurm.for_mpiexec(environment)
+        if slurm.unreachable():
+            environment = slurm.forgotten(environment)
+        elif slurm.allocation() is None:
+            environment = slurm.without_number(environment)
+        elif not self.hosts:
+            environment = slurm.for_mpiexec(environment)
+        return launch.by_ssh(environment, self.cluster) if self.hosts else environment
 
     def check_cores(self) -> None:
         """Raises UserError for more ranks than there is room for, and for a launcher that cannot start them."""
@@ -87,10 +102,17 @@ class Options:
             launch.check_cores(self.cores, self.oversubscribe, job.cores, f"job {job.job}")
         elif way != "srun":
             launch.check_cores(self.cores, self.oversubscribe)
+        self.check_launcher()
+
+    def check_launcher(self) -> None:
+        """Raises UserError where the launcher is not there, or can start nothing."""
+        way = self.way()
         if way == "srun":
             slurm.check_plugin(self.cluster)
         if way == "mpiexec":
             launch.find_mpiexec(self.cluster.mpiexec)
+        if way == "mpiexec" and self.allocation() is not None:
+            slurm.check_reachable()
 
     def threads_for(self, run: Run) -> int | None:
         asked = self.threads if self.threads is not None else run.threads
@@ -134,7 +156,8 @@ def check_options(
     site = None if cluster is None else cluster_file(cluster).absolute()
     settings = Launch() if site is None else load_cluster(site).launch
     if cores is None:
-        job = slurm.allocation() if launcher in ("auto", "srun", "mpiexec") and not listed else None
+        alone = launcher == "mpiexec" and slurm.unreachable()
+        job = slurm.allocation() if launcher in ("auto", "srun", "mpiexec") and not listed and not alone else None
         cores = job.tasks if job is not None else sum(slots for _, slots in listed) or 1
     number: int | Literal["auto"] | None = None
     if threads == "auto":

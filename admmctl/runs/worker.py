@@ -8,6 +8,11 @@ import time
 
 _STARTED = time.perf_counter()  # before the heavy imports: they are part of wall_s
 
+from admmctl.parallel.start import report  # noqa: E402
+
+if __name__ == "__main__":
+    report("started")
+
 import json  # noqa: E402
 import resource  # noqa: E402
 import signal  # noqa: E402
@@ -32,7 +37,7 @@ from admmctl.model.losses import losses  # noqa: E402
 from admmctl.model.network import Network, predicted, targets  # noqa: E402
 from admmctl.parallel import watchdog  # noqa: E402
 from admmctl.parallel.comm import MPI, Comm, connect  # noqa: E402
-from admmctl.parallel.launch import end_with_the_launcher, handle  # noqa: E402
+from admmctl.parallel.job import end_with_the_launcher, handle  # noqa: E402
 from admmctl.runs import environment, memory  # noqa: E402
 from admmctl.runs.checkpoint import Checkpoints  # noqa: E402
 from admmctl.runs.clock import Clock  # noqa: E402
@@ -57,11 +62,23 @@ def work(
     ``words`` of the command line said how ranks start: the summary's ``rerun`` has them. ``on_stop`` is called, by
     the handler of the signal, when this process is asked to stop.
     """
+    with _stop_on_signal(on_stop) as interrupted:  # to the end: a signal that comes late breaks no writing
+        return _work(folder, comm, notify, words, started, interrupted)
+
+
+def _work(
+    folder: RunFolder,
+    comm: Comm,
+    notify: Notify,
+    words: Sequence[str],
+    started: float,
+    interrupted: Callable[[], bool],
+) -> Outcome:
     shared_cores = environment.ranks_share_cores(comm)
     clock = Clock(started, cpu=shared_cores)
     run = next(iter(load(folder.path / "config.yaml").runs.values()))
     # Numbers that overflow are noticed by the loop, which calls the run diverged: no warnings besides.
-    with _stop_on_signal(on_stop) as interrupted, np.errstate(all="ignore"):
+    with np.errstate(all="ignore"):
         with clock.phase("load"):
             plan = shards.plan(run.data, comm.size)
             network = build_network(run, plan)
@@ -367,9 +384,11 @@ def main(folder: str, ranks: str, patience: str, *words: str) -> None:
     try:
         comm = connect(int(ranks))
         rank = comm.rank
+        watchdog.answer(comm, environment.host()["name"], tell)
         if float(patience) and isinstance(comm, MPI):
             watchdog.watch(comm, environment.host()["name"], float(patience), tell)
         work(RunFolder(Path(folder)), comm, tell, words, _STARTED)
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # the run is recorded, and its ranks take their leave
     except UserError as error:
         tell({"event": "error", "rank": rank, "user": True, "message": str(error)})
         raise SystemExit(UserError.exit_code) from None

@@ -105,6 +105,7 @@ def _launcher(patient: Patient) -> Findings:
         slurm.check_plugin(two.cluster)
         yield "ok", f"srun --mpi={two.cluster.srun_plugin()}, in job {os.environ['SLURM_JOB_ID']}", ""
         return
+    two.check_launcher()
     program = launch.find_mpiexec(two.cluster.mpiexec)
     started = probes.family(probes.launcher_version(program))
     library = probes.family(probes.mpi(probes.ALONE, without_leftovers(programs.environment()))["library"])
@@ -122,6 +123,7 @@ def _launcher(patient: Patient) -> Findings:
 
 def _two_ranks(patient: Patient) -> Findings:
     two = replace(patient.options, cores=max(2, len(patient.options.hosts)))
+    two.check_launcher()
     found = probes.mpi(two.command(probes.MPI, 1), two.environment(1))
     if found["size"] != two.cores:
         yield (

@@ -9,18 +9,19 @@ import csv
 import hashlib
 import subprocess
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from admmctl import config as configuration
 from admmctl.config import Experiment, Run, to_yaml
-from admmctl.errors import ConfigError, UserError
+from admmctl.errors import ConfigError, Interrupted, UserError
 from admmctl.files import atomic
 from admmctl.methods.method import methods
 from admmctl.parallel import launch
-from admmctl.parallel.programs import python
+from admmctl.parallel.job import StopSignals, parse_event
+from admmctl.parallel.programs import TICK, python
 from admmctl.runs.record import DONE, RunFolder, read_curve, read_summary, root
 from admmctl.runs.resume import alone
 from admmctl.runs.train import Options, Watcher, check, check_options, execute
@@ -154,14 +155,31 @@ def _run_side_by_side(
         report(result, ended, len(planned))
         return result
 
-    with ThreadPoolExecutor(cores) as pool:
-        try:
-            return list(pool.map(one, planned))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+    with StopSignals() as signals, ThreadPoolExecutor(cores) as pool:
+        results = [pool.submit(one, item) for item in planned]
+        _follow(results, signals)
+        stopped = bool(signals.so_far())
+    if stopped:
+        raise Interrupted("interrupted; the same command goes on with the sweep")
+    return [result.result() for result in results]
+
+
+def _follow(results: list[Future[Result]], signals: StopSignals) -> None:
+    """Wait for trials. A signal, or one that breaks, ends all after their iteration; a second one kills."""
+    told: dict[subprocess.Popen[str], bool] = {}
+    while True:
+        done, rest = wait(results, timeout=TICK)
+        if not rest:
+            return
+        asked = signals.so_far()
+        if asked or any(not result.cancelled() and result.exception() for result in done):
+            for result in rest:
+                result.cancel()
+            kill = len(asked) > 1
             for process in list(_RUNNING):
-                process.terminate()  # it ends its iteration and writes what it has
-            raise
+                if told.get(process) is not kill:
+                    process.kill() if kill else process.terminate()
+                    told[process] = kill
 
 
 def _run_trial(run: Run, place: Path) -> dict[str, Any]:
@@ -179,7 +197,7 @@ def _run_trial(run: Run, place: Path) -> dict[str, Any]:
         _RUNNING.discard(process)
     summary = read_summary(place)
     if summary is None:
-        events = [event for line in said.splitlines() if (event := launch.parse_event(line))]
+        events = [event for line in said.splitlines() if (event := parse_event(line))]
         errors = [event["message"] for event in events if event["event"] == "error"]
         reason = errors[0] if errors else f"exit code {process.returncode}"
         summary = {"status": "failed", "reason": reason, "iterations": 0}

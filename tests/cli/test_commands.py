@@ -571,6 +571,26 @@ def test_a_real_ctrl_c_stops_after_the_iteration_and_keeps_the_record(shell: She
     assert (Path(run["folder"]) / "weights.npz").is_file()
 
 
+@pytest.mark.mpi
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_ctrl_c_that_comes_as_a_run_ends_stops_before_the_next(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, ranks: int
+) -> None:
+    """It can no longer interrupt this one, which counts."""
+
+    def interrupt(self: object, event: dict[str, Any]) -> None:
+        if event["event"] == "finished":
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr("admmctl.report.live.Live.event", interrupt)
+    words = ["train", "tiny.yaml", "--json", "--cores", ranks, "--oversubscribe", "--set", "stop.iterations=1"]
+    answer = shell(*words, "--repeat", 3)
+    assert answer.code == 3
+    assert [(run["seed"], run["status"]) for run in answer.json()["runs"]] == [(0, "exhausted")]
+    assert "interrupted, when this run had come to its end" in answer.err
+    assert shell(*words, "--set", "seed=7").code == 0, "there was nothing left to interrupt"
+
+
 # --- standard output that cannot take it
 
 

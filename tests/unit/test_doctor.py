@@ -105,6 +105,19 @@ def test_a_launcher_that_hangs_is_an_error_in_time(place: Path, monkeypatch: pyt
     assert "no answer within 0.5 seconds" in detail
 
 
+def test_a_job_without_an_srun_is_told_with_the_cure_and_nothing_is_started(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program(place / "bin" / "mpiexec", "raise SystemExit('it was started')")
+    monkeypatch.setenv("ADMMCTL_MPIEXEC", "mpiexec")
+    for name, value in {"JOB_ID": "7", "NTASKS": "2", "JOB_NODELIST": "n[1-2]"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    for name in ("launcher", "two ranks"):
+        state, detail, cure = line(name)
+        assert (state, "there is no srun on the PATH" in detail) == ("error", True)
+        assert cure.startswith("load the site's Slurm module, or use --launcher mpiexec")
+
+
 def test_a_launcher_that_fails_is_told_with_its_words(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program(place / "bin" / "mpiexec", "import sys\nsys.exit('cannot resolve this host')")
     monkeypatch.setenv("ADMMCTL_MPIEXEC", "mpiexec")

@@ -16,12 +16,14 @@ from pydantic import ValidationError
 from admmctl.errors import ConfigError, RunFailed, UserError
 from admmctl.parallel import launch, slurm
 from admmctl.parallel.cluster import Launch, parse_hosts
+from admmctl.parallel.job import JobEnd
 from admmctl.parallel.slurm import Allocation, Batch, allocation, script, srun_command
 from admmctl.runs.broken import raise_on_failure
 from admmctl.runs.clusters import load_cluster
 from admmctl.runs.environment import ranks_share_cores
 from admmctl.runs.options import Options, check_options
 from admmctl.runs.record import rerun_line
+from admmctl.studies.bench import bench
 
 STRANGE = [
     "a b",
@@ -123,6 +125,81 @@ def test_the_mpi_family_says_who_starts_the_ranks_of_a_job(
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv("SLURM_NTASKS", "2")
     assert Options(cores=2, cluster=settings).way() == way
+
+
+@pytest.fixture
+def no_srun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job of two nodes, as its variables say, and no srun: so it is in a container."""
+    monkeypatch.setenv("PATH", "/no/where")
+    job = {"JOB_ID": "7", "NTASKS": "2", "JOB_NODELIST": "n[1-2]", "NODELIST": "n[1-2]", "NNODES": "2"}
+    for name, value in job.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+
+
+def test_a_job_without_an_srun_is_refused_with_the_cure(no_srun: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = check_options(None, None, "auto", False)
+    assert (options.cores, options.way()) == (2, "mpiexec")
+    for refuses in (options.check_cores, options.check_launcher):
+        with pytest.raises(UserError, match=r"no srun on the PATH.*load the site's Slurm.*--launcher mpiexec"):
+            refuses()
+    with pytest.raises(UserError, match="srun was not found: this machine has no Slurm, or its module"):
+        check_options(2, None, "srun", False).check_cores()
+    with pytest.raises(UserError, match="no srun on the PATH"):
+        bench(None, rows=10, cores=2, oversubscribe=True)
+    monkeypatch.delenv("SLURM_JOB_NODELIST")
+    monkeypatch.delenv("SLURM_NODELIST")
+    options.check_launcher()  # then mpiexec does not take it for a job, either
+
+
+def test_without_an_srun_mpiexec_starts_ranks_here_when_it_is_named(no_srun: None) -> None:
+    options = check_options(None, None, "mpiexec", False)
+    assert (options.cores, options.elsewhere()) == (1, False)
+    options.check_cores()
+    assert [name for name in options.environment(1) if name.startswith("SLURM_")] == []
+    on_hosts = check_options(None, None, "auto", False, hosts="h1:2,h2:2")
+    on_hosts.check_cores()
+    assert [name for name in on_hosts.environment(1) if name.startswith("SLURM_")] == []
+
+
+@pytest.mark.parametrize(
+    ("mpi", "variables", "expected"),
+    [
+        ("mpich", {}, {"HYDRA_LAUNCHER_EXTRA_ARGS": "-o BatchMode=yes -o ConnectTimeout=20"}),
+        ("mpich", {"HYDRA_LAUNCHER_EXTRA_ARGS": "-p 2222"}, {"HYDRA_LAUNCHER_EXTRA_ARGS": "-p 2222"}),
+        ("mpich", {"HYDRA_LAUNCHER": "rsh"}, {"HYDRA_LAUNCHER_EXTRA_ARGS": None}),
+        ("mpich", {"PE_HOSTFILE": "x"}, {"HYDRA_LAUNCHER_EXTRA_ARGS": None}),
+        ("mpich", {"SLURM_NODELIST": "n1"}, {"HYDRA_LAUNCHER_EXTRA_ARGS": None}),
+        ("intel", {}, {"HYDRA_LAUNCHER_EXTRA_ARGS": None}),
+        (
+            "openmpi",
+            {"OMPI_MCA_plm_rsh_args": "-p 2222"},
+            {
+                "PRTE_MCA_plm_ssh_args": "-o BatchMode=yes -o ConnectTimeout=20",
+                "OMPI_MCA_plm_rsh_args": "-p 2222",
+            },
+        ),
+    ],
+)
+def test_ssh_asks_for_no_password_and_waits_for_no_dead_host(
+    mpi: Any, variables: dict[str, str], expected: dict[str, str | None]
+) -> None:
+    environment = launch.by_ssh(variables, Launch(mpi=mpi))
+    assert {name: environment.get(name) for name in expected} == expected
+    assert variables.items() <= environment.items()
+
+
+def test_a_start_has_time_by_its_size_or_as_the_site_or_the_watchdog_says(
+    fake: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert Options(cores=2).start_seconds() == 124
+    assert Options(cores=209).start_seconds() == 538
+    assert Options(cores=2, watchdog=600).start_seconds() == 600
+    assert Options(cores=2, watchdog=1).start_seconds() == 30, "Python itself has to start"
+    assert Options(cores=2, watchdog=1, cluster=Launch(start_seconds=7)).start_seconds() == 7
+    srun = Options(cores=2, launcher="srun")
+    assert srun.start_seconds() is None, "it waits in the queue"
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert srun.start_seconds() == 124
 
 
 def test_what_a_job_asked_for_its_tasks_is_not_asked_for_the_proxies_of_mpiexec(
@@ -492,5 +569,5 @@ def test_ranks_share_cores_where_a_host_has_too_few(ranks: Any, shared: bool) ->
 )
 def test_ranks_and_hosts_that_fail_are_told_by_name(tmp_path: Path, said: list[str], words: str) -> None:
     with pytest.raises(RunFailed) as failure:
-        raise_on_failure(launch.JobEnd(exit_code=1, said=said), tmp_path, 2)
+        raise_on_failure(JobEnd(exit_code=1, said=said), tmp_path, 2)
     assert words in str(failure.value)

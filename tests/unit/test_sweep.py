@@ -4,8 +4,12 @@ import csv
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import redirect_stderr, redirect_stdout
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -414,3 +418,59 @@ def test_wrong_usage_is_refused_before_anything_is_written(place, arguments, wor
     message = place.refusal(*arguments)
     for word in words:
         assert word in message, message
+
+
+# -- a sweep that is interrupted
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_sweep_that_is_interrupted_ends_its_trials_which_keep_what_they_have(place, number):
+    place.write(stop={"iterations": 10_000_000}, sweep=GRID)
+    process = start(place, "--method", "gd", "--cores", "2")
+    assert wait_until(
+        lambda: len([path for path in place.results.rglob("curve.csv") if read_curve(path.parent)]) == 2
+    )
+    process.send_signal(number)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (3, "")
+    assert "interrupted; the same command goes on with the sweep" in err
+    trials = [path.parent for path in place.results.rglob("curve.csv")]
+    assert [read_summary(trial)["status"] for trial in trials] == ["interrupted", "interrupted"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_the_second_interruption_of_a_sweep_does_not_wait_for_a_trial_that_hangs(place):
+    place.write(stop={"iterations": 10_000_000}, sweep=GRID)
+    process = start(place, "--method", "gd")
+    assert wait_until(lambda: any(read_curve(path.parent) for path in place.results.rglob("curve.csv")))
+    (trial,) = workers(place.results)
+    os.kill(trial, signal.SIGSTOP)
+    process.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=0.6)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode == 3
+    assert workers(place.results) == []
+
+
+def start(place: Place, *words: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "admmctl", "sweep", str(place.path / "swept.yaml"), *words, "--json"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def workers(folder: Path) -> list[int]:
+    """The processes of trials below ``folder``."""
+    found = []
+    for words in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if b"admmctl.runs.worker" in (said := words.read_bytes()) and os.fsencode(folder) in said:
+                found.append(int(words.parent.name))
+    return found
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30) -> bool:
+    end = time.monotonic() + seconds
+    while not (true := condition()) and time.monotonic() < end:
+        time.sleep(0.02)
+    return true
