@@ -12,6 +12,10 @@ from dataclasses import dataclass
 from admmctl.errors import UserError
 
 
+class NoAnswer(UserError):
+    """A program was asked, and nothing is known: it took too long, or could not reach whom it asks itself."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a program said, and its exit code."""
@@ -33,7 +37,7 @@ def ask(
 ) -> Answer:
     """Run a program to its end, with ``text`` as its input. What it started ends with it.
 
-    Raises UserError when it is not there or takes longer than ``seconds``.
+    Raises UserError when it is not there, and NoAnswer when it takes longer than ``seconds``.
     """
     try:
         process = subprocess.Popen(
@@ -54,7 +58,7 @@ def ask(
         out, err = process.communicate(text, timeout=seconds)
     except subprocess.TimeoutExpired:
         _end(process)
-        raise UserError(f"no answer within {seconds:g} seconds: {shlex.join(command)}") from None
+        raise NoAnswer(f"no answer within {seconds:g} seconds: {shlex.join(command)}") from None
     except BaseException:
         _end(process)
         raise
