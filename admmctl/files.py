@@ -18,7 +18,9 @@ def atomic(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     temporary = Path(name)
     try:
-        with os.fdopen(handle, mode) as file:
+        # UTF-8 wherever it is written; names of files that are none keep their bytes.
+        coding = (None, None) if "b" in mode else ("utf-8", "surrogateescape")
+        with os.fdopen(handle, mode, -1, *coding) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

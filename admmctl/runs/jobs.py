@@ -59,7 +59,8 @@ class Job:
     def runs(self) -> list[Path]:
         """The run folders it has made so far."""
         try:
-            return list(dict.fromkeys(map(Path, (self.folder / RUNS).read_text().splitlines())))
+            listed = os.fsdecode((self.folder / RUNS).read_bytes())
+            return list(dict.fromkeys(Path(line) for line in listed.split("\n") if line))
         except (OSError, ValueError):
             return []
 
@@ -117,8 +118,8 @@ def read(folder: Path) -> Job | None:
 def started(run: Path) -> None:
     """Remember, in a job, that it has made this run folder."""
     if VARIABLE in os.environ:
-        with suppress(OSError), (Path(os.environ[VARIABLE]) / RUNS).open("a") as file:
-            file.write(f"{run.absolute()}\n")
+        with suppress(OSError), (Path(os.environ[VARIABLE]) / RUNS).open("ab") as file:
+            file.write(os.fsencode(f"{run.absolute()}\n"))
 
 
 def ended(exit_code: int) -> None:

@@ -160,7 +160,7 @@ class RunFolder:
 
     def log(self, line: str) -> None:
         """Add a line to log.txt."""
-        with (self.path / "log.txt").open("a") as file:
+        with (self.path / "log.txt").open("a", encoding="utf-8", errors="surrogateescape") as file:
             file.write(line.rstrip("\n") + "\n")
 
     def write_phases(self, phases: Phases, name: str = "phases.csv") -> None:

@@ -87,7 +87,7 @@ def submit(order: Order) -> dict[str, Any]:
     path = folder / jobs.SCRIPT
     try:
         shutil.copyfile(order.config, folder / CONFIG)  # later changes to the file are for later jobs
-        path.write_text(script(order, folder))
+        path.write_text(script(order, folder), encoding="utf-8", errors="surrogateescape")
         path.chmod(0o755)
         # Whatever happens to this process from here on: the folder knows that there may be a job.
         write_json(folder / jobs.RECORD, record)
