@@ -57,12 +57,18 @@ class Job:
         return f"job {self.number}" if self.number else f"the job of {self.folder}"
 
     def runs(self) -> list[Path]:
-        """The run folders it has made so far."""
+        """The run folders it has made so far; also where they have been moved, together with its own folder."""
         try:
             listed = os.fsdecode((self.folder / RUNS).read_bytes())
-            return list(dict.fromkeys(Path(line) for line in listed.split("\n") if line))
-        except (OSError, ValueError):
+        except OSError:
             return []
+        return list(dict.fromkeys(self._now(Path(line)) for line in listed.split("\n") if line))
+
+    def _now(self, run: Path) -> Path:
+        """A run was made beside the job's folder, or in a study's beside it."""
+        beside = self.folder.absolute().parent
+        moved = beside / run.name if run.parent.name == beside.name else beside / run.parent.name / run.name
+        return moved if is_run(moved) else run
 
     def exit_code(self) -> int | None:
         """Of its command; None while that has not come to its end."""

@@ -1,6 +1,7 @@
 """Jobs under Slurm as people meet them: handed in, listed, followed, cancelled. Slurm itself is small programs."""
 
 import json
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -325,6 +326,26 @@ def test_without_slurm_the_list_still_works(
     assert rows(shell)["job-admm-p2"][0] == "unknown"
     assert "squeue was not found" in shell.refusal("wait", "tiny")
     assert "squeue was not found" in shell.refusal("cancel", "tiny")
+
+
+def test_jobs_find_their_runs_where_results_were_moved(
+    shell: Shell, results: Path, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slurm.act()
+    assert shell(*SUBMIT, 1, "--set", "stop.iterations=2").code == 0
+    study = results / "tiny" / "scaling-admm-1it-0" / "admm-p1-s0"
+    shutil.copytree(job(results).runs()[0], study)
+    with (job(results).folder / "runs.txt").open("a") as file:
+        file.write(f"{study}\n")
+    made = [run.relative_to(results) for run in job(results).runs()]
+    assert made[-1] == study.relative_to(results)
+    results.rename("moved")
+    monkeypatch.setenv("ADMMCTL_RESULTS", "moved")
+    assert [run.relative_to(Path("moved").absolute()) for run in job(Path("moved")).runs()] == made
+    answer = shell("wait", "100", "--json")
+    assert (answer.code, len(answer.json()["runs"])) == (0, 2)
+    for run in answer.json()["runs"]:
+        assert shlex.split(run["rerun"])[2] == str(Path(run["folder"]) / "config.yaml")
 
 
 # --- cancel
