@@ -24,15 +24,17 @@ def atomic(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     A link stays one: the file that it leads to is replaced, or made. A pipe or a device is opened and written to
     as it is. The file may be one that cannot be wound back, then.
     """
-    target, encoding = _replaceable(path), None if "b" in mode else "utf-8"
+    # UTF-8 wherever it is written; names of files that are none keep their bytes.
+    coding = (None, None) if "b" in mode else ("utf-8", "surrogateescape")
+    target = _replaceable(path)
     if target is None:
-        with path.open(mode, encoding=encoding) as file:
+        with path.open(mode, -1, *coding) as file:
             yield file
         return
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
     temporary = Path(name)
     try:
-        with os.fdopen(handle, mode, encoding=encoding) as file:
+        with os.fdopen(handle, mode, -1, *coding) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

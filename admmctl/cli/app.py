@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from admmctl import __version__
+from admmctl.cli import streams
 from admmctl.errors import AdmmctlError, Interrupted, UserError
 from admmctl.report.output import put
 
@@ -116,6 +117,7 @@ def _root(
 
 def main(arguments: Iterable[str] | None = None) -> None:
     """The ``admmctl`` command: errors are one message on standard error and an exit code, no traceback."""
+    streams.prepare()
     try:
         run_command(arguments)
     except SystemExit as end:
@@ -147,7 +149,11 @@ def run_command(arguments: Iterable[str] | None) -> NoReturn:
         sys.exit(getattr(error, "exit_code", UserError.exit_code))
     if code == CTRL_C:
         stop("interrupted", Interrupted.exit_code)
-    sys.exit(code if isinstance(code, int) else 0)
+    code = code if isinstance(code, int) else 0
+    lost = streams.lost_results()
+    if lost is not None:
+        stop(f"error: standard output cannot be written: {lost}", code or AdmmctlError.exit_code)
+    sys.exit(code)
 
 
 def note(text: str) -> None:

@@ -43,6 +43,10 @@ def environment() -> dict[str, str]:
     return {**os.environ, **({"PYTHONPATH": os.pathsep.join(path)} if path else {})}
 
 
+class NoAnswer(UserError):
+    """A program was asked, and nothing is known: it took too long, or could not reach whom it asks itself."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a program said, and its exit code."""
@@ -63,7 +67,7 @@ def ask(
     """Run a program to its end, with ``text`` as its input. What it started ends with it.
 
     With an ``environment`` it is a launcher, and all that it starts is marked. Raises UserError when it is not
-    there or takes longer than ``seconds``.
+    there, and NoAnswer when it takes longer than ``seconds``.
     """
     environment = None if environment is None else marked(environment)
     with tempfile.TemporaryFile() as given:  # a pipe would have to be fed, beside all waiting
@@ -91,7 +95,7 @@ def ask(
             _end(process, environment)
             said = _text(silence.output) + "\n" + _text(silence.stderr)
             told = last_words(said.splitlines())
-            raise UserError(
+            raise NoAnswer(
                 f"no answer within {seconds:g} seconds: {shlex.join(command)}" + (f": {told}" if told else "")
             ) from None
         except BaseException:

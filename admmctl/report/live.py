@@ -133,7 +133,8 @@ class Measuring:
     """Says what is being measured: a spinner on a terminal, nothing elsewhere."""
 
     def __init__(self, console: Console) -> None:
-        self._status = console.status("starting") if console.is_terminal else None
+        spinner = "line" if console.options.ascii_only else "dots"
+        self._status = console.status("starting", spinner=spinner) if console.is_terminal else None
 
     def __enter__(self) -> "Measuring":
         if self._status is not None:

@@ -160,7 +160,7 @@ class RunFolder:
 
     def log(self, line: str) -> None:
         """Add a line to log.txt."""
-        with (self.path / "log.txt").open("a") as file:
+        with (self.path / "log.txt").open("a", encoding="utf-8", errors="surrogateescape") as file:
             file.write(line.rstrip("\n") + "\n")
 
     def write_phases(self, phases: Phases, name: str = "phases.csv") -> None:
@@ -203,12 +203,30 @@ def _number(value: float) -> str:
 
 
 def read_summary(path: Path) -> dict[str, Any] | None:
-    """A run's summary, or None while there is none."""
+    """A run's summary, or None while there is none. Its ``rerun`` line names the folder where it is now."""
     try:
         summary = json.loads((path / "summary.json").read_text())
     except (OSError, ValueError):
         return None
-    return summary if isinstance(summary, dict) and "status" in summary else None
+    if not isinstance(summary, dict) or "status" not in summary:
+        return None
+    if isinstance(summary.get("rerun"), str):
+        summary["rerun"] = _from_here(summary["rerun"], path / "config.yaml")
+    return summary
+
+
+def _from_here(line: str, config: Path) -> str:
+    """A recorded command line on a run's ``config``, whose folder may have been moved or copied since then."""
+    if shlex.quote(str(config)) in line:
+        return line
+    try:
+        words = shlex.split(line)
+    except ValueError:
+        words = []
+    ours = words[:2] == ["admmctl", "train"] and len(words) > 2 and Path(words[2]).name == config.name
+    if not ours or not exists(config) or (exists(Path(words[2])) and Path(words[2]).samefile(config)):
+        return line
+    return shlex.join([*words[:2], str(config), *words[3:]])
 
 
 def read_environment(path: Path) -> dict[str, Any]:

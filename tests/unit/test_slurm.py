@@ -1,6 +1,7 @@
 """Allocations, srun's command line, hosts, and job scripts with values that a shell would take apart."""
 
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from admmctl.errors import ConfigError, RunFailed, UserError
 from admmctl.parallel import launch, slurm
 from admmctl.parallel.cluster import Launch, parse_hosts
 from admmctl.parallel.job import JobEnd
+from admmctl.parallel.programs import NoAnswer
 from admmctl.parallel.slurm import Allocation, Batch, allocation, script, srun_command
 from admmctl.runs.broken import raise_on_failure
 from admmctl.runs.clusters import load_cluster
@@ -458,6 +460,87 @@ def test_the_number_of_a_job_is_read_and_a_refusal_told(fake: FakeSlurm, tmp_pat
     fake.refuse("sbatch: error: invalid partition specified: nope")
     with pytest.raises(UserError, match="sbatch refused the job: sbatch: error: invalid partition"):
         slurm.submit(path)
+
+
+@pytest.mark.parametrize(
+    ("said", "job"),
+    [
+        ({"out": "NUMBER;c1\nYour project has 1200 hours left."}, "100;c1"),
+        ({"out": "sbatch: Warning: no time limit\n\nNUMBER\n"}, "100"),
+        ({"out": "Quota of /home in GB:\n17\nNUMBER;c1"}, "100;c1"),
+        ({"out": "Submitted batch job NUMBER"}, "100"),
+        ({"out": "17\nSubmitted batch job NUMBER on cluster c1\nGood luck!"}, "100;c1"),
+        ({"err": "sbatch: lua: Submitted batch job NUMBER."}, "100"),
+        ({"out": "checking your quota ...", "err": "NUMBER"}, "100"),
+        ({"out": "NUMBER\nNUMBER"}, "100"),
+        ({"out": "NUMBER", "err": "wrapper: cannot write its log", "code": 1}, "100"),
+    ],
+)
+def test_a_job_is_found_between_what_a_site_says(
+    fake: FakeSlurm, tmp_path: Path, said: dict[str, Any], job: str
+) -> None:
+    fake.sbatch_says(**said)
+    assert slurm.submit(tmp_path / "job.sh") == job
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"out": "Thank you."},
+        {"out": ""},
+        {"out": "17\n4242"},  # which of them is it?
+        {"out": "Submitted batch job 4242_7"},  # an array: not ours
+        {"out": "4242+1"},
+        {"err": "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation", "code": 1},
+        {"err": "Terminated", "code": 143},
+    ],
+)
+def test_a_job_that_may_be_queued_is_not_called_refused(
+    fake: FakeSlurm, tmp_path: Path, said: dict[str, Any]
+) -> None:
+    fake.sbatch_says(**said)
+    last = (said.get("out", "") + "\n" + said.get("err", "")).strip().splitlines()[-1:] or ["no message"]
+    with pytest.raises(slurm.MayBeQueued, match=re.escape(last[0])):
+        slurm.submit(tmp_path / "job.sh")
+
+
+def test_a_number_beside_a_refusal_is_no_job(fake: FakeSlurm, tmp_path: Path) -> None:
+    fake.sbatch_says("17", "sbatch: error: Batch job submission failed: Invalid account", 1)
+    with pytest.raises(UserError, match=r"sbatch refused the job: .* Invalid account"):
+        slurm.submit(tmp_path / "job.sh")
+
+
+def test_a_job_of_another_cluster_is_asked_for_there(fake: FakeSlurm) -> None:
+    fake.say(j100="RUNNING")
+    assert slurm.states(["100;c1", "7"]) == {"100;c1": slurm.State("RUNNING")}
+    assert sorted(call[4:] for call in fake.calls("squeue")) == [[], ["--clusters=c1"]]
+    slurm.cancel("100;c1")
+    assert fake.calls("scancel") == [["--clusters=c1", "100"]]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "slurm_load_jobs error: Unable to contact slurm controller (connect failure)",
+        "squeue: error: Connection refused",
+        "slurm_load_jobs error: Socket timed out on send/recv operation",
+    ],
+)
+def test_a_controller_that_is_away_is_told_from_a_job_that_is_forgotten(fake: FakeSlurm, words: str) -> None:
+    fake.fall_silent(words, "slurm_load_jobs error: Invalid job id specified")
+    with pytest.raises(NoAnswer, match=re.escape(words)):
+        slurm.states(["7"])
+    assert slurm.states(["7"]) == {}
+
+
+def test_the_last_start_of_a_job_is_what_the_accounting_says(fake: FakeSlurm) -> None:
+    program(fake.folder / "sacct", "print('REQUEUED\\nNODE_FAIL\\nCOMPLETED')")
+    assert slurm.states(["7"])["7"] == slurm.State("COMPLETED")
+
+
+def test_a_federation_revokes_the_job_that_another_cluster_runs(fake: FakeSlurm) -> None:
+    program(fake.folder / "squeue", "print('7|RUNNING|None\\n7|REVOKED|None\\n8|REVOKED|None')")
+    assert slurm.states(["7", "8"]) == {"7": slurm.State("RUNNING")}
 
 
 def test_states_of_jobs_that_are_ours(fake: FakeSlurm) -> None:
