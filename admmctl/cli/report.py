@@ -43,4 +43,6 @@ def report(
     if only_page:
         return
     put_json(result) if as_json else put(result["report"])
-    show(Path(result["report"]), browser, note)
+    page = Path(result["report"])
+    if page.is_file():  # a browser would wait for a pipe
+        show(page, browser, note)

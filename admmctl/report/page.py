@@ -33,8 +33,8 @@ def report(folders: list[Path], chosen: bool, output: Path | None = None) -> dic
     """Write the page on these runs, and on the figures in the results folder: ``report.html`` there by default.
 
     ``output`` may be '-', standard output. ``chosen``: the runs were named, so that only figures drawn from them
-    belong to it. Returns the path, what is
-    in it and what was left out. Raises UserError when there is nothing to write about, or nowhere to write to.
+    belong to it. Returns the path, what is in it and what was left out. Raises UserError when there is nothing
+    to write about, or nowhere to write to.
     """
     if output != STDOUT:
         style.check_output(output, "the name of a file, for instance report.html, or -")
