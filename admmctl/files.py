@@ -27,8 +27,12 @@ def atomic(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     target, encoding = _replaceable(path), None if "b" in mode else "utf-8"
     if target is None:
         descriptor = opened(path)
-        with open(path if descriptor is None else os.dup(descriptor), mode, encoding=encoding) as file:
-            yield file
+        if descriptor is None:
+            with path.open(mode, encoding=encoding) as file:
+                yield file
+        else:
+            with os.fdopen(os.dup(descriptor), mode, encoding=encoding) as file:
+                yield file
         return
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
     temporary = Path(name)
