@@ -142,7 +142,7 @@ def _run(run: Run, options: Options, watcher: Watcher) -> Path:
     return Path(execute(run, options, watcher, resume=begun)["folder"])
 
 
-def finished(run: Run, ranks: int, say: Say) -> Path | None:
+def finished(run: Run, ranks: int, say: Say = lambda text: None) -> Path | None:
     """The newest finished run of the same hash, data and ranks that went as far as this one should.
 
     ``say`` is told of one that would do, and is damaged.
