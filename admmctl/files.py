@@ -10,7 +10,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,15 +21,20 @@ STDOUT = Path("-")  # as a file that a user names: standard output
 def atomic(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     """Open a temporary file beside ``path`` that takes its place when the block ends without an error.
 
-    A link stays one: the file that it leads to is replaced, or made. A pipe or a device is opened and written to
-    as it is. The file may be one that cannot be wound back, then.
+    A link stays one: the file that it leads to is replaced, or made. A pipe, a device or an open file of this
+    process (/dev/stdout, /dev/fd/N) is written to as it is. The file may be one that cannot be wound back, then.
     """
     # UTF-8 wherever it is written; names of files that are none keep their bytes.
     coding = (None, None) if "b" in mode else ("utf-8", "surrogateescape")
     target = _replaceable(path)
     if target is None:
-        with path.open(mode, -1, *coding) as file:
-            yield file
+        descriptor = opened(path)
+        if descriptor is None:
+            with path.open(mode, -1, *coding) as file:
+                yield file
+        else:
+            with os.fdopen(os.dup(descriptor), mode, -1, *coding) as file:
+                yield file
         return
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
     temporary = Path(name)
@@ -38,7 +43,7 @@ def atomic(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(_permissions(target))  # mkstemp makes files private
+        _like(target, temporary)
         temporary.replace(target)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -57,23 +62,45 @@ def move(source: Path, path: Path) -> None:
 
 def _replaceable(path: Path) -> Path | None:
     """The regular file that ``path`` leads to, there or still to be made; None where it is something else."""
+    if opened(path) is not None:
+        return None  # to replace its file would lose what is in it, and what is still written to it
     real = Path(os.path.realpath(path)) if path.is_symlink() else path
     try:
         found = path.stat()
     except FileNotFoundError:
         return real
-    # What /proc/self/fd leads to may have no name, or another's by now.
+    # What another process has open may have no name by now.
     return real if stat.S_ISREG(found.st_mode) and real.exists() and real.samefile(path) else None
 
 
-def _permissions(target: Path) -> int:
-    """Those of the file that is replaced; of a new one what the user's umask allows."""
+def opened(path: Path) -> int | None:
+    """The number of this process's open file that a path names, through links or not: /dev/stdout is 1."""
+    folders = (f"/proc/{os.getpid()}/fd", "/dev/fd")
+    for _ in range(40):  # more links than that are refused by the system, too
+        folder = os.path.realpath(path.parent)
+        if folder in folders and path.name.isdecimal():
+            return int(path.name)
+        if not path.is_symlink():
+            return None
+        path = Path(folder, path.readlink())
+    return None
+
+
+def _like(target: Path, temporary: Path) -> None:
+    """Give a file the owner and permissions of the one that it replaces; else what the user's umask allows.
+
+    mkstemp makes files private.
+    """
     try:
-        return stat.S_IMODE(target.stat().st_mode)
+        found = target.stat()
     except OSError:
         umask = os.umask(0)
         os.umask(umask)
-        return 0o666 & ~umask
+        temporary.chmod(0o666 & ~umask)
+        return
+    with suppress(OSError):  # only root may give files away
+        os.chown(temporary, found.st_uid, found.st_gid)
+    temporary.chmod(stat.S_IMODE(found.st_mode))
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -160,6 +161,11 @@ def note(text: str) -> None:
     """A line for people, beside the results; one that nobody reads any more is dropped."""
     with suppress(OSError):
         print(text, file=sys.stderr, flush=True)
+
+
+def left_out(file: Path | str, reason: str) -> None:
+    """Name a damaged file whose run is passed over."""
+    note(f"left out: {file}: {reason}")
 
 
 def stop(message: str, code: int) -> NoReturn:

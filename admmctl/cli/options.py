@@ -7,7 +7,7 @@ import typer
 
 from admmctl.cli import complete
 from admmctl.errors import UserError
-from admmctl.files import STDOUT
+from admmctl.files import STDOUT, opened
 
 UNITS = ("seconds", "epochs", "iterations")
 AXES = ("auto", "log", "linear")
@@ -81,8 +81,8 @@ JobArguments = Annotated[
 
 def to_stdout(option: str, file: Path | None, as_json: bool) -> bool:
     """Whether a file that is asked for is standard output. Raises UserError where JSON is to be there alone."""
-    if file == STDOUT and as_json:
-        raise UserError(f"{option} - and --json both write to standard output; name a file")
+    if as_json and file is not None and (file == STDOUT or opened(file) == 1):
+        raise UserError(f"{option} {file} and --json both write to standard output; name a file")
     return file == STDOUT
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from admmctl.cli import complete
-from admmctl.cli.app import app, note, runs_app
+from admmctl.cli.app import app, left_out, note, runs_app
 from admmctl.cli.options import Json, RunArguments, to_stdout
 from admmctl.errors import UserError
 from admmctl.report.output import put, put_json
@@ -64,9 +64,11 @@ def runs_list(runs: RunArguments = None, as_json: Json = False) -> None:
     """
     from admmctl.report.tables import read_runs, runs_table
     from admmctl.runs import jobs
+    from admmctl.runs.recorded import SUMMARY_FILE
 
     handed = jobs.find(runs)
-    found = jobs.listed(read_runs(jobs.runs_beside(handed, runs)), handed)
+    folders = jobs.runs_beside(handed, runs, (SUMMARY_FILE,), left_out)
+    found = jobs.listed(read_runs(folders), handed)
     if as_json:
         put_json({"runs": found})
     elif found:
@@ -88,8 +90,9 @@ def runs_show(runs: RunArguments = None, as_json: Json = False) -> None:
     """
     from admmctl.report.tables import confusion_table, curve_table, phases_table, read_runs, run_details
     from admmctl.runs.record import find
+    from admmctl.runs.recorded import EVERYTHING
 
-    folders = find(runs)
+    folders = find(runs, EVERYTHING, left_out)
     if as_json:
         put_json({"runs": read_runs(folders)})
         return
@@ -118,9 +121,10 @@ def runs_compare(
     """
     from admmctl.report.compare import compare, compare_table, write_csv
     from admmctl.runs.record import find
+    from admmctl.runs.recorded import COMPARED
 
     only_csv = to_stdout("--csv", csv, as_json)
-    result = compare(find(runs))
+    result = compare(find(runs, COMPARED, left_out))
     if csv is not None:
         write_csv(result, csv)
     if not only_csv:
@@ -149,9 +153,10 @@ def runs_phases(
     """
     from admmctl.report.phases import phases, phases_table, write_csv
     from admmctl.runs.record import find
+    from admmctl.runs.recorded import COMPARED, PHASES
 
     only_csv = to_stdout("--csv", csv, as_json)
-    result = phases(find(runs), paper)
+    result = phases(find(runs, (*COMPARED, PHASES), left_out), paper)
     if csv is not None:
         write_csv(result, csv)
     if not only_csv:
@@ -186,10 +191,12 @@ def runs_export(
     from admmctl.report.export.writing import export
     from admmctl.report.live import Measuring, error_console
     from admmctl.runs.record import find
+    from admmctl.runs.recorded import COMPARED, CURVE
 
+    folders = find(runs, (*COMPARED, CURVE), left_out)
     with Measuring(error_console()) as progress:
         result = export(
-            find(runs), form, output, force, lambda done, total: progress.at(f"{done} of {total} runs written")
+            folders, form, output, force, lambda done, total: progress.at(f"{done} of {total} runs written")
         )
     put_json(result) if as_json else put(f"{len(result['runs'])} runs in {output}")
 

@@ -29,18 +29,21 @@ NOTHING = (
 )
 
 
-def report(folders: list[Path], chosen: bool, output: Path | None = None) -> dict[str, Any]:
+def report(
+    folders: list[Path], chosen: bool, output: Path | None = None, damaged: Sequence[LeftOut] = ()
+) -> dict[str, Any]:
     """Write the page on these runs, and on the figures in the results folder: ``report.html`` there by default.
 
     ``output`` may be '-', standard output. ``chosen``: the runs were named, so that only figures drawn from them
-    belong to it. Returns the path, what is
-    in it and what was left out. Raises UserError when there is nothing to write about, or nowhere to write to.
+    belong to it. ``damaged``: the runs that are not among these. Returns the path, what is in it and what was left
+    out. Raises UserError when there is nothing to write about, or nowhere to write to.
     """
     if output != STDOUT:
         style.check_output(output, "the name of a file, for instance report.html, or -")
     page = output or root() / "report.html"
     runs = recorded(folders)
-    figures, left_out = read_figures(root() / "figures")
+    figures, unread = read_figures(root() / "figures")
+    left_out = [*damaged, *unread]
     if chosen:
         figures = [figure for figure in figures if figure.about(folders)]
     if not runs and not figures:

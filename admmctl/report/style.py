@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -56,6 +54,8 @@ LINES = ("-", "--", ":", "-.")
 
 COLUMN_WIDTH = 3.4  # inches, of a two-column paper
 
+matplotlib.use("agg")  # where matplotlib was loaded before, too
+matplotlib.rcdefaults()  # a matplotlibrc is for its owner's figures: ours look the same everywhere
 plt.rcParams.update(
     {
         "figure.figsize": (COLUMN_WIDTH * 1.35, COLUMN_WIDTH),

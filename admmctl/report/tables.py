@@ -1,6 +1,5 @@
 """Tables of runs, read from their folders."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from rich.text import Text
 
 from admmctl.errors import UserError
 from admmctl.report.text import number, seconds, size
-from admmctl.runs.record import PHASE_COLUMNS, read_curve, read_phases, read_summary
+from admmctl.runs.recorded import PHASE_COLUMNS, read_confusion, read_curve, read_phases, read_summary
 
 # The look of every table: bold headings, no frame, so that eight columns fit a terminal of 80.
 PLAIN: dict[str, Any] = {
@@ -206,11 +205,10 @@ def dataset_details(entry: dict[str, Any]) -> Table:
 
 def confusion_table(folder: Path) -> Table | None:
     """Test rows by true and predicted class, and the accuracy per class, for the final weights."""
-    try:
-        confusion = json.loads((folder / "confusion.json").read_text())
-        classes, counts = confusion["classes"], confusion["final"]
-    except (OSError, ValueError, KeyError):
+    confusion = read_confusion(folder)
+    if confusion is None:
         return None
+    classes, counts = confusion["classes"], confusion["final"]
     title = "\nTest rows by class (lines) and what was predicted (columns), final weights"
     table = Table(**{**PLAIN, "padding": (0, 1, 0, 0)}, title=title)
     table.add_column("class")

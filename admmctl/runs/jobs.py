@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,10 +153,12 @@ def find(names: list[str] | None = None) -> list[Job]:
     return list({job.folder.absolute(): job for job in found}.values())
 
 
-def runs_beside(jobs: list[Job], names: list[str] | None) -> list[Path]:
-    """The run folders that RUN arguments name. Raises UserError for none, unless they name jobs."""
+def runs_beside(
+    jobs: list[Job], names: list[str] | None, reads: Sequence[str], left_out: Callable[[Path, str], None]
+) -> list[Path]:
+    """What ``record.find`` finds. Raises UserError for none, unless they name jobs."""
     try:
-        return record.find(names)
+        return record.find(names, reads, left_out)
     except UserError:
         if jobs:
             return []

@@ -20,12 +20,14 @@ from admmctl.files import alone, write_json
 from admmctl.parallel import launch
 from admmctl.runs.options import MOST, Options
 from admmctl.runs.record import DONE, read_summary, root
+from admmctl.runs.recorded import COMPARED, CPU, PHASES, damage
 from admmctl.runs.submit import Order, common
 from admmctl.runs.train import Watcher, check, execute
 from admmctl.schema import Evaluate
 from admmctl.studies.bench import on_cores
 
 FILE = "study.json"
+MEASURED = (*COMPARED, PHASES, CPU)  # what times are read from
 SMALL = 64  # rows
 KEYS = {
     *("kind", "experiment", "method", "method_kind", "data", "goal", "iterations", "weak", "metric", "target"),
@@ -278,7 +280,7 @@ def _run_all(folder: Path, planned: dict[int, Run], repeat: int, how: Options, w
         seeded = with_seed(one, one.seed + number)
         place = folder / f"{one.method}-p{count}-s{seeded.seed}"
         summary = read_summary(place)
-        if summary is not None and summary["status"] in DONE:
+        if summary is not None and summary["status"] in DONE and damage(place, MEASURED) is None:
             continue
         say(f"run {done + 1} of {len(todo)}: {count} core{'s' * (count > 1)}, seed {seeded.seed}")
         try:

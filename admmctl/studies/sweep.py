@@ -8,6 +8,7 @@ the choice.
 import csv
 import hashlib
 import subprocess
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
@@ -22,7 +23,9 @@ from admmctl.methods.method import methods
 from admmctl.parallel import launch
 from admmctl.parallel.job import StopSignals, parse_event
 from admmctl.parallel.programs import TICK, python
+from admmctl.runs.broken import summary_of_the_dead
 from admmctl.runs.record import DONE, RunFolder, read_curve, read_summary, root
+from admmctl.runs.recorded import DRAWN, damage
 from admmctl.runs.resume import alone
 from admmctl.runs.train import Options, Watcher, check, check_options, execute
 from admmctl.schema import Stop
@@ -148,7 +151,7 @@ def _run_side_by_side(
         identity = hashlib.sha256(to_yaml(run.document()).encode()).hexdigest()[:8]
         place = folder / f"trial-{number:03d}-{identity}"
         summary = read_summary(place)
-        if summary is None or summary["status"] not in DONE:
+        if summary is None or summary["status"] not in DONE or damage(place, DRAWN) is not None:
             summary = _run_trial(run, place)
         result = _result(number, trial, place, summary)
         ended += 1
@@ -184,6 +187,7 @@ def _follow(results: list[Future[Result]], signals: StopSignals) -> None:
 
 def _run_trial(run: Run, place: Path) -> dict[str, Any]:
     """One trial in a process of its own; a failure is its summary."""
+    started = time.perf_counter()
     folder = RunFolder.create_at(place, to_yaml(run.document()))
     command = python("-m", "admmctl.runs.worker", str(place), "1", "0")
     environment = launch.job_environment(1, 1)
@@ -200,9 +204,8 @@ def _run_trial(run: Run, place: Path) -> dict[str, Any]:
         events = [event for line in said.splitlines() if (event := parse_event(line))]
         errors = [event["message"] for event in events if event["event"] == "error"]
         reason = errors[0] if errors else f"exit code {process.returncode}"
-        summary = {"status": "failed", "reason": reason, "iterations": 0}
+        summary = summary_of_the_dead(run, 1, (), folder, "failed", reason, started)
         folder.log(wrong or reason)
-        folder.write_summary(summary)
     return summary
 
 

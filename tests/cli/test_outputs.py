@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from made_report import write_run
+from made_studies import Study
 from test_commands import Shell
 
 from admmctl.files import atomic, move
@@ -27,6 +28,8 @@ SEVERAL: dict[str, list[str]] = {
     "target-plot": ["target-plot", "made", "--over", "ridge", "--output"],
     "export": ["runs", "export", "made", "--format", "csv", "--output"],
     "figures": ["figures", "activations", "--output"],
+    "scaling-plot": ["scaling-plot", "studied", "--output"],
+    "condition": ["condition", "unread.yaml", "--output"],
 }
 commands = pytest.mark.parametrize("words", ONE_FILE.values(), ids=ONE_FILE)
 
@@ -55,6 +58,7 @@ def shell(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
         best_b1=b,
     )
     np.save(tmp_path / "rows.npy", np.ones((4, 3), np.float32))
+    Study(results / "studied" / "scaling-admm").runs({1: [4.0], 2: [2.0]})
     here = Shell(tmp_path, capsys)
     return lambda *words: here(*(str(run) if word == "RUN" else word for word in words))
 
@@ -64,7 +68,7 @@ def test_a_pipe_is_written_to_and_stays_a_pipe(shell, words: list[str], tmp_path
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     read: list[bytes] = []
-    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()), daemon=True)
     reader.start()
     answer = shell(*words, "pipe")
     reader.join(timeout=10)
@@ -104,7 +108,7 @@ def test_a_link_stays_a_link_and_its_file_is_replaced(shell, words: list[str], t
 def test_a_link_to_a_pipe_is_a_pipe(shell, words: list[str], tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to("pipe")
-    reader = threading.Thread(target=(tmp_path / "pipe").read_bytes)
+    reader = threading.Thread(target=(tmp_path / "pipe").read_bytes, daemon=True)
     reader.start()
     assert shell(*words, "link").code == 0
     reader.join(timeout=10)
@@ -172,7 +176,7 @@ def test_a_figure_is_written_to_pipes(shell, tmp_path: Path) -> None:
     readers = []
     for name in ("figure.png", "figure.pdf"):
         os.mkfifo(tmp_path / name)
-        readers.append(threading.Thread(target=reading, args=(name,)))
+        readers.append(threading.Thread(target=reading, args=(name,), daemon=True))
         readers[-1].start()
     assert shell("accuracy-plot", "made", "--output", "figure").code == 0
     for reader in readers:
@@ -218,8 +222,63 @@ def test_an_open_file_that_has_no_name_any_more_is_written_to(tmp_path: Path) ->
         path.unlink()
         with atomic(Path(f"/proc/self/fd/{file.fileno()}")) as written:
             written.write("here")
+        file.seek(0)
         assert file.read() == "here"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("links", [0, 2])
+def test_an_open_file_is_written_to_where_it_stands(tmp_path: Path, links: int) -> None:
+    """As /dev/stdout is after >> file: what is in the file stays, and what comes later is in the same file."""
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("names of open files are Linux's")
+    with (tmp_path / "log").open("a+") as file:
+        file.write("before\n")
+        file.flush()
+        name = Path(f"/proc/self/fd/{file.fileno()}")
+        for number in range(links):
+            (tmp_path / f"link{number}").symlink_to(name)
+            name = tmp_path / f"link{number}"
+        with atomic(name) as written:
+            written.write("here\n")
+        file.write("after\n")
+    assert (tmp_path / "log").read_text() == "before\nhere\nafter\n"
+    assert len(list(tmp_path.iterdir())) == 1 + links
+
+
+def test_a_file_that_is_replaced_keeps_its_owner(tmp_path: Path) -> None:
+    path = tmp_path / "theirs"
+    path.write_text("old")
+    try:
+        os.chown(path, 12345, 23456)
+    except OSError:
+        pytest.skip("only root gives files away")
+    with atomic(path) as file:
+        file.write("new")
+    assert (path.read_text(), path.stat().st_uid, path.stat().st_gid) == ("new", 12345, 23456)
+
+
+@commands
+def test_standard_output_by_its_other_name_beside_json_is_refused(shell, words: list[str], tmp_path: Path) -> None:
+    (tmp_path / "out").symlink_to("/proc/self/fd/1")
+    answer = shell(*words, "out", "--json")
+    assert (answer.code, answer.out) == (2, "")
+    assert "both write to standard output" in answer.err
+
+
+def test_a_page_in_a_pipe_is_not_opened_in_a_browser(
+    shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda address: bool(opened.append(address)) or True)
+    os.mkfifo(tmp_path / "pipe")
+    reader = threading.Thread(target=(tmp_path / "pipe").read_bytes, daemon=True)
+    reader.start()
+    assert shell("report", "made", "--output", "pipe", "--open", "yes").code == 0
+    reader.join(timeout=10)
+    assert opened == []
+    assert shell("report", "made", "--output", "file", "--open", "yes").code == 0
+    assert len(opened) == 1
 
 
 def test_text_is_utf8_wherever_it_is_written(tmp_path: Path) -> None:

@@ -169,6 +169,15 @@ def test_a_run_without_a_summary_is_run_again_and_no_other(shell, study):
     assert {run for run in RUNS if after[run] != before[run]} == {"admm-p1-s1"}
 
 
+@pytest.mark.parametrize("file", ["summary.json", "phases.csv", "environment.json", "config.yaml"])
+def test_a_run_that_is_damaged_is_run_again_and_no_other(shell, study, file):
+    (study / "admm-p1-s1" / file).write_bytes(b"{\xff")
+    before = times(study)
+    assert shell(*COMMAND).code == 0
+    after = times(study)
+    assert {run for run in RUNS if after[run] != before[run]} == {"admm-p1-s1"}
+
+
 def test_a_run_that_breaks_is_told_and_run_again(shell, study, monkeypatch):
     run = study / "admm-p2-s0"
     (run / "summary.json").unlink()

@@ -22,6 +22,7 @@ import admmctl
 from admmctl.cli import main
 from admmctl.config import load
 from admmctl.runs.record import find, read_curve, read_summary
+from admmctl.runs.worker import SUMMARY
 
 GRID = {"search": "grid", "space": {"gd": {"learning_rate": [0.3, 0.01]}}}
 
@@ -216,6 +217,18 @@ def test_a_trial_that_was_cut_off_is_run_again_and_no_other(again, first):
     assert plain(result["trials"]) == plain(first[1]["trials"])
 
 
+@pytest.mark.parametrize("file", ["summary.json", "curve.csv", "config.yaml"])
+def test_a_trial_that_is_damaged_is_run_again_and_no_other(again, first, file):
+    (bad,) = again.results.rglob("trial-001-*")
+    lines = (bad / file).read_bytes().splitlines(keepends=True)
+    (bad / file).write_bytes(b"".join([*lines[:2], b"\xff\n", *lines[2:]]))
+    before = {path: time for path, time in written(again.results).items() if path.parent != bad}
+    result = again.sweep()
+    after = written(again.results)
+    assert {path: after[path] for path in before} == before
+    assert plain(result["trials"]) == plain(first[1]["trials"])
+
+
 def test_more_trials_keep_those_there_are(again, first):
     before = written(again.results)
     result = again.sweep("--trials", "4")
@@ -296,7 +309,17 @@ def test_a_trial_that_fails_is_kept_with_its_reason_and_tried_again(place, monke
     assert result["best"]["number"] == 0
     folder = Path(bad["folder"])
     assert "out of luck" in (folder / "log.txt").read_text()
-    assert read_summary(folder)["status"] == "failed"
+    summary = read_summary(folder)
+    assert set(summary) == set(SUMMARY)
+    assert {key: summary[key] for key in ("experiment", "method", "seed", "ranks", "status", "iterations")} == {
+        "experiment": "swept",
+        "method": "gd",
+        "seed": 0,
+        "ranks": 1,
+        "status": "failed",
+        "iterations": 0,
+    }
+    assert summary["final_test_accuracy"] is None
     with (Path(result["folder"]) / "trials.csv").open() as file:
         row = list(csv.DictReader(file))[1]
     assert (row["status"], row["learning_rate"]) == ("failed", "0.01")
@@ -308,6 +331,12 @@ def test_a_trial_that_fails_is_kept_with_its_reason_and_tried_again(place, monke
             main([*command, result["folder"]])
         assert end.value.code in (0, None, 2)
         assert "Traceback" not in err.getvalue()
+        assert "left out" not in err.getvalue()
+        assert "None" not in out.getvalue()
+        if command[1] == "list":
+            assert end.value.code in (0, None)
+            assert out.getvalue().startswith("swept")
+            assert folder.name in out.getvalue().replace("\n", "")
 
     repaired = place.sweep("--method", "gd")
     assert [trial["status"] for trial in repaired["trials"]] == ["exhausted", "exhausted"]
