@@ -161,12 +161,19 @@ def _collect_lines(node: yaml.Node, key: Key, lines: dict[Key, int], wrong: list
             if child in lines:
                 wrong.append(f"{line}: {_dotted(child)} is given twice, first in line {lines[child]}")
             lines[child] = line
+            _check_number(key_node, child, wrong)
             _collect_lines(value_node, child, lines, wrong)
     elif isinstance(node, yaml.SequenceNode):
         for position, item in enumerate(node.value):
             lines[(*key, position)] = item.start_mark.line + 1
             _collect_lines(item, (*key, position), lines, wrong)
-    elif isinstance(node, yaml.ScalarNode) and node.tag in _NUMBERS and _MISREAD.fullmatch(node.value):
+    elif isinstance(node, yaml.ScalarNode):
+        _check_number(node, key, wrong)
+
+
+def _check_number(node: yaml.ScalarNode, key: Key, wrong: list[str]) -> None:
+    """Add what is wrong with a value at ``key``, or with its last word, that is a number."""
+    if node.tag in _NUMBERS and _MISREAD.fullmatch(node.value):
         value = _Loader("").construct_object(node)
         wrong.append(
             f"{node.start_mark.line + 1}: {_dotted(key)}: {node.value} would be read as {value}; write the number "

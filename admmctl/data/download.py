@@ -10,6 +10,7 @@ from admmctl.data.transfer import Progress, Say, transfer
 from admmctl.data.web import Refused, is_url
 from admmctl.errors import DataError
 from admmctl.files import alone
+from admmctl.folders import make_folder
 
 __all__ = ["Progress", "Say", "check_mirror", "digest", "is_url", "obtain", "verify"]
 
@@ -45,7 +46,7 @@ def obtain(file: SourceFile, dataset: str, folder: Path, mirror: str | None, pro
         addresses = (f"{base}/{quote(dataset)}/{quote(file.name)}", f"{base}/{quote(file.name)}")
     target = folder / file.name
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         with alone(target, "downloading", say):
             if not _already_here(target, file, progress, say):
                 _download(addresses, file, dataset, target, progress, say)

@@ -2,9 +2,10 @@
 
 import hashlib
 import lzma
-import shutil
+import os
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from admmctl.data.dataset import Dataset, root
 from admmctl.data.download import Progress, check_mirror, digest, is_url, obtain
 from admmctl.errors import DataError, UserError
 from admmctl.files import alone
+from admmctl.folders import leads_to, make_folder
 
 Say = Callable[[str], None]
 
@@ -65,17 +67,20 @@ def fetch(name: str, request: Request, say: Say, progress: Progress) -> Path | N
         say(f"{name}: {dataset.nothing_to_fetch}")
         return None
     options = dataset.options(request.rows, request.extra)
-    folder = dataset.folder()
-    _datasets_folder()
+    folder = _place(dataset)
     with alone(folder, "preparing", say):
+        prepared.recover(folder)
         manifest = _ready(dataset, folder) if not request.force else None
         if manifest is not None and not request.files and dataset.serves(manifest, options):
             say(f"{name} is already in {folder} (--force fetches it again)")
             return folder
-        raw_folder = root() / ".raw" / folder.name
+        _check_place(dataset.folder(), folder)
+        raw_folder = root() / ".raw" / dataset.folder().name
         try:
             raw, sources = _gather(dataset, request, raw_folder, say, progress)
-            with prepared.Prepared(folder, folder.name, dataset.card.version, sources, options) as target:
+            with prepared.Prepared(
+                folder, dataset.folder().name, dataset.card.version, sources, options
+            ) as target:
                 dataset.prepare(raw, target, progress)
         except OSError as error:
             what = error.strerror or str(error)
@@ -83,7 +88,7 @@ def fetch(name: str, request: Request, say: Say, progress: Progress) -> Path | N
                 f"{name} could not be prepared in {folder}: {what}; nothing was lost, try again"
             ) from None
         if not request.keep_raw:
-            shutil.rmtree(raw_folder, ignore_errors=True)
+            _clear(raw_folder, dataset, request)
         elif raw_folder.is_dir():
             say(f"the official files are kept in {raw_folder}")
     say(f"{name} is ready in {folder}")
@@ -178,15 +183,47 @@ def _content_sha256(path: Path, progress: Progress) -> str:
         raise DataError(f"{path} is truncated or damaged ({error}); get it again") from None
 
 
-def _datasets_folder() -> None:
-    """Make sure that datasets can be written. Raises UserError."""
+def _place(dataset: Dataset) -> Path:
+    """Where a dataset is prepared: its folder, or where that leads if it is a link. Raises UserError."""
     folder = root()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        make_folder(folder)
+        folder = leads_to(dataset.folder())
+        with tempfile.TemporaryFile(dir=folder.parent):
             pass
     except OSError as error:
         raise UserError(
-            f"the datasets folder {folder} cannot be written ({error.strerror}); "
-            "change its permissions, or name another one in ADMMCTL_DATASETS"
+            f"the datasets folder {folder.parent if folder != root() else folder} cannot be written "
+            f"({error.strerror}); change its permissions, or name another one in ADMMCTL_DATASETS"
         ) from None
+    return folder
+
+
+def _check_place(link: Path, folder: Path) -> None:
+    """Whether a dataset can take the place of what is in its folder. Raises UserError."""
+    name = f"{link} leads to {folder}, which" if link.is_symlink() else str(folder)
+    try:
+        if os.path.ismount(folder):
+            raise UserError(
+                f"{name} is a disk of its own, and another folder cannot take its place; make a folder on "
+                f"that disk and let {link} be a link to it, or name one in ADMMCTL_DATASETS"
+            )
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"{name} is a file, and a dataset is a folder; move it elsewhere first")
+        strange = prepared.strangers(folder) if folder.exists() else []
+    except OSError as error:
+        raise UserError(f"{name} cannot be read ({error.strerror}); change its permissions") from None
+    if strange:
+        raise UserError(f"{name} holds {strange[0]}, which no preparation made; move that elsewhere first")
+
+
+def _clear(raw_folder: Path, dataset: Dataset, request: Request) -> None:
+    """Remove what was downloaded, and nothing that the user gave: ``.raw``, too, may be a link."""
+    names = tuple(file.name for file in dataset.card.files)
+    given = [Path(place).resolve() for place in (*request.files, request.mirror) if place is not None]
+    for path in raw_folder.iterdir() if raw_folder.is_dir() else ():
+        own = path.resolve()
+        if path.name.removeprefix(".").startswith(names) and not any({own, *own.parents} & {*given}):
+            path.unlink()
+    with suppress(OSError):  # not there, not empty, or a link
+        raw_folder.rmdir()

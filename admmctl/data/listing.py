@@ -47,7 +47,7 @@ def describe(name: str) -> dict[str, Any]:
         **entry,
         "state": "here",
         "folder": str(folder),
-        "disk_bytes": sum(path.stat().st_size for path in folder.iterdir()),
+        "disk_bytes": sum(path.stat().st_size for path in folder.iterdir() if path.is_file()),
         "official": manifest["official"],
         "sources": manifest["sources"],
         "parts": {

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-import shutil
+import re
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -15,6 +15,7 @@ from admmctl.data.dataset import Part
 from admmctl.data.store import MANIFEST
 from admmctl.errors import DataError
 from admmctl.files import write_json
+from admmctl.folders import discard
 
 _PROGRESS = "progress.json"
 
@@ -31,7 +32,7 @@ class Prepared:
     ) -> None:
         self.folder = folder
         self.options = options
-        self._work = folder.with_name(f".{folder.name}.part")
+        self._work, self._old = _part(folder), _old(folder)
         identity = {"version": version, "sources": sources, "options": options}
         self._identity = identity
         self._manifest: dict[str, Any] = {
@@ -45,11 +46,11 @@ class Prepared:
 
     def __enter__(self) -> Self:
         try:
-            resumable = json.loads((self._work / _PROGRESS).read_text()) == self._identity
+            same = json.loads((self._work / _PROGRESS).read_text()) == self._identity
         except (OSError, ValueError):
-            resumable = False
-        if not resumable:
-            shutil.rmtree(self._work, ignore_errors=True)
+            same = False
+        if not same or self._work.is_symlink():
+            discard(self._work)
             self._work.mkdir(parents=True)
             write_json(self._work / _PROGRESS, self._identity)
         return self
@@ -68,17 +69,21 @@ class Prepared:
             rows.close()
         if kind is not None:
             if issubclass(kind, DataError):  # the files are no good: rows made from them are not kept
-                shutil.rmtree(self._work, ignore_errors=True)
+                discard(self._work)
             return
         self._complete_manifest()
         (self._work / _PROGRESS).unlink()
         write_json(self._work / MANIFEST, self._manifest)
-        old = self.folder.with_name(f".{self.folder.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
+        discard(self._old)
         if self.folder.exists():
-            self.folder.rename(old)
-        self._work.rename(self.folder)
-        shutil.rmtree(old, ignore_errors=True)
+            self.folder.rename(self._old)
+        try:
+            self._work.rename(self.folder)
+        except OSError:
+            if self._old.exists():
+                self._old.rename(self.folder)
+            raise
+        discard(self._old)
 
     def _complete_manifest(self) -> None:
         """Features, labels and their counts, and the sums of the arrays, for a later --verify."""
@@ -94,6 +99,27 @@ class Prepared:
             path.name: {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
             for path in sorted(self._work.glob("*.npy"))
         }
+
+
+def _part(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.part")
+
+
+def _old(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.old")
+
+
+def recover(folder: Path) -> None:
+    """Give a dataset its name where a crash came while it was moved there: the new one, or else the old one."""
+    for left in (_part(folder), _old(folder)):
+        if not folder.exists() and (left / MANIFEST).is_file() and not left.is_symlink():
+            left.rename(folder)
+
+
+def strangers(folder: Path) -> list[str]:
+    """The names in a folder that no preparation gave: a dataset must not take the place of such files."""
+    ours = re.compile(rf"{re.escape(MANIFEST)}|{re.escape(_PROGRESS)}|[xy]_\w+\.npy|\..*")
+    return sorted(path.name for path in folder.iterdir() if not ours.fullmatch(path.name))
 
 
 class Rows:

@@ -12,6 +12,7 @@ import os
 import shlex
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import numpy as np
 
 from admmctl.errors import UserError
 from admmctl.files import atomic, write_json
+from admmctl.folders import discard, make_folder
 from admmctl.model.network import Weights
 from admmctl.runs.recorded import CURVE_COLUMNS as CURVE_COLUMNS
 from admmctl.runs.recorded import DONE as DONE
@@ -77,7 +79,7 @@ class RunFolder:
         """
         parent = root() / experiment
         try:
-            parent.mkdir(parents=True, exist_ok=True)
+            make_folder(parent)
             number = 1
             while True:
                 path = parent / (name if number == 1 else f"{name}-{number}")
@@ -103,7 +105,7 @@ class RunFolder:
     @classmethod
     def create_at(cls, path: Path, config: str) -> "RunFolder":
         """A run folder at a place of its own, made anew where an unfinished one was."""
-        shutil.rmtree(path, ignore_errors=True)
+        discard(path)
         path.mkdir(parents=True)
         with atomic(path / "config.yaml") as file:
             file.write(config)
@@ -126,7 +128,7 @@ class RunFolder:
     def discard(self) -> None:
         """Remove the folder of a run that never started, and the experiment's folder when it is empty."""
         shutil.rmtree(self.path, ignore_errors=True)
-        if self.path.parent.is_dir() and not any(self.path.parent.iterdir()):
+        with suppress(OSError):  # not empty, or a link
             self.path.parent.rmdir()
 
     def append(self, evaluation: Evaluation, path: Path | None = None) -> None:

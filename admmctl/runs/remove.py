@@ -66,7 +66,8 @@ def remove(removals: list[Removal]) -> None:
         except OSError as error:
             raise UserError(f"{folder} cannot be removed: {error.strerror}; change its permissions") from None
         with suppress(OSError):  # not empty
-            if folder.parent.resolve() != root().resolve():
+            # What an experiment's link leads to stays: new runs go there.
+            if root().resolve() in folder.parent.parents:
                 folder.parent.rmdir()
 
 

@@ -13,6 +13,7 @@ from admmctl import config as configuration
 from admmctl.config import Run
 from admmctl.errors import AdmmctlError, Interrupted, UserError
 from admmctl.files import write_json
+from admmctl.folders import make_folder
 from admmctl.parallel import slurm
 from admmctl.parallel.programs import environment, python
 from admmctl.runs import jobs
@@ -165,15 +166,17 @@ def _absolute(name: str, value: str) -> str:
 def _create(parent: Path, name: str) -> Path:
     """A new folder; an existing one is kept: the new one ends in -2, -3, ..."""
     number = 1
-    while True:
-        path = parent / (name if number == 1 else f"{name}-{number}")
-        try:
-            path.mkdir(parents=True)
-            return path
-        except FileExistsError:
-            number += 1
-        except OSError as error:
-            raise UserError(
-                f"the results folder {parent} cannot be written ({error.strerror}); "
-                "change its permissions, or name another one in ADMMCTL_RESULTS"
-            ) from None
+    try:
+        make_folder(parent)
+        while True:
+            path = parent / (name if number == 1 else f"{name}-{number}")
+            try:
+                path.mkdir()
+                return path
+            except FileExistsError:
+                number += 1
+    except OSError as error:
+        raise UserError(
+            f"the results folder {parent} cannot be written ({error.strerror}); "
+            "change its permissions, or name another one in ADMMCTL_RESULTS"
+        ) from None

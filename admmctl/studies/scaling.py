@@ -17,6 +17,7 @@ from admmctl.config import Run, with_seed
 from admmctl.data import shards
 from admmctl.errors import Interrupted, RunFailed, UserError
 from admmctl.files import alone, write_json
+from admmctl.folders import make_folder
 from admmctl.parallel import launch
 from admmctl.runs.options import MOST, Options
 from admmctl.runs.record import DONE, read_summary, root
@@ -84,7 +85,7 @@ def scaling(
     say(str(folder))
     study = read_study(folder) or _described(run, goal)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         _write(folder, _measured(study, run, mine, how, say), say)
     except OSError as error:
         raise UserError(f"the results folder {folder} cannot be written: {error.strerror}") from None

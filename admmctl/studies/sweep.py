@@ -19,6 +19,7 @@ from admmctl import config as configuration
 from admmctl.config import Experiment, Run, to_yaml
 from admmctl.errors import ConfigError, Interrupted, UserError
 from admmctl.files import atomic
+from admmctl.folders import make_folder
 from admmctl.methods.method import methods
 from admmctl.parallel import launch
 from admmctl.parallel.job import StopSignals, parse_event
@@ -132,7 +133,7 @@ def _run_all(
 ) -> list[Result]:
     """All trials, ``cores`` at a time; those that finished in an earlier sweep are taken as they are."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as error:
         raise UserError(f"the results folder {folder} cannot be written: {error.strerror}") from None
     with alone(folder):

@@ -5,6 +5,7 @@ import shlex
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_slurm import FakeSlurm
@@ -59,6 +60,26 @@ def test_a_dry_run_of_srun_and_of_hosts_shows_the_command(shell: Shell) -> None:
 
 
 # --- handing in
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_a_results_folder_that_cannot_be_made_is_told_at_once(
+    shell: Shell, results: Path, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    results.mkdir(exist_ok=True)
+    if kind == "file":
+        (results / "tiny").write_text("mine")
+    else:
+        (results / "tiny").symlink_to(results / "nowhere" / "tiny")
+    mkdir, tried = Path.mkdir, []
+
+    def counted(path: Path, *arguments: Any, **options: Any) -> None:
+        tried.append(path)
+        assert len(tried) < 20, "it would never end"
+        mkdir(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "mkdir", counted)
+    assert "the results folder" in shell.refusal(*SUBMIT, 2)
 
 
 def test_a_job_is_handed_in_recorded_and_listed(shell: Shell, results: Path, slurm: FakeSlurm) -> None:

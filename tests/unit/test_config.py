@@ -517,6 +517,8 @@ def test_a_number_that_yaml_reads_as_another_is_refused(sheet: Sheet, written: s
         ("network.layers=[5, 010]", "network.layers.1: 010 would be read as 8"),
         ("methods.admm={beta: 1:30}", "methods.admm.beta: 1:30 would be read as 90"),
         ("methods.admm={beta: 1, beta: 2}", "methods.admm.beta is given twice"),
+        ("methods={010: {kind: admm}}", "methods.010: 010 would be read as 8"),
+        ("sweep.space.admm={beta: [!!float '0:30', 1]}", "sweep.space.admm.beta.0: 0:30 would be read as 30"),
     ],
 )
 def test_the_same_holds_for_set(sheet: Sheet, override: str, message: str) -> None:

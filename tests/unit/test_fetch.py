@@ -211,6 +211,131 @@ def test_a_datasets_folder_that_cannot_be_written_is_a_clear_error(
     assert str(official.datasets) in message
 
 
+# --- links, and what stands in the way
+
+
+@pytest.fixture
+def disk(official: Official, tmp_path: Path) -> Path:
+    """Another disk, with room for datasets; the datasets folder is there."""
+    official.datasets.mkdir()
+    (tmp_path / "disk").mkdir()
+    return tmp_path / "disk"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_as_the_datasets_own_folder_stays(official: Official, disk: Path, there: bool) -> None:
+    link = official.datasets / "mnist"
+    link.symlink_to(disk / "big")
+    if there:
+        (disk / "big").mkdir()
+    for forced in (False, True, True):
+        assert official.fetch(official.mirror, force=forced) == disk / "big"
+        assert link.is_symlink()
+        assert entries(disk) == ["big"]
+        assert entries(disk / "big") == ARRAYS
+        official.check()
+    assert official.manifest()["name"] == "mnist"
+    check("mnist", official.said.append)
+
+
+def test_a_link_whose_disk_is_not_mounted(official: Official, tmp_path: Path) -> None:
+    official.datasets.mkdir()
+    link = official.datasets / "mnist"
+    link.symlink_to(tmp_path / "disk" / "big")
+    assert (
+        f"{link} is a link to {tmp_path}/disk/big, and there is no folder {tmp_path}/disk: is its disk mounted?"
+        in official.refusal(official.mirror)
+    )
+    assert not (tmp_path / "disk").exists()
+    link.unlink()
+    link.symlink_to("mnist")
+    assert f"{link} is a link that leads back to itself" in official.refusal(official.mirror)
+    assert link.is_symlink()
+
+
+@pytest.mark.parametrize("linked", [True, False])
+def test_a_file_in_the_place_of_a_dataset_stays(official: Official, disk: Path, linked: bool) -> None:
+    file = disk / "mine" if linked else official.datasets / "mnist"
+    file.write_text("mine")
+    if linked:
+        (official.datasets / "mnist").symlink_to(file)
+    message = official.refusal(official.mirror, force=True)
+    assert message.endswith("is a file, and a dataset is a folder; move it elsewhere first")
+    assert file.read_text() == "mine"
+
+
+def test_files_of_ones_own_in_a_datasets_folder_stay(official: Official) -> None:
+    """The official files in ./datasets/mnist, fetched from there: the dataset must not take their place."""
+    official.mirror.rename(official.datasets)
+    before = files_in(official.datasets)
+    message = official.refusal(official.datasets)
+    assert f"{official.datasets / 'mnist'} holds t10k-images-idx3-ubyte.gz, which no preparation made" in message
+    assert files_in(official.datasets) == before
+
+
+def test_a_disk_of_its_own_as_a_datasets_folder(official: Official, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.path.ismount", lambda path: Path(path).name == "mnist")
+    assert "is a disk of its own, and another folder cannot take its place" in official.refusal(official.mirror)
+
+
+@pytest.mark.parametrize("end", ["", "all"])
+def test_a_link_as_the_datasets_folder(official: Official, tmp_path: Path, end: str) -> None:
+    (tmp_path / "disk").mkdir()
+    official.datasets.symlink_to(tmp_path / "disk" / end)
+    for forced in (False, True):
+        official.fetch(official.mirror, force=forced)
+        official.check()
+    assert official.datasets.is_symlink()
+    assert entries(tmp_path / "disk" / end) == ["mnist"]
+
+
+@pytest.mark.parametrize("left", [".mnist.old", ".mnist.part"])
+@pytest.mark.parametrize("kind", ["link", "file", "dangling link", "folder"])
+def test_whatever_was_left_over_does_not_stop_the_next_fetch(
+    official: Official, disk: Path, left: str, kind: str
+) -> None:
+    official.fetch(official.mirror)
+    (disk / "precious").write_text("mine")
+    place = official.datasets / left
+    if kind == "file":
+        place.write_text("a file")
+    elif kind == "folder":
+        place.mkdir()
+        (place / "x_train.npy").write_text("old")
+    else:
+        place.symlink_to(disk if kind == "link" else disk / "nowhere")
+    official.fetch(official.mirror, force=True)
+    official.check()
+    assert entries(official.datasets) == ["mnist"]
+    assert (disk / "precious").read_text() == "mine"
+
+
+@pytest.mark.parametrize("left", [[".mnist.old"], [".mnist.part"], [".mnist.old", ".mnist.part"]])
+def test_a_dataset_whose_name_a_crash_has_taken_gets_it_back(official: Official, left: list[str]) -> None:
+    official.fetch(official.mirror)
+    new = (official.datasets / "mnist").rename(official.datasets / left[-1])
+    if len(left) == 2:
+        (official.datasets / left[0]).mkdir()
+        (official.datasets / left[0] / "manifest.json").write_text("the old one")
+    official.fetch(None)  # nothing answers: what is here must do
+    official.check()
+    assert not new.exists()
+
+
+def test_a_move_that_fails_keeps_the_old_dataset(official: Official, monkeypatch: pytest.MonkeyPatch) -> None:
+    official.fetch(official.mirror)
+    rename = Path.rename
+
+    def renamed(path: Path, target: Path) -> Path:
+        if path.name == ".mnist.part":
+            raise OSError(errno.EBUSY, "Device or resource busy")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", renamed)
+    assert "Device or resource busy; nothing was lost" in official.refusal(official.mirror, force=True)
+    official.check()
+
+
 def test_without_a_network_the_message_names_the_mirror_option(official: Official) -> None:
     message = official.refusal(None)
     assert "train-images-idx3-ubyte.gz could not be downloaded" in message
@@ -361,6 +486,32 @@ def test_keep_raw_keeps_what_was_downloaded_and_says_where(official: Official, s
     assert any(str(raw) in line for line in official.said)
     official.fetch(None, force=True)  # no network is needed any more
     official.check()
+
+
+@pytest.mark.parametrize("place", [".raw", ".raw/mnist"])
+def test_a_link_as_the_folder_of_downloads(official: Official, server: str, disk: Path, place: str) -> None:
+    link = official.datasets / place
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(disk)
+    raw = official.datasets / ".raw" / "mnist"
+    raw.mkdir(exist_ok=True)
+    (raw / "letter.txt").write_text("mine")
+    official.fetch(server, keep_raw=True)
+    assert entries(raw) == sorted([*official.contents, "letter.txt"])
+    official.fetch(server, force=True)
+    official.check()
+    assert link.is_symlink()
+    assert files_in(raw) == {"letter.txt": b"mine"}
+
+
+def test_what_is_given_is_not_cleared_away(official: Official, server: str) -> None:
+    official.fetch(server, keep_raw=True)
+    raw = official.datasets / ".raw" / "mnist"
+    kept = [raw / name for name in official.contents]
+    official.fetch(raw.parent, force=True)
+    assert entries(raw) == sorted(official.contents)
+    official.fetch(None, files=kept, force=True)
+    assert entries(raw) == sorted(official.contents)
 
 
 def test_the_manifest_records_every_official_file(official: Official) -> None:

@@ -14,7 +14,7 @@ PACKAGE = Path(admmctl.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # cli -> {studies, report, data, runs} -> {methods, parallel} -> model -> kernels
-BASE = {"errors", "files", "registry", "rng", "settings"}
+BASE = {"errors", "files", "folders", "registry", "rng", "settings"}
 SCHEMA = {"config", "checks", "explain", "schema", "yamlfile"}
 MAY_IMPORT = {
     "kernels": set(),

@@ -163,6 +163,39 @@ def test_a_discarded_folder_takes_an_empty_experiment_with_it(results: Path) -> 
     assert entries(results) == []
 
 
+@pytest.mark.parametrize("link", ["", "made"])
+def test_a_link_to_another_disk_stays_whether_a_folder_is_there_or_not(
+    results: Path, tmp_path: Path, link: str
+) -> None:
+    (tmp_path / "disk").mkdir()
+    place = results / link
+    place.parent.mkdir(exist_ok=True)
+    place.symlink_to(tmp_path / "disk" / "runs")
+    for _ in range(2):
+        folder = RunFolder.create("admm-p1-s0", "made", "name: made\n")
+        assert (folder.path / "config.yaml").read_text() == "name: made\n"
+        folder.discard()
+        assert not folder.path.exists()
+        assert place.is_symlink()
+    assert list((tmp_path / "disk" / "runs").iterdir()) == []
+
+
+def test_a_link_to_a_disk_that_is_not_there_makes_nothing_in_its_place(results: Path, tmp_path: Path) -> None:
+    results.symlink_to(tmp_path / "disk" / "runs")
+    with pytest.raises(UserError, match=r"there is no folder .*/disk: is its disk mounted\?"):
+        RunFolder.create("admm-p1-s0", "made", "name: made\n")
+    assert not (tmp_path / "disk").exists()
+
+
+def test_a_link_in_the_place_of_a_run_is_replaced_and_not_followed(results: Path, tmp_path: Path) -> None:
+    (tmp_path / "letter").write_text("mine")
+    place = results / "made" / "trial-000"
+    place.parent.mkdir(parents=True)
+    place.symlink_to(tmp_path)
+    assert not RunFolder.create_at(place, "name: made\n").path.is_symlink()
+    assert (tmp_path / "letter").read_text() == "mine"
+
+
 def test_the_results_folder_is_the_current_folders_unless_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

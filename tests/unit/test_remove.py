@@ -120,6 +120,19 @@ def test_a_link_on_the_way_is_fine(results: Path, tmp_path: Path) -> None:
     assert not path.exists()
 
 
+@pytest.mark.parametrize("link", ["", "made"])
+def test_what_a_link_leads_to_stays_for_new_runs(results: Path, tmp_path: Path, link: str) -> None:
+    disk, place = tmp_path / "disk", results / link
+    disk.mkdir()
+    place.parent.mkdir(exist_ok=True)
+    place.symlink_to(disk)
+    path = run(results / "made" / "admm-p1-s0")
+    remove(plan(["made/admm-p1-s0"]))
+    assert not path.exists()
+    assert place.is_symlink()
+    assert list(disk.iterdir()) == []
+
+
 def test_a_run_that_goes_on_is_refused(results: Path) -> None:
     path = run(results / "made" / "admm-p1-s0")
     with alone(path):
