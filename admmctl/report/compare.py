@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
 from admmctl import files
 from admmctl.errors import UserError
 from admmctl.report.output import write
 from admmctl.report.statistics import median, verdicts
-from admmctl.report.tables import PLAIN, read_runs
+from admmctl.report.tables import Plain, read_runs
 from admmctl.report.text import number, seconds
 from admmctl.runs.recorded import COMPARED, CONFIG, damage, read_config, read_environment, read_summary
 
@@ -143,10 +142,12 @@ def _must_share(runs: list[dict[str, Any]], key: str, words: str) -> None:
 def compare_table(result: dict[str, Any]) -> Group:
     """The comparison for people."""
     target = "no target" if result["target"] is None else f"{result['metric']} {result['target']:g}"
-    table = Table(**PLAIN, title=f"{result['experiment']}: {target}")
+    table = Plain(title=f"{result['experiment']}: {target}")
     for heading in ("method", "ranks", "reached", "target s", "95 % interval", "final", "verdict"):
-        wraps = heading in ("method", "verdict")
-        table.add_column(heading, justify="left" if wraps else "right", overflow="fold", no_wrap=not wraps)
+        if heading in ("method", "verdict"):
+            table.add_column(heading, overflow="fold")
+        else:
+            table.add_column(heading, justify="right")
     for row in sorted(result["methods"], key=lambda row: row["time_to_target_s"]):
         several = sum(other["method"] == row["method"] for other in result["methods"]) > 1
         table.add_row(
