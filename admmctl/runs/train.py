@@ -2,7 +2,7 @@
 
 import shlex
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -115,6 +115,7 @@ def train(
     watcher = watcher or Silent()
     resume = resume or slurm.requeued()
     begun = [resuming.find(run, options.cores, config) if resume else None for run in runs]
+    begun = _still_the_same(runs, begun, watcher)
     ready = check_all(
         [run for run, found in zip(runs, begun, strict=True) if found is None or not found.finished],
         options,
@@ -148,6 +149,16 @@ def train(
     if failures:
         raise RunFailed("\n".join(failures), summaries)
     return summaries
+
+
+def _still_the_same(runs: list[Run], begun: Sequence[Found | None], watcher: "Watcher") -> list[Found | None]:
+    """Of runs that were begun, those that still are what is asked for: a finished one is of its data and stop."""
+    now, same = resuming.Now(), list(begun)
+    for number, (run, found) in enumerate(zip(runs, begun, strict=True)):
+        if found is not None and found.finished and (differs := now.other(run, found.path)):
+            watcher.event({"event": "note", "text": f"a new run beside {found.path}: {'; '.join(differs)}"})
+            same[number] = None
+    return same
 
 
 def check_all(runs: list[Run], options: Options, watcher: "Watcher", several: bool) -> list[Run]:

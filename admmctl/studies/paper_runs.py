@@ -14,7 +14,7 @@ from admmctl.runs import resume as resuming
 from admmctl.runs.clusters import FOLDERS
 from admmctl.runs.material import Material, Scale
 from admmctl.runs.options import Options
-from admmctl.runs.record import DONE, is_run, read_environment, read_summary, root
+from admmctl.runs.record import DONE, is_run, read_summary, root
 from admmctl.runs.recorded import EVERYTHING, damage
 from admmctl.runs.train import Watcher, check, execute
 from admmctl.schema import Stop
@@ -206,5 +206,4 @@ def _same(run: Run, folder: Path) -> bool:
 
 def _same_data(run: Run, folder: Path) -> bool:
     """Whether the recorded run read the rows that are here now: a part of HIGGS, for instance, or all of it."""
-    sha256 = read_environment(folder).get("data_sha256")
-    return sha256 is not None and bool(sha256 == shards.plan(run.data, 1).source.fingerprint())
+    return not resuming.Now().other_data(run, folder)

@@ -22,6 +22,7 @@ from admmctl.parallel import launch
 from admmctl.runs.options import MOST, Options
 from admmctl.runs.record import DONE, read_summary, root
 from admmctl.runs.recorded import COMPARED, CPU, PHASES, damage
+from admmctl.runs.resume import Now
 from admmctl.runs.submit import Order, common
 from admmctl.runs.train import Watcher, check, execute
 from admmctl.schema import Evaluate
@@ -276,12 +277,15 @@ def read_study(folder: Path) -> dict[str, Any] | None:
 def _run_all(folder: Path, planned: dict[int, Run], repeat: int, how: Options, watcher: Watcher, say: Say) -> None:
     """Every repeat on every number of cores, interleaved, so that a drift of the machine touches all alike."""
     todo = [(number, count, one) for number in range(repeat) for count, one in planned.items()]
-    failures, broken = [], []
+    failures, broken, now = [], [], Now()
     for done, (number, count, one) in enumerate(todo):
         seeded = with_seed(one, one.seed + number)
         place = folder / f"{one.method}-p{count}-s{seeded.seed}"
         summary = read_summary(place)
-        if summary is not None and summary["status"] in DONE and damage(place, MEASURED) is None:
+        differs = "" if summary is None else now.other_data(seeded, place)
+        if differs:
+            say(f"{place.name} runs again: {differs}")
+        elif summary is not None and summary["status"] in DONE and damage(place, MEASURED) is None:
             continue
         say(f"run {done + 1} of {len(todo)}: {count} core{'s' * (count > 1)}, seed {seeded.seed}")
         try:

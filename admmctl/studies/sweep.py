@@ -27,7 +27,7 @@ from admmctl.parallel.programs import TICK, python
 from admmctl.runs.broken import summary_of_the_dead
 from admmctl.runs.record import DONE, RunFolder, read_curve, read_summary, root
 from admmctl.runs.recorded import DRAWN, damage
-from admmctl.runs.resume import alone
+from admmctl.runs.resume import Now, alone
 from admmctl.runs.train import Options, Watcher, check, check_options, execute
 from admmctl.schema import Stop
 from admmctl.studies.space import Trial, trials
@@ -55,6 +55,7 @@ class Result:
 _RUNNING: set[subprocess.Popen[str]] = set()  # trials, to be ended with the sweep
 
 Report = Callable[[Result, int, int], None]  # a trial that ended, how many have, how many there are
+Note = Callable[[str], None]
 
 
 def sweep(
@@ -87,7 +88,9 @@ def sweep(
     for _, run in planned.values():
         check(run, Options())
     folder = root() / experiment.name / f"sweep-{base.method}"
-    results = _run_all(list(planned.items()), folder, cores, report)
+    results = _run_all(
+        list(planned.items()), folder, cores, report, lambda text: watcher.event({"event": "note", "text": text})
+    )
     finished = [r for r in results if r.score == r.score and r.status != "diverged"]
     _write_table(folder, results)
     document: dict[str, Any] = {
@@ -129,7 +132,7 @@ def _plan(
 
 
 def _run_all(
-    planned: list[tuple[int, tuple[Trial, Run]]], folder: Path, cores: int, report: Report
+    planned: list[tuple[int, tuple[Trial, Run]]], folder: Path, cores: int, report: Report, note: Note
 ) -> list[Result]:
     """All trials, ``cores`` at a time; those that finished in an earlier sweep are taken as they are."""
     try:
@@ -137,13 +140,14 @@ def _run_all(
     except OSError as error:
         raise UserError(f"the results folder {folder} cannot be written: {error.strerror}") from None
     with alone(folder):
-        return _run_side_by_side(planned, folder, cores, report)
+        return _run_side_by_side(planned, folder, cores, report, note)
 
 
 def _run_side_by_side(
-    planned: list[tuple[int, tuple[Trial, Run]]], folder: Path, cores: int, report: Report
+    planned: list[tuple[int, tuple[Trial, Run]]], folder: Path, cores: int, report: Report, note: Note
 ) -> list[Result]:
-    ended = 0
+    ended, now = 0, Now()
+    now.data(planned[0][1][1])  # the same rows for all trials, which then come side by side
 
     def one(item: tuple[int, tuple[Trial, Run]]) -> Result:
         nonlocal ended
@@ -152,7 +156,10 @@ def _run_side_by_side(
         identity = hashlib.sha256(to_yaml(run.document()).encode()).hexdigest()[:8]
         place = folder / f"trial-{number:03d}-{identity}"
         summary = read_summary(place)
-        if summary is None or summary["status"] not in DONE or damage(place, DRAWN) is not None:
+        differs = "" if summary is None else now.other_data(run, place)
+        if differs:
+            note(f"trial {number} runs again: {differs}")
+        if differs or summary is None or summary["status"] not in DONE or damage(place, DRAWN) is not None:
             summary = _run_trial(run, place)
         result = _result(number, trial, place, summary)
         ended += 1
