@@ -83,7 +83,8 @@ def runs_table(runs: list[dict[str, Any]]) -> Group:
         parts += [table, Text("")]
     parts.append(
         Text(
-            "final, best: test accuracy of the last iterate, and the highest on the way (optimistic).\n"
+            "final, best: test accuracy of the last iterate, and the highest on the way,\n"
+            "which is optimistic;\n"
             "train s: optimisation only, without loading and evaluation;\n"
             "target s: train s at the first evaluation that met the target."
         )

@@ -7,13 +7,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import yaml
-
 from admmctl.errors import UserError
 from admmctl.runs.clock import OUTSIDE
 from admmctl.runs.clusters import load_machine
-from admmctl.runs.record import DONE, exists, is_run, read_environment, read_phases, read_summary, root
-from admmctl.runs.recorded import damage
+from admmctl.runs.record import DONE, exists, is_run, root
+from admmctl.runs.recorded import damage, read_config, read_environment, read_phases, read_summary
 from admmctl.studies.model import CostModel, Exchange, Point, fit, held_out, on_machine
 from admmctl.studies.scaling import FILE, MEASURED, read_study
 
@@ -65,7 +63,8 @@ def summarise_all(folders: list[Path], machine: str | None, named: bool) -> tupl
     """
     results, left_out = [], []
     for folder in folders:
-        left_out += _damaged(folder)
+        places = [place for place in sorted(folder.iterdir()) if is_run(place)]
+        left_out += [f"{file}: {why}" for file, why in filter(None, (damage(place, MEASURED) for place in places))]
         try:
             results.append(summarise(folder, machine))
         except Unfinished as reason:
@@ -77,12 +76,6 @@ def summarise_all(folders: list[Path], machine: str | None, named: bool) -> tupl
     if not results:
         raise UserError("\n".join(dict.fromkeys(left_out)))
     return results, left_out
-
-
-def _damaged(folder: Path) -> list[str]:
-    """The runs of a study that cannot be read."""
-    problems = [damage(place, MEASURED) for place in sorted(folder.iterdir()) if is_run(place)]
-    return [f"{problem[0]}: {problem[1]}" for problem in problems if problem is not None]
 
 
 class Unfinished(UserError):
@@ -343,14 +336,12 @@ def _must_share_data(folder: Path) -> None:
     for place in sorted(folder.iterdir()):
         if not is_run(place) or read_summary(place) is None:
             continue
-        try:
-            sha256 = read_environment(place)["data_sha256"]
-            config = yaml.safe_load((place / "config.yaml").read_text())
-            # Weak scaling takes as many of the same rows as there are ranks.
-            data = {key: value for key, value in config["data"].items() if key != "first"}
-            parts = [*(config[key] for key in ("network", "loss", "methods")), data, sha256]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
+        config, sha256 = read_config(place), read_environment(place).get("data_sha256")
+        if not config or sha256 is None:
             continue  # a run that never started says nothing
+        # Weak scaling takes as many of the same rows as there are ranks.
+        data = {key: value for key, value in config["data"].items() if key != "first"}
+        parts = [*(config.get(key) for key in ("network", "loss", "methods")), data, sha256]
         seen.setdefault(json.dumps(parts, sort_keys=True), place)
     if len(seen) > 1:
         first, second, *_ = seen.values()

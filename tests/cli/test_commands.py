@@ -256,6 +256,7 @@ def test_the_installed_command_answers() -> None:
 # --- train
 
 
+@pytest.mark.usefixtures("terminal")
 def test_training_prints_progress_for_people_and_a_table(shell: Shell, results: Path) -> None:
     answer = shell("train", "tiny.yaml")
     assert answer.code == 0
@@ -915,6 +916,7 @@ def test_the_command_loads_nothing_heavy_before_it_needs_it() -> None:
 
 
 @pytest.mark.mpi
+@pytest.mark.usefixtures("terminal")
 def test_the_doctor_reports_every_check_and_exits_with_1_on_an_error(
     shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:

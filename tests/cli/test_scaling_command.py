@@ -149,6 +149,7 @@ def test_interleaved_runs_were_written_in_turns(study):
     assert sorted(RUNS, key=lambda run: written[run]) == ["admm-p1-s0", "admm-p2-s0", "admm-p1-s1", "admm-p2-s1"]
 
 
+@pytest.mark.usefixtures("terminal")
 def test_a_second_time_runs_nothing_and_says_the_same(shell, study, first):
     before = times(study)
     document = shell(*COMMAND, "--json").json()

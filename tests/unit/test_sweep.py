@@ -411,6 +411,7 @@ def test_all_methods_are_swept_or_all_is_refused(place):
         assert {path.name for path in place.results.glob("swept/sweep-*")} == {"sweep-gd", "sweep-adam"}
 
 
+@pytest.mark.usefixtures("terminal")
 def test_people_see_every_trial_as_it_ends_and_a_table(again):
     code, out, err = again()
     assert code == 0
