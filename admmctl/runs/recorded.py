@@ -7,6 +7,7 @@
 import csv
 import json
 import math
+import re
 import reprlib
 import shlex
 import stat
@@ -161,13 +162,16 @@ def _mapping(path: Path) -> dict[str, Any] | None:
     return found
 
 
+_BYTES = dict.fromkeys(range(0xDC80, 0xDD00))  # of names of files that are no text: they are printed as bytes
+
+
 def _is_text(value: Any) -> bool:
     """Text of any length, without halves of characters, which JSON can say and nobody can print."""
-    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
+    return isinstance(value, str) and not re.search("[\ud800-\udfff]", value.translate(_BYTES))
 
 
 def _is_line(value: Any) -> bool:
-    return isinstance(value, str) and value.isprintable()
+    return isinstance(value, str) and value.translate(_BYTES).isprintable()
 
 
 def _is_whole(value: Any) -> bool:

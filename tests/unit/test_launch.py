@@ -220,7 +220,9 @@ def test_the_second_of_two_signals_close_together_ends_the_job(handlers: Callabl
                 killers.append(subprocess.Popen([sys.executable, "-IS", "-c", code]))
 
         end = watch(["sh", "-c", STAYS], os.environ, on_event, lambda line: None)
-        assert (end.stopped_by, end.exit_code) == (signal.SIGINT, -signal.SIGTERM)
+        # Of two that are pending at once, either may be handled first.
+        assert end.stopped_by in (signal.SIGINT, signal.SIGTERM)
+        assert end.exit_code == -signal.SIGTERM
         assert killers[0].wait() == 0
 
 
