@@ -57,6 +57,7 @@ def move(source: Path, path: Path) -> None:
             shutil.copyfileobj(content, file)
         source.unlink()
     else:
+        _like(path, source)
         source.replace(path)
 
 
@@ -87,10 +88,7 @@ def opened(path: Path) -> int | None:
 
 
 def _like(target: Path, temporary: Path) -> None:
-    """Give a file the owner and permissions of the one that it replaces; else what the user's umask allows.
-
-    mkstemp makes files private.
-    """
+    """Give a file the owner and permissions of the one that it replaces; else what the user's umask allows."""
     try:
         found = target.stat()
     except OSError:

@@ -294,3 +294,12 @@ def test_moving_a_file_leaves_a_link_in_its_place(tmp_path: Path) -> None:
     move(tmp_path / "source", tmp_path / "link")
     assert ((tmp_path / "link").is_symlink(), (tmp_path / "target").read_text()) == (True, "new")
     assert not (tmp_path / "source").exists()
+
+
+def test_moving_a_file_keeps_the_permissions_of_the_one_in_its_place(tmp_path: Path) -> None:
+    (tmp_path / "old").write_text("old")
+    (tmp_path / "old").chmod(0o640)
+    (tmp_path / "source").write_text("new")
+    move(tmp_path / "source", tmp_path / "old")
+    found = tmp_path / "old"
+    assert (found.read_text(), stat.S_IMODE(found.stat().st_mode)) == ("new", 0o640)
