@@ -1,13 +1,14 @@
 """Commands for data: fetch, datasets."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from admmctl.cli import complete
 from admmctl.cli.app import app, datasets_app
 from admmctl.cli.options import Json
+from admmctl.errors import AdmmctlError, UserError
 from admmctl.report.output import put, put_json
 
 
@@ -36,6 +37,9 @@ def fetch(
     verify: Annotated[
         bool, typer.Option("--verify", help="Re-check what is here against its recorded checksums.")
     ] = False,
+    ask: Annotated[
+        bool, typer.Option("--check", help="Only ask every address whether it has the file, and of what size.")
+    ] = False,
 ) -> None:
     """Download official datasets, verify them and prepare them for training.
 
@@ -47,6 +51,8 @@ def fetch(
       admmctl fetch mnist cifar10
 
       admmctl fetch higgs --from HIGGS.csv.gz --rows 1000000
+
+      admmctl fetch higgs --check
     """
     from admmctl.data.fetch import Request, check, split_names
     from admmctl.data.fetch import fetch as fetch_one
@@ -59,12 +65,28 @@ def fetch(
 
     names, files = split_names(names, from_files or [])
     request = Request(mirror, files, keep_raw, force, rows, extra)
+    if ask:
+        _check_addresses(names, request, verify)
+        return
     for name in names:
         if verify:
             check(name, say)
         else:
             with Downloads(console) as progress:
                 fetch_one(name, request, say, progress)
+
+
+def _check_addresses(names: list[str], request: Any, verify: bool) -> None:
+    """``fetch --check``: of all datasets, before a file that no address has is an error."""
+    from admmctl.data.fetch import Request
+    from admmctl.data.reach import reach
+
+    if verify or request != Request(request.mirror):
+        raise UserError("--check asks addresses and fetches nothing; of the other options it takes --mirror alone")
+    missing = [f"{name}: no address has {file}" for name in names for file in reach(name, request.mirror, put)]
+    if missing:
+        cure = "check the network, or fetch from a copy: --mirror FOLDER (or --from FILE)"
+        raise AdmmctlError("\n".join([*missing, cure]))
 
 
 @datasets_app.callback(invoke_without_command=True)

@@ -20,13 +20,24 @@ datasets = Registry(
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One official file: its name, size in bytes, sha256, and addresses in order of preference."""
+    """One official file: its name, size in bytes, sha256, and addresses in order of preference.
+
+    An address that ends in .zip has an archive that holds the file.
+    """
 
     name: str
     bytes: int
     sha256: str
     addresses: tuple[str, ...]
     optional: bool = False  # fetched only when asked for
+    holds: "SourceFile | None" = None  # of a zip archive, whose size (0) and sum are not known
+
+    def behind(self, address: str) -> "SourceFile":
+        """What an address has: this file, or an archive of it."""
+        name = address.rpartition("/")[2]
+        if not name.lower().endswith(".zip") or name == self.name:
+            return self
+        return SourceFile(name, 0, "", (), holds=self)
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,12 @@ from admmctl.data.catalog import SourceFile
 from admmctl.data.partial import CHUNK, Partial
 from admmctl.data.transfer import Progress, Say, transfer
 from admmctl.data.web import Refused, is_url
+from admmctl.data.wrapped import is_zip, unwrapped
 from admmctl.errors import DataError
 from admmctl.files import alone
 from admmctl.folders import make_folder
 
-__all__ = ["Progress", "Say", "check_mirror", "digest", "is_url", "obtain", "verify"]
+__all__ = ["Progress", "Say", "addresses", "check_mirror", "digest", "is_url", "obtain", "verify"]
 
 
 def check_mirror(mirror: str) -> None:
@@ -30,8 +31,17 @@ def check_mirror(mirror: str) -> None:
         raise DataError(f"--mirror {mirror}: not an address like https://host/folder or http://host:8080/folder")
 
 
+def addresses(file: SourceFile, dataset: str, mirror: str | None) -> list[str]:
+    """Where a file is looked for: its own addresses, or MIRROR/DATASET/FILE and MIRROR/FILE, archives last."""
+    if mirror is None:
+        return list(file.addresses)
+    names = dict.fromkeys([file.name, *(file.behind(address).name for address in file.addresses)])
+    places = [f"{quote(dataset)}/", ""]
+    return [f"{mirror.rstrip('/')}/{place}{quote(name)}" for name in names for place in places]
+
+
 def obtain(file: SourceFile, dataset: str, folder: Path, mirror: str | None, progress: Progress, say: Say) -> Path:
-    """The verified ``file``: where it lies in a mirror folder, or downloaded into ``folder``.
+    """The verified ``file``, or an archive of it: where it lies in a mirror folder, or downloaded into ``folder``.
 
     With a mirror, MIRROR/DATASET/FILE and then MIRROR/FILE are tried and nothing else. A download that was
     broken off is continued, and one that another process is busy with is waited for.
@@ -40,19 +50,19 @@ def obtain(file: SourceFile, dataset: str, folder: Path, mirror: str | None, pro
     """
     if mirror is not None and not is_url(mirror):
         return _in_mirror(Path(mirror), file, dataset, progress)
-    addresses = file.addresses
-    if mirror is not None:
-        base = mirror.rstrip("/")
-        addresses = (f"{base}/{quote(dataset)}/{quote(file.name)}", f"{base}/{quote(file.name)}")
-    target = folder / file.name
+    # What one address brought is continued at the next that has the same: the file, or the archive.
+    tries: dict[SourceFile, list[str]] = {}
+    for address in addresses(file, dataset, mirror):
+        tries.setdefault(file.behind(address), []).append(address)
     try:
         make_folder(folder)
-        with alone(target, "downloading", say):
-            if not _already_here(target, file, progress, say):
-                _download(addresses, file, dataset, target, progress, say)
+        with alone(folder / file.name, "downloading", say):
+            for found in tries:
+                if _already_here(folder / found.name, found, progress, say):
+                    return folder / found.name
+            return _download(tries, file, dataset, folder, progress, say)
     except OSError as error:
         raise DataError(f"{file.name} cannot be stored in {folder}: {error.strerror or error}") from None
-    return target
 
 
 def verify(path: Path, file: SourceFile, progress: Progress) -> None:
@@ -63,22 +73,29 @@ def verify(path: Path, file: SourceFile, progress: Progress) -> None:
 
 
 def digest(path: Path, name: str, progress: Progress) -> str:
-    """The sha256 of any file, shown as ``name``. Raises DataError when it cannot be read."""
+    """The sha256 of a file, shown as ``name``; of an .xz or a zip file that of what it holds.
+
+    Raises DataError when it cannot be read.
+    """
     found, done = hashlib.sha256(), 0
     try:
-        with path.open("rb") as stream:
+        with unwrapped(path) as stream:
             size = path.stat().st_size
             while chunk := stream.read(CHUNK):
+                if done:
+                    progress(name, done, max(size, done + 1))  # what is wrapped may be longer
                 found.update(chunk)
                 done += len(chunk)
-                progress(name, done, size)
+        progress(name, done, done)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
     return found.hexdigest()
 
 
 def _problem(path: Path, file: SourceFile, progress: Progress) -> str:
-    """Why ``path`` is not the official file; nothing when it is."""
+    """Why ``path`` is not the official file, or no archive of it; nothing when it is."""
+    if file.holds is not None:
+        return _wrong_inside(path, file.holds, progress)
     try:
         size = path.stat().st_size
     except OSError as error:
@@ -90,6 +107,17 @@ def _problem(path: Path, file: SourceFile, progress: Progress) -> str:
         )
     found = digest(path, file.name, progress)
     return "" if found == file.sha256 else f"{path} is damaged: {_both_sums(found, file)}"
+
+
+def _wrong_inside(path: Path, file: SourceFile, progress: Progress) -> str:
+    """Why what the archive ``path`` holds is not the official ``file``; nothing when it is."""
+    if not is_zip(path):
+        return "it is no zip archive"
+    try:
+        found = digest(path, file.name, progress)
+    except DataError as error:
+        return str(error)
+    return "" if found == file.sha256 else f"what {path.name} holds is not {file.name}: {_both_sums(found, file)}"
 
 
 def _both_sums(found: str, file: SourceFile) -> str:
@@ -120,42 +148,56 @@ def _aside(target: Path) -> Path:
 
 
 def _download(
-    addresses: tuple[str, ...], file: SourceFile, dataset: str, target: Path, progress: Progress, say: Say
-) -> None:
+    tries: dict[SourceFile, list[str]],
+    file: SourceFile,
+    dataset: str,
+    folder: Path,
+    progress: Progress,
+    say: Say,
+) -> Path:
     """Try one address after the other; what one of them brought is continued at the next."""
     failures: list[str] = []
-    with Partial(target) as partial:
-        for address in addresses:
-            if failures:
-                say(f"{file.name}: {failures[-1]}; trying {address}")
-            try:
-                _complete(address, file, partial, progress, say)
-                return
-            except Refused as error:
-                failures.append(f"{address}: {error}")
-        lines = [f"{file.name} could not be downloaded:", *(f"  {failure}" for failure in failures)]
-        if partial.size:
-            lines.append(
-                f"{partial.size:,} of {file.bytes:,} bytes are kept: the same command goes on from there."
-            )
+    kept: list[str] = []
+    for found, places in tries.items():
+        with Partial(folder / found.name) as partial:
+            for address in places:
+                if failures:
+                    say(f"{file.name}: {failures[-1]}; trying {address}")
+                try:
+                    _complete(address, found, partial, progress, say)
+                    return partial.target
+                except Refused as error:
+                    failures.append(f"{address}: {error}")
+            if partial.size:
+                whole = f" of {found.bytes:,}" if found.bytes else ""
+                kept.append(f"{partial.size:,}{whole} bytes are kept: the same command goes on from there.")
+    lines = [f"{file.name} could not be downloaded:", *(f"  {failure}" for failure in failures), *kept]
     lines.append(f"Check the network, or give a copy: admmctl fetch {dataset} --mirror FOLDER (or --from FILE)")
     raise DataError("\n".join(lines))
 
 
 def _complete(address: str, file: SourceFile, partial: Partial, progress: Progress, say: Say) -> None:
     """Complete ``partial`` from one address and give it its name if its sum is right. Raises Refused."""
-    if partial.size > file.bytes:
+    if file.bytes and partial.size > file.bytes:
         say(f"{file.name}: what is here is longer than the official file; starting over")
         partial.start_over()
     for last in (False, True):
         transfer(address, file, partial, progress, say)
-        if partial.sha256 == file.sha256:
+        problem = _sum_problem(file, partial, progress)
+        if not problem:
             partial.finish()
             return
-        in_pieces, problem = partial.in_pieces, _both_sums(partial.sha256, file)
+        in_pieces = partial.in_pieces
         partial.keep_aside(_aside(partial.target))
         problem += f"; it is kept as {_aside(partial.target)}"
         # Pieces may be of different files, or damaged by a crash; the address itself deserves a fair try.
         if last or not in_pieces:
             raise Refused(problem)
         say(f"{file.name}: {problem}; it had come in pieces, so it is fetched once more from the start")
+
+
+def _sum_problem(file: SourceFile, partial: Partial, progress: Progress) -> str:
+    """Why what has arrived is not the file, or no archive of it; nothing when it is."""
+    if file.holds is not None:
+        return _wrong_inside(partial.path, file.holds, progress)
+    return "" if partial.sha256 == file.sha256 else _both_sums(partial.sha256, file)

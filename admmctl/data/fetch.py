@@ -1,7 +1,5 @@
 """``admmctl fetch``: official files in, a prepared dataset out."""
 
-import hashlib
-import lzma
 import os
 import tempfile
 from collections.abc import Callable
@@ -158,7 +156,7 @@ def _identified(
     official = {file.name: file for file in (*dataset.card.files, *dataset.parts_of_files)}
     sources = []
     for name, path in raw.items():
-        sha256 = _content_sha256(path, progress)
+        sha256 = digest(path, path.name, progress)
         same = name in official and sha256 == official[name].sha256
         if not same and official_only:
             raise DataError(
@@ -170,17 +168,6 @@ def _identified(
         size = path.stat().st_size
         sources.append({"file": path.name, "bytes": size, "sha256": sha256, "official": same})
     return raw, sources
-
-
-def _content_sha256(path: Path, progress: Progress) -> str:
-    """The sha256 of a file, of an .xz file that of what it holds."""
-    if path.suffix != ".xz":
-        return digest(path, path.name, progress)
-    try:
-        with lzma.open(path) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except (lzma.LZMAError, EOFError) as error:
-        raise DataError(f"{path} is truncated or damaged ({error}); get it again") from None
 
 
 def _place(dataset: Dataset) -> Path:
@@ -219,7 +206,7 @@ def _check_place(link: Path, folder: Path) -> None:
 
 def _clear(raw_folder: Path, dataset: Dataset, request: Request) -> None:
     """Remove what was downloaded, and nothing that the user gave: ``.raw``, too, may be a link."""
-    names = tuple(file.name for file in dataset.card.files)
+    names = tuple(file.behind(place).name for file in dataset.card.files for place in ("", *file.addresses))
     given = [Path(place).resolve() for place in (*request.files, request.mirror) if place is not None]
     for path in raw_folder.iterdir() if raw_folder.is_dir() else ():
         own = path.resolve()

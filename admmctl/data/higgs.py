@@ -20,6 +20,7 @@ from admmctl.data.catalog import Card, SourceFile
 from admmctl.data.dataset import Dataset, DataSettings, Progress
 from admmctl.data.prepared import Prepared
 from admmctl.data.store import StoredSource
+from admmctl.data.wrapped import is_zip, table_in
 from admmctl.errors import DataError, UserError
 
 ROWS, FEATURES = 11_000_000, 28
@@ -30,8 +31,9 @@ FILE = SourceFile(
     2_816_407_858,
     "ea302c18164d4e3d916a1e2e83a9a8d07069fa6ebc7771e4c0540d54e593b698",
     (
-        "https://archive.ics.uci.edu/ml/machine-learning-databases/00280/HIGGS.csv.gz",
+        "https://archive.ics.uci.edu/static/public/280/higgs.zip",
         "https://mlphysics.ics.uci.edu/data/higgs/HIGGS.csv.gz",
+        "https://archive.ics.uci.edu/ml/machine-learning-databases/00280/HIGGS.csv.gz",
     ),
 )
 
@@ -59,10 +61,15 @@ class Higgs(Dataset):
         return {**super().options(None, extra), **({"rows": rows} if rows is not None else {})}
 
     def recognise(self, paths: list[Path]) -> dict[str, Path]:
-        """One file of the official layout: .csv.gz, .csv, or the newer .zip that holds either."""
-        if len(paths) != 1 or not paths[0].name.lower().endswith((".gz", ".csv", ".zip")):
+        """One file of the official layout: .csv.gz, .csv, or a zip archive of any name that holds either."""
+        if len(paths) != 1 or not (paths[0].name.lower().endswith((".gz", ".csv")) or is_zip(paths[0])):
             raise DataError("--from: higgs is made from one file that ends in .csv.gz, .csv or .zip")
         return {FILE.name: paths[0]}
+
+    def in_folder(self, folder: Path) -> dict[str, Path]:
+        """The official file itself is better; else the archive that UCI has it in."""
+        archive = folder / FILE.behind(FILE.addresses[0]).name
+        return {FILE.name: archive} if archive.is_file() and not (folder / FILE.name).is_file() else {}
 
     def prepare(self, raw: dict[str, Path], prepared: Prepared, progress: Progress) -> None:
         path = raw[FILE.name]
@@ -166,19 +173,16 @@ def _is_float32(cell: bytes) -> bool:
 @contextmanager
 def _text(path: Path) -> Iterator[IO[bytes]]:
     """The CSV inside ``path``, decompressed as it is read."""
-    name = path.name.lower()
-    if name.endswith(".zip"):
+    if is_zip(path):
         with zipfile.ZipFile(path) as archive:
-            inner = [n for n in archive.namelist() if n.lower().endswith((".csv.gz", ".csv"))]
-            if len(inner) != 1:
-                raise DataError(f"{path} holds {len(inner)} CSV files; expected one, HIGGS.csv.gz")
-            with archive.open(inner[0]) as member:
-                if inner[0].lower().endswith(".gz"):
+            inner = table_in(archive, path)
+            with archive.open(inner) as member:
+                if inner.filename.lower().endswith(".gz"):
                     with gzip.open(member) as stream:
                         yield stream  # type: ignore[misc]
                 else:
                     yield member
-    elif name.endswith(".gz"):
+    elif path.name.lower().endswith(".gz"):
         with gzip.open(path) as stream:
             yield stream  # type: ignore[misc]
     else:

@@ -54,12 +54,23 @@ class Partial:
 
     @property
     def origin(self) -> dict[str, str]:
-        """What the server said of the file when the last bytes came: address, etag, last_modified."""
+        """What the server said of the file when the last bytes came: address, etag, last_modified, length."""
         try:
             note = json.loads(self._note.read_text())
             return {str(key): value for key, value in note.items() if isinstance(value, str)}
         except (OSError, ValueError, AttributeError):
             return {}  # the sha256 will tell
+
+    @property
+    def length(self) -> int:
+        """How long the whole file is, as the server said; 0 where that is not known."""
+        text = self.origin.get("length", "")
+        return int(text) if text.isdecimal() else 0
+
+    def ends_here(self) -> None:
+        """Note that this is the whole file."""
+        with self._writing():
+            write_json(self._note, {**self.origin, "length": str(self.size)})
 
     def goes_on_from(self, origin: dict[str, str]) -> None:
         """Note the server that the next bytes come from."""

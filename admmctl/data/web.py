@@ -3,10 +3,11 @@
 import http.client
 import socket
 import ssl
+import string
 from http.client import HTTPException, HTTPResponse, InvalidURL
 from typing import IO, Any
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from urllib.request import (
     AbstractHTTPHandler,
     HTTPDefaultErrorHandler,
@@ -32,6 +33,15 @@ class Lost(Exception):
     def __init__(self, message: str, wait: float = 0.0) -> None:
         super().__init__(message)
         self.wait = wait
+
+
+def request(address: str, method: str = "GET", **headers: str) -> Request:
+    """A request for the bytes of a file as they are. Raises Refused for what is no address."""
+    headers = {"User-Agent": "admmctl", "Accept-Encoding": "identity", **headers}
+    try:
+        return Request(quote(address, safe=string.punctuation), headers=headers, method=method)
+    except ValueError as error:
+        raise Refused(str(error)) from None
 
 
 def is_url(place: str) -> bool:
@@ -68,13 +78,13 @@ def peek(response: HTTPResponse) -> bytes:
         raise _broken(error) from None
 
 
-def read(response: HTTPResponse, most: int) -> bytes:
-    """What has come, one byte at least. Raises Lost."""
+def read(response: HTTPResponse, most: int, may_end: bool = False) -> bytes:
+    """What has come, one byte at least; none at the end, where nobody knows when that is. Raises Lost."""
     try:
         chunk = response.read1(most)
     except (OSError, HTTPException) as error:
         raise _broken(error) from None
-    if not chunk:
+    if not chunk and not may_end:
         raise Lost("the connection was closed too early")
     return chunk
 
@@ -132,4 +142,7 @@ class _SameHost(HTTPRedirectHandler):
         if not is_url(newurl) or urlsplit(newurl).hostname != urlsplit(req.full_url).hostname:
             fp.close()
             raise Refused(f"it redirects to another host, which is not followed: {newurl}")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
+        following = super().redirect_request(req, fp, code, msg, headers, newurl)
+        if following is not None and req.get_method() == "HEAD":
+            following.method = "HEAD"
+        return following

@@ -136,6 +136,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             self.connection.close()
 
+    def do_HEAD(self) -> None:
+        self.close_connection = True
+        self.scripted.requests.append((f"HEAD {self.path}", dict(self.headers)))
+        head, _ = answer(self.scripted.reply(self.path), None, None)
+        self.wfile.write(head)
+
     def do_CONNECT(self) -> None:
         """As a proxy does: a tunnel to the host that is asked for."""
         self.close_connection = True

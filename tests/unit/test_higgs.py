@@ -1,5 +1,6 @@
 """HIGGS: every wrapping of the CSV, exact numbers, the last rows as test, resuming, damage by its line."""
 
+import dataclasses
 import gzip
 import itertools
 import json
@@ -25,6 +26,7 @@ from small_data import (
     higgs_text,
     higgs_values,
     refusal,
+    sha256,
 )
 
 from admmctl.data import higgs, shards
@@ -425,6 +427,66 @@ def test_a_zip_that_cannot_be_unpacked_is_named(mine: Path, field: int, value: i
     content[field] = content[directory + field + 2] = value
     path.write_bytes(bytes(content))
     assert str(path) in refusal("higgs", path)
+
+
+# --- the archive that UCI has it in
+
+
+@pytest.fixture
+def official(mine: Path, monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """The file of this module is the official one."""
+    content = gzip.compress(TEXT, mtime=0)
+    file = dataclasses.replace(higgs.FILE, bytes=len(content), sha256=sha256(content))
+    monkeypatch.setattr(higgs, "FILE", file)
+    monkeypatch.setattr(Higgs, "card", dataclasses.replace(Higgs.card, files=(file,)))
+    return content
+
+
+def archive(path: Path, *members: tuple[str, bytes], method: int = zipfile.ZIP_STORED) -> Path:
+    with zipfile.ZipFile(path, "w", method) as file:
+        for name, content in members:
+            file.writestr(name, content)
+    return path
+
+
+@pytest.mark.parametrize("name", ["higgs.zip", "280 (1).ZIP", "download"])
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_an_archive_of_the_official_file_is_official_whatever_its_name(
+    mine: Path, official: bytes, name: str, method: int
+) -> None:
+    path = archive(mine / name, ("a/HIGGS.csv.gz", official), ("__MACOSX/a/._HIGGS.csv.gz", b"x"), method=method)
+    said = get("higgs", path)
+    assert said == [f"higgs is ready in {mine.parent / 'datasets' / 'higgs'}"]
+    assert manifest(mine)["official"] is True
+    assert manifest(mine)["sources"][0]["sha256"] == sha256(official)
+    np.testing.assert_array_equal(prepared(), VALUES)
+
+
+def test_an_archive_of_another_file_is_used_and_said_not_to_be_official(mine: Path, official: bytes) -> None:
+    said = get("higgs", archive(mine / "higgs.zip", ("HIGGS.csv.gz", gzip.compress(higgs_text(VALUES[:50])))))
+    assert "higgs.zip is not the official HIGGS.csv.gz" in said[0]
+    assert manifest(mine)["official"] is False
+
+
+@pytest.mark.parametrize("place", ["higgs", "."])
+def test_a_mirror_folder_may_have_the_archive(mine: Path, official: bytes, place: str) -> None:
+    (mine / place).mkdir(exist_ok=True)
+    path = archive(mine / place / "higgs.zip", ("HIGGS.csv.gz", official))
+    get("higgs", mirror=str(mine))
+    assert manifest(mine)["official"] is True
+    archive(path, ("HIGGS.csv.gz", gzip.compress(TEXT[:-1])))
+    assert f"{path} is damaged: the sha256 of its content is" in refusal("higgs", mirror=str(mine), force=True)
+    np.testing.assert_array_equal(prepared(), VALUES)
+
+
+def test_an_encrypted_archive_and_an_unknown_method_say_what_to_do(mine: Path, official: bytes) -> None:
+    for field, value, words in ((6, 1, "is encrypted; unpack it"), (8, 9, "(method 9); unpack it")):
+        content = bytearray(archive(mine / "higgs.zip", ("HIGGS.csv.gz", official)).read_bytes())
+        content[field] = content[content.index(b"PK\1\2") + field + 2] = value
+        (mine / "higgs.zip").write_bytes(content)
+        message = refusal("higgs", mine / "higgs.zip")
+        assert words in message
+        assert "\n" not in message
 
 
 def test_files_that_cannot_be_it_are_refused(mine: Path) -> None:

@@ -1,0 +1,73 @@
+"""``admmctl fetch NAME --check``: which addresses answer, by their headers alone."""
+
+import re
+from collections.abc import Callable
+from http.client import HTTPResponse
+from urllib.error import HTTPError
+
+from admmctl.data.catalog import SourceFile, datasets
+from admmctl.data.dataset import Dataset
+from admmctl.data.download import addresses, check_mirror, is_url
+from admmctl.data.transfer import wrong_size
+from admmctl.data.web import Lost, Refused, open_address, request
+from admmctl.errors import UserError
+
+_NO_HEAD = (405, 501)  # the answers of servers that give headers only with a file
+
+
+def reach(name: str, mirror: str | None, tell: Callable[[str], None]) -> list[str]:
+    """Ask every address of every file of a dataset, or of a mirror, and tell what each answers. Writes nothing.
+
+    Returns the files that no address has.
+    """
+    if mirror is not None:
+        check_mirror(mirror)
+        if not is_url(mirror):
+            raise UserError(f"--check asks addresses, and --mirror {mirror} is a folder")
+    dataset: Dataset = datasets.load(name)()
+    if not dataset.card.files:
+        tell(f"{name}: {dataset.nothing_to_fetch}")
+    missing = []
+    for file in dataset.card.files:
+        found = False
+        for address in addresses(file, dataset.folder().name, mirror):
+            right, words = _ask(address, file.behind(address))
+            tell(f"{'yes' if right else 'no '}  {address}: {words}")
+            found |= right
+        if not found:
+            missing.append(file.name)
+    return missing
+
+
+def _ask(address: str, file: SourceFile) -> tuple[bool, str]:
+    """Whether the headers of an address are those of the file, and what they say."""
+    try:
+        try:
+            with open_address(request(address, "HEAD")) as response:
+                return _judge(response, file)
+        except HTTPError as error:
+            error.close()
+            if error.code not in _NO_HEAD:
+                raise
+        with open_address(request(address, Range="bytes=0-0")) as response:  # none of it is read
+            return _judge(response, file)
+    except HTTPError as error:
+        error.close()
+        return False, f"HTTP {error.code} {error.reason}"
+    except (Lost, Refused) as error:
+        return False, str(error)
+
+
+def _judge(response: HTTPResponse, file: SourceFile) -> tuple[bool, str]:
+    whole = re.fullmatch(r"bytes \d+-\d+/(\d+)", response.headers.get("Content-Range", "").strip(), re.IGNORECASE)
+    stated = response.headers.get("Content-Length", "") if response.status == 200 else whole[1] if whole else ""
+    size = int(stated) if stated.isdecimal() else None
+    if response.status not in (200, 206):
+        return False, f"HTTP {response.status} {response.reason}"
+    problem = wrong_size(response, size, file)
+    if problem:
+        return False, problem
+    words = "it does not say how long it is" if size is None else f"{size:,} bytes"
+    if file.holds is not None:
+        return True, f"{words}, an archive of {file.holds.name}"
+    return True, words if size is None else f"{words}, as expected"

@@ -1,0 +1,118 @@
+"""``admmctl fetch NAME --check``: what addresses answer, by their headers alone."""
+
+import dataclasses
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from test_archives import ARCHIVE
+from test_download import CONTENT, Reply, Server, official, redirect
+
+from admmctl.cli import main
+from admmctl.data import mnist
+from admmctl.data.catalog import SourceFile
+
+WHOLE = Reply(headers=(("Accept-Ranges", "bytes"),))
+
+
+@pytest.fixture(scope="module")
+def one_server():
+    with Server() as server, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("no_proxy", "*")
+        yield server
+
+
+@pytest.fixture
+def server(one_server, results):
+    one_server.reset()
+    return one_server
+
+
+class Asked:
+    """What the command prints and how it ends, for a dataset of these files."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch, self._capsys = monkeypatch, capsys
+
+    def __call__(self, *files: SourceFile, options: tuple[str, ...] = ()) -> tuple[list[str], str, int]:
+        card = dataclasses.replace(mnist.Mnist.card, files=files)
+        self._monkeypatch.setattr(mnist.Mnist, "card", card)
+        with pytest.raises(SystemExit) as ended:
+            main(["fetch", "mnist", "--check", *options])
+        said = self._capsys.readouterr()
+        return said.out.splitlines(), said.err, int(str(ended.value.code))
+
+
+@pytest.fixture
+def ask(monkeypatch, capsys):
+    return Asked(monkeypatch, capsys)
+
+
+def test_every_address_says_what_it_has_and_nothing_is_written(server, ask, tmp_path: Path):
+    bad, other = server.plays(Reply(status=403), path="/old"), server.plays(Reply(CONTENT[:-1]), path="/short")
+    good = server.plays(WHOLE)
+    page = server.plays(Reply(b"<html>", type="text/html", length=False), path="/page")
+    out, err, code = ask(official(bad, other, page, good))
+    assert out == [
+        f"no   {bad}: HTTP 403 Scripted",
+        f"no   {other}: it has 2,999 bytes where the official file has 3,000",
+        f"no   {page}: a web page came instead of the file (a network that wants a log-in?)",
+        f"yes  {good}: 3,000 bytes, as expected",
+    ]
+    assert (err, code) == ("", 0)
+    assert [path for path, _ in server.requests] == ["HEAD /old", "HEAD /short", "HEAD /page", "HEAD /a"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("refused", [405, 501])
+@pytest.mark.parametrize("ranges", [True, False])
+def test_where_head_is_refused_the_first_byte_is_asked_for(server, ask, refused: int, ranges: bool):
+    reply = replace(WHOLE, ranges=ranges)
+    # The test's server reads 'bytes=0-', which is as good.
+    reply = replace(reply, status=206, headers=(("Content-Range", "bytes 0-0/3000"),)) if ranges else reply
+    address = server.plays(Reply(status=refused), reply)
+    assert ask(official(address)) == ([f"yes  {address}: 3,000 bytes, as expected"], "", 0)
+    assert [path for path, _ in server.requests] == ["HEAD /a", "/a"]
+    assert server.ranges() == ["", "bytes=0-0"]
+
+
+def test_a_size_that_is_not_stated_is_said(server, ask):
+    address = server.plays(Reply(length=False))
+    assert ask(official(address))[0] == [f"yes  {address}: it does not say how long it is"]
+
+
+def test_an_archive_has_no_size_of_its_own(server, ask):
+    address = server.plays(Reply(ARCHIVE), Reply(ARCHIVE, chunked=True), path="/big.zip")
+    words = [f"{len(ARCHIVE):,} bytes", "it does not say how long it is"]
+    for text in words:
+        assert ask(official(address)) == ([f"yes  {address}: {text}, an archive of big.gz"], "", 0)
+
+
+def test_a_redirect_is_asked_for_headers_too(server, ask):
+    address = server.plays(redirect("/there"), path="/moved")
+    server.plays(WHOLE, path="/there")
+    assert ask(official(address))[2] == 0
+    assert [path for path, _ in server.requests] == ["HEAD /moved", "HEAD /there"]
+
+
+def test_a_file_that_no_address_has_is_an_error(server, ask):
+    good, bad = server.plays(WHOLE), server.plays(Reply(status=404), path="/gone")
+    out, err, code = ask(official(good), official(bad, "http://127.0.0.1:9/a", name="labels.gz"))
+    assert (len(out), code) == (3, 1)
+    assert out[-1] == "no   http://127.0.0.1:9/a: Connection refused"
+    assert err.startswith("error: mnist: no address has labels.gz\ncheck the network, or fetch from a copy:")
+
+
+def test_a_mirror_is_asked_in_place_of_the_addresses(server, ask):
+    server.otherwise = Reply(status=404)
+    server.plays(WHOLE, path="/m/mnist/big.gz")
+    out, _, code = ask(official("https://elsewhere.invalid/big.gz"), options=("--mirror", server.url("/m")))
+    assert [line[:3] for line in out] == ["yes", "no "]
+    assert code == 0
+
+
+@pytest.mark.parametrize("options", [("--force",), ("--verify",), ("--mirror", "."), ("--rows", "100")])
+def test_it_goes_with_no_other_option(server, ask, options: tuple[str, ...]):
+    out, err, code = ask(official(server.plays()), options=options)
+    assert (out, code, server.requests) == ([], 2, [])
+    assert "--check asks addresses" in err
