@@ -485,6 +485,15 @@ def test_the_rerun_line_does_the_run_again(real: Path, results: Path, capsys: py
         assert [row[name] for row in before] == [row[name] for row in after], name
 
 
+# What every summary says, but for its status.
+ENDED = {
+    **dict.fromkeys(("experiment", "method", "metric"), "exp"),
+    **dict.fromkeys(("seed", "ranks", "iterations"), 1),
+    **dict.fromkeys(("target", "time_to_target_s", "final_test_accuracy", "train_s"), 0.5),
+    "reason": "",
+}
+
+
 def test_the_rerun_line_follows_a_run_that_is_moved(
     results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -497,7 +506,7 @@ def test_the_rerun_line_follows_a_run_that_is_moved(
     old = Path("results/exp/admm-p2-s0-01234567")
     folder = record.RunFolder.create_at(old, "name: exp\n")
     line = record.rerun_line(old, 2, 3, ["--cluster", "a b.yaml"], resume=True)
-    folder.write_summary({"status": "interrupted", "rerun": line})
+    folder.write_summary({**ENDED, "status": "interrupted", "rerun": line})
     rest = ["--cores", "2", "--threads", "3", "--cluster", "a b.yaml", "--resume"]
     # As it is recorded, by whichever name the folder is called.
     for name in (old, old.absolute(), Path("results/../results/exp") / old.name):
@@ -518,8 +527,9 @@ def test_the_rerun_line_follows_a_run_that_is_moved(
 
 @pytest.mark.parametrize("line", ["", "make it 'so", "admmctl", "admmctl train mine.yaml", "a b \0/config.yaml"])
 def test_a_rerun_line_that_is_none_of_ours_is_shown_as_it_is(tmp_path: Path, line: str) -> None:
-    record.RunFolder.create_at(tmp_path / "run", "name: exp\n").write_summary({"status": "reached", "rerun": line})
-    assert record.read_summary(tmp_path / "run") == {"status": "reached", "rerun": line}
+    summary = {**ENDED, "status": "reached", "rerun": line}
+    record.RunFolder.create_at(tmp_path / "run", "name: exp\n").write_summary(summary)
+    assert record.read_summary(tmp_path / "run") == summary
 
 
 def test_the_rerun_line_survives_strange_folder_names() -> None:

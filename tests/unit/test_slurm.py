@@ -201,6 +201,7 @@ def test_a_start_has_time_by_its_size_or_as_the_site_or_the_watchdog_says(
     srun = Options(cores=2, launcher="srun")
     assert srun.start_seconds() is None, "it waits in the queue"
     monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_NTASKS", "2")
     assert srun.start_seconds() == 124
 
 
@@ -567,7 +568,7 @@ def test_the_files_of_the_repository_are_clusters() -> None:
 
 def test_a_clusters_file_is_checked_with_line_and_key(tmp_path: Path) -> None:
     path = tmp_path / "site.yaml"
-    path.write_text("name: site\nlaunch:\n  time: 1:00:00\n  partitoin: x\n  mpi: lam\n")
+    path.write_text("name: site\nlaunch:\n  time: [1]\n  partitoin: x\n  mpi: lam\n")
     with pytest.raises(ConfigError) as error:
         load_cluster(path)
     lines = str(error.value).splitlines()
