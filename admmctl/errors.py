@@ -7,6 +7,7 @@ class AdmmctlError(Exception):
     """An error with a message for people; the command prints it without a traceback."""
 
     exit_code = 1
+    quiet = False  # another process says the same
 
 
 class UserError(AdmmctlError):
@@ -21,6 +22,14 @@ class ConfigError(UserError):
 
 class DataError(UserError):
     """A dataset is missing, damaged, or not what the experiment asks for."""
+
+
+class SeveralDrivers(UserError):
+    """A launcher started several of this process; all but one of them are ``quiet``."""
+
+    def __init__(self, message: str, quiet: bool) -> None:
+        super().__init__(message)
+        self.quiet = quiet
 
 
 class MissingExtra(UserError):

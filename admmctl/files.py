@@ -1,35 +1,104 @@
-"""Files written whole or not at all."""
+"""Files written whole or not at all; what is no file, a pipe or a device, is written to and left in its place."""
 
 import csv
 import errno
 import fcntl
+import io
 import json
 import os
+import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
+
+STDOUT = Path("-")  # as a file that a user names: standard output
 
 
 @contextmanager
 def atomic(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """Open a temporary file beside ``path`` that takes its place when the block ends without an error."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    """Open a temporary file beside ``path`` that takes its place when the block ends without an error.
+
+    A link stays one: the file that it leads to is replaced, or made. A pipe, a device or an open file of this
+    process (/dev/stdout, /dev/fd/N) is written to as it is. The file may be one that cannot be wound back, then.
+    """
+    # UTF-8 wherever it is written; names of files that are none keep their bytes.
+    coding = (None, None) if "b" in mode else ("utf-8", "surrogateescape")
+    target = _replaceable(path)
+    if target is None:
+        descriptor = opened(path)
+        if descriptor is None:
+            with path.open(mode, -1, *coding) as file:
+                yield file
+        else:
+            with os.fdopen(os.dup(descriptor), mode, -1, *coding) as file:
+                yield file
+        return
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
     temporary = Path(name)
     try:
-        with os.fdopen(handle, mode) as file:
+        with os.fdopen(handle, mode, -1, *coding) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp makes files private; give this one what the user's umask allows.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
+        _like(target, temporary)
+        temporary.replace(target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def move(source: Path, path: Path) -> None:
+    """Put the file ``source`` in the place of ``path``, which stays what it is: a link, a pipe, a device."""
+    if path.is_symlink() or _replaceable(path) is None:
+        with source.open("rb") as content, atomic(path, "wb") as file:
+            shutil.copyfileobj(content, file)
+        source.unlink()
+    else:
+        _like(path, source)
+        source.replace(path)
+
+
+def _replaceable(path: Path) -> Path | None:
+    """The regular file that ``path`` leads to, there or still to be made; None where it is something else."""
+    if opened(path) is not None:
+        return None  # to replace its file would lose what is in it, and what is still written to it
+    real = Path(os.path.realpath(path)) if path.is_symlink() else path
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return real
+    # What another process has open may have no name by now.
+    return real if stat.S_ISREG(found.st_mode) and real.exists() and real.samefile(path) else None
+
+
+def opened(path: Path) -> int | None:
+    """The number of this process's open file that a path names, through links or not: /dev/stdout is 1."""
+    folders = (f"/proc/{os.getpid()}/fd", "/dev/fd")
+    for _ in range(40):  # more links than that are refused by the system, too
+        folder = os.path.realpath(path.parent)
+        if folder in folders and path.name.isdecimal():
+            return int(path.name)
+        if not path.is_symlink():
+            return None
+        path = Path(folder, path.readlink())
+    return None
+
+
+def _like(target: Path, temporary: Path) -> None:
+    """Give a file the owner and permissions of the one that it replaces; else what the user's umask allows."""
+    try:
+        found = target.stat()
+    except OSError:
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        return
+    with suppress(OSError):  # only root may give files away
+        os.chown(temporary, found.st_uid, found.st_gid)
+    temporary.chmod(stat.S_IMODE(found.st_mode))
 
 
 @contextmanager
@@ -65,9 +134,16 @@ def write_json(path: Path, content: Any) -> None:
 def write_csv(path: Path, columns: list[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Write the ``columns`` of ``rows`` as CSV, atomically; what a row lacks stays empty."""
     with atomic(path) as file:
-        writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        file.write(to_csv(columns, rows))
+
+
+def to_csv(columns: list[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """The ``columns`` of ``rows`` as CSV; what a row lacks stays empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def _finite(value: Any) -> Any:

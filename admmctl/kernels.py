@@ -1,7 +1,8 @@
 """Element-wise loops, fused and compiled. Compiled code is here and in ``table_kernels``, and nowhere else.
 
 Every kernel takes samples as rows, C order (the transposed view of a block of columns), and is one pass
-over memory. Where numba is missing, or ADMMCTL_KERNELS=numpy, the plain NumPy path gives the same results.
+over memory. Where numba is missing or does not work, or ADMMCTL_KERNELS=numpy, the plain NumPy path gives the same
+results; ``trouble`` says so.
 """
 
 import os
@@ -12,14 +13,84 @@ import numpy as np
 
 Array = Any  # a NumPy array, float32 or float64; numba decides by the argument
 
+_SLOWER = "element-wise loops run on NumPy, with the same results, slower"
+_trouble = ""
+
 try:
     if os.environ.get("ADMMCTL_KERNELS") == "numpy":
         raise ImportError("ADMMCTL_KERNELS=numpy")
     import numba
 
-    COMPILED = True
-except ImportError:
+    COMPILED = not numba.config.DISABLE_JIT  # type: ignore[attr-defined]
+    if not COMPILED:
+        _trouble = f"NUMBA_DISABLE_JIT is set: {_SLOWER}; unset it"
+except Exception as error:  # of a numba for another NumPy, or with half of its files, anything can come
     COMPILED = False
+    if os.environ.get("ADMMCTL_KERNELS") != "numpy":
+        _cause = " ".join(str(error).split())
+        _trouble = f"numba cannot be loaded ({_cause}): {_SLOWER}; pip install --force-reinstall numba"
+
+_dispatchers: list[Any] = []
+
+
+def trouble() -> str:
+    """Why loops take longer to start or to run than they should, and the cure, behind a semicolon; or ''."""
+    return _trouble
+
+
+def described() -> str:
+    """How the loops are run, in words, where there is no trouble."""
+    if COMPILED:
+        return f"numba {numba.__version__} compiles the element-wise loops"
+    return "ADMMCTL_KERNELS=numpy: element-wise loops run on NumPy"
+
+
+class Kernel:
+    """A loop that numba compiles at its first call, once for each type of number and never again.
+
+    Arrays of any layout are taken; the loop sees C order that can be written to, copied where it has to be. So a
+    call on a few numbers, before the clock starts, compiles what all later calls need.
+    """
+
+    def __init__(self, loop: Any, plain: Callable[..., Any]) -> None:
+        self.loop, self.plain = loop, plain
+
+    def __call__(self, *given: Any) -> None:
+        used = [_standard(x) if isinstance(x, np.ndarray) and not x.flags.carray else x for x in given]
+        try:
+            self.loop(*used)
+        except Exception as error:
+            self._fall_back(error, used)
+        for x, copy in zip(given, used, strict=True):
+            if copy is not x and x.flags.writeable:
+                x[...] = copy
+
+    def _fall_back(self, error: Exception, used: list[Any]) -> None:
+        """Do without numba's cache, whose files may be damaged or its disk full; or else without numba."""
+        try:
+            for dispatcher in _dispatchers:
+                dispatcher._cache.disable()  # that of a loop inside another fails with it
+            self.loop(*used)
+            _note_cache(f"fails ({type(error).__name__}: {error})")
+        except Exception as other:
+            global _trouble
+            self.loop = self.plain
+            self.loop(*used)
+            cause = " ".join(str(other).split())
+            _trouble = f"numba fails ({type(other).__name__}: {cause}): {_SLOWER}"
+
+
+def _standard(x: Array) -> Array:
+    """In C order, aligned, and to be written to."""
+    return np.require(x, None, ["C", "A", "W"])
+
+
+def _note_cache(what: str) -> None:
+    global _trouble
+    _trouble = (
+        f"numba's cache {what}: loops are compiled anew in every process, which takes seconds before "
+        "training; name another folder that can be written in NUMBA_CACHE_DIR"
+    )
 
 
 def compiled(
@@ -36,8 +107,13 @@ def compiled(
         # Contraction to fused multiply-add is allowed, and sums may be taken in any order, several at once.
         # Assuming that there is no NaN is not: it has to come out, so that a diverged run is noticed.
         fastmath = {"contract", "reassoc", "nsz"} if sums else {"contract"}
-        loops: Callable[..., Any] = numba.njit(cache=True, fastmath=fastmath, error_model="numpy")(loop)
-        return loops
+        dispatcher: Any = numba.njit(fastmath=fastmath, error_model="numpy")(loop)
+        try:
+            dispatcher.enable_caching()
+        except Exception:  # it finds no folder that it may write to
+            _note_cache("has no folder")
+        _dispatchers.append(dispatcher)
+        return dispatcher if plain is None else Kernel(dispatcher, plain)
 
     return choose
 

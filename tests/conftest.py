@@ -37,6 +37,12 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "results"
 
 
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables as on a terminal of 80 columns; those of a pipe are as wide as it takes."""
+    monkeypatch.setattr("admmctl.report.output.room", lambda narrowest: max(narrowest, 80))
+
+
 @pytest.fixture(scope="session")
 def mirror() -> Path:
     """The folder with the official data files."""

@@ -10,7 +10,7 @@ import pytest
 from helpers import program
 
 _NOTE = """
-import json, os, pathlib, platform, subprocess, sys
+import json, os, pathlib, platform, subprocess, sys, time
 here = pathlib.Path({folder!r})
 with (here / "calls").open("a") as file:
     file.write(json.dumps([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]]) + "\\n")
@@ -21,8 +21,11 @@ _SBATCH = """
 if (here / "refusal").exists():
     sys.exit((here / "refusal").read_text())
 number = str(100 + len(states))
-states[number] = ["PENDING", "Priority"]
-print(f"{number};cluster")
+states[number] = ["PENDING", "Priority", sys.argv[-1]]
+saying = here / "saying"
+say = json.loads(saying.read_text()) if saying.exists() else {"out": "NUMBER"}
+print(say.get("out", "").replace("NUMBER", number))
+print(say.get("err", "").replace("NUMBER", number), file=sys.stderr)
 if (here / "act").exists():
     text = pathlib.Path(sys.argv[-1]).read_text()
     tasks = next(line.split("=")[1] for line in text.splitlines() if line.startswith("#SBATCH --ntasks="))
@@ -32,8 +35,12 @@ if (here / "act").exists():
     done = subprocess.run(["bash", sys.argv[-1]], env={**os.environ, **job}, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT)
     (pathlib.Path(sys.argv[-1]).parent / "log.txt").write_bytes(done.stdout)
-    states[number] = ["COMPLETED" if done.returncode == 0 else "FAILED", "None"]
+    states[number] = ["COMPLETED" if done.returncode == 0 else "FAILED", "None", sys.argv[-1]]
 (here / "states").write_text(json.dumps(states))
+sys.stdout.flush()
+if say.get("hang"):
+    time.sleep(60)
+sys.exit(say.get("code", 0))
 """
 _SRUN = """
 if sys.argv[1] == "--mpi=list":
@@ -45,11 +52,18 @@ else:
     os.execv(mpiexec, [mpiexec, "-n", ranks, *rest])
 """
 _SQUEUE = """
-for number, (word, reason) in states.items():
-    print(f"{number}|{word}|{reason}")
+if (here / "silences").exists():
+    left = json.loads((here / "silences").read_text())
+    (here / "silences").write_text(json.dumps(left[1:]))
+    if left:
+        sys.exit(left[0])
+form = next(word for word in sys.argv if word.startswith("--format="))
+for number, (word, reason, *script) in states.items():
+    fields = {"%i": number, "%T": word, "%r": reason, "%o": "".join(script)}
+    print("|".join(fields[field] for field in form.removeprefix("--format=").split("|")))
 """
 _SCANCEL = """
-states[sys.argv[1]] = ["CANCELLED", "None"]
+states[sys.argv[-1]] = ["CANCELLED", "None"]
 (here / "states").write_text(json.dumps(states))
 """
 
@@ -75,6 +89,14 @@ class FakeSlurm:
 
     def refuse(self, words: str) -> None:
         (self.folder / "refusal").write_text(words)
+
+    def sbatch_says(self, out: str = "", err: str = "", code: int = 0, hang: bool = False) -> None:
+        """What sbatch says of a job that it accepts; NUMBER stands for the job's. ``hang``: it does not end."""
+        (self.folder / "saying").write_text(json.dumps({"out": out, "err": err, "code": code, "hang": hang}))
+
+    def fall_silent(self, *answers: str) -> None:
+        """squeue's next answers are these errors."""
+        (self.folder / "silences").write_text(json.dumps(answers))
 
     def calls(self, name: str) -> list[list[str]]:
         """The arguments of every call of a program."""

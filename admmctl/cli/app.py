@@ -2,14 +2,17 @@
 
 import os
 import sys
+import time
 from collections.abc import Iterable
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from admmctl import __version__
+from admmctl.cli import streams
 from admmctl.errors import AdmmctlError, Interrupted, UserError
 from admmctl.report.output import put
 
@@ -115,6 +118,7 @@ def _root(
 
 def main(arguments: Iterable[str] | None = None) -> None:
     """The ``admmctl`` command: errors are one message on standard error and an exit code, no traceback."""
+    streams.prepare()
     try:
         run_command(arguments)
     except SystemExit as end:
@@ -130,6 +134,11 @@ def run_command(arguments: Iterable[str] | None) -> NoReturn:
     try:
         code = app(args=None if arguments is None else list(arguments), standalone_mode=False)
     except AdmmctlError as error:
+        if error.quiet:
+            # A launcher may end all at the first that fails. The one that speaks may start later than this one:
+            # Open MPI's, which does so, ends this wait as soon as that has spoken.
+            time.sleep(10 if "OMPI_COMM_WORLD_RANK" in os.environ else 1)
+            sys.exit(error.exit_code)
         stop(f"error: {error}", error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         stop("interrupted", Interrupted.exit_code)
@@ -141,13 +150,22 @@ def run_command(arguments: Iterable[str] | None) -> NoReturn:
         sys.exit(getattr(error, "exit_code", UserError.exit_code))
     if code == CTRL_C:
         stop("interrupted", Interrupted.exit_code)
-    sys.exit(code if isinstance(code, int) else 0)
+    code = code if isinstance(code, int) else 0
+    lost = streams.lost_results()
+    if lost is not None:
+        stop(f"error: standard output cannot be written: {lost}", code or AdmmctlError.exit_code)
+    sys.exit(code)
 
 
 def note(text: str) -> None:
     """A line for people, beside the results; one that nobody reads any more is dropped."""
     with suppress(OSError):
         print(text, file=sys.stderr, flush=True)
+
+
+def left_out(file: Path | str, reason: str) -> None:
+    """Name a damaged file whose run is passed over."""
+    note(f"left out: {file}: {reason}")
 
 
 def stop(message: str, code: int) -> NoReturn:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from admmctl.cli.app import app, note
+from admmctl.cli.app import app, left_out, note
 from admmctl.cli.options import AXES, SCALES, UNITS, FigureFile, Json, RunArguments, one_of
 from admmctl.errors import RunFailed, UserError
 from admmctl.report.output import put, put_json
@@ -43,11 +43,12 @@ def accuracy_plot(
     """
     from admmctl.report.figures import accuracy_plot as draw
     from admmctl.runs.record import find
+    from admmctl.runs.recorded import DRAWN
 
     one_of("--axis", axis, AXES)
     one_of("--against", against, UNITS)
     one_of("--scale", scale, AXES)
-    for path in draw(find(runs), output, axis, against, training, of, scale, note):  # type: ignore[arg-type]
+    for path in draw(find(runs, DRAWN, left_out), output, axis, against, training, of, scale, note):  # type: ignore[arg-type]
         put(str(path))
 
 
@@ -68,8 +69,9 @@ def target_plot(
     """
     from admmctl.report.figures import target_plot as draw
     from admmctl.runs.record import find
+    from admmctl.runs.recorded import DRAWN
 
-    for path in draw(find(runs), over, one_of("--unit", unit, UNITS), output):
+    for path in draw(find(runs, DRAWN, left_out), over, one_of("--unit", unit, UNITS), output):
         put(str(path))
 
 

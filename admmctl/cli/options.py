@@ -7,6 +7,7 @@ import typer
 
 from admmctl.cli import complete
 from admmctl.errors import UserError
+from admmctl.files import STDOUT, opened
 
 UNITS = ("seconds", "epochs", "iterations")
 AXES = ("auto", "log", "linear")
@@ -76,6 +77,13 @@ JobArguments = Annotated[
         autocompletion=complete.runs,
     ),
 ]
+
+
+def to_stdout(option: str, file: Path | None, as_json: bool) -> bool:
+    """Whether a file that is asked for is standard output. Raises UserError where JSON is to be there alone."""
+    if as_json and file is not None and (file == STDOUT or opened(file) == 1):
+        raise UserError(f"{option} {file} and --json both write to standard output; name a file")
+    return file == STDOUT
 
 
 def one_of(option: str, word: str, valid: tuple[str, ...]) -> Any:

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from admmctl.cli.app import app, note
-from admmctl.cli.options import Json, RunArguments, one_of
+from admmctl.cli.app import app, left_out, note
+from admmctl.cli.options import Json, RunArguments, one_of, to_stdout
 from admmctl.report.output import put, put_json
 
 
@@ -14,7 +14,7 @@ from admmctl.report.output import put, put_json
 def report(
     runs: RunArguments = None,
     output: Annotated[
-        Path | None, typer.Option("--output", help="The file; report.html in the results folder by default.")
+        Path | None, typer.Option("--output", help="The file, or -; report.html in the results folder by default.")
     ] = None,
     browser: Annotated[
         str, typer.Option("--open", help="Show it in a web browser: auto (on a terminal), yes or no.")
@@ -33,11 +33,21 @@ def report(
     """
     from admmctl.report.browser import show
     from admmctl.report.page import report as write
+    from admmctl.report.sidecars import LeftOut
     from admmctl.runs.record import find
+    from admmctl.runs.recorded import COMPARED, CPU, CURVE, PHASES
 
     one_of("--open", browser, ("auto", "yes", "no"))
-    result = write(find(runs), bool(runs), output)
+    only_page = to_stdout("--output", output, as_json)
+    damaged: list[LeftOut] = []
+    reads = (*COMPARED, CURVE, PHASES, CPU)
+    folders = find(runs, reads, lambda file, reason: damaged.append(LeftOut(str(file), reason)))
+    result = write(folders, bool(runs), output, damaged)
     for item in result["left_out"]:
-        note(f"left out: {item['file']}: {item['reason']}")
+        left_out(item["file"], item["reason"])
+    if only_page:
+        return
     put_json(result) if as_json else put(result["report"])
-    show(Path(result["report"]), browser, note)
+    page = Path(result["report"])
+    if page.is_file():  # a browser would wait for a pipe
+        show(page, browser, note)

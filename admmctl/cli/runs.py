@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from admmctl.cli import complete
-from admmctl.cli.app import app, note, runs_app
-from admmctl.cli.options import Json, RunArguments
+from admmctl.cli.app import app, left_out, note, runs_app
+from admmctl.cli.options import Json, RunArguments, to_stdout
 from admmctl.errors import UserError
 from admmctl.report.output import put, put_json
 
@@ -18,7 +18,7 @@ NO_RUNS = "no runs yet; start one with: admmctl train configs/swissroll.yaml"
 @app.command()
 def predict(
     run: Annotated[str, typer.Argument(help="A run folder.", metavar="RUN", autocompletion=complete.runs)],
-    inputs: Annotated[Path, typer.Option("--input", help="Rows to classify: X.npy or X.csv, unscaled.")],
+    inputs: Annotated[Path, typer.Option("--input", help="Rows to classify: X.npy, X.csv or X.csv.gz, unscaled.")],
     output: Annotated[
         Path | None, typer.Option("--output", help="Write the CSV there, not to standard output.")
     ] = None,
@@ -32,7 +32,8 @@ def predict(
 ) -> None:
     """Classify rows with the weights that a run saved: a label and the network's outputs for each row.
 
-    A line per row and a column per feature, unscaled: the run's own scaling is applied. The answer is CSV, on
+    A line per row and a column per feature, unscaled: the run's own scaling is applied. A first line without any
+    number is a heading. Rows with a NaN, an infinity or too large a number are an error. The answer is CSV, on
     standard output or in a file.
 
     Example:
@@ -43,11 +44,12 @@ def predict(
     from admmctl.runs.predict import predict_rows, predictions_csv
     from admmctl.runs.record import find
 
-    result = predict_rows(only_run(find([run]), run), inputs, iterate, gated)
+    to_stdout("--output", output, as_json)
+    result = predict_rows(only_run(find([run]), run), inputs, iterate, gated, note)
+    if output is not None or not as_json:
+        predictions_csv(result, output)
     if as_json:
         put_json(result)
-    else:
-        predictions_csv(result, output)
 
 
 @runs_app.command("list")
@@ -62,9 +64,11 @@ def runs_list(runs: RunArguments = None, as_json: Json = False) -> None:
     """
     from admmctl.report.tables import read_runs, runs_table
     from admmctl.runs import jobs
+    from admmctl.runs.recorded import SUMMARY_FILE
 
     handed = jobs.find(runs)
-    found = jobs.listed(read_runs(jobs.runs_beside(handed, runs)), handed)
+    folders = jobs.runs_beside(handed, runs, (SUMMARY_FILE,), left_out)
+    found = jobs.listed(read_runs(folders), handed)
     if as_json:
         put_json({"runs": found})
     elif found:
@@ -86,8 +90,9 @@ def runs_show(runs: RunArguments = None, as_json: Json = False) -> None:
     """
     from admmctl.report.tables import confusion_table, curve_table, phases_table, read_runs, run_details
     from admmctl.runs.record import find
+    from admmctl.runs.recorded import EVERYTHING
 
-    folders = find(runs)
+    folders = find(runs, EVERYTHING, left_out)
     if as_json:
         put_json({"runs": read_runs(folders)})
         return
@@ -100,7 +105,9 @@ def runs_show(runs: RunArguments = None, as_json: Json = False) -> None:
 @runs_app.command("compare")
 def runs_compare(
     runs: RunArguments = None,
-    csv: Annotated[Path | None, typer.Option("--csv", help="Write the comparison there as CSV too.")] = None,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", help="Write the comparison there as CSV too; - for CSV alone.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compare methods over their repeats: medians with intervals, reached k of n, and a verdict.
@@ -114,11 +121,14 @@ def runs_compare(
     """
     from admmctl.report.compare import compare, compare_table, write_csv
     from admmctl.runs.record import find
+    from admmctl.runs.recorded import COMPARED
 
-    result = compare(find(runs))
+    only_csv = to_stdout("--csv", csv, as_json)
+    result = compare(find(runs, COMPARED, left_out))
     if csv is not None:
         write_csv(result, csv)
-    put_json(result) if as_json else put(compare_table(result))
+    if not only_csv:
+        put_json(result) if as_json else put(compare_table(result))
 
 
 @runs_app.command("phases")
@@ -127,7 +137,9 @@ def runs_phases(
     paper: Annotated[
         bool, typer.Option("--paper", help="Show the convex paper's Table 1, too; cifar2-convex always does.")
     ] = False,
-    csv: Annotated[Path | None, typer.Option("--csv", help="Write all phases there as CSV too.")] = None,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", help="Write all phases there as CSV too; - for CSV alone.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show where the seconds to the target went: by method and phase, medians over repeats.
@@ -141,11 +153,14 @@ def runs_phases(
     """
     from admmctl.report.phases import phases, phases_table, write_csv
     from admmctl.runs.record import find
+    from admmctl.runs.recorded import COMPARED, PHASES
 
-    result = phases(find(runs), paper)
+    only_csv = to_stdout("--csv", csv, as_json)
+    result = phases(find(runs, (*COMPARED, PHASES), left_out), paper)
     if csv is not None:
         write_csv(result, csv)
-    put_json(result) if as_json else put(phases_table(result))
+    if not only_csv:
+        put_json(result) if as_json else put(phases_table(result))
 
 
 @runs_app.command("export")
@@ -176,10 +191,12 @@ def runs_export(
     from admmctl.report.export.writing import export
     from admmctl.report.live import Measuring, error_console
     from admmctl.runs.record import find
+    from admmctl.runs.recorded import COMPARED, CURVE
 
+    folders = find(runs, (*COMPARED, CURVE), left_out)
     with Measuring(error_console()) as progress:
         result = export(
-            find(runs), form, output, force, lambda done, total: progress.at(f"{done} of {total} runs written")
+            folders, form, output, force, lambda done, total: progress.at(f"{done} of {total} runs written")
         )
     put_json(result) if as_json else put(f"{len(result['runs'])} runs in {output}")
 

@@ -8,7 +8,7 @@ import typer
 from admmctl.cli import complete
 from admmctl.cli.app import app, note
 from admmctl.cli.options import RANKS, Changes, Cluster, Config, Hosts, Json, LaunchedBy, OneMethod
-from admmctl.cli.train import handed_in
+from admmctl.cli.train import hand_in
 from admmctl.errors import Interrupted, RunFailed, UserError
 from admmctl.report.output import put, put_json
 
@@ -62,7 +62,7 @@ def scaling(
     from admmctl.report.live import Live, error_console
     from admmctl.report.scaling import scaling_table
     from admmctl.runs.options import check_options
-    from admmctl.runs.submit import planned, submit
+    from admmctl.runs.submit import planned
     from admmctl.studies import scaling as study
     from admmctl.studies.points import summarise
 
@@ -81,7 +81,7 @@ def scaling(
             scripts = [planned(order) for order in orders]
             put_json({"scripts": scripts}) if as_json else put("\n".join(scripts).rstrip("\n"))
         else:
-            handed_in([submit(order) for order in orders], as_json)
+            hand_in(orders, as_json)
         return
     if dry_run:
         raise UserError("--dry-run of scaling prints job scripts: add --launcher sbatch")

@@ -99,7 +99,7 @@ def train(
     from admmctl.report.live import Live, error_console
     from admmctl.report.tables import runs_table
     from admmctl.runs import train as driver
-    from admmctl.runs.submit import planned, submit, train_order
+    from admmctl.runs.submit import planned, train_order
 
     options = driver.check_options(cores, threads, launcher, oversubscribe, hosts, cluster, watchdog)
     if options.way() == "sbatch":
@@ -107,7 +107,7 @@ def train(
         if dry_run:
             put_json({"script": planned(order)}) if as_json else put(planned(order).rstrip("\n"))
         else:
-            handed_in([submit(order)], as_json)
+            hand_in([order], as_json)
         return
     if dry_run:
         plans = driver.dry_run(config, method, repeat, options, settings or [])
@@ -221,11 +221,17 @@ def jobs_named(names: list[str]) -> list[Any]:
     return found
 
 
-def handed_in(rows: list[dict[str, Any]], as_json: bool) -> None:
-    """Say which jobs there are now, and how to go on."""
-    if as_json:
-        put_json({"runs": rows})
-        return
-    for row in rows:
-        put(f"job {row['job']}: {row['folder']}")
-    note("see: admmctl runs list; follow: admmctl wait " + " ".join(row["job"] for row in rows))
+def hand_in(orders: list[Any], as_json: bool) -> None:
+    """Hand in jobs, and say which there are then, and how to go on; also where one of them is refused."""
+    from admmctl.runs.submit import submit
+
+    rows: list[dict[str, Any]] = []
+    try:
+        for order in orders:
+            rows.append(submit(order))
+    finally:
+        if rows and as_json:
+            put_json({"runs": rows})
+        elif rows:
+            put("\n".join(f"job {row['job']}: {row['folder']}" for row in rows))
+            note("see: admmctl runs list; follow: admmctl wait " + " ".join(row["job"] for row in rows))

@@ -62,6 +62,11 @@ class Source(ABC):
 
     features: int
     labels_known: Sequence[int]  # the labels that occur, ascending
+    precision: type[np.floating[Any]] = (
+        np.float32
+    )  # of ``inputs``; float64 where float32 would lose what is stored
+    anything = False  # whether rows may hold numbers of any size; then what is too large is looked for
+    notes: Sequence[str] = ()  # what a person should know about how the data were read
 
     @abstractmethod
     def rows(self, part: Part) -> int:
@@ -80,8 +85,12 @@ class Source(ABC):
         raise NotImplementedError
 
     @abstractmethod
-    def inputs(self, part: Part, rows: Rows, out: NDArray[np.float32]) -> None:
-        """Write the features of ``rows`` into ``out``, shape (rows, features), unscaled."""
+    def inputs(self, part: Part, rows: Rows, out: NDArray[Any]) -> None:
+        """Write the features of ``rows`` into ``out``, shape (rows, features), of ``precision``, unscaled."""
+
+    def where(self, part: Part, row: int) -> str:
+        """A row as messages call it."""
+        return f"row {row} of the {part} set"
 
 
 class Dataset(ABC):
@@ -225,7 +234,7 @@ def _split(dataset: Dataset, settings: DataSettings, source: Source) -> Split:
         )
     pool = _of_classes(source, "train", classes)
     if dataset.shuffles(settings):
-        pool = np.random.default_rng(settings.seed).permutation(np.asarray(pool, dtype=np.int64))
+        pool = np.random.default_rng(settings.seed or 0).permutation(np.asarray(pool, dtype=np.int64))
     if settings.rows is not None:
         if settings.rows > len(pool):
             raise DataError(f"data.rows: {settings.rows:,} asked for, but {settings.name} has {len(pool):,}")
@@ -260,3 +269,45 @@ def _first(pool: Rows, count: int, name: str) -> Rows:
     if count > len(pool):
         raise DataError(f"data.train: {count:,} training rows asked for, but {name} leaves {len(pool):,}")
     return pool[:count]
+
+
+def lacking_classes(
+    dataset: Dataset, settings: DataSettings, source: Source, split: Split
+) -> tuple[str, list[str]]:
+    """Why the training rows are of no use (one class alone), or nothing; what to say of classes that rows lack."""
+    known = len(split.classes)
+    trained = _labels_of(source, "train", split.train, known)
+    with_seed = settings.model_copy(update={"seed": settings.seed or 0})
+    if len(split.train) + len(split.validation) == source.rows("train"):
+        cure = "no other row is there: are these the labels?"
+    elif dataset.shuffles(with_seed) and not dataset.shuffles(settings):
+        cure = "data.seed: 0 shuffles the rows before the split"
+    else:
+        cure = "keep more rows (data.rows, data.train, data.first)"
+    if len(trained) == 1:
+        count, label = len(split.train), trained[0]
+        return f"all {count:,} training rows are of class {label}: there is nothing to tell it from; {cure}", []
+    notes = []
+    parts: list[tuple[str, Part, Rows]] = [
+        ("validation", "train", split.validation),
+        ("test", split.test_part, split.test),
+    ]
+    for name, part, rows in parts:
+        held = _labels_of(source, part, rows, 2 if len(trained) == known else known)
+        new = [label for label in held if label not in trained] if len(trained) < known else []
+        if new:
+            few = ", ".join(map(str, new[:10])) + (", ..." if len(new) > 10 else "")
+            notes.append(f"no training row is of the class of some {name} rows: {few}; {cure}")
+        elif len(held) == 1 and len(rows) > 1:
+            notes.append(f"all {len(rows):,} {name} rows are of class {held[0]}; {cure}")
+    return "", notes
+
+
+def _labels_of(source: Source, part: Part, rows: Rows, most: int) -> list[int]:
+    """The different labels of ``rows``; reading ends once there are ``most`` of them, usually soon."""
+    found: set[int] = set()
+    low, count = 0, 1024
+    while low < len(rows) and len(found) < most:
+        found |= set(np.unique(source.labels(part, rows[low : low + count])).tolist())
+        low, count = low + count, 4 * count
+    return sorted(found)

@@ -1,23 +1,25 @@
 """A dataset of one's own: ``data: {name: files, x: X.npy, y: y.npy}``, or one CSV with a label column.
 
-Rows are samples. Without a test pair, ``test: 0.2`` holds a fraction back, chosen by the seed.
+Rows are samples. Without a test pair, ``test: 0.2`` holds a fraction back, chosen by the seed. Numbers of 64 bits
+are scaled in float64, before they become float32.
 """
 
-import csv
-import gzip
 import hashlib
-import zlib
+from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 from pydantic import Field
 
 from admmctl.data.catalog import Card
 from admmctl.data.dataset import Dataset, DataSettings, Part, Rows, Source
+from admmctl.data.tables import Table, read_numbers
 from admmctl.errors import DataError
+
+_PREPARATION = "files/2"  # of the rows that come from files: another where the same files give other rows
 
 
 class FilesSettings(DataSettings):
@@ -29,7 +31,9 @@ class FilesSettings(DataSettings):
     x_test: str | None = Field(default=None, description="test features, when they are apart")
     y_test: str | None = Field(default=None, description="test labels")
     label: Literal["first", "last"] | None = Field(default=None, description="where a CSV has its label")
-    seed: int | None = Field(default=0, ge=0, description="shuffles the rows before a split by fraction")
+    seed: int | None = Field(
+        default=None, ge=0, description="shuffles the rows before the split; a split by fraction alone takes 0"
+    )
 
 
 class Files(Dataset):
@@ -56,59 +60,94 @@ class Files(Dataset):
         return "official" if settings.x_test else self.default_test
 
     def shuffles(self, settings: DataSettings) -> bool:
-        """Where the test rows are apart, or the first ``train`` rows are asked for, file order is kept."""
+        """A seed shuffles. Without one, file order is kept where it may say which rows train and which test."""
         assert isinstance(settings, FilesSettings)
-        return settings.x_test is None and settings.train is None
+        return settings.seed is not None or (settings.x_test is None and settings.train is None)
 
 
 class FilesSource(Source):
     """Rows of .npy files, memory-mapped, or of CSV files, read whole."""
 
+    anything = True
+
     def __init__(self, settings: FilesSettings) -> None:
-        self._parts = {"train": _pair(settings.x, settings.y, settings.label, ("data.x", "data.y"))}
+        self._parts: dict[Part, _Pair] = {}
+        self._parts["train"] = _pair(settings.x, settings.y, settings.label, ("data.x", "data.y"))
         one_alone = (settings.x_test is None) != (settings.y_test is None)
         if one_alone and (settings.label is None or settings.y_test is not None):
             raise DataError("data: x_test and y_test belong together; one of them is missing")
         if settings.x_test is not None:
             keys = ("data.x_test", "data.y_test")
             self._parts["test"] = _pair(settings.x_test, settings.y_test, settings.label, keys)
-        self.features = self._parts["train"][0].shape[1]
-        if any(x.shape[1] != self.features for x, _ in self._parts.values()):
+        pairs = self._parts.values()
+        self.features = self._parts["train"].x.shape[1]
+        if any(pair.x.shape[1] != self.features for pair in pairs):
             raise DataError(f"data.x_test: {settings.x_test} does not have the {self.features} features of data.x")
-        self.labels_known = sorted({int(label) for _, y in self._parts.values() for label in np.unique(y)})
-        self._test_path = settings.x_test
+        if not all(np.can_cast(pair.x.dtype, np.float32) for pair in pairs):
+            self.precision = np.float64
+        self.labels_known = sorted({int(label) for pair in pairs for label in np.unique(pair.y)})
+        self.notes = [note for pair in pairs for note in pair.notes]
+        self.notes += _doubts(settings, self._parts["train"].y)
+        self._x_paths = {"train": settings.x, "test": settings.x_test}
         self._paths = [p for p in (settings.x, settings.y, settings.x_test, settings.y_test) if p is not None]
 
     def rows(self, part: Part) -> int:
-        return len(self._parts[part][0]) if part in self._parts else 0
+        return len(self._parts[part].x) if part in self._parts else 0
 
     def labels(self, part: Part, rows: Rows) -> NDArray[np.int64]:
-        return self._parts[part][1][np.asarray(rows, dtype=np.int64)]
+        return self._parts[part].y[np.asarray(rows, dtype=np.int64)]
 
     def stored(self, part: Part, rows: Rows) -> NDArray[Any]:
         index = slice(rows.start, rows.stop) if isinstance(rows, range) else rows
-        return self._parts[part][0][index]
+        return self._parts[part].x[index]
 
-    def inputs(self, part: Part, rows: Rows, out: NDArray[np.float32]) -> None:
-        out[...] = self.stored(part, rows)
+    def inputs(self, part: Part, rows: Rows, out: NDArray[Any]) -> None:
+        with np.errstate(over="ignore"):  # of what is more than float64; it is named below
+            out[...] = self.stored(part, rows)
         if not np.isfinite(out).all():
-            bad = int(np.flatnonzero(~np.isfinite(out).all(axis=1))[0])
-            path = self._test_path if part == "test" else self._paths[0]
-            raise DataError(f"{path}: row {int(rows[bad])} of the {part} set holds a NaN or an infinity")
+            bad, column = map(int, np.argwhere(~np.isfinite(out))[0])
+            value = self.stored(part, rows[bad : bad + 1])[0, column]
+            what = f"{value}: too large for {out.dtype}" if np.isfinite(value) else "a NaN or an infinity"
+            raise DataError(f"{self.where(part, int(rows[bad]))} holds {what} in column {column}")
+
+    def where(self, part: Part, row: int) -> str:
+        return f"{self._x_paths[part]}: row {row} of the {part} set"
 
     def fingerprint(self) -> str:
-        sums = []
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        sums = [_PREPARATION]
         for path in self._paths:
             with Path(path).expanduser().open("rb") as file:
                 sums.append(hashlib.file_digest(file, "sha256").hexdigest())
-        return sums[0] if len(sums) == 1 else hashlib.sha256(" ".join(sums).encode()).hexdigest()
+        return hashlib.sha256(" ".join(sums).encode()).hexdigest()
 
 
-def _pair(
-    x_path: str, y_path: str | None, label: str | None, keys: tuple[str, str]
-) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Features (rows, features) and labels (rows,) of one part. Raises DataError naming the key and the file."""
-    x = _read(x_path, keys[0])
+def _doubts(settings: FilesSettings, y: NDArray[np.int64]) -> Iterator[str]:
+    """What looks like a mistake, and may be none."""
+    classes = len(np.unique(y))
+    if 2 * classes > len(y):
+        place = f"data.y: {settings.y}" if settings.y else f"data.x: the {settings.label} column of {settings.x}"
+        yield f"{place} holds {classes:,} different labels in {len(y):,} rows: are these the labels?"
+    test = settings.test or ("rest" if settings.train else "official")
+    if settings.x_test is not None and test != "official":
+        yield "data.x_test is not used: rows of data.x test, unless data.test is official"
+
+
+class _Pair(NamedTuple):
+    """Features (rows, features) and labels (rows,) of one part, and what to say of them."""
+
+    x: NDArray[Any]
+    y: NDArray[np.int64]
+    notes: tuple[str, ...]
+
+
+def _pair(x_path: str, y_path: str | None, label: str | None, keys: tuple[str, str]) -> _Pair:
+    """Raises DataError naming the key and the file."""
+    table = _read(x_path, keys[0])
+    x, notes = table.values, table.notes
     if x.ndim > 2:
         x = x.reshape(len(x), -1)
     if x.ndim != 2 or not x.size:
@@ -122,59 +161,52 @@ def _pair(
         y, x = x[:, column], x[:, 1:] if label == "first" else x[:, :-1]
         if not x.size:
             raise DataError(f"{keys[0]}: {x_path} has no column besides its labels")
-        y_path = x_path
+        y_path, where = x_path, f"{keys[0]}: the {label} column of {x_path}"
     else:
         if label is not None:
             raise DataError(f"data.label: {keys[1]} names a file of labels already; leave one of them out")
-        y = _read(y_path, keys[1])
-    y = np.asarray(y)
+        table, where = _read(y_path, keys[1]), f"{keys[1]}: {y_path}"
+        y, notes = table.values, notes + table.notes
     if y.ndim == 2 and 1 in y.shape:
         y = y.ravel()
     if y.shape != (len(x),):
-        raise DataError(f"{keys[1]}: {y_path} has shape {y.shape}; expected one label for each of {len(x):,} rows")
+        hint = ""
+        if y_path.endswith((".csv", ".csv.gz")) and len(y) == len(x) + 1:
+            hint = "; the first line is taken as a label: give it a name if it is a heading"
+        elif y.ndim == 2 and len(y) == len(x):
+            hint = ": of rows with a 1 at their class take argmax(axis=1)"
+        raise DataError(
+            f"{keys[1]}: {y_path} has shape {y.shape}; expected one label for each of {len(x):,} rows{hint}"
+        )
+    return _Pair(x, _labels(y, where), notes)
+
+
+def _labels(y: NDArray[Any], where: str) -> NDArray[np.int64]:
+    """The labels (rows,) as they are counted here. Raises DataError where one would change."""
     if not np.isfinite(y).all() or (y != np.round(y)).any():
-        raise DataError(f"{keys[1]}: {y_path} holds labels that are not whole numbers")
-    return x, y.astype(np.int64)
+        raise DataError(f"{where} holds labels that are not whole numbers")
+    # Larger floating-point numbers are the same for several whole ones.
+    digits = min(np.finfo(y.dtype).nmant + 1, 62) if y.dtype.kind == "f" else 63
+    wrong = np.abs(y) > 2**digits if y.dtype.kind == "f" else y > 2**63 - 1
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise DataError(
+            f"{where}: row {row} has the label {y[row]}; labels of {y.dtype} are exact below 2^{digits} only: "
+            "number the classes 0, 1, ..."
+        )
+    return y.astype(np.int64)
 
 
-def _read(path: str, key: str) -> NDArray[Any]:
-    place = Path(path).expanduser()
-    if not place.is_file():
+def _read(path: str, key: str) -> Table:
+    try:
+        place = Path(path).expanduser()
+        found = place.is_file()
+    except (RuntimeError, OSError, ValueError) as error:  # no such user, no permission, no name of a file
+        raise DataError(f"{key}: {path!r} cannot be looked for: {error}") from None
+    if not found:
         raise DataError(f"{key}: there is no file {path} (looked in {Path.cwd()})")
     try:
-        if place.suffix == ".npy":
-            array: NDArray[Any] = npy.open_memmap(place, mode="r")
-        elif place.name.endswith((".csv", ".csv.gz")):
-            array = _read_csv(place)
-        else:
-            raise DataError(f"{key}: {path}: expected a file that ends in .npy, .csv or .csv.gz")
-    except (OSError, ValueError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{key}: {path} cannot be read as numbers: {error}") from None
-    if array.dtype.kind not in "fiub":
-        raise DataError(f"{key}: {path} holds {array.dtype}; expected numbers")
-    return array
-
-
-def _read_csv(place: Path) -> NDArray[np.float64]:
-    """The numbers of a CSV, whose first line may be a heading. Raises ValueError for anything else."""
-    import pandas
-
-    with gzip.open(place, "rt", newline="") if place.suffix == ".gz" else place.open(newline="") as file:
-        first = next(csv.reader(file), [])
-    heading = any(word.strip() and not _is_number(word) for word in first)
-    frame = pandas.read_csv(place, header=None, skiprows=int(heading), dtype=np.float64)
-    if frame.shape[1] != len(first):
-        raise ValueError(f"its first line has {len(first)} columns, the rows have {frame.shape[1]}")
-    table = frame.to_numpy()
-    if np.isnan(table).any():
-        row, column = np.argwhere(np.isnan(table))[0]
-        raise ValueError(f"row {row}, column {column} is empty or no number")
-    return table
-
-
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
+        table = read_numbers(place)
+    except DataError as error:
+        raise DataError(f"{key}: {path}: {error}") from None
+    return Table(table.values, tuple(f"{path}: {note}" for note in table.notes))

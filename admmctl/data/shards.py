@@ -7,12 +7,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from admmctl.data.catalog import datasets
-from admmctl.data.dataset import DataSettings, Part, Rows, Source, Split, split
+from admmctl.data.dataset import DataSettings, Part, Rows, Source, Split, lacking_classes, split
+from admmctl.data.scaling import Scaling, fit, fit_single
 from admmctl.data.stream import Streamed
 from admmctl.errors import DataError
 from admmctl.parallel.comm import Comm
 
 _CHUNK = 16_384  # rows read or scaled at a time, so that temporaries stay small
+_CHUNK_BYTES = 16 << 20  # of these in float64: fewer rows where they are long
+
+
+def _chunk(features: int) -> int:
+    """Rows to read or scale at a time."""
+    return max(1, min(_CHUNK, _CHUNK_BYTES // (8 * features)))
 
 
 def share(rows: int, rank: int, size: int) -> tuple[int, int]:
@@ -39,20 +46,19 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class Scaling:
-    """What was subtracted from and multiplied to every feature, shape (features,)."""
-
-    shift: NDArray[np.float32]
-    factor: NDArray[np.float32]
-
-
-@dataclass(frozen=True)
 class Plan:
     """An experiment's rows, before any is read."""
 
     source: Source
     split: Split
     settings: DataSettings
+    notes: tuple[str, ...] = ()  # what a person should know of these rows
+    refusal: str = ""  # why they cannot be trained on
+
+    def check(self) -> None:
+        """Raises DataError where these rows cannot be trained on."""
+        if self.refusal:
+            raise DataError(self.refusal)
 
     @property
     def rows_train(self) -> int:
@@ -67,17 +73,19 @@ def plan(settings: DataSettings, ranks: int) -> Plan:
     """Open a dataset and divide it, reading no inputs. Raises DataError with the cure."""
     dataset = datasets.load(settings.name)()
     source = dataset.open(settings)
-    result = Plan(source, split(dataset, settings, source), settings)
-    if result.rows_train == 0:
+    divided = split(dataset, settings, source)
+    rows_train = len(divided.train)
+    if rows_train == 0:
         raise DataError("no rows are left to train on; raise data.rows or lower data.test")
-    if result.rows_train < ranks:
+    if rows_train < ranks:
         raise DataError(
-            f"{ranks} ranks for {result.rows_train:,} training rows: every rank needs at least one; "
-            f"use --cores {result.rows_train} or fewer"
+            f"{ranks} ranks for {rows_train:,} training rows: every rank needs at least one; "
+            f"use --cores {rows_train} or fewer"
         )
-    if result.rows_test == 0:
+    if len(divided.test) == 0:
         raise DataError("no rows are left to test on; lower data.train or set data.test to a fraction")
-    return result
+    refusal, notes = lacking_classes(dataset, settings, source, divided)
+    return Plan(source, divided, settings, (*source.notes, *notes), refusal)
 
 
 @dataclass(frozen=True)
@@ -91,71 +99,47 @@ class Shards:
 
 
 def load(plan: Plan, comm: Comm) -> Shards:
-    """Read and scale this rank's rows."""
-    train = _read(plan, "train", plan.split.train, comm)
-    test = _read(plan, plan.split.test_part, plan.split.test, comm)
-    held = plan.split.validation
-    validation = _read(plan, "train", held, comm) if len(held) else None
-    scaling = fit_scaling(train, plan.settings.scale, comm)
-    for shard in (train, test, validation):
-        if shard is not None:
-            apply_scaling(shard.a0, scaling)
-    return Shards(train, test, validation, scaling)
+    """Read and scale this rank's rows. Raises DataError."""
+    plan.check()
+    split, source, settings = plan.split, plan.source, plan.settings
+    step = _chunk(source.features)
+    wanted: list[tuple[Part, Rows]] = [("train", split.train), (split.test_part, split.test)]
+    if len(split.validation):
+        wanted.append(("train", split.validation))
+    shares = [share(len(rows), comm.rank, comm.size) for _, rows in wanted]
+    readers = [
+        Streamed(source, part, rows[start:stop])
+        for (part, rows), (start, stop) in zip(wanted, shares, strict=True)
+    ]
+    # Rows of 64 bits are scaled before they become float32. Others are read once, and scaled where they are.
+    exact = source.precision != np.float32
+    held = [None if settings.stream or exact else reader.in_memory(step) for reader in readers]
+    scaling = _fit(plan, readers[0], held[0], comm)
+    parts = []
+    for (part, rows), (start, stop), reader, samples in zip(wanted, shares, readers, held, strict=True):
+        reader.scale(scaling)
+        if samples is not None:
+            reader.scale_in_memory(samples, step)
+        elif not settings.stream:
+            samples = reader.in_memory(reader.most)
+        a0 = cast(Any, reader) if samples is None else samples.T
+        parts.append(Shard(a0, _numbers(plan, part, rows[start:stop]), start, len(rows)))
+    return Shards(parts[0], parts[1], parts[2] if len(parts) > 2 else None, scaling)
 
 
-def _read(plan: Plan, part: Part, rows: Rows, comm: Comm) -> Shard:
-    start, stop = share(len(rows), comm.rank, comm.size)
-    mine = rows[start:stop]
-    labels = plan.source.labels(part, mine)
+def _fit(plan: Plan, reader: Streamed, samples: NDArray[np.float32] | None, comm: Comm) -> Scaling:
+    features, total, kind = plan.source.features, plan.rows_train, plan.settings.scale
+    step = _chunk(features)
+    if plan.source.precision != np.float32:
+        return fit(reader.unscaled, features, total, kind, comm)
+    if samples is None:
+        return fit_single(lambda: reader.unscaled(step), features, total, kind, comm)
+    cuts = [samples[low : low + step, :-1] for low in range(0, len(samples), step)]
+    return fit_single(lambda: cuts, features, total, kind, comm)
+
+
+def _numbers(plan: Plan, part: Part, rows: Rows) -> NDArray[np.int64]:
+    """The classes of ``rows``: 0, 1, ... in the order of the classes asked for."""
     classes = np.asarray(plan.split.classes)
     order = np.argsort(classes)
-    numbers = order[np.searchsorted(classes[order], labels)]
-    if plan.settings.stream:
-        return Shard(cast(Any, Streamed(plan.source, part, mine)), numbers, start, len(rows))
-    samples = np.empty((len(mine), plan.source.features + 1), dtype=np.float32)
-    for low in range(0, len(mine), _CHUNK):
-        plan.source.inputs(part, mine[low : low + _CHUNK], samples[low : low + _CHUNK, :-1])
-    samples[:, -1] = 1.0
-    return Shard(samples.T, numbers, start, len(rows))
-
-
-def fit_scaling(train: Shard, kind: str, comm: Comm) -> Scaling:
-    """Statistics of the training rows of all ranks: mean and standard deviation, or the largest value.
-
-    A feature that never varies is only shifted. Sums are in float64, the mean first and the deviations
-    from it second, so that the result does not depend on how rows are spread, beyond rounding.
-    """
-    features = len(train.a0) - 1
-    shift = np.zeros(features)
-    factor = np.ones(features)
-    cuts = [slice(low, low + _CHUNK) for low in range(0, train.a0.shape[1], _CHUNK)]
-    if kind in ("standard", "centred"):
-        shift = sum((train.a0[:-1, cut].sum(axis=1, dtype=np.float64) for cut in cuts), start=shift)
-        comm.allreduce(shift)
-        shift /= train.total
-    if kind == "standard":
-        variance = np.zeros(features)
-        for cut in cuts:
-            centred = train.a0[:-1, cut] - shift[:, None]
-            variance += np.einsum("ij,ij->i", centred, centred)
-        comm.allreduce(variance)
-        deviation = np.sqrt(variance / train.total)
-        # Rounding leaves a constant feature with a tiny deviation; dividing by it would make noise.
-        varies = deviation > 1e-6 * np.maximum(1.0, np.abs(shift))
-        factor[varies] = 1.0 / deviation[varies]
-    if kind in ("unit", "centred"):
-        largest = np.array([max((float(np.abs(train.a0[:-1, cut]).max()) for cut in cuts), default=0.0)])
-        comm.allreduce(largest, op="max")
-        factor /= largest[0] or 1.0
-    return Scaling(shift.astype(np.float32), factor.astype(np.float32))
-
-
-def apply_scaling(a0: Any, scaling: Scaling) -> None:
-    """Scale the features of ``a0`` (features + 1, samples) in place; the row of ones stays."""
-    if isinstance(a0, Streamed):
-        a0.scale(scaling.shift, scaling.factor)
-        return
-    for low in range(0, a0.shape[1], _CHUNK):
-        block = a0[:-1, low : low + _CHUNK]
-        block -= scaling.shift[:, None]
-        block *= scaling.factor[:, None]
+    return order[np.searchsorted(classes[order], plan.source.labels(part, rows))]

@@ -22,10 +22,11 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from admmctl.methods import hidden
 from admmctl.methods.admm_state import AdmmState, Init, start, starting_inputs
 from admmctl.methods.convolution import filter_cost
 from admmctl.methods.convolution_hidden import floats_per_sample, layer_gain
-from admmctl.methods.least_squares import solve_layers
+from admmctl.methods.least_squares import check_sides, gain_bytes, solve_bytes, solve_layers
 from admmctl.methods.low_rank import LowRankSettings, update_cost
 from admmctl.methods.method import Array, Cost, Problem, Snapshot
 from admmctl.methods.penalties import PenaltySettings
@@ -88,9 +89,13 @@ class Admm:
     def gamma(self, l: int) -> float:
         return self.settings.gamma_of(l)
 
+    def prepare(self, problem: Problem) -> None:
+        dtype = problem.a0.dtype.type
+        self.settings.prepare(problem.network, dtype)
+        hidden.prepare(problem.network.activation, dtype)
+
     def init(self, problem: Problem) -> AdmmState:
         """Random z and a, and every W_l once from them: the first a-update needs W_{l+1} before it exists."""
-        self.settings.tables(problem.network)  # built here, before the clock starts
         s = start(problem, self.settings.init, self.settings)
         L = problem.network.layers
         if self.settings.sweep == "backward_first":
@@ -180,11 +185,22 @@ class Admm:
             return t
         return z_l
 
+    def check_size(self, network: Network, total: int, ranks: int, free: int | None) -> None:
+        """Raises UserError where a matrix of the W-updates has too many entries."""
+        dense = [
+            k
+            for l, (outputs, k) in enumerate(network.shapes, start=1)
+            if not isinstance(network.operator(l), Filters)
+            and update_cost(self.settings, l, outputs, k, total).gram
+        ]
+        check_sides(dense, "W-update")
+
     def cost(self, network: Network, samples: int, total: int) -> Cost:
         kept = sum(floats_per_sample(network, l) for l in range(1, network.layers))
         scratch = 4 * network.block() * (4 * max(network.sizes[1:]) + sum(network.sizes[1:]) + network.scratch)
         flops: list[float | None] = []
-        message, sums = 0, 0
+        message, sums, gains = 0, 0, 0
+        grams: list[tuple[int, int]] = []
         for l, (k_next, k1) in enumerate(network.shapes, start=1):
             k, operator = k1 - network.bias, network.operator(l)
             if isinstance(operator, Filters):
@@ -196,6 +212,8 @@ class Admm:
             message += k1 * k_next
             update = update_cost(self.settings, l, k_next, k1, total)
             sums += update.numbers
+            grams += [(k_next, k1)] * update.gram
+            gains += gain_bytes(k_next, k) * (l > 1)
             if l > 1:  # a_0 a_0' is summed, sent and factored once
                 flops += [
                     4.0 * total * k * k_next,
@@ -205,12 +223,13 @@ class Admm:
                 message += update.floats
         flop = None if None in flops else sum(work for work in flops if work is not None)
         state = 4 * samples * (sum(network.sizes[1:]) + network.sizes[-1] + kept) + 5 * 8 * sums + scratch
+        state += gains + solve_bytes(grams, kept=int(network.convolution is None))
         return Cost(state, flop, total, (4 * message,))
 
     def notes(self, s: AdmmState) -> list[str]:
-        """What the user should know: the tables, and a kernel that starts nothing."""
+        """What the user should know: loops and tables, and a kernel that starts nothing."""
         network = s.problem.network
-        notes = [f"z_{l} comes from {table}" for l, table in self.settings.tables(network).items()]
+        notes = self.settings.notes(network)
         if self.settings.init == "gaussian" and network.kernel is not None:
             notes.append("network.init starts nothing here: with init: gaussian z is drawn, and weights follow")
         return notes

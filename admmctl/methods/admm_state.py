@@ -8,11 +8,10 @@ import numpy as np
 
 from admmctl.methods.convolution import FilterPair, layer_sums
 from admmctl.methods.convolution_hidden import hidden_layer
-from admmctl.methods.hidden import NARROW, Hidden, Shape, hidden
+from admmctl.methods.hidden import Hidden
 from admmctl.methods.least_squares import Factor, GramPair, Sums
 from admmctl.methods.low_rank import LowRankSettings
-from admmctl.methods.method import Array, Problem, Snapshot, Untimed
-from admmctl.model.activations import Activation
+from admmctl.methods.method import Array, Problem, Snapshot
 from admmctl.model.initial import initial_weights
 from admmctl.rng import normal_rows
 
@@ -155,7 +154,6 @@ def iterating(kept: Samples, updates: LowRankSettings) -> AdmmState:
     """Memory for a, sums and products beside that of ``kept``."""
     network, n, dtype, block = kept.problem.network, kept.lam.shape[1], kept.lam.dtype.type, kept.block
     sizes, L = network.sizes, network.layers
-    _warm_up_kernels(network.activation, dtype)
     seed, clock = kept.problem.seed, kept.problem.clock
     return AdmmState(
         kept.problem,
@@ -166,14 +164,3 @@ def iterating(kept: Samples, updates: LowRankSettings) -> AdmmState:
         pairs={l: layer_sums(updates, network, l, dtype, seed) for l in range(1, L + 1)},
         m={l: np.empty((sizes[l], min(block, n)), dtype, order="F") for l in range(1, L + 1)},
     )
-
-
-def _warm_up_kernels(h: Activation, dtype: type) -> None:
-    """Compile the element-wise kernels outside the clock."""
-    for few in (1, NARROW + 1):
-        one = hidden(h, Shape(3, few, True, 2, 2, dtype), Untimed())
-        zeros: dict[int, Array] = {k: np.zeros((k, 2), dtype, order="F") for k in (3, few)}
-        W: Array = np.zeros((few, 4), dtype)
-        V: Array = np.zeros((3, few), dtype, order="F")
-        one.update(slice(0, 2), zeros[3], zeros[few], W, V)
-        one.update_z(slice(0, 2), zeros[3], zeros[3].copy(), W, V, 1.0, 1.0, out=zeros[few])

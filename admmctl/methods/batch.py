@@ -197,6 +197,8 @@ class Batch:
     def cost(self, network: Network, samples: int, total: int) -> Cost:
         vectors = 10 + 2 * getattr(self.settings, "memory", 0)
         size = parameters(network)
+        # Losses and gradients that are remembered: of a large network all that may be, of a small one a few score.
+        vectors += min(REMEMBERED // (8 * size), 60)
         # How many gradients an iteration takes is for the line search to say: no count of operations.
         return Cost(8 * size * vectors + scratch_bytes(network), None, total, (8 * (size + 1),))
 

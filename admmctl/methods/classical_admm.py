@@ -19,7 +19,15 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from admmctl.methods.least_squares import Factor, GramPair, gain, solve_layers
+from admmctl.methods.least_squares import (
+    Factor,
+    GramPair,
+    check_sides,
+    gain,
+    gain_bytes,
+    solve_bytes,
+    solve_layers,
+)
 from admmctl.methods.method import Array, Cost, Problem, Snapshot
 from admmctl.methods.penalties import PenaltySettings
 from admmctl.model.initial import initial_weights
@@ -96,9 +104,11 @@ class ClassicalAdmm:
     def gamma(self, l: int) -> float:
         return self.settings.gamma_of(l)
 
+    def prepare(self, problem: Problem) -> None:
+        self.settings.prepare(problem.network, problem.a0.dtype.type)
+
     def init(self, problem: Problem) -> ClassicalState:
         """A forward pass of random weights, where all constraints hold; then every W_l once, and a."""
-        self.settings.tables(problem.network)  # built here, before the clock starts
         s = self._allocate(problem)
         start = initial_weights(problem.network, problem.seed, problem.a0.dtype.type)
         with problem.clock.phase("start"):
@@ -158,7 +168,7 @@ class ClassicalAdmm:
         for l in range(1, L + 1):
             z_l, u_l = s.z[l][:, columns], s.u[l][:, columns]
             with p.clock.phase("product"):
-                m = s.W[l] @ s.inputs(l, columns)
+                m = np.matmul(s.W[l], s.inputs(l, columns), out=np.empty_like(z_l, order="F"))
             with p.clock.phase("elementwise"):
                 if l < L:
                     a_l, v_l = s.a[l][: len(z_l), columns], s.v[l][:, columns]
@@ -199,20 +209,28 @@ class ClassicalAdmm:
             pairs={l: GramPair(sizes[l], sizes[l - 1] + bias, dtype) for l in range(1, L + 1)},
         )
 
+    def check_size(self, network: Network, total: int, ranks: int, free: int | None) -> None:
+        """Raises UserError where a matrix of the W-updates has too many entries."""
+        check_sides([k for _, k in network.shapes], "W-update")
+
     def cost(self, network: Network, samples: int, total: int) -> Cost:
         sizes, bias = network.sizes, network.bias
-        flop, message, sums = 0.0, 0, 0
+        flop, message, gains = 0.0, 0, 0
         for l, (k, k_next) in enumerate(pairwise(sizes), start=1):
             k1 = k + bias
             flop += 4.0 * total * k1 * k_next  # z a' and W a
             message += k1 * k_next
-            sums += k1 * (2 * k_next + 2 * k1)
             if l > 1:  # a a', its factor, both products of the a-update, the factor in V
                 flop += total * k1 * (k1 + 1) + k1**3 / 3 + 4.0 * total * k * k_next + min(k, k_next) ** 3 / 3
                 message += k1 * (k1 + 1) // 2
+                gains += gain_bytes(k_next, k)
         kept = 2 * sum(sizes[1:]) + sum(2 * k + bias for k in sizes[1:-1])  # z and u; a and v
         scratch = 4 * network.block() * 6 * max(sizes[1:])
-        return Cost(4 * samples * kept + 5 * 8 * sums + scratch, flop, total, (4 * message,))
+        state = 4 * samples * kept + solve_bytes(network.shapes, kept=1) + gains + scratch
+        return Cost(state, flop, total, (4 * message,))
+
+    def notes(self, s: ClassicalState) -> list[str]:
+        return self.settings.notes(s.problem.network)
 
     def weights(self, s: ClassicalState) -> Weights:
         return [s.W[l] for l in sorted(s.W)]

@@ -32,7 +32,7 @@ from admmctl.methods import accelerate
 from admmctl.methods.accelerate import Accelerator, Average, accelerator
 from admmctl.methods.graph_settings import GraphAdmmSettings
 from admmctl.methods.layer_solves import LayerSolves, lasts
-from admmctl.methods.least_squares import gain
+from admmctl.methods.least_squares import check_sides, gain, gain_bytes, solve_bytes
 from admmctl.methods.method import Array, Cost, Diverged, Problem, Snapshot, check_per_layer
 from admmctl.methods.minibatch import MiniBatches
 from admmctl.model.gradient import flat_views, parameters
@@ -90,10 +90,12 @@ class GraphAdmm:
         """How often it is evaluated by default: like any method on mini-batches, once an epoch."""
         return "iteration" if settings.batch is None else "epoch"
 
+    def prepare(self, problem: Problem) -> None:
+        block: Array = np.zeros((2, 3), problem.a0.dtype)
+        kernels.graph_hidden(block, block.copy(), 1.0, 1.0, 0.0, 1.0)  # compiles
+
     def init(self, problem: Problem) -> GraphAdmmState:
         """Random weights, and on mini-batches V_0 V_0' where it is to last."""
-        block: Array = np.zeros((2, 3), problem.a0.dtype)
-        kernels.graph_hidden(block, block.copy(), 1.0, 1.0, 0.0, 1.0)  # compiles, outside the clock
         network, dtype = problem.network, problem.a0.dtype.type
         sizes, N, bias = network.sizes, network.layers, network.bias
         start = initial_weights(network, problem.seed, dtype)
@@ -270,6 +272,9 @@ class GraphAdmm:
         if s.average is not None:
             s.average.add(s.image)
 
+    def notes(self, s: GraphAdmmState) -> list[str]:
+        return [kernels.trouble()] if kernels.trouble() else []
+
     def weights(self, s: GraphAdmmState) -> Weights:
         vector = s.image if s.average is None or s.average.value is None else s.average.value
         return [W.copy() for W in flat_views(s.problem.network, vector)]
@@ -321,6 +326,10 @@ class GraphAdmm:
                 f"graph-admm: batch: {batch:,} rows of {total:,}; take a smaller one, or leave it out for all rows"
             )
 
+    def check_size(self, network: Network, total: int, ranks: int, free: int | None) -> None:
+        """Raises UserError where a matrix of the W-updates has too many entries."""
+        check_sides([k for _, k in network.shapes], "W-update")
+
     def cost(self, network: Network, samples: int, total: int) -> Cost:
         """Of an iteration that sums V V' of every layer that changes."""
         batch = min(self.settings.batch or total, total)
@@ -337,8 +346,9 @@ class GraphAdmm:
                 floats += k1 * (k1 + 1) // 2
         width = network.sizes[0] + 1 + network.sizes[-1]
         gathered = 0 if whole else 4 * min(batch, samples) * width + 8 * (samples + total)
-        sums = sum(8 * 5 * (k + 1) * (k + 1 + k_next) for k, k_next in pairwise(network.sizes))
-        blocks = 4 * 3 * network.block() * sum(network.sizes)
+        sums = solve_bytes(network.shapes, kept=network.layers, width=8 if whole else 4, remade=True)
+        sums += sum(gain_bytes(k_next, k) for k, k_next in pairwise(network.sizes[1:]))
+        blocks = 4 * 3 * network.block() * sum(network.sizes[1:])
         return Cost(gathered + sums + blocks + 12 * parameters(network), flop, batch, (4 * floats,))
 
 

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from admmctl.methods.method import Array, Timer
+from admmctl.methods.method import Array, Timer, Untimed
 from admmctl.model.activations import Activation
 
 NARROW = 16  # units of the next layer up to which V e is computed again rather than a_l kept
@@ -62,6 +62,18 @@ class Shape:
 def hidden(h: Activation, shape: Shape, clock: Timer) -> Hidden:
     """What keeps a_l, and times its updates as ``product`` and ``elementwise``."""
     return Narrow(h, shape, clock) if shape.narrow else Stored(h, shape, clock)
+
+
+def prepare(h: Activation, dtype: type) -> None:
+    """Compile what an activation fuses below a layer of few units, on two samples of zeros."""
+    if hasattr(h, "narrow_a"):
+        a, columns = Narrow(h, Shape(3, 1, True, 2, 2, dtype), Untimed()), slice(0, 2)
+        z: Array = np.zeros((3, 2), dtype, order="F")
+        t: Array = np.zeros((1, 2), dtype, order="F")
+        W: Array = np.zeros((1, 4), dtype)
+        V: Array = np.zeros((3, 1), dtype, order="F")
+        a.update(columns, z, t, W, V)
+        a.update_z(columns, z, np.zeros_like(z), W, V, 1.0, 1.0, out=t)
 
 
 class Stored:

@@ -4,17 +4,20 @@ For targets z (k', n) and inputs a (k, n), the weights min_W ||z - W a||^2 + r |
 (z a', a a'), summed over samples: Taylor's transpose reduction (section 5). A pseudo-inverse is never formed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, get_lapack_funcs
 
+from admmctl.errors import UserError
 from admmctl.methods.method import Diverged, Problem
 from admmctl.parallel.comm import Comm
 
 Array = NDArray[np.floating]
+
+MOST = 46_340  # its square is just below 2^31
 
 
 class Factor(Protocol):
@@ -212,6 +215,45 @@ def gain(W: Array, ratio: float, dtype: type = np.float64) -> Array:
     # (A A' + ratio)^-1 A: of W'W it is V itself, of W W' its transpose.
     solved = cho_solve(factor, A, check_finite=False)
     return np.asfortranarray(solved.T if narrow else solved, dtype=W.dtype)
+
+
+def solve_bytes(shapes: Sequence[tuple[int, int]], kept: int, width: int = 8, *, remade: bool = False) -> int:
+    """The peak of Gram pairs of float32, of their reduction, and of the factors of ``width`` bytes a number.
+
+    ``shapes`` (k', k) are those of the weights. The first ``kept`` factors last, and are not summed again; with
+    ``remade`` they are made anew all the same.
+    """
+    # The triangle, the products of its tiles; z a', its product, the weights.
+    held = sum(6 * k * k + 12 * outputs * k for outputs, k in shapes)
+    factors = [width * k * k for _, k in shapes]
+    lasting, others = sum(factors[:kept]), shapes[kept:]
+    # A new factor stands beside the one before; solving takes z a', its copy and W.
+    new = max(factors) if remade else sum(sorted(factors[kept:])[-2:])
+    solving = max((20 * outputs * k for outputs, k in shapes), default=0)
+    # The C library keeps pieces of less than 32 MB that are freed.
+    reused = min(_sent_bytes(shapes), 64 << 20)
+    return held + reused + max(_sent_bytes(shapes) - reused, lasting + max(_sent_bytes(others), new + solving))
+
+
+def _sent_bytes(shapes: Sequence[tuple[int, int]]) -> int:
+    """Sums of pairs, packed one by one and all together, and the largest triangle while it is unpacked."""
+    packed = sum(4 * k * (k + 1) + 8 * outputs * k for outputs, k in shapes)
+    return packed + max((4 * k * k for _, k in shapes), default=0)
+
+
+def gain_bytes(outputs: int, inputs: int) -> int:
+    """The peak of ``gain`` in float64, and two gains: the new one beside the old."""
+    return 8 * min(outputs, inputs) ** 2 + 28 * outputs * inputs
+
+
+def check_sides(sides: Iterable[int], what: str) -> None:
+    """Raises UserError where a matrix a a' has more entries than LAPACK and MPI can count."""
+    largest = max(sides, default=0)
+    if largest > MOST:
+        raise UserError(
+            f"{what}: least squares of {largest:,} inputs; a a' may have {MOST:,} at most, as its entries are "
+            "counted in 32 bits: take fewer, or a method of gradients (lbfgs, adam)"
+        )
 
 
 class Layers(Protocol):

@@ -110,9 +110,10 @@ def sums(settings: LowRankSettings, l: int, outputs: int, inputs: int, dtype: ty
 class UpdateCost:
     """One layer's W-update: the numbers it holds, those it sends besides z a', and operations besides z a'.
 
-    ``flop`` is None where iterations differ.
+    ``numbers`` are those besides a Gram pair, if it has one (``gram``); ``flop`` is None where iterations differ.
     """
 
+    gram: bool
     numbers: int
     floats: int
     flop: float | None
@@ -122,14 +123,14 @@ def update_cost(settings: LowRankSettings, l: int, outputs: int, inputs: int, to
     """What the W-update of layer l >= 2 costs, for ``total`` samples on all ranks."""
     k, p = inputs, settings.columns_of(inputs)
     if not settings.low_rank(l, k):
-        return UpdateCost(k * (k + outputs), k * (k + 1) // 2, total * k * (k + 1) + k**3 / 3)
+        return UpdateCost(True, 0, k * (k + 1) // 2, total * k * (k + 1) + k**3 / 3)
     if settings.w_update == "nystrom-pcg":
-        return UpdateCost(k * (k + p + outputs), k * (k + 1) // 2, None)
+        return UpdateCost(True, k * p, k * (k + 1) // 2, None)
     # Columns of a a'; B, B'B and two factors; the solve; and for the scores one factor and one solve more.
     flop = 2.0 * total * k * p + k * p**2 + k * p * (p + 1) + 2 * p**3 / 3 + 4.0 * outputs * k * p
     if settings.columns == "leverage":
         flop += k * p**2 + p**3 / 3
-    return UpdateCost(k * (p + 1 + outputs), k * (p + 1), flop)
+    return UpdateCost(False, k * (p + 1 + outputs), k * (p + 1), flop)
 
 
 class Draw:

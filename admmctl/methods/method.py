@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from admmctl.model.losses import Loss
+from admmctl.model.losses import Loss, losses
 from admmctl.model.network import Network, Weights
 from admmctl.parallel.comm import Comm
 from admmctl.registry import Registry
@@ -115,6 +115,22 @@ class Snapshot:
     rows: Mapping[str, Array] = field(default_factory=dict)
 
 
+def trainer(kind: str, settings: Any, loss: str) -> "Method":
+    """The method of that name, for a loss."""
+    made: Method = methods.load(kind)(settings)
+    if hasattr(made, "of_loss"):
+        made.of_loss(losses.load(loss)())
+    return made
+
+
+def start(method: "Method", problem: Problem) -> Any:
+    """The state before the first iteration. What ``prepare`` takes is no rank's training time."""
+    if hasattr(method, "prepare"):
+        method.prepare(problem)
+        problem.comm.barrier()  # or the first reduction waits, in its phase, for a rank that still compiles
+    return method.init(problem)
+
+
 def check_per_layer(*penalties: tuple[str, Any, int]) -> list[tuple[str, str]]:
     """What is wrong with penalties (key, a number or a list of them, how many layers): (key, message) each."""
     return [
@@ -151,8 +167,11 @@ class Method(Protocol):
     def rows_seen(self, state: Any) -> int:
         """Training rows visited so far, over all ranks: divided by all rows it makes epochs."""
 
-    # What a method may have besides: check_rows(total) raises UserError where its settings do not fit the rows;
-    # check_size(network, total, ranks, free) where they do not fit the ranks or the free bytes of memory;
+    # What a method may have besides: prepare(problem) does what takes time and needs no sample, loops to compile
+    # and tables to build (see ``start``); of_loss(loss) is told the loss, where ``cost`` depends on it;
+    # settle(network, total, ranks, free) how many bytes are free on a rank beside those of ``cost``, before rows
+    # are read, where it may take more of them; check_rows(total) raises UserError where its settings do not fit
+    # the rows; check_size(network, total, ranks, free) where they do not fit the ranks or the memory that is free;
     # hidden_layers(settings, layers, outputs) is the hidden layers that it trains, where not those of the
     # experiment; notes(state) is what the user should know about how it runs; own_model is the name of a model of
     # its own beside the network, own_labels(state, a0) what that says of rows;

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from admmctl.methods.least_squares import GramPair, RidgeFactor
+from admmctl.methods.least_squares import GramPair, RidgeFactor, check_sides, solve_bytes
 from admmctl.methods.method import Cost, Finished, Problem, Snapshot
 from admmctl.methods.sgd import ACTIVATIONS
 from admmctl.model.initial import initial_weights
@@ -79,14 +79,17 @@ class RandomFeatures:
         s.solved = True
         return s
 
+    def check_size(self, network: Network, total: int, ranks: int, free: int | None) -> None:
+        """Raises UserError where the matrix of the ridge solve has too many entries."""
+        check_sides([network.shapes[-1][1]], "random-features")
+
     def cost(self, network: Network, samples: int, total: int) -> Cost:
         *hidden, (k, outputs) = [
             (below + network.bias, above) for below, above in zip(network.sizes, network.sizes[1:], strict=False)
         ]
         weights = sum(a * b for a, b in hidden) + k * outputs
-        # The Gram matrix: its sum, a tile's product, packed, and in float64 for its factor.
-        state = 4 * (weights + 2 * k * outputs) + 4 * 3 * k * k + 8 * k * k
-        blocks = 2 * 4 * min(network.block(), samples) * sum(network.sizes)
+        state = 8 * weights + solve_bytes([(outputs, k)], kept=1)
+        blocks = 2 * 4 * min(network.block(), samples) * sum(network.sizes[1:])
         per_row = sum(2.0 * a * b for a, b in hidden) + k * (k + 1) + 2.0 * k * outputs
         message = 4 * (k * (k + 1) // 2 + k * outputs)
         flop = total * per_row + k**3 / 3 + 2.0 * k * k * outputs

@@ -68,9 +68,11 @@ class StochasticAdmm:
         self.settings = settings
         self._admm = Admm(settings)  # its updates, on the samples that are drawn
 
+    def prepare(self, problem: Problem) -> None:
+        self._admm.prepare(problem)
+
     def init(self, problem: Problem) -> StochasticState:
         """Random z of all samples, and every W_l once from those of a first subset with a_l = h(z_l)."""
-        self.settings.tables(problem.network)  # built here, before the clock starts
         kept = samples(problem)
         draw(kept, self.settings.init)
         capacity = _most(problem.a0.shape[1], self.settings.subset)
@@ -150,6 +152,9 @@ class StochasticAdmm:
                 f"subset: {self.settings.subset:g} of {total} training rows is {self.settings.subset * total:.3g} "
                 f"rows per iteration; expected {FEWEST} or more: raise subset"
             )
+
+    def check_size(self, network: Network, total: int, ranks: int, free: int | None) -> None:
+        self._admm.check_size(network, total, ranks, free)
 
     def cost(self, network: Network, samples: int, total: int) -> Cost:
         subset, inner = self.settings.subset, self.settings.inner

@@ -36,7 +36,7 @@ def gradient_flop(network: Network, rows: int) -> float:
 
 def scratch_bytes(network: Network, itemsize: int = 4) -> int:
     """About what ``Gradient`` and an evaluation hold on to for one block of columns."""
-    return itemsize * network.block(itemsize) * (4 * sum(network.sizes) + network.scratch)
+    return itemsize * network.block(itemsize) * (4 * sum(network.sizes[1:]) + network.scratch)
 
 
 class Gradient:

@@ -129,9 +129,9 @@ def gated_forward(network: Network, W: Weights, gates: Array, a0: Array) -> Arra
 
 def targets(labels: NDArray[np.int64], outputs: int, dtype: type = np.float32) -> Array:
     """What outputs should be, 0 or 1, shape (outputs, samples): the class itself, or one row per class."""
-    if outputs == 1:
-        return np.asfortranarray((labels == 1)[None, :].astype(dtype))
-    return np.asfortranarray((labels == np.arange(outputs)[:, None]).astype(dtype))
+    classes = np.array([1]) if outputs == 1 else np.arange(outputs)
+    y: Array = np.empty((outputs, len(labels)), dtype, order="F")
+    return np.equal(labels, classes[:, None], out=y)
 
 
 def classify(z: Array, threshold: float) -> NDArray[np.int64]:

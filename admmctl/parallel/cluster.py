@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from admmctl.errors import UserError
-from admmctl.settings import Count, Settings
+from admmctl.settings import Count, Positive, Settings
 
 # A value that stays on its line: of a job script, or of an environment.
 Line = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -45,6 +45,9 @@ class Launch(Settings):
     mpiexec: Line | None = Field(default=None, description="the site's own launcher")
     interface: Word | None = Field(default=None, description="network interface of the ranks: eth0")
     binding: Binding | None = Field(default=None, description="what a rank is bound to")
+    start_seconds: Positive | None = Field(
+        default=None, description="how long a start may take in which no further rank says a word"
+    )
 
     def by_srun(self) -> bool:
         """Whether srun starts the ranks of a job, rather than mpiexec, whose proxies it then starts.

@@ -4,12 +4,14 @@ Nothing else imports mpi4py. Methods are handed a communicator and never ask whi
 """
 
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from numpy.typing import NDArray
 
 from admmctl.errors import UserError
+from admmctl.parallel.inherited import check_code
+from admmctl.parallel.programs import shared_files
+from admmctl.parallel.start import report
 
 Operation = Literal["sum", "max", "min"]
 
@@ -87,7 +89,7 @@ class MPI:
         does not reach: 2 MB or more would stay behind on every host, each time.
         """
         self.barrier()  # nobody still has to open it by its name
-        for path in _shared_files():
+        for path in shared_files("self"):
             with suppress(FileNotFoundError):  # another rank of this host was first
                 path.unlink()
 
@@ -96,20 +98,6 @@ class MPI:
 
     def library(self) -> str:
         return " ".join(self._mpi.Get_library_version().splitlines()[0].split())
-
-
-def _shared_files() -> set[Path]:
-    """The files of MPICH that this process has mapped."""
-    try:
-        maps = Path("/proc/self/maps").read_text()
-    except OSError:
-        return set()  # not Linux
-    # address, permissions, offset, device, inode and, of a file that still has one, its name
-    return {
-        Path(line.split(maxsplit=5)[5])
-        for line in maps.splitlines()
-        if "/dev/shm/mpich_shm_" in line and not line.endswith("(deleted)")
-    }
 
 
 class _Message:
@@ -132,9 +120,11 @@ def connect(expected: int) -> Comm:
     """The communicator of a job that was started with ``expected`` ranks.
 
     A launcher and a library of different MPI families start N jobs of one rank, each content with itself:
-    that is caught here. Raises UserError with the cure.
+    that is caught here, and ranks that run other code than the driver. Raises UserError with the cure.
     """
+    check_code()
     if expected == 1:
+        report("connected", 0)
         return Serial()
     comm = MPI()
     if comm.size != expected:
@@ -144,4 +134,5 @@ def connect(expected: int) -> Comm:
             "belongs to the library: unset ADMMCTL_MPIEXEC, or reinstall with: pip install mpich mpi4py"
         )
     comm.leave_no_files()
+    report("connected", comm.rank)
     return comm

@@ -1,28 +1,29 @@
-"""Starting ranks: the command line of a job, its environment, and watching over it until it ends."""
+"""Starting ranks: the command line of a job, and its environment. ``job.py`` watches over it until it ends."""
 
-import ctypes
-import json
 import os
+import re
 import shutil
-import signal
-import subprocess
 import sys
-import threading
-import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from admmctl.errors import UserError
-from admmctl.parallel import watchdog
+from admmctl.parallel import programs
 from admmctl.parallel.cluster import Host, Launch
+from admmctl.parallel.inherited import CODE, located_code
 
-STOPPING = {"event": "stopping"}  # what a watcher is told when a signal asks for a stop
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+# What libraries of linear algebra read, each the first of its own that holds a number.
+_OPENMP = ("OMP_NUM_THREADS",)
+_ACCELERATE = ("VECLIB_MAXIMUM_THREADS",)  # Apple's, of which threadpoolctl knows nothing
+_THREADS_OF = {
+    "openblas": ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", *_OPENMP),
+    "openblas on OpenMP": _OPENMP,
+    "mkl": ("MKL_NUM_THREADS", *_OPENMP),
+    "blis": ("BLIS_NUM_THREADS", *_OPENMP),
+    "accelerate": _ACCELERATE,
+}
+THREAD_VARIABLES = tuple(sorted({name for names in _THREADS_OF.values() for name in names}))
 
 
 def available_cores() -> int:
@@ -30,19 +31,6 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-# Whoever sends one of these asks for a stop at the end of the iteration; SIGUSR1 is what batch systems send.
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
-
-
-def handle(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
-    """Install ``handler`` for the stop signals; returns what stood there, to be restored.
-
-    A signal that is ignored stays ignored: ``nohup`` and background shells mean it.
-    """
-    heeded = [number for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
-    return {number: signal.signal(number, handler) for number in heeded}
 
 
 def check_cores(ranks: int, oversubscribe: bool, room: int | None = None, where: str = "this machine") -> None:
@@ -64,7 +52,38 @@ def threads_per_rank(asked: int | str | None, ranks: int) -> int | None:
         return max(1, available_cores() // ranks)
     if asked is not None:
         return int(asked)
-    return None if any(name in os.environ for name in THREAD_VARIABLES) else 1
+    return None if threads_in_environment() is not None else 1
+
+
+def threads_in_environment() -> int | None:
+    """The threads that the user's variables give to the linear algebra in use; None where they say nothing to it.
+
+    A variable that it does not read says nothing, and neither does one that holds no number: then each rank would
+    take all cores.
+    """
+    for name in thread_variables():
+        # OpenMP takes a list, for threads within threads: the first number counts.
+        found = re.fullmatch(r"\s*(\d+)\s*(,[\d,\s]*)?", os.environ.get(name, ""))
+        if found and int(found[1]) > 0:
+            return int(found[1])
+    return None
+
+
+def thread_variables() -> tuple[str, ...]:
+    """The variables that the library of linear algebra in use reads, the one that counts most first."""
+    from threadpoolctl import threadpool_info
+
+    pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+    if not pools and sys.platform == "darwin":
+        return _ACCELERATE
+    known = [name for library in sorted(map(_library, pools)) for name in _THREADS_OF.get(library, _OPENMP)]
+    return tuple(dict.fromkeys(known)) or _OPENMP
+
+
+def _library(pool: Mapping[str, Any]) -> str:
+    """A key of ``_THREADS_OF``. OpenBLAS that is built on OpenMP leaves its threads to that."""
+    on_openmp = pool["internal_api"] == "openblas" and pool.get("threading_layer") == "openmp"
+    return "openblas on OpenMP" if on_openmp else str(pool["internal_api"])
 
 
 def find_mpiexec(named: str | None = None) -> str:
@@ -83,14 +102,24 @@ def find_mpiexec(named: str | None = None) -> str:
 
 
 def mpiexec_command(
-    ranks: int, arguments: list[str], settings: Launch | None = None, hosts: Sequence[Host] = ()
+    ranks: int,
+    arguments: list[str],
+    settings: Launch | None = None,
+    hosts: Sequence[Host] = (),
+    threads: int | None = 1,
 ) -> list[str]:
-    """A command that starts ``ranks`` Pythons, here or on ``hosts``; an exception on one of them ends them all."""
+    """A command that starts ``ranks`` Pythons, here or on ``hosts``; an exception on one of them ends them all.
+
+    ``threads`` are those of ``job_environment``.
+    """
     settings = settings or Launch()
-    options = _openmpi_options(settings, hosts) if settings.mpi == "openmpi" else _hydra_options(settings, hosts)
+    if settings.mpi == "openmpi":
+        options = _openmpi_options(settings, hosts, threads)
+    else:
+        options = _hydra_options(settings, hosts)
     return [
         *(find_mpiexec(settings.mpiexec), *options, "-n", str(ranks)),
-        *(sys.executable, "-m", "mpi4py", *arguments),
+        *programs.python("-m", "mpi4py", *arguments),
     ]
 
 
@@ -112,14 +141,19 @@ def _hydra_options(settings: Launch, hosts: Sequence[Host]) -> list[str]:
     return options
 
 
-def _openmpi_options(settings: Launch, hosts: Sequence[Host]) -> list[str]:
+def _openmpi_options(settings: Launch, hosts: Sequence[Host], threads: int | None) -> list[str]:
     options = ["--host", ",".join(f"{name}:{slots}" for name, slots in hosts)] if hosts else []
     if settings.interface is not None:
         options += ["--mca", "btl_tcp_if_include", settings.interface]
     if settings.binding is not None:
         options += ["--bind-to", settings.binding]
-    for name in (*THREAD_VARIABLES, "PYTHONUNBUFFERED", *settings.environment) if hosts else ():
-        options += ["-x", name]  # unlike the others it takes nothing along by itself
+    if hosts:
+        # Unlike the others it takes nothing along by itself, and complains of what is not there.
+        known = programs.environment() if threads is None else dict.fromkeys(THREAD_VARIABLES)
+        names = [name for name in THREAD_VARIABLES if name in known]
+        names += [name for name in ("PYTHONPATH",) if name in programs.environment()]
+        for name in (*names, "PYTHONUNBUFFERED", CODE, *settings.environment):
+            options += ["-x", name]
     return options
 
 
@@ -128,7 +162,7 @@ def job_environment(
 ) -> dict[str, str]:
     """The environment of a job's ranks; ``elsewhere``: they have other cores than this process."""
     settings = settings or Launch()
-    environment = {**os.environ, **settings.environment}
+    environment = {**programs.environment(), **settings.environment}
     if threads is not None:
         environment.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
     if ranks > available_cores() and not elsewhere:
@@ -142,153 +176,22 @@ def job_environment(
         environment.setdefault("FI_TCP_IFACE", settings.interface)
         environment.setdefault("UCX_NET_DEVICES", settings.interface)
     environment["PYTHONUNBUFFERED"] = "1"
+    environment[CODE] = located_code()
     return environment
 
 
-@dataclass
-class JobEnd:
-    """How a job ended: its exit code, the errors its ranks reported, the end of what else was printed."""
-
-    exit_code: int
-    errors: list[dict[str, Any]] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
-    stopped_by: int | None = None  # the signal that the user or the system sent to the driver
-    stuck: list[dict[str, Any]] = field(default_factory=list)  # what ranks said of a job that hangs
+_OTHER_WAYS = ("SLURM_", "PBS_", "LSB_", "LOADL", "COBALT_", "PE_HOSTFILE", "HYDRA_LAUNCHER", "HYDRA_BOOTSTRAP")
 
 
-def watch(
-    command: list[str],
-    environment: Mapping[str, str],
-    on_event: Callable[[dict[str, Any]], None],
-    log: Callable[[str], None],
-) -> JobEnd:
-    """Run a job to its end. JSON lines on its standard output are events; standard error goes to ``log``.
+def by_ssh(environment: Mapping[str, str], settings: Launch) -> dict[str, str]:
+    """The environment of an mpiexec that starts ranks by ssh: without passwords, and waiting for no dead host.
 
-    The first Ctrl-C (or SIGTERM) asks the ranks to stop at the end of their iteration; the second, or the
-    driver's own failure, kills them, and so does a rank that says that it hangs.
+    What the user or the site has set is left alone, and so is mpiexec where another program may take ssh's place.
     """
-    try:
-        process = subprocess.Popen(
-            command,
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            start_new_session=True,  # a terminal's Ctrl-C reaches the driver alone
-            preexec_fn=_end_with_the_driver if sys.platform == "linux" else None,
-        )
-    except OSError as error:
-        raise UserError(f"{command[0]} cannot be started: {error}") from None
-    end = JobEnd(exit_code=-1)
-    tail: deque[str] = deque(maxlen=50)
-
-    def note(line: str) -> None:
-        tail.append(line.rstrip("\n"))
-        with suppress(OSError):  # a full disk must not stop the reading: the job would block on its pipe
-            log(line)
-
-    def read_stderr() -> None:
-        assert process.stderr is not None
-        for line in process.stderr:
-            note(line)
-
-    reader = threading.Thread(target=read_stderr, daemon=True)
-    reader.start()
-    try:
-        with _forwarded_signals(process, end, lambda: on_event(STOPPING)):
-            assert process.stdout is not None
-            for line in process.stdout:
-                event = parse_event(line)
-                if event is None:
-                    note(line)  # the launcher's own words, for instance of a rank that was killed
-                elif event["event"] == "error":
-                    end.errors.append(event)
-                elif event["event"] == "stuck":
-                    if not end.stuck:
-                        killer = threading.Timer(watchdog.GRACE, _kill, (process,))
-                        killer.daemon = True
-                        killer.start()
-                    end.stuck.append(event)
-                else:
-                    on_event(event)
-            end.exit_code = process.wait()
-    except BaseException:
-        _kill(process)
-        raise
-    reader.join(timeout=5)
-    end.said = list(tail)
-    return end
-
-
-_SET_PARENT_DEATH_SIGNAL = 1  # of Linux's prctl
-
-
-def _end_with_the_driver() -> None:
-    """In the launcher, before it starts: ask Linux to stop it when the driver dies, even by SIGKILL."""
-    ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)
-
-
-def end_with_the_launcher(every: float = 1.0) -> None:
-    """In a rank: end when the process that started it dies, even by SIGKILL. Nobody else would end it.
-
-    Linux does that by itself; elsewhere a thread looks ``every`` so many seconds.
-    """
-    parent = os.getppid()
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
-        if os.getppid() != parent:  # it died meanwhile
-            os._exit(1)
-        return
-
-    def look() -> None:
-        while os.getppid() == parent:
-            time.sleep(every)
-        os._exit(1)
-
-    threading.Thread(target=look, daemon=True).start()
-
-
-def parse_event(line: str) -> dict[str, Any] | None:
-    """What a rank says on standard output: an event, or None for any other line."""
-    if not line.startswith('{"event"'):
-        return None
-    try:
-        return dict(json.loads(line))
-    except ValueError:
-        return None
-
-
-@contextmanager
-def _forwarded_signals(
-    process: "subprocess.Popen[str]", end: JobEnd, on_stop: Callable[[], None]
-) -> Iterator[None]:
-    """Pass the first signal on to the ranks as SIGUSR1, and call ``on_stop``; kill the job at the second."""
-
-    def forward(number: int, frame: FrameType | None) -> None:
-        if end.stopped_by is not None:
-            _kill(process)
-            return
-        end.stopped_by = number
-        process.send_signal(signal.SIGUSR1)
-        on_stop()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = handle(forward)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _kill(process: "subprocess.Popen[str]") -> None:
-    """End the launcher and every rank it started on this host."""
-    process.terminate()  # mpiexec passes it on to all ranks
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(timeout=2)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    words = "-o BatchMode=yes -o ConnectTimeout=20"
+    ours = {}
+    if settings.mpi == "openmpi":
+        ours = {"PRTE_MCA_plm_ssh_args": words, "OMPI_MCA_plm_rsh_args": words}
+    elif settings.mpi == "mpich" and not any(name.startswith(_OTHER_WAYS) for name in environment):
+        ours = {"HYDRA_LAUNCHER_EXTRA_ARGS": words}
+    return {**ours, **environment}

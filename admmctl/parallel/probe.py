@@ -11,6 +11,7 @@ import time
 import numpy as np
 
 from admmctl.parallel.comm import MPI
+from admmctl.parallel.inherited import code
 
 NUMBERS = 1 << 18  # 1 MiB: large enough to go through shared memory or the network for real
 
@@ -23,10 +24,11 @@ def main() -> None:
     start = time.perf_counter()
     comm.allreduce(buffer)
     seconds = time.perf_counter() - start
-    hosts = comm.gather(platform.node())
+    ranks = comm.gather((platform.node(), code()))
     right = bool((buffer == comm.size * (comm.size + 1) / 2).all())
-    if hosts is not None:
-        found = {"size": comm.size, "library": comm.library(), "hosts": sorted(set(hosts))}
+    if ranks is not None:
+        hosts, codes = (sorted(set(column)) for column in zip(*ranks, strict=True))
+        found = {"size": comm.size, "library": comm.library(), "hosts": hosts, "codes": codes}
         sys.stdout.write(json.dumps({**found, "right": right, "seconds": seconds}) + "\n")
 
 

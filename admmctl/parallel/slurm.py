@@ -3,20 +3,20 @@
 No value is ever part of a shell string that is not quoted, and programs get lists of arguments.
 """
 
-import getpass
 import os
 import re
 import shlex
-import sys
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from admmctl.errors import UserError
+from admmctl.errors import AdmmctlError, SeveralDrivers, UserError
 from admmctl.parallel.cluster import Launch
-from admmctl.parallel.programs import Answer, ask
+from admmctl.parallel.programs import Answer, NoAnswer, ask, python
 
 SECONDS = 30.0  # a busy scheduler takes its time
+NODES = ("SLURM_JOB_NODELIST", "SLURM_NODELIST")
 INTERACTIVE_STEPS = ("4294967290", "4294967292", "4294967293")  # salloc's shell, what is outside, the batch script
 
 
@@ -31,24 +31,35 @@ class Allocation:
 
 
 def allocation(environment: Mapping[str, str] | None = None) -> Allocation | None:
-    """What Slurm's variables say; None outside a job. Raises UserError for a driver per task."""
+    """What Slurm's variables say; None outside a job, or where nothing says how large it is.
+
+    Raises SeveralDrivers for a driver per task.
+    """
     env = os.environ if environment is None else environment
     job = env.get("SLURM_JOB_ID")
     if not job:
         return None
     inside_step = env.get("SLURM_STEP_ID", INTERACTIVE_STEPS[0]) not in INTERACTIVE_STEPS
     if inside_step and _number(env, "SLURM_STEP_NUM_TASKS", 1) > 1:
-        raise UserError(
+        raise SeveralDrivers(
             "srun started several admmctl; it starts its ranks itself: call it without srun, in a batch script or "
-            "in salloc"
+            "in salloc",
+            quiet=_number(env, "SLURM_PROCID", 0) > 0,
         )
     cores = 0
     for part in re.finditer(r"(\d+)(?:\(x(\d+)\))?", env.get("SLURM_JOB_CPUS_PER_NODE", "")):
         cores += int(part[1]) * int(part[2] or 1)
     tasks = _number(env, "SLURM_NTASKS", _number(env, "SLURM_NPROCS", 0))
+    if cores == tasks == 0:
+        return None
     if tasks == 0:
         tasks = max(1, cores // max(1, _number(env, "SLURM_CPUS_PER_TASK", 1)))
     return Allocation(job, tasks, max(cores, tasks), "SLURMD_NODENAME" in env)
+
+
+def without_number(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment outside a job, whose launcher is not to look for the nodes of one."""
+    return {name: value for name, value in environment.items() if name not in ("SLURM_JOB_ID", "SLURM_JOBID")}
 
 
 def requeued() -> bool:
@@ -80,7 +91,7 @@ def srun_command(
         command.append("--overcommit")
     if os.environ.get("SLURM_STEP_ID", INTERACTIVE_STEPS[0]) not in INTERACTIVE_STEPS:
         command.append("--overlap")  # `srun --pty bash` holds the cores that its own ranks need
-    return [*command, sys.executable, "-m", "mpi4py", *arguments]
+    return [*command, *python("-m", "mpi4py", *arguments)]
 
 
 def for_mpiexec(environment: Mapping[str, str]) -> dict[str, str]:
@@ -92,6 +103,29 @@ def for_mpiexec(environment: Mapping[str, str]) -> dict[str, str]:
     kept = {name: value for name, value in environment.items() if name not in per_task}
     # --overlap: `srun --pty bash` holds the cores that the proxies need.
     return {**kept, "SLURM_MPI_TYPE": "none", "SLURM_CPU_BIND": "none", "SLURM_OVERLAP": "1"}
+
+
+def unreachable() -> bool:
+    """Whether the variables name nodes of a job, and there is no srun, by which alone mpiexec could reach them.
+
+    So it is in a container, or without the site's module. MPICH's mpiexec would wait for its proxies for ever.
+    """
+    return any(os.environ.get(name) for name in NODES) and shutil.which("srun") is None
+
+
+def check_reachable() -> None:
+    """Raises UserError when there is no way to the nodes of this job."""
+    if unreachable():
+        raise UserError(
+            "the SLURM_* variables say that this is inside a Slurm job, but there is no srun on the PATH, by "
+            "which mpiexec starts ranks on its nodes; load the site's Slurm module, or use --launcher mpiexec, "
+            "which then starts all ranks on this machine"
+        )
+
+
+def forgotten(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of an mpiexec that is to know nothing of the job."""
+    return {name: value for name, value in environment.items() if not name.startswith("SLURM_")}
 
 
 @dataclass(frozen=True)
@@ -167,16 +201,46 @@ def _directive(value: str) -> str:
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-# --- the scheduler
+# --- the scheduler: a job is 4242, or 4242;c1 where it went to the cluster c1 by name, as sbatch says it
+
+# Of an sbatch that fails: it asked, and does not know what came of it.
+_UNSURE = re.compile(r"timed out|Zero Bytes|Unexpected message|connection reset", re.IGNORECASE)
+_UNREACHED = re.compile(r"Unable to contact|Connection refused|timed out", re.IGNORECASE)
+
+
+class MayBeQueued(AdmmctlError):
+    """Whether a job was accepted is not known, or its number is not."""
 
 
 def submit(path: Path) -> str:
-    """Hand in a job script; the number of its job. Raises UserError."""
-    answer = _ask(["sbatch", "--parsable", str(path)])
-    number = answer.out.strip().splitlines()[-1].partition(";")[0] if answer.out.strip() else ""
-    if answer.code or not number.isdecimal():
-        raise UserError(f"sbatch refused the job: {answer.last_words()}")
-    return number
+    """Hand in a job script; its job. Raises UserError where it is refused, MayBeQueued where that is not clear."""
+    try:
+        answer = _ask(["sbatch", "--parsable", str(path)])
+    except NoAnswer as silence:
+        raise MayBeQueued(str(silence)) from None
+    words = answer.last_words()
+    failed = "submission failed" in answer.err  # a number beside these words is no job's
+    job = None if failed else _handed_in(answer)
+    if job is not None:
+        return job
+    killed = not 0 <= answer.code <= 128
+    if answer.code and not killed and not _UNSURE.search(answer.out + answer.err):
+        raise UserError(f"sbatch refused the job: {words}")
+    raise MayBeQueued(f"sbatch ended with exit code {answer.code}, and named no job: {words}")
+
+
+def _handed_in(answer: Answer) -> str | None:
+    """The job that sbatch names, between what a site has it say besides; None for none, or for several."""
+    for text in (answer.out, answer.err):
+        told = re.findall(r"Submitted batch job (\d+)(?: on cluster ([\w.-]+))?(?![\w+])", text)
+        lines = [line.strip() for line in text.splitlines()]
+        alone = [each.groups("") for line in lines if (each := re.fullmatch(r"(\d+)(?:;([\w.-]+))?", line))]
+        # A number alone may be anybody's, a quota's for instance: the surer ways of saying it come first.
+        for found in (told, [each for each in alone if each[1]], alone):
+            if found:
+                jobs = set(found)
+                return ";".join(filter(None, jobs.pop())) if len(jobs) == 1 else None
+    return None
 
 
 @dataclass(frozen=True)
@@ -185,45 +249,66 @@ class State:
 
     word: str
     reason: str = ""
+    past: bool = field(default=False, compare=False)  # the accounting's word: squeue has forgotten the job
 
 
 def states(jobs: Sequence[str]) -> dict[str, State]:
-    """Of these jobs, those that Slurm knows. Raises UserError when it does not answer."""
-    if not jobs:
-        return {}
-    wanted = set(jobs)
-    command = ["squeue", "--noheader", "--states=all", f"--user={getpass.getuser()}", "--format=%i|%T|%r"]
-    answer = _ask(command)
-    if answer.code:
-        raise UserError(f"squeue failed: {answer.last_words()}")
+    """Of these jobs, those that Slurm knows. Raises UserError without Slurm, NoAnswer when it does not answer."""
     found: dict[str, State] = {}
-    for line in answer.out.splitlines():
-        job, _, rest = line.strip().partition("|")
-        if job in wanted:
-            word, _, reason = rest.partition("|")
-            found[job] = State(word, "" if reason == "None" else reason)
-    for job in sorted(wanted - set(found)):
+    for cluster in sorted({job.partition(";")[2] for job in jobs}):
+        wanted = {number: job for job in jobs for number, _, c in [job.partition(";")] if c == cluster}
+        for number, word, reason in _queue("%i|%T|%r", cluster):
+            # REVOKED: the job of a federation that another of its clusters has started.
+            if number in wanted and word != "REVOKED":
+                found[wanted[number]] = State(word, "" if reason == "None" else reason)
+    for job in sorted(set(jobs) - set(found)):
         past = _accounted(job)
         if past is not None:
             found[job] = past
     return found
 
 
+def scripts() -> dict[str, str]:
+    """The jobs that squeue knows by their scripts. Raises UserError without Slurm, NoAnswer without an answer."""
+    return {path: number for number, path in _queue("%i|%o") if number.isdecimal()}
+
+
+def _queue(form: str, cluster: str = "") -> list[list[str]]:
+    """The user's jobs on a cluster, or here: the fields of ``form``, which | separates."""
+    command = ["squeue", "--noheader", "--states=all", f"--user={os.getuid()}", f"--format={form}"]
+    answer = _ask(command + _on(cluster))
+    if "Invalid job id" in answer.err:
+        return []  # so it says that it has none of them
+    if answer.code or (not answer.out.strip() and _UNREACHED.search(answer.err)):
+        raise NoAnswer(f"squeue failed: {answer.last_words()}")
+    fields = form.count("|")
+    rows = [line.strip().split("|", fields) for line in answer.out.splitlines()]
+    return [row for row in rows if len(row) == fields + 1]  # others are notices
+
+
+def _on(cluster: str) -> list[str]:
+    return [f"--clusters={cluster}"] if cluster else []
+
+
 def _accounted(job: str) -> State | None:
     """What the accounting remembers of a job that squeue has forgotten; None without accounting."""
+    number, _, cluster = job.partition(";")
+    command = ["sacct", "--allocations", "--noheader", "--parsable2", f"--jobs={number}", "--format=State"]
     try:
-        answer = _ask(["sacct", "--allocations", "--noheader", "--parsable2", f"--jobs={job}", "--format=State"])
+        answer = _ask(command + _on(cluster))
     except UserError:
         return None
-    words = answer.out.split()  # "CANCELLED by 1000"
-    return State(words[0]) if not answer.code and words else None
+    lines = [line.split() for line in answer.out.splitlines() if line.strip()]  # "CANCELLED by 1000"
+    # A line per start: the last counts.
+    return State(lines[-1][0], past=True) if not answer.code and lines else None
 
 
 def cancel(job: str) -> None:
-    """Raises UserError when Slurm will not."""
-    answer = _ask(["scancel", job])
+    """Raises UserError when Slurm will not, or does not answer."""
+    number, _, cluster = job.partition(";")
+    answer = _ask(["scancel", *_on(cluster), number])
     if answer.code or "error" in answer.err:
-        raise UserError(f"job {job} was not cancelled: {answer.last_words()}")
+        raise UserError(f"job {number} was not cancelled: {answer.last_words()}")
 
 
 def check_plugin(settings: Launch) -> None:

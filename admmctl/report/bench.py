@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from admmctl.report.tables import PLAIN
+from admmctl.report.tables import Plain
 from admmctl.report.text import count, seconds, size
 
 
@@ -45,7 +45,7 @@ def _step(result: dict[str, Any]) -> Table:
 
 
 def _phases(result: dict[str, Any]) -> Group:
-    table = Table(**PLAIN)
+    table = Plain()
     table.add_column("phase")
     table.add_column("seconds", justify="right")
     table.add_column("share", justify="right")
@@ -56,7 +56,7 @@ def _phases(result: dict[str, Any]) -> Group:
 
 
 def _allreduce(result: dict[str, Any]) -> Group:
-    table = Table(**PLAIN)
+    table = Plain()
     for heading in ("message", "microseconds", "GB/s"):
         table.add_column(heading, justify="right")
     for exchange in result["allreduce"]:
@@ -69,7 +69,7 @@ def _allreduce(result: dict[str, Any]) -> Group:
 
 def _facts(title: str) -> Table:
     """Names and values; a value may be as long as it likes, so the title fits."""
-    table = Table(**PLAIN, title=title, show_header=False, min_width=len(title))
+    table = Plain(title=title, show_header=False)
     table.add_column()
     table.add_column(overflow="fold")
     return table

@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from admmctl.report.curves import config_of
 from admmctl.report.numbers import numbers
 from admmctl.report.text import count
 from admmctl.runs.material import Material
-from admmctl.runs.record import read_environment, read_summary
+from admmctl.runs.recorded import read_config, read_environment, read_summary
 
 KEYS = ("name", "paper", "number", "shows", "kind", "caption", "scale", "files", "runs", "numbers")
 
@@ -53,7 +52,7 @@ def _runs(material: Material) -> list[str]:
     threads = sorted({int(summary.get("threads_per_rank") or 1) for summary in summaries})
     rows = sorted({int(summary["rows_train"]) for summary in summaries if summary.get("rows_train")})
     tests = sorted({int(summary["rows_test"]) for summary in summaries if summary.get("rows_test")})
-    data = config_of(material.folders[0]).get("data", {}).get("name", "")
+    data = read_config(material.folders[0]).get("data", {}).get("name", "")
     seeds = {summary["seed"] for summary in summaries}
     repeats = "one run each" if len(seeds) == 1 else f"{len(seeds)} repeats each, medians"
     each = f"{_list(ranks)} {'rank' if ranks == [1] else 'ranks'} with {_list(threads)} BLAS "

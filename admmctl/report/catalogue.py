@@ -4,7 +4,7 @@ from typing import Any
 
 from rich.table import Table
 
-from admmctl.report.tables import PLAIN
+from admmctl.report.tables import Plain
 
 WIDTH = 100  # columns that the list needs
 COLUMNS = (("from", 11), ("shows", 21), ("data", 9), ("runs, and what quick leaves out", 26))
@@ -12,8 +12,8 @@ COLUMNS = (("from", 11), ("shows", 21), ("data", 9), ("runs, and what quick leav
 
 def figures_table(entries: list[dict[str, Any]]) -> Table:
     """Name, where it is from, what it shows, its data, its runs and what the quick scale leaves out."""
-    table = Table(**PLAIN)
-    table.add_column("figure", no_wrap=True)
+    table = Plain()
+    table.add_column("figure")
     for heading, width in COLUMNS:
         table.add_column(heading, width=width, overflow="fold")
     for entry in entries:

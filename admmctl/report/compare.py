@@ -6,21 +6,16 @@ import math
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
 from admmctl import files
 from admmctl.errors import UserError
+from admmctl.report.output import write
 from admmctl.report.statistics import median, verdicts
-from admmctl.report.tables import PLAIN, read_runs
+from admmctl.report.tables import Plain, read_runs
 from admmctl.report.text import number, seconds
-from admmctl.runs.record import read_environment, read_summary
-
-# What a comparison needs of a summary, and of what type; for the rest null may stand.
-_WHOLE = dict.fromkeys(("experiment", "method", "metric"), str) | dict.fromkeys(("seed", "ranks"), int)
-_NUMBERS = ("target", "threads_per_rank", "time_to_target_s", "final_test_accuracy", "train_s")
+from admmctl.runs.recorded import COMPARED, CONFIG, damage, read_config, read_environment, read_summary
 
 
 def comparable(folders: list[Path]) -> list[list[dict[str, Any]]]:
@@ -49,16 +44,10 @@ def in_sets(folders: list[Path]) -> list[list[Path]]:
     """Runs that have ended, in sets that ``compare`` takes: each shares data and target; without damaged ones."""
     sets: dict[tuple[Any, ...], list[Path]] = {}
     for folder in folders:
-        summary = read_summary(folder) or {}
-        if not all(isinstance(summary.get(key), expected) for key, expected in _WHOLE.items()):
+        summary = read_summary(folder)
+        if summary is None or damage(folder, COMPARED) is not None:
             continue
-        if not all(isinstance(summary.get(key), int | float | None) for key in _NUMBERS):
-            continue
-        try:
-            data, _ = _config(folder)
-        except UserError:
-            continue
-        key = (data, _data_sha256(folder), summary["metric"], summary.get("target"))
+        key = (_config(folder)[0], _data_sha256(folder), summary["metric"], summary["target"])
         sets.setdefault(key, []).append(folder)
     return list(sets.values())
 
@@ -124,14 +113,13 @@ def _row(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _config(folder: Path) -> tuple[str, str]:
     """A run's data block, and a short name of its settings: everything but the seed. Raises UserError."""
-    try:
-        config = yaml.safe_load((folder / "config.yaml").read_text())
-        data = json.dumps(config["data"], sort_keys=True)
-        budget = {key: value for key, value in config["stop"].items() if key not in ("metric", "target")}
-        keys = ("network", "loss", "methods", "evaluate")
-        settings = json.dumps([*(config[key] for key in keys), budget], sort_keys=True)
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
-        raise UserError(f"{folder / 'config.yaml'} is damaged ({error}); leave this run out") from None
+    config = read_config(folder)
+    if not config:
+        raise UserError("{}: {}; leave this run out".format(*damage(folder, (CONFIG,)) or (folder, "no settings")))
+    data = json.dumps(config["data"], sort_keys=True)
+    budget = {key: value for key, value in config.get("stop", {}).items() if key not in ("metric", "target")}
+    keys = ("network", "loss", "methods", "evaluate")
+    settings = json.dumps([*(config.get(key) for key in keys), budget], sort_keys=True)
     return data, hashlib.sha256(settings.encode()).hexdigest()[:8]
 
 
@@ -154,10 +142,12 @@ def _must_share(runs: list[dict[str, Any]], key: str, words: str) -> None:
 def compare_table(result: dict[str, Any]) -> Group:
     """The comparison for people."""
     target = "no target" if result["target"] is None else f"{result['metric']} {result['target']:g}"
-    table = Table(**PLAIN, title=f"{result['experiment']}: {target}")
+    table = Plain(title=f"{result['experiment']}: {target}")
     for heading in ("method", "ranks", "reached", "target s", "95 % interval", "final", "verdict"):
-        wraps = heading in ("method", "verdict")
-        table.add_column(heading, justify="left" if wraps else "right", overflow="fold", no_wrap=not wraps)
+        if heading in ("method", "verdict"):
+            table.add_column(heading, overflow="fold")
+        else:
+            table.add_column(heading, justify="right")
     for row in sorted(result["methods"], key=lambda row: row["time_to_target_s"]):
         several = sum(other["method"] == row["method"] for other in result["methods"]) > 1
         table.add_row(
@@ -190,7 +180,10 @@ def write_csv(result: dict[str, Any], path: Path) -> None:
 
 
 def write_table(path: Path, columns: list[str], rows: list[dict[str, Any]]) -> None:
-    """What ``--csv`` asks for. Raises UserError."""
+    """What ``--csv`` asks for, '-' for standard output. Raises UserError."""
+    if path == files.STDOUT:
+        write(files.to_csv(columns, rows))
+        return
     try:
         files.write_csv(path, columns, rows)
     except OSError as error:

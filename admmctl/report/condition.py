@@ -7,14 +7,13 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from admmctl.errors import UserError
 from admmctl.files import write_csv
 from admmctl.report import style
 from admmctl.report.papers import CONVEX_CONDITION
-from admmctl.report.tables import PLAIN
+from admmctl.report.tables import Plain
 from admmctl.runs.record import root
 
 _COLUMNS = ["preconditioner", "rank", "condition", "largest", "smallest"]
@@ -83,10 +82,10 @@ def condition_figure(result: dict[str, Any]) -> Figure:
 
 def condition_table(result: dict[str, Any]) -> Group:
     """A line per preconditioner and rank, and what the paper says of its own."""
-    table = Table(**PLAIN)
+    table = Plain()
     table.add_column("preconditioner")
     for heading in ("rank", "condition", "lowered", "smallest", "largest"):
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(heading, justify="right")
     alone = next(point["condition"] for point in result["points"] if point["preconditioner"] == "none")
     for point in result["points"]:
         table.add_row(

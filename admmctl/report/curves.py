@@ -5,14 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from admmctl.errors import UserError
 from admmctl.report import style
 from admmctl.report.text import count
-from admmctl.runs.record import read_summary
-
-Curve = list[dict[str, float]]
+from admmctl.runs.recorded import Curve, read_config, read_summary
 
 
 @dataclass(frozen=True)
@@ -61,20 +57,9 @@ def targets(runs: list[tuple[Path, Curve]], metric: str) -> set[float]:
 
 def method_block(folder: Path, summary: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """A run's method, and its block of settings."""
-    try:
-        method, block = next(iter(config_of(folder)["methods"].items()))
-    except (KeyError, TypeError, AttributeError, StopIteration):
-        return str(summary.get("method", folder.name)), {}
+    methods = read_config(folder).get("methods") or {str(summary.get("method", folder.name)): {}}
+    method, block = next(iter(methods.items()))
     return method, block or {}
-
-
-def config_of(folder: Path) -> dict[str, Any]:
-    """A run's resolved experiment; empty where it is damaged."""
-    try:
-        config = yaml.safe_load((folder / "config.yaml").read_text())
-    except (OSError, ValueError, yaml.YAMLError):
-        return {}
-    return config if isinstance(config, dict) else {}
 
 
 def with_column(runs: list[tuple[Path, Curve]], of: str, say: Callable[[str], None]) -> list[tuple[Path, Curve]]:

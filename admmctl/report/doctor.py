@@ -3,19 +3,18 @@
 from typing import Any
 
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
-from admmctl.report.tables import PLAIN
+from admmctl.report.tables import Plain
 
 _STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
 
 
 def doctor_table(checks: list[dict[str, Any]]) -> Group:
     """All checks, and how many need attention."""
-    table = Table(**{**PLAIN, "show_header": False})
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True)
+    table = Plain(show_header=False)
+    table.add_column()
+    table.add_column()
     table.add_column(overflow="fold")
     shown = ""
     for check in checks:

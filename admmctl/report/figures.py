@@ -17,7 +17,6 @@ from admmctl.report import style
 from admmctl.report.curves import (
     Curve,
     Group,
-    config_of,
     grouped,
     labelled,
     method_block,
@@ -26,7 +25,8 @@ from admmctl.report.curves import (
     with_column,
 )
 from admmctl.report.statistics import MINIMUM, median
-from admmctl.runs.record import read_curve, read_summary, root
+from admmctl.runs.record import root
+from admmctl.runs.recorded import read_config, read_curve, read_summary
 
 Axis = Literal["auto", "log", "linear"]
 Against = Literal["seconds", "epochs", "iterations"]
@@ -220,13 +220,14 @@ def settings_against_target(axes: Axes, folders: list[Path], over: str, unit: Ag
     taken: dict[tuple[str, str], dict[float, list[float]]] = {}
     targets: set[str] = set()
     for folder in folders:
-        summary, config = read_summary(folder) or {}, config_of(folder)
+        summary, config = read_summary(folder) or {}, read_config(folder)
         _, block = method_block(folder, summary)
         setting = block.get(over)
         setting = setting[0] if isinstance(setting, list) and setting else setting
         if not isinstance(setting, int | float) or isinstance(setting, bool) or summary.get("target") is None:
             continue
-        line = style.kind(str(summary["method"]), block), str(config["network"]["activation"])
+        activation = str(config["network"].get("activation", "activation unknown"))
+        line = style.kind(summary["method"], block), activation
         taken.setdefault(line, {}).setdefault(float(setting), []).append(_to_target(folder, summary, unit))
         targets.add(f"{summary['metric'].replace('_', ' ')} {summary['target']:g}")
     if not taken:

@@ -15,7 +15,7 @@ from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
 from admmctl.errors import UserError
-from admmctl.files import write_csv
+from admmctl.files import STDOUT, write_csv
 from admmctl.report import style
 from admmctl.runs.record import root
 
@@ -32,6 +32,8 @@ ROLL = 21 / 89.4  # the ribbon's width over its length, along the spiral
 
 def make_folder(folder: Path | None) -> Path:
     """Where figures land, ``results/figures`` by default. Raises UserError where there can be none."""
+    if folder == STDOUT:
+        raise UserError("--output -: expected a folder, for there are several files")
     folder = folder or root() / "figures"
     try:
         folder.mkdir(parents=True, exist_ok=True)

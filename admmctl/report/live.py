@@ -46,6 +46,8 @@ class Live:
             self._say(event["text"])
         elif self._view is not None:
             self._view.event(event)
+        elif event["event"] == "stopping" and "text" in event:
+            self._say(event["text"])
         elif event["event"] == "loaded":
             self._say(f"{event['rows_train']:,} training rows, {event['rows_test']:,} test rows")
         elif event["event"] == "planned":
@@ -131,7 +133,8 @@ class Measuring:
     """Says what is being measured: a spinner on a terminal, nothing elsewhere."""
 
     def __init__(self, console: Console) -> None:
-        self._status = console.status("starting") if console.is_terminal else None
+        spinner = "line" if console.options.ascii_only else "dots"
+        self._status = console.status("starting", spinner=spinner) if console.is_terminal else None
 
     def __enter__(self) -> "Measuring":
         if self._status is not None:

@@ -1,29 +1,46 @@
 """Results on standard output: text, tables or one JSON document."""
 
 import io
-import os
 import shutil
 import sys
 from typing import Any
 
 from rich.console import Console, RenderableType
 
-from admmctl.errors import AdmmctlError
 from admmctl.files import to_json
 
 _NARROWEST = 80  # tables are made for this; a narrower terminal wraps their lines itself
+_ENDLESS = 100_000  # columns of a file or a pipe
 
 
 def put(*parts: RenderableType | None, narrowest: int = _NARROWEST) -> None:
-    """Print tables and text as they are: names are never taken for markup. Tables have ``narrowest`` columns."""
+    """Print tables and text as they are: names are never taken for markup.
+
+    On a terminal tables have its width, or ``narrowest`` columns where it has fewer. Elsewhere their lines are as
+    long as it takes.
+    """
     text = io.StringIO()
     terminal = sys.stdout.isatty()
-    width = max(narrowest, shutil.get_terminal_size().columns)
-    console = Console(file=text, width=width, force_terminal=terminal, markup=False, highlight=False, emoji=False)
+    width = room(narrowest)
+    console = Console(
+        file=text,
+        width=width,
+        height=25,  # given as well: a width alone is not heeded where TERM is dumb
+        force_terminal=terminal,
+        markup=False,
+        highlight=False,
+        emoji=False,
+    )
     for part in parts:
         if part is not None:
-            console.print(part, soft_wrap=isinstance(part, str))
-    write(text.getvalue())
+            console.print(part, soft_wrap=isinstance(part, str), crop=False)
+    said = text.getvalue()
+    write(said if terminal else "".join(f"{line.rstrip()}\n" for line in said.splitlines()))
+
+
+def room(narrowest: int) -> int:
+    """How many columns a line may have."""
+    return max(narrowest, shutil.get_terminal_size().columns) if sys.stdout.isatty() else _ENDLESS
 
 
 def put_json(document: dict[str, Any]) -> None:
@@ -32,18 +49,6 @@ def put_json(document: dict[str, Any]) -> None:
 
 
 def write(text: str) -> None:
-    """Text on standard output. A reader that has seen enough (``| head``) is no error; a full disk is one."""
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _give_up_on_stdout()
-        raise SystemExit(0) from None
-    except OSError as error:
-        _give_up_on_stdout()
-        raise AdmmctlError(f"standard output cannot be written: {error.strerror}") from None
-
-
-def _give_up_on_stdout() -> None:
-    """Python flushes standard output once more at its end, and would complain again."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Text on standard output, at once. Of one that breaks nothing is raised here: see ``cli.streams``."""
+    sys.stdout.write(text)
+    sys.stdout.flush()

@@ -13,9 +13,10 @@ from typing import Any
 
 from admmctl import __version__
 from admmctl.errors import UserError
-from admmctl.files import atomic
+from admmctl.files import STDOUT, atomic
 from admmctl.report import experiments, gallery, style, svg
 from admmctl.report.html import Html, join, tag
+from admmctl.report.output import write
 from admmctl.report.recorded import Recorded, by_experiment, recorded
 from admmctl.report.sidecars import Figure, LeftOut, read_figures
 from admmctl.report.text import count
@@ -28,28 +29,28 @@ NOTHING = (
 )
 
 
-def report(folders: list[Path], chosen: bool, output: Path | None = None) -> dict[str, Any]:
+def report(
+    folders: list[Path], chosen: bool, output: Path | None = None, damaged: Sequence[LeftOut] = ()
+) -> dict[str, Any]:
     """Write the page on these runs, and on the figures in the results folder: ``report.html`` there by default.
 
-    ``chosen``: the runs were named, so that only figures drawn from them belong to it. Returns the path, what is
-    in it and what was left out. Raises UserError when there is nothing to write about, or nowhere to write to.
+    ``output`` may be '-', standard output. ``chosen``: the runs were named, so that only figures drawn from them
+    belong to it. ``damaged``: the runs that are not among these. Returns the path, what is in it and what was left
+    out. Raises UserError when there is nothing to write about, or nowhere to write to.
     """
-    style.check_output(output, "the name of a file, for instance report.html")
+    if output != STDOUT:
+        style.check_output(output, "the name of a file, for instance report.html, or -")
     page = output or root() / "report.html"
     runs = recorded(folders)
-    figures, left_out = read_figures(root() / "figures")
+    figures, unread = read_figures(root() / "figures")
+    left_out = [*damaged, *unread]
     if chosen:
         figures = [figure for figure in figures if figure.about(folders)]
     if not runs and not figures:
         files = "".join(f"\n  left out: {item.file}: {item.reason}" for item in left_out)
         raise UserError(NOTHING.format(root()) + files)
     content = document(runs, figures, left_out, page).encode("utf-8")
-    try:
-        page.parent.mkdir(parents=True, exist_ok=True)
-        with atomic(page, "wb") as file:
-            file.write(content)
-    except OSError as error:
-        raise UserError(f"{page} cannot be written: {error.strerror}; name another place: --output") from None
+    _write(page, content)
     return {
         "report": str(page),
         "bytes": len(content),
@@ -58,6 +59,18 @@ def report(folders: list[Path], chosen: bool, output: Path | None = None) -> dic
         "figures": len(figures),
         "left_out": [{"file": item.file, "reason": item.reason} for item in left_out],
     }
+
+
+def _write(page: Path, content: bytes) -> None:
+    if page == STDOUT:
+        write(content.decode("utf-8"))
+        return
+    try:
+        page.parent.mkdir(parents=True, exist_ok=True)
+        with atomic(page, "wb") as file:
+            file.write(content)
+    except OSError as error:
+        raise UserError(f"{page} cannot be written: {error.strerror}; name another place: --output") from None
 
 
 def document(

@@ -18,7 +18,7 @@ from admmctl.files import write_csv, write_json
 from admmctl.report import style
 from admmctl.report.captions import sidecar
 from admmctl.report.condition import condition_figure
-from admmctl.report.curves import config_of, method_block
+from admmctl.report.curves import method_block
 from admmctl.report.figures import Against, Axis, curves, settings_against_target
 from admmctl.report.illustrations import illustrate
 from admmctl.report.numbers import THEIRS, Finished, claim_rows, per_iteration
@@ -27,7 +27,7 @@ from admmctl.report.papers import BASELINES, CLAIMS
 from admmctl.report.scaling import seconds_figure
 from admmctl.report.statistics import median
 from admmctl.runs.material import Material
-from admmctl.runs.record import read_curve, read_summary
+from admmctl.runs.recorded import read_config, read_curve, read_summary
 
 Rows = list[dict[str, Any]]
 Panel = tuple[str, Against]
@@ -246,7 +246,7 @@ def _columns(block: dict[str, Any], runs: Finished) -> float | None:
     if block.get("w_update", "exact") == "exact":
         return None
     rank = block["rank"]
-    config = config_of(runs.folders[0])
+    config = read_config(runs.folders[0])
     inputs = max(config["network"]["layers"]) + bool(config["network"].get("bias", True))
     return float(rank) if rank >= 1 else float(round(rank * inputs))
 

@@ -11,7 +11,7 @@ from admmctl.errors import UserError
 from admmctl.report.compare import comparable, in_common, over_seeds, write_table
 from admmctl.report.papers import CONVEX_EXPERIMENT, CONVEX_PHASES, CONVEX_TABLE
 from admmctl.report.statistics import median
-from admmctl.report.tables import PLAIN
+from admmctl.report.tables import Plain
 from admmctl.report.text import number, seconds
 from admmctl.runs.clock import OUTSIDE
 from admmctl.runs.record import DONE, read_phases, read_summary
@@ -123,10 +123,10 @@ def _paper(paper: dict[str, Any]) -> Group:
 
 
 def _table(title: str, headings: tuple[str, ...]) -> Table:
-    table = Table(**PLAIN, title=title, min_width=min(len(title), 80))
+    table = Plain(title=title)
     table.add_column("method", overflow="fold")
     for heading in headings:
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(heading, justify="right")
     return table
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from admmctl.report import style
-from admmctl.report.curves import Curve, config_of, method_block
+from admmctl.report.curves import method_block
 from admmctl.report.tables import read_runs
-from admmctl.runs.record import read_curve, read_environment, read_phases
+from admmctl.runs.recorded import Curve, read_config, read_curve, read_environment, read_phases
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,7 @@ class Recorded:
     @cached_property
     def kind(self) -> str:
         """What its colour goes by, in the figures too."""
-        try:
-            return style.kind(*method_block(self.folder, self.summary))
-        except AttributeError:  # a method block that is no mapping
-            return self.method
+        return style.kind(*method_block(self.folder, self.summary))
 
     @cached_property
     def curve(self) -> Curve:
@@ -55,8 +52,7 @@ class Recorded:
     @cached_property
     def data(self) -> dict[str, Any]:
         """The data block of its experiment."""
-        found = config_of(self.folder).get("data")
-        return found if isinstance(found, dict) else {}
+        return dict(read_config(self.folder).get("data", {}))
 
     def words(self, key: str) -> str:
         """A text of the summary; empty where there is none."""

@@ -10,14 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from admmctl.errors import UserError
 from admmctl.report import style
 from admmctl.report.papers import TO_TARGET
 from admmctl.report.statistics import MINIMUM, median
-from admmctl.report.tables import PLAIN
+from admmctl.report.tables import Plain
 from admmctl.report.text import count, seconds
 
 _PHASES = {  # colours of the kinds of work, the same in every figure
@@ -283,9 +282,9 @@ def _legend_below(axes: Axes) -> None:
 
 def scaling_table(result: dict[str, Any]) -> Group:
     """A study for people: a line per core count, the model's error, and what to be wary of."""
-    table = Table(**PLAIN)
+    table = Plain()
     for heading in ("cores", "reached", "seconds", "95 % interval", "s/iteration", "speed-up", "efficiency"):
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(heading, justify="right")
     for point in result["points"]:
         middle = median(point["seconds"])
         interval = (

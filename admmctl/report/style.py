@@ -1,12 +1,11 @@
 """The look of all figures: readable at column width, colour-blind safe, one colour per method."""
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import matplotlib
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -55,6 +54,8 @@ LINES = ("-", "--", ":", "-.")
 
 COLUMN_WIDTH = 3.4  # inches, of a two-column paper
 
+matplotlib.use("agg")  # where matplotlib was loaded before, too
+matplotlib.rcdefaults()  # a matplotlibrc is for its owner's figures: ours look the same everywhere
 plt.rcParams.update(
     {
         "figure.figsize": (COLUMN_WIDTH * 1.35, COLUMN_WIDTH),
@@ -117,7 +118,7 @@ def plain(text: str) -> str:
 
 def check_output(output: Path | None, expected: str = "the name of a file; .png and .pdf are added to it") -> None:
     """Raises UserError for an ``--output`` that names no file."""
-    if output is not None and (output.name in ("", "..") or output.is_dir()):
+    if output is not None and (output.name in ("", "..", "-") or output.is_dir()):
         raise UserError(f"--output {output}: expected {expected}")
 
 
@@ -131,8 +132,10 @@ def save(figure: Figure, path: Path) -> list[Path]:
     for suffix in (".png", ".pdf"):
         target = path.with_name(path.name + suffix)
         metadata: dict[str, Any] = {"CreationDate": None} if suffix == ".pdf" else {"Software": None}
+        drawn = io.BytesIO()  # PDF has to know where it is in a file, and a pipe does not say
+        figure.savefig(drawn, format=suffix[1:], metadata=metadata)
         with atomic(target, "wb") as file:
-            figure.savefig(file, format=suffix[1:], metadata=metadata)
+            file.write(drawn.getvalue())
         written.append(target)
     plt.close(figure)
     return written

@@ -1,25 +1,53 @@
 """Tables of runs, read from their folders."""
 
-import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
 from admmctl.errors import UserError
 from admmctl.report.text import number, seconds, size
-from admmctl.runs.record import PHASE_COLUMNS, read_curve, read_phases, read_summary
+from admmctl.runs.recorded import PHASE_COLUMNS, read_confusion, read_curve, read_phases, read_summary
 
 # The look of every table: bold headings, no frame, so that eight columns fit a terminal of 80.
-PLAIN: dict[str, Any] = {
+_LOOK: dict[str, Any] = {
     "box": None,
     "padding": (0, 2, 0, 0),
     "pad_edge": False,
-    "title_justify": "left",
-    "title_style": "bold",
 }
+_FOLDED = 12  # columns that a name is folded to at most
+
+
+class Plain(Table):
+    """A table in which nothing is cut off.
+
+    Columns with ``overflow="fold"`` are names and texts, which are folded where the line has no room for them, to
+    their ``width`` if they have one. All others stay whole: where that is not enough the line is longer.
+    """
+
+    def __init__(self, title: str = "", **look: Any) -> None:
+        super().__init__(**_LOOK | look)
+        self._above = title  # rich's own would be folded to the table, however narrow that is
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if self._above:
+            yield Text(self._above, style="bold")
+        whole = needed = 0
+        for column in self.columns:
+            lines = [line for cell in (column.header, *column.cells) for line in str(cell).splitlines()]
+            widest = max(map(cell_len, lines), default=0)
+            column.no_wrap = column.overflow != "fold"
+            folded = widest if column.no_wrap else min(widest, column.width or _FOLDED)
+            between = self.padding[1] + self.padding[3]
+            whole, needed = whole + widest + between, needed + folded + between
+        if whole <= options.max_width:
+            for column in self.columns:
+                column.width = None
+        yield from super().__rich_console__(console, options.update(width=max(options.max_width, needed)))
 
 
 def read_runs(folders: list[Path]) -> list[dict[str, Any]]:
@@ -41,21 +69,22 @@ def _unfinished(folder: Path) -> dict[str, Any]:
 
 
 def runs_table(runs: list[dict[str, Any]]) -> Group:
-    """A table per experiment, a line per run: accuracy, seconds, iterations, within 80 columns."""
+    """A table per experiment, a line per run: accuracy, seconds, iterations."""
     parts: list[RenderableType] = []
     for experiment in dict.fromkeys(str(run.get("experiment")) for run in runs):
-        table = Table(**PLAIN, title=experiment)
-        table.add_column("run", overflow="fold", min_width=28)
-        table.add_column("status", no_wrap=True)
+        table = Plain(title=experiment)
+        table.add_column("run", overflow="fold")
+        table.add_column("status")
         for heading in ("final", "best", "iter", "train s", "target s"):
-            table.add_column(heading, justify="right", no_wrap=True)
+            table.add_column(heading, justify="right")
         for run in runs:
             if str(run.get("experiment")) == experiment:
                 table.add_row(*_run_row(run))
         parts += [table, Text("")]
     parts.append(
         Text(
-            "final, best: test accuracy of the last iterate, and the highest on the way (optimistic).\n"
+            "final, best: test accuracy of the last iterate, and the highest on the way,\n"
+            "which is optimistic;\n"
             "train s: optimisation only, without loading and evaluation;\n"
             "target s: train s at the first evaluation that met the target."
         )
@@ -82,7 +111,7 @@ def _run_row(run: dict[str, Any]) -> list[str]:
 def run_details(folder: Path) -> Table:
     """Everything about one run: its summary, the phases, the last evaluations."""
     run = read_runs([folder])[0]
-    table = Table(box=None, show_header=False, pad_edge=False)
+    table = Plain(show_header=False, padding=(0, 1))
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for key, value in run.items():
@@ -97,7 +126,7 @@ def phases_table(folder: Path) -> Table | None:
         return None
     shared = read_phases(folder, "cpu.csv")
     title = "\nSeconds by phase, over ranks" + (", and of processor time: ranks shared cores" if shared else "")
-    table = Table(**PLAIN, title=title, min_width=len(title))
+    table = Plain(title=title)
     table.add_column("phase")
     for column in [*PHASE_COLUMNS, *(f"cpu_{column}" for column in PHASE_COLUMNS if shared)]:
         table.add_column(column.removesuffix("_s").replace("_", " "), justify="right")
@@ -126,10 +155,10 @@ def curve_table(folder: Path, rows: int = 12) -> Table | None:
         return None
     step = max(1, -(-len(curve) // rows))
     chosen = curve[:-1:step] + curve[-1:]
-    table = Table(**{**PLAIN, "padding": (0, 1, 0, 0)}, title="\nCurve")
+    table = Plain(padding=(0, 1, 0, 0), title="\nCurve")
     headings = [name for name in curve[0] if name not in ("wall_s", "test_loss")][:_COLUMNS]
     for heading in headings:
-        table.add_column(_SHORT.get(heading, heading.replace("_", " ")), justify="right", no_wrap=True)
+        table.add_column(_SHORT.get(heading, heading.replace("_", "\n")), justify="right")
     for row in chosen:
         table.add_row(*(_cell(name, row[name]) for name in headings))
     return table
@@ -155,15 +184,10 @@ def only_run(folders: list[Path], name: str) -> Path:
 
 def datasets_table(entries: list[dict[str, Any]]) -> Table:
     """A line per dataset."""
-    table = Table(**PLAIN)
-    for heading, justify in (
-        ("dataset", "left"),
-        ("here", "left"),
-        ("rows", "left"),
-        ("features", "left"),
-        ("disk", "right"),
-    ):
-        table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    table = Plain()
+    for heading in ("dataset", "here", "rows", "features"):
+        table.add_column(heading, overflow="fold")
+    table.add_column("disk", justify="right")
     words = {"here": "yes", "absent": "no", "computed": "computed", "yours": "your files", "damaged": "damaged"}
     for entry in entries:
         rows = entry["rows"]
@@ -178,8 +202,8 @@ def datasets_table(entries: list[dict[str, Any]]) -> Table:
 
 def dataset_details(entry: dict[str, Any]) -> Table:
     """Everything about one dataset."""
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="bold", no_wrap=True)
+    table = Plain(show_header=False, padding=(0, 1))
+    table.add_column(style="bold")
     table.add_column(overflow="fold")
     for key in ("name", "title", "state", "problem", "rows", "features", "licence", "citation", "folder"):
         if entry.get(key) is not None:
@@ -204,32 +228,57 @@ def dataset_details(entry: dict[str, Any]) -> Table:
     return table
 
 
-def confusion_table(folder: Path) -> Table | None:
+def confusion_table(folder: Path) -> "Confusion | None":
     """Test rows by true and predicted class, and the accuracy per class, for the final weights."""
-    try:
-        confusion = json.loads((folder / "confusion.json").read_text())
-        classes, counts = confusion["classes"], confusion["final"]
-    except (OSError, ValueError, KeyError):
-        return None
-    title = "\nTest rows by class (lines) and what was predicted (columns), final weights"
-    table = Table(**{**PLAIN, "padding": (0, 1, 0, 0)}, title=title)
-    table.add_column("class")
-    for name in [*classes, "no class"][: len(counts[0])]:
-        table.add_column(str(name), justify="right")
-    table.add_column("accuracy", justify="right")
-    for name, row, right in zip(classes, counts, range(len(classes)), strict=True):
-        total = sum(row)
-        table.add_row(str(name), *map(str, row), number(row[right] / total if total else None, 4))
-    return table
+    confusion = read_confusion(folder)
+    return None if confusion is None else Confusion(list(map(str, confusion["classes"])), confusion["final"])
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Counts by true and predicted class. Where a line has no room for all, each of several tables has some."""
+
+    classes: list[str]
+    counts: list[list[int]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        headings = [*self.classes, "no class"][: len(self.counts[0])]
+        columns = zip(headings, *self.counts, strict=True)
+        widths = [max(len(str(cell)) for cell in column) + 1 for column in columns]
+        room = options.max_width - max(map(len, ("class", *self.classes))) - len("accuracy") - 2
+        yield Text("\nTest rows by class (lines) and what was predicted (columns), final weights", style="bold")
+        start = 0
+        while start < len(headings):
+            end = start + 1
+            while end < len(headings) and sum(widths[start : end + 1]) <= room:
+                end += 1
+            yield self._table(headings, start, end)
+            start = end
+
+    def _table(self, headings: list[str], start: int, end: int) -> Plain:
+        """The columns from ``start`` to ``end``, and the accuracy beside the last."""
+        table = Plain(padding=(0, 1, 0, 0))
+        table.add_column("class")
+        for name in headings[start:end]:
+            table.add_column(name, justify="right")
+        last = end == len(headings)
+        if last:
+            table.add_column("accuracy", justify="right")
+        for place, (name, row) in enumerate(zip(self.classes, self.counts, strict=True)):
+            total = sum(row)
+            accuracy = [number(row[place] / total if total else None, 4)] if last else []
+            table.add_row(name, *map(str, row[start:end]), *accuracy)
+        return table
 
 
 def sweep_tables(result: dict[str, Any]) -> Group:
     """All trials of a sweep, best first, and the winner's own run."""
     trials = sorted(result["trials"], key=lambda trial: -(trial["validation_accuracy"] or -1.0))
-    table = Table(**PLAIN, title=f"{result['folder']}: {len(trials)} trials of {result['method']}")
+    table = Plain(title=f"{result['folder']}: {len(trials)} trials of {result['method']}")
     keys = list(trials[0]["settings"]) if trials else []
     for heading in ("trial", "validation", "at epoch", "status", *keys):
-        table.add_column(heading, justify="left" if heading == "status" else "right", overflow="fold")
+        # Keys of settings are long, their values are not.
+        table.add_column(heading.replace(".", ".\n"), justify="left" if heading == "status" else "right")
     for trial in trials:
         values = [str(trial["settings"][key]) for key in keys]
         table.add_row(

@@ -5,6 +5,11 @@ own process for one rank. Everything is measured in one run, the peak between th
 the machine's speed drifts.
 """
 
+from admmctl.parallel.start import report
+
+if __name__ == "__main__":
+    report("started")  # before the heavy imports
+
 import json
 import statistics
 import sys
@@ -19,7 +24,7 @@ from admmctl.config import Run, load
 from admmctl.data.catalog import datasets
 from admmctl.data.shards import share
 from admmctl.errors import UserError
-from admmctl.methods.method import Array, Diverged, Finished, Method, Problem, methods
+from admmctl.methods.method import Array, Diverged, Finished, Method, Problem, start, trainer
 from admmctl.model.losses import losses
 from admmctl.model.network import Network, targets
 from admmctl.parallel.comm import Comm, connect
@@ -64,7 +69,7 @@ def measure(run: Run, rows: int, repeat: int, comm: Comm, say: Say) -> dict[str,
     with threadpool_limits(limits=1, user_api="blas"), np.errstate(all="ignore"):
         features, classes = datasets.load(run.data.name)().shape(run.data)
         network = shape_network(run, features, classes)
-        method = methods.load(run.kind)(run.settings)
+        method = trainer(run.kind, run.settings, run.loss)
         cost = method.cost(network, -(-rows // comm.size), max(rows, 1))
         if rows == 0:
             result = machine(comm, cost.messages, repeat, say)
@@ -115,7 +120,7 @@ def _steps(method: Method, problem: Problem, repeat: int, say: Say) -> _Steps:
     assert isinstance(clock, Clock)
     square = _square()
     phases: list[dict[str, float]] = []
-    state = method.init(problem)
+    state = start(method, problem)
     result.set_up = _over(comm, clock.train, max)
     fresh = True
     try:

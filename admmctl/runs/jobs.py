@@ -9,25 +9,28 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from admmctl.errors import Interrupted, UserError
+from admmctl.errors import Interrupted, RunFailed, UserError
 from admmctl.files import write_json
 from admmctl.parallel import slurm
+from admmctl.parallel.programs import NoAnswer
 from admmctl.runs import record
 from admmctl.runs.record import exists, is_run, root
 
-RECORD, RUNS, END, LOG = "job.json", "runs.txt", "end.json", "log.txt"
+RECORD, SCRIPT, RUNS, END, LOG = "job.json", "job.sh", "runs.txt", "end.json", "log.txt"
 VARIABLE = "ADMMCTL_JOB"  # in a job's environment: the folder of its record
 WAITING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT")
 AT_WORK = ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING")
 LIVE = ("queued", "running")
 POLLS = (0.5, 5.0)  # seconds between questions to the scheduler: at first, and after a while
-PATIENCE = 3  # so many times in a row a job may be unknown, or the scheduler silent, before that is believed
+SILENT_POLL = 6  # so many times longer are they while it does not answer
+PATIENCE = 12  # so many times in a row a job may be unknown before that is believed: some 20 seconds
+SILENCE = 6 * 3600.0  # seconds that the scheduler may be silent: a controller that is being mended comes back
 Known = Mapping[str, slurm.State] | None  # None: the scheduler could not be asked
 
 
@@ -40,14 +43,32 @@ class Job:
 
     @property
     def number(self) -> str:
-        return str(self.record["job"])
+        """Empty while none is known: see ``submit``."""
+        return str(self.record["job"] or "")
+
+    @property
+    def ticket(self) -> str:
+        """The job as the scheduler's programs take it: its number, and the cluster where one was named."""
+        cluster = self.record.get("cluster")
+        return f"{self.number};{cluster}" if cluster else self.number
+
+    @property
+    def name(self) -> str:
+        return f"job {self.number}" if self.number else f"the job of {self.folder}"
 
     def runs(self) -> list[Path]:
-        """The run folders it has made so far."""
+        """The run folders it has made so far; also where they have been moved, together with its own folder."""
         try:
-            return list(dict.fromkeys(map(Path, (self.folder / RUNS).read_text().splitlines())))
-        except (OSError, ValueError):
+            listed = os.fsdecode((self.folder / RUNS).read_bytes())
+        except OSError:
             return []
+        return list(dict.fromkeys(self._now(Path(line)) for line in listed.split("\n") if line))
+
+    def _now(self, run: Path) -> Path:
+        """A run was made beside the job's folder, or in a study's beside it."""
+        beside = self.folder.absolute().parent
+        moved = beside / run.name if run.parent.name == beside.name else beside / run.parent.name / run.name
+        return moved if is_run(moved) else run
 
     def exit_code(self) -> int | None:
         """Of its command; None while that has not come to its end."""
@@ -56,25 +77,39 @@ class Job:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
+    def left_code(self) -> int | None:
+        """What its runs stand for, where all of them have come to their ends; of a job that is gone itself."""
+        words = [summary["status"] for run in self.runs() if (summary := record.read_summary(run))]
+        if not words or len(words) != self.record.get("runs"):
+            return None
+        codes = {"failed": RunFailed.exit_code, "interrupted": Interrupted.exit_code}
+        return max(codes.get(word, 0) for word in words)
+
     def status(self, known: Known) -> tuple[str, str]:
         """queued, running, ended, cancelled, failed, lost or unknown; and why."""
-        state = None if known is None else known.get(self.number)
+        state = None if known is None else known.get(self.ticket)
         word, code = "" if state is None else state.word, self.exit_code()
-        if state is not None and word in WAITING:
-            return "queued", f"job {self.number} waits" + (f": {state.reason}" if state.reason else "")
-        # One that ended badly may be about to start again: until it has left its nodes nobody can tell.
-        if word in AT_WORK and not (word == "COMPLETING" and code == 0):
-            return "running", f"job {self.number} runs"
+        live = word in WAITING or word in AT_WORK
+        if state is not None and live and not state.past:
+            if word in WAITING:
+                return "queued", f"{self.name} waits" + (f": {state.reason}" if state.reason else "")
+            # One that ended badly may be about to start again: until it has left its nodes nobody can tell.
+            if not (word == "COMPLETING" and code == 0):
+                return "running", f"{self.name} runs"
         if code is not None:
-            return "ended", f"job {self.number} ended with exit code {code}"
+            return "ended", f"{self.name} ended with exit code {code}"
         if known is None:
-            return "unknown", f"job {self.number}: the scheduler cannot be asked here"
+            return "unknown", f"{self.name}: the scheduler cannot be asked here"
         log = f"its log: {self.folder / LOG}"
+        if not self.number:
+            return "lost", f"{self.name} may never have been queued: sbatch named none, squeue has no such script"
         if state is None:
-            return "lost", f"job {self.number} is not known to Slurm any more, and left no result; {log}"
+            return "lost", f"{self.name} is not known to Slurm any more, and left no result; {log}"
+        if live:  # the accounting missed its end, or it was given up
+            return "lost", f"{self.name} is in no queue any more, was {word} at last, and left no result; {log}"
         if word.startswith("CANCELLED"):
-            return "cancelled", f"job {self.number} was cancelled"
-        return "failed", f"job {self.number} ended as {word}; {log}"
+            return "cancelled", f"{self.name} was cancelled"
+        return "failed", f"{self.name} ended as {word}; {log}"
 
 
 def read(folder: Path) -> Job | None:
@@ -83,14 +118,14 @@ def read(folder: Path) -> Job | None:
         found = json.loads((folder / RECORD).read_text())
     except (OSError, ValueError):
         return None
-    return Job(folder, found) if isinstance(found, dict) and found.get("job") else None
+    return Job(folder, found) if isinstance(found, dict) and "job" in found else None
 
 
 def started(run: Path) -> None:
     """Remember, in a job, that it has made this run folder."""
     if VARIABLE in os.environ:
-        with suppress(OSError), (Path(os.environ[VARIABLE]) / RUNS).open("a") as file:
-            file.write(f"{run.absolute()}\n")
+        with suppress(OSError), (Path(os.environ[VARIABLE]) / RUNS).open("ab") as file:
+            file.write(os.fsencode(f"{run.absolute()}\n"))
 
 
 def ended(exit_code: int) -> None:
@@ -118,10 +153,12 @@ def find(names: list[str] | None = None) -> list[Job]:
     return list({job.folder.absolute(): job for job in found}.values())
 
 
-def runs_beside(jobs: list[Job], names: list[str] | None) -> list[Path]:
-    """The run folders that RUN arguments name. Raises UserError for none, unless they name jobs."""
+def runs_beside(
+    jobs: list[Job], names: list[str] | None, reads: Sequence[str], left_out: Callable[[Path, str], None]
+) -> list[Path]:
+    """What ``record.find`` finds. Raises UserError for none, unless they name jobs."""
     try:
-        return record.find(names)
+        return record.find(names, reads, left_out)
     except UserError:
         if jobs:
             return []
@@ -142,9 +179,25 @@ def _folders(place: Path) -> list[Path]:
 def known(jobs: list[Job]) -> Known:
     """How Slurm says those of the jobs are that may still change; None where it cannot be asked."""
     try:
-        return slurm.states([job.number for job in jobs])
+        return _states(jobs)
     except UserError:
         return None
+
+
+def _states(jobs: list[Job]) -> dict[str, slurm.State]:
+    """How Slurm says the jobs are. One whose number sbatch did not say gets it, where squeue has its script.
+
+    Raises UserError without Slurm, NoAnswer when it does not answer.
+    """
+    nameless = [job for job in jobs if not job.number and job.exit_code() is None]
+    numbers = slurm.scripts() if nameless else {}
+    for job in nameless:
+        number = numbers.get(str((job.folder / SCRIPT).absolute()))
+        if number is not None:
+            job.record["job"] = number
+            with suppress(OSError):  # of somebody else's folder: it is looked for again
+                write_json(job.folder / RECORD, job.record)
+    return slurm.states([job.ticket for job in jobs if job.number])
 
 
 def listed(rows: list[dict[str, Any]], jobs: list[Job]) -> list[dict[str, Any]]:
@@ -177,27 +230,34 @@ def job_row(job: Job, status: str, reason: str) -> dict[str, Any]:
 def wait(jobs: list[Job], follow: Callable[[str], None], say: Callable[[str], None]) -> int:
     """Until all jobs have ended: the largest exit code of their commands, 1 where one has none.
 
-    ``follow`` gets what they print. Raises UserError when the scheduler cannot be asked.
+    ``follow`` gets what they print. A scheduler that does not answer is waited for. Raises UserError where there
+    is none, and NoAnswer after hours of silence.
     """
     shown: dict[Path, int] = {}
     told: dict[Path, str] = {}
     doubts: Counter[Path] = Counter()
-    silence, pause = 0, POLLS[0]
+    silent_since: float | None = None
+    pause = POLLS[0]
     while True:
         try:
-            states: Known = slurm.states([job.number for job in jobs])
-            silence = 0
-        except UserError:
-            silence += 1
-            if silence > PATIENCE and any(job.exit_code() is None for job in jobs):
-                raise
+            states: Known = _states(jobs)
+            silent_since = None
+        except UserError as silence:
             states = None
+            if any(job.exit_code() is None for job in jobs):
+                now = time.monotonic()
+                if not isinstance(silence, NoAnswer) or now - (silent_since or now) > SILENCE:
+                    raise
+                if silent_since is None:
+                    say(f"the scheduler does not answer; it is asked again until it does: {silence}")
+                    silent_since = now
         codes = []
         for job in jobs:
             status, reason = job.status(states)
-            if status in ("lost", "unknown"):
-                doubts[job.folder] += 1
+            doubts[job.folder] = doubts[job.folder] + 1 if status == "lost" else 0
             code = _code(job, status, doubts[job.folder])
+            if status == "lost" and code is not None and job.left_code() is not None:
+                reason = f"{job.name} is gone, and its runs have come to their ends"
             shown[job.folder] = _show(job.folder / LOG, shown.get(job.folder, 0), follow)
             if (code is not None or status in LIVE) and told.get(job.folder) != reason:
                 say(reason)
@@ -207,19 +267,20 @@ def wait(jobs: list[Job], follow: Callable[[str], None], say: Callable[[str], No
         if len(finished) == len(codes):
             return max(finished, default=0)
         time.sleep(pause)
-        pause = min(POLLS[1], 1.2 * pause)
+        pause = min(POLLS[1] * (1 if silent_since is None else SILENT_POLL), 1.2 * pause)
 
 
 def _code(job: Job, status: str, doubts: int) -> int | None:
     """The exit code that a job stands for; None while it is not known."""
-    if status in LIVE:
+    if status in (*LIVE, "unknown"):
         return None
     if status == "ended":
         return job.exit_code()
     if status == "cancelled":
         return Interrupted.exit_code
-    if status in ("lost", "unknown") and doubts <= PATIENCE:
-        return None
+    if status == "lost":
+        left = job.left_code()
+        return 1 if left is None and doubts > PATIENCE else left
     return 1
 
 
@@ -239,11 +300,17 @@ def _show(path: Path, position: int, follow: Callable[[str], None]) -> int:
 
 
 def cancel(jobs: list[Job], say: Callable[[str], None]) -> None:
-    """End the jobs that wait or run. Raises UserError when there are none, or Slurm refuses."""
-    states = slurm.states([job.number for job in jobs])
+    """End the jobs that wait or run. Raises UserError when there are none, or Slurm refuses one."""
+    states = _states(jobs)
     live = [job for job in jobs if job.status(states)[0] in LIVE]
     if not live:
         raise UserError("nothing to cancel: " + "; ".join(job.status(states)[1] for job in jobs))
+    refusals = []
     for job in live:
-        slurm.cancel(job.number)
-        say(f"job {job.number} is cancelled: {job.folder}")
+        try:
+            slurm.cancel(job.ticket)
+            say(f"{job.name} is cancelled: {job.folder}")
+        except UserError as refusal:  # the others are cancelled nevertheless
+            refusals.append(str(refusal))
+    if refusals:
+        raise UserError("\n".join(refusals))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from admmctl.data.shards import Shard
-from admmctl.methods.method import Diverged, Finished, Method, Problem
+from admmctl.methods.method import Diverged, Finished, Method, Problem, start
 from admmctl.model.network import Weights, predicted, score, targets
 from admmctl.runs.cadence import Cadence
 from admmctl.runs.checkpoint import Checkpoints
@@ -56,7 +56,7 @@ class Loop:
         self._counted = 0.0  # of this rank's training time, what train_s holds already
         state = None
         try:
-            state = self.method.init(self.problem)
+            state = start(self.method, self.problem)
             if hasattr(self.method, "notes"):
                 for note in self.method.notes(state):
                     self.on_note(note)

@@ -10,6 +10,7 @@ import numpy as np
 from admmctl.data.shards import Plan
 from admmctl.errors import UserError
 from admmctl.methods.method import Method
+from admmctl.model.gradient import parameters
 from admmctl.model.network import Network
 from admmctl.parallel.comm import Comm
 
@@ -54,7 +55,9 @@ def estimate(plan: Plan, network: Network, method: Method) -> Estimate:
     )
     # Rows to test and to validate on are spread like the others: they count by training row.
     held = (len(split.test) + len(split.validation)) / total
-    return estimate_of(network, method, total, indices, (width + 8) * (1 + held) + 4 * outputs)
+    # Targets of both parts; and three copies of the weights: those evaluated, the last and the best ones.
+    data = (width + 8) * (1 + held) + 4 * outputs * (1 + len(split.test) / total)
+    return estimate_of(network, method, total, indices + 3 * 4 * parameters(network), data)
 
 
 def estimate_of(network: Network, method: Method, rows: int, fixed: int, data_per_row: float) -> Estimate:

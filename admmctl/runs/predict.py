@@ -1,8 +1,8 @@
 """Predictions from the weights that a run saved."""
 
 import math
-import warnings
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,15 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from admmctl.errors import UserError
-from admmctl.files import atomic
+from admmctl.data.scaling import Scaling
+from admmctl.data.tables import read_numbers
+from admmctl.errors import DataError, UserError
+from admmctl.files import STDOUT, atomic
 from admmctl.model.convolution import Stack
 from admmctl.model.network import Network, Weights, classify, gated_forward
 
 _BLOCK = 65_536  # rows predicted at a time
+_MOST_NAMED = 10  # rows, in a message
 
 
 @dataclass(frozen=True)
@@ -28,23 +31,27 @@ class Model:
     iteration: int
     classes: NDArray[np.int64]
     threshold: float
-    shift: NDArray[np.float32]
-    factor: NDArray[np.float32]
+    scaling: Scaling
     gates: NDArray[np.floating] | None = None
 
     def predict(self, x: NDArray[Any], gated: bool = False) -> tuple[NDArray[np.int64], NDArray[np.floating]]:
         """Labels, shape (rows,), and outputs, shape (rows, outputs), of unscaled inputs (rows, features).
 
         ``gated``: of the gated network, which is the convex model, in the place of the ReLU network.
+        Raises DataError where rows hold a NaN, an infinity or what is too large once it is scaled.
         """
-        labels, outputs = [], []
+        labels, outputs, bad = [], [], []
         # Maps of all pixels for every filter are large.
         block = _BLOCK if self.network.convolution is None else self.network.block()
         for low in range(0, len(x), block):
+            rows = x[low : low + block]
+            samples = np.ones((len(rows), self.network.sizes[0] + 1), dtype=np.float32)
+            self.scaling.apply(rows, samples[:, :-1])
+            bad += (low + np.flatnonzero(~np.isfinite(samples).all(axis=1))).tolist()
+            if bad:
+                continue  # all of them are named
+            a0 = samples.T
             with np.errstate(over="ignore", invalid="ignore"):  # such a row gets the class -1
-                rows = np.asarray(x[low : low + block], dtype=np.float32)
-                a0 = np.ones((len(self.shift) + 1, len(rows)), dtype=np.float32, order="F")
-                a0[:-1] = ((rows - self.shift) * self.factor).T
                 if gated and self.gates is not None:
                     z = gated_forward(self.network, self.W, self.gates, a0)
                 else:
@@ -52,6 +59,8 @@ class Model:
             chosen = classify(z, self.threshold)
             labels.append(np.where(chosen < 0, -1, self.classes[chosen]))
             outputs.append(z.T)
+        if bad:
+            raise DataError(_named(x, bad))
         if not labels:
             return np.empty(0, np.int64), np.empty((0, self.network.sizes[-1]), np.float32)
         return np.concatenate(labels), np.concatenate(outputs)
@@ -93,47 +102,71 @@ def _model(arrays: dict[str, NDArray[Any]], iterate: str) -> Model:
         int(arrays[f"{iterate}_iteration"]),
         arrays["classes"],
         float(arrays["threshold"]),
-        arrays["input_shift"],
-        arrays["input_factor"],
+        Scaling(arrays["input_shift"], arrays["input_factor"]),
         arrays.get("gates"),
     )
 
 
-def read_inputs(path: Path, features: int) -> NDArray[Any]:
-    """Rows to predict: an .npy array, or .csv with a row per line. Raises UserError."""
-    x: NDArray[Any]
+def _named(x: NDArray[Any], bad: list[int]) -> str:
+    """Which rows of ``x`` (rows, features), of those that cannot be predicted, hold what."""
+    finite = [bool(np.isfinite(x[row]).all()) for row in bad]
+    parts = []
+    for large, what in (
+        (False, "a NaN or an infinity"),
+        (True, "numbers too large for float32 once they are scaled"),
+    ):
+        rows = [str(row) for row, is_finite in zip(bad, finite, strict=True) if is_finite == large]
+        if rows:
+            few = ", ".join(rows[:_MOST_NAMED]) + (", ..." if len(rows) > _MOST_NAMED else "")
+            word = "row" if len(rows) == 1 else "rows"
+            parts.append(f"{len(rows):,} of {len(x):,} rows with {what}: {word} {few}")
+    return "; ".join(parts) + " (the first is row 0); nothing was predicted"
+
+
+def read_inputs(path: Path, features: int, say: Callable[[str], None] = lambda text: None) -> NDArray[Any]:
+    """Rows to predict: an .npy array, or a CSV with a row per line. Raises UserError.
+
+    ``say`` is told what a person should know about how they were read.
+    """
     try:
         if not path.is_file():
             raise UserError(f"--input {path}: there is no such file")
-        if path.suffix == ".npy":
-            x = npy.open_memmap(path, mode="r")
-        elif path.suffix == ".csv":
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of an empty file, which the shape below says better
-                x = np.loadtxt(path, delimiter=",", dtype=np.float32, ndmin=2)
-        else:
-            raise UserError(f"--input {path}: expected a file that ends in .npy or .csv")
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"--input {path}: cannot be read as numbers: {error}") from None
-    if x.dtype.kind not in "fiub":
-        raise UserError(f"--input {path}: expected numbers, got {x.dtype}")
+        table = read_numbers(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"--input {path}: cannot be looked for: {error}") from None
+    except DataError as error:
+        raise UserError(f"--input {path}: {error}") from None
+    x = table.values
+    for text in table.notes:
+        say(f"{path}: {text}")
     if x.ndim > 2 and int(np.prod(x.shape[1:])) == features:
         x = x.reshape(len(x), features)
     if x.ndim == 1 and len(x) == features:
         x = x[None, :]
     if x.ndim != 2 or x.shape[1] != features:
-        raise UserError(f"--input {path}: expected rows of {features} features, got an array of shape {x.shape}")
+        hint = ""
+        if x.ndim == 2 and x.shape[1] == features + 1:
+            hint = "; leave the column of labels out, if there is one"
+        raise UserError(
+            f"--input {path}: expected rows of {features} features, got an array of shape {x.shape}{hint}"
+        )
     return x
 
 
-def predict_rows(folder: Path, inputs: Path, iterate: str, gated: bool = False) -> dict[str, Any]:
-    """Labels and outputs for every row of ``inputs``. Raises UserError."""
+def predict_rows(
+    folder: Path, inputs: Path, iterate: str, gated: bool = False, say: Callable[[str], None] = lambda text: None
+) -> dict[str, Any]:
+    """Labels and outputs for every row of ``inputs``; ``say`` as in ``read_inputs``. Raises UserError."""
     if iterate not in ("best", "final"):
         raise UserError(f"--iterate {iterate}: valid: best, final")
     model = load_model(folder, iterate)
     if gated and model.gates is None:
         raise UserError(f"--gated: {folder} has no gated network; runs of convex-admm have one")
-    labels, outputs = model.predict(read_inputs(inputs, model.network.sizes[0]), gated)
+    x = read_inputs(inputs, model.network.sizes[0], say)
+    try:
+        labels, outputs = model.predict(x, gated)
+    except DataError as error:
+        raise UserError(f"--input {inputs}: {error}") from None
     return {
         "folder": str(folder),
         "iterate": iterate,
@@ -144,13 +177,13 @@ def predict_rows(folder: Path, inputs: Path, iterate: str, gated: bool = False) 
 
 
 def predictions_csv(result: dict[str, Any], output: Path | None) -> None:
-    """A line per row: label, outputs; to ``output``, or to standard output. Raises UserError."""
+    """A line per row: label, outputs; to ``output``, or to standard output: '-'. Raises UserError."""
     outputs = result["outputs"]
     width = len(outputs[0]) if outputs else 1
     heading = "label," + ",".join(f"output_{number}" for number in range(width))
     rows = zip(result["labels"], outputs, strict=True)
     lines = [heading, *(f"{label}," + ",".join(f"{value:.7g}" for value in values) for label, values in rows)]
-    if output is None:
+    if output is None or output == STDOUT:
         print("\n".join(lines))
         return
     try:

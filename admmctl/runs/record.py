@@ -2,16 +2,16 @@
 
 ``results/<experiment>/<method>-p<ranks>-s<seed>-<hash>/`` holds config.yaml, curve.csv, phases.csv,
 summary.json, environment.json, weights.npz and log.txt; cpu.csv, the processor time by phase, where ranks shared
-cores; and checkpoint/ until the run has come to its end. Only rank 0, or the driver, writes.
+cores; and checkpoint/ until the run has come to its end. Only rank 0, or the driver, writes. What they say is read
+by ``recorded.py``, whose functions are here too.
 """
 
 import csv
 import io
-import json
 import os
 import shlex
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,20 +23,15 @@ from admmctl.errors import UserError
 from admmctl.files import atomic, write_json
 from admmctl.folders import discard, make_folder
 from admmctl.model.network import Weights
+from admmctl.runs.recorded import CURVE_COLUMNS as CURVE_COLUMNS
+from admmctl.runs.recorded import DONE as DONE
+from admmctl.runs.recorded import PHASE_COLUMNS as PHASE_COLUMNS
+from admmctl.runs.recorded import damage
+from admmctl.runs.recorded import read_curve as read_curve
+from admmctl.runs.recorded import read_environment as read_environment
+from admmctl.runs.recorded import read_phases as read_phases
+from admmctl.runs.recorded import read_summary as read_summary
 
-CURVE_COLUMNS = (
-    "iteration",
-    "epoch",
-    "train_s",
-    "wall_s",
-    "train_loss",
-    "train_accuracy",
-    "test_accuracy",
-)
-
-
-DONE = ("reached", "exhausted", "diverged")  # the status of a run that came to its own end
-PHASE_COLUMNS = ("max_s", "mean_s", "min_s")
 Phases = Mapping[str, tuple[float, float, float]]  # largest, mean and smallest seconds over ranks
 
 
@@ -162,7 +157,7 @@ class RunFolder:
 
     def log(self, line: str) -> None:
         """Add a line to log.txt."""
-        with (self.path / "log.txt").open("a") as file:
+        with (self.path / "log.txt").open("a", encoding="utf-8", errors="surrogateescape") as file:
             file.write(line.rstrip("\n") + "\n")
 
     def write_phases(self, phases: Phases, name: str = "phases.csv") -> None:
@@ -204,68 +199,26 @@ def _number(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:.9g}"
 
 
-def read_summary(path: Path) -> dict[str, Any] | None:
-    """A run's summary, or None while there is none."""
-    try:
-        summary = json.loads((path / "summary.json").read_text())
-    except (OSError, ValueError):
-        return None
-    return summary if isinstance(summary, dict) and "status" in summary else None
-
-
-def read_environment(path: Path) -> dict[str, Any]:
-    """Where a run ran; empty while that is not recorded, or when it is damaged."""
-    try:
-        found = json.loads((path / "environment.json").read_text())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def read_phases(path: Path, name: str = "phases.csv") -> dict[str, dict[str, float]]:
-    """phases.csv, or cpu.csv, by phase and column; empty while there is none, or when it is damaged."""
-    try:
-        with (path / name).open(newline="") as file:
-            rows = list(csv.DictReader(file))
-        return {row.pop("phase"): {column: float(value) for column, value in row.items()} for row in rows}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
-
-
-def read_curve(path: Path) -> list[dict[str, float]]:
-    """The rows of curve.csv; what a crash has cut off, or something else damaged, is left out."""
-    try:
-        heading, *lines = (path / "curve.csv").read_text().split("\n")[:-1]
-    except (OSError, ValueError):
-        return []
-    columns = heading.split(",")
-    if columns[: len(CURVE_COLUMNS)] != list(CURVE_COLUMNS):
-        return []
-    rows = []
-    for line in lines:
-        values = line.split(",")
-        if len(values) != len(columns):
-            break
-        try:
-            rows.append(dict(zip(columns, map(float, values), strict=True)))
-        except ValueError:
-            break
-    return rows
-
-
 def is_run(path: Path) -> bool:
     """Whether a run was begun in this folder."""
     return (path / "config.yaml").is_file()
 
 
-def find(names: list[str] | None = None) -> list[Path]:
+def find(
+    names: list[str] | None = None,
+    reads: Sequence[str] = (),
+    left_out: Callable[[Path, str], None] = lambda file, reason: None,
+) -> list[Path]:
     """The run folders that RUN arguments name: run folders, or experiment folders with runs in them.
 
     Without names, all in the results folder. Other files are ignored, so that a shell's glob may name them.
-    Raises UserError when a name does not exist or nothing is found.
+    ``reads`` are the files that the caller reads: a run where one of them is damaged is left out, and ``left_out``
+    is told the file and the reason. Raises UserError when a name does not exist, or when nothing is found, or
+    nothing but damage, where names were given.
     """
     places = [Path(name) for name in names] if names else [root()]
     found: list[Path] = []
+    problems: list[tuple[Path, str]] = []
     for place in places:
         if not exists(place):
             if not names:
@@ -273,17 +226,49 @@ def find(names: list[str] | None = None) -> list[Path]:
             if not exists(root() / place):
                 raise UserError(f"{place}: there is no such run; see: admmctl runs list")
             place = root() / place  # 'mnist01' for 'results/mnist01' is what a user means
-        if is_run(place):
+        if _begun(place):
             found.append(place)
         elif place.is_dir():
-            inner = [path for path in sorted(place.iterdir()) if path.is_dir()]
-            found += [path for path in inner if is_run(path)]
+            inner = _folders(place, problems)
+            found += [path for path in inner if _begun(path)]
             if not names or place.resolve() == root().resolve():
-                found += [path for folder in inner for path in sorted(folder.iterdir()) if is_run(path)]
-    unique = list(dict.fromkeys(found))
-    if names and not unique:
+                others = [path for path in inner if not _begun(path)]
+                found += [path for folder in others for path in _folders(folder, problems) if _begun(path)]
+    sound: list[Path] = []
+    for folder in dict.fromkeys(found):
+        problem = damage(folder, reads)
+        if problem is None:
+            sound.append(folder)
+        else:
+            problems.append(problem)
+    if names and problems and not sound:
+        said = "\n  ".join(f"{file}: {reason}" for file, reason in problems)
+        none = "none of these runs can be read:\n  " if len(problems) > 1 else ""
+        raise UserError(f"{none}{said}; mend or remove it, or name other runs")
+    if names and not sound:
         raise UserError(f"no runs in {', '.join(names)}; see: admmctl runs list")
-    return unique
+    for file, reason in problems:
+        left_out(file, reason)
+    return sound
+
+
+def _begun(path: Path) -> bool:
+    """Whether a run was begun in this folder, as far as anybody can see: one that cannot be read is named."""
+    try:
+        (path / "config.yaml").lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _folders(place: Path, problems: list[tuple[Path, str]]) -> list[Path]:
+    try:
+        return [path for path in sorted(place.iterdir()) if path.is_dir()]
+    except OSError as error:
+        problems.append((place, f"it cannot be read: {error.strerror}"))
+        return []
 
 
 def exists(place: Path) -> bool:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from admmctl.config import Run, load
+from admmctl.data import shards
 from admmctl.errors import UserError
-from admmctl.runs.record import DONE, is_run, read_summary, root
+from admmctl.runs.record import DONE, is_run, read_environment, read_summary, root
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,40 @@ def elsewhere(run: Run) -> Path | None:
     name = re.escape(folder_name(run, 0)).replace(r"\-p0\-", r"\-p\d+\-")
     path = _newest(run, name)
     return None if path is None or Found(path, read_summary(path)).finished else path
+
+
+class Now:
+    """What runs would be made of now, to be held against what is recorded. Data are looked at once."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, str] = {}
+
+    def data(self, run: Run) -> str:
+        """The fingerprint of the rows that ``run`` would read. Raises DataError where there are none."""
+        key = run.data.model_dump_json()
+        if key not in self._sums:
+            self._sums[key] = shards.plan(run.data, 1).source.fingerprint()
+        return self._sums[key]
+
+    def other_data(self, run: Run, folder: Path) -> str:
+        """How the data of a recorded run differ from those that ``run`` would read, or ''."""
+        recorded, here = read_environment(folder).get("data_sha256"), self.data(run)
+        if recorded == here:
+            return ""
+        if not isinstance(recorded, str):
+            return "it is not recorded what data it read"
+        return f"the data have changed since: sha256 {recorded[:12]}..., now {here[:12]}..."
+
+    def other(self, run: Run, folder: Path) -> list[str]:
+        """How a recorded run differs from ``run``, which has its settings and seed: in its data, in its stop."""
+        found = [self.other_data(run, folder)]
+        try:
+            stop = load(folder / "config.yaml").runs[run.method].stop.model_dump()
+        except (UserError, KeyError):
+            return [*filter(None, found), "its config.yaml cannot be read"]
+        asked = run.stop.model_dump()
+        found += [f"stop.{key} was {stop[key]}, is {asked[key]}" for key in asked if stop[key] != asked[key]]
+        return [words for words in found if words]
 
 
 def _newest(run: Run, name: str) -> Path | None:

@@ -1,8 +1,8 @@
 """Handing jobs to Slurm: each runs the same command inside its allocation, which it finds by itself."""
 
 import os
+import shlex
 import shutil
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,16 +11,17 @@ from typing import Any
 
 from admmctl import config as configuration
 from admmctl.config import Run
-from admmctl.errors import UserError
+from admmctl.errors import AdmmctlError, Interrupted, UserError
 from admmctl.files import write_json
 from admmctl.folders import make_folder
 from admmctl.parallel import slurm
+from admmctl.parallel.programs import environment, python
 from admmctl.runs import jobs
 from admmctl.runs.options import Options
 from admmctl.runs.record import root
 from admmctl.runs.train import Silent, check_all, plan
 
-CONFIG, SCRIPT = "experiment.yaml", "job.sh"
+CONFIG = "experiment.yaml"
 # What a job finds even where the site does not hand the environment on.
 HANDED_ON = ("ADMMCTL_RESULTS", "ADMMCTL_DATASETS", "PYTHONPATH")
 
@@ -35,6 +36,7 @@ class Order:
     command: str  # train or scaling
     words: Sequence[str]
     options: Options
+    runs: int | None = None  # how many it makes, where that is known before
 
 
 def train_order(
@@ -57,7 +59,7 @@ def train_order(
     words += ["--resume"] if resume else []
     words += ["--watchdog", f"{options.watchdog:g}"] if options.watchdog else []
     label = f"{method or runs[0].method}-p{options.cores}"
-    return Order(runs[0], label, config, "train", [*words, *common(options, overrides)], options)
+    return Order(runs[0], label, config, "train", [*words, *common(options, overrides)], options, len(runs))
 
 
 def common(options: Options, overrides: Sequence[str]) -> list[str]:
@@ -68,31 +70,61 @@ def common(options: Options, overrides: Sequence[str]) -> list[str]:
 
 
 def submit(order: Order) -> dict[str, Any]:
-    """Hand in a job; its row for ``runs list``. Raises UserError, and then nothing is left behind."""
+    """Hand in a job; its row for ``runs list``. Raises UserError, and then nothing is left behind.
+
+    Where it is not clear whether the job is queued its folder stays, without a number: AdmmctlError, Interrupted.
+    """
     folder = _create(root() / order.run.experiment, f"job-{order.label}")
-    try:
-        shutil.copyfile(order.config, folder / CONFIG)  # later changes to the file are for later jobs
-        path = folder / SCRIPT
-        path.write_text(script(order, folder))
-        path.chmod(0o755)
-        number = slurm.submit(path.absolute())
-    except OSError as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise UserError(f"the job's folder {folder} cannot be written: {error.strerror}") from None
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    record = {
-        "job": number,
+    record: dict[str, Any] = {
+        "job": None,
         "scheduler": "slurm",
         "experiment": order.run.experiment,
         "method": order.run.method,
         "ranks": order.options.cores,
+        "runs": order.runs,
         "submitted": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": _command(order, folder),
     }
-    write_json(folder / jobs.RECORD, record)
+    path = folder / jobs.SCRIPT
+    try:
+        shutil.copyfile(order.config, folder / CONFIG)  # later changes to the file are for later jobs
+        path.write_text(script(order, folder), encoding="utf-8", errors="surrogateescape")
+        path.chmod(0o755)
+        # Whatever happens to this process from here on: the folder knows that there may be a job.
+        write_json(folder / jobs.RECORD, record)
+        number, cluster = _hand_in(path, folder)
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise UserError(f"the job's folder {folder} cannot be written: {error.strerror}") from None
+    except (slurm.MayBeQueued, Interrupted):
+        raise
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    record.update({"job": number, **({"cluster": cluster} if cluster else {})})
+    try:
+        write_json(folder / jobs.RECORD, record)
+    except OSError as error:
+        raise AdmmctlError(
+            f"job {number} is queued, and {folder / jobs.RECORD} cannot be written: {error.strerror}; "
+            f"end it with: scancel {number}"
+        ) from None
     return jobs.job_row(jobs.Job(folder, record), "queued", f"job {number} is handed in")
+
+
+def _hand_in(path: Path, folder: Path) -> tuple[str, str]:
+    """The number of the job, and its cluster where Slurm names one."""
+    unclear = (
+        f"the job may be queued; its folder is kept: {folder}\nsee: admmctl runs list {shlex.quote(str(folder))}; "
+        f"follow it with admmctl wait, end it with admmctl cancel"
+    )
+    try:
+        number, _, cluster = slurm.submit(path.absolute()).partition(";")
+        return number, cluster
+    except slurm.MayBeQueued as doubt:
+        raise slurm.MayBeQueued(f"{doubt}\n{unclear}") from None
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted while sbatch was at work\n{unclear}") from None
 
 
 def planned(order: Order) -> str:
@@ -102,7 +134,8 @@ def planned(order: Order) -> str:
 
 def script(order: Order, folder: Path) -> str:
     """The job script. Raises UserError for what cannot be part of one."""
-    exports = {name: _absolute(name, os.environ[name]) for name in HANDED_ON if os.environ.get(name)}
+    given = environment()
+    exports = {name: _absolute(name, given[name]) for name in HANDED_ON if given.get(name)}
     threads = order.options.threads_for(order.run)
     batch = slurm.Batch(
         name=f"{order.run.experiment}-{order.label}",
@@ -120,7 +153,7 @@ def _command(order: Order, folder: Path) -> list[str]:
     """What the job runs."""
     site = order.options.site
     words = [*order.words, *([] if site is None else ["--cluster", str(site)])]
-    return [sys.executable, "-m", "admmctl", order.command, str((folder / CONFIG).absolute()), *words]
+    return [*python("-m", "admmctl", order.command), str((folder / CONFIG).absolute()), *words]
 
 
 def _absolute(name: str, value: str) -> str:

@@ -2,7 +2,8 @@
 
 import shlex
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -12,15 +13,15 @@ from admmctl import config as configuration
 from admmctl.config import Run, to_yaml, with_seed
 from admmctl.data import shards
 from admmctl.errors import AdmmctlError, Interrupted, MissingExtra, RunFailed, UserError
-from admmctl.methods.method import methods
-from admmctl.parallel import launch, slurm
+from admmctl.methods.method import methods, trainer
+from admmctl.parallel import slurm
 from admmctl.parallel.comm import Serial
-from admmctl.parallel.launch import STOPPING
+from admmctl.parallel.job import STOPPING, StopSignals, watch
 from admmctl.runs import checkpoint, jobs, memory
 from admmctl.runs import resume as resuming
 from admmctl.runs.broken import raise_on_failure, summary_of_the_dead
 from admmctl.runs.options import MOST, Launcher, Options, check_options
-from admmctl.runs.record import RunFolder, read_summary, rerun_line, root
+from admmctl.runs.record import DONE, RunFolder, read_summary, rerun_line, root
 from admmctl.runs.resume import Found, folder_name
 from admmctl.runs.worker import SUMMARY, work
 
@@ -28,7 +29,8 @@ from admmctl.runs.worker import SUMMARY, work
 class Watcher(Protocol):
     """Who is shown what happens: a live view, plain lines, or nobody.
 
-    The event "stopping" comes from the handler of a signal, in the middle of anything: to be noted, not shown.
+    The event "stopping" of a run in this process comes from the handler of a signal, in the middle of anything: it
+    is to be noted, not shown. That of a job has a text, and may be shown.
     """
 
     def started(self, run: Run, folder: Path) -> None: ...
@@ -113,6 +115,7 @@ def train(
     watcher = watcher or Silent()
     resume = resume or slurm.requeued()
     begun = [resuming.find(run, options.cores, config) if resume else None for run in runs]
+    begun = _still_the_same(runs, begun, watcher)
     ready = check_all(
         [run for run, found in zip(runs, begun, strict=True) if found is None or not found.finished],
         options,
@@ -135,7 +138,10 @@ def train(
         try:
             summaries.append(execute(run, options, watcher, resume=found))
         except Interrupted as stop:
-            raise Interrupted(str(stop), summaries + stop.runs) from None
+            summaries += stop.runs
+            if run is runs[-1] and summaries[-1]["status"] in DONE:
+                break  # it came too late to interrupt anything
+            raise Interrupted(str(stop), summaries) from None
         except RunFailed as failure:
             # A failing method does not stop the others.
             summaries += failure.runs
@@ -143,6 +149,16 @@ def train(
     if failures:
         raise RunFailed("\n".join(failures), summaries)
     return summaries
+
+
+def _still_the_same(runs: list[Run], begun: Sequence[Found | None], watcher: "Watcher") -> list[Found | None]:
+    """Of runs that were begun, those that still are what is asked for: a finished one is of its data and stop."""
+    now, same = resuming.Now(), list(begun)
+    for number, (run, found) in enumerate(zip(runs, begun, strict=True)):
+        if found is not None and found.finished and (differs := now.other(run, found.path)):
+            watcher.event({"event": "note", "text": f"a new run beside {found.path}: {'; '.join(differs)}"})
+            same[number] = None
+    return same
 
 
 def check_all(runs: list[Run], options: Options, watcher: "Watcher", several: bool) -> list[Run]:
@@ -202,8 +218,9 @@ def check(run: Run, options: Options) -> None:
     if run.data.stream and not getattr(method, "streams", True):
         raise UserError(f"data.stream: method {run.method} needs its rows in memory; set data.stream: false")
     data = shards.plan(run.data, options.cores)
+    data.check()
     network = build_network(run, data)
-    made = method(run.settings)
+    made = trainer(run.kind, run.settings, run.loss)
     if hasattr(made, "check_rows"):
         made.check_rows(data.rows_train)
     if hasattr(made, "check_size"):
@@ -244,16 +261,16 @@ def execute(
     started = time.perf_counter()
     watcher = _Sturdy(watcher)
     if resume is not None:
-        with resuming.alone(resume.path):
+        with resuming.alone(resume.path), _signals(options) as signals:
             folder = RunFolder.reopen(resume.path, to_yaml(run.document()))
-            return _go_on(run, options, watcher, folder, started, resume)
+            return _go_on(run, options, watcher, folder, started, resume, signals)
     if place is None:
         folder = RunFolder.create(folder_name(run, options.cores), run.experiment, to_yaml(run.document()))
     else:
         folder = RunFolder.create_at(place, to_yaml(run.document()))
     try:
-        with resuming.alone(folder.path):
-            return _go_on(run, options, watcher, folder, started, None)
+        with resuming.alone(folder.path), _signals(options) as signals:
+            return _go_on(run, options, watcher, folder, started, None, signals)
     except Interrupted as stop:
         if place is None:
             raise
@@ -262,22 +279,43 @@ def execute(
         raise Interrupted(message, stop.runs) from None
 
 
+def _signals(options: Options) -> AbstractContextManager[StopSignals | None]:
+    """The signals of a job from now on, so that one that comes as its record is written does not break it."""
+    return nullcontext() if options.way() == "inline" else StopSignals()
+
+
 def _go_on(
-    run: Run, options: Options, watcher: Watcher, folder: RunFolder, started: float, resume: Found | None
+    run: Run,
+    options: Options,
+    watcher: Watcher,
+    folder: RunFolder,
+    started: float,
+    resume: Found | None,
+    signals: StopSignals | None,
 ) -> dict[str, Any]:
-    """The run in its folder, to its end."""
+    """The run in its folder, to its end. ``signals`` are those of a job, until its record is whole."""
     watcher.started(run, folder.path)
     if resume is not None and not checkpoint.exist(folder.path):
         watcher.event({"event": "note", "text": "there is no checkpoint: the run starts anew"})
     jobs.started(folder.path)
     threads = options.threads_for(run)
+    if crowding := options.crowding(threads):
+        watcher.event({"event": "note", "text": crowding})
+    asked = False
+
+    def stop() -> None:
+        nonlocal asked
+        asked = True
+        watcher.event(STOPPING)
+
     try:
         if options.way() == "inline":
             with threadpool_limits(limits=threads, user_api="blas"):
-                work(folder, Serial(), watcher.event, options.words(), started, lambda: watcher.event(STOPPING))
+                work(folder, Serial(), watcher.event, options.words(), started, stop)
         else:
             line = command(folder.path, options, threads)
-            end = launch.watch(line, options.environment(threads), watcher.event, folder.log)
+            environment, seconds = options.environment(threads), options.start_seconds()
+            end = watch(line, environment, watcher.event, folder.log, options.cores, seconds, signals)
             raise_on_failure(end, folder.path, options.cores)
     except UserError:
         if resume is None:
@@ -303,4 +341,8 @@ def _go_on(
     if summary["status"] == "interrupted":
         message = f"interrupted after {summary['iterations']} iterations; go on with: {summary['rerun']}"
         raise Interrupted(message, [summary])
+    if asked or (
+        signals is not None and signals.so_far()
+    ):  # too late for this run, but not for what comes after it
+        raise Interrupted(f"interrupted, when this run had come to its end: {folder.path}", [summary])
     return summary

@@ -8,6 +8,11 @@ import time
 
 _STARTED = time.perf_counter()  # before the heavy imports: they are part of wall_s
 
+from admmctl.parallel.start import report  # noqa: E402
+
+if __name__ == "__main__":
+    report("started")
+
 import json  # noqa: E402
 import resource  # noqa: E402
 import signal  # noqa: E402
@@ -25,14 +30,14 @@ from admmctl.config import Run, load  # noqa: E402
 from admmctl.data import shards  # noqa: E402
 from admmctl.data.catalog import datasets  # noqa: E402
 from admmctl.errors import UserError  # noqa: E402
-from admmctl.methods.method import Problem, methods  # noqa: E402
+from admmctl.methods.method import Problem, methods, trainer  # noqa: E402
 from admmctl.model.convolution import Stack  # noqa: E402
 from admmctl.model.fourier import Kernel  # noqa: E402
 from admmctl.model.losses import losses  # noqa: E402
 from admmctl.model.network import Network, predicted, targets  # noqa: E402
 from admmctl.parallel import watchdog  # noqa: E402
 from admmctl.parallel.comm import MPI, Comm, connect  # noqa: E402
-from admmctl.parallel.launch import end_with_the_launcher, handle  # noqa: E402
+from admmctl.parallel.job import end_with_the_launcher, handle  # noqa: E402
 from admmctl.runs import environment, memory  # noqa: E402
 from admmctl.runs.checkpoint import Checkpoints  # noqa: E402
 from admmctl.runs.clock import Clock  # noqa: E402
@@ -57,16 +62,33 @@ def work(
     ``words`` of the command line said how ranks start: the summary's ``rerun`` has them. ``on_stop`` is called, by
     the handler of the signal, when this process is asked to stop.
     """
+    with _stop_on_signal(on_stop) as interrupted:  # to the end: a signal that comes late breaks no writing
+        return _work(folder, comm, notify, words, started, interrupted)
+
+
+def _work(
+    folder: RunFolder,
+    comm: Comm,
+    notify: Notify,
+    words: Sequence[str],
+    started: float,
+    interrupted: Callable[[], bool],
+) -> Outcome:
     shared_cores = environment.ranks_share_cores(comm)
     clock = Clock(started, cpu=shared_cores)
     run = next(iter(load(folder.path / "config.yaml").runs.values()))
     # Numbers that overflow are noticed by the loop, which calls the run diverged: no warnings besides.
-    with _stop_on_signal(on_stop) as interrupted, np.errstate(all="ignore"):
+    with np.errstate(all="ignore"):
         with clock.phase("load"):
             plan = shards.plan(run.data, comm.size)
             network = build_network(run, plan)
-            method = methods.load(run.kind)(run.settings)
-            memory_mb = memory.check(memory.estimate(plan, network, method), comm) / MB
+            method = trainer(run.kind, run.settings, run.loss)
+            needed = memory.check(memory.estimate(plan, network, method), comm)
+            if hasattr(method, "settle"):
+                free = memory.available_per_rank(comm)
+                method.settle(network, plan.rows_train, comm.size, None if free is None else free - needed)
+                needed = memory.check(memory.estimate(plan, network, method), comm)
+            memory_mb = needed / MB
             if comm.rank == 0:
                 kept = hasattr(method, "snapshot")
                 notify({"event": "planned", "ranks": comm.size, "memory_mb": memory_mb, "checkpoints": kept})
@@ -112,6 +134,9 @@ def work(
             if comm.rank == 0:
                 folder.log(text)
                 notify({"event": "note", "text": text})
+
+        for text in plan.notes:
+            on_note(text)
 
         def on_resume(iteration: int, evaluations: list[Evaluation]) -> None:
             if comm.rank == 0:
@@ -359,9 +384,11 @@ def main(folder: str, ranks: str, patience: str, *words: str) -> None:
     try:
         comm = connect(int(ranks))
         rank = comm.rank
+        watchdog.answer(comm, environment.host()["name"], tell)
         if float(patience) and isinstance(comm, MPI):
             watchdog.watch(comm, environment.host()["name"], float(patience), tell)
         work(RunFolder(Path(folder)), comm, tell, words, _STARTED)
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # the run is recorded, and its ranks take their leave
     except UserError as error:
         tell({"event": "error", "rank": rank, "user": True, "message": str(error)})
         raise SystemExit(UserError.exit_code) from None

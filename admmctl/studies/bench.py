@@ -13,6 +13,8 @@ from admmctl.errors import Interrupted, RunFailed, UserError
 from admmctl.methods.method import methods
 from admmctl.parallel import launch
 from admmctl.parallel.comm import Serial
+from admmctl.parallel.job import watch
+from admmctl.parallel.said import last_words
 from admmctl.runs.bench import measure
 from admmctl.runs.options import Options, check_options
 
@@ -73,10 +75,10 @@ def on_cores(
         path = Path(folder) / "config.yaml"
         path.write_text(to_yaml(run.document()), encoding="utf-8")
         arguments = ["-m", "admmctl.runs.bench", str(path), str(rows), str(repeat), str(cores)]
-        return _on_ranks(options.command(arguments, 1), options.environment(1), say)
+        return _on_ranks(arguments, options, say)
 
 
-def _on_ranks(command: list[str], environment: dict[str, str], say: Callable[[str], None]) -> dict[str, Any]:
+def _on_ranks(arguments: list[str], options: Options, say: Callable[[str], None]) -> dict[str, Any]:
     """Run the job; what rank 0 measured."""
     results: list[dict[str, Any]] = []
 
@@ -85,14 +87,20 @@ def _on_ranks(command: list[str], environment: dict[str, str], say: Callable[[st
             results.append(event["result"])
         elif "what" in event:
             say(event["what"])
+        elif "text" in event:
+            say(event["text"])
 
-    end = launch.watch(command, environment, on_event, log=lambda line: None)
+    options.check_launcher()
+    command, environment = options.command(arguments, 1), options.environment(1)
+    end = watch(command, environment, on_event, lambda line: None, options.cores, options.start_seconds())
     for error in end.errors:
         if error["user"]:
             raise UserError(error["message"])
     if end.stopped_by is not None:
         raise Interrupted("interrupted")
+    if end.start is not None:
+        raise RunFailed(end.start)
     if end.exit_code or not results:
-        said = "\n".join(end.said[-5:])
-        raise RunFailed(f"the ranks ended with exit code {end.exit_code}: {shlex.join(command)}\n{said}")
+        told = last_words(end.said) or "no message"
+        raise RunFailed(f"the ranks ended with exit code {end.exit_code}: {shlex.join(command)}\n{told}")
     return results[0]

@@ -26,6 +26,7 @@ from admmctl.methods.method import Diverged, Problem, methods
 from admmctl.model.losses import losses
 from admmctl.model.network import targets
 from admmctl.parallel.comm import Serial
+from admmctl.parallel.inherited import check_alone
 from admmctl.runs.clock import Clock
 from admmctl.runs.worker import build_network
 
@@ -50,6 +51,7 @@ def condition(
     what is computed. Returns what ``condition --json`` prints. Raises UserError for wrong usage, missing data and
     a matrix that is too large.
     """
+    check_alone()
     run = _convex(configuration.load(config, overrides), method)
     asked = None if ranks is None else parse(ranks)
     say("reading the rows")

@@ -12,13 +12,16 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from admmctl import __version__
+import numpy as np
+
+from admmctl import __version__, kernels
 from admmctl import config as configuration
 from admmctl.config import Experiment
 from admmctl.data import dataset, shards
 from admmctl.errors import AdmmctlError, DataError, MissingExtra, RunFailed, UserError
-from admmctl.methods.method import methods
-from admmctl.parallel import launch, slurm
+from admmctl.methods.method import methods, trainer
+from admmctl.parallel import launch, programs, slurm
+from admmctl.parallel.inherited import code, located_code, without_leftovers
 from admmctl.runs import environment, memory
 from admmctl.runs.options import Options, check_options
 from admmctl.runs.record import root
@@ -92,7 +95,7 @@ def _admmctl(patient: Patient) -> Findings:
 
 
 def _mpi_library(patient: Patient) -> Findings:
-    found = probes.mpi([sys.executable, "-m", "mpi4py", *probes.MPI])
+    found = probes.mpi(probes.ALONE, without_leftovers(programs.environment()))
     yield "ok", found["library"], ""
 
 
@@ -102,9 +105,10 @@ def _launcher(patient: Patient) -> Findings:
         slurm.check_plugin(two.cluster)
         yield "ok", f"srun --mpi={two.cluster.srun_plugin()}, in job {os.environ['SLURM_JOB_ID']}", ""
         return
+    two.check_launcher()
     program = launch.find_mpiexec(two.cluster.mpiexec)
     started = probes.family(probes.launcher_version(program))
-    library = probes.family(probes.mpi([sys.executable, "-m", "mpi4py", *probes.MPI])["library"])
+    library = probes.family(probes.mpi(probes.ALONE, without_leftovers(programs.environment()))["library"])
     if started is None or library is None:
         yield "ok", f"{program}, of a family that is not known", ""
     elif started != library:
@@ -119,6 +123,7 @@ def _launcher(patient: Patient) -> Findings:
 
 def _two_ranks(patient: Patient) -> Findings:
     two = replace(patient.options, cores=max(2, len(patient.options.hosts)))
+    two.check_launcher()
     found = probes.mpi(two.command(probes.MPI, 1), two.environment(1))
     if found["size"] != two.cores:
         yield (
@@ -126,6 +131,12 @@ def _two_ranks(patient: Patient) -> Findings:
             f"{two.cores} ranks were started and each believes to be alone: the launcher does not belong to "
             f"{found['library']}",
             "unset ADMMCTL_MPIEXEC, or reinstall both: pip install --force-reinstall mpich mpi4py",
+        )
+    elif found["codes"] != [code()]:
+        yield (
+            "error",
+            f"the ranks run admmctl {' and '.join(found['codes'])}, and this is {located_code()}",
+            "install the same version on every host, and let PYTHONPATH name no other checkout",
         )
     elif not found["right"]:
         yield (
@@ -139,24 +150,34 @@ def _two_ranks(patient: Patient) -> Findings:
 
 
 def _blas(patient: Patient) -> Findings:
+    read = launch.thread_variables()
     named = {name: os.environ[name] for name in launch.THREAD_VARIABLES if name in os.environ}
-    libraries = ", ".join(environment.blas()) or "unknown"
-    if not named:
-        yield "ok", f"{libraries}, one thread per rank", ""
-        return
-    said = ", ".join(f"{name}={value}" for name, value in named.items())
-    counts = [int(value) for value in named.values() if value.isdecimal()]
-    wanted = patient.options.cores * max(counts, default=1)
-    if len(counts) < len(named) or min(counts) < 1:
-        yield "warning", f"{said}: not a number of threads", "set it to a number, or unset it"
-    elif wanted > launch.available_cores():
+    detail = ", ".join(environment.blas()) or "unknown"
+    for name, value in named.items():
+        detail += f", {name}={value}" + ("" if name in read else " (which it does not read)")
+    threads = launch.threads_in_environment()
+    wanted = patient.options.cores * (threads or 1)
+    if threads is None and any(name in read for name in named):
         yield (
             "warning",
-            f"{said}: {wanted} threads in all on {_cores(launch.available_cores())}",
+            f"{detail}: not a number of threads; one per rank is used",
+            "set it to a number, or unset it",
+        )
+    elif threads is not None and wanted > launch.available_cores():
+        yield (
+            "warning",
+            f"{detail}: {wanted} threads in all on {_cores(launch.available_cores())}",
             "unset it: one thread per rank is the default",
         )
     else:
-        yield "ok", f"{libraries}, {said}", ""
+        yield "ok", detail if threads is not None else f"{detail}, one thread per rank", ""
+
+
+def _numba(patient: Patient) -> Findings:
+    block = np.zeros((2, 2), np.float32)
+    kernels.z_relu(block, block.copy(), block.copy(), 1.0, 1.0)  # or nobody knows whether it works
+    trouble = kernels.trouble()
+    yield ("warning", *_split(trouble)) if trouble else ("ok", kernels.described(), "")
 
 
 def _cores_allowed(patient: Patient) -> Findings:
@@ -208,7 +229,9 @@ def _memory(patient: Patient) -> Findings:
         try:
             method = methods.load(run.kind)
             plan = shards.plan(run.data, min(ranks, getattr(method, "ranks", ranks)))
-            needs[name] = memory.estimate(plan, build_network(run, plan), method(run.settings))
+            needs[name] = memory.estimate(
+                plan, build_network(run, plan), trainer(run.kind, run.settings, run.loss)
+            )
         except DataError as error:
             yield "warning", f"{room}; what is needed is not known: {_split(str(error))[0]}", _split(str(error))[1]
             return
@@ -272,7 +295,8 @@ def _shared_memory(patient: Patient) -> Findings:
 
 
 def _slurm(patient: Patient) -> Findings:
-    inside = "SLURM_JOB_ID" in os.environ
+    job = slurm.allocation()
+    inside = job is not None
     if shutil.which("srun") is None:
         if inside:
             yield "error", "this is an allocation, but there is no srun", "load the site's Slurm module"
@@ -287,8 +311,8 @@ def _slurm(patient: Patient) -> Findings:
         return
     plugins = probes.slurm_mpi_plugins()
     detail = f"{version}, MPI by {', '.join(plugins) or 'nothing'}"
-    if inside:
-        detail += f", inside job {os.environ['SLURM_JOB_ID']}"
+    if job is not None:
+        detail += f", inside job {job.job}"
     wanted = patient.options.cluster.srun_plugin()
     if patient.options.cluster.by_srun() and wanted not in plugins:
         yield (
@@ -349,6 +373,7 @@ CHECKS: dict[str, Callable[[Patient], Findings]] = {
     "launcher": _launcher,
     "two ranks": _two_ranks,
     "BLAS": _blas,
+    "numba": _numba,
     "cores": _cores_allowed,
     "memory": _memory,
     "disk": _disk,

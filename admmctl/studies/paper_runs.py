@@ -14,7 +14,8 @@ from admmctl.runs import resume as resuming
 from admmctl.runs.clusters import FOLDERS
 from admmctl.runs.material import Material, Scale
 from admmctl.runs.options import Options
-from admmctl.runs.record import DONE, is_run, read_environment, read_summary, root
+from admmctl.runs.record import DONE, is_run, read_summary, root
+from admmctl.runs.recorded import EVERYTHING, damage
 from admmctl.runs.train import Watcher, check, execute
 from admmctl.schema import Stop
 from admmctl.studies.condition import condition
@@ -82,7 +83,7 @@ def make(entry: Entry, scale: Scale, options: Options, watcher: Watcher, say: Sa
         if run.method in left_out:
             continue
         try:
-            folders.append(finished(run, cores) or _run(run, replace(options, cores=cores), watcher))
+            folders.append(finished(run, cores, say) or _run(run, replace(options, cores=cores), watcher))
         except MissingExtra as missing:
             left_out[run.method] = str(missing)
             say(f"left out: {run.method}: {missing}")
@@ -141,8 +142,11 @@ def _run(run: Run, options: Options, watcher: Watcher) -> Path:
     return Path(execute(run, options, watcher, resume=begun)["folder"])
 
 
-def finished(run: Run, ranks: int) -> Path | None:
-    """The newest finished run of the same hash, data and ranks that went as far as this one should."""
+def finished(run: Run, ranks: int, say: Say = lambda text: None) -> Path | None:
+    """The newest finished run of the same hash, data and ranks that went as far as this one should.
+
+    ``say`` is told of one that would do, and is damaged.
+    """
     folders = {run.experiment, run.experiment.removesuffix(QUICK)}
     pattern = re.compile(rf"{re.escape(resuming.folder_name(run, ranks))}(-\d+)?")
     found = [
@@ -150,9 +154,16 @@ def finished(run: Run, ranks: int) -> Path | None:
         for folder in sorted(folders)
         if (root() / folder).is_dir()
         for path in (root() / folder).iterdir()
-        if pattern.fullmatch(path.name) and is_run(path) and sufficient(run, path)
+        if pattern.fullmatch(path.name) and is_run(path) and _sound(path, say) and sufficient(run, path)
     ]
     return max(found, key=lambda path: (path / "summary.json").stat().st_mtime, default=None)
+
+
+def _sound(folder: Path, say: Say) -> bool:
+    problem = damage(folder, EVERYTHING)
+    if problem is not None:
+        say(f"left out: {problem[0]}: {problem[1]}")
+    return problem is None
 
 
 def sufficient(run: Run, folder: Path) -> bool:
@@ -195,5 +206,4 @@ def _same(run: Run, folder: Path) -> bool:
 
 def _same_data(run: Run, folder: Path) -> bool:
     """Whether the recorded run read the rows that are here now: a part of HIGGS, for instance, or all of it."""
-    sha256 = read_environment(folder).get("data_sha256")
-    return sha256 is not None and bool(sha256 == shards.plan(run.data, 1).source.fingerprint())
+    return not resuming.Now().other_data(run, folder)

@@ -7,14 +7,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import yaml
-
 from admmctl.errors import UserError
 from admmctl.runs.clock import OUTSIDE
 from admmctl.runs.clusters import load_machine
-from admmctl.runs.record import DONE, exists, is_run, read_environment, read_phases, read_summary, root
+from admmctl.runs.record import DONE, exists, is_run, root
+from admmctl.runs.recorded import damage, read_config, read_environment, read_phases, read_summary
 from admmctl.studies.model import CostModel, Exchange, Point, fit, held_out, on_machine
-from admmctl.studies.scaling import FILE, read_study
+from admmctl.studies.scaling import FILE, MEASURED, read_study
 
 MOST_CORES = 10_000  # where curves end
 SPREAD, SUPERLINEAR = 0.25, 1.10  # measuring rule 6: warnings above these
@@ -57,20 +56,25 @@ def find_studies(names: list[str] | None) -> list[Path]:
 
 
 def summarise_all(folders: list[Path], machine: str | None, named: bool) -> tuple[list[dict[str, Any]], list[str]]:
-    """Every study in numbers. What nobody ``named`` and has nothing to show yet is left out, with the reason.
+    """Every study in numbers, and what was left out, with the reason: studies and runs.
 
-    Raises UserError where no study is left.
+    Runs that are damaged are left out, and studies that cannot be read. What has nothing to show yet is left out
+    where nobody ``named`` it. Raises UserError where no study is left.
     """
     results, left_out = [], []
     for folder in folders:
+        places = [place for place in sorted(folder.iterdir()) if is_run(place)]
+        left_out += [f"{file}: {why}" for file, why in filter(None, (damage(place, MEASURED) for place in places))]
         try:
             results.append(summarise(folder, machine))
         except Unfinished as reason:
             if named:
-                raise
+                raise UserError("\n".join([*left_out, str(reason)])) from None
+            left_out.append(str(reason))
+        except UserError as reason:
             left_out.append(str(reason))
     if not results:
-        raise UserError("\n".join(left_out))
+        raise UserError("\n".join(dict.fromkeys(left_out)))
     return results, left_out
 
 
@@ -125,7 +129,7 @@ def _on_one_footing(runs: list[Timed]) -> list[Timed]:
 def _timed(place: Path, study: dict[str, Any]) -> Timed | None:
     """A finished run, or None where there is none, or a damaged one."""
     summary = read_summary(place) if is_run(place) else None
-    if summary is None or summary["status"] not in DONE:
+    if summary is None or summary["status"] not in DONE or damage(place, MEASURED) is not None:
         return None
     try:
         return _read_timed(place, summary, study)
@@ -332,14 +336,12 @@ def _must_share_data(folder: Path) -> None:
     for place in sorted(folder.iterdir()):
         if not is_run(place) or read_summary(place) is None:
             continue
-        try:
-            sha256 = read_environment(place)["data_sha256"]
-            config = yaml.safe_load((place / "config.yaml").read_text())
-            # Weak scaling takes as many of the same rows as there are ranks.
-            data = {key: value for key, value in config["data"].items() if key != "first"}
-            parts = [*(config[key] for key in ("network", "loss", "methods")), data, sha256]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
+        config, sha256 = read_config(place), read_environment(place).get("data_sha256")
+        if not config or sha256 is None:
             continue  # a run that never started says nothing
+        # Weak scaling takes as many of the same rows as there are ranks.
+        data = {key: value for key, value in config["data"].items() if key != "first"}
+        parts = [*(config.get(key) for key in ("network", "loss", "methods")), data, sha256]
         seen.setdefault(json.dumps(parts, sort_keys=True), place)
     if len(seen) > 1:
         first, second, *_ = seen.values()

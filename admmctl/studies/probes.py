@@ -3,17 +3,17 @@
 import importlib.util
 import json
 import shutil
-import sys
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from admmctl.errors import RunFailed
-from admmctl.parallel.programs import ask
+from admmctl.parallel.programs import ask, python
 from admmctl.parallel.slurm import mpi_plugins
 
 MPI = ["-m", "admmctl.parallel.probe"]
+ALONE = python("-m", "mpi4py", *MPI)  # one rank, which no launcher starts
 SHM = Path("/dev/shm")
 CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 RANKS_SECONDS = 30.0  # a start takes about one; a slow network file system some more
@@ -95,7 +95,7 @@ def library(name: str) -> dict[str, Any] | None:
     if importlib.util.find_spec(name) is None:
         return None
     program = f"import json, {name}\n{_LIBRARIES[name]}\nprint('\\n' + json.dumps(answer))"
-    answer = ask([sys.executable, "-c", program], LIBRARY_SECONDS)
+    answer = ask(python("-c", program), LIBRARY_SECONDS)
     if answer.code:
         raise RunFailed(
             f"it is installed but does not work: {answer.last_words()}; "

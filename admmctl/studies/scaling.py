@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel, FiniteFloat, ValidationError
 
 from admmctl import config as configuration
 from admmctl.config import Run, with_seed
@@ -21,18 +23,55 @@ from admmctl.folders import make_folder
 from admmctl.parallel import launch
 from admmctl.runs.options import MOST, Options
 from admmctl.runs.record import DONE, read_summary, root
+from admmctl.runs.recorded import COMPARED, CPU, PHASES, damage
+from admmctl.runs.resume import Now
 from admmctl.runs.submit import Order, common
 from admmctl.runs.train import Watcher, check, execute
 from admmctl.schema import Evaluate
 from admmctl.studies.bench import on_cores
 
 FILE = "study.json"
+MEASURED = (*COMPARED, PHASES, CPU)  # what times are read from
 SMALL = 64  # rows
-KEYS = {
-    *("kind", "experiment", "method", "method_kind", "data", "goal", "iterations", "weak", "metric", "target"),
-    *("batch", "machine", "small"),
-}
 Say = Callable[[str], None]
+
+
+class _Exchange(BaseModel):
+    bytes: FiniteFloat
+    seconds: FiniteFloat
+
+
+class _Machine(BaseModel):
+    ranks: int
+    allreduce: list[_Exchange]
+    message_bytes: list[FiniteFloat]
+
+
+class _Small(BaseModel):
+    rows_per_iteration: FiniteFloat
+    phases: dict[str, FiniteFloat]
+
+
+class _NoSmall(BaseModel):
+    error: str
+
+
+class _Study(BaseModel):
+    """What is read of study.json."""
+
+    kind: Literal["scaling"]
+    experiment: str
+    method: str
+    method_kind: str
+    data: str
+    goal: Literal["target", "iterations"]
+    iterations: int | None
+    weak: bool
+    metric: str
+    target: FiniteFloat | None
+    batch: int | None
+    machine: dict[str, _Machine]
+    small: _Small | _NoSmall | None
 
 
 @dataclass(frozen=True)
@@ -264,22 +303,32 @@ def read_study(folder: Path) -> dict[str, Any] | None:
         study = json.loads(path.read_text())
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read ({error}); remove the folder to start the study anew") from None
-    if not isinstance(study, dict) or study.get("kind") != "scaling" or not set(study) >= KEYS:
-        raise UserError(f"{path} does not describe a scaling study; remove the folder to start the study anew")
-    return study
+    try:
+        _Study.model_validate(study)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UserError(
+            f"{path} does not describe a scaling study ({where and f'{where}: '}{first['msg']}); "
+            "remove the folder to start the study anew"
+        ) from None
+    return dict(study)
 
 
 def _run_all(folder: Path, planned: dict[int, Run], repeat: int, how: Options, watcher: Watcher, say: Say) -> None:
     """Every repeat on every number of cores, interleaved, so that a drift of the machine touches all alike."""
     todo = [(number, count, one) for number in range(repeat) for count, one in planned.items()]
-    failures, broken = [], []
+    failures, broken, now = [], [], Now()
     for done, (number, count, one) in enumerate(todo):
         seeded = with_seed(one, one.seed + number)
         place = folder / f"{one.method}-p{count}-s{seeded.seed}"
         summary = read_summary(place)
-        if summary is not None and summary["status"] in DONE:
+        differs = "" if summary is None else now.other_data(seeded, place)
+        if differs:
+            say(f"{place.name} runs again: {differs}")
+        elif summary is not None and summary["status"] in DONE and damage(place, MEASURED) is None:
             continue
         say(f"run {done + 1} of {len(todo)}: {count} core{'s' * (count > 1)}, seed {seeded.seed}")
         try:

@@ -8,22 +8,26 @@ the choice.
 import csv
 import hashlib
 import subprocess
-import sys
+import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from admmctl import config as configuration
 from admmctl.config import Experiment, Run, to_yaml
-from admmctl.errors import ConfigError, UserError
+from admmctl.errors import ConfigError, Interrupted, UserError
 from admmctl.files import atomic
 from admmctl.folders import make_folder
 from admmctl.methods.method import methods
 from admmctl.parallel import launch
+from admmctl.parallel.job import StopSignals, parse_event
+from admmctl.parallel.programs import TICK, python
+from admmctl.runs.broken import summary_of_the_dead
 from admmctl.runs.record import DONE, RunFolder, read_curve, read_summary, root
-from admmctl.runs.resume import alone
+from admmctl.runs.recorded import DRAWN, damage
+from admmctl.runs.resume import Now, alone
 from admmctl.runs.train import Options, Watcher, check, check_options, execute
 from admmctl.schema import Stop
 from admmctl.studies.space import Trial, trials
@@ -51,6 +55,7 @@ class Result:
 _RUNNING: set[subprocess.Popen[str]] = set()  # trials, to be ended with the sweep
 
 Report = Callable[[Result, int, int], None]  # a trial that ended, how many have, how many there are
+Note = Callable[[str], None]
 
 
 def sweep(
@@ -83,7 +88,9 @@ def sweep(
     for _, run in planned.values():
         check(run, Options())
     folder = root() / experiment.name / f"sweep-{base.method}"
-    results = _run_all(list(planned.items()), folder, cores, report)
+    results = _run_all(
+        list(planned.items()), folder, cores, report, lambda text: watcher.event({"event": "note", "text": text})
+    )
     finished = [r for r in results if r.score == r.score and r.status != "diverged"]
     _write_table(folder, results)
     document: dict[str, Any] = {
@@ -125,7 +132,7 @@ def _plan(
 
 
 def _run_all(
-    planned: list[tuple[int, tuple[Trial, Run]]], folder: Path, cores: int, report: Report
+    planned: list[tuple[int, tuple[Trial, Run]]], folder: Path, cores: int, report: Report, note: Note
 ) -> list[Result]:
     """All trials, ``cores`` at a time; those that finished in an earlier sweep are taken as they are."""
     try:
@@ -133,13 +140,14 @@ def _run_all(
     except OSError as error:
         raise UserError(f"the results folder {folder} cannot be written: {error.strerror}") from None
     with alone(folder):
-        return _run_side_by_side(planned, folder, cores, report)
+        return _run_side_by_side(planned, folder, cores, report, note)
 
 
 def _run_side_by_side(
-    planned: list[tuple[int, tuple[Trial, Run]]], folder: Path, cores: int, report: Report
+    planned: list[tuple[int, tuple[Trial, Run]]], folder: Path, cores: int, report: Report, note: Note
 ) -> list[Result]:
-    ended = 0
+    ended, now = 0, Now()
+    now.data(planned[0][1][1])  # the same rows for all trials, which then come side by side
 
     def one(item: tuple[int, tuple[Trial, Run]]) -> Result:
         nonlocal ended
@@ -148,27 +156,48 @@ def _run_side_by_side(
         identity = hashlib.sha256(to_yaml(run.document()).encode()).hexdigest()[:8]
         place = folder / f"trial-{number:03d}-{identity}"
         summary = read_summary(place)
-        if summary is None or summary["status"] not in DONE:
+        differs = "" if summary is None else now.other_data(run, place)
+        if differs:
+            note(f"trial {number} runs again: {differs}")
+        if differs or summary is None or summary["status"] not in DONE or damage(place, DRAWN) is not None:
             summary = _run_trial(run, place)
         result = _result(number, trial, place, summary)
         ended += 1
         report(result, ended, len(planned))
         return result
 
-    with ThreadPoolExecutor(cores) as pool:
-        try:
-            return list(pool.map(one, planned))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+    with StopSignals() as signals, ThreadPoolExecutor(cores) as pool:
+        results = [pool.submit(one, item) for item in planned]
+        _follow(results, signals)
+        stopped = bool(signals.so_far())
+    if stopped:
+        raise Interrupted("interrupted; the same command goes on with the sweep")
+    return [result.result() for result in results]
+
+
+def _follow(results: list[Future[Result]], signals: StopSignals) -> None:
+    """Wait for trials. A signal, or one that breaks, ends all after their iteration; a second one kills."""
+    told: dict[subprocess.Popen[str], bool] = {}
+    while True:
+        done, rest = wait(results, timeout=TICK)
+        if not rest:
+            return
+        asked = signals.so_far()
+        if asked or any(not result.cancelled() and result.exception() for result in done):
+            for result in rest:
+                result.cancel()
+            kill = len(asked) > 1
             for process in list(_RUNNING):
-                process.terminate()  # it ends its iteration and writes what it has
-            raise
+                if told.get(process) is not kill:
+                    process.kill() if kill else process.terminate()
+                    told[process] = kill
 
 
 def _run_trial(run: Run, place: Path) -> dict[str, Any]:
     """One trial in a process of its own; a failure is its summary."""
+    started = time.perf_counter()
     folder = RunFolder.create_at(place, to_yaml(run.document()))
-    command = [sys.executable, "-m", "admmctl.runs.worker", str(place), "1", "0"]
+    command = python("-m", "admmctl.runs.worker", str(place), "1", "0")
     environment = launch.job_environment(1, 1)
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -180,12 +209,11 @@ def _run_trial(run: Run, place: Path) -> dict[str, Any]:
         _RUNNING.discard(process)
     summary = read_summary(place)
     if summary is None:
-        events = [event for line in said.splitlines() if (event := launch.parse_event(line))]
+        events = [event for line in said.splitlines() if (event := parse_event(line))]
         errors = [event["message"] for event in events if event["event"] == "error"]
         reason = errors[0] if errors else f"exit code {process.returncode}"
-        summary = {"status": "failed", "reason": reason, "iterations": 0}
+        summary = summary_of_the_dead(run, 1, (), folder, "failed", reason, started)
         folder.log(wrong or reason)
-        folder.write_summary(summary)
     return summary
 
 

@@ -256,6 +256,7 @@ def test_the_installed_command_answers() -> None:
 # --- train
 
 
+@pytest.mark.usefixtures("terminal")
 def test_training_prints_progress_for_people_and_a_table(shell: Shell, results: Path) -> None:
     answer = shell("train", "tiny.yaml")
     assert answer.code == 0
@@ -571,6 +572,26 @@ def test_a_real_ctrl_c_stops_after_the_iteration_and_keeps_the_record(shell: She
     assert (Path(run["folder"]) / "weights.npz").is_file()
 
 
+@pytest.mark.mpi
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_ctrl_c_that_comes_as_a_run_ends_stops_before_the_next(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, ranks: int
+) -> None:
+    """It can no longer interrupt this one, which counts."""
+
+    def interrupt(self: object, event: dict[str, Any]) -> None:
+        if event["event"] == "finished":
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr("admmctl.report.live.Live.event", interrupt)
+    words = ["train", "tiny.yaml", "--json", "--cores", ranks, "--oversubscribe", "--set", "stop.iterations=1"]
+    answer = shell(*words, "--repeat", 3)
+    assert answer.code == 3
+    assert [(run["seed"], run["status"]) for run in answer.json()["runs"]] == [(0, "exhausted")]
+    assert "interrupted, when this run had come to its end" in answer.err
+    assert shell(*words, "--set", "seed=7").code == 0, "there was nothing left to interrupt"
+
+
 # --- standard output that cannot take it
 
 
@@ -817,6 +838,29 @@ def test_predictions_are_csv_on_standard_output_or_in_a_file(shell: Shell) -> No
     assert Path("answer.csv").read_text() == answer.out
 
 
+def test_rows_that_cannot_be_predicted_are_named_and_nothing_is_written(shell: Shell) -> None:
+    (run,) = shell("train", "tiny.yaml", "--json").json()["runs"]
+    x = np.ones((5, 3))
+    x[[1, 3], 2] = np.nan, -np.inf
+    np.save("rows.npy", x)
+    Path("rows.csv").write_text("a,b,c\n1,2,3\n4,,6\n")
+    for name, words in (
+        ("rows.npy", "2 of 5 rows with a NaN or an infinity: rows 1, 3"),
+        ("rows.csv", "line 3, column 2"),
+    ):
+        for where in ([], ["--json"], ["--output", "answer.csv"]):
+            assert words in shell.refusal("predict", run["folder"], "--input", name, *where)
+    assert not Path("answer.csv").exists()
+
+
+def test_the_heading_of_rows_to_predict_is_said_beside_the_answer(shell: Shell) -> None:
+    (run,) = shell("train", "tiny.yaml", "--json").json()["runs"]
+    Path("rows.csv").write_text('\ufeff"a","b","c"\r\n1,2,3\r\n4,5,6\r\n')
+    answer = shell("predict", run["folder"], "--input", "rows.csv")
+    assert answer.err == "rows.csv: line 1 is taken as a heading: a, b, c\n"
+    assert len(answer.out.splitlines()) == 3
+
+
 def test_predict_wants_one_run_and_rows_that_fit(shell: Shell) -> None:
     runs = shell("train", "tiny.yaml", "--method", "all", "--json").json()["runs"]
     np.save("wide.npy", np.zeros((2, 4)))
@@ -872,6 +916,7 @@ def test_the_command_loads_nothing_heavy_before_it_needs_it() -> None:
 
 
 @pytest.mark.mpi
+@pytest.mark.usefixtures("terminal")
 def test_the_doctor_reports_every_check_and_exits_with_1_on_an_error(
     shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:

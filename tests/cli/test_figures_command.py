@@ -49,6 +49,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> dict[str, Entry]:
     return entries
 
 
+@pytest.mark.usefixtures("terminal")
 def test_without_a_name_figures_are_listed(shell: Shell, results: Path) -> None:
     for words in ([], ["--list"]):
         answer = shell("figures", *words)

@@ -1,6 +1,7 @@
 """Jobs under Slurm as people meet them: handed in, listed, followed, cancelled. Slurm itself is small programs."""
 
 import json
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 from fake_slurm import FakeSlurm
+from helpers import program
 from test_commands import CONFIGS, Shell, real_shell, shell
 
 from admmctl.parallel import slurm as scheduler
@@ -20,7 +22,8 @@ SUBMIT = ("train", "tiny.yaml", "--launcher", "sbatch", "--cores")
 
 @pytest.fixture
 def slurm(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
-    monkeypatch.setattr(jobs, "POLLS", (0.02, 0.05))
+    monkeypatch.setattr(jobs, "POLLS", (0.01, 0.02))
+    monkeypatch.setattr(jobs, "PATIENCE", 2)
     monkeypatch.setattr(scheduler, "SECONDS", 300.0)  # this sbatch returns when the job has ended
     return FakeSlurm(shell.folder / "bin", monkeypatch)
 
@@ -118,6 +121,77 @@ def test_a_job_that_cannot_be_handed_in_leaves_nothing_behind(
     assert not list(results.rglob("job*"))
 
 
+def job(results: Path) -> jobs.Job:
+    """The one that was handed in."""
+    (folder,) = (results / "tiny").glob("job-*")
+    found = jobs.read(folder)
+    assert found is not None
+    return found
+
+
+def test_a_job_whose_sbatch_does_not_answer_is_kept_and_found(
+    shell: Shell, results: Path, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "SECONDS", 1.0)
+    slurm.sbatch_says(hang=True)
+    answer = shell(*SUBMIT, 2)
+    assert (answer.code, answer.out) == (1, "")
+    kept = job(results)
+    assert f"no answer within 1 seconds: sbatch --parsable {kept.folder}/job.sh\n" in answer.err
+    assert f"the job may be queued; its folder is kept: {kept.folder}\n" in answer.err
+    assert kept.number == ""
+    monkeypatch.setattr(scheduler, "SECONDS", 30.0)
+    # squeue knows it by its script.
+    assert rows(shell) == {"job-admm-p2": ("queued", "job 100 waits: Priority")}
+    assert job(results).number == "100"
+    assert shell("cancel", kept.folder).code == 0
+    assert slurm.calls("scancel") == [["100"]]
+
+
+def test_a_job_that_never_got_a_number_is_waited_for_in_vain(
+    shell: Shell, results: Path, slurm: FakeSlurm
+) -> None:
+    slurm.sbatch_says("Thank you.")
+    answer = shell(*SUBMIT, 2)
+    assert (answer.code, "named no job: Thank you." in answer.err) == (1, True)
+    slurm.say()
+    answer = shell("wait", job(results).folder)
+    assert (answer.code, "may never have been queued" in answer.err) == (1, True)
+    assert "may never have been queued" in shell.refusal("cancel", job(results).folder)
+
+
+def test_an_interrupted_sbatch_may_have_handed_the_job_in(
+    shell: Shell, results: Path, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(path: Path) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(scheduler, "submit", interrupted)
+    answer = shell(*SUBMIT, 2)
+    assert answer.code == 3
+    assert (
+        f"interrupted while sbatch was at work\nthe job may be queued; its folder is kept: {results}" in answer.err
+    )
+    assert job(results).number == ""
+
+
+def test_jobs_that_were_handed_in_are_told_when_the_next_is_refused(
+    shell: Shell, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handed = scheduler.submit
+
+    def first_alone(path: Path) -> str:
+        if "p2" in str(path):
+            slurm.refuse("sbatch: error: QOSMaxSubmitJobPerUserLimit")
+        return handed(path)
+
+    monkeypatch.setattr(scheduler, "submit", first_alone)
+    answer = shell(*["scaling", "tiny.yaml", "--cores", "1,2", "--launcher", "sbatch", "--json"])
+    assert answer.code == 2
+    assert "QOSMaxSubmitJobPerUserLimit" in answer.err
+    assert [row["job"] for row in answer.json()["runs"]] == ["100"]
+
+
 def test_what_is_wrong_is_told_before_it_is_handed_in(shell: Shell, slurm: FakeSlurm) -> None:
     assert "run: admmctl fetch mnist" in shell.refusal(*SUBMIT, 2, "--set", "data={name: mnist}")
     assert "unknown method 'adam'" in shell.refusal(*SUBMIT, 2, "--method", "adam")
@@ -182,6 +256,63 @@ def test_a_job_that_never_got_to_its_command_fails(shell: Shell, results: Path, 
     assert (answer.code, "not known to Slurm any more" in answer.err) == (1, True)
 
 
+@pytest.mark.parametrize("word", ["REQUEUED", "PENDING", "RUNNING", "RESIZING", "COMPLETING"])
+def test_a_job_that_only_the_accounting_calls_alive_is_lost_in_the_end(
+    shell: Shell, results: Path, slurm: FakeSlurm, word: str
+) -> None:
+    shell(*SUBMIT, 2)
+    slurm.say()
+    program(slurm.folder / "sacct", f"print('{word}')")
+    answer = shell("wait", "100")
+    assert (answer.code, f"is in no queue any more, was {word} at last" in answer.err) == (1, True)
+    assert rows(shell)["job-admm-p2"][0] == "lost"
+    (job(results).folder / "end.json").write_text('{"exit_code": 3}')
+    assert shell("wait", "100").code == 3, "what its command left decides"
+
+
+@pytest.mark.parametrize(("status", "code"), [("reached", 0), ("failed", 1), ("interrupted", 3)])
+def test_a_job_that_is_gone_is_what_its_runs_say(
+    shell: Shell, results: Path, slurm: FakeSlurm, status: str, code: int
+) -> None:
+    (run,) = shell("train", "tiny.yaml", "--json").json()["runs"]
+    shell(*SUBMIT, 2)
+    summary = Path(run["folder"]) / "summary.json"
+    summary.write_text(json.dumps({**json.loads(summary.read_text()), "status": status}))
+    (job(results).folder / "runs.txt").write_text(f"{run['folder']}\n")
+    slurm.say()
+    answer = shell("wait", "100")
+    assert (answer.code, "its runs have come to their ends" in answer.err) == (code, True)
+
+
+def test_wait_goes_on_while_the_controller_is_away(
+    shell: Shell, results: Path, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell(*SUBMIT, 2)
+    (job(results).folder / "log.txt").write_text("the log goes on\n")
+    slurm.say(j100="CANCELLED")
+    words = "slurm_load_jobs error: Unable to contact slurm controller (connect failure)"
+    slurm.fall_silent(*[words] * 8)
+    answer = shell("wait", "100")
+    assert answer.code == 3
+    assert answer.err.count("Unable to contact slurm controller") == 1
+    assert "the log goes on" in answer.err
+    monkeypatch.setattr(jobs, "SILENCE", 0.1)
+    slurm.fall_silent(*[words] * 100)
+    assert "squeue failed: slurm_load_jobs error" in shell.refusal("wait", "100"), "not for ever"
+
+
+def test_a_job_that_is_seen_again_is_not_given_up(
+    shell: Shell, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell(*SUBMIT, 2)
+    (found,) = jobs.find(["100"])
+    monkeypatch.setattr(jobs, "PATIENCE", 10)
+    away, here = {}, {"100": State("PENDING")}
+    answers = iter([*[away] * 9, here, *[away] * 9, here, {"100": State("CANCELLED")}])
+    monkeypatch.setattr(scheduler, "states", lambda tickets: next(answers))
+    assert jobs.wait([found], print, print) == 3
+
+
 def test_a_job_that_may_start_again_is_not_over_while_it_completes(shell: Shell, slurm: FakeSlurm) -> None:
     shell(*SUBMIT, 2)
     (job,) = jobs.find(["100"])
@@ -218,7 +349,37 @@ def test_without_slurm_the_list_still_works(
     assert "squeue was not found" in shell.refusal("cancel", "tiny")
 
 
+def test_jobs_find_their_runs_where_results_were_moved(
+    shell: Shell, results: Path, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slurm.act()
+    assert shell(*SUBMIT, 1, "--set", "stop.iterations=2").code == 0
+    study = results / "tiny" / "scaling-admm-1it-0" / "admm-p1-s0"
+    shutil.copytree(job(results).runs()[0], study)
+    with (job(results).folder / "runs.txt").open("a") as file:
+        file.write(f"{study}\n")
+    made = [run.relative_to(results) for run in job(results).runs()]
+    assert made[-1] == study.relative_to(results)
+    results.rename("moved")
+    monkeypatch.setenv("ADMMCTL_RESULTS", "moved")
+    assert [run.relative_to(Path("moved").absolute()) for run in job(Path("moved")).runs()] == made
+    answer = shell("wait", "100", "--json")
+    assert (answer.code, len(answer.json()["runs"])) == (0, 2)
+    for run in answer.json()["runs"]:
+        assert shlex.split(run["rerun"])[2] == str(Path(run["folder"]) / "config.yaml")
+
+
 # --- cancel
+
+
+def test_a_job_that_slurm_does_not_cancel_keeps_no_other_alive(shell: Shell, slurm: FakeSlurm) -> None:
+    shell(*SUBMIT, 2)
+    shell(*SUBMIT, 3)
+    code = (slurm.folder / "scancel").read_text()
+    refuse = "if sys.argv[-1] == '100': sys.exit('scancel: error: Access denied')\n"
+    (slurm.folder / "scancel").write_text(code.replace("states[sys.argv[-1]]", refuse + "states[sys.argv[-1]]"))
+    assert "job 100 was not cancelled: scancel: error: Access denied" in shell.refusal("cancel", "tiny")
+    assert rows(shell)["job-admm-p3"][0] == "cancelled"
 
 
 def test_cancel_ends_what_waits_or_runs(shell: Shell, slurm: FakeSlurm) -> None:

@@ -149,6 +149,7 @@ def test_interleaved_runs_were_written_in_turns(study):
     assert sorted(RUNS, key=lambda run: written[run]) == ["admm-p1-s0", "admm-p2-s0", "admm-p1-s1", "admm-p2-s1"]
 
 
+@pytest.mark.usefixtures("terminal")
 def test_a_second_time_runs_nothing_and_says_the_same(shell, study, first):
     before = times(study)
     document = shell(*COMMAND, "--json").json()
@@ -163,6 +164,15 @@ def test_a_second_time_runs_nothing_and_says_the_same(shell, study, first):
 
 def test_a_run_without_a_summary_is_run_again_and_no_other(shell, study):
     (study / "admm-p1-s1" / "summary.json").unlink()
+    before = times(study)
+    assert shell(*COMMAND).code == 0
+    after = times(study)
+    assert {run for run in RUNS if after[run] != before[run]} == {"admm-p1-s1"}
+
+
+@pytest.mark.parametrize("file", ["summary.json", "phases.csv", "environment.json", "config.yaml"])
+def test_a_run_that_is_damaged_is_run_again_and_no_other(shell, study, file):
+    (study / "admm-p1-s1" / file).write_bytes(b"{\xff")
     before = times(study)
     assert shell(*COMMAND).code == 0
     after = times(study)

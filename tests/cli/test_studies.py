@@ -96,6 +96,7 @@ def test_no_repeats_are_refused(shell: Shell, results: Path, repeats: str) -> No
 # --- runs compare
 
 
+@pytest.mark.usefixtures("terminal")
 def test_a_comparison_for_people(shell: Shell, six: Path) -> None:
     answer = shell("runs", "compare", six)
     assert (answer.code, answer.err) == (0, "")

@@ -1,8 +1,10 @@
 """Jobs of several ranks: the same curve for any number, and a job that ends when it must."""
 
 import csv
+import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,12 +14,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from helpers import program
 
 import admmctl
 from admmctl.cli import main
 from admmctl.errors import Interrupted, RunFailed, UserError
+from admmctl.parallel import start
 from admmctl.parallel.launch import available_cores
 from admmctl.runs.record import read_curve, read_phases, read_summary
+from admmctl.runs.train import Silent
 from admmctl.studies.bench import bench
 
 pytestmark = pytest.mark.mpi
@@ -177,6 +182,59 @@ def test_a_launcher_of_another_mpi_is_a_usage_error(results, tmp_path, monkeypat
     assert list(results.rglob("*")) == []
 
 
+@pytest.mark.parametrize("words", [["train", "ranks.yaml"], ["bench"], ["sweep", "ranks.yaml"], ["doctor"]])
+def test_several_drivers_that_a_launcher_started_end_with_one_line(words, results, tmp_path):
+    space = {"space": {"admm": {"ridge": [1e-3, 1e-2]}}}
+    (tmp_path / "ranks.yaml").write_text(yaml.safe_dump(experiment(sweep=space)))
+    here = Path(sys.executable).parent
+    command = [str(here / "mpiexec"), "-n", "2", str(here / "admmctl"), *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert "--cores 2" in done.stderr
+    assert not list(results.rglob("*"))
+
+
+def test_several_drivers_by_way_of_another_program_are_refused(results, tmp_path):
+    """One that closes the launcher's socket, as ``conda run`` does."""
+    (tmp_path / "ranks.yaml").write_text(yaml.safe_dump(experiment()))
+    here = Path(sys.executable).parent
+    between = "import subprocess, sys; sys.exit(subprocess.run(sys.argv[1:]).returncode)"
+    command = [str(here / "mpiexec"), "-n", "2", sys.executable, "-c", between, str(here / "admmctl"), "train"]
+    done = subprocess.run([*command, "ranks.yaml"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--cores 2" in done.stderr
+    assert not list(results.rglob("*"))
+
+
+def test_one_driver_of_a_launcher_starts_ranks_of_its_own(results, tmp_path):
+    (tmp_path / "ranks.yaml").write_text(yaml.safe_dump(experiment(stop={"iterations": 1})))
+    here = Path(sys.executable).parent
+    command = [str(here / "mpiexec"), "-n", "1", str(here / "admmctl"), "train", "ranks.yaml", "--cores", "2"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    (summary,) = results.rglob("summary.json")
+    assert read_summary(summary.parent)["ranks"] == 2
+
+
+def test_modules_of_the_current_folder_are_none_of_the_ranks(results, tmp_path, monkeypatch):
+    (tmp_path / "random.py").write_text("raise SystemExit('the wrong module')\n")
+    (tmp_path / "admmctl").mkdir()
+    (tmp_path / "admmctl" / "__init__.py").write_text("raise SystemExit('another checkout')\n")
+    monkeypatch.chdir(tmp_path)
+    assert admmctl.train(experiment(stop={"iterations": 1}), cores=2)[0]["ranks"] == 2
+
+
+def test_ranks_of_another_checkout_are_refused(results, tmp_path, monkeypatch):
+    copy = tmp_path / "elsewhere" / "admmctl"
+    shutil.copytree(Path(admmctl.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / "rng.py").write_text((copy / "rng.py").read_text() + "\n# changed\n")
+    monkeypatch.setenv("PYTHONPATH", str(copy.parent))
+    with pytest.raises(UserError, match=r"a rank runs admmctl .* from .*elsewhere"):
+        admmctl.train(experiment(), cores=2)
+    assert not list(results.rglob("config.yaml"))
+
+
 @pytest.fixture
 def command(results, tmp_path):
     """Starts a run of two ranks that only a signal ends, and waits for its first rows; ended with the test."""
@@ -234,6 +292,114 @@ def test_a_second_interruption_does_not_wait_for_a_rank_that_hangs(command, tmp_
     summary = read_summary(folder)
     assert (summary["status"], summary["iterations"]) == ("interrupted", 2)
     assert wait_until(lambda: not alive(folder), 5)
+
+
+def test_a_signal_that_comes_as_the_record_is_written_does_not_break_it(results):
+    class Nervous(Silent):
+        def event(self, event):
+            if event["event"] == "evaluation":
+                os.kill(os.getpid(), signal.SIGINT)
+
+        def ended(self, summary):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    reached = []
+    before = signal.signal(signal.SIGTERM, lambda *_: reached.append("the default"))
+    try:
+        with pytest.raises(Interrupted):
+            admmctl.train(experiment(stop={"iterations": 1_000_000}), cores=2, watcher=Nervous())
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert reached == []
+    folder = run_folder(results)
+    assert read_summary(folder)["status"] == "interrupted"
+    assert wait_until(lambda: not alive(folder), 5)
+
+
+# Seconds after which ranks that were asked to stop say where they are, and the driver who does not.
+IMPATIENT = """
+from admmctl.parallel import watchdog
+
+watchdog.ANSWER = watchdog.GRACE = 0.4
+"""
+
+
+def test_a_stopped_rank_is_named_after_the_first_interruption(command, tmp_path, monkeypatch):
+    sabotage = IMPATIENT + SABOTAGE.format(action="os.kill(os.getpid(), 19)")
+    (tmp_path / "sitecustomize.py").write_text(sabotage)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    process, folder = command()
+    process.send_signal(signal.SIGINT)
+    said = []
+    while "does not answer" not in "".join(said[-1:]):
+        said.append(process.stderr.readline())
+        assert said[-1], "it ended"
+    assert "stopping at the end of the iteration; Ctrl-C again ends it now\n" in said
+    assert "rank 1 does not answer; Ctrl-C again ends the job now\n" in said[-1]
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=15)
+    assert process.returncode == 3
+    assert read_summary(folder)["status"] == "interrupted"
+    assert wait_until(lambda: not alive(folder), 5)
+
+
+def shared() -> set[Path]:
+    """The memory that MPICH's ranks share, by its names."""
+    return set(Path("/dev/shm").glob("mpich_shm_*"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_a_rank_that_is_stopped_before_it_finds_the_others_ends_the_start(results, tmp_path, monkeypatch):
+    stops = 'import os\nif os.environ.get("PMI_RANK") == "1":\n    os.kill(os.getpid(), 19)\n'
+    (tmp_path / "sitecustomize.py").write_text(stops)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    (tmp_path / "site.yaml").write_text("{name: site, launch: {start_seconds: 4}}")
+    before = shared()
+    with pytest.raises(RunFailed, match=r"after 4 s without progress: 1 of 2 ranks has started \(not rank 1\)"):
+        admmctl.train(experiment(), cores=2, cluster=tmp_path / "site.yaml")
+    folder = run_folder(results)
+    assert read_summary(folder)["status"] == "failed"
+    assert alive(folder) == []
+    assert wait_until(lambda: shared() <= before, 5), "the rank that waited had made it"
+
+
+def test_hosts_that_do_not_answer_end_the_start_and_leave_no_ssh(results, tmp_path, monkeypatch):
+    program(tmp_path / "ssh", f"import time\n{str(tmp_path / 'ssh')!r}\ntime.sleep(600)")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    (tmp_path / "site.yaml").write_text("{name: site, launch: {start_seconds: 1}}")
+    with pytest.raises(RunFailed, match="after 1 s without progress: none of 2 ranks has started"):
+        admmctl.train(experiment(), hosts="a.invalid:1,b.invalid:1", cluster=tmp_path / "site.yaml")
+    assert alive(tmp_path / "ssh") == []
+
+
+def test_an_srun_that_fails_is_quoted_and_its_mpiexec_not_waited_for(results, tmp_path, monkeypatch):
+    program(tmp_path / "srun", "import sys\nsys.exit('srun: error: Unable to create step for job 7: Too late')")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    job = {"JOB_ID": "7", "NTASKS": "2", "NNODES": "2", "TASKS_PER_NODE": "1(x2)"}
+    for name, value in {**job, "JOB_NODELIST": "n[1-2]", "NODELIST": "n[1-2]"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    monkeypatch.setattr(start, "ALONE", 0.3)
+    with pytest.raises(RunFailed, match="launcher says: srun: error: Unable to create step for job 7: Too late"):
+        admmctl.train(experiment(), cores=2)
+    assert wait_until(lambda: not alive(run_folder(results)), 5)
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("ends", ["by itself", "interrupted", "refused"])
+def test_a_driver_leaves_nothing_open(ranks, ends, results, tmp_path):
+    stop = {"iterations": 1_000_000 if ends == "interrupted" else 2}
+    methods = {"admm": {"ridge": 1e-3, "warm_iterations": -1 if ends == "refused" else 5}}
+    (tmp_path / "ranks.yaml").write_text(yaml.safe_dump(experiment(stop=stop, methods=methods)))
+    python = [sys.executable, "-X", "dev", "-W", "error", "-m", "admmctl"]
+    words = ["train", str(tmp_path / "ranks.yaml"), "--cores", str(ranks), "--oversubscribe"]
+    process = subprocess.Popen([*python, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if ends == "interrupted":
+        assert wait_until(lambda: any(len(read_curve(path.parent)) > 2 for path in results.rglob("curve.csv")), 30)
+        process.send_signal(signal.SIGINT)
+    errors = process.communicate(timeout=60)[1]
+    assert process.returncode == {"by itself": 0, "interrupted": 3, "refused": 2}[ends], errors
+    assert "Warning" not in errors
+    assert "Traceback" not in errors
 
 
 def test_ranks_end_when_their_driver_is_killed(command):
@@ -379,3 +545,29 @@ def test_a_job_that_does_not_fit_is_refused_before_it_trains(results, tmp_path, 
     assert list(results.rglob("*")) == []
     with pytest.raises(UserError, match=r"where 0\.[3-5]\d GB are free"):
         bench(None, rows=4_000_000, cores=2, repeat=1)
+
+
+def test_ranks_scale_ones_own_numbers_alike_and_say_a_heading_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, results: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    z = np.random.default_rng(0).standard_normal((301, 2))
+    x = z * [1e-7, 10] + [0, 1.7e9]
+    lines = [f"{a!r},{b!r},{int(label)}" for (a, b), label in zip(x.tolist(), z.sum(axis=1) > 0, strict=True)]
+    Path("own.csv").write_text("\n".join(["width,time,class", *lines]))
+    Path("own.yaml").write_text(
+        "name: own\ndata: {name: files, x: own.csv, label: last}\nnetwork: {layers: [4]}\nloss: squared\n"
+        "methods: {linear: {}}\n"
+    )
+    accuracies = []
+    for cores in ("1", "3"):
+        with pytest.raises(SystemExit) as end:
+            main(["train", "own.yaml", "--cores", cores, "--oversubscribe", "--json"])
+        assert end.value.code == 0
+        printed = capfd.readouterr()
+        (run,) = json.loads(printed.out)["runs"]
+        accuracies.append(run["final_test_accuracy"])
+        said = "own.csv: line 1 is taken as a heading: width, time, class"
+        assert printed.err.count(said) == 1
+        assert (Path(run["folder"]) / "log.txt").read_text().count(said) == 1
+    assert accuracies[0] == accuracies[1] > 0.95

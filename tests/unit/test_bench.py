@@ -19,7 +19,7 @@ from admmctl.data.hog import HogSettings, features
 from admmctl.errors import DataError, RunFailed, UserError
 from admmctl.methods.admm import Admm
 from admmctl.methods.method import Diverged, Finished
-from admmctl.parallel import launch
+from admmctl.parallel.job import JobEnd
 from admmctl.report.bench import bench_tables
 from admmctl.runs import bench as module
 from admmctl.runs import clock, memory
@@ -341,13 +341,13 @@ def job(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Any]]:
     def put(events: list[dict[str, Any]], **end: Any) -> list[Any]:
         commands: list[Any] = []
 
-        def watch(command: list[str], environment: Any, on_event: Callable[..., None], log: Any) -> launch.JobEnd:
+        def watch(command: list[str], environment: Any, on_event: Callable[..., None], *_: Any) -> JobEnd:
             commands.append((command, environment, load(Path(command[-4]))))
             for event in events:
                 on_event(event)
-            return launch.JobEnd(**{"exit_code": 0, **end})
+            return JobEnd(**{"exit_code": 0, **end})
 
-        monkeypatch.setattr(launch, "watch", watch)
+        monkeypatch.setattr(driver, "watch", watch)
         return commands
 
     return put
@@ -398,6 +398,7 @@ def test_a_rank_tells_its_result_or_its_refusal_as_json_lines(
     monkeypatch.setattr(module, "measure", measured)
     module.main(str(config), "20", "3", "1")
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines.pop(0)["event"] == "connected"
     assert lines == [
         {"event": "at", "what": "nothing much"},
         {"event": "result", "result": {"rows": 20, "repeat": 3, "ranks": 1}},

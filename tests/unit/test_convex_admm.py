@@ -738,6 +738,21 @@ def test_auto_leaves_a_fifth_of_the_memory_to_others():
     assert choose(size, settings, int(needed / SHARE) - 2)[0] == "block-pcg"
 
 
+@pytest.mark.parametrize("free", [None, 10])
+def test_auto_costs_what_it_takes_as_soon_as_it_is_settled(free):
+    p, method = rows(samples=200), convex(solver="auto")
+    least = method.cost(p.network, 200, 200)
+    assert least == convex(solver="convex-cg").cost(p.network, 200, 200)
+    method.settle(p.network, 200, 1, free)
+    (name, _) = choose(method._size(p.network, 200, 1), method.settings, free)
+    assert method.cost(p.network, 200, 200) == convex(solver=name).cost(p.network, 200, 200)
+    assert (name == "convex-cg") == (free is not None)
+    # And that is the one it takes, whatever is free then.
+    state = method.init(p)
+    assert isinstance(state.solver, solvers.load(name))
+    assert any(name in note for note in method.notes(state))
+
+
 def test_auto_says_what_it_chose():
     method, s = trained(rows(samples=200), 1, solver="auto")
     assert [

@@ -22,7 +22,8 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def run(place: Path, method: str, block: dict[str, Any], seed: int = 0, cores: int = 1, **columns: Any) -> Path:
-    config = {"name": "made", "methods": {method: block}, "seed": seed}
+    blocks = {"data": {"name": "swissroll"}, "network": {"layers": [4]}, "methods": {method: block}}
+    config = {"name": "made", **blocks, "seed": seed}
     folder = place / "made" / f"{method}-p{cores}-s{seed}"
     write_run(folder, cores=cores, seed=seed, time=1.0, config=config, metric="train_accuracy", method=method)
     write_curve(folder, LOSSES, **columns)

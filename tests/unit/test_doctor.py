@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 import pytest
 from helpers import program
 
+from admmctl import kernels
 from admmctl.errors import UserError
 from admmctl.parallel import launch, programs
+from admmctl.parallel.inherited import code
 from admmctl.parallel.programs import ask
 from admmctl.studies import doctor, probes
 
@@ -72,7 +75,7 @@ def test_a_check_that_breaks_is_an_error_line(monkeypatch: pytest.MonkeyPatch) -
 def test_a_launcher_of_another_family_is_an_error(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program(place / "bin" / "mpiexec", "print('mpiexec (OpenRTE) 4.1.4')")
     monkeypatch.setenv("ADMMCTL_MPIEXEC", "mpiexec")
-    monkeypatch.setattr(probes, "mpi", lambda command: {"library": "MPICH Version: 5.0.2"})
+    monkeypatch.setattr(probes, "mpi", lambda command, environment: {"library": "MPICH Version: 5.0.2"})
     state, detail, cure = line("launcher")
     assert state == "error"
     assert "of Open MPI, but the MPI library of this Python of MPICH" in detail
@@ -102,6 +105,19 @@ def test_a_launcher_that_hangs_is_an_error_in_time(place: Path, monkeypatch: pyt
     assert "no answer within 0.5 seconds" in detail
 
 
+def test_a_job_without_an_srun_is_told_with_the_cure_and_nothing_is_started(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program(place / "bin" / "mpiexec", "raise SystemExit('it was started')")
+    monkeypatch.setenv("ADMMCTL_MPIEXEC", "mpiexec")
+    for name, value in {"JOB_ID": "7", "NTASKS": "2", "JOB_NODELIST": "n[1-2]"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    for name in ("launcher", "two ranks"):
+        state, detail, cure = line(name)
+        assert (state, "there is no srun on the PATH" in detail) == ("error", True)
+        assert cure.startswith("load the site's Slurm module, or use --launcher mpiexec")
+
+
 def test_a_launcher_that_fails_is_told_with_its_words(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program(place / "bin" / "mpiexec", "import sys\nsys.exit('cannot resolve this host')")
     monkeypatch.setenv("ADMMCTL_MPIEXEC", "mpiexec")
@@ -114,6 +130,8 @@ def test_a_launcher_that_fails_is_told_with_its_words(place: Path, monkeypatch: 
     ("value", "state", "words"),
     [
         ("1", "ok", "OMP_NUM_THREADS=1"),
+        ("", "warning", "OMP_NUM_THREADS=: not a number of threads; one per rank is used"),
+        ("0", "warning", "not a number"),
         ("4096", "warning", "4096 threads in all"),
         ("x", "warning", "not a number"),
     ],
@@ -124,6 +142,35 @@ def test_threads_that_the_environment_asks_for(
     monkeypatch.setenv("OMP_NUM_THREADS", value)
     found = line("BLAS")
     assert (found[0], words in found[1]) == (state, True)
+
+
+def test_a_variable_of_another_library_does_not_count(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "thread_variables", lambda: ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"))
+    monkeypatch.setenv("MKL_NUM_THREADS", "4096")
+    state, detail, _ = line("BLAS")
+    assert state == "ok"
+    assert "MKL_NUM_THREADS=4096 (which it does not read), one thread per rank" in detail
+
+
+def test_what_an_mpi_launcher_has_left_does_not_matter(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = {"PMI_FD": "99", "PMI_RANK": "0", "PMI_SIZE": "2", "PMIX_RANK": "0", "PMIX_NAMESPACE": "gone"}
+    for name, value in left.items():
+        monkeypatch.setenv(name, value)
+    assert line("MPI library")[0] == "ok"
+    assert line("two ranks")[0] == "ok"
+
+
+def test_ranks_of_other_code_are_an_error(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a host with another version; here by another checkout that PYTHONPATH names."""
+    ours = Path(doctor.__file__).parents[1]
+    copy = place / "elsewhere" / "admmctl"
+    shutil.copytree(ours, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / "rng.py").write_text((copy / "rng.py").read_text() + "\n# changed\n")
+    monkeypatch.setenv("PYTHONPATH", str(copy.parent))
+    state, detail, cure = line("two ranks")
+    assert state == "error"
+    assert f"and this is {code()} from {ours}" in detail
+    assert "same version on every host" in cure
 
 
 def test_more_ranks_than_cores_is_a_warning(place: Path) -> None:
@@ -182,6 +229,7 @@ def test_slurm_and_its_plug_ins(
     program(place / "bin" / "srun", f"import sys\nprint({text}[sys.argv[1]], end='')")
     if inside:
         monkeypatch.setenv("SLURM_JOB_ID", "7")
+        monkeypatch.setenv("SLURM_NTASKS", "2")
     site = place / "site.yaml"
     site.write_text("{name: site, launch: {plugin: pmi2}}")
     found = line("Slurm", cluster=str(site))
@@ -193,6 +241,8 @@ def test_slurm_and_its_plug_ins(
 def test_no_slurm_is_fine_unless_this_is_an_allocation(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert line("Slurm")[0] == "ok"
     monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert line("Slurm")[0] == "ok", "left over: nothing says how large the job is"
+    monkeypatch.setenv("SLURM_NTASKS", "2")
     assert line("Slurm")[0] == "error"
 
 
@@ -249,3 +299,12 @@ def test_a_program_that_is_not_there_is_named() -> None:
     with pytest.raises(UserError, match="sbatch-of-nowhere: there is no such program"):
         ask(["sbatch-of-nowhere"], 1)
     assert programs.Answer(3, "", "").last_words() == "exit code 3, no message"
+
+
+def test_numba_is_examined_by_a_loop_that_runs(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if kernels.COMPILED:
+        assert line("numba") == ("ok", kernels.described(), "")
+        assert kernels.described().startswith("numba ")
+    trouble = "numba cannot be loaded (it needs another NumPy): loops run on NumPy; pip install numba"
+    monkeypatch.setattr(kernels, "_trouble", trouble)
+    assert line("numba") == ("warning", trouble.partition(";")[0], "pip install numba")

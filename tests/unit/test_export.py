@@ -30,7 +30,8 @@ def made(folder: Path, name: str = "admm-p1-s0-00000000", **changes: Any) -> Pat
 
 def unfinished(folder: Path, name: str = "sgd-p1-s0-00000000") -> Path:
     """A run that was killed after two evaluations."""
-    path = RunFolder.create_at(folder / name, yaml.safe_dump({"name": folder.name, "seed": 7})).path
+    blocks = {"data": {"name": "swissroll"}, "network": {"layers": [4]}, "methods": {"sgd": {"kind": "sgd"}}}
+    path = RunFolder.create_at(folder / name, yaml.safe_dump({"name": folder.name, **blocks, "seed": 7})).path
     write_curve(path, [0.9, 0.5])
     return path
 

@@ -1,6 +1,7 @@
 """A dataset of one's own: .npy and .csv files, with and without a heading, a test pair or a fraction."""
 
 import gzip
+import hashlib
 import io
 import json
 import mmap
@@ -11,10 +12,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_data import Array, all_rows
+from small_data import Array, Few, FewSet, all_rows
 
 from admmctl.cli import main
+from admmctl.config import load
 from admmctl.data import shards
+from admmctl.data.dataset import DataSettings, lacking_classes, split
 from admmctl.data.files import Files, FilesSettings, FilesSource
 from admmctl.errors import DataError
 from admmctl.parallel.comm import Serial
@@ -77,7 +80,7 @@ def test_rows_of_npy_files_are_read_as_they_are() -> None:
     check(opened(**NPY))
 
 
-@pytest.mark.parametrize("heading", ["", "label,a,b,c\n", '"label","a (m)","b","c"\n', "label,1.5,b,c\n"])
+@pytest.mark.parametrize("heading", ["", "label,a,b,c\n", '"label","a (m)","b","c"\n', "label,a1,?,c\n"])
 @pytest.mark.parametrize("end", [".csv", ".csv.gz"])
 def test_a_table_with_its_labels_first(heading: str, end: str) -> None:
     check(opened(x=table(f"first{end}", FIRST, heading), label="first"))
@@ -139,8 +142,19 @@ def test_the_fingerprint_is_that_of_the_files(here: Path) -> None:
     assert opened(**PAIR).fingerprint() != before
 
 
+def test_the_fingerprint_shows_how_rows_are_prepared_and_is_taken_once() -> None:
+    source = opened(**NPY)
+    before = source.fingerprint()
+    sums = [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in ("X.npy", "y.npy")]
+    assert before == hashlib.sha256(" ".join(["files/2", *sums]).encode()).hexdigest()
+    one = opened(x=table("all.csv", FIRST), label="first")
+    assert one.fingerprint() != hashlib.sha256(Path("all.csv").read_bytes()).hexdigest()
+    Path("X.npy").unlink()
+    assert source.fingerprint() == before
+
+
 def test_large_arrays_are_mapped_and_not_read() -> None:
-    array: Any = opened(**NPY)._parts["train"][0]
+    array: Any = opened(**NPY)._parts["train"].x
     while isinstance(array, np.ndarray):
         array = array.base
     assert isinstance(array, mmap.mmap)
@@ -197,6 +211,166 @@ def test_the_first_rows_train_when_their_number_is_given() -> None:
     own = loaded(**NPY, train=30)
     assert own.train.a0[0].tolist() == list(range(30))
     assert own.test.a0[0].tolist() == list(range(30, 40))
+
+
+def rows_of(own: shards.Shards) -> list[list[int]]:
+    """The numbers of the training and of the test rows, in order."""
+    return [shard.a0[0].astype(int).tolist() for shard in (own.train, own.test)]
+
+
+@pytest.mark.parametrize("test", [{}, {"test": 0.25}, {"test": "rest"}])
+def test_a_seed_shuffles_before_the_first_rows_are_taken(test: dict[str, Any]) -> None:
+    numbered()
+    inside, again, other = (rows_of(loaded(**NPY, train=30, seed=seed, **test)) for seed in (0, 0, 1))
+    assert inside[0] != list(range(30))
+    assert inside == again != other
+    assert len(inside[0]) == 30
+    assert not set(inside[0]) & set(inside[1])
+
+
+@pytest.mark.parametrize("keep", [{"train": 12, "test": "official"}, {"rows": 12}, {"first": 12}])
+def test_a_seed_shuffles_the_training_rows_where_the_test_rows_are_apart(keep: dict[str, Any]) -> None:
+    numbered()
+    np.save("X_test.npy", np.arange(7.0)[:, None])
+    plain, inside = (rows_of(loaded(**PAIR, **keep, **seed)) for seed in ({}, {"seed": 0}))
+    assert plain[0] == list(range(12))
+    assert len(set(inside[0])) == 12
+    assert inside[0] != plain[0]
+    assert inside[1] == plain[1] == list(range(7))
+
+
+@pytest.mark.parametrize(("keep", "said"), [({"train": 30}, True), ({"test": 0.2}, True), ({}, False)])
+def test_test_files_that_are_not_used_are_said(keep: dict[str, Any], said: bool) -> None:
+    plan = shards.plan(FilesSettings(**PAIR, **keep), 1)
+    assert (plan.split.test_part == "train") == said
+    note = "data.x_test is not used: rows of data.x test, unless data.test is official"
+    assert (note in plan.notes) == said
+    assert note not in shards.plan(FilesSettings(**PAIR, train=30, test="official"), 1).notes
+
+
+def test_no_seed_is_the_same_on_every_rank_and_every_time() -> None:
+    numbered()
+    assert rows_of(loaded(**NPY, seed=None)) == rows_of(loaded(**NPY)) == rows_of(loaded(**NPY, seed=0))
+    assert rows_of(loaded(**NPY, seed=None, train=30)) == rows_of(loaded(**NPY, train=30))
+
+
+def test_a_run_keeps_its_seed_and_no_seed() -> None:
+    """A rank reads the written-out experiment: that must not make a seed of none."""
+    for seed, order in (({}, True), ({"seed": 0}, False)):
+        experiment: dict[str, Any] = {
+            "name": "mine",
+            "data": {"name": "files", **NPY, "train": 30, **seed},
+            "network": {"layers": [4]},
+            "loss": "squared",
+            "methods": {"admm": {}},
+        }
+        (run,) = load(experiment).runs.values()
+        (again,) = load(run.document()).runs.values()
+        for data in (run.data, again.data):
+            rows = shards.plan(data, 1).split.train
+            assert (list(rows) == list(range(30))) == order
+        assert run.hash() == again.hash()
+
+
+# --- classes that rows lack
+
+
+def sorted_labels(*counts: int) -> dict[str, str]:
+    """Rows in the order of their classes 5, 6, ..., so many of each."""
+    np.save("X.npy", GENERATOR.standard_normal((sum(counts), 3)))
+    np.save("y.npy", np.repeat(np.arange(5, 5 + len(counts)), counts))
+    return NPY
+
+
+@pytest.mark.parametrize(
+    "keep",
+    [{"train": 20}, {"rows": 25, "train": 16, "test": 0.2}, {"train": 30, "first": 20}, {"train": 18, "rows": 30}],
+)
+def test_training_rows_of_one_class_are_refused(keep: dict[str, Any]) -> None:
+    data = sorted_labels(20, 20)
+    with pytest.raises(DataError, match=r"all (16|18|20) training rows are of class 5: ") as caught:
+        loaded(**data, **keep)
+    assert "data.seed: 0 shuffles the rows before the split" in str(caught.value)
+    own = loaded(**data, **keep, seed=0)
+    assert set(own.train.labels.tolist()) == {0, 1}
+
+
+def test_training_rows_of_one_class_are_refused_where_the_test_rows_are_apart() -> None:
+    np.save("y.npy", np.full(40, 3))
+    with pytest.raises(DataError, match=r"all 40 training rows are of class 3: .*; no other row is there"):
+        loaded(**PAIR)
+
+
+def test_training_rows_of_one_class_are_refused_in_other_datasets() -> None:
+    labels = np.tile([0, 1], 20).tolist()
+    for chosen, words in ((labels, None), ([0] * 20 + [1] * 20, "data.seed: 0 shuffles")):
+        source, settings = Few(chosen), DataSettings(name="few", train=20)
+        refusal, _ = lacking_classes(FewSet(), settings, source, split(FewSet(), settings, source))
+        assert (words or "") in refusal
+        assert bool(refusal) == (words is not None)
+
+
+def test_it_is_refused_before_anything_is_written(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = sorted_labels(20, 20)
+    Path("mine.yaml").write_text(
+        f"name: mine\ndata: {{name: files, x: {data['x']}, y: {data['y']}, train: 20}}\nnetwork: {{layers: [4]}}\n"
+        "loss: squared\nmethods: {admm: {}}\n"
+    )
+    with pytest.raises(SystemExit) as end:
+        main(["train", "mine.yaml"])
+    assert end.value.code == 2
+    assert "all 20 training rows are of class 5" in capsys.readouterr().err
+    assert not results.exists()
+
+
+def test_classes_that_no_training_row_has_are_said() -> None:
+    data = sorted_labels(20, 10, 20)
+    plan = shards.plan(FilesSettings(**data, train=25), 1)
+    assert plan.notes == (
+        "no training row is of the class of some test rows: 7; data.seed: 0 shuffles the rows before the split",
+    )
+    assert shards.plan(FilesSettings(**data, train=25, seed=0), 1).notes == ()
+
+
+def test_classes_that_validation_rows_have_alone_are_said() -> None:
+    sorted_labels(20, 20, 1)
+    found = [
+        shards.plan(FilesSettings(**NPY, train=41 - 5, rows=41, seed=seed, validation=0.2), 1).notes
+        for seed in range(40)
+    ]
+    assert any(
+        notes and notes[0].startswith("no training row is of the class of some validation rows: 7")
+        for notes in found
+    )
+
+
+def test_test_rows_of_one_class_are_said() -> None:
+    plan = shards.plan(FilesSettings(**sorted_labels(20, 20), train=30), 1)
+    (note,) = plan.notes
+    assert note.startswith("all 10 test rows are of class 6; data.seed: 0 shuffles")
+
+
+def test_labels_are_looked_at_until_all_classes_are_seen() -> None:
+    """Not all rows of a large dataset."""
+    source, settings = Few([0, 1] * 50_000), DataSettings(name="few", train=90_000)
+    looked: list[int] = []
+    labels = source.labels
+    source.labels = lambda part, rows: (looked.append(len(rows)), labels(part, rows))[1]  # type: ignore[method-assign]
+    lacking_classes(FewSet(), settings, source, split(FewSet(), settings, source))
+    assert sum(looked) < 5000
+
+
+def test_more_classes_than_half_of_the_rows_are_said() -> None:
+    np.save("y.npy", np.arange(40))
+    notes = shards.plan(FilesSettings(**NPY), 1).notes
+    assert "data.y: y.npy holds 40 different labels in 40 rows: are these the labels?" in notes
+    first = {"x": table("all.csv", np.column_stack([np.arange(40.0), X])), "label": "first"}
+    notes = shards.plan(FilesSettings(**first), 1).notes
+    assert (
+        "data.x: the first column of all.csv holds 40 different labels in 40 rows: are these the labels?" in notes
+    )
+    np.save("y.npy", np.arange(40) // 2)
+    assert not any("different labels" in note for note in shards.plan(FilesSettings(**NPY), 1).notes)
 
 
 def test_classes_keep_their_rows_only() -> None:
@@ -270,6 +444,67 @@ def test_labels_are_whole_numbers(key: str, wrong: float) -> None:
     assert f"data.{key}: labels.npy holds labels that are not whole" in refusal(**{**PAIR, key: "labels.npy"})
     source = table("labels.csv", labels[:, None])
     assert f"data.{key}: labels.csv" in refusal(**{**PAIR, key: source})
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.array([-3, 7]),
+        np.array([False, True]),
+        np.array([0, 2**63 - 1], dtype=np.uint64),
+        np.array([-(2**63), 2**63 - 1]),
+        np.array([-(2.0**53), 2.0**53]),
+        np.array([0, 2.0**24], dtype=np.float32),
+        np.array([0, 7], dtype=np.longdouble),
+        np.array([-0.0, 1.0], dtype=np.float16),
+    ],
+    ids=str,
+)
+@pytest.mark.filterwarnings("error")
+def test_whole_labels_of_any_type_are_what_they_are(labels: Array) -> None:
+    np.save("y.npy", labels[np.arange(40) % 2])
+    source = opened(**NPY)
+    assert list(source.labels_known) == [int(label) for label in labels]
+    assert source.labels("train", range(3)).tolist() == [int(labels[row % 2]) for row in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("label", "digits"),
+    [
+        (np.float64(1e20), 53),
+        (np.float64(-1e20), 53),
+        (np.float64(2.0**53 + 2), 53),
+        (np.float32(2.0**25), 24),
+        (np.longdouble(2.0**63), 62),
+        (np.uint64(2**63), 63),
+        (np.uint64(2**64 - 1), 63),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_labels_that_would_become_others_are_refused(label: Any, digits: int) -> None:
+    labels = np.zeros(40, dtype=label.dtype)
+    labels[3] = label
+    np.save("y.npy", labels)
+    message = refusal(**NPY)
+    assert (
+        f"data.y: y.npy: row 3 has the label {label}; labels of {label.dtype} are exact below 2^{digits}"
+        in message
+    )
+
+
+def test_large_labels_of_a_table_are_refused() -> None:
+    table("last.csv", np.column_stack([X, np.where(Y == 1, 1e20, 0)]), "a,b,c,label\n")
+    assert "data.x: the last column of last.csv: row " in refusal(x="last.csv", label="last")
+
+
+def test_words_and_rows_of_ones_get_a_cure() -> None:
+    np.save("y.npy", np.array(["cat", "dog"])[(Y > 0).astype(int)])
+    assert "data.y: y.npy: expected numbers, got <U3; give every word a number: 0, 1, ..." in refusal(**NPY)
+    np.save("y.npy", np.eye(3)[(Y + 1) // 2])
+    assert "data.y: y.npy has shape (40, 3); expected one label" in refusal(**NPY)
+    assert "argmax(axis=1)" in refusal(**NPY)
+    table("y.csv", np.arange(41.0)[:, None] % 2)
+    assert "the first line is taken as a label" in refusal(x="X.npy", y="y.csv")
 
 
 def test_a_label_that_is_missing_in_a_table_is_refused() -> None:
@@ -410,6 +645,12 @@ def test_what_is_no_table_of_numbers_is_refused_with_its_key(name: str, content:
 
 def test_a_table_with_nothing_but_labels_is_refused() -> None:
     assert "labels.csv" in refusal(x=table("labels.csv", Y[:, None]), label="first", test=0.2)
+
+
+@pytest.mark.parametrize("key", PAIR)
+@pytest.mark.parametrize("path", ["~nosuchuser/X.npy", "x" * 300 + ".npy"])
+def test_a_path_that_cannot_be_is_named_with_its_key(key: str, path: str) -> None:
+    assert refusal(**{**PAIR, key: path}).startswith(f"data.{key}: {path!r} cannot be looked for: ")
 
 
 def test_a_folder_is_no_file() -> None:

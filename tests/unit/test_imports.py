@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "data": {"parallel", "kernels", *BASE},
     "runs": {"data", "methods", "parallel", "model", *SCHEMA, *BASE},
     "report": {"runs", "data", "model", *SCHEMA, *BASE},
-    "studies": {"runs", "data", "methods", "parallel", "model", *SCHEMA, *BASE},
+    "studies": {"runs", "data", "methods", "parallel", "model", "kernels", *SCHEMA, *BASE},
     "cli": {"studies", "report", "data", "runs", *SCHEMA, *BASE},
     "schema": BASE,
     "config": {"checks", "data", "methods", "model", "explain", "schema", "yamlfile", *BASE},

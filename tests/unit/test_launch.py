@@ -1,26 +1,46 @@
 """Watching over a job: its events, its errors, and the signals that reach the driver meanwhile."""
 
+import json
 import os
 import signal
+import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import program
 
-from admmctl.errors import UserError
-from admmctl.parallel.launch import JobEnd, watch
+from admmctl.errors import RunFailed, UserError
+from admmctl.parallel import start
+from admmctl.parallel.job import JobEnd, watch
+from admmctl.parallel.start import Start
+from admmctl.runs.broken import raise_on_failure
 from admmctl.runs.worker import _stop_on_signal
 
 
 def job(
-    program: str, *, on_event: Callable[[Any], None] | None = None, log: Callable[[str], None] | None = None
+    program: str,
+    *,
+    on_event: Callable[[Any], None] | None = None,
+    log: Callable[[str], None] | None = None,
+    ranks: int = 0,
+    seconds: float | None = None,
 ) -> JobEnd:
     """The end of a job that is one Python with the lines of ``program``; it gives up after five seconds."""
-    program = f"import json, signal, sys, time\nsignal.alarm(5)\n{program}"
-    return watch(
-        [sys.executable, "-c", program], os.environ, on_event or (lambda event: None), log or (lambda line: None)
-    )
+    program = f"import json, os, signal, subprocess, sys, time\nsignal.alarm(5)\n{program}"
+    command = [sys.executable, "-c", program]
+    return watch(command, os.environ, on_event or (lambda event: None), log or (lambda line: None), ranks, seconds)
+
+
+def lives(pid: int) -> bool:
+    """Whether there is such a process, and it is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 @pytest.fixture
@@ -156,3 +176,303 @@ def test_one_rank_ignores_what_is_ignored_too(handlers: Callable[[int, Any], Non
     with _stop_on_signal() as asked:
         os.kill(os.getpid(), number)
         assert not asked()
+
+
+# --- signals that come close together
+
+STAYS = "trap '' USR1; echo '{\"event\": \"ready\"}'; exec sleep 5"
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_signals_that_reach_another_thread_are_not_lost(
+    handlers: Callable[[int, Any], None], first: int, second: int
+) -> None:
+    """So the system delivers the second of two that come close together: it ends no wait of the main thread."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+        handlers(number, lambda *_: None)
+    told = []
+
+    def kill() -> None:
+        signal.pthread_kill(threading.get_ident(), first)
+        signal.pthread_kill(threading.get_ident(), second)
+
+    def on_event(event: dict[str, Any]) -> None:
+        told.append(event["event"])
+        if event["event"] == "ready":
+            threading.Timer(0.1, kill).start()
+
+    end = watch(["sh", "-c", STAYS], os.environ, on_event, lambda line: None)
+    assert (end.stopped_by, end.exit_code) == (first, -signal.SIGTERM)
+    assert told == ["ready", "stopping"]
+
+
+def test_the_second_of_two_signals_close_together_ends_the_job(handlers: Callable[[int, Any], None]) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        handlers(number, lambda *_: None)
+    for pause in (0, 2e-5, 1e-4, 3e-4, 1e-3):
+        code = f"time.sleep(0.02); os.kill(p, 2); time.sleep({pause}); os.kill(p, 15)"
+        killers = []
+
+        def on_event(event: dict[str, Any], code: str = code, killers: list[Any] = killers) -> None:
+            if event["event"] == "ready":
+                code = f"import os, time; p = {os.getpid()}; {code}"
+                killers.append(subprocess.Popen([sys.executable, "-IS", "-c", code]))
+
+        end = watch(["sh", "-c", STAYS], os.environ, on_event, lambda line: None)
+        # Of two that are pending at once, either may be handled first.
+        assert end.stopped_by in (signal.SIGINT, signal.SIGTERM)
+        assert end.exit_code == -signal.SIGTERM
+        assert killers[0].wait() == 0
+
+
+def test_a_third_signal_does_not_wait_for_a_launcher_that_ignores_the_second(
+    handlers: Callable[[int, Any], None],
+) -> None:
+    handlers(signal.SIGINT, lambda *_: None)
+    stays = "trap '' USR1 TERM; echo '{\"event\": \"ready\"}'; exec sleep 5"
+
+    def on_event(event: dict[str, Any]) -> None:
+        if event["event"] == "ready":
+            for _ in range(3):
+                os.kill(os.getpid(), signal.SIGINT)
+
+    end = watch(["sh", "-c", stays], os.environ, on_event, lambda line: None)
+    assert (end.stopped_by, end.exit_code) == (signal.SIGINT, -signal.SIGKILL)
+
+
+def test_a_signal_that_comes_too_late_for_the_job_is_told_all_the_same(
+    handlers: Callable[[int, Any], None],
+) -> None:
+    handlers(signal.SIGINT, lambda *_: None)
+    end = job("pass", log=lambda line: None)
+    assert end.stopped_by is None
+
+    def log(line: str) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    end = job("sys.stderr.write('the end')", log=log)
+    assert (end.stopped_by, end.exit_code) == (signal.SIGINT, 0)
+
+
+# --- pipes
+
+
+def test_no_line_of_many_is_lost_and_their_order_is_kept() -> None:
+    events: list[Any] = []
+    lines: list[str] = []
+    end = job(
+        """
+for number in range(3000):
+    print(json.dumps({"event": "x", "number": number, "more": "y" * 300}))
+    print("line", number)
+    print("line", number, file=sys.stderr)
+sys.stdout.write("z" * 3_000_000)
+""",
+        on_event=events.append,
+        log=lines.append,
+    )
+    assert [event["number"] for event in events] == list(range(3000))
+    assert [line for line in lines if line.startswith("z")] == ["z" * 3_000_000]
+    for number in range(3000):
+        assert lines.count(f"line {number}") == 2
+    of_one = [line for line in lines if line.startswith("line")]
+    assert sorted(of_one, key=lambda line: int(line.split()[1])) != []
+    assert end.exit_code == 0
+    assert end.said[0] == "line 0"
+    assert len(end.said) == 100, "head and tail"
+    assert "line 2999" in end.said
+
+
+def test_a_job_that_closes_its_output_is_waited_for() -> None:
+    end = job("os.close(1); os.close(2); time.sleep(0.6); os._exit(4)")
+    assert end.exit_code == 4
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize("code", [0, 3])
+def test_who_holds_the_pipes_of_a_launcher_that_ended_is_ended_too(code: int) -> None:
+    pids: list[int] = []
+    end = job(
+        f"""
+child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+print(json.dumps({{"event": "x", "pid": child.pid}}))
+sys.stderr.write("no end of line")
+sys.stderr.flush()
+sys.stdout.flush()
+os._exit({code})
+""",
+        on_event=lambda event: pids.append(event["pid"]),
+    )
+    assert (end.exit_code, end.said) == (code, ["no end of line"])
+    assert not lives(pids[0])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_what_a_launcher_put_into_sessions_of_its_own_ends_with_it(handlers: Callable[[int, Any], None]) -> None:
+    handlers(signal.SIGINT, lambda *_: None)
+    pids: list[int] = []
+
+    def on_event(event: dict[str, Any]) -> None:
+        if event["event"] == "x":
+            pids.extend(event["pids"])
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    end = job(
+        """
+signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+children = [subprocess.Popen(["sleep", "600"], start_new_session=True, **quiet) for _ in range(2)]
+os.kill(children[1].pid, signal.SIGSTOP)
+print(json.dumps({"event": "x", "pids": [child.pid for child in children]}), flush=True)
+time.sleep(4)
+""",
+        on_event=on_event,
+    )
+    assert end.exit_code == -signal.SIGTERM
+    assert len(pids) == 2
+    assert not any(lives(pid) for pid in pids)
+
+
+def test_nothing_of_a_job_is_left_open(recwarn: pytest.WarningsRecorder) -> None:
+    before = set(os.listdir("/dev/fd"))  # noqa: PTH208
+    job("print('x')")
+
+    def fail(event: dict[str, Any]) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        job("print(json.dumps({'event': 'x'}), flush=True); time.sleep(4)", on_event=fail)
+    assert set(os.listdir("/dev/fd")) == before  # noqa: PTH208
+    assert [warning for warning in recwarn if issubclass(warning.category, ResourceWarning)] == []
+
+
+# --- starts that come to nothing
+
+
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """People are told sooner."""
+    monkeypatch.setattr(start, "STILL", 0.3)
+    monkeypatch.setattr(start, "ALONE", 0.3)
+    monkeypatch.setattr(start, "LOOK", 0.1)
+
+
+def word(stage: str, rank: int | None) -> dict[str, Any]:
+    return {"event": stage, "rank": rank, "host": "h"}
+
+
+def started(ranks: int) -> list[dict[str, Any]]:
+    return [word("started", rank) for rank in range(ranks)]
+
+
+@pytest.mark.parametrize(
+    ("words", "said", "state"),
+    [
+        ([], ["no route"], "none of 2 ranks has started; the launcher says: no route"),
+        ([word("started", 0)], [], "1 of 2 ranks has started (not rank 1)"),
+        ([word("started", None)], [], "1 of 2 ranks has started"),
+        (started(2), [], "all 2 ranks have started, and none has found the others"),
+        (
+            [*started(2), word("connected", 1)],
+            [],
+            "all 2 ranks have started, and 1 has found the others (not rank 0)",
+        ),
+    ],
+)
+def test_a_start_that_stands_still_is_told_once_and_then_ended(words: Any, said: list[str], state: str) -> None:
+    begun = Start(2, 60.0, os.getpid(), "srun", now=100.0)
+    assert all(begun.heard(event, 105.0) for event in words)
+    since = 105.0 if words else 100.0
+    assert begun.stands_still(since + 9.9, said) is None
+    assert begun.stands_still(since + 10.0, said) == f"after {since + 10.0 - 100.0:.0f} s {state}"
+    assert begun.stands_still(since + 11.0, said) is None
+    assert begun.failed(since + 59.9, said) is None
+    failed = begun.failed(since + 60.0, said)
+    assert failed is not None
+    assert failed.startswith(f"the start was ended after 60 s without progress: {state}\n")
+    assert "start_seconds in the launch block" in failed
+    assert begun.under_way
+
+
+def test_while_ranks_say_their_first_words_a_start_is_left_alone() -> None:
+    begun = Start(200, 60.0, os.getpid(), "srun", now=0.0)
+    now = 0.0
+    for stage in ("started", "connected"):
+        for rank in range(200):
+            assert begun.under_way
+            assert begun.failed(now + 59.0, []) is None
+            now += 59.0
+            assert begun.heard(word(stage, rank), now)
+    assert not begun.under_way
+
+
+def test_a_rank_that_says_anything_else_has_come_to_its_work() -> None:
+    begun = Start(2, 60.0, os.getpid(), "srun", now=0.0)
+    assert not begun.heard({"event": "planned"}, 1.0)
+    assert not begun.under_way
+
+
+def test_a_start_without_a_limit_may_take_as_long_as_it_likes() -> None:
+    assert Start(2, None, os.getpid(), "srun", now=0.0).failed(1e9, []) is None
+
+
+def test_a_job_whose_start_stands_still_is_ended(brief: None, tmp_path: Path) -> None:
+    told: list[Any] = []
+    stays = ["sh", "-c", f"echo '{json.dumps(word('started', 0))}'; exec sleep 5"]
+    end = watch(stays, os.environ, told.append, lambda line: None, 2, 0.7)
+    assert [event["event"] for event in told] == ["note"]
+    assert end.exit_code == -signal.SIGTERM
+    with pytest.raises(RunFailed, match=r"the start was ended after 0\.7 s without progress: 1 of 2 ranks"):
+        raise_on_failure(end, tmp_path, 2)
+
+
+def test_a_job_at_work_may_be_silent(brief: None) -> None:
+    end = watch(["sh", "-c", """echo '{"event": "planned"}'; sleep 0.6"""], os.environ, print, print, 2, 0.3)
+    assert (end.exit_code, end.start) == (0, None)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_an_mpiexec_whose_children_have_failed_is_not_waited_for(brief: None, tmp_path: Path) -> None:
+    waits = """
+import subprocess, time
+subprocess.run(["sh", "-c", "echo 'srun: error: Unable to create step for job 5: Invalid job id' >&2; exit 1"])
+time.sleep(5)
+"""
+    mpiexec = program(tmp_path / "mpiexec", waits)
+    end = watch([str(mpiexec)], os.environ, lambda event: None, lambda line: None, 2, 60)
+    assert end.start is not None
+    assert "all that the launcher started has ended; the launcher says: srun: error: Unable to create" in end.start
+    assert end.exit_code == -signal.SIGTERM
+
+    srun = program(tmp_path / "srun", "import sys, time\nprint('queued', file=sys.stderr)\ntime.sleep(1)\n")
+    end = watch([str(srun)], os.environ, lambda event: None, lambda line: None, 2, 60)
+    assert (end.start, end.exit_code) == (None, 0), "it waits in the queue, without children"
+
+
+def test_a_stop_that_is_not_heeded_is_explained(
+    handlers: Callable[[int, Any], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handlers(signal.SIGINT, lambda *_: None)
+    monkeypatch.setattr("admmctl.parallel.watchdog.ANSWER", 0.2)
+    monkeypatch.setattr("admmctl.parallel.watchdog.GRACE", 0.2)
+    told: list[Any] = []
+
+    def on_event(event: dict[str, Any]) -> None:
+        told.append(event)
+        if event["event"] == "ready":
+            os.kill(os.getpid(), signal.SIGINT)
+
+    waits = """
+def slow(*_):
+    print(json.dumps({"event": "slow", "rank": 0, "host": "h", "waiting": True, "where": "x"}), flush=True)
+
+signal.signal(signal.SIGUSR1, slow)
+print('{"event": "ready"}', flush=True)
+time.sleep(1)
+"""
+    job(waits, on_event=on_event, ranks=2)
+    assert [event["event"] for event in told] == ["ready", "stopping", "note"]
+    assert told[1]["text"] == "stopping at the end of the iteration; Ctrl-C again ends it now"
+    assert "rank 1 does not answer; Ctrl-C again ends the job now" in told[2]["text"]

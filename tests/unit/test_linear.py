@@ -4,13 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import Array, on_ranks, problem
+from helpers import Array, CountingComm, on_ranks, problem
 from scipy.optimize import linprog, minimize
 from scipy.special import logsumexp
 
 import admmctl
+from admmctl.errors import UserError
 from admmctl.methods.linear import Linear, LinearSettings
-from admmctl.methods.method import Finished, Problem
+from admmctl.methods.method import Finished, Problem, methods
+from admmctl.model.losses import losses
 
 outputs = pytest.mark.parametrize("outputs", [1, 3])
 biases = pytest.mark.parametrize("bias", [True, False])
@@ -201,3 +203,109 @@ def test_least_squares_end_after_one_iteration_whatever_the_budget(results):
     (summary,) = admmctl.train(experiment)
     assert (summary["iterations"], summary["status"]) == (1, "exhausted")
     assert summary["reason"] == "least squares is solved in one step"
+
+
+# -- more features than rows: least squares on the side of the rows
+
+
+def reference(p: Problem, ridge: float) -> Array:
+    """The weights by the normal equations, with a side of the inputs, in float64."""
+    a, y = inputs(p).astype(float), p.y.astype(float)
+    mean = np.mean(np.sum(a * a, axis=1))
+    return np.linalg.solve(a @ a.T + ridge * mean * np.eye(len(a)), a @ y.T).T
+
+
+@outputs
+@biases
+@pytest.mark.parametrize("features", [119, 120, 300])
+def test_more_features_than_rows_give_the_weights_of_the_normal_equations(outputs, bias, features):
+    p = problem([], features=features, outputs=outputs, bias=bias)
+    W, steps = trained(p, ridge=1e-2)
+    np.testing.assert_allclose(W, reference(p, 1e-2), rtol=1e-8, atol=1e-12)
+    assert steps == 1
+
+
+def test_without_a_ridge_they_are_the_shortest_that_fit():
+    p = problem([], features=300, outputs=3)
+    W, _ = trained(p, ridge=0.0)
+    expected, *_ = np.linalg.lstsq(inputs(p).T, p.y.T)
+    np.testing.assert_allclose(W, expected.T, atol=1e-10)
+
+
+def test_rows_that_repeat_each_other_have_a_solution():
+    p = problem([], features=300)
+    p.a0[:, 1], p.y[:, 1] = p.a0[:, 0], p.y[:, 0]
+    W, _ = trained(p, ridge=0.0)
+    np.testing.assert_allclose(W @ inputs(p), p.y, atol=1e-6)
+
+
+def test_more_features_than_rows_in_single_precision():
+    p = problem([], features=300, outputs=3, dtype=np.float32)
+    W, _ = trained(p, ridge=1e-2)
+    assert W.dtype == np.float32
+    np.testing.assert_allclose(W, reference(p, 1e-2), atol=1e-4)
+
+
+@biases
+@pytest.mark.parametrize("cuts", [[0, 71, 120], [0, 2, 70, 120]])
+def test_ranks_find_the_weights_of_one_from_each_others_rows(bias, cuts, monkeypatch):
+    # Blocks of 50 columns: they end within ranks, and ranks within them.
+    monkeypatch.setattr("admmctl.model.network.Network.block", lambda network, itemsize=4: 50)
+    given = {"features": 300, "outputs": 3, "bias": bias, "loss": "signed-squared"}
+    whole, _ = trained(problem([], **given), ridge=1e-2)
+
+    def work(comm):
+        columns = slice(cuts[comm.rank], cuts[comm.rank + 1])
+        return trained(problem([], columns=columns, comm=comm, **given), ridge=1e-2)[0]
+
+    for W in on_ranks(len(cuts) - 1, work):
+        np.testing.assert_allclose(W, whole, rtol=1e-9, atol=1e-12)
+
+
+# -- what it costs
+
+
+@pytest.mark.parametrize("features", [30, 300])
+def test_the_messages_that_cost_names_are_those_that_are_sent(features):
+    comm = CountingComm()
+    p = problem([], features=features, outputs=3, comm=comm)
+    trained(p)
+    cost = Linear(LinearSettings()).cost(p.network, 120, 120)
+    # Sums of inputs' products are of the inputs' type, float32 in a run; targets and weights are in float64.
+    width = [8 if features == 300 and number in (2, 3) else 4 for number in range(len(comm.lengths))]
+    assert cost.messages == tuple(np.multiply(width, comm.lengths))
+
+
+def test_memory_is_that_of_the_smaller_side_and_of_none_where_it_iterates():
+    def megabytes(rows: int, features: int, loss: str = "squared") -> float:
+        method = Linear(LinearSettings())
+        method.of_loss(losses.load(loss)())
+        return method.cost(problem([], features=features).network, rows, rows).state_bytes / 1e6
+
+    # 12 or more bytes for every entry of a matrix with a side of 12,000, or of 300.
+    assert 12 * 12**2 < megabytes(20_000, 12_000) < 16 * 12**2
+    assert megabytes(300, 12_000) < 20
+    assert megabytes(20_000, 12_000, "cross-entropy") < 20
+
+
+def test_a_matrix_with_more_entries_than_can_be_counted_is_refused():
+    def check(rows: int, features: int, loss: str) -> None:
+        method = Linear(LinearSettings())
+        method.of_loss(losses.load(loss)())
+        method.check_size(problem([], features=features).network, rows, 1, None)
+
+    check(300, 60_000, "squared")
+    check(60_000, 300, "squared")
+    check(60_000, 60_000, "cross-entropy")
+    with pytest.raises(UserError, match=r"linear: least squares of 50,000 inputs; a a' may have 46,340 at most"):
+        check(50_000, 60_000, "signed-squared")
+
+
+@pytest.mark.parametrize("name", ["admm", "stochastic-admm", "classical-admm", "graph-admm", "random-features"])
+def test_so_it_is_in_every_other_method_that_solves_least_squares(name):
+    kind = methods.load(name)
+    method = kind(kind.Settings())
+    wide = [47_000] if name == "random-features" else [5]
+    method.check_size(problem([46_000], features=46_000).network, 100, 1, None)
+    with pytest.raises(UserError, match=r"least squares of 47,001 inputs"):
+        method.check_size(problem(wide, features=47_000).network, 100, 1, None)

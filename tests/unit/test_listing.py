@@ -102,6 +102,7 @@ def test_the_official_files_are_those_of_the_mirrors_sources(mirror: Path) -> No
     assert {name: (file["bytes"], file["sha256"]) for name, file in files.items()} == figures
 
 
+@pytest.mark.usefixtures("terminal")
 def test_the_table_has_a_line_for_every_dataset_within_80_columns(admmctl: Command) -> None:
     answer = admmctl("datasets")
     assert (answer.code, answer.err) == (0, "")

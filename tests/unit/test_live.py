@@ -258,7 +258,8 @@ def test_elsewhere_there_are_plain_lines() -> None:
         view.event({"event": "loaded", "rows_train": 9000, "rows_test": 1000})
         view.event(evaluation(3, 0.9, phases={"solve": 1.0}, memory_mb=200.0))
         view.event({"event": "note", "text": "[bold]a note"})
-        view.event({"event": "stopping"})
+        view.event({"event": "stopping"})  # of the handler of a signal: not to be shown
+        view.event({"event": "stopping", "text": "stopping soon"})
         view.event({"event": "finished", "status": "exhausted"})
         view.ended(SUMMARY)
     assert written(console) == (
@@ -267,6 +268,7 @@ def test_elsewhere_there_are_plain_lines() -> None:
         "9,000 training rows, 1,000 test rows\n"
         "iteration     3  train 1.500 s  loss 0.1  test accuracy 0.9000  train accuracy 0.8000\n"
         "[bold]a note\n"
+        "stopping soon\n"
         "exhausted: used up: 3 iterations\n"
         "the target, test_accuracy 0.99, was missed: best test accuracy 0.9000\n"
     )

@@ -101,7 +101,8 @@ def test_the_estimate_counts_the_rows_as_they_are_held_and_the_state(method, val
     held = [part for part in (parts.train, parts.test, parts.validation) if part is not None]
     assert len(held) == 2 + (validation > 0)
     data = sum(part.a0.nbytes + part.labels.nbytes for part in held)
-    data += targets(parts.train.labels, network.sizes[-1]).nbytes
+    data += sum(targets(part.labels, network.sizes[-1]).nbytes for part in (parts.train, parts.test))
+    data += 3 * sum(4 * rows * inputs for rows, inputs in network.shapes)  # weights evaluated, last and best
     data += sum(
         rows.nbytes
         for rows in (plan.split.train, plan.split.test, plan.split.validation)

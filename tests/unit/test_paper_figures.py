@@ -14,6 +14,7 @@ from admmctl.report.numbers import MEASURES
 from admmctl.report.paper_figures import DRAWINGS, draw
 from admmctl.report.papers import CLAIMS
 from admmctl.runs.options import Options
+from admmctl.runs.recorded import EVERYTHING, damage
 from admmctl.runs.train import Silent
 from admmctl.studies import paper_runs
 from admmctl.studies.catalogue import CATALOGUE
@@ -112,6 +113,20 @@ def test_a_run_that_stopped_at_another_target_or_failed_is_not_used_again(result
     environment = json.loads((folder / "environment.json").read_text())
     (folder / "environment.json").write_text(json.dumps({**environment, "data_sha256": "other"}))
     assert paper_runs.finished(run, 1) is None
+
+
+@pytest.mark.parametrize("file", ["summary.json", "curve.csv", "phases.csv", "environment.json", "config.yaml"])
+def test_a_damaged_run_is_made_again_and_named(results, file):
+    first = made(TINY, results).folders
+    (first[0] / file).write_bytes(b"{\xff")
+    told: list[str] = []
+    material, _ = paper_runs.make(TINY, "quick", Options(), Silent(), told.append)
+    assert [path for path in told if path.startswith("left out")] == [
+        f"left out: {first[0] / file}: it is not text in UTF-8"
+    ]
+    assert material.folders[1:] == first[1:]
+    assert damage(material.folders[0], EVERYTHING) is None  # made anew, or in the same folder
+    assert (material.folders[0] == first[0]) == (file == "summary.json")
 
 
 def test_an_accuracy_of_the_paper_has_ours_beside_it(results, tmp_path):

@@ -421,6 +421,31 @@ def test_a_damaged_study_is_refused_in_words(made, text):
     assert "remove the folder" in message
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "where"),
+    [
+        ("machine", [], "machine"),
+        ("machine", {"1": None}, "machine.1"),
+        (
+            "machine",
+            {"1": {"ranks": 1, "allreduce": [{"bytes": "x"}], "message_bytes": []}},
+            "machine.1.allreduce.0",
+        ),
+        ("small", {"phases": 3}, "small"),
+        ("goal", "fun", "goal"),
+        ("target", "high", "target"),
+        ("weak", None, "weak"),
+        ("experiment", 3, "experiment"),
+    ],
+)
+def test_a_study_of_wrong_types_is_refused_in_words(made, key, value, where):
+    made.runs({1: [4.0], 2: [2.0]})
+    made.write({**made.document, key: value})
+    message = refusal(made)
+    assert f"study.json does not describe a scaling study ({where}" in message
+    assert "remove the folder" in message
+
+
 def test_a_folder_that_is_no_study_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"no scaling study: it has no study\.json"):
         summarise(tmp_path)

@@ -1,6 +1,7 @@
 """Predictions from saved weights, held against a forward pass done by hand."""
 
 import csv
+import gzip
 import io
 import itertools
 import math
@@ -146,20 +147,97 @@ def test_no_rows_give_no_labels(tmp_path: Path) -> None:
     assert (result["labels"], result["outputs"]) == ([], [])
 
 
-def test_a_row_with_a_nan_has_no_class(tmp_path: Path, rows: Array) -> None:
-    rows[1, 2] = math.nan
-    labels = predict_rows(saved(tmp_path / "run"), written(tmp_path, rows), "best")["labels"]
-    assert labels[1] == -1
-    assert -1 not in labels[:1] + labels[2:]
+def table(path: Path, x: Array, heading: str = "") -> Path:
+    """A CSV of ``x``, with every digit."""
+    text = heading + "".join(",".join(map(repr, row)) + "\n" for row in x.tolist())
+    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+    return path
+
+
+def refused(folder: Path, inputs: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        predict_rows(folder, inputs, "best")
+    assert caught.value.exit_code == 2
+    assert str(caught.value).startswith(f"--input {inputs}: ")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("block", [7, 65_536])
+def test_rows_with_a_nan_or_an_infinity_are_named(
+    tmp_path: Path, rows: Array, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("admmctl.runs.predict._BLOCK", block)
+    rows[1, 2], rows[30, 0], rows[49, 3] = math.nan, math.inf, -math.inf
+    message = refused(saved(tmp_path / "run"), written(tmp_path, rows))
+    assert "3 of 50 rows with a NaN or an infinity: rows 1, 30, 49 (" in message
+
+
+def test_of_many_such_rows_the_first_are_named(tmp_path: Path, rows: Array) -> None:
+    message = refused(saved(tmp_path / "run"), written(tmp_path, rows * math.nan))
+    assert "50 of 50 rows with a NaN or an infinity: rows 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ... (" in message
+
+
+@pytest.mark.parametrize("cell", ["nan", "inf", "", "1e999", "?"])
+def test_such_a_cell_of_a_table_is_named(tmp_path: Path, rows: Array, cell: str) -> None:
+    lines = table(tmp_path / "rows.csv", rows, "a,b,c,d\n").read_text().splitlines()
+    lines[3] = f"1,{cell},3,4"
+    (tmp_path / "rows.csv").write_text("\n".join(lines))
+    assert "line 4, column 2 " in refused(saved(tmp_path / "run"), tmp_path / "rows.csv")
 
 
 @pytest.mark.filterwarnings("error")
-def test_numbers_beyond_single_precision_are_no_reason_for_warnings(tmp_path: Path, rows: Array) -> None:
+@pytest.mark.parametrize("name", ["rows.npy", "rows.csv"])
+def test_rows_that_are_too_large_once_scaled_are_named(tmp_path: Path, rows: Array, name: str) -> None:
     folder = saved(tmp_path / "run")
-    usual = predict_rows(folder, written(tmp_path, rows), "best")["labels"]
-    rows[1] = 1e300
-    labels = predict_rows(folder, written(tmp_path, rows), "best")["labels"]
-    assert labels[:1] + labels[2:] == usual[:1] + usual[2:]
+    rows[1], rows[7, 2] = 1e300, -1e39
+    message = refused(folder, written(tmp_path, rows) if name.endswith("npy") else table(tmp_path / name, rows))
+    assert "2 of 50 rows with numbers too large for float32 once they are scaled: rows 1, 7 (" in message
+
+
+@pytest.mark.parametrize("heading", ["", "a,b,c,d\n", '"width (m)","b","c","d"\n', "\ufeffa,b,c,d\r\n"])
+@pytest.mark.parametrize("end", [".csv", ".csv.gz"])
+def test_a_table_is_read_as_for_training(tmp_path: Path, rows: Array, heading: str, end: str) -> None:
+    folder, said = saved(tmp_path / "run"), []
+    usual = predict_rows(folder, written(tmp_path, rows), "best")
+    place = table(tmp_path / f"rows{end}", rows, heading)
+    found = predict_rows(folder, place, "best", say=said.append)
+    assert (found["labels"], found["outputs"]) == (usual["labels"], usual["outputs"])
+    assert [text.partition(": ")[2].split(":")[0] for text in said] == ["line 1 is taken as a heading"] * bool(
+        heading
+    )
+
+
+def test_numbers_in_quotation_marks_are_numbers(tmp_path: Path, rows: Array) -> None:
+    folder = saved(tmp_path / "run")
+    (tmp_path / "rows.csv").write_text("\n".join(",".join(f'"{v!r}"' for v in row) for row in rows.tolist()))
+    usual = predict_rows(folder, written(tmp_path, rows), "best")
+    assert predict_rows(folder, tmp_path / "rows.csv", "best")["labels"] == usual["labels"]
+
+
+def test_a_column_of_labels_is_one_too_many(tmp_path: Path, rows: Array) -> None:
+    place = table(tmp_path / "rows.csv", np.column_stack([rows, rows[:, 0] > 0]), "a,b,c,d,label\n")
+    message = refused(saved(tmp_path / "run"), place)
+    assert "expected rows of 4 features, got an array of shape (50, 5); leave the column of labels out" in message
+
+
+def test_the_index_that_pandas_writes_is_refused(tmp_path: Path, rows: Array) -> None:
+    place = table(tmp_path / "rows.csv", np.column_stack([np.arange(50), rows[:, 1:]]), ",b,c,d\n")
+    assert "to_csv(index=False)" in refused(saved(tmp_path / "run"), place)
+
+
+def test_a_scaling_in_float64_is_done_in_float64(tmp_path: Path, rows: Array) -> None:
+    """Runs on numbers of 64 bits keep such a one: a large offset stays where it was."""
+    folder = saved(tmp_path / "run")
+    usual = predict_rows(folder, written(tmp_path, rows), "best")
+    with np.load(folder / "weights.npz") as file:
+        arrays = dict(file)
+    shift = arrays["input_shift"].astype(np.float64)
+    factor = arrays["input_factor"].astype(np.float64)
+    x = rows + 2.0**31
+    np.savez(folder / "weights.npz", **{**arrays, "input_shift": shift + 2.0**31, "input_factor": factor})
+    found = predict_rows(folder, written(tmp_path, x), "best")
+    assert found["labels"] == usual["labels"]
+    np.testing.assert_allclose(found["outputs"], usual["outputs"], rtol=1e-3, atol=1e-4)
 
 
 def test_more_rows_than_a_block_holds(tmp_path: Path, rows: Array, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,12 +310,11 @@ _bytes("cut npy", "x.npy", _npy()[:-8], "x.npy: ")
 _bytes("cut header", "x.npy", _npy()[:40], "x.npy: ")
 _bytes("npz under another name", "x.npy", _npz(), "x.npy: ")
 _bytes("cut npz under another name", "x.npy", _npz()[:60], "x.npy: ")
-_bytes("csv with a heading", "x.csv", b"a,b,c,d\n1,2,3,4\n", "cannot be read as numbers")
 _bytes("ragged csv", "x.csv", b"1,2,3,4\n1,2,3\n", "cannot be read as numbers")
 _bytes("empty csv", "x.csv", b"", "x.csv: ")
 _bytes("binary csv", "x.csv", b"\xff\xfe\x00\x01", "cannot be read as numbers")
 _bytes("narrow csv", "x.csv", b"1,2,3\n", "expected rows of 4 features")
-_bytes("another ending", "x.txt", b"1,2,3,4\n", r"ends in \.npy or \.csv")
+_bytes("another ending", "x.txt", b"1,2,3,4\n", r"ends in \.npy, \.csv or \.csv\.gz")
 
 
 @bad_input

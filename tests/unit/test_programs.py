@@ -1,14 +1,17 @@
 """Short questions to other programs: what they say last, how they fail, and that nothing of them stays behind."""
 
 import os
+import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from admmctl.errors import UserError
-from admmctl.parallel.programs import Answer, ask, between_rules
+from admmctl.parallel.programs import Answer, ask
+from admmctl.parallel.said import between_rules
 
 RULE = "-" * 74
 
@@ -61,6 +64,40 @@ def test_a_program_that_takes_too_long_ends_with_all_it_started(tmp_path: Path) 
     while _lives(child) and time.monotonic() < end:
         time.sleep(0.02)
     assert not _lives(child)
+
+
+def test_what_a_launcher_put_into_a_session_of_its_own_ends_with_it(tmp_path: Path) -> None:
+    note = tmp_path / "child"
+    code = (
+        "import pathlib, subprocess, time\n"
+        "child = subprocess.Popen(['sleep', '600'], start_new_session=True)\n"
+        f"pathlib.Path({str(note)!r}).write_text(str(child.pid))\n"
+        "print('ssh: connect to host h2 port 22: No route to host', flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    with pytest.raises(UserError, match=r"(?s)no answer within 1 seconds: .*: ssh: connect to host h2 port 22"):
+        ask([sys.executable, "-c", code], 1, os.environ)
+    assert not _lives(int(note.read_text()))
+
+
+def test_an_interruption_that_reaches_another_thread_is_not_lost() -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    kill = threading.Timer(0.1, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGINT))
+    kill.start()
+    began = time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            ask(["sleep", "5"], 20)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert time.monotonic() - began < 4, "it came when the program had ended"
+
+
+def test_a_long_text_is_handed_over_and_a_long_answer_taken() -> None:
+    text = "x" * 1_000_000
+    code = "import sys, time; time.sleep(0.3); sys.stdout.write(sys.stdin.read()); sys.stderr.write('y' * 500_000)"
+    answer = ask([sys.executable, "-c", code], 20, text=text)
+    assert (answer.out, answer.err) == (text, "y" * 500_000)
 
 
 def _lives(pid: int) -> bool:

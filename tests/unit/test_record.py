@@ -485,6 +485,53 @@ def test_the_rerun_line_does_the_run_again(real: Path, results: Path, capsys: py
         assert [row[name] for row in before] == [row[name] for row in after], name
 
 
+# What every summary says, but for its status.
+ENDED = {
+    **dict.fromkeys(("experiment", "method", "metric"), "exp"),
+    **dict.fromkeys(("seed", "ranks", "iterations"), 1),
+    **dict.fromkeys(("target", "time_to_target_s", "final_test_accuracy", "train_s"), 0.5),
+    "reason": "",
+}
+
+
+def test_the_rerun_line_follows_a_run_that_is_moved(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shown(folder: Path) -> list[str]:
+        summary = record.read_summary(folder)
+        assert summary is not None
+        return shlex.split(summary["rerun"])
+
+    monkeypatch.chdir(tmp_path)
+    old = Path("results/exp/admm-p2-s0-01234567")
+    folder = record.RunFolder.create_at(old, "name: exp\n")
+    line = record.rerun_line(old, 2, 3, ["--cluster", "a b.yaml"], resume=True)
+    folder.write_summary({**ENDED, "status": "interrupted", "rerun": line})
+    rest = ["--cores", "2", "--threads", "3", "--cluster", "a b.yaml", "--resume"]
+    # As it is recorded, by whichever name the folder is called.
+    for name in (old, old.absolute(), Path("results/../results/exp") / old.name):
+        assert shown(name) == ["admmctl", "train", str(old / "config.yaml"), *rest]
+    shutil.copytree("results", "its copy; $HOME")
+    copy = Path("its copy; $HOME/exp") / old.name
+    assert shown(copy) == ["admmctl", "train", str(copy / "config.yaml"), *rest]
+    Path("results").rename("moved")
+    moved = Path("moved/exp") / old.name
+    assert shown(moved) == ["admmctl", "train", str(moved / "config.yaml"), *rest]
+    assert json.loads((moved / "summary.json").read_text())["rerun"] == line, "the record stays as it is"
+    (copy / "config.yaml").unlink()
+    assert shown(copy)[2] == str(old / "config.yaml"), "there is nothing better"
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    assert shown(".." / moved) == ["admmctl", "train", str(".." / moved / "config.yaml"), *rest]
+
+
+@pytest.mark.parametrize("line", ["", "make it 'so", "admmctl", "admmctl train mine.yaml", "a b \0/config.yaml"])
+def test_a_rerun_line_that_is_none_of_ours_is_shown_as_it_is(tmp_path: Path, line: str) -> None:
+    summary = {**ENDED, "status": "reached", "rerun": line}
+    record.RunFolder.create_at(tmp_path / "run", "name: exp\n").write_summary(summary)
+    assert record.read_summary(tmp_path / "run") == summary
+
+
 def test_the_rerun_line_survives_strange_folder_names() -> None:
     line = record.rerun_line(Path("a b/it's; $HOME/ü"), 3, 2, ["--cluster", "a b.yaml"])
     words = [

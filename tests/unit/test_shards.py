@@ -1,7 +1,9 @@
 """A rank's share of the rows: which it reads, how they lie in memory, how they are scaled."""
 
 import threading
+import tracemalloc
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 from small_data import Array, Few, plan_of
 
 from admmctl.data import shards
+from admmctl.data.files import FilesSettings
 from admmctl.parallel.comm import Serial
 
 LABELS = [3, 1, 2, 3, 1, 2, 3, 1, 2, 3]
@@ -180,3 +183,23 @@ def test_scaling_is_the_same_for_any_number_of_ranks(kind: str, size: int) -> No
     np.testing.assert_allclose(train, own.train.a0, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(test, own.test.a0, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(np.concatenate([part.train.labels for part in parts]), own.train.labels)
+
+
+@pytest.mark.parametrize("scale", ["standard", "unit", "centred"])
+def test_loading_long_rows_takes_little_more_than_they_do(
+    scale: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "_CHUNK_BYTES", 1 << 20)
+    monkeypatch.setattr("admmctl.data.stream._CHUNK_BYTES", 1 << 19)
+    generator = np.random.default_rng(0)
+    np.save(tmp_path / "x.npy", generator.standard_normal((500, 5000)))
+    np.save(tmp_path / "y.npy", np.arange(500) % 2)
+    settings = FilesSettings(x=str(tmp_path / "x.npy"), y=str(tmp_path / "y.npy"), scale=scale)
+    plan = shards.plan(settings, 1)
+    tracemalloc.start()
+    try:
+        shards.load(plan, Serial())
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert 4 * 500 * 5000 < peak < 1.5 * 4 * 500 * 5000  # not the 20 MB of them in float64 besides

@@ -1,9 +1,11 @@
 """Allocations, srun's command line, hosts, and job scripts with values that a shell would take apart."""
 
 import json
+import re
 import shlex
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,15 @@ from pydantic import ValidationError
 from admmctl.errors import ConfigError, RunFailed, UserError
 from admmctl.parallel import launch, slurm
 from admmctl.parallel.cluster import Launch, parse_hosts
+from admmctl.parallel.job import JobEnd
+from admmctl.parallel.programs import NoAnswer
 from admmctl.parallel.slurm import Allocation, Batch, allocation, script, srun_command
 from admmctl.runs.broken import raise_on_failure
 from admmctl.runs.clusters import load_cluster
 from admmctl.runs.environment import ranks_share_cores
 from admmctl.runs.options import Options, check_options
 from admmctl.runs.record import rerun_line
+from admmctl.studies.bench import bench
 
 STRANGE = [
     "a b",
@@ -61,9 +66,17 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
             {"SLURM_JOB_ID": "7", "SLURM_JOB_CPUS_PER_NODE": "16(x2)", "SLURM_CPUS_PER_TASK": "4"},
             Allocation("7", 8, 32, False),
         ),
-        ({"SLURM_JOB_ID": "7", "SLURMD_NODENAME": "n1"}, Allocation("7", 1, 1, True)),
+        ({"SLURM_JOB_ID": "7"}, None),  # left over: nothing says how large the job is, or was
+        ({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "", "SLURM_JOB_CPUS_PER_NODE": ""}, None),
+        ({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "some", "SLURM_CPUS_PER_TASK": "4"}, None),
+        ({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "1", "SLURMD_NODENAME": "n1"}, Allocation("7", 1, 1, True)),
         (
-            {"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "4294967290", "SLURM_STEP_NUM_TASKS": "4"},
+            {
+                "SLURM_JOB_ID": "7",
+                "SLURM_NTASKS": "1",
+                "SLURM_STEP_ID": "4294967290",
+                "SLURM_STEP_NUM_TASKS": "4",
+            },
             Allocation("7", 1, 1, False),
         ),
     ],
@@ -112,7 +125,84 @@ def test_the_mpi_family_says_who_starts_the_ranks_of_a_job(
     settings: Launch, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_NTASKS", "2")
     assert Options(cores=2, cluster=settings).way() == way
+
+
+@pytest.fixture
+def no_srun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job of two nodes, as its variables say, and no srun: so it is in a container."""
+    monkeypatch.setenv("PATH", "/no/where")
+    job = {"JOB_ID": "7", "NTASKS": "2", "JOB_NODELIST": "n[1-2]", "NODELIST": "n[1-2]", "NNODES": "2"}
+    for name, value in job.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+
+
+def test_a_job_without_an_srun_is_refused_with_the_cure(no_srun: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = check_options(None, None, "auto", False)
+    assert (options.cores, options.way()) == (2, "mpiexec")
+    for refuses in (options.check_cores, options.check_launcher):
+        with pytest.raises(UserError, match=r"no srun on the PATH.*load the site's Slurm.*--launcher mpiexec"):
+            refuses()
+    with pytest.raises(UserError, match="srun was not found: this machine has no Slurm, or its module"):
+        check_options(2, None, "srun", False).check_cores()
+    with pytest.raises(UserError, match="no srun on the PATH"):
+        bench(None, rows=10, cores=2, oversubscribe=True)
+    monkeypatch.delenv("SLURM_JOB_NODELIST")
+    monkeypatch.delenv("SLURM_NODELIST")
+    options.check_launcher()  # then mpiexec does not take it for a job, either
+
+
+def test_without_an_srun_mpiexec_starts_ranks_here_when_it_is_named(no_srun: None) -> None:
+    options = check_options(None, None, "mpiexec", False)
+    assert (options.cores, options.elsewhere()) == (1, False)
+    options.check_cores()
+    assert [name for name in options.environment(1) if name.startswith("SLURM_")] == []
+    on_hosts = check_options(None, None, "auto", False, hosts="h1:2,h2:2")
+    on_hosts.check_cores()
+    assert [name for name in on_hosts.environment(1) if name.startswith("SLURM_")] == []
+
+
+@pytest.mark.parametrize(
+    ("mpi", "variables", "expected"),
+    [
+        ("mpich", {}, {"HYDRA_LAUNCHER_EXTRA_ARGS": "-o BatchMode=yes -o ConnectTimeout=20"}),
+        ("mpich", {"HYDRA_LAUNCHER_EXTRA_ARGS": "-p 2222"}, {"HYDRA_LAUNCHER_EXTRA_ARGS": "-p 2222"}),
+        ("mpich", {"HYDRA_LAUNCHER": "rsh"}, {"HYDRA_LAUNCHER_EXTRA_ARGS": None}),
+        ("mpich", {"PE_HOSTFILE": "x"}, {"HYDRA_LAUNCHER_EXTRA_ARGS": None}),
+        ("mpich", {"SLURM_NODELIST": "n1"}, {"HYDRA_LAUNCHER_EXTRA_ARGS": None}),
+        ("intel", {}, {"HYDRA_LAUNCHER_EXTRA_ARGS": None}),
+        (
+            "openmpi",
+            {"OMPI_MCA_plm_rsh_args": "-p 2222"},
+            {
+                "PRTE_MCA_plm_ssh_args": "-o BatchMode=yes -o ConnectTimeout=20",
+                "OMPI_MCA_plm_rsh_args": "-p 2222",
+            },
+        ),
+    ],
+)
+def test_ssh_asks_for_no_password_and_waits_for_no_dead_host(
+    mpi: Any, variables: dict[str, str], expected: dict[str, str | None]
+) -> None:
+    environment = launch.by_ssh(variables, Launch(mpi=mpi))
+    assert {name: environment.get(name) for name in expected} == expected
+    assert variables.items() <= environment.items()
+
+
+def test_a_start_has_time_by_its_size_or_as_the_site_or_the_watchdog_says(
+    fake: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert Options(cores=2).start_seconds() == 124
+    assert Options(cores=209).start_seconds() == 538
+    assert Options(cores=2, watchdog=600).start_seconds() == 600
+    assert Options(cores=2, watchdog=1).start_seconds() == 30, "Python itself has to start"
+    assert Options(cores=2, watchdog=1, cluster=Launch(start_seconds=7)).start_seconds() == 7
+    srun = Options(cores=2, launcher="srun")
+    assert srun.start_seconds() is None, "it waits in the queue"
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_NTASKS", "2")
+    assert srun.start_seconds() == 124
 
 
 def test_what_a_job_asked_for_its_tasks_is_not_asked_for_the_proxies_of_mpiexec(
@@ -190,7 +280,7 @@ def test_a_file_of_hosts_that_is_no_text_is_refused(tmp_path: Path) -> None:
 def test_sruns_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.delenv("SLURM_STEP_ID", raising=False)
-    start = [sys.executable, "-m", "mpi4py", "x", "a b"]
+    start = [sys.executable, "-P", "-m", "mpi4py", "x", "a b"]
     plain = ["srun", "--ntasks=4", "--mpi=pmi2", "--kill-on-bad-exit=1"]
     assert srun_command(4, ["x", "a b"], Launch(), 1) == [*plain, *start]
     site = Launch(mpi="openmpi", binding="core", ranks_per_node=2)
@@ -214,14 +304,40 @@ def test_sruns_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             Launch(mpi="openmpi", interface="ib0"),
-            ["--host", "h1:2,h2:1", "--mca", "btl_tcp_if_include", "ib0", "-x", "OMP_NUM_THREADS"],
+            ["--host", "h1:2,h2:1", "--mca", "btl_tcp_if_include", "ib0", "-x", "BLIS_NUM_THREADS"],
         ),
     ],
 )
 def test_mpiexecs_command_line_on_hosts(settings: Launch, expected: list[str]) -> None:
     command = launch.mpiexec_command(3, ["x", "a b"], settings, parse_hosts("h1:2,h2:1"))
     assert command[1 : 1 + len(expected)] == expected
-    assert command[-6:] == ["3", sys.executable, "-m", "mpi4py", "x", "a b"]
+    assert command[-7:] == ["3", sys.executable, "-P", "-m", "mpi4py", "x", "a b"]
+
+
+def test_open_mpi_is_told_of_variables_that_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of others it complains, a paragraph each."""
+    for name in (*launch.THREAD_VARIABLES, "PYTHONPATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "path", ["/nowhere", *sys.path])
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+
+    def told(threads: int | None) -> list[str]:
+        command = launch.mpiexec_command(2, ["x"], Launch(mpi="openmpi"), parse_hosts("h1:2"), threads)
+        return [word for before, word in pairwise(command) if before == "-x"]
+
+    assert told(None) == ["OMP_NUM_THREADS", "PYTHONUNBUFFERED", "ADMMCTL_CODE"]
+    monkeypatch.setenv("PYTHONPATH", "/plugins")
+    assert told(3) == [*launch.THREAD_VARIABLES, "PYTHONPATH", "PYTHONUNBUFFERED", "ADMMCTL_CODE"]
+
+
+def test_the_number_of_a_job_that_has_gone_reaches_no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Open MPI's would look for its nodes."""
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_JOBID", "7")
+    ranks = Options(cores=2, launcher="mpiexec").environment(1)
+    assert not [name for name in ranks if name in ("SLURM_JOB_ID", "SLURM_JOBID")]
+    monkeypatch.setenv("SLURM_NTASKS", "2")
+    assert Options(cores=2, launcher="mpiexec").environment(1)["SLURM_JOB_ID"] == "7", "in a job that is there"
 
 
 def test_the_interface_reaches_the_ranks() -> None:
@@ -347,6 +463,87 @@ def test_the_number_of_a_job_is_read_and_a_refusal_told(fake: FakeSlurm, tmp_pat
         slurm.submit(path)
 
 
+@pytest.mark.parametrize(
+    ("said", "job"),
+    [
+        ({"out": "NUMBER;c1\nYour project has 1200 hours left."}, "100;c1"),
+        ({"out": "sbatch: Warning: no time limit\n\nNUMBER\n"}, "100"),
+        ({"out": "Quota of /home in GB:\n17\nNUMBER;c1"}, "100;c1"),
+        ({"out": "Submitted batch job NUMBER"}, "100"),
+        ({"out": "17\nSubmitted batch job NUMBER on cluster c1\nGood luck!"}, "100;c1"),
+        ({"err": "sbatch: lua: Submitted batch job NUMBER."}, "100"),
+        ({"out": "checking your quota ...", "err": "NUMBER"}, "100"),
+        ({"out": "NUMBER\nNUMBER"}, "100"),
+        ({"out": "NUMBER", "err": "wrapper: cannot write its log", "code": 1}, "100"),
+    ],
+)
+def test_a_job_is_found_between_what_a_site_says(
+    fake: FakeSlurm, tmp_path: Path, said: dict[str, Any], job: str
+) -> None:
+    fake.sbatch_says(**said)
+    assert slurm.submit(tmp_path / "job.sh") == job
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"out": "Thank you."},
+        {"out": ""},
+        {"out": "17\n4242"},  # which of them is it?
+        {"out": "Submitted batch job 4242_7"},  # an array: not ours
+        {"out": "4242+1"},
+        {"err": "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation", "code": 1},
+        {"err": "Terminated", "code": 143},
+    ],
+)
+def test_a_job_that_may_be_queued_is_not_called_refused(
+    fake: FakeSlurm, tmp_path: Path, said: dict[str, Any]
+) -> None:
+    fake.sbatch_says(**said)
+    last = (said.get("out", "") + "\n" + said.get("err", "")).strip().splitlines()[-1:] or ["no message"]
+    with pytest.raises(slurm.MayBeQueued, match=re.escape(last[0])):
+        slurm.submit(tmp_path / "job.sh")
+
+
+def test_a_number_beside_a_refusal_is_no_job(fake: FakeSlurm, tmp_path: Path) -> None:
+    fake.sbatch_says("17", "sbatch: error: Batch job submission failed: Invalid account", 1)
+    with pytest.raises(UserError, match=r"sbatch refused the job: .* Invalid account"):
+        slurm.submit(tmp_path / "job.sh")
+
+
+def test_a_job_of_another_cluster_is_asked_for_there(fake: FakeSlurm) -> None:
+    fake.say(j100="RUNNING")
+    assert slurm.states(["100;c1", "7"]) == {"100;c1": slurm.State("RUNNING")}
+    assert sorted(call[4:] for call in fake.calls("squeue")) == [[], ["--clusters=c1"]]
+    slurm.cancel("100;c1")
+    assert fake.calls("scancel") == [["--clusters=c1", "100"]]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "slurm_load_jobs error: Unable to contact slurm controller (connect failure)",
+        "squeue: error: Connection refused",
+        "slurm_load_jobs error: Socket timed out on send/recv operation",
+    ],
+)
+def test_a_controller_that_is_away_is_told_from_a_job_that_is_forgotten(fake: FakeSlurm, words: str) -> None:
+    fake.fall_silent(words, "slurm_load_jobs error: Invalid job id specified")
+    with pytest.raises(NoAnswer, match=re.escape(words)):
+        slurm.states(["7"])
+    assert slurm.states(["7"]) == {}
+
+
+def test_the_last_start_of_a_job_is_what_the_accounting_says(fake: FakeSlurm) -> None:
+    program(fake.folder / "sacct", "print('REQUEUED\\nNODE_FAIL\\nCOMPLETED')")
+    assert slurm.states(["7"])["7"] == slurm.State("COMPLETED")
+
+
+def test_a_federation_revokes_the_job_that_another_cluster_runs(fake: FakeSlurm) -> None:
+    program(fake.folder / "squeue", "print('7|RUNNING|None\\n7|REVOKED|None\\n8|REVOKED|None')")
+    assert slurm.states(["7", "8"]) == {"7": slurm.State("RUNNING")}
+
+
 def test_states_of_jobs_that_are_ours(fake: FakeSlurm) -> None:
     fake.say(j100="PENDING", j7="RUNNING")
     assert slurm.states(["100", "5"]) == {"100": slurm.State("PENDING")}
@@ -371,7 +568,7 @@ def test_the_files_of_the_repository_are_clusters() -> None:
 
 def test_a_clusters_file_is_checked_with_line_and_key(tmp_path: Path) -> None:
     path = tmp_path / "site.yaml"
-    path.write_text("name: site\nlaunch:\n  time: 1:00:00\n  partitoin: x\n  mpi: lam\n")
+    path.write_text("name: site\nlaunch:\n  time: [1]\n  partitoin: x\n  mpi: lam\n")
     with pytest.raises(ConfigError) as error:
         load_cluster(path)
     lines = str(error.value).splitlines()
@@ -456,5 +653,5 @@ def test_ranks_share_cores_where_a_host_has_too_few(ranks: Any, shared: bool) ->
 )
 def test_ranks_and_hosts_that_fail_are_told_by_name(tmp_path: Path, said: list[str], words: str) -> None:
     with pytest.raises(RunFailed) as failure:
-        raise_on_failure(launch.JobEnd(exit_code=1, said=said), tmp_path, 2)
+        raise_on_failure(JobEnd(exit_code=1, said=said), tmp_path, 2)
     assert words in str(failure.value)

@@ -1,12 +1,14 @@
 """A rank that watches itself, and what is made of what ranks say. Ranks that really hang: tests/mpi."""
 
+import os
+import signal
 import threading
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from admmctl.parallel.watchdog import verdict, watch
+from admmctl.parallel.watchdog import answer, slow, verdict, watch
 
 
 def test_a_rank_without_progress_says_so_once_and_where_it_is() -> None:
@@ -50,3 +52,42 @@ def _said(rank: int, waiting: bool) -> dict[str, Any]:
 )
 def test_who_hangs_is_found_among_those_that_wait(events: list[dict[str, Any]], words: str) -> None:
     assert verdict(events, 2) == words
+
+
+@pytest.mark.parametrize(
+    ("events", "words"),
+    [
+        ([_said(0, True)], "rank 1 does not answer; rank 2 does not answer"),
+        ([_said(0, True), _said(1, True), _said(2, True)], "all ranks wait for each other"),
+        ([_said(0, True), _said(1, False), _said(2, True)], "rank 1 on n1 is at methods/admm.py, line 1"),
+    ],
+)
+def test_why_a_job_does_not_stop_is_found_among_its_ranks(events: list[dict[str, Any]], words: str) -> None:
+    assert slow(events, 3) == f"not stopped after 8 s: {words}"
+
+
+def test_of_many_silent_ranks_a_few_are_named() -> None:
+    words = slow([_said(0, True)], 100)
+    assert words.endswith("rank 3 does not answer; rank 4 does not answer; and 95 more like it")
+
+
+def test_a_rank_that_is_asked_to_stop_says_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("admmctl.parallel.watchdog.ANSWER", 0.1)
+    told: list[dict[str, Any]] = []
+    heard = threading.Event()
+
+    def tell(event: dict[str, Any]) -> None:
+        told.append(event)
+        heard.set()
+
+    others, before = signal.set_wakeup_fd(-1), signal.signal(signal.SIGUSR1, lambda *_: None)
+    try:
+        answer(SimpleNamespace(rank=3, waiting=True), "n7", tell)  # type: ignore[arg-type]
+        assert not heard.wait(0.3), "nobody has asked"
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert heard.wait(5)
+    finally:
+        os.close(signal.set_wakeup_fd(others))
+        signal.signal(signal.SIGUSR1, before)
+    (event,) = told
+    assert (event["event"], event["rank"], event["host"], event["waiting"]) == ("slow", 3, "n7", True)

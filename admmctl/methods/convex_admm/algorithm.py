@@ -79,6 +79,7 @@ class ConvexAdmm:
 
     def __init__(self, settings: ConvexAdmmSettings) -> None:
         self.settings = settings
+        self._settled = ("", "")  # the solver that ``auto`` takes, and why, once that is known
 
     @staticmethod
     def check(settings: ConvexAdmmSettings, layers: int) -> list[tuple[str, str]]:
@@ -118,7 +119,7 @@ class ConvexAdmm:
             notes = [patterns.note] if patterns.note else []
             name: str = settings.solver
             if name == "auto":
-                name, why = choose(size, settings, problem.memory)
+                name, why = self._settled if self._settled[0] else choose(size, settings, problem.memory)
                 notes.append(f"solver: {name}, {_gb(solvers.load(name).bytes(size, settings))} ({why})")
             kind = solvers.load(name)
             if kind.ranks is not None and comm.size > kind.ranks:
@@ -295,15 +296,19 @@ class ConvexAdmm:
             raise UserError(f"{text}solver: {other} needs {_gb(instead)}")
         raise UserError(f"{text}no other has room either: fewer patterns, or more machines")
 
+    def settle(self, network: Network, total: int, ranks: int, free: int | None) -> None:
+        """Choose the solver, where that is ``auto``, by the bytes that are free on a rank."""
+        self._settled = choose(self._size(network, total, ranks), self.settings, free)
+
     def _size(self, network: Network, total: int, ranks: int) -> Size:
         C = network.sizes[-1]
         width = np.dtype(self.settings.dtype).itemsize
         return Size(total, network.sizes[0] + network.bias, network.sizes[1] // (2 * C), C, width, ranks)
 
     def cost(self, network: Network, samples: int, total: int) -> Cost:
-        """Of the steps that a solver takes at most. ``auto`` counts as the one that needs least memory."""
+        """Of the steps that a solver takes at most; ``auto``, until settled, is the one of least memory."""
         size = self._size(network, samples, 1)
-        name = self.settings.solver if self.settings.solver != "auto" else "convex-cg"
+        name = self.settings.solver if self.settings.solver != "auto" else self._settled[0] or "convex-cg"
         columns = 2 * size.C * size.P
         # X and D; s, nu, G u and two more of their size; u, v, lam, b and two more.
         rows = samples * size.itemsize * (2 * size.d + 2 * size.P + 6 * columns)

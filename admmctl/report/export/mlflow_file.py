@@ -34,7 +34,7 @@ def write(runs: list[Exported], folder: Path, home: Path, say: Callable[[int, in
 
 
 def _digest(words: str) -> str:
-    return hashlib.sha256(words.encode()).hexdigest()
+    return hashlib.sha256(words.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _write_experiment(place: Path, home: Path, name: str, runs: list[Exported]) -> None:
@@ -83,17 +83,24 @@ def _write_run(experiment: Path, home: Path, run: Exported) -> None:
     tags = {"mlflow.runName": run.name, "mlflow.source.name": "admmctl", "mlflow.source.type": "LOCAL"}
     words = {key: value for key, value in run.summary.items() if isinstance(value, str)}
     for key, value in {**tags, **{f"admmctl.{key}": value for key, value in words.items()}}.items():
-        (place / "tags" / safe(key)).write_text(value, encoding="utf-8")
+        (place / "tags" / safe(key)).write_bytes(_plain(value))
     for key, value in run.machine.items():
-        (place / "tags" / safe(f"machine.{key}")).write_text(str(value), encoding="utf-8")
+        (place / "tags" / safe(f"machine.{key}")).write_text(
+            str(value), encoding="utf-8", errors="backslashreplace"
+        )
     for name in ("config.yaml", "summary.json", "environment.json", "phases.csv", "confusion.json"):
         if (run.folder / name).is_file():
             shutil.copyfile(run.folder / name, place / "artifacts" / name)
 
 
+def _plain(text: str) -> bytes:
+    """UTF-8, which MLflow reads, with the bytes of a path that is none spelled out."""
+    return text.encode("utf-8", "backslashreplace")
+
+
 def _write_params(place: Path, settings: Mapping[str, Any]) -> None:
     for key, value in settings.items():
-        (place / safe(key)).write_text(str(value)[:_LONGEST], encoding="utf-8")
+        (place / safe(key)).write_bytes(_plain(str(value)[:_LONGEST]))
 
 
 def _write_metrics(place: Path, run: Exported) -> None:

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from admmctl.report.tables import read_runs
-from admmctl.runs.record import read_curve
+from admmctl.runs.recorded import read_config, read_curve, read_environment
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ def read_all(folders: list[Path]) -> list[Exported]:
 
 
 def _read(folder: Path) -> Exported:
-    config = _mapping(folder / "config.yaml", yaml.safe_load)
+    config = read_config(folder)
     (summary,) = read_runs([folder])
     experiment = str(config.get("name") or summary["experiment"])
     parts = [experiment, folder.absolute().name]
@@ -64,19 +62,10 @@ def _read(folder: Path) -> Exported:
         experiment=experiment,
         summary=summary,
         settings=flat(config),
-        machine=flat(_mapping(folder / "environment.json", json.loads)),
+        machine=flat(read_environment(folder)),
         curve=read_curve(folder),
         started=(folder / "config.yaml").stat().st_mtime,  # written when a run starts
     )
-
-
-def _mapping(path: Path, parse: Any) -> dict[str, Any]:
-    """What a file holds; nothing when it is not there, or damaged."""
-    try:
-        content = parse(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def flat(block: Mapping[str, Any], above: str = "") -> dict[str, Any]:

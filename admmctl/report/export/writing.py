@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from admmctl.errors import UserError
-from admmctl.files import write_json
+from admmctl.files import move, write_json
 from admmctl.registry import suggest
 from admmctl.report.export import mlflow_file, tables, tensorboard
 from admmctl.report.export.source import Exported, read_all
@@ -38,7 +38,7 @@ def export(folders: list[Path], form: str, output: Path, force: bool, say: Say) 
         tables.require_parquet()
     if not folders:
         raise UserError("there are no runs to export; start one with: admmctl train configs/swissroll.yaml")
-    if output.name in ("", "..") or (output.exists() and not output.is_dir()):
+    if output.name in ("", "..", "-") or (output.exists() and not output.is_dir()):
         raise UserError(f"--output {output}: expected a folder, which is made when it is not there")
     runs = read_all(folders)
     try:
@@ -53,7 +53,7 @@ def export(folders: list[Path], form: str, output: Path, force: bool, say: Say) 
 @contextmanager
 def _beside(output: Path) -> Iterator[Path]:
     """An empty folder on the same disk, gone at the end."""
-    parent = output.absolute().parent
+    parent = output.resolve().parent  # a link may lead to another disk
     parent.mkdir(parents=True, exist_ok=True)
     staged = Path(tempfile.mkdtemp(dir=parent, prefix=f".{output.name}.", suffix=".part"))
     try:
@@ -78,12 +78,12 @@ def _publish(staged: Path, output: Path, force: bool) -> list[str]:
         )
     write_json(staged / RECORD, {"files": sorted({*ours, *files})})
     if not output.exists():
-        staged.rename(output)
+        staged.rename(output.resolve())  # a link to nothing stays a link
         return files
     # Before what it names: an export that is cut off can then be done again.
     for name in (RECORD, *files):
         (output / name).parent.mkdir(parents=True, exist_ok=True)
-        (staged / name).replace(output / name)
+        move(staged / name, output / name)
     return files
 
 

@@ -85,11 +85,16 @@ def conjugate_gradients(
 def gram(system: System) -> Tensor:
     """B = I + X'X over the rows of all ranks, (d, d): A is blockdiag(B) + F'F / rho, as (2 D_i - I)^2 = I."""
     B = system.total(system.X.T @ system.X)
-    return B + system.backend.array(np.eye(system.d))
+    return B + _identity(system)
 
 
 def inverse_gram(system: System) -> Tensor:
     """B^-1: for a preconditioner, which need not be precise, one product is faster than two triangular solves."""
     L = system.backend.cholesky(gram(system))
-    half = system.backend.solve_lower(L, system.backend.array(np.eye(system.d)))
+    half = system.backend.solve_lower(L, _identity(system))
     return half.T @ half
+
+
+def _identity(system: System) -> Tensor:
+    """(d, d), without a copy in float64 on the way."""
+    return system.backend.array(np.eye(system.d, dtype=np.float32))

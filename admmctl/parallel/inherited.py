@@ -1,0 +1,149 @@
+"""What a process has inherited from whoever started it: an MPI launcher's variables, the version of the driver.
+
+A launcher that started several admmctl is alive, and answers; then each would train by itself. Variables alone are
+left over, from a shell, a tmux or a job in which a launcher once was: MPI believes them, so they are taken out
+wherever ranks are started.
+
+Ranks run the code that their Python finds, on their host: they compare it with the driver's.
+"""
+
+import hashlib
+import os
+import re
+import select
+import socket
+import stat
+import struct
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+
+from admmctl import __version__
+from admmctl.errors import SeveralDrivers, UserError
+
+CODE = "ADMMCTL_CODE"  # to ranks: the driver's ``code()``, and where it is
+_HOME = Path(__file__).parent.parent
+
+# What launchers tell their processes. What users tell MPI, OMPI_MCA_..., PRTE_MCA_..., HYDRA_..., is not theirs,
+# but for the parameters that Open MPI 4 sets to find its own daemon.
+_LEFT_OVER = re.compile(
+    r"(PMI|PMI2|PALS|HYDI)_\w+|PMIX_(?!MCA_|PREFIX$|INSTALL_PREFIX$)\w+|MPI_(LOCALNRANKS|LOCALRANKID|APPNUM|UNIVERSE_SIZE)"
+    r"|OMPI_((COMM_)?WORLD|UNIVERSE|APP_CTX|FIRST|NUM_APP|FILE|ARGV|COMMAND)\w*|PRTE_LAUNCHED"
+    r"|(OMPI|PRTE)_MCA_((orte|prte)_(ess|hnp|local_daemon|app_num|jobid|launch)\w*|ess|ess_base\w*)"
+    r"|OMPI_MCA_(num_procs|initial_wdir)"
+)
+_SECONDS = 1.0  # a launcher is on this machine, or near
+
+
+def check_alone(environment: Mapping[str, str] | None = None) -> None:
+    """Raises SeveralDrivers where a launcher that is alive has started several of this process."""
+    env = os.environ if environment is None else environment
+    # A family's variables count with its own launcher: those of another may be left over.
+    for family, answers in (("PMI", _hydra_answers), ("OMPI_COMM_WORLD", _pmix_answers)):
+        size = _number(env, f"{family}_SIZE") or _number(env, "MPI_LOCALNRANKS")  # all that -pmi-port tells
+        if size > 1 and answers(env):
+            raise SeveralDrivers(
+                f"an MPI launcher started {size} admmctl, and each would run all by itself: call admmctl without "
+                f"it, with --cores {size}; it starts its ranks itself",
+                quiet=_number(env, f"{family}_RANK") + _number(env, f"{family}_ID") > 0,
+            )
+
+
+def without_leftovers(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment in which MPI finds no launcher but the one that is about to start it."""
+    return {name: value for name, value in environment.items() if not _LEFT_OVER.fullmatch(name)}
+
+
+def _number(environment: Mapping[str, str], name: str) -> int:
+    text = environment.get(name, "")
+    return int(text) if text.isdecimal() else 0
+
+
+def _hydra_answers(environment: Mapping[str, str]) -> bool:
+    """MPICH's launcher, and its relatives': an open socket whose number is PMI_FD, or a port of the launcher."""
+    host, _, port = environment.get("PMI_PORT", "").rpartition(":")
+    if host and port.isdecimal():
+        return _connects(host, int(port))
+    return _talks_to_hydra(environment) or _descends_from_hydra()
+
+
+def _talks_to_hydra(environment: Mapping[str, str]) -> bool:
+    number = environment.get("PMI_FD", "")
+    if not number.isdecimal():
+        return False
+    try:
+        if not stat.S_ISSOCK(os.fstat(int(number)).st_mode):
+            return False
+        with socket.socket(fileno=os.dup(int(number))) as connection:
+            waiting, _, _ = select.select([connection], [], [], 0)
+            # Nothing is there to be read but the end, where the launcher has gone.
+            ended = bool(waiting) and not connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            return not ended and _is_launcher(connection)
+    except (OSError, OverflowError, ValueError):
+        return False
+
+
+def _is_launcher(connection: socket.socket) -> bool:
+    """Whether the other end may be a launcher's: a number left over may be another file's by now."""
+    try:
+        answer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        name = Path(f"/proc/{struct.unpack('3i', answer)[0]}/comm").read_text()
+    except (OSError, AttributeError, struct.error):
+        return True  # not Linux, or nobody can tell
+    return re.search("pmi|hydra|mpi|proxy|slurm|pals|flux", name) is not None
+
+
+def _descends_from_hydra() -> bool:
+    """Whether a launcher has started this process by way of another, ``conda run`` say, that closed the socket."""
+    process = os.getppid()
+    try:
+        while process > 1:
+            status = Path(f"/proc/{process}/stat").read_text()  # number (name) state parent ...
+            before, _, after = status.rpartition(")")
+            if re.search(r"\((hydra_|pmi_proxy)", before):
+                return True
+            process = int(after.split()[1])
+    except (OSError, ValueError, IndexError):
+        return False  # not Linux, or one of them has just ended
+    return False
+
+
+def _pmix_answers(environment: Mapping[str, str]) -> bool:
+    """Open MPI's launcher: a server whose address is in PMIX_SERVER_URI, or in one with a version behind it."""
+    for name, value in environment.items():
+        address = re.search(r"tcp[46]?://\[?([^\]/]+?)\]?:(\d+)", value)
+        if name.startswith("PMIX_SERVER_URI") and address:
+            return _connects(address[1], int(address[2]))
+    return False
+
+
+def _connects(host: str, port: int) -> bool:
+    try:
+        with socket.create_connection((host, port), _SECONDS):
+            return True
+    except (OSError, OverflowError, ValueError):
+        return False
+
+
+@lru_cache(maxsize=1)
+def code() -> str:
+    """The version of the program that runs here, and a sum over its source: two checkouts may have one version."""
+    found = hashlib.sha256()
+    for path in sorted(_HOME.rglob("[!.]*.py")):  # an editor's own files are hidden, and may lead nowhere
+        found.update(path.relative_to(_HOME).as_posix().encode() + b"\0" + path.read_bytes())
+    return f"{__version__}+{found.hexdigest()[:8]}"
+
+
+def located_code() -> str:
+    """``code()``, and the folder it is in."""
+    return f"{code()} from {_HOME}"
+
+
+def check_code() -> None:
+    """In a rank: raises UserError where it runs other code than the driver."""
+    theirs = os.environ.get(CODE, "")
+    if theirs and theirs.partition(" ")[0] != code():
+        raise UserError(
+            f"a rank runs admmctl {located_code()}, and the command that started it is {theirs}; install the same "
+            "version on every host, let PYTHONPATH name no other checkout, and change no code while it runs"
+        )

@@ -1,0 +1,112 @@
+"""One damaged run folder stops no command: it is left out, and named with the reason on standard error."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from made_report import write_run
+from made_studies import Study
+from test_commands import Shell
+
+SUMMARY, CURVE, PHASES = "summary.json", "curve.csv", "phases.csv"
+ENVIRONMENT, CONFIG, CONFUSION = "environment.json", "config.yaml", "confusion.json"
+
+# What commands read of a run: the words of each, and its files.
+COMMANDS: dict[str, tuple[list[str], list[str]]] = {
+    "list": (["runs", "list", "RUNS"], [SUMMARY]),
+    "show": (["runs", "show", "RUNS"], [SUMMARY, CURVE, PHASES, ENVIRONMENT, CONFIG, CONFUSION]),
+    "compare": (["runs", "compare", "RUNS"], [SUMMARY, ENVIRONMENT, CONFIG]),
+    "phases": (["runs", "phases", "RUNS"], [SUMMARY, PHASES, ENVIRONMENT, CONFIG]),
+    "export": (
+        ["runs", "export", "RUNS", "--format", "csv", "--output", "tables"],
+        [SUMMARY, CURVE, ENVIRONMENT, CONFIG],
+    ),
+    "report": (["report", "RUNS"], [SUMMARY, CURVE, PHASES, ENVIRONMENT, CONFIG]),
+    "accuracy-plot": (["accuracy-plot", "RUNS"], [SUMMARY, CURVE, CONFIG]),
+    "target-plot": (["target-plot", "RUNS", "--over", "rho"], [SUMMARY, CURVE, CONFIG]),
+}
+CASES = [(name, file) for name, (_, files) in COMMANDS.items() for file in files]
+
+
+@pytest.fixture
+def shell(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> Callable[..., object]:
+    """Runs a command with these runs in the place of RUNS."""
+    monkeypatch.chdir(tmp_path)
+    here = Shell(tmp_path, capsys)
+
+    def run(name: str, *runs: object):
+        words = [map(str, runs) if word == "RUNS" else [word] for word in COMMANDS[name][0]]
+        return here(*(each for several in words for each in several))
+
+    return run
+
+
+def sound(results: Path, seed: int) -> Path:
+    folder = write_run(results, seed=seed)
+    config = folder / CONFIG
+    config.write_text(config.read_text().replace("kind: admm", "kind: admm\n    rho: 0.5"))
+    return folder
+
+
+@pytest.mark.parametrize(("command", "file"), CASES, ids=[f"{name} {file}" for name, file in CASES])
+def test_a_damaged_run_is_named_and_the_others_are_there(shell, results: Path, command: str, file: str) -> None:
+    good, bad = sound(results, 0), sound(results, 1)
+    (bad / file).write_bytes(b"{\xff")
+    answer = shell(command, "made")
+    assert answer.code == 0, answer.err
+    assert f"left out: {bad / file}: it is not text in UTF-8" in answer.err.splitlines()
+    assert bad.name not in answer.out
+    alone = shell(command, bad)
+    assert (alone.code, alone.out) == (2, "")
+    assert alone.err == f"error: {bad / file}: it is not text in UTF-8; mend or remove it, or name other runs\n"
+    assert shell(command, good).err == ""
+
+
+@pytest.mark.parametrize("command", ["list", "compare", "accuracy-plot"])
+def test_what_a_command_does_not_read_does_not_matter(shell, results: Path, command: str) -> None:
+    folder = sound(results, 0)
+    for file in {SUMMARY, CURVE, PHASES, ENVIRONMENT, CONFIG} - set(COMMANDS[command][1]):
+        (folder / file).write_bytes(b"{\xff")
+    answer = shell(command, folder)
+    assert (answer.code, answer.err) == (0, "")
+
+
+def test_json_holds_the_sound_runs_alone(results: Path, tmp_path: Path, capsys) -> None:
+    good, bad = sound(results, 0), sound(results, 1)
+    (bad / SUMMARY).write_text('{"status": "failed", "reason": "", "iterations": 0}')
+    answer = Shell(tmp_path, capsys)("runs", "list", "--json")
+    assert [run["folder"] for run in answer.json()["runs"]] == [str(good)]
+    assert answer.err.startswith(f"left out: {bad / SUMMARY}: it lacks experiment, method, ")
+
+
+def test_the_report_names_what_is_left_out_too(shell, results: Path) -> None:
+    sound(results, 0)
+    (sound(results, 1) / CURVE).write_text("nonsense\n")
+    assert shell("report").code == 0
+    page = (results / "report.html").read_text()
+    assert "curve.csv</code>: line 1: expected iteration" in page
+
+
+def test_a_damaged_run_of_a_study_is_left_out_and_named(results: Path, tmp_path: Path, capsys) -> None:
+    study = Study(results / "studied" / "scaling-admm").runs({1: [4.0, 4.0], 2: [2.0, 2.0]})
+    for name, file in (("admm-p1-s1", SUMMARY), ("admm-p2-s1", PHASES)):
+        (study.path / name / file).write_text("{")
+    answer = Shell(tmp_path, capsys)("scaling-plot", "--json")
+    assert answer.code == 0
+    assert [point["runs"] for point in answer.json()["studies"][0]["points"]] == [1, 1]
+    for file in (study.path / "admm-p1-s1" / SUMMARY, study.path / "admm-p2-s1" / PHASES):
+        assert f"left out: {file}: " in answer.err
+
+
+def test_a_damaged_study_stops_no_other(results: Path, tmp_path: Path, capsys) -> None:
+    for name in ("one", "two"):
+        Study(results / name / "scaling-admm").runs({1: [4.0], 2: [2.0]})
+    broken = results / "one" / "scaling-admm" / "study.json"
+    broken.write_text("{")
+    shell = Shell(tmp_path, capsys)
+    answer = shell("scaling-plot", "--json")
+    assert [study["study"] for study in answer.json()["studies"]] == [str(results / "two" / "scaling-admm")]
+    assert f"left out: {broken} cannot be read" in answer.err
+    alone = shell("scaling-plot", "one")
+    assert (alone.code, alone.out) == (2, "")
+    assert f"error: {broken} cannot be read" in alone.err

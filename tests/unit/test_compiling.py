@@ -1,0 +1,295 @@
+"""Compiled loops: none is compiled while a clock runs, and runs go on without numba or without its cache."""
+
+import functools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import CountingComm, problem
+
+import admmctl
+from admmctl import kernels, table_kernels
+from admmctl.methods.method import methods, start
+from admmctl.runs import clock, worker
+
+needs_numba = pytest.mark.skipif(not kernels.COMPILED, reason="numba is not here")
+
+# -- nothing compiles while a clock runs
+
+RELU: dict[str, Any] = {"network": {"layers": [20, 7]}}
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "admm": ("admm", RELU),
+    # Blocks of several sizes, a layer of one unit, and wide ones.
+    "admm, layers": ("admm", {"network": {"layers": [30, 1, 40]}, "data": {"rows": 9001}}),
+    "admm, outputs": ("admm", {"network": {"layers": [20, 7], "outputs": 2}}),
+    "admm, no bias": ("admm", {"network": {"layers": [20, 30], "bias": False}}),
+    "admm, paper": ("admm", {"preset": "paper"}),
+    "admm, backward": ("admm", {"sweep": "backward_first", **RELU}),
+    "admm, hinge": ("admm", {"loss": "hinge", **RELU}),
+    "admm, stream": ("admm", {"data": {"stream": True}, **RELU}),
+    "admm, nystrom": ("admm", {"network": {"layers": [30, 30]}, "w_update": "nystrom", "min_width": 10}),
+    "admm, nystrom-pcg": ("admm", {"network": {"layers": [30, 30]}, "w_update": "nystrom-pcg", "min_width": 10}),
+    **{
+        f"{method}, {h}": (method, {"network": {"layers": [20, 30], "activation": h}})
+        for method, h in (
+            *(("admm", h) for h in ("hard-sigmoid", "dcutlu(-1, 1)", "tanh", "sigmoid", "cosine")),
+            ("classical-admm", "hard-sigmoid"),
+            ("classical-admm", "tanh"),
+            ("stochastic-admm", "cosine"),
+        )
+    },
+    "classical-admm": ("classical-admm", {"network": {"layers": [20, 7]}, "warm_iterations": 1}),
+    "classical-admm, no bias": ("classical-admm", {"network": {"layers": [20, 7], "bias": False}}),
+    "stochastic-admm": ("stochastic-admm", RELU),
+    "graph-admm": ("graph-admm", {"network": {"layers": [20, 7], "outputs": 2}}),
+    "graph-admm, batch": ("graph-admm", {"network": {"layers": [20, 7]}, "batch": 500}),
+    "graph-admm, paper": (
+        "graph-admm",
+        {"network": {"layers": [9], "activation": "dcutlu"}, "preset": "paper", "batch": 500},
+    ),
+    "graph-admm, inner": ("graph-admm", {"network": {"layers": [9], "activation": "hard-sigmoid"}, "inner": 2}),
+    **{name: (name, RELU) for name in ("sgd", "adam", "gd", "cg", "lbfgs", "linear", "random-features")},
+    "convex-admm": ("convex-admm", {"patterns": 4, "loss": "signed-squared"}),
+    **{name: (name, RELU) for name in ("torch-sgd", "torch-adam", "torch-lbfgs")},
+}
+
+
+def loops() -> Iterator[tuple[Any, str, kernels.Kernel]]:
+    """Every compiled loop: the module that it is in, its name there, and itself."""
+    for module in (kernels, table_kernels):
+        yield from (
+            (module, name, found) for name, found in vars(module).items() if isinstance(found, kernels.Kernel)
+        )
+
+
+@pytest.fixture
+def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str | None]]]:
+    """Loops that nobody has compiled, as at first; what is compiled then, and in which phase of the clock."""
+    import numba
+    from numba.core import event
+
+    for _, _, kernel in loops():
+        monkeypatch.setattr(kernel, "loop", numba.njit(kernel.loop.py_func))
+    clocks: list[clock.Clock] = []
+    compiled: list[tuple[str, str | None]] = []
+
+    class Recorder(event.Listener):
+        def on_start(self, what: Any) -> None:
+            phase = clocks[-1].open.name if clocks and clocks[-1].open else None
+            compiled.append((what.data["dispatcher"].py_func.__name__, phase))
+
+        def on_end(self, what: Any) -> None:
+            pass
+
+    class Watched(clock.Clock):
+        watched = clocks
+
+        def __init__(self, *given: Any, **named: Any) -> None:
+            super().__init__(*given, **named)
+            clocks.append(self)
+
+    monkeypatch.setattr(worker, "Clock", Watched)
+    with event.install_listener("numba:compile", Recorder()):
+        yield compiled
+
+
+@needs_numba
+@pytest.mark.parametrize("case", CASES)
+def test_nothing_compiles_while_the_clock_runs(
+    case: str, fresh: list[tuple[str, str | None]], results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method, given = CASES[case]
+    given = {**given}
+    copied: list[Any] = []
+    monkeypatch.setattr(kernels, "_standard", lambda x: copied.append(x.shape) or np.require(x, None, "CAW"))
+    experiment = {
+        "name": "compiling",
+        "data": {"name": "swissroll", "rows": 3001, **given.pop("data", {})},
+        "network": given.pop("network", {"layers": [20, 7]}),
+        "loss": given.pop("loss", "squared"),
+        "methods": {method: given},
+        "stop": {"iterations": 3},
+    }
+    try:
+        (summary,) = admmctl.train(experiment)
+    except admmctl.errors.MissingExtra as missing:
+        pytest.skip(str(missing))
+    assert summary["iterations"] >= 1
+    assert worker.Clock.watched
+    assert [found for found in fresh if found[1] is not None] == []
+    own = {name for name, _ in fresh}
+    if method in ("admm", "classical-admm", "stochastic-admm", "graph-admm"):
+        assert own & {"z_relu", "z_cut", "read", "graph_hidden"}
+    else:
+        assert own == set()  # and nothing is compiled for nothing
+    assert kernels.trouble() == ""
+    assert copied == []  # every block was laid out as the loops want it
+
+
+def test_every_method_is_among_them() -> None:
+    assert {method for method, _ in CASES.values()} == {*methods}
+
+
+def test_a_method_is_prepared_and_waited_for_before_it_starts() -> None:
+    told: list[str] = []
+
+    class Comm(CountingComm):
+        def barrier(self) -> None:
+            told.append("barrier")
+
+    class Prepared:
+        def prepare(self, of: Any) -> None:
+            told.append("prepare")
+
+        def init(self, of: Any) -> str:
+            told.append("init")
+            return "state"
+
+    assert start(Prepared(), problem([3], comm=Comm())) == "state"
+    assert told == ["prepare", "barrier", "init"]
+
+
+# -- any layout is one and the same loop
+
+
+@needs_numba
+@pytest.mark.parametrize("layout", ["C", "F", "strided", "read-only"])
+def test_a_layout_that_is_not_ours_is_neither_compiled_for_nor_lost(layout: str) -> None:
+    generator = np.random.default_rng(0)
+    z, a, m = (generator.standard_normal((9, 5)).astype(np.float32) for _ in range(3))
+    expected = z.copy()
+    kernels.z_relu(expected, a, m, 2.0, 1.0)
+    before = len(kernels.z_relu.loop.signatures)
+    if layout == "F":
+        z, a, m = (np.asfortranarray(x) for x in (z, a, m))
+    elif layout == "strided":
+        z, a, m = (np.repeat(x, 2, axis=1)[:, ::2] for x in (z, a, m))
+    elif layout == "read-only":
+        a.flags.writeable = m.flags.writeable = False
+    kernels.z_relu(z, a, m, 2.0, 1.0)
+    np.testing.assert_array_equal(z, expected)
+    assert len(kernels.z_relu.loop.signatures) == before
+
+
+# -- without numba, or without its cache
+
+RUN = """
+import json, sys
+{before}
+import admmctl
+from admmctl import kernels
+(run,) = admmctl.train({experiment})
+log = open(run["folder"] + "/log.txt").read()
+print(json.dumps([run["final_test_accuracy"], log.count(kernels.trouble() or "nothing"), kernels.trouble()]))
+"""
+
+
+def experiment_of(h: str) -> dict[str, Any]:
+    """A short run of an activation, below a layer of few units and below one of many."""
+    return {
+        "name": "fallback",
+        "data": {"name": "swissroll", "rows": 400},
+        "network": {"layers": [8, 20], "activation": h},
+        "loss": "squared",
+        "methods": {"admm": {}},
+        "stop": {"iterations": 4},
+    }
+
+
+def in_a_process(tmp_path: Path, before: str = "", h: str = "relu", **variables: str) -> tuple[float, int, str]:
+    """Accuracy, how often the run said what is wrong, and that, of a run in a process of its own."""
+    environment = {**os.environ, "ADMMCTL_RESULTS": str(tmp_path / "results"), **variables}
+    code = RUN.format(before=before, experiment=experiment_of(h))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    accuracy, times, said = json.loads(done.stdout.splitlines()[-1])
+    return accuracy, times, said
+
+
+NO_FOLDER = "import numba.core.caching as c; c.CacheImpl._locator_classes = []"
+FULL = """
+import numba.core.caching as c
+def save(*given): raise OSError(28, "No space left on device")
+c.IndexDataCacheFile.save = save
+"""
+FAILS = """
+import numba.core.dispatcher as d
+def compile(*given): raise RuntimeError("no code for this processor")
+d.Dispatcher.compile = compile
+"""
+SLOWER = "element-wise loops run on NumPy, with the same results, slower"
+
+
+@needs_numba
+@pytest.mark.parametrize(
+    ("before", "h", "said"),
+    [
+        (NO_FOLDER, "tanh", "numba's cache has no folder: loops are compiled anew in every process"),
+        (
+            FULL,
+            "tanh",
+            "numba's cache fails (OSError: [Errno 28] No space left on device): loops are compiled anew",
+        ),
+        (FAILS, "relu", f"numba fails (RuntimeError: no code for this processor): {SLOWER}"),
+        ("sys.modules['numba'] = None", "relu", "numba cannot be loaded (import of numba halted; None in"),
+        (
+            "import os; os.environ['NUMBA_DISABLE_JIT'] = '1'",
+            "tanh",
+            f"NUMBA_DISABLE_JIT is set: {SLOWER}; unset it",
+        ),
+        ("import os; os.environ['ADMMCTL_KERNELS'] = 'numpy'", "relu", ""),
+    ],
+    ids=["no folder", "full disk", "no compiler", "no numba", "no compiling", "NumPy was asked for"],
+)
+def test_a_run_goes_on_without_numba_or_its_cache_and_says_so_once(
+    before: str, said: str, h: str, tmp_path: Path
+) -> None:
+    accuracy, times, trouble = in_a_process(tmp_path, before, h, NUMBA_CACHE_DIR=str(tmp_path / "cache"))
+    assert said in trouble
+    assert bool(said) == bool(trouble)
+    assert times == bool(said)
+    assert accuracy == pytest.approx(in_this_process(h), abs=0.02)
+
+
+@functools.cache
+def in_this_process(h: str) -> float:
+    """The accuracy where all is well."""
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        patch.setenv("ADMMCTL_RESULTS", folder)
+        (run,) = admmctl.train(experiment_of(h))
+    return float(run["final_test_accuracy"])
+
+
+@needs_numba
+def test_a_numba_that_breaks_while_it_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "numba").mkdir()
+    (tmp_path / "numba" / "__init__.py").write_text("raise SystemError('initialization\\nof _internal failed')")
+    _, times, said = in_a_process(tmp_path, f"sys.path.insert(0, {str(tmp_path)!r})")
+    assert said.startswith("numba cannot be loaded (initialization of _internal failed): ")
+    assert times == 1
+
+
+@needs_numba
+@pytest.mark.parametrize("damage", ["rubbish", "a folder"])
+def test_a_damaged_cache_is_done_without(damage: str, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    in_a_process(tmp_path, NUMBA_CACHE_DIR=str(cache))
+    indices = list(cache.rglob("*.nbi"))
+    assert indices
+    for index in indices:
+        index.unlink()
+        if damage == "rubbish":
+            index.write_bytes(b"rubbish")
+        else:
+            index.mkdir()
+    _, times, said = in_a_process(tmp_path, NUMBA_CACHE_DIR=str(cache))
+    assert said.startswith("numba's cache fails (")
+    assert times == 1

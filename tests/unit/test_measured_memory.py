@@ -1,0 +1,92 @@
+"""The memory that a run announces, against what the system says it took: every method, where arrays are large."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from admmctl.methods.method import methods
+
+SCRIPT = Path(__file__).parents[1] / "measured_memory.py"
+LIBRARIES = ("torch-sgd", "torch-adam", "torch-lbfgs")  # of hundreds of MB themselves, more or less
+
+# name of a case: the method, rows, features, classes, hidden layers, and what else the experiment says
+Case = tuple[str, int, int, int, list[int], dict[str, Any]]
+CASES: dict[str, Case] = {
+    "nothing": ("sgd", 100, 4, 2, [4], {}),
+    "admm, many features": ("admm", 200, 3000, 2, [20], {}),
+    "admm, a wide layer": ("admm", 500, 20, 2, [2500], {}),
+    "admm, many classes": ("admm", 30_000, 20, 300, [20], {}),
+    "admm, two wide layers": ("admm", 300, 20, 2, [1300, 1300], {}),
+    "admm, a low rank": ("admm", 300, 20, 2, [4000], {"w_update": "nystrom", "rank": 500}),
+    "stochastic-admm": ("stochastic-admm", 500, 2600, 2, [20], {}),
+    "classical-admm": ("classical-admm", 200, 3000, 2, [20], {"warm_iterations": 0}),
+    "classical-admm, rows": ("classical-admm", 30_000, 20, 2, [200, 100], {"warm_iterations": 0}),
+    "graph-admm": ("graph-admm", 200, 2800, 2, [20], {}),
+    "graph-admm, mini-batches": ("graph-admm", 400, 3000, 2, [20], {"batch": 200}),
+    "sgd": ("sgd", 200, 20, 2, [4000, 2500], {"momentum": 0.9}),
+    "adam": ("adam", 200, 20, 2, [4000, 2000], {}),
+    "gd": ("gd", 200, 20, 2, [4000, 2500], {}),
+    "cg": ("cg", 200, 20, 2, [1200, 1000], {}),
+    "lbfgs": ("lbfgs", 60, 20, 2, [1000, 1000], {"memory": 4, "stop": {"iterations": 8}}),
+    "convex-admm": ("convex-admm", 40_000, 100, 2, [8], {"patterns": 8}),
+    "linear, fewer features than rows": ("linear", 4000, 2800, 2, [], {}),
+    "linear, more features than rows": ("linear", 2800, 8000, 2, [], {}),
+    "linear, many features": ("linear", 60, 400_000, 2, [], {}),
+    "linear, logistic": ("linear", 100, 100_000, 2, [], {"loss": "cross-entropy"}),
+    "random-features": ("random-features", 500, 20, 2, [3000], {}),
+}
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[float, float]]:
+    """Peak and estimate of every case, in MiB."""
+    folder = tmp_path_factory.mktemp("memory")
+    generator, experiments = np.random.default_rng(0), []
+    for number, (method, rows, features, classes, layers, more) in enumerate(CASES.values()):
+        x, y = (folder / f"{axis}{number}.npy" for axis in "xy")
+        np.save(x, generator.standard_normal((rows, features), dtype=np.float32))
+        np.save(y, np.arange(rows) % classes)
+        loss = "signed-squared" if method == "convex-admm" else "squared"
+        experiments.append(
+            {
+                "name": "memory",
+                "data": {"name": "files", "x": str(x), "y": str(y), "scale": "none"},
+                "network": {"layers": layers},
+                "loss": loss,
+                "methods": {method: more},
+                "stop": {"iterations": 2},
+            }
+        )
+    one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    environment = {**os.environ, **one, "ADMMCTL_RESULTS": str(folder / "results")}
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT)],
+        input=json.dumps(experiments),
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return dict(zip(CASES, map(tuple, json.loads(done.stdout)), strict=True))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process is what Linux says")
+@pytest.mark.parametrize("case", CASES)
+def test_a_run_takes_what_it_announces(case: str, measured: dict[str, tuple[float, float]]) -> None:
+    (peak, estimate), (program, counted) = measured[case], measured["nothing"]
+    assert estimate > 0.9 * peak
+    # Without the program, whose libraries are not the same everywhere.
+    if case != "nothing":
+        assert peak > program + 90
+        assert 0.6 < (estimate - counted) / (peak - program) < 1.5
+
+
+def test_every_method_is_measured() -> None:
+    assert {method for method, *_ in CASES.values()} == {*methods} - set(LIBRARIES)

@@ -1,0 +1,261 @@
+"""The one reader of run folders: what is sound is read, what is damaged is named with the reason."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from made_report import write_run
+
+from admmctl.errors import UserError
+from admmctl.runs import recorded
+from admmctl.runs.record import find
+from admmctl.runs.recorded import EVERYTHING, damage
+
+HEADING = ",".join(recorded.CURVE_COLUMNS)
+CONFUSION = {"classes": [0, 1], "final": [[3, 1], [0, 4]]}
+
+
+@pytest.fixture
+def run(results: Path) -> Path:
+    """A sound run with every file that there is."""
+    folder = write_run(results)
+    (folder / "cpu.csv").write_text("phase,max_s,mean_s,min_s\nproduct,1.0,1.0,1.0\n")
+    (folder / "confusion.json").write_text(json.dumps(CONFUSION))
+    assert damage(folder, EVERYTHING) is None
+    return folder
+
+
+def summary_with(**changes: Any) -> Any:
+    """How a run's summary is changed; a value of ... takes the key out."""
+
+    def change(folder: Path) -> None:
+        path = folder / "summary.json"
+        found = json.loads(path.read_text()) | changes
+        path.write_text(json.dumps({key: value for key, value in found.items() if value is not ...}))
+
+    return change
+
+
+def content(name: str, text: str | bytes) -> Any:
+    return lambda folder: (folder / name).write_bytes(text.encode() if isinstance(text, str) else text)
+
+
+def config_with(**changes: Any) -> Any:
+    def change(folder: Path) -> None:
+        path = folder / "config.yaml"
+        found = yaml.safe_load(path.read_text()) | changes
+        path.write_text(yaml.safe_dump({key: value for key, value in found.items() if value is not ...}))
+
+    return change
+
+
+def a_folder(name: str) -> Any:
+    def change(folder: Path) -> None:
+        (folder / name).unlink()
+        (folder / name).mkdir()
+
+    return change
+
+
+def a_pipe(name: str) -> Any:
+    def change(folder: Path) -> None:
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+
+    return change
+
+
+def a_link_to_itself(name: str) -> Any:
+    def change(folder: Path) -> None:
+        (folder / name).unlink()
+        (folder / name).symlink_to(name)
+
+    return change
+
+
+DAMAGED: list[tuple[str, Any, str]] = [
+    *((name, a_folder(name), "it is not a file") for name in EVERYTHING),
+    ("summary.json", a_pipe("summary.json"), "it is not a file"),
+    ("curve.csv", a_link_to_itself("curve.csv"), "it cannot be read: Too many levels of symbolic links"),
+    *((name, content(name, b"\xff\xfe\x00"), "it is not text in UTF-8") for name in EVERYTHING),
+    *((name, content(name, '{"status": "rea'), "it is not JSON") for name in EVERYTHING if name.endswith("json")),
+    *((name, content(name, "[]"), "expected keys and values") for name in EVERYTHING if name.endswith("json")),
+    ("summary.json", content("summary.json", ""), "it is not JSON"),
+    ("summary.json", content("summary.json", "[" * 100_000), "it is not JSON"),
+    ("summary.json", content("summary.json", '{"status": "failed", "reason": "", "iterations": 0}'), "it lacks"),
+    ("summary.json", summary_with(ranks=...), "it lacks ranks"),
+    ("summary.json", summary_with(ranks="two"), "ranks: expected a whole number, found 'two'"),
+    ("summary.json", summary_with(seed=True), "seed: expected a whole number, found True"),
+    ("summary.json", summary_with(iterations=1.5), "iterations: expected a whole number, found 1.5"),
+    ("summary.json", summary_with(iterations=None), "iterations: expected a whole number, found None"),
+    ("summary.json", summary_with(train_s="1.0"), "train_s: expected a number or null, found '1.0'"),
+    ("summary.json", summary_with(train_s=float("nan")), "train_s: expected a number or null, found nan"),
+    ("summary.json", summary_with(target=float("inf")), "target: expected a number or null, found inf"),
+    ("summary.json", summary_with(target=10**400), "target: expected a number or null, found 10000"),
+    ("summary.json", summary_with(final_test_accuracy=[0.5]), "final_test_accuracy: expected a number or null"),
+    ("summary.json", summary_with(best_test_accuracy={}), "best_test_accuracy: expected a number or null"),
+    ("summary.json", summary_with(rows_train="all"), "rows_train: expected a whole number or null"),
+    ("summary.json", summary_with(threads_per_rank=[1]), "threads_per_rank: expected a whole number or null"),
+    ("summary.json", summary_with(status="finished"), "status: expected one of reached, exhausted"),
+    ("summary.json", summary_with(status=["reached"]), "status: expected one of reached, exhausted"),
+    ("summary.json", summary_with(method=3), "method: expected a line of text, found 3"),
+    ("summary.json", summary_with(experiment=None), "experiment: expected a line of text, found None"),
+    ("summary.json", summary_with(metric="two\nlines"), "metric: expected a line of text"),
+    ("summary.json", summary_with(reason="half \ud800"), "reason: expected text"),
+    ("summary.json", summary_with(rerun=3), "rerun: expected a command line, found 3"),
+    ("curve.csv", content("curve.csv", "iteration,epoch\n1,2\n"), "line 1: expected iteration, epoch, train_s"),
+    ("curve.csv", content("curve.csv", "\n\n"), "line 1: expected iteration"),
+    ("curve.csv", content("curve.csv", f"{HEADING}\n0,0,0,0,1,0.5,abc\n"), "line 2: could not convert"),
+    (
+        "curve.csv",
+        content("curve.csv", f"{HEADING}\n0,0,0,0,1,1,1\n0,0,0\n"),
+        "line 3: expected 7 numbers",
+    ),
+    ("curve.csv", content("curve.csv", f"{HEADING}\n0,0,nan,0,1,1,1\n"), "line 2: train_s is nan"),
+    ("curve.csv", content("curve.csv", f"{HEADING}\ninf,0,0,0,1,1,1\n"), "line 2: iteration is inf"),
+    ("phases.csv", content("phases.csv", ""), "line 1: expected phase, max_s, mean_s, min_s"),
+    ("phases.csv", content("phases.csv", "phase,max_s\nproduct,1.0\n"), "line 1: expected phase"),
+    ("phases.csv", content("phases.csv", "phase,max_s,mean_s,min_s\nproduct,1.0"), "line 2: expected 3 numbers"),
+    ("phases.csv", content("phases.csv", "phase,max_s,mean_s,min_s\np,a,1,1\n"), "line 2: could not convert"),
+    ("cpu.csv", content("cpu.csv", "phase,max_s,mean_s,min_s\np,nan,1,1\n"), "line 2: max_s is nan"),
+    ("cpu.csv", content("cpu.csv", f"phase,max_s,mean_s,min_s\n{'p' * 200_000},1,1,1\n"), "it is not CSV"),
+    ("environment.json", content("environment.json", '{"cpu": 3}'), "cpu: expected a list of names, found 3"),
+    ("environment.json", content("environment.json", '{"cpu": [3]}'), "cpu: expected a list of names, found [3]"),
+    ("environment.json", content("environment.json", '{"cores": "2"}'), "cores: expected a whole number"),
+    ("environment.json", content("environment.json", '{"hosts": {}}'), "hosts: expected a list of names"),
+    ("environment.json", content("environment.json", '{"data_sha256": []}'), "data_sha256: expected a checksum"),
+    ("config.yaml", lambda folder: (folder / "config.yaml").unlink(), "it is not there"),
+    ("config.yaml", content("config.yaml", "data: [1\n"), "it is not the YAML of a run"),
+    ("config.yaml", content("config.yaml", ""), "expected the blocks data, network, methods"),
+    ("config.yaml", content("config.yaml", "- a list\n"), "expected the blocks data, network, methods"),
+    ("config.yaml", content("config.yaml", "\0"), "it is not the YAML of a run"),
+    ("config.yaml", config_with(data=...), "expected the blocks data, network, methods"),
+    ("config.yaml", config_with(network=[3]), "expected the blocks data, network, methods"),
+    ("config.yaml", config_with(methods={}), "methods: expected a method and its settings"),
+    ("config.yaml", config_with(methods={"admm": 3}), "methods: expected a method and its settings"),
+    ("config.yaml", config_with(stop=[1]), "stop: expected keys and values, found [1]"),
+    ("config.yaml", config_with(evaluate="often"), "evaluate: expected keys and values, found 'often'"),
+    ("config.yaml", content("config.yaml", "data: {seen: 2020-01-01}\n"), "it is not the YAML of a run"),
+    ("config.yaml", content("config.yaml", "data: &a {b: *a}\n"), "it is not the YAML of a run"),
+    ("confusion.json", content("confusion.json", "{}"), "classes: expected a list, found None"),
+    ("confusion.json", content("confusion.json", '{"classes": [0, 1]}'), "final: expected a row for each of 2"),
+    (
+        "confusion.json",
+        content("confusion.json", '{"classes": [0], "final": [[1], [2]]}'),
+        "final: expected a row",
+    ),
+    ("confusion.json", content("confusion.json", '{"classes": [0], "final": [3]}'), "final: expected 1 numbers"),
+    ("confusion.json", content("confusion.json", '{"classes": [0], "final": [[1, 2, 3]]}'), "final: expected 1"),
+    ("confusion.json", content("confusion.json", '{"classes": [0], "final": [["1"]]}'), "final: expected whole"),
+    ("confusion.json", content("confusion.json", '{"classes": [0], "final": [[null]]}'), "final: expected whole"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"), DAMAGED, ids=[f"{name} {words}" for name, _, words in DAMAGED]
+)
+def test_a_damaged_file_is_named_with_the_reason_and_read_as_nothing(
+    run: Path, name: str, change: Any, words: str
+) -> None:
+    change(run)
+    found = damage(run, EVERYTHING)
+    assert found is not None
+    file, reason = found
+    assert file == run / name
+    assert reason.startswith(words)
+    assert damage(run, [other for other in EVERYTHING if other != name]) is None
+    assert not {
+        "summary.json": recorded.read_summary,
+        "curve.csv": lambda folder: recorded.read_curve(folder)[1:],  # of a curve, what comes before is kept
+        "phases.csv": recorded.read_phases,
+        "cpu.csv": lambda folder: recorded.read_phases(folder, "cpu.csv"),
+        "environment.json": recorded.read_environment,
+        "config.yaml": recorded.read_config,
+        "confusion.json": recorded.read_confusion,
+    }[name](run)
+
+
+@pytest.mark.parametrize("name", [name for name in EVERYTHING if name != "config.yaml"])
+def test_a_file_that_is_not_there_is_not_damaged(run: Path, name: str) -> None:
+    (run / name).unlink()
+    assert damage(run, EVERYTHING) is None
+
+
+def test_a_curve_that_a_crash_has_cut_off_is_not_damaged(run: Path) -> None:
+    for text, rows in (("", 0), ("iter", 0), (HEADING, 0), (f"{HEADING}\n0,0,0,0,1,1,1\n1,1,0.", 1)):
+        (run / "curve.csv").write_text(text)
+        assert (damage(run, EVERYTHING), len(recorded.read_curve(run))) == (None, rows)
+
+
+def test_the_curve_stands_in_for_a_summary_that_is_not_there(run: Path) -> None:
+    (run / "curve.csv").write_text("damaged\n")
+    assert damage(run, ["summary.json"]) is None
+    (run / "summary.json").unlink()
+    found = damage(run, ["summary.json"])
+    assert found is not None
+    assert found[0] == run / "curve.csv"
+
+
+def test_a_mark_of_byte_order_and_other_line_ends_are_no_damage(run: Path) -> None:
+    for name in EVERYTHING:
+        (run / name).write_bytes(b"\xef\xbb\xbf" + (run / name).read_bytes().replace(b"\n", b"\r\n"))
+    assert damage(run, EVERYTHING) is None
+    assert len(recorded.read_curve(run)) == 3
+
+
+# --- finding sound runs
+
+
+def test_damaged_runs_are_left_out_and_told(results: Path) -> None:
+    good, bad = write_run(results), write_run(results, seed=1)
+    (bad / "summary.json").write_text("{")
+    told: list[Path] = []
+    assert find(None, ["summary.json"], lambda file, reason: told.append(file)) == [good]
+    assert find(["made"], ["summary.json"], lambda file, reason: told.append(file)) == [good]
+    assert told == [bad / "summary.json"] * 2
+    assert find(None, ["curve.csv"]) == [good, bad]
+
+
+def test_where_all_that_was_named_is_damaged_the_error_says_why(results: Path) -> None:
+    for seed in (0, 1):
+        (write_run(results, seed=seed) / "summary.json").write_text("{")
+    with pytest.raises(UserError) as caught:
+        find(["made"], ["summary.json"])
+    assert str(caught.value).count("summary.json: it is not JSON") == 2
+    assert find(None, ["summary.json"]) == []
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o600])
+@pytest.mark.parametrize("level", ["run", "experiment"])
+def test_a_folder_that_cannot_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, level: str
+) -> None:
+    """As anybody but root: folders that may not be entered, or not be listed."""
+    monkeypatch.setenv("ADMMCTL_RESULTS", str(tmp_path / "results"))
+    good, bad = write_run(tmp_path / "results"), write_run(tmp_path / "results", experiment="other")
+    closed = bad if level == "run" else bad.parent
+    told: list[tuple[Path, str]] = []
+    places = [tmp_path, *tmp_path.parents]
+    modes = [place.stat().st_mode & 0o777 for place in places]
+    root = os.geteuid() == 0
+    if root:
+        for place in places[:3]:
+            place.chmod(0o755)
+    closed.chmod(mode)
+    try:
+        if root:
+            os.seteuid(65534)
+        found = find(None, ["summary.json"], lambda file, reason: told.append((file, reason)))
+    finally:
+        if root:
+            os.seteuid(0)
+        closed.chmod(0o755)
+        for place, old in zip(places[:3], modes, strict=False):
+            place.chmod(old)
+    assert found == [good]
+    assert [(closed in (file, file.parent), reason) for file, reason in told] == [
+        (True, "it cannot be read: Permission denied")
+    ]

@@ -1,0 +1,135 @@
+"""Recorded runs that are used again: only those of the data and the stop that are asked for now."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+import admmctl
+from admmctl.config import load
+from admmctl.runs.record import read_environment
+from admmctl.runs.resume import Now
+from admmctl.runs.train import Options, Silent
+from admmctl.studies.scaling import scaling
+from admmctl.studies.sweep import sweep
+
+
+class Told(Silent):
+    """Remembers notes."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def event(self, event: dict[str, Any]) -> None:
+        if event["event"] == "note":
+            self.notes.append(event["text"])
+
+
+def write_rows(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels = np.arange(200) % 2
+    np.save("X.npy", rng.normal(size=(200, 3)) + labels[:, None])
+    np.save("y.npy", labels)
+
+
+@pytest.fixture
+def config(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    write_rows(0)
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        yaml.safe_dump(
+            {
+                "name": "own",
+                "data": {"name": "files", "x": "X.npy", "y": "y.npy"},
+                "network": {"layers": [4]},
+                "loss": "squared",
+                "methods": {"sgd": {"batch": 20}},
+                "stop": {"iterations": 6},
+                "sweep": {"trials": 2, "space": {"sgd": {"learning_rate": [0.01, 0.1]}}},
+            }
+        )
+    )
+    return path
+
+
+@pytest.fixture
+def resume(config: Path) -> Callable[..., tuple[str, list[str]]]:
+    """``train --resume``: the name of its run's folder, and the notes."""
+
+    def run(*overrides: str) -> tuple[str, list[str]]:
+        told = Told()
+        (summary,) = admmctl.train(config, resume=True, overrides=overrides, watcher=told)
+        return Path(summary["folder"]).name, told.notes
+
+    return run
+
+
+def test_a_finished_run_of_other_data_is_not_reported_as_that_of_these(resume) -> None:
+    first, _ = resume()
+    assert resume() == (first, [f"finished already: {Path.cwd() / 'results' / 'own' / first}"])
+    write_rows(1)
+    second, notes = resume()
+    assert second == f"{first}-2"
+    assert any("the data have changed since: sha256 " in note for note in notes)
+    assert resume()[0] == second  # and this one is of these data
+
+
+def test_a_finished_run_that_stopped_elsewhere_is_not_reported(resume) -> None:
+    first, _ = resume()
+    second, notes = resume("stop.iterations=8")
+    assert second == f"{first}-2"
+    assert any("stop.iterations was 6, is 8" in note for note in notes)
+    assert resume("stop.iterations=8")[0] == second
+
+
+def test_a_run_whose_data_are_not_recorded_is_not_taken_for_one_of_these(resume, results: Path) -> None:
+    first, _ = resume()
+    (results / "own" / first / "environment.json").unlink()
+    second, notes = resume()
+    assert second == f"{first}-2"
+    assert any("it is not recorded what data it read" in note for note in notes)
+
+
+def test_trials_of_other_data_run_again(config: Path, results: Path) -> None:
+    def swept() -> tuple[dict[str, Any], list[str]]:
+        told = Told()
+        return sweep(config, None, None, 1, (), lambda *_: None, told), told.notes
+
+    first, _ = swept()
+    again, notes = swept()
+    assert again["trials"] == first["trials"]
+    assert notes == []
+    write_rows(1)
+    second, notes = swept()
+    assert [note.partition(": ")[0] for note in notes] == ["trial 0 runs again", "trial 1 runs again"]
+    assert second["trials"] != first["trials"]
+    now = Now().data(load(config).runs["sgd"])
+    trials = sorted((results / "own" / "sweep-sgd").glob("trial-*"))
+    assert [read_environment(trial)["data_sha256"] for trial in trials] == [now, now]
+
+
+@pytest.mark.mpi
+def test_a_scaling_study_of_other_data_runs_again(config: Path, results: Path) -> None:
+    def studied() -> list[str]:
+        said: list[str] = []
+        scaling(
+            config,
+            "1,2",
+            method="sgd",
+            repeat=1,
+            options=Options(oversubscribe=True),
+            overrides=(),
+            watcher=Told(),
+            say=said.append,
+        )
+        return [words for words in said if "runs again" in words]
+
+    studied()
+    assert studied() == []
+    write_rows(1)
+    assert len(studied()) == 2
+    assert studied() == []
