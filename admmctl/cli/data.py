@@ -26,11 +26,7 @@ def fetch(
     ] = None,
     from_files: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--from",
-            help="Files that you have already, or a folder of them.",
-            metavar="FILE...",
-        ),
+        typer.Option("--from", help="Files that you have already, or a folder of such.", metavar="FILE..."),
     ] = None,
     rows: Annotated[int | None, typer.Option("--rows", help="HIGGS: prepare only the first N rows.")] = None,
     extra: Annotated[

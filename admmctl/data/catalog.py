@@ -22,7 +22,7 @@ datasets = Registry(
 class SourceFile:
     """One official file: its name, size in bytes, sha256, and addresses in order of preference.
 
-    An address that ends in .zip has an archive that holds the file.
+    An address that ends in .zip has an archive that holds the file, a CSV: ``prepare`` is given the archive then.
     """
 
     name: str
