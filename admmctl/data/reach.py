@@ -69,5 +69,7 @@ def _judge(response: HTTPResponse, file: SourceFile) -> tuple[bool, str]:
         return False, problem
     words = "it does not say how long it is" if size is None else f"{size:,} bytes"
     if file.holds is not None:
-        return True, f"{words}, an archive of {file.holds.name}"
+        # What is compressed already hardly shrinks in an archive.
+        right = size is None or size > 0.9 * file.holds.bytes
+        return right, f"{words}, {'' if right else 'too few for '}an archive of {file.holds.name}"
     return True, words if size is None else f"{words}, as expected"

@@ -88,6 +88,12 @@ def test_an_archive_has_no_size_of_its_own(server, ask):
         assert ask(official(address)) == ([f"yes  {address}: {text}, an archive of big.gz"], "", 0)
 
 
+def test_an_archive_that_is_too_small_is_not_the_one(server, ask):
+    address = server.plays(Reply(ARCHIVE[:2000]), path="/big.zip")
+    out, _, code = ask(official(address))
+    assert (out, code) == ([f"no   {address}: 2,000 bytes, too few for an archive of big.gz"], 1)
+
+
 def test_a_redirect_is_asked_for_headers_too(server, ask):
     address = server.plays(redirect("/there"), path="/moved")
     server.plays(WHOLE, path="/there")
