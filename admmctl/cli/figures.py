@@ -71,7 +71,7 @@ def target_plot(
     from admmctl.runs.record import find
     from admmctl.runs.recorded import DRAWN
 
-    for path in draw(find(runs, DRAWN, left_out), over, one_of("--unit", unit, UNITS), output):
+    for path in draw(find(runs, DRAWN, left_out), over, one_of("--unit", unit, UNITS), output, note):
         put(str(path))
 
 

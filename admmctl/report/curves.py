@@ -1,6 +1,7 @@
 """What figures of curves are drawn from: run folders, grouped into repeats of one method."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from admmctl.errors import UserError
 from admmctl.report import style
 from admmctl.report.text import count
-from admmctl.runs.recorded import Curve, read_config, read_summary
+from admmctl.runs.recorded import Curve, read_config, read_environment, read_summary
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,19 @@ def grouped(runs: list[tuple[Path, Curve]]) -> list[Group]:
         group.seeds.append(summary.get("seed", "?"))
         group.curves.append(curve)
     return list(groups.values())
+
+
+def say_mixed_data(folders: Iterable[Path], say: Callable[[str], None]) -> None:
+    """Tell of runs with one data block that read different rows: files may have changed between them."""
+    read: dict[str, dict[str, Path]] = {}
+    for folder in folders:
+        block, sha256 = read_config(folder).get("data"), read_environment(folder).get("data_sha256")
+        if sha256 is not None:
+            read.setdefault(json.dumps(block, sort_keys=True), {}).setdefault(sha256, folder)
+    for different in read.values():
+        if len(different) > 1:
+            first, second, *_ = different.values()
+            say(f"{first} and {second} are of one data block, and read different data: the files have changed")
 
 
 def spread(groups: list[Group], column: str) -> float:

@@ -20,6 +20,7 @@ from admmctl.report.curves import (
     grouped,
     labelled,
     method_block,
+    say_mixed_data,
     spread,
     targets,
     with_column,
@@ -58,7 +59,8 @@ def accuracy_plot(
 
     ``against`` takes epochs or iterations instead of seconds, ``axis`` is their scale; ``training`` adds the
     training accuracy, thinner. ``of`` takes another column of curve.csv, on an axis of ``scale``: logarithmic
-    by itself unless it is an accuracy. ``say`` is told whose runs lack that column.
+    by itself unless it is an accuracy. ``say`` is told whose runs lack that column, and of
+    runs that read different data.
 
     Written as PNG and PDF beside the runs (``accuracy.png``, or by the column), or to ``output``. Raises
     UserError when no run has such a curve, or when the figure cannot be written.
@@ -70,6 +72,7 @@ def accuracy_plot(
     if not runs:
         raise UserError("none of these runs has an evaluation yet: there is nothing to draw")
     runs = with_column(runs, of, say)
+    say_mixed_data((folder for folder, _ in runs), say)
     experiments = {folder.parent.resolve(): folder.parent for folder, _ in runs}
     figure, axes = plt.subplots()
     labels, title = curves(axes, runs, of, against, axis, scale, training)
@@ -199,13 +202,20 @@ def _held(curve: Curve, times: NDArray[np.floating], column: str, value: str) ->
     return np.array([row[value] for row in curve])[place]
 
 
-def target_plot(folders: list[Path], over: str, unit: Against, output: Path | None) -> list[Path]:
+def target_plot(
+    folders: list[Path],
+    over: str,
+    unit: Against,
+    output: Path | None,
+    say: Callable[[str], None] = lambda text: None,
+) -> list[Path]:
     """What it took to reach the target against a setting, a line per activation and kind of method.
 
     ``over`` is a numeric key of the method block; a list counts by its first number. Medians over seeds; a
     setting that missed the target is marked at the top. Raises UserError when no run has such a setting.
     """
     style.check_output(output)
+    say_mixed_data(folders, say)
     figure, axes = plt.subplots()
     settings_against_target(axes, folders, over, unit)
     axes.legend(loc="best")

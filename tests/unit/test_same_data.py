@@ -10,7 +10,8 @@ import yaml
 
 import admmctl
 from admmctl.config import load
-from admmctl.runs.record import read_environment
+from admmctl.report.figures import accuracy_plot
+from admmctl.runs.record import find, read_environment
 from admmctl.runs.resume import Now
 from admmctl.runs.train import Options, Silent
 from admmctl.studies.scaling import scaling
@@ -110,6 +111,18 @@ def test_trials_of_other_data_run_again(config: Path, results: Path) -> None:
     now = Now().data(load(config).runs["sgd"])
     trials = sorted((results / "own" / "sweep-sgd").glob("trial-*"))
     assert [read_environment(trial)["data_sha256"] for trial in trials] == [now, now]
+
+
+def test_a_figure_of_runs_on_different_data_says_so(config: Path, results: Path) -> None:
+    said: list[str] = []
+    admmctl.train(config)
+    accuracy_plot(find(["own"]), None, say=said.append)
+    assert said == []
+    write_rows(1)
+    admmctl.train(config)
+    accuracy_plot(find(["own"]), None, say=said.append)
+    (note,) = said
+    assert note.endswith("are of one data block, and read different data: the files have changed")
 
 
 @pytest.mark.mpi
