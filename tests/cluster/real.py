@@ -145,7 +145,7 @@ def ranks(folder: Path) -> dict[int, int]:
             variables = (process / "environ").read_bytes().split(b"\0")
         except OSError:
             continue
-        if os.fsencode(folder) in words and b"mpi4py" in words[:3]:
+        if os.fsencode(folder) in words and b"mpi4py" in words[:4]:
             for variable in variables:
                 name, _, value = variable.partition(b"=")
                 if name == b"PMI_RANK":
