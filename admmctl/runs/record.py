@@ -64,6 +64,29 @@ class Evaluation:
         return row | self.residuals
 
 
+def new_folder(parent: Path, name: str) -> Path:
+    """A new folder of results; an existing one is kept: the new one ends in -2, -3, ... Raises UserError."""
+    try:
+        make_folder(parent)
+        number = 1
+        while True:
+            path = parent / (name if number == 1 else f"{name}-{number}")
+            try:
+                path.mkdir()
+                return path
+            except FileExistsError:
+                number += 1
+    except OSError as error:
+        raise _unwritable(parent, error) from None
+
+
+def _unwritable(parent: Path, error: OSError) -> UserError:
+    return UserError(
+        f"the results folder {parent} cannot be written ({error.strerror}); "
+        "change its permissions, or name another one in ADMMCTL_RESULTS"
+    )
+
+
 class RunFolder:
     """One run's folder, open for writing."""
 
@@ -77,29 +100,13 @@ class RunFolder:
 
         Raises UserError when the folder cannot be written.
         """
-        parent = root() / experiment
+        folder = cls(new_folder(root() / experiment, name))
         try:
-            make_folder(parent)
-            number = 1
-            while True:
-                path = parent / (name if number == 1 else f"{name}-{number}")
-                try:
-                    path.mkdir()
-                    break
-                except FileExistsError:
-                    number += 1
-            folder = cls(path)
-            try:
-                with atomic(path / "config.yaml") as file:
-                    file.write(config)
-            except OSError:
-                folder.discard()
-                raise
+            with atomic(folder.path / "config.yaml") as file:
+                file.write(config)
         except OSError as error:
-            raise UserError(
-                f"the results folder {parent} cannot be written ({error.strerror}); "
-                "change its permissions, or name another one in ADMMCTL_RESULTS"
-            ) from None
+            folder.discard()
+            raise _unwritable(folder.path.parent, error) from None
         return folder
 
     @classmethod

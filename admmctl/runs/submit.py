@@ -13,12 +13,11 @@ from admmctl import config as configuration
 from admmctl.config import Run
 from admmctl.errors import AdmmctlError, Interrupted, UserError
 from admmctl.files import write_json
-from admmctl.folders import make_folder
 from admmctl.parallel import slurm
 from admmctl.parallel.programs import environment, python
 from admmctl.runs import jobs
 from admmctl.runs.options import Options
-from admmctl.runs.record import root
+from admmctl.runs.record import new_folder, root
 from admmctl.runs.train import Silent, check_all, plan
 
 CONFIG = "experiment.yaml"
@@ -74,7 +73,7 @@ def submit(order: Order) -> dict[str, Any]:
 
     Where it is not clear whether the job is queued its folder stays, without a number: AdmmctlError, Interrupted.
     """
-    folder = _create(root() / order.run.experiment, f"job-{order.label}")
+    folder = new_folder(root() / order.run.experiment, f"job-{order.label}")
     record: dict[str, Any] = {
         "job": None,
         "scheduler": "slurm",
@@ -161,22 +160,3 @@ def _absolute(name: str, value: str) -> str:
     if name == "PYTHONPATH":
         return os.pathsep.join(str(Path(part).absolute()) for part in value.split(os.pathsep) if part)
     return str(Path(value).absolute())
-
-
-def _create(parent: Path, name: str) -> Path:
-    """A new folder; an existing one is kept: the new one ends in -2, -3, ..."""
-    number = 1
-    try:
-        make_folder(parent)
-        while True:
-            path = parent / (name if number == 1 else f"{name}-{number}")
-            try:
-                path.mkdir()
-                return path
-            except FileExistsError:
-                number += 1
-    except OSError as error:
-        raise UserError(
-            f"the results folder {parent} cannot be written ({error.strerror}); "
-            "change its permissions, or name another one in ADMMCTL_RESULTS"
-        ) from None
