@@ -132,11 +132,7 @@ def watch(
             with process.stdout, process.stderr:
                 held = job.follow()
         except BaseException:
-            process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=programs.POLITE)
-            programs.kill(process.pid, environment)
-            process.wait()
+            programs.end(process, environment)
             raise
         if held or process.returncode:
             programs.kill(process.pid, environment)

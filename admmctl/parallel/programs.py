@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from admmctl.errors import UserError
 from admmctl.parallel.said import last_words
@@ -92,26 +93,26 @@ def ask(
         try:
             out, err = _communicate(process, seconds)
         except subprocess.TimeoutExpired as silence:
-            _end(process, environment)
+            end(process, environment)
             said = _text(silence.output) + "\n" + _text(silence.stderr)
             told = last_words(said.splitlines())
             raise NoAnswer(
                 f"no answer within {seconds:g} seconds: {shlex.join(command)}" + (f": {told}" if told else "")
             ) from None
         except BaseException:
-            _end(process, environment)
+            end(process, environment)
             raise
     return Answer(process.returncode, out, err)
 
 
 def _communicate(process: "subprocess.Popen[str]", seconds: float) -> tuple[str, str]:
     """What a program prints until its end. Raises TimeoutExpired, with what there is so far."""
-    end = time.monotonic() + seconds
+    until = time.monotonic() + seconds
     while True:
         try:
-            return process.communicate(timeout=max(0.0, min(TICK, end - time.monotonic())))
+            return process.communicate(timeout=max(0.0, min(TICK, until - time.monotonic())))
         except subprocess.TimeoutExpired:
-            if time.monotonic() >= end:
+            if time.monotonic() >= until:
                 raise
 
 
@@ -119,7 +120,7 @@ def _text(output: str | bytes | None) -> str:
     return output.decode(errors="replace") if isinstance(output, bytes) else output or ""
 
 
-def _end(process: "subprocess.Popen[str]", environment: Mapping[str, str] | None) -> None:
+def end(process: "subprocess.Popen[Any]", environment: Mapping[str, str] | None) -> None:
     """End a program and all it started: politely, then not."""
     process.terminate()
     with suppress(subprocess.TimeoutExpired):
@@ -142,8 +143,8 @@ def kill(group: int, environment: Mapping[str, str] | None = None) -> None:
         os.killpg(group, signal.SIGKILL)
     if environment is None:
         return
-    end = time.monotonic() + POLITE
-    while (left := family(environment)) and time.monotonic() < end:  # they may have started others meanwhile
+    until = time.monotonic() + POLITE
+    while (left := family(environment)) and time.monotonic() < until:  # they may have started others meanwhile
         for pid in left:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
