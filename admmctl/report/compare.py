@@ -28,7 +28,7 @@ def comparable(folders: list[Path]) -> list[list[dict[str, Any]]]:
         raise UserError("none of these runs has finished: there is nothing to compare")
     for run in runs:
         run["data"], run["settings"] = _config(Path(run["folder"]))
-        run["data_sha256"] = _data_sha256(Path(run["folder"]))
+        run["data_sha256"] = read_environment(Path(run["folder"])).get("data_sha256")
     _must_share(runs, "data", "data")
     _must_share([run for run in runs if run["data_sha256"]], "data_sha256", "the checksum of the data")
     _must_share(runs, "metric", "the metric of the target")
@@ -47,7 +47,12 @@ def in_sets(folders: list[Path]) -> list[list[Path]]:
         summary = read_summary(folder)
         if summary is None or damage(folder, COMPARED) is not None:
             continue
-        key = (_config(folder)[0], _data_sha256(folder), summary["metric"], summary["target"])
+        key = (
+            _config(folder)[0],
+            read_environment(folder).get("data_sha256"),
+            summary["metric"],
+            summary["target"],
+        )
         sets.setdefault(key, []).append(folder)
     return list(sets.values())
 
@@ -121,12 +126,6 @@ def _config(folder: Path) -> tuple[str, str]:
     keys = ("network", "loss", "methods", "evaluate")
     settings = json.dumps([*(config.get(key) for key in keys), budget], sort_keys=True)
     return data, hashlib.sha256(settings.encode()).hexdigest()[:8]
-
-
-def _data_sha256(folder: Path) -> str | None:
-    """The checksum of the data that a run read."""
-    environment = read_environment(folder)
-    return str(environment["data_sha256"]) if "data_sha256" in environment else None
 
 
 def _must_share(runs: list[dict[str, Any]], key: str, words: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from admmctl.report.export.source import Exported, safe
+from admmctl.report.export.source import Exported, safe, utf8
 
 _LONGEST = 6000  # characters of a setting that MLflow takes
 _STATUS = {"failed": 4, "interrupted": 5, "unfinished": 1}  # FAILED, KILLED, RUNNING; else FINISHED
@@ -83,24 +83,17 @@ def _write_run(experiment: Path, home: Path, run: Exported) -> None:
     tags = {"mlflow.runName": run.name, "mlflow.source.name": "admmctl", "mlflow.source.type": "LOCAL"}
     words = {key: value for key, value in run.summary.items() if isinstance(value, str)}
     for key, value in {**tags, **{f"admmctl.{key}": value for key, value in words.items()}}.items():
-        (place / "tags" / safe(key)).write_bytes(_plain(value))
+        (place / "tags" / safe(key)).write_bytes(utf8(value))
     for key, value in run.machine.items():
-        (place / "tags" / safe(f"machine.{key}")).write_text(
-            str(value), encoding="utf-8", errors="backslashreplace"
-        )
+        (place / "tags" / safe(f"machine.{key}")).write_bytes(utf8(str(value)))
     for name in ("config.yaml", "summary.json", "environment.json", "phases.csv", "confusion.json"):
         if (run.folder / name).is_file():
             shutil.copyfile(run.folder / name, place / "artifacts" / name)
 
 
-def _plain(text: str) -> bytes:
-    """UTF-8, which MLflow reads, with the bytes of a path that is none spelled out."""
-    return text.encode("utf-8", "backslashreplace")
-
-
 def _write_params(place: Path, settings: Mapping[str, Any]) -> None:
     for key, value in settings.items():
-        (place / safe(key)).write_bytes(_plain(str(value)[:_LONGEST]))
+        (place / safe(key)).write_bytes(utf8(str(value)[:_LONGEST]))
 
 
 def _write_metrics(place: Path, run: Exported) -> None:

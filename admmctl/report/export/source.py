@@ -80,6 +80,11 @@ def flat(block: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     return found
 
 
+def utf8(text: str) -> bytes:
+    """What other programs read, with the bytes of a path that is no text spelled out."""
+    return text.encode("utf-8", "backslashreplace")
+
+
 def safe(name: str) -> str:
     """``name`` as the name of a file, anywhere: what is not a letter, a digit or one of ``._-`` becomes ``_``."""
     name = re.sub(r"[^A-Za-z0-9._-]", "_", name)[:150]

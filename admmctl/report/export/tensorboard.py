@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from admmctl.files import to_json
-from admmctl.report.export.source import Exported
+from admmctl.report.export.source import Exported, utf8
 
 _POLYNOMIAL = 0x82F63B78  # Castagnoli's, reflected
 _DOUBLE, _BYTES, _FLOAT = 1, 2, 5  # protocol buffers' wire types
@@ -105,7 +105,7 @@ def scalar(tag: str, value: float) -> bytes:
 
 def text(tag: str, words: str) -> bytes:
     """A Summary.Value that is Markdown."""
-    tensor = _int(1, _DT_STRING) + _bytes(2, b"") + _bytes(8, words.encode("utf-8", "backslashreplace"))
+    tensor = _int(1, _DT_STRING) + _bytes(2, b"") + _bytes(8, utf8(words))
     return _bytes(1, tag.encode()) + _bytes(8, tensor) + _bytes(9, _bytes(1, _bytes(1, _TEXT)))
 
 
@@ -122,7 +122,7 @@ def _setting(name: str, value: Any) -> bytes:
     elif isinstance(value, int | float):
         packed = _double(2, float(value))
     else:
-        packed = _bytes(3, str(value).encode("utf-8", "backslashreplace"))
+        packed = _bytes(3, utf8(str(value)))
     return _bytes(1, _bytes(1, name.encode()) + _bytes(2, packed))
 
 
@@ -131,7 +131,7 @@ def events(run: Exported) -> Iterator[bytes]:
     started, ended = run.started, run.ended
     yield _event(started, 0, _bytes(3, b"brain.Event:2"))
     settings = b"".join(_setting(key, value) for key, value in run.settings.items() if value is not None)
-    start = settings + _bytes(4, run.experiment.encode("utf-8", "backslashreplace")) + _double(5, started)
+    start = settings + _bytes(4, utf8(run.experiment)) + _double(5, started)
     yield _event(started, 0, _summary(hparams("_hparams_/session_start_info", _bytes(3, start))))
     yield _event(
         started, 0, _summary(text("config", _listed(run.settings)), text("machine", _listed(run.machine)))
