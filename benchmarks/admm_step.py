@@ -16,11 +16,11 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np
 from simple_admm import SimpleAdmm
 
-from admmctl.methods.admm import Admm, AdmmSettings
+from admmctl.comm import Serial
 from admmctl.methods.method import Problem
+from admmctl.methods.taylor.algorithm import Admm, AdmmSettings
 from admmctl.model.losses import Hinge
 from admmctl.model.network import Network
-from admmctl.parallel.comm import Serial
 from admmctl.runs.clock import Clock
 
 

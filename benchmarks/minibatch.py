@@ -17,11 +17,11 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import numpy as np
 
-from admmctl.config import load
+from admmctl.comm import Serial
+from admmctl.experiment.config import load
 from admmctl.methods.method import Problem, methods
 from admmctl.model.losses import losses
 from admmctl.model.network import Network, targets
-from admmctl.parallel.comm import Serial
 from admmctl.runs.clock import Clock
 
 CONFIG = Path(__file__).parents[1] / "configs" / "mnist-graph.yaml"

@@ -25,10 +25,10 @@ from typing import Any
 
 import pandas  # noqa: F401  (here, and not in every fork)
 
+from admmctl.comm import Serial
 from admmctl.data import higgs, shards
 from admmctl.data.dataset import DataSettings, root
 from admmctl.data.fetch import Request, fetch
-from admmctl.parallel.comm import Serial
 
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod", "os.link", "os.symlink"}
 

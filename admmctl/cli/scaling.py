@@ -59,9 +59,9 @@ def scaling(
 
       admmctl scaling configs/higgs.yaml --cores 1,2,4,8 --iterations 20 --weak
     """
+    from admmctl.launch.options import check_options
     from admmctl.report.live import Live, error_console
     from admmctl.report.scaling import scaling_table
-    from admmctl.runs.options import check_options
     from admmctl.runs.submit import planned
     from admmctl.studies import scaling as study
     from admmctl.studies.points import summarise

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from admmctl.parallel.comm import Comm
+from admmctl.comm import Comm
 
 Blocks = Callable[[], Iterable[NDArray[Any]]]  # this rank's training rows, a few at a time, (rows, features)
 

@@ -6,12 +6,12 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from admmctl.comm import Comm
 from admmctl.data.catalog import datasets
 from admmctl.data.dataset import DataSettings, Part, Rows, Source, Split, lacking_classes, split
 from admmctl.data.scaling import Scaling, fit, fit_single
 from admmctl.data.stream import Streamed
 from admmctl.errors import DataError
-from admmctl.parallel.comm import Comm
 
 _CHUNK = 16_384  # rows read or scaled at a time, so that temporaries stay small
 _CHUNK_BYTES = 16 << 20  # of these in float64: fewer rows where they are long

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, get_lapack_funcs
 
+from admmctl.comm import Comm
 from admmctl.errors import UserError
 from admmctl.methods.method import Diverged, Problem
-from admmctl.parallel.comm import Comm
 
 Array = NDArray[np.floating]
 

@@ -13,9 +13,9 @@ from typing import Any, ClassVar, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from admmctl.comm import Comm
 from admmctl.model.losses import Loss, losses
 from admmctl.model.network import Network, Weights
-from admmctl.parallel.comm import Comm
 from admmctl.registry import Registry
 from admmctl.settings import Settings
 
@@ -24,21 +24,21 @@ Array = NDArray[np.floating]
 methods = Registry(
     "method",
     {
-        "admm": "admmctl.methods.admm:Admm",
-        "stochastic-admm": "admmctl.methods.stochastic_admm:StochasticAdmm",
-        "classical-admm": "admmctl.methods.classical_admm:ClassicalAdmm",
-        "graph-admm": "admmctl.methods.graph_admm:GraphAdmm",
-        "sgd": "admmctl.methods.sgd:Sgd",
-        "adam": "admmctl.methods.sgd:Adam",
-        "gd": "admmctl.methods.sgd:Gd",
-        "cg": "admmctl.methods.batch:Cg",
-        "lbfgs": "admmctl.methods.batch:Lbfgs",
-        "convex-admm": "admmctl.methods.convex_admm.algorithm:ConvexAdmm",
-        "linear": "admmctl.methods.linear:Linear",
-        "random-features": "admmctl.methods.random_features:RandomFeatures",
-        "torch-sgd": "admmctl.methods.torch_methods:TorchSgd",
-        "torch-adam": "admmctl.methods.torch_methods:TorchAdam",
-        "torch-lbfgs": "admmctl.methods.torch_methods:TorchLbfgs",
+        "admm": "admmctl.methods.taylor.algorithm:Admm",
+        "stochastic-admm": "admmctl.methods.taylor.stochastic:StochasticAdmm",
+        "classical-admm": "admmctl.methods.taylor.classical:ClassicalAdmm",
+        "graph-admm": "admmctl.methods.graph.algorithm:GraphAdmm",
+        "sgd": "admmctl.methods.gradient.sgd:Sgd",
+        "adam": "admmctl.methods.gradient.sgd:Adam",
+        "gd": "admmctl.methods.gradient.sgd:Gd",
+        "cg": "admmctl.methods.gradient.scipy_methods:Cg",
+        "lbfgs": "admmctl.methods.gradient.scipy_methods:Lbfgs",
+        "convex-admm": "admmctl.methods.convex.algorithm:ConvexAdmm",
+        "linear": "admmctl.methods.closed_form.linear:Linear",
+        "random-features": "admmctl.methods.closed_form.random_features:RandomFeatures",
+        "torch-sgd": "admmctl.methods.gradient.torch_methods:TorchSgd",
+        "torch-adam": "admmctl.methods.gradient.torch_methods:TorchAdam",
+        "torch-lbfgs": "admmctl.methods.gradient.torch_methods:TorchLbfgs",
     },
 )
 

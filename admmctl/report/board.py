@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console, ConsoleOptions
 from rich.text import Text
 
-from admmctl.config import Run
+from admmctl.experiment.config import Run
 from admmctl.report.text import count, duration, number
 from admmctl.runs.clock import OUTSIDE
 

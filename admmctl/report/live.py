@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.live import Live as RichLive
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from admmctl.config import Run
+from admmctl.experiment.config import Run
 from admmctl.report.board import Board
 from admmctl.report.text import number, size
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from admmctl.config import Run
 from admmctl.errors import Interrupted, RunFailed, UserError
-from admmctl.parallel import watchdog
-from admmctl.parallel.job import JobEnd
-from admmctl.parallel.said import last_words
+from admmctl.experiment.config import Run
+from admmctl.launch import watchdog
+from admmctl.launch.job import JobEnd
+from admmctl.launch.said import last_words
 from admmctl.runs import checkpoint
 from admmctl.runs.record import RunFolder, read_curve, read_summary, rerun_line
 from admmctl.runs.worker import SUMMARY, identity

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from admmctl.schema import CheckpointSettings
+from admmctl.experiment.schema import CheckpointSettings
 
 SECONDS = 300.0  # between two checkpoints, unless the experiment says otherwise
 SHARE = 0.02  # of the time, at most, that they may take then

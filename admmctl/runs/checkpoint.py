@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from admmctl.comm import Comm
 from admmctl.errors import UserError
 from admmctl.methods.method import Snapshot
-from admmctl.parallel.comm import Comm
 from admmctl.runs.checkpoint_files import (
     Part,
     Rows,

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_info
 
-from admmctl.config import Run
-from admmctl.parallel.comm import Comm
-from admmctl.parallel.launch import available_cores
+from admmctl.comm import Comm
+from admmctl.experiment.config import Run
+from admmctl.launch.local import available_cores
 
 _PACKAGES = ("admmctl", "numpy", "scipy", "numba", "mpi4py", "mpich", "pydantic")
 _SCHEDULER_JOBS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID")

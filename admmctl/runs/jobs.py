@@ -17,13 +17,12 @@ from typing import Any
 
 from admmctl.errors import Interrupted, RunFailed, UserError
 from admmctl.files import write_json
-from admmctl.parallel import slurm
-from admmctl.parallel.programs import NoAnswer
+from admmctl.launch import slurm
+from admmctl.launch.programs import NoAnswer
 from admmctl.runs import record
 from admmctl.runs.record import exists, is_run, root
 
 RECORD, SCRIPT, RUNS, END, LOG = "job.json", "job.sh", "runs.txt", "end.json", "log.txt"
-VARIABLE = "ADMMCTL_JOB"  # in a job's environment: the folder of its record
 WAITING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT")
 AT_WORK = ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING")
 LIVE = ("queued", "running")
@@ -123,16 +122,16 @@ def read(folder: Path) -> Job | None:
 
 def started(run: Path) -> None:
     """Remember, in a job, that it has made this run folder."""
-    if VARIABLE in os.environ:
-        with suppress(OSError), (Path(os.environ[VARIABLE]) / RUNS).open("ab") as file:
+    if slurm.JOB_RECORD in os.environ:
+        with suppress(OSError), (Path(os.environ[slurm.JOB_RECORD]) / RUNS).open("ab") as file:
             file.write(os.fsencode(f"{run.absolute()}\n"))
 
 
 def ended(exit_code: int) -> None:
     """Remember, in a job, how its command ended."""
-    if VARIABLE in os.environ:
+    if slurm.JOB_RECORD in os.environ:
         with suppress(OSError):
-            write_json(Path(os.environ[VARIABLE]) / END, {"exit_code": exit_code})
+            write_json(Path(os.environ[slurm.JOB_RECORD]) / END, {"exit_code": exit_code})
 
 
 def find(names: list[str] | None = None) -> list[Job]:

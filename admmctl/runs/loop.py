@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from admmctl.data.shards import Shard
+from admmctl.experiment.schema import CheckpointSettings, Evaluate, Stop
 from admmctl.methods.method import Diverged, Finished, Method, Problem, start
 from admmctl.model.network import Weights, predicted, score, targets
 from admmctl.runs.cadence import Cadence
@@ -15,7 +16,6 @@ from admmctl.runs.checkpoint import Checkpoints
 from admmctl.runs.clock import Clock
 from admmctl.runs.outcome import Outcome
 from admmctl.runs.record import Evaluation
-from admmctl.schema import CheckpointSettings, Evaluate, Stop
 
 # A residual this many times the one at the start has exploded, even if it is still a number.
 EXPLODED = 1e8

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from admmctl.comm import Comm
 from admmctl.data.shards import Plan
 from admmctl.errors import UserError
 from admmctl.methods.method import Method
 from admmctl.model.gradient import parameters
 from admmctl.model.network import Network
-from admmctl.parallel.comm import Comm
 
 # Python with NumPy, SciPy, numba and MPI, before any data: measured at 150 to 190 MB.
 PROGRAM_BYTES = 190_000_000

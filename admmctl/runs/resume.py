@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from admmctl.config import Run, load
 from admmctl.data import shards
 from admmctl.errors import UserError
+from admmctl.experiment.config import Run, load
 from admmctl.runs.record import DONE, is_run, read_environment, read_summary, root
 
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from admmctl import config as configuration
-from admmctl.config import Run
 from admmctl.errors import AdmmctlError, Interrupted, UserError
+from admmctl.experiment import config as configuration
+from admmctl.experiment.config import Run
 from admmctl.files import write_json
-from admmctl.parallel import slurm
-from admmctl.parallel.programs import environment, python
+from admmctl.launch import slurm
+from admmctl.launch.options import Options
+from admmctl.launch.programs import environment, python
 from admmctl.runs import jobs
-from admmctl.runs.options import Options
 from admmctl.runs.record import new_folder, root
 from admmctl.runs.train import Silent, check_all, plan
 
@@ -143,7 +143,7 @@ def script(order: Order, folder: Path) -> str:
         log=(folder / jobs.LOG).absolute(),
         work=Path.cwd(),
         command=_command(order, folder),
-        exports={**exports, jobs.VARIABLE: str(folder.absolute())},
+        exports={**exports, slurm.JOB_RECORD: str(folder.absolute())},
     )
     return slurm.script(batch, order.options.cluster)
 

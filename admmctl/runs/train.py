@@ -9,18 +9,18 @@ from typing import Any, Literal, Protocol
 
 from threadpoolctl import threadpool_limits
 
-from admmctl import config as configuration
-from admmctl.config import Run, to_yaml, with_seed
+from admmctl.comm import Serial
 from admmctl.data import shards
 from admmctl.errors import AdmmctlError, Interrupted, MissingExtra, RunFailed, UserError
+from admmctl.experiment import config as configuration
+from admmctl.experiment.config import Run, to_yaml, with_seed
+from admmctl.launch import slurm
+from admmctl.launch.job import STOPPING, StopSignals, watch
+from admmctl.launch.options import MOST, Launcher, Options, check_options
 from admmctl.methods.method import methods, trainer
-from admmctl.parallel import slurm
-from admmctl.parallel.comm import Serial
-from admmctl.parallel.job import STOPPING, StopSignals, watch
 from admmctl.runs import checkpoint, jobs, memory
 from admmctl.runs import resume as resuming
 from admmctl.runs.broken import raise_on_failure, summary_of_the_dead
-from admmctl.runs.options import MOST, Launcher, Options, check_options
 from admmctl.runs.record import DONE, RunFolder, read_summary, rerun_line, root
 from admmctl.runs.resume import Found, folder_name
 from admmctl.runs.worker import SUMMARY, work

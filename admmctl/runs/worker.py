@@ -8,7 +8,7 @@ import time
 
 _STARTED = time.perf_counter()  # before the heavy imports: they are part of wall_s
 
-from admmctl.parallel.start import report  # noqa: E402
+from admmctl.launch.start import report  # noqa: E402
 
 if __name__ == "__main__":
     report("started")
@@ -26,18 +26,19 @@ from typing import Any  # noqa: E402
 
 import numpy as np  # noqa: E402
 
-from admmctl.config import Run, load  # noqa: E402
+from admmctl.comm import MPI, Comm  # noqa: E402
 from admmctl.data import shards  # noqa: E402
 from admmctl.data.catalog import datasets  # noqa: E402
 from admmctl.errors import UserError  # noqa: E402
+from admmctl.experiment.config import Run, load  # noqa: E402
+from admmctl.launch import watchdog  # noqa: E402
+from admmctl.launch.connect import connect  # noqa: E402
+from admmctl.launch.job import end_with_the_launcher, handle  # noqa: E402
 from admmctl.methods.method import Problem, methods, trainer  # noqa: E402
 from admmctl.model.convolution import Stack  # noqa: E402
 from admmctl.model.fourier import Kernel  # noqa: E402
 from admmctl.model.losses import losses  # noqa: E402
 from admmctl.model.network import Network, predicted, targets  # noqa: E402
-from admmctl.parallel import watchdog  # noqa: E402
-from admmctl.parallel.comm import MPI, Comm, connect  # noqa: E402
-from admmctl.parallel.job import end_with_the_launcher, handle  # noqa: E402
 from admmctl.runs import environment, memory  # noqa: E402
 from admmctl.runs.checkpoint import Checkpoints  # noqa: E402
 from admmctl.runs.clock import Clock  # noqa: E402

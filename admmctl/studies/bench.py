@@ -7,16 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from admmctl import config as configuration
-from admmctl.config import Run, to_yaml
+from admmctl.comm import Serial
 from admmctl.errors import Interrupted, RunFailed, UserError
+from admmctl.experiment import config as configuration
+from admmctl.experiment.config import Run, to_yaml
+from admmctl.launch import local as launch
+from admmctl.launch.job import watch
+from admmctl.launch.options import Options, check_options
+from admmctl.launch.said import last_words
 from admmctl.methods.method import methods
-from admmctl.parallel import launch
-from admmctl.parallel.comm import Serial
-from admmctl.parallel.job import watch
-from admmctl.parallel.said import last_words
 from admmctl.runs.bench import measure
-from admmctl.runs.options import Options, check_options
 
 MOST_ROWS = 10**10
 # Taylor's network for HIGGS: what is measured when no experiment is named.

@@ -12,21 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from admmctl import config as configuration
-from admmctl.config import Run
+from admmctl.comm import Serial
 from admmctl.data import shards
 from admmctl.errors import UserError
-from admmctl.methods.convex_admm.algorithm import ConvexAdmm
-from admmctl.methods.convex_admm.solvers.base import gram
-from admmctl.methods.convex_admm.solvers.cholesky import explicit, to_vectors
-from admmctl.methods.convex_admm.solvers.jacobi import diagonal
-from admmctl.methods.convex_admm.solvers.nystrom import Sketch, sketch
-from admmctl.methods.convex_admm.system import System
+from admmctl.experiment import config as configuration
+from admmctl.experiment.config import Run
+from admmctl.launch.inherited import check_alone
+from admmctl.methods.convex.algorithm import ConvexAdmm
+from admmctl.methods.convex.cholesky import explicit, to_vectors
+from admmctl.methods.convex.jacobi import diagonal
+from admmctl.methods.convex.nystrom import Sketch, sketch
+from admmctl.methods.convex.solvers import gram
+from admmctl.methods.convex.system import System
 from admmctl.methods.method import Diverged, Problem, methods
 from admmctl.model.losses import losses
 from admmctl.model.network import targets
-from admmctl.parallel.comm import Serial
-from admmctl.parallel.inherited import check_alone
 from admmctl.runs.clock import Clock
 from admmctl.runs.worker import build_network
 

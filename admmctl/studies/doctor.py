@@ -15,15 +15,16 @@ from typing import Any, Literal
 import numpy as np
 
 from admmctl import __version__, kernels
-from admmctl import config as configuration
-from admmctl.config import Experiment
 from admmctl.data import dataset, shards
 from admmctl.errors import AdmmctlError, DataError, MissingExtra, RunFailed, UserError
+from admmctl.experiment import config as configuration
+from admmctl.experiment.config import Experiment
+from admmctl.launch import local as launch
+from admmctl.launch import programs, slurm
+from admmctl.launch.inherited import code, located_code, without_leftovers
+from admmctl.launch.options import Options, check_options
 from admmctl.methods.method import methods, trainer
-from admmctl.parallel import launch, programs, slurm
-from admmctl.parallel.inherited import code, located_code, without_leftovers
 from admmctl.runs import environment, memory
-from admmctl.runs.options import Options, check_options
 from admmctl.runs.record import root
 from admmctl.runs.worker import build_network
 from admmctl.studies import probes

@@ -6,9 +6,9 @@ from typing import Any
 
 from admmctl.data.catalog import datasets
 from admmctl.errors import DataError, Interrupted, RunFailed, UserError
+from admmctl.launch.options import Options
 from admmctl.registry import suggest
 from admmctl.runs.material import Material, Scale
-from admmctl.runs.options import Options
 from admmctl.runs.train import Watcher
 from admmctl.studies import paper_runs
 from admmctl.studies.catalogue import CATALOGUE

@@ -5,19 +5,19 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from admmctl import config as configuration
-from admmctl.config import Experiment, Run, with_seed
 from admmctl.data import shards
 from admmctl.errors import MissingExtra, RunFailed, UserError
-from admmctl.parallel import launch
+from admmctl.experiment import config as configuration
+from admmctl.experiment.config import Experiment, Run, with_seed
+from admmctl.experiment.schema import Stop
+from admmctl.launch import local as launch
+from admmctl.launch.clusters import FOLDERS
+from admmctl.launch.options import Options
 from admmctl.runs import resume as resuming
-from admmctl.runs.clusters import FOLDERS
 from admmctl.runs.material import Material, Scale
-from admmctl.runs.options import Options
 from admmctl.runs.record import DONE, is_run, read_summary, root
 from admmctl.runs.recorded import EVERYTHING, damage
 from admmctl.runs.train import Watcher, check, execute
-from admmctl.schema import Stop
 from admmctl.studies.condition import condition
 from admmctl.studies.entry import Entry
 from admmctl.studies.points import summarise

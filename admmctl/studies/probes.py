@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from admmctl.errors import RunFailed
-from admmctl.parallel.programs import ask, python
-from admmctl.parallel.slurm import mpi_plugins
+from admmctl.launch.programs import ask, python
+from admmctl.launch.slurm import mpi_plugins
 
-MPI = ["-m", "admmctl.parallel.probe"]
+MPI = ["-m", "admmctl.launch.probe"]
 ALONE = python("-m", "mpi4py", *MPI)  # one rank, which no launcher starts
 SHM = Path("/dev/shm")
 CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
@@ -43,7 +43,7 @@ answer = {
 
 
 def mpi(command: list[str], environment: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """What the ranks of ``admmctl.parallel.probe`` found; of several jobs of one rank, the first.
+    """What the ranks of ``admmctl.launch.probe`` found; of several jobs of one rank, the first.
 
     Raises UserError and RunFailed where they cannot be started, break, or do not answer.
     """

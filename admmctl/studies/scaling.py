@@ -14,20 +14,20 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, FiniteFloat, ValidationError
 
-from admmctl import config as configuration
-from admmctl.config import Run, with_seed
 from admmctl.data import shards
 from admmctl.errors import Interrupted, RunFailed, UserError
+from admmctl.experiment import config as configuration
+from admmctl.experiment.config import Run, with_seed
+from admmctl.experiment.schema import Evaluate
 from admmctl.files import alone, write_json
 from admmctl.folders import make_folder
-from admmctl.parallel import launch
-from admmctl.runs.options import MOST, Options
+from admmctl.launch import local as launch
+from admmctl.launch.options import MOST, Options
 from admmctl.runs.record import DONE, read_summary, root
 from admmctl.runs.recorded import COMPARED, CPU, PHASES, damage
 from admmctl.runs.resume import Now
 from admmctl.runs.submit import Order, common
 from admmctl.runs.train import Watcher, check, execute
-from admmctl.schema import Evaluate
 from admmctl.studies.bench import on_cores
 
 FILE = "study.json"

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import qmc
 
 from admmctl.errors import UserError
-from admmctl.schema import Range, SweepSettings
+from admmctl.experiment.schema import Range, SweepSettings
 
 
 def at(values: Range, u: float) -> float | int:

@@ -15,21 +15,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from admmctl import config as configuration
-from admmctl.config import Experiment, Run, to_yaml
 from admmctl.errors import ConfigError, Interrupted, UserError
+from admmctl.experiment import config as configuration
+from admmctl.experiment.config import Experiment, Run, to_yaml
+from admmctl.experiment.schema import Stop
 from admmctl.files import atomic
 from admmctl.folders import make_folder
+from admmctl.launch import local as launch
+from admmctl.launch.job import StopSignals, parse_event
+from admmctl.launch.programs import TICK, python
 from admmctl.methods.method import methods
-from admmctl.parallel import launch
-from admmctl.parallel.job import StopSignals, parse_event
-from admmctl.parallel.programs import TICK, python
 from admmctl.runs.broken import summary_of_the_dead
 from admmctl.runs.record import DONE, RunFolder, read_curve, read_summary, root
 from admmctl.runs.recorded import DRAWN, damage
 from admmctl.runs.resume import Now, alone
 from admmctl.runs.train import Options, Watcher, check, check_options, execute
-from admmctl.schema import Stop
 from admmctl.studies.space import Trial, trials
 
 DEFAULT_VALIDATION = 0.1

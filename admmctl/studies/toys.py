@@ -8,11 +8,11 @@ import numpy as np
 from numpy.polynomial import Polynomial
 from numpy.typing import NDArray
 
+from admmctl.comm import Serial
+from admmctl.methods.gradient.sgd import Gd, GdSettings
 from admmctl.methods.method import Problem, Untimed
-from admmctl.methods.sgd import Gd, GdSettings
 from admmctl.model.losses import losses
 from admmctl.model.network import Network, classify
-from admmctl.parallel.comm import Serial
 from admmctl.rng import normals, uniform_rows
 
 Array = NDArray[np.float64]

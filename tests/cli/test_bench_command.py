@@ -10,9 +10,9 @@ import pytest
 import yaml
 from test_commands import CONFIGS, TINY, Answer, Shell
 
-from admmctl.config import load
+from admmctl.experiment.config import load
+from admmctl.methods.gradient.sgd import Sgd
 from admmctl.methods.method import methods
-from admmctl.methods.sgd import Sgd
 from admmctl.runs import bench as module
 from admmctl.runs import memory
 from admmctl.runs.memory import PROGRAM_BYTES

@@ -21,9 +21,9 @@ from typer.main import get_command
 from admmctl import __version__
 from admmctl.cli import main
 from admmctl.cli.app import app
-from admmctl.config import load
 from admmctl.data import shards
-from admmctl.parallel.launch import available_cores
+from admmctl.experiment.config import load
+from admmctl.launch.local import available_cores
 from admmctl.runs.record import Evaluation, RunFolder, read_curve
 
 CONFIGS = Path(__file__).parents[2] / "configs"

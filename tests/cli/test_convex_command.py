@@ -10,7 +10,7 @@ import pytest
 import yaml
 from test_commands import Shell, real_shell
 
-from admmctl.methods.convex_admm import backend as backends
+from admmctl.methods.convex import backend as backends
 
 EXPERIMENT = {
     "name": "convex",

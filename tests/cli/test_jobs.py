@@ -12,8 +12,8 @@ from fake_slurm import FakeSlurm
 from helpers import program
 from test_commands import CONFIGS, Shell, real_shell, shell
 
-from admmctl.parallel import slurm as scheduler
-from admmctl.parallel.slurm import State
+from admmctl.launch import slurm as scheduler
+from admmctl.launch.slurm import State
 from admmctl.runs import jobs
 
 __all__ = ["shell"]  # the fixture

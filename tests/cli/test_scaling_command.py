@@ -17,7 +17,7 @@ from test_commands import Shell, real_shell
 from test_studies import wait_until
 
 from admmctl.cli import main
-from admmctl.parallel.launch import available_cores
+from admmctl.launch.local import available_cores
 from admmctl.runs.record import read_curve, read_phases, read_summary
 from admmctl.studies import scaling as module
 

@@ -19,8 +19,8 @@ from helpers import program
 import admmctl
 from admmctl.cli import main
 from admmctl.errors import Interrupted, RunFailed, UserError
-from admmctl.parallel import start
-from admmctl.parallel.launch import available_cores
+from admmctl.launch import start
+from admmctl.launch.local import available_cores
 from admmctl.runs.record import read_curve, read_phases, read_summary
 from admmctl.runs.train import Silent
 from admmctl.studies.bench import bench
@@ -318,7 +318,7 @@ def test_a_signal_that_comes_as_the_record_is_written_does_not_break_it(results)
 
 # Seconds after which ranks that were asked to stop say where they are, and the driver who does not.
 IMPATIENT = """
-from admmctl.parallel import watchdog
+from admmctl.launch import watchdog
 
 watchdog.ANSWER = watchdog.GRACE = 0.4
 """

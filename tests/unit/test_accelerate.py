@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from admmctl.methods.accelerate import (
+from admmctl.methods.graph.accelerate import (
     AccelerationSettings,
     Anderson,
     Average,

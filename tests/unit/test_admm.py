@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from admmctl import kernels
-from admmctl.methods import hidden as hidden_module
-from admmctl.methods.admm import Admm, AdmmSettings
-from admmctl.methods.admm_state import AdmmState, starting_inputs
 from admmctl.methods.method import Problem
+from admmctl.methods.taylor import hidden as hidden_module
+from admmctl.methods.taylor.algorithm import Admm, AdmmSettings
+from admmctl.methods.taylor.state import AdmmState, starting_inputs
 from admmctl.model import network as network_module
 
 FORMS = pytest.mark.parametrize(

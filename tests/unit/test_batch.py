@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 
 import admmctl
 from admmctl.errors import RunFailed
-from admmctl.methods.batch import Cg, CgSettings, Lbfgs, LbfgsSettings
+from admmctl.methods.gradient.scipy_methods import Cg, CgSettings, Lbfgs, LbfgsSettings
 from admmctl.methods.method import Diverged, Finished, Problem
 from admmctl.model.gradient import Gradient, flat_views, parameters
 from admmctl.model.initial import gaussian_weights

@@ -13,13 +13,13 @@ from helpers import CountingComm, on_ranks
 from rich.console import Console
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from admmctl.config import Run, load
 from admmctl.data.catalog import datasets
 from admmctl.data.hog import HogSettings, features
 from admmctl.errors import DataError, RunFailed, UserError
-from admmctl.methods.admm import Admm
+from admmctl.experiment.config import Run, load
+from admmctl.launch.job import JobEnd
 from admmctl.methods.method import Diverged, Finished
-from admmctl.parallel.job import JobEnd
+from admmctl.methods.taylor.algorithm import Admm
 from admmctl.report.bench import bench_tables
 from admmctl.runs import bench as module
 from admmctl.runs import clock, memory

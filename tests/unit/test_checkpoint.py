@@ -13,15 +13,15 @@ from helpers import CountingComm, on_ranks
 
 import admmctl
 from admmctl.errors import ConfigError, Interrupted, UserError
-from admmctl.methods.admm import Admm
+from admmctl.experiment.schema import CheckpointSettings
 from admmctl.methods.method import Snapshot
+from admmctl.methods.taylor.algorithm import Admm
 from admmctl.runs import checkpoint, checkpoint_files
 from admmctl.runs.cadence import SECONDS, Cadence
 from admmctl.runs.checkpoint import Checkpoints
 from admmctl.runs.checkpoint_files import Part, Unreadable
 from admmctl.runs.clock import Clock
 from admmctl.runs.record import read_curve, read_summary
-from admmctl.schema import CheckpointSettings
 
 ROWS = 11
 IDENTITY = {"hash": "12345678", "rows": ROWS}
@@ -462,7 +462,7 @@ def test_what_is_counted_goes_on_after_an_interruption(results, tmp_path, monkey
     assert 8 < whole["iterations"] < 60, "the test needs a run that patience ends"
     monkeypatch.setenv("ADMMCTL_RESULTS", str(tmp_path / "other"))
     short = {**changes, "stop": {"iterations": whole["iterations"] - 3, "patience": 6}}
-    from admmctl.methods.sgd import Sgd
+    from admmctl.methods.gradient.sgd import Sgd
 
     step = Sgd.step
 

@@ -19,11 +19,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_data import Array, all_rows, batch, cut, entries, get, refusal, sha256, tarball
 
+from admmctl.comm import Serial
 from admmctl.data import cifar10, shards
 from admmctl.data.cifar10 import FOLDER, Cifar10, Cifar10Settings, area_average, read_batch
 from admmctl.data.dataset import Part
 from admmctl.errors import DataError
-from admmctl.parallel.comm import Serial
 
 BATCHES = [name for name, _ in cifar10.BATCHES]
 PARTS: tuple[Part, ...] = ("train", "test")

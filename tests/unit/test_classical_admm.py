@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from helpers import Array, CountingComm, on_ranks, problem, smallest_cost
 
-from admmctl.methods.admm import Admm, AdmmSettings
-from admmctl.methods.classical_admm import ClassicalAdmm, ClassicalAdmmSettings, ClassicalState
 from admmctl.methods.method import Problem, methods
+from admmctl.methods.taylor.algorithm import Admm, AdmmSettings
+from admmctl.methods.taylor.classical import ClassicalAdmm, ClassicalAdmmSettings, ClassicalState
 
 FORMS = pytest.mark.parametrize(
     ("hidden", "outputs"),

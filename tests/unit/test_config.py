@@ -8,9 +8,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from admmctl.config import ConfigError, Experiment, load
 from admmctl.errors import UserError
-from admmctl.yamlfile import dump, parse_value
+from admmctl.experiment.config import ConfigError, Experiment, load
+from admmctl.experiment.yamlfile import dump, parse_value
 
 TEXT = """\
 name: tiny

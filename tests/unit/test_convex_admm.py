@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from admmctl.config import load
 from admmctl.errors import UserError
-from admmctl.methods.convex_admm.algorithm import ConvexAdmm, ConvexAdmmState, signs
-from admmctl.methods.convex_admm.patterns import sample
-from admmctl.methods.convex_admm.settings import ConvexAdmmSettings
-from admmctl.methods.convex_admm.solvers import SHARE, choose, solvers
-from admmctl.methods.convex_admm.solvers.base import Size
+from admmctl.experiment.config import load
+from admmctl.methods.convex.algorithm import ConvexAdmm, ConvexAdmmState, signs
+from admmctl.methods.convex.choose import SHARE, choose, solvers
+from admmctl.methods.convex.patterns import sample
+from admmctl.methods.convex.settings import ConvexAdmmSettings
+from admmctl.methods.convex.solvers import Size
 from admmctl.methods.method import Finished, Problem
 from admmctl.model.network import Network, classify, gated_forward
 

@@ -7,10 +7,10 @@ import pytest
 from helpers import on_ranks, problem
 
 from admmctl.errors import MissingExtra, UserError
-from admmctl.methods.convex_admm import backend as backends
-from admmctl.methods.convex_admm.algorithm import ConvexAdmm
-from admmctl.methods.convex_admm.backend import backend
-from admmctl.methods.convex_admm.settings import ConvexAdmmSettings
+from admmctl.methods.convex import backend as backends
+from admmctl.methods.convex.algorithm import ConvexAdmm
+from admmctl.methods.convex.backend import backend
+from admmctl.methods.convex.settings import ConvexAdmmSettings
 from admmctl.methods.method import Diverged
 
 SOLVERS = {

@@ -10,15 +10,16 @@ from helpers import Array, CountingComm
 from hypothesis import given
 from hypothesis import strategies as st
 
-from admmctl.methods.convex_admm.backend import backend
-from admmctl.methods.convex_admm.settings import ConvexAdmmSettings
-from admmctl.methods.convex_admm.solvers import nystrom, solvers
-from admmctl.methods.convex_admm.solvers.base import Size, gram, inverse_gram
-from admmctl.methods.convex_admm.solvers.block import Block
-from admmctl.methods.convex_admm.solvers.cholesky import explicit, from_vectors, to_vectors
-from admmctl.methods.convex_admm.solvers.conjugate import ConjugateGradients
-from admmctl.methods.convex_admm.solvers.jacobi import diagonal
-from admmctl.methods.convex_admm.system import System
+from admmctl.methods.convex import nystrom
+from admmctl.methods.convex.backend import backend
+from admmctl.methods.convex.block import Block
+from admmctl.methods.convex.cholesky import explicit, from_vectors, to_vectors
+from admmctl.methods.convex.choose import solvers
+from admmctl.methods.convex.conjugate import ConjugateGradients
+from admmctl.methods.convex.jacobi import diagonal
+from admmctl.methods.convex.settings import ConvexAdmmSettings
+from admmctl.methods.convex.solvers import Size, gram, inverse_gram
+from admmctl.methods.convex.system import System
 from admmctl.methods.method import Diverged
 
 # Enough steps, and a tolerance that lets them be made.

@@ -9,17 +9,23 @@ from helpers import Array, CountingComm, NoClock, on_ranks, problem
 from hypothesis import given
 from hypothesis import strategies as st
 
-from admmctl.methods.admm import Admm, AdmmSettings
-from admmctl.methods.admm_state import AdmmState
-from admmctl.methods.convolution import FilterPair, FrequencyFactor
-from admmctl.methods.convolution_hidden import Averaged, Filtered, floats_per_sample, frequency_gain, hidden_layer
-from admmctl.methods.convolution_hidden import layer_gain as gain_of
+from admmctl.comm import Serial
 from admmctl.methods.least_squares import RidgeFactor, reduce_pairs
 from admmctl.methods.method import Diverged, Problem
+from admmctl.methods.taylor.algorithm import Admm, AdmmSettings
+from admmctl.methods.taylor.convolution import FilterPair, FrequencyFactor
+from admmctl.methods.taylor.convolution_hidden import (
+    Averaged,
+    Filtered,
+    floats_per_sample,
+    frequency_gain,
+    hidden_layer,
+)
+from admmctl.methods.taylor.convolution_hidden import layer_gain as gain_of
+from admmctl.methods.taylor.state import AdmmState
 from admmctl.model.convolution import Filters, Pooled, Stack
 from admmctl.model.network import Network
 from admmctl.model.operators import Operator
-from admmctl.parallel.comm import Serial
 
 
 def normal(*shape: int, seed: int = 0, dtype: type = np.float64) -> Array:

@@ -11,8 +11,8 @@ import pytest
 from helpers import Array, NoClock, problem
 
 import admmctl
-from admmctl.config import load
 from admmctl.errors import ConfigError, UserError
+from admmctl.experiment.config import load
 from admmctl.methods.method import Problem, methods
 from admmctl.model.convolution import Stack
 from admmctl.model.gradient import Gradient, flat_views, gradient_flop, parameters

@@ -15,14 +15,22 @@ from helpers import on_ranks, problem
 import admmctl.cli  # noqa: F401 - the commands
 from admmctl.cli import main
 from admmctl.cli.app import app
-from admmctl.config import load
 from admmctl.data.catalog import datasets
 from admmctl.data.dataset import DataSettings
+from admmctl.experiment.config import load
+from admmctl.experiment.schema import (
+    CheckpointSettings,
+    Evaluate,
+    File,
+    NetworkSettings,
+    Range,
+    Stop,
+    SweepSettings,
+)
 from admmctl.methods.method import methods
 from admmctl.model.activations import activations
 from admmctl.model.losses import losses
 from admmctl.runs.train import train as train_all
-from admmctl.schema import CheckpointSettings, Evaluate, File, NetworkSettings, Range, Stop, SweepSettings
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -13,9 +13,10 @@ from helpers import program
 
 from admmctl import kernels
 from admmctl.errors import UserError
-from admmctl.parallel import launch, programs
-from admmctl.parallel.inherited import code
-from admmctl.parallel.programs import ask
+from admmctl.launch import local as launch
+from admmctl.launch import programs
+from admmctl.launch.inherited import code
+from admmctl.launch.programs import ask
 from admmctl.studies import doctor, probes
 
 TINY: dict[str, Any] = {

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from small_data import Array, Few, FewSet, all_rows
 
 from admmctl.cli import main
-from admmctl.config import load
+from admmctl.comm import Serial
 from admmctl.data import shards
 from admmctl.data.dataset import DataSettings, lacking_classes, split
 from admmctl.data.files import Files, FilesSettings, FilesSource
 from admmctl.errors import DataError
-from admmctl.parallel.comm import Serial
+from admmctl.experiment.config import load
 
 GENERATOR = np.random.default_rng(0)
 X = np.round(GENERATOR.standard_normal((40, 3)), 3)

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from admmctl import kernels
-from admmctl.config import load
-from admmctl.methods.graph_admm import GraphAdmm, GraphAdmmSettings, _table_2
+from admmctl.experiment.config import load
+from admmctl.methods.graph.algorithm import GraphAdmm, GraphAdmmSettings, _table_2
 from admmctl.model.activations import Dcutlu, activation
 
 CUTS = {"relu": (0.0, np.inf), "dcutlu": (0.0, 1.0), "dcutlu(-0.5, 2)": (-0.5, 2.0)}

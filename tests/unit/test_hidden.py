@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from admmctl import kernels
-from admmctl.methods import hidden as module
-from admmctl.methods.hidden import Hidden, Narrow, Shape, Stored, hidden
+from admmctl.methods.taylor import hidden as module
+from admmctl.methods.taylor.hidden import Hidden, Narrow, Shape, Stored, hidden
 from admmctl.model.activations import activations
 
 PATHS: dict[str, tuple[Callable[..., None], Callable[..., None]]] = {

@@ -29,13 +29,13 @@ from small_data import (
     sha256,
 )
 
+from admmctl.comm import Serial
 from admmctl.data import higgs, shards
 from admmctl.data.dataset import DataSettings
 from admmctl.data.fetch import Request, fetch
 from admmctl.data.higgs import Higgs, read_chunks
 from admmctl.data.store import StoredSource
 from admmctl.errors import DataError, UserError
-from admmctl.parallel.comm import Serial
 
 VALUES = higgs_values(100)
 TEXT = higgs_text(VALUES)

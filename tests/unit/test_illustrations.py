@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from admmctl.config import load
 from admmctl.data.swissroll import SwissRollSettings, SwissRollSource
+from admmctl.experiment.config import load
 from admmctl.model.activations import activation
 from admmctl.report import illustrations as report
 from admmctl.studies import illustrations as study

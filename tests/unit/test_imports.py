@@ -13,28 +13,23 @@ import admmctl
 PACKAGE = Path(admmctl.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-# cli -> {studies, report, data, runs} -> {methods, parallel} -> model -> kernels
-BASE = {"errors", "files", "folders", "registry", "rng", "settings"}
-SCHEMA = {"config", "checks", "explain", "schema", "yamlfile"}
+# cli -> {studies, report} -> runs -> launch -> experiment -> {methods, data} -> model -> comm, kernels, the rest
+BASE = {"comm", "errors", "files", "folders", "registry", "rng", "settings"}
 MAY_IMPORT = {
     "kernels": set(),
     "table_kernels": {"kernels"},
     "model": {"kernels", "table_kernels", "errors", "registry", "rng", "settings"},
-    "parallel": BASE,
-    "methods": {"model", "kernels", "parallel", "errors", "registry", "rng", "settings"},
-    "data": {"parallel", "kernels", *BASE},
-    "runs": {"data", "methods", "parallel", "model", *SCHEMA, *BASE},
-    "report": {"runs", "data", "model", *SCHEMA, *BASE},
-    "studies": {"runs", "data", "methods", "parallel", "model", "kernels", *SCHEMA, *BASE},
-    "cli": {"studies", "report", "data", "runs", *SCHEMA, *BASE},
-    "schema": BASE,
-    "config": {"checks", "data", "methods", "model", "explain", "schema", "yamlfile", *BASE},
-    "checks": {"data", "methods", "model", "explain", "schema", *BASE},
-    "explain": {"yamlfile", *BASE},
-    "yamlfile": BASE,
+    "methods": {"model", "kernels", "comm", "errors", "registry", "rng", "settings"},
+    "data": {"kernels", *BASE},
+    "experiment": {"data", "methods", "model", *BASE},
+    "launch": {"experiment", *BASE},
+    "runs": {"launch", "experiment", "data", "methods", "model", *BASE},
+    "report": {"runs", "experiment", "data", "model", *BASE},
+    "studies": {"runs", "launch", "experiment", "data", "methods", "model", "kernels", *BASE},
+    "cli": {"studies", "report", "runs", "launch", "experiment", "data", *BASE},
     **dict.fromkeys(BASE, BASE),
     "__main__": {"cli"},
-    "": {"runs"},  # admmctl itself
+    "": {"runs", "launch"},  # admmctl itself
 }
 DRIVER_ONLY = {"typer", "rich", "pandas", "matplotlib"}
 NEVER_IN_A_METHOD = {"yaml", "mpi4py", *DRIVER_ONLY}
@@ -100,14 +95,14 @@ def test_methods_and_model_know_arrays_and_a_communicator_only(path):
 
 
 def test_only_the_communicator_imports_mpi4py():
-    assert [name(path) for path in MODULES if "mpi4py" in outside(path)] == ["parallel/comm.py"]
+    assert [name(path) for path in MODULES if "mpi4py" in outside(path)] == ["comm.py"]
 
 
 @pytest.mark.parametrize(
     ("module", "unwanted"),
     [
         ("admmctl.runs.worker", DRIVER_ONLY),  # thousands of ranks start it
-        ("admmctl.methods.admm", NEVER_IN_A_METHOD - {"yaml"}),  # numba itself loads yaml
+        ("admmctl.methods.taylor.algorithm", NEVER_IN_A_METHOD - {"yaml"}),  # numba itself loads yaml
     ],
 )
 def test_what_a_module_loads(module, unwanted):

@@ -11,12 +11,12 @@ import pytest
 
 from admmctl.cli import app
 from admmctl.errors import SeveralDrivers, UserError
-from admmctl.parallel import inherited
-from admmctl.parallel.comm import connect
-from admmctl.parallel.inherited import check_alone, check_code, code, without_leftovers
-from admmctl.parallel.launch import job_environment, thread_variables, threads_in_environment, threads_per_rank
-from admmctl.parallel.programs import ask, python
-from admmctl.runs.options import Options, check_options
+from admmctl.launch import inherited
+from admmctl.launch.connect import connect
+from admmctl.launch.inherited import check_alone, check_code, code, without_leftovers
+from admmctl.launch.local import job_environment, thread_variables, threads_in_environment, threads_per_rank
+from admmctl.launch.options import Options, check_options
+from admmctl.launch.programs import ask, python
 
 LEFT_OVER = {
     "hydra": {"PMI_FD": "9", "PMI_RANK": "1", "PMI_SIZE": "2", "HYDI_CONTROL_FD": "7", "MPI_LOCALNRANKS": "2"},
@@ -224,7 +224,7 @@ def test_a_checkout_that_is_not_installed_is_found_by_what_it_starts(
 @pytest.fixture
 def no_threads(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """No variable says a number of threads; OpenBLAS is in use."""
-    from admmctl.parallel import launch
+    from admmctl.launch import local as launch
 
     for name in launch.THREAD_VARIABLES:
         monkeypatch.delenv(name, raising=False)
@@ -293,7 +293,7 @@ def test_ranks_get_one_thread_where_a_variable_says_nothing(no_threads: pytest.M
 
 
 def test_more_threads_than_cores_are_said(no_threads: pytest.MonkeyPatch) -> None:
-    from admmctl.parallel import launch
+    from admmctl.launch import local as launch
 
     no_threads.setattr(launch, "available_cores", lambda: 4)
     no_threads.setenv("OMP_NUM_THREADS", "4")

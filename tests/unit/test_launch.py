@@ -14,9 +14,9 @@ import pytest
 from helpers import program
 
 from admmctl.errors import RunFailed, UserError
-from admmctl.parallel import start
-from admmctl.parallel.job import JobEnd, watch
-from admmctl.parallel.start import Start
+from admmctl.launch import start
+from admmctl.launch.job import JobEnd, watch
+from admmctl.launch.start import Start
 from admmctl.runs.broken import raise_on_failure
 from admmctl.runs.worker import _stop_on_signal
 
@@ -455,8 +455,8 @@ def test_a_stop_that_is_not_heeded_is_explained(
     handlers: Callable[[int, Any], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handlers(signal.SIGINT, lambda *_: None)
-    monkeypatch.setattr("admmctl.parallel.watchdog.ANSWER", 0.2)
-    monkeypatch.setattr("admmctl.parallel.watchdog.GRACE", 0.2)
+    monkeypatch.setattr("admmctl.launch.watchdog.ANSWER", 0.2)
+    monkeypatch.setattr("admmctl.launch.watchdog.GRACE", 0.2)
     told: list[Any] = []
 
     def on_event(event: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from scipy.special import logsumexp
 
 import admmctl
 from admmctl.errors import UserError
-from admmctl.methods.linear import Linear, LinearSettings
+from admmctl.methods.closed_form.linear import Linear, LinearSettings
 from admmctl.methods.method import Finished, Problem, methods
 from admmctl.model.losses import losses
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from admmctl import config
+from admmctl.experiment import config
 from admmctl.report import live
 from admmctl.report.board import PLAIN_BLOCKS, Board, joined, sparkline
 from admmctl.report.live import Live

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from admmctl import kernels, table_kernels
-from admmctl.methods.admm import Admm, AdmmSettings
+from admmctl.methods.taylor.algorithm import Admm, AdmmSettings
 from admmctl.model.activations import activations
 from admmctl.model.lookup import TOLERANCE, Table, minimiser
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from helpers import CountingComm
 
-from admmctl.config import Evaluate, Stop
 from admmctl.data.shards import Shard
+from admmctl.experiment.config import Evaluate, Stop
 from admmctl.methods.method import Diverged, Problem
 from admmctl.model.losses import losses
 from admmctl.model.network import Network

@@ -8,12 +8,12 @@ from helpers import Array, CountingComm, on_ranks, problem
 from hypothesis import given
 from hypothesis import strategies as st
 
-from admmctl.config import load
 from admmctl.errors import ConfigError
-from admmctl.methods.admm import Admm, AdmmSettings
-from admmctl.methods.admm_state import AdmmState
+from admmctl.experiment.config import load
 from admmctl.methods.least_squares import GramPair, RidgeFactor, solve_bytes
-from admmctl.methods.low_rank import (
+from admmctl.methods.method import Diverged
+from admmctl.methods.taylor.algorithm import Admm, AdmmSettings
+from admmctl.methods.taylor.low_rank import (
     MOST,
     Draw,
     LowRankSettings,
@@ -23,7 +23,7 @@ from admmctl.methods.low_rank import (
     Sketch,
     sums,
 )
-from admmctl.methods.method import Diverged
+from admmctl.methods.taylor.state import AdmmState
 
 types = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 UPDATES = pytest.mark.parametrize("update", ["nystrom", "nystrom-pcg"])

@@ -9,8 +9,8 @@ import pytest
 from helpers import CountingComm, problem
 
 import admmctl
-from admmctl.config import load
 from admmctl.data import shards
+from admmctl.experiment.config import load
 from admmctl.methods.method import methods
 from admmctl.model.gradient import Gradient
 from admmctl.report import figures

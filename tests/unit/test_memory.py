@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 
 import admmctl
 from admmctl.cli import main
-from admmctl.config import load
+from admmctl.comm import Serial
 from admmctl.data import shards
 from admmctl.errors import AdmmctlError, UserError
+from admmctl.experiment.config import load
 from admmctl.methods.method import methods
 from admmctl.model.network import targets
-from admmctl.parallel.comm import Serial
 from admmctl.runs import memory
 from admmctl.runs.memory import PROGRAM_BYTES, Estimate, available, check
 from admmctl.runs.worker import build_network

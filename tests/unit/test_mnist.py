@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from small_data import all_rows, compressed, entries, get, idx, refusal, sha256
 
+from admmctl.comm import Serial
 from admmctl.data import mnist, shards
 from admmctl.data.dataset import DataSettings, Part
 from admmctl.errors import DataError
-from admmctl.parallel.comm import Serial
 
 IMAGES = np.arange(24).reshape(2, 3, 4)
 

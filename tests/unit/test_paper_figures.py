@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from admmctl.errors import DataError
+from admmctl.launch.options import Options
 from admmctl.report.captions import KEYS
 from admmctl.report.numbers import MEASURES
 from admmctl.report.paper_figures import DRAWINGS, draw
 from admmctl.report.papers import CLAIMS
-from admmctl.runs.options import Options
 from admmctl.runs.recorded import EVERYTHING, damage
 from admmctl.runs.train import Silent
 from admmctl.studies import paper_runs

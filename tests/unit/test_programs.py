@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from admmctl.errors import UserError
-from admmctl.parallel.programs import Answer, ask
-from admmctl.parallel.said import between_rules
+from admmctl.launch.programs import Answer, ask
+from admmctl.launch.said import between_rules
 
 RULE = "-" * 74
 

@@ -8,8 +8,8 @@ from helpers import CountingComm, on_ranks, problem
 
 import admmctl
 from admmctl.errors import ConfigError
+from admmctl.methods.closed_form.random_features import RandomFeatures, RandomFeaturesSettings
 from admmctl.methods.method import Diverged, Finished
-from admmctl.methods.random_features import RandomFeatures, RandomFeaturesSettings
 from admmctl.model.fourier import Kernel
 from admmctl.model.initial import initial_weights
 

@@ -17,8 +17,8 @@ import yaml
 
 import admmctl
 from admmctl.cli import main
-from admmctl.config import load
 from admmctl.errors import RunFailed, UserError
+from admmctl.experiment.config import load
 from admmctl.files import atomic, to_json, write_json
 from admmctl.runs import record
 from admmctl.runs.record import Evaluation, RunFolder

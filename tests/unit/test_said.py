@@ -2,7 +2,7 @@
 
 import pytest
 
-from admmctl.parallel.said import last_words
+from admmctl.launch.said import last_words
 
 RULE = "-" * 74
 HYDRA_END = """

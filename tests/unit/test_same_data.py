@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 import admmctl
-from admmctl.config import load
+from admmctl.experiment.config import load
 from admmctl.report.figures import accuracy_plot
 from admmctl.runs.record import find, read_environment
 from admmctl.runs.resume import Now

@@ -13,10 +13,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from made_studies import SMALL, machine, write_run
 
-from admmctl import config as configuration
-from admmctl.config import Run, to_yaml
 from admmctl.data import shards
 from admmctl.errors import Interrupted, RunFailed, UserError
+from admmctl.experiment import config as configuration
+from admmctl.experiment.config import Run, to_yaml
 from admmctl.runs.record import read_summary
 from admmctl.runs.train import Options, Silent
 from admmctl.studies import scaling as module
@@ -108,7 +108,7 @@ def place(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     made.write()
     monkeypatch.setattr(module, "execute", made.execute)
     monkeypatch.setattr(module, "on_cores", made.on_cores)
-    monkeypatch.setattr("admmctl.parallel.launch.available_cores", lambda: 8)
+    monkeypatch.setattr("admmctl.launch.local.available_cores", lambda: 8)
     monkeypatch.chdir(tmp_path)
     return made
 

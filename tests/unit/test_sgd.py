@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from helpers import Array, CountingComm, NoClock, on_ranks, problem
 
-from admmctl.config import ConfigError, load
-from admmctl.methods.linear import Linear, LinearSettings
+from admmctl.experiment.config import ConfigError, load
+from admmctl.methods.closed_form.linear import Linear, LinearSettings
+from admmctl.methods.gradient.minibatch import epoch_order
+from admmctl.methods.gradient.sgd import Adam, AdamSettings, Gd, GdSettings, Sgd, SgdSettings
 from admmctl.methods.method import Diverged, Finished, Problem
-from admmctl.methods.minibatch import epoch_order
-from admmctl.methods.sgd import Adam, AdamSettings, Gd, GdSettings, Sgd, SgdSettings
 from admmctl.model.gradient import Gradient, flat_views, parameters
 from admmctl.model.initial import gaussian_weights
 from admmctl.model.losses import losses

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from small_data import Array, Few, plan_of
 
+from admmctl.comm import Serial
 from admmctl.data import shards
 from admmctl.data.files import FilesSettings
-from admmctl.parallel.comm import Serial
 
 LABELS = [3, 1, 2, 3, 1, 2, 3, 1, 2, 3]
 

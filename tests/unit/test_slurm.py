@@ -15,15 +15,16 @@ from helpers import program
 from pydantic import ValidationError
 
 from admmctl.errors import ConfigError, RunFailed, UserError
-from admmctl.parallel import launch, slurm
-from admmctl.parallel.cluster import Launch, parse_hosts
-from admmctl.parallel.job import JobEnd
-from admmctl.parallel.programs import NoAnswer
-from admmctl.parallel.slurm import Allocation, Batch, allocation, script, srun_command
+from admmctl.launch import local as launch
+from admmctl.launch import slurm
+from admmctl.launch.cluster import Launch, parse_hosts
+from admmctl.launch.clusters import load_cluster
+from admmctl.launch.job import JobEnd
+from admmctl.launch.options import Options, check_options
+from admmctl.launch.programs import NoAnswer
+from admmctl.launch.slurm import Allocation, Batch, allocation, script, srun_command
 from admmctl.runs.broken import raise_on_failure
-from admmctl.runs.clusters import load_cluster
 from admmctl.runs.environment import ranks_share_cores
-from admmctl.runs.options import Options, check_options
 from admmctl.runs.record import rerun_line
 from admmctl.studies.bench import bench
 

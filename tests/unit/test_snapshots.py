@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers import on_ranks, problem
 
-from admmctl.methods import batch
+from admmctl.methods.gradient import scipy_methods as batch
 from admmctl.methods.method import Finished, Snapshot, methods
 from admmctl.model.convolution import Stack
 from admmctl.runs.packing import pack, unpack

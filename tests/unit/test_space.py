@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from admmctl.config import ConfigError, load
 from admmctl.errors import UserError
-from admmctl.schema import Range, SweepSettings
+from admmctl.experiment.config import ConfigError, load
+from admmctl.experiment.schema import Range, SweepSettings
 from admmctl.studies.space import trials
 
 

@@ -9,10 +9,10 @@ from small_data import Array, Few, plan_of
 from test_shards import on_ranks
 
 import admmctl
+from admmctl.comm import Serial
 from admmctl.data import scaling, shards, stream
 from admmctl.data.files import FilesSettings
 from admmctl.errors import DataError
-from admmctl.parallel.comm import Serial
 from admmctl.runs.predict import load_model, predict_rows
 
 Scale = Literal["standard", "unit", "centred", "none"]

@@ -7,8 +7,8 @@ import pytest
 from helpers import CountingComm, on_ranks, problem
 
 from admmctl.errors import UserError
-from admmctl.methods.admm import Admm, AdmmSettings
-from admmctl.methods.stochastic_admm import StochasticAdmm, StochasticAdmmSettings
+from admmctl.methods.taylor.algorithm import Admm, AdmmSettings
+from admmctl.methods.taylor.stochastic import StochasticAdmm, StochasticAdmmSettings
 
 SAMPLES = 400
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 import admmctl
+from admmctl.comm import Serial
 from admmctl.data import shards, stream
 from admmctl.data.dataset import DataSettings
 from admmctl.data.files import Files
 from admmctl.errors import UserError
-from admmctl.parallel.comm import Serial
 from admmctl.runs.record import read_curve
 
 

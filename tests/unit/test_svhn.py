@@ -11,6 +11,7 @@ import pytest
 from scipy.io import savemat
 from small_data import Array, all_rows, cut, entries, files_in, get, refusal
 
+from admmctl.comm import Serial
 from admmctl.data import shards, svhn
 from admmctl.data.dataset import Part, Source
 from admmctl.data.fetch import Request, fetch
@@ -18,7 +19,6 @@ from admmctl.data.hog import HogSettings, hog
 from admmctl.data.store import StoredSource
 from admmctl.data.svhn import ChosenSource, Svhn, SvhnHog, SvhnHogSettings, SvhnSettings
 from admmctl.errors import DataError
-from admmctl.parallel.comm import Serial
 
 COUNTS = {"train": 25, "test": 12, "extra": 31}
 PARTS: tuple[Part, ...] = ("train", "test", "extra")

@@ -20,7 +20,7 @@ import yaml
 
 import admmctl
 from admmctl.cli import main
-from admmctl.config import load
+from admmctl.experiment.config import load
 from admmctl.runs.record import find, read_curve, read_summary
 from admmctl.runs.worker import SUMMARY
 
@@ -276,7 +276,7 @@ SABOTAGE = """
 import os
 
 def sabotage():
-    from admmctl.methods.sgd import Descent
+    from admmctl.methods.gradient.sgd import Descent
 
     init = Descent.init
 

@@ -14,9 +14,9 @@ from helpers import Array, NoClock, problem
 import admmctl
 from admmctl.cli import main
 from admmctl.errors import UserError
-from admmctl.methods import torch_methods
+from admmctl.methods.gradient import torch_methods
+from admmctl.methods.gradient.sgd import Adam, AdamSettings, Sgd, SgdSettings
 from admmctl.methods.method import Diverged, Finished
-from admmctl.methods.sgd import Adam, AdamSettings, Sgd, SgdSettings
 from admmctl.model.fourier import Kernel
 from admmctl.model.gradient import Gradient, flat_views, parameters
 from admmctl.runs.record import read_curve
@@ -429,7 +429,7 @@ def test_a_state_of_more_than_one_rank_is_refused(torch):
 
 def test_torch_is_not_loaded_before_it_is_asked_for():
     code = (
-        "import sys, admmctl.methods.torch_methods; from admmctl.config import load\n"
+        "import sys, admmctl.methods.gradient.torch_methods; from admmctl.experiment.config import load\n"
         "load({'name': 'x', 'data': {'name': 'swissroll'}, 'network': {'layers': [3]}, 'loss': 'squared',"
         " 'methods': {'torch-sgd': {}, 'torch-adam': {}, 'torch-lbfgs': {}}})\n"
         "print('torch' in sys.modules)"

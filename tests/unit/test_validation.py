@@ -11,10 +11,10 @@ from test_loop import ROWS, ScriptedMethod, loop
 
 import admmctl
 from admmctl.cli import main
-from admmctl.config import ConfigError, Evaluate, load
+from admmctl.comm import Serial
 from admmctl.data import shards
 from admmctl.data.shards import Shard
-from admmctl.parallel.comm import Serial
+from admmctl.experiment.config import ConfigError, Evaluate, load
 from admmctl.runs.predict import predict_rows
 from admmctl.runs.record import read_curve
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from admmctl.parallel.watchdog import answer, slow, verdict, watch
+from admmctl.launch.watchdog import answer, slow, verdict, watch
 
 
 def test_a_rank_without_progress_says_so_once_and_where_it_is() -> None:
@@ -72,7 +72,7 @@ def test_of_many_silent_ranks_a_few_are_named() -> None:
 
 
 def test_a_rank_that_is_asked_to_stop_says_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("admmctl.parallel.watchdog.ANSWER", 0.1)
+    monkeypatch.setattr("admmctl.launch.watchdog.ANSWER", 0.1)
     told: list[dict[str, Any]] = []
     heard = threading.Event()
 

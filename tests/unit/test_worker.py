@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import admmctl
-from admmctl.methods.admm import Admm
 from admmctl.methods.method import Diverged
+from admmctl.methods.taylor.algorithm import Admm
 from admmctl.runs import clock, worker
 from admmctl.runs.record import read_curve, read_phases
 

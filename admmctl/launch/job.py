@@ -1,0 +1,340 @@
+"""Watching over a job from its launch to its end: events, errors, the signals that reach the driver, its start."""
+
+import ctypes
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from admmctl.errors import UserError
+from admmctl.launch import programs, watchdog
+from admmctl.launch.said import HEAD, TAIL
+from admmctl.launch.start import Start
+
+STOP_WORDS = "stopping at the end of the iteration; Ctrl-C again ends it now"
+# What a watcher is told when a signal asks for a stop; from ``watch`` with words for those who draw no view.
+STOPPING = {"event": "stopping"}
+# Whoever sends one of these asks for a stop at the end of the iteration; SIGUSR1 is what batch systems send.
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+QUIET, HELD = 1.0, 5.0  # seconds in silence, or in all, that others may hold the pipes of a launcher that ended
+LONGEST = 1 << 24  # bytes of a line; what is longer comes in parts
+
+
+def handle(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
+    """Install ``handler`` for the stop signals; returns what stood there, to be restored.
+
+    A signal that is ignored stays ignored: ``nohup`` and background shells mean it.
+    """
+    heeded = [number for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    return {number: signal.signal(number, handler) for number in heeded}
+
+
+class StopSignals:
+    """The stop signals that arrive within this ``with`` block: nothing else happens at them.
+
+    Each of them is written into a pipe, whichever thread it reaches: none is lost, and they keep their order.
+    Outside the main thread Python handles no signals: there are none.
+    """
+
+    def __init__(self) -> None:
+        self._got: list[int] = []
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopSignals":
+        self.pipe, self._into = os.pipe()
+        os.set_blocking(self.pipe, False)
+        os.set_blocking(self._into, False)
+        self._in_main_thread = threading.current_thread() is threading.main_thread()
+        if self._in_main_thread:
+            self._others = signal.set_wakeup_fd(self._into, warn_on_full_buffer=False)
+            self._before = handle(lambda number, frame: None)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._in_main_thread:
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
+            signal.set_wakeup_fd(self._others)
+        os.close(self.pipe)
+        os.close(self._into)
+
+    def so_far(self) -> list[int]:
+        """All of them until now, the first one first."""
+        with suppress(BlockingIOError):
+            self._got += [number for number in os.read(self.pipe, 1 << 16) if number in self._before]
+        return self._got
+
+
+@dataclass
+class JobEnd:
+    """How a job ended: its exit code, the errors its ranks reported, head and tail of what else was printed."""
+
+    exit_code: int
+    errors: list[dict[str, Any]] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+    stopped_by: int | None = None  # the signal that the user or the system sent to the driver
+    stuck: list[dict[str, Any]] = field(default_factory=list)  # what ranks said of a job that hangs
+    start: str | None = None  # why the driver has ended a start that came to nothing
+
+
+def watch(
+    command: list[str],
+    environment: Mapping[str, str],
+    on_event: Callable[[dict[str, Any]], None],
+    log: Callable[[str], None],
+    ranks: int = 0,
+    seconds: float | None = None,
+    signals: StopSignals | None = None,
+) -> JobEnd:
+    """Run a job to its end. JSON lines on its standard output are events; all else goes to ``log``.
+
+    The first Ctrl-C (or SIGTERM) asks the ranks to stop at the end of their iteration; the second, or the
+    driver's own failure, kills them, and so does a rank that says that it hangs. Of a start of so many ``ranks``
+    it is told how far it is, when it stands still; after ``seconds`` in which no further rank has said a word
+    it is ended. Nothing that was started is left on this machine. ``signals`` are those of a caller who has more
+    to do that they must not break.
+    """
+    environment = programs.marked(environment)
+    with StopSignals() if signals is None else nullcontext(signals) as asked:
+        try:
+            with warnings.catch_warnings():
+                # Since Python 3.12 a fork beside threads, as of a live view, is warned of. This one only calls the
+                # system, and then becomes the launcher.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                process = subprocess.Popen(
+                    command,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    start_new_session=True,  # a terminal's Ctrl-C reaches the driver alone
+                    preexec_fn=_end_with_the_driver if sys.platform == "linux" else None,
+                )
+        except OSError as error:
+            raise UserError(f"{command[0]} cannot be started: {error}") from None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        start = Start(ranks, seconds, process.pid, command[0], time.monotonic())
+        job = _Job(process, environment, on_event, log, asked, start)
+        try:
+            with process.stdout, process.stderr:
+                held = job.follow()
+        except BaseException:
+            programs.end(process, environment)
+            raise
+        if held or process.returncode:
+            programs.kill(process.pid, environment)
+        return job.ended()
+
+
+class _Job:
+    """A job that runs: one loop reads its pipes, heeds signals and looks at the time. No wait is longer than a
+    tick, so that no signal is lost, and nothing happens in the middle of anything.
+    """
+
+    def __init__(
+        self,
+        process: "subprocess.Popen[bytes]",
+        environment: Mapping[str, str],
+        on_event: Callable[[dict[str, Any]], None],
+        log: Callable[[str], None],
+        signals: StopSignals,
+        start: Start,
+    ) -> None:
+        self._process, self._on_event, self._log = process, on_event, log
+        self._signals, self._start = signals, start
+        self._environment = environment
+        self._files: set[Path] = set()  # in /dev/shm, of ranks that are ended before they remove their names
+        self._end = JobEnd(exit_code=-1)
+        self._tail: deque[str] = deque(maxlen=TAIL)
+        self._heeded = 0  # of the signals
+        self._asked_at: float | None = None
+        self._slow: list[dict[str, Any]] = []  # what ranks said that did not stop
+        self._ends_at: float | None = None  # when the launcher is asked to end its ranks
+        self._kills_at: float | None = None  # when all that is left is killed
+
+    def follow(self) -> bool:
+        """Until the launcher has ended; whether others still hold its pipes then."""
+        quiet_since, over = time.monotonic(), None
+        with selectors.DefaultSelector() as pipes:
+            for pipe in (self._process.stdout, self._process.stderr):
+                assert pipe is not None
+                pipes.register(pipe, selectors.EVENT_READ, _Lines())
+            pipes.register(self._signals.pipe, selectors.EVENT_READ)
+            while True:
+                self._look(time.monotonic())
+                if len(pipes.get_map()) > 1:
+                    for key, _ in pipes.select(programs.TICK):
+                        if key.fd == self._signals.pipe:
+                            continue  # it has woken this loop
+                        quiet_since = time.monotonic()
+                        piece = os.read(key.fd, 1 << 16)
+                        for line in key.data.add(piece):
+                            self._line(line, key.fileobj is self._process.stdout)
+                        if not piece:
+                            pipes.unregister(key.fileobj)
+                    code = self._process.poll()
+                else:
+                    with suppress(subprocess.TimeoutExpired):
+                        self._process.wait(timeout=programs.TICK)
+                    code = self._process.returncode
+                if code is None:
+                    continue
+                now = time.monotonic()
+                over = now if over is None else over
+                if len(pipes.get_map()) == 1:
+                    return False
+                if now - max(over, quiet_since) > QUIET or now - over > HELD:
+                    for key in pipes.get_map().values():
+                        for line in key.data.add(b"") if key.data is not None else ():
+                            self._line(line, key.fileobj is self._process.stdout)
+                    return True
+
+    def ended(self) -> JobEnd:
+        """How it came to its end; call it after ``follow``."""
+        self._heed(time.monotonic())  # what came last of all
+        for path in self._files:
+            path.unlink(missing_ok=True)
+        self._end.exit_code = self._process.returncode
+        self._end.said += self._tail
+        return self._end
+
+    def _line(self, line: str, of_ranks: bool) -> None:
+        event = parse_event(line) if of_ranks else None
+        if event is None:
+            self._note(line)  # the launcher's own words, for instance of a rank that was killed
+        elif event["event"] == "error":
+            self._end.errors.append(event)
+        elif event["event"] == "stuck":
+            if not self._end.stuck:
+                self._ends_at = time.monotonic() + watchdog.GRACE
+            self._end.stuck.append(event)
+        elif event["event"] == "slow":
+            self._slow.append(event)
+        elif not self._start.heard(event, time.monotonic()):
+            self._on_event(event)
+
+    def _note(self, line: str) -> None:
+        if len(self._end.said) < HEAD:
+            self._end.said.append(line)
+        else:
+            self._tail.append(line)
+        with suppress(OSError):  # a full disk must not stop the reading: the job would block on its pipe
+            self._log(line)
+
+    def _look(self, now: float) -> None:
+        """Heed signals, and what is due."""
+        self._heed(now)
+        if self._asked_at is not None and now - self._asked_at > watchdog.ANSWER + watchdog.GRACE:
+            self._asked_at = None
+            self._tell(watchdog.slow(self._slow, self._start.ranks) + "; Ctrl-C again ends the job now")
+        if self._start.under_way and self._ends_at is None and self._kills_at is None:
+            said = [*self._end.said, *self._tail]
+            if (words := self._start.stands_still(now, said)) is not None:
+                self._tell(words)
+            self._end.start = self._start.failed(now, said)
+            if self._end.start is not None:
+                self._ends_at = now
+        if self._ends_at is not None and now >= self._ends_at:
+            self._ends_at = None
+            self._terminate(now)
+        if self._kills_at is not None and now >= self._kills_at:
+            self._kills_at = None
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    def _heed(self, now: float) -> None:
+        asked = self._signals.so_far()
+        while self._heeded < len(asked):
+            self._heeded += 1
+            if self._heeded == 1:
+                self._end.stopped_by = asked[0]
+                self._asked_at = now
+                self._process.send_signal(signal.SIGUSR1)
+                self._on_event({**STOPPING, "text": STOP_WORDS})
+            elif self._heeded == 2:
+                self._asked_at = None
+                self._terminate(now)
+            else:
+                self._kills_at = now
+
+    def _terminate(self, now: float) -> None:
+        """Ask the launcher to end its ranks; what is left after that is killed."""
+        for pid in programs.family(self._environment):
+            self._files |= programs.shared_files(pid)
+        self._process.terminate()
+        self._kills_at = now + programs.POLITE
+
+    def _tell(self, text: str) -> None:
+        with suppress(OSError):
+            self._log(text)
+        self._on_event({"event": "note", "text": text})
+
+
+class _Lines:
+    """Whole lines from the pieces that a pipe gives."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+
+    def add(self, piece: bytes) -> list[str]:
+        """The lines that end in ``piece``; an empty one is the pipe's end, and a line's that was begun."""
+        self._rest += piece
+        if piece and b"\n" not in piece and len(self._rest) < LONGEST:
+            return []
+        *whole, rest = self._rest.split(b"\n")
+        if rest and (not piece or len(rest) >= LONGEST):
+            whole.append(rest)
+            rest = bytearray()
+        self._rest = rest
+        return [line.decode(errors="replace").rstrip("\r") for line in whole]
+
+
+_SET_PARENT_DEATH_SIGNAL = 1  # of Linux's prctl
+
+
+def _end_with_the_driver() -> None:
+    """In the launcher, before it starts: ask Linux to stop it when the driver dies, even by SIGKILL."""
+    ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)
+
+
+def end_with_the_launcher(every: float = 1.0) -> None:
+    """In a rank: end when the process that started it dies, even by SIGKILL. Nobody else would end it.
+
+    Linux does that by itself; elsewhere a thread looks ``every`` so many seconds.
+    """
+    parent = os.getppid()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+        if os.getppid() != parent:  # it died meanwhile
+            os._exit(1)
+        return
+
+    def look() -> None:
+        while os.getppid() == parent:
+            time.sleep(every)
+        os._exit(1)
+
+    threading.Thread(target=look, daemon=True).start()
+
+
+def parse_event(line: str) -> dict[str, Any] | None:
+    """What a rank says on standard output: an event, or None for any other line."""
+    if not line.startswith('{"event"'):
+        return None
+    try:
+        return dict(json.loads(line))
+    except ValueError:
+        return None

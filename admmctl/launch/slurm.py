@@ -1,0 +1,341 @@
+"""Slurm: the allocation this process is in, srun's command line, job scripts, and questions to the scheduler.
+
+No value is ever part of a shell string that is not quoted, and programs get lists of arguments.
+"""
+
+import os
+import re
+import shlex
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from admmctl.errors import AdmmctlError, SeveralDrivers, UserError
+from admmctl.launch.cluster import Launch
+from admmctl.launch.programs import Answer, NoAnswer, ask, python
+
+JOB_RECORD = "ADMMCTL_JOB"  # in the environment of a job that we handed in: the folder of its record
+SECONDS = 30.0  # a busy scheduler takes its time
+NODES = ("SLURM_JOB_NODELIST", "SLURM_NODELIST")
+INTERACTIVE_STEPS = ("4294967290", "4294967292", "4294967293")  # salloc's shell, what is outside, the batch script
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """The job whose cores this process may use."""
+
+    job: str
+    tasks: int
+    cores: int
+    on_a_node: bool  # False in the shell of a login node that salloc started
+
+
+def allocation(environment: Mapping[str, str] | None = None) -> Allocation | None:
+    """What Slurm's variables say; None outside a job, or where nothing says how large it is.
+
+    Raises SeveralDrivers for a driver per task.
+    """
+    env = os.environ if environment is None else environment
+    job = env.get("SLURM_JOB_ID")
+    if not job:
+        return None
+    inside_step = env.get("SLURM_STEP_ID", INTERACTIVE_STEPS[0]) not in INTERACTIVE_STEPS
+    if inside_step and _number(env, "SLURM_STEP_NUM_TASKS", 1) > 1:
+        raise SeveralDrivers(
+            "srun started several admmctl; it starts its ranks itself: call it without srun, in a batch script or "
+            "in salloc",
+            quiet=_number(env, "SLURM_PROCID", 0) > 0,
+        )
+    cores = 0
+    for part in re.finditer(r"(\d+)(?:\(x(\d+)\))?", env.get("SLURM_JOB_CPUS_PER_NODE", "")):
+        cores += int(part[1]) * int(part[2] or 1)
+    tasks = _number(env, "SLURM_NTASKS", _number(env, "SLURM_NPROCS", 0))
+    if cores == tasks == 0:
+        return None
+    if tasks == 0:
+        tasks = max(1, cores // max(1, _number(env, "SLURM_CPUS_PER_TASK", 1)))
+    return Allocation(job, tasks, max(cores, tasks), "SLURMD_NODENAME" in env)
+
+
+def without_number(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment outside a job, whose launcher is not to look for the nodes of one."""
+    return {name: value for name, value in environment.items() if name not in ("SLURM_JOB_ID", "SLURM_JOBID")}
+
+
+def requeued() -> bool:
+    """Whether Slurm has started this job before, and pre-empted it or lost its node: it is to go on, then."""
+    return _number(os.environ, "SLURM_RESTART_COUNT", 0) > 0
+
+
+def _number(environment: Mapping[str, str], name: str, otherwise: int) -> int:
+    text = environment.get(name, "")
+    return int(text) if text.isdecimal() else otherwise
+
+
+def srun_command(
+    ranks: int, arguments: Sequence[str], settings: Launch, threads: int | None, overcommit: bool = False
+) -> list[str]:
+    """Ranks in the allocation this process is in, or in one that srun waits for; one that fails ends them all."""
+    command = ["srun", f"--ntasks={ranks}", f"--mpi={settings.srun_plugin()}", "--kill-on-bad-exit=1"]
+    if "SLURM_JOB_ID" not in os.environ:
+        wanted = {key: getattr(settings, key) for key in ("partition", "account", "qos", "constraint", "time")}
+        command += [f"--{key}={value}" for key, value in wanted.items() if value is not None]
+    if threads is not None and threads > 1:
+        command.append(f"--cpus-per-task={threads}")  # since Slurm 22.05 not taken over from the job
+    if settings.ranks_per_node is not None:
+        command.append(f"--ntasks-per-node={min(settings.ranks_per_node, ranks)}")
+    if settings.binding is not None:
+        words = {"core": "cores", "socket": "sockets", "numa": "ldoms", "none": "none"}
+        command.append(f"--cpu-bind={words[settings.binding]}")
+    if overcommit:
+        command.append("--overcommit")
+    if os.environ.get("SLURM_STEP_ID", INTERACTIVE_STEPS[0]) not in INTERACTIVE_STEPS:
+        command.append("--overlap")  # `srun --pty bash` holds the cores that its own ranks need
+    return [*command, *python("-m", "mpi4py", *arguments)]
+
+
+def for_mpiexec(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of an mpiexec that starts a proxy on every node of the allocation, by an srun of its own.
+
+    What the job asked for each of its tasks must not bind, or limit, the one proxy: the ranks are its children.
+    """
+    per_task = ("SLURM_NTASKS_PER_NODE", "SLURM_CPUS_PER_TASK", "SRUN_CPUS_PER_TASK")
+    kept = {name: value for name, value in environment.items() if name not in per_task}
+    # --overlap: `srun --pty bash` holds the cores that the proxies need.
+    return {**kept, "SLURM_MPI_TYPE": "none", "SLURM_CPU_BIND": "none", "SLURM_OVERLAP": "1"}
+
+
+def unreachable() -> bool:
+    """Whether the variables name nodes of a job, and there is no srun, by which alone mpiexec could reach them.
+
+    So it is in a container, or without the site's module. MPICH's mpiexec would wait for its proxies for ever.
+    """
+    return any(os.environ.get(name) for name in NODES) and shutil.which("srun") is None
+
+
+def check_reachable() -> None:
+    """Raises UserError when there is no way to the nodes of this job."""
+    if unreachable():
+        raise UserError(
+            "the SLURM_* variables say that this is inside a Slurm job, but there is no srun on the PATH, by "
+            "which mpiexec starts ranks on its nodes; load the site's Slurm module, or use --launcher mpiexec, "
+            "which then starts all ranks on this machine"
+        )
+
+
+def forgotten(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of an mpiexec that is to know nothing of the job."""
+    return {name: value for name, value in environment.items() if not name.startswith("SLURM_")}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A job to be: what it is called, how large it is, what it runs."""
+
+    name: str
+    ranks: int
+    threads: int
+    log: Path
+    work: Path  # the folder it runs in
+    command: Sequence[str]
+    exports: Mapping[str, str] = field(default_factory=dict)
+
+
+def script(batch: Batch, settings: Launch) -> str:
+    """The job script. Raises UserError for a value that does not fit on a line."""
+    per_node = settings.ranks_per_node and min(settings.ranks_per_node, batch.ranks)
+    directives: dict[str, object] = {
+        "job-name": batch.name,
+        "ntasks": batch.ranks,
+        "nodes": per_node and -(-batch.ranks // per_node),
+        "ntasks-per-node": per_node,
+        "cpus-per-task": batch.threads,
+        "mem": settings.memory_per_node,
+        "time": settings.time,
+        "partition": settings.partition,
+        "account": settings.account,
+        "qos": settings.qos,
+        "constraint": settings.constraint,
+        "reservation": settings.reservation,
+        "output": str(batch.log).replace("%", "%%"),
+        "open-mode": "append",
+        "signal": "B:USR1@60",
+    }
+    lines = [f"#SBATCH --{key}={_directive(str(value))}" for key, value in directives.items() if value is not None]
+    lines.append("#SBATCH --requeue")  # it goes on where it stopped: see ``requeued``
+    for option in settings.options:
+        key, equals, value = option.partition("=")
+        lines.append(f"#SBATCH {_one_line(key)}{equals}{_directive(value) if equals else ''}")
+    # Modules are made known by a login shell's profile.
+    parts = ["#!/bin/bash -l" if settings.modules else "#!/bin/bash", *lines, ""]
+    parts += [f"module load {shlex.quote(_one_line(module))} || exit 1" for module in settings.modules]
+    exports = {**settings.environment, **batch.exports}
+    parts += [f"export {name}={shlex.quote(_one_line(value))}" for name, value in exports.items()]
+    parts.append(f"cd {shlex.quote(_one_line(str(batch.work)))} || exit 1")
+    # The driver takes the shell's place: it is the one that Slurm sends its signals to.
+    parts.append("exec " + _wrapped([_one_line(word) for word in batch.command]))
+    return "\n".join(parts) + "\n"
+
+
+def _wrapped(words: Sequence[str]) -> str:
+    """A command line for people: an option and its value to a line."""
+    lines: list[str] = []
+    for word in map(shlex.quote, words):
+        if not lines or word.startswith("--"):
+            lines.append(word)
+        else:
+            lines[-1] += f" {word}"
+    return " \\\n    ".join(lines)
+
+
+def _one_line(value: str) -> str:
+    if re.search(r"[\x00-\x1f\x7f]", value):
+        raise UserError(f"a line break, or another control character, cannot be part of a job: {value!r}")
+    return value
+
+
+def _directive(value: str) -> str:
+    """A value as sbatch reads it in its #SBATCH lines; to the shell these are comments."""
+    if re.fullmatch(r"[A-Za-z0-9@:.,_+%/-]+", _one_line(value)):
+        return value
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+# --- the scheduler: a job is 4242, or 4242;c1 where it went to the cluster c1 by name, as sbatch says it
+
+# Of an sbatch that fails: it asked, and does not know what came of it.
+_UNSURE = re.compile(r"timed out|Zero Bytes|Unexpected message|connection reset", re.IGNORECASE)
+_UNREACHED = re.compile(r"Unable to contact|Connection refused|timed out", re.IGNORECASE)
+
+
+class MayBeQueued(AdmmctlError):
+    """Whether a job was accepted is not known, or its number is not."""
+
+
+def submit(path: Path) -> str:
+    """Hand in a job script; its job. Raises UserError where it is refused, MayBeQueued where that is not clear."""
+    try:
+        answer = _ask(["sbatch", "--parsable", str(path)])
+    except NoAnswer as silence:
+        raise MayBeQueued(str(silence)) from None
+    words = answer.last_words()
+    failed = "submission failed" in answer.err  # a number beside these words is no job's
+    job = None if failed else _handed_in(answer)
+    if job is not None:
+        return job
+    killed = not 0 <= answer.code <= 128
+    if answer.code and not killed and not _UNSURE.search(answer.out + answer.err):
+        raise UserError(f"sbatch refused the job: {words}")
+    raise MayBeQueued(f"sbatch ended with exit code {answer.code}, and named no job: {words}")
+
+
+def _handed_in(answer: Answer) -> str | None:
+    """The job that sbatch names, between what a site has it say besides; None for none, or for several."""
+    for text in (answer.out, answer.err):
+        told = re.findall(r"Submitted batch job (\d+)(?: on cluster ([\w.-]+))?(?![\w+])", text)
+        lines = [line.strip() for line in text.splitlines()]
+        alone = [each.groups("") for line in lines if (each := re.fullmatch(r"(\d+)(?:;([\w.-]+))?", line))]
+        # A number alone may be anybody's, a quota's for instance: the surer ways of saying it come first.
+        for found in (told, [each for each in alone if each[1]], alone):
+            if found:
+                jobs = set(found)
+                return ";".join(filter(None, jobs.pop())) if len(jobs) == 1 else None
+    return None
+
+
+@dataclass(frozen=True)
+class State:
+    """How a job is, in Slurm's word (PENDING, RUNNING, COMPLETED, ...), and why it waits."""
+
+    word: str
+    reason: str = ""
+    past: bool = field(default=False, compare=False)  # the accounting's word: squeue has forgotten the job
+
+
+def states(jobs: Sequence[str]) -> dict[str, State]:
+    """Of these jobs, those that Slurm knows. Raises UserError without Slurm, NoAnswer when it does not answer."""
+    found: dict[str, State] = {}
+    for cluster in sorted({job.partition(";")[2] for job in jobs}):
+        wanted = {number: job for job in jobs for number, _, c in [job.partition(";")] if c == cluster}
+        for number, word, reason in _queue("%i|%T|%r", cluster):
+            # REVOKED: the job of a federation that another of its clusters has started.
+            if number in wanted and word != "REVOKED":
+                found[wanted[number]] = State(word, "" if reason == "None" else reason)
+    for job in sorted(set(jobs) - set(found)):
+        past = _accounted(job)
+        if past is not None:
+            found[job] = past
+    return found
+
+
+def scripts() -> dict[str, str]:
+    """The jobs that squeue knows by their scripts. Raises UserError without Slurm, NoAnswer without an answer."""
+    return {path: number for number, path in _queue("%i|%o") if number.isdecimal()}
+
+
+def _queue(form: str, cluster: str = "") -> list[list[str]]:
+    """The user's jobs on a cluster, or here: the fields of ``form``, which | separates."""
+    command = ["squeue", "--noheader", "--states=all", f"--user={os.getuid()}", f"--format={form}"]
+    answer = _ask(command + _on(cluster))
+    if "Invalid job id" in answer.err:
+        return []  # so it says that it has none of them
+    if answer.code or (not answer.out.strip() and _UNREACHED.search(answer.err)):
+        raise NoAnswer(f"squeue failed: {answer.last_words()}")
+    fields = form.count("|")
+    rows = [line.strip().split("|", fields) for line in answer.out.splitlines()]
+    return [row for row in rows if len(row) == fields + 1]  # others are notices
+
+
+def _on(cluster: str) -> list[str]:
+    return [f"--clusters={cluster}"] if cluster else []
+
+
+def _accounted(job: str) -> State | None:
+    """What the accounting remembers of a job that squeue has forgotten; None without accounting."""
+    number, _, cluster = job.partition(";")
+    command = ["sacct", "--allocations", "--noheader", "--parsable2", f"--jobs={number}", "--format=State"]
+    try:
+        answer = _ask(command + _on(cluster))
+    except UserError:
+        return None
+    lines = [line.split() for line in answer.out.splitlines() if line.strip()]  # "CANCELLED by 1000"
+    # A line per start: the last counts.
+    return State(lines[-1][0], past=True) if not answer.code and lines else None
+
+
+def cancel(job: str) -> None:
+    """Raises UserError when Slurm will not, or does not answer."""
+    number, _, cluster = job.partition(";")
+    answer = _ask(["scancel", *_on(cluster), number])
+    if answer.code or "error" in answer.err:
+        raise UserError(f"job {number} was not cancelled: {answer.last_words()}")
+
+
+def check_plugin(settings: Launch) -> None:
+    """Raises UserError when srun cannot start ranks of this MPI family."""
+    answer = _ask(["srun", "--mpi=list"])
+    plugins = mpi_plugins(answer)
+    if settings.srun_plugin() not in plugins:
+        raise UserError(
+            f"this Slurm starts MPI by {', '.join(plugins) or 'nothing'}, and ranks of {settings.mpi} need "
+            f"{settings.srun_plugin()}: set mpi, or plugin, in the launch block of the cluster's file, or use "
+            "--launcher mpiexec"
+        )
+
+
+def mpi_plugins(answer: Answer) -> list[str]:
+    """What ``srun --mpi=list`` names. Older versions print it to standard error, with a prefix."""
+    words = re.findall(r"^(?:srun:)?\s+(\w+)\s*$", answer.out + "\n" + answer.err, flags=re.MULTILINE)
+    return sorted(set(words) - {"none"})
+
+
+def _ask(command: list[str]) -> Answer:
+    try:
+        return ask(command, SECONDS)
+    except UserError as error:
+        if "there is no such program" in str(error):
+            raise UserError(
+                f"{command[0]} was not found: this machine has no Slurm, or its module is not loaded"
+            ) from None
+        raise

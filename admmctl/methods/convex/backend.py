@@ -1,0 +1,265 @@
+"""Where arrays live and who multiplies them: NumPy, PyTorch or JAX behind the array API, and what that lacks.
+
+The method is written once against the standard's functions (``array-api-compat``). What the standard does not
+have, triangular solves and a compiler, stands here. torch and jax are extras, imported only when a run asks for
+them.
+"""
+
+import importlib
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal, Protocol
+
+import array_api_compat.numpy
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import get_blas_funcs, get_lapack_funcs
+
+from admmctl.comm import Comm
+from admmctl.errors import MissingExtra, UserError
+from admmctl.methods.method import Diverged
+
+Name = Literal["numpy", "torch", "jax"]
+Device = Literal["cpu", "cuda"]
+Tensor = Any  # an array of whichever library
+
+
+class Backend(Protocol):
+    """One library on one device, in one type of numbers."""
+
+    name: Name
+    device: Device
+    dtype: Any
+
+    @property
+    def xp(self) -> Any:
+        """The functions of the array API."""
+
+    def array(self, values: NDArray[Any]) -> Tensor:
+        """``values`` on the device, in this backend's type. May share memory with them."""
+
+    def numpy(self, values: Tensor) -> NDArray[Any]:
+        """``values`` as a NumPy array. May share memory with them."""
+
+    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """``function(xp, ...)`` of arrays and numbers without its ``xp``, compiled where there is a compiler."""
+
+    def index(self, places: NDArray[np.integer]) -> Tensor:
+        """Places along an axis, on the device."""
+
+    def subtract(self, values: Tensor, places: Tensor, change: Tensor) -> Tensor:
+        """``values`` less ``change`` at ``places`` of their last axis; they may be written to."""
+
+    def sync(self, values: Tensor) -> Tensor:
+        """``values``, computed: devices work ahead of the program, and a clock must not."""
+
+    def cholesky(self, matrix: Tensor) -> Tensor:
+        """The lower factor of a symmetric positive definite matrix, which may be overwritten.
+
+        Raises Diverged where it is not positive definite.
+        """
+
+    def solve_lower(self, L: Tensor, B: Tensor) -> Tensor:
+        """L^-1 B for a lower triangle L."""
+
+    def solve(self, L: Tensor, B: Tensor) -> Tensor:
+        """(L L')^-1 B."""
+
+
+class NumpyBackend:
+    """BLAS and LAPACK of NumPy and SciPy, in place where they can."""
+
+    name: Name = "numpy"
+    device: Device = "cpu"
+    xp = array_api_compat.numpy
+
+    def __init__(self, dtype: str) -> None:
+        self.dtype = np.dtype(dtype)
+        empty = np.empty(0, self.dtype)
+        lapack: Any = get_lapack_funcs(("potrf", "potrs"), (empty,))
+        self._potrf, self._potrs = lapack
+        self._trsm: Any = get_blas_funcs("trsm", (empty,))
+
+    def array(self, values: NDArray[Any]) -> Tensor:
+        return np.asarray(values, self.dtype)
+
+    def numpy(self, values: Tensor) -> NDArray[Any]:
+        return np.asarray(values)
+
+    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        return partial(function, self.xp)
+
+    def index(self, places: NDArray[np.integer]) -> Tensor:
+        return places
+
+    def subtract(self, values: Tensor, places: Tensor, change: Tensor) -> Tensor:
+        values[..., places] -= change
+        return values
+
+    def sync(self, values: Tensor) -> Tensor:
+        return values
+
+    def cholesky(self, matrix: Tensor) -> Tensor:
+        # The transpose of a C-ordered matrix is what LAPACK works on in place: its upper factor there is L' here.
+        upper, info = self._potrf(matrix.T, lower=0, overwrite_a=1, clean=0)
+        # LAPACK may not notice a NaN.
+        if info != 0 or not np.isfinite(upper.diagonal()).all():
+            raise Diverged("the matrix of the primal update is not positive definite")
+        return upper.T
+
+    def solve_lower(self, L: Tensor, B: Tensor) -> Tensor:
+        # X' = B' L^-T, on the transposes: LAPACK counts by columns.
+        return self._trsm(self.dtype.type(1), L.T, B.T, side=1, lower=0, trans_a=0, overwrite_b=0).T
+
+    def solve(self, L: Tensor, B: Tensor) -> Tensor:
+        solution, info = self._potrs(L.T, np.asfortranarray(B), lower=0)
+        assert info == 0
+        return np.ascontiguousarray(solution)
+
+
+class TorchBackend:
+    """PyTorch, on a processor or a GPU."""
+
+    name: Name = "torch"
+
+    def __init__(self, dtype: str, device: Device, threads: int) -> None:
+        torch = _import("torch")
+        if device == "cuda" and not torch.cuda.is_available():
+            raise MissingExtra("device: cuda, but PyTorch sees no CUDA device here; use device: cpu")
+        if device == "cpu":
+            torch.set_num_threads(threads)
+        else:
+            # Products in full float32: the residuals of the solves are part of what is reported.
+            torch.backends.cuda.matmul.allow_tf32 = False
+        self._torch = torch
+        self.xp = importlib.import_module("array_api_compat.torch")
+        self.device = device
+        self.dtype = getattr(torch, dtype)
+
+    def array(self, values: NDArray[Any]) -> Tensor:
+        if not values.flags.writeable:
+            values = values.copy()
+        return self._torch.as_tensor(values).to(self.device, self.dtype)
+
+    def numpy(self, values: Tensor) -> NDArray[Any]:
+        found: NDArray[Any] = values.cpu().numpy()
+        return found
+
+    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        return partial(function, self.xp)
+
+    def index(self, places: NDArray[np.integer]) -> Tensor:
+        return self._torch.as_tensor(places, device=self.device)
+
+    def subtract(self, values: Tensor, places: Tensor, change: Tensor) -> Tensor:
+        values[..., places] -= change
+        return values
+
+    def sync(self, values: Tensor) -> Tensor:
+        if self.device == "cuda":
+            self._torch.cuda.synchronize()
+        return values
+
+    def cholesky(self, matrix: Tensor) -> Tensor:
+        L, info = self._torch.linalg.cholesky_ex(matrix)
+        if int(info) != 0:
+            raise Diverged("the matrix of the primal update is not positive definite")
+        return L
+
+    def solve_lower(self, L: Tensor, B: Tensor) -> Tensor:
+        return self._torch.linalg.solve_triangular(L, B, upper=False)
+
+    def solve(self, L: Tensor, B: Tensor) -> Tensor:
+        return self._torch.cholesky_solve(B, L)
+
+
+class JaxBackend:
+    """JAX: functions of the method are compiled by XLA."""
+
+    name: Name = "jax"
+
+    def __init__(self, dtype: str, device: Device) -> None:
+        jax = _import("jax")
+        if dtype == "float64":
+            jax.config.update("jax_enable_x64", True)
+        jax.config.update("jax_default_matmul_precision", "highest")
+        kind = "gpu" if device == "cuda" else "cpu"
+        try:
+            self._place = jax.devices(kind)[0]
+        except RuntimeError:
+            raise MissingExtra(f"device: {device}, but JAX sees none here; use device: cpu") from None
+        self._jax = jax
+        self._compiled: dict[Callable[..., Any], Callable[..., Any]] = {}
+        self._solve_triangular = importlib.import_module("jax.scipy.linalg").solve_triangular
+        self.xp = importlib.import_module("jax.numpy")
+        self.device = device
+        self.dtype = self.xp.dtype(dtype)
+
+    def array(self, values: NDArray[Any]) -> Tensor:
+        return self._jax.device_put(np.asarray(values, self.dtype), self._place)
+
+    def numpy(self, values: Tensor) -> NDArray[Any]:
+        return np.asarray(values)
+
+    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        if function not in self._compiled:
+            self._compiled[function] = self._jax.jit(partial(function, self.xp))
+        return self._compiled[function]
+
+    def index(self, places: NDArray[np.integer]) -> Tensor:
+        return self._jax.device_put(places, self._place)
+
+    def subtract(self, values: Tensor, places: Tensor, change: Tensor) -> Tensor:
+        return self.compile(_subtracted)(values, places, change)
+
+    def sync(self, values: Tensor) -> Tensor:
+        return self._jax.block_until_ready(values)
+
+    def cholesky(self, matrix: Tensor) -> Tensor:
+        L = self.xp.linalg.cholesky(matrix)
+        if not bool(self.xp.isfinite(L[-1, -1])):
+            raise Diverged("the matrix of the primal update is not positive definite")
+        return L
+
+    def solve_lower(self, L: Tensor, B: Tensor) -> Tensor:
+        return self._solve_triangular(L, B, lower=True)
+
+    def solve(self, L: Tensor, B: Tensor) -> Tensor:
+        return self._solve_triangular(L, self.solve_lower(L, B), lower=True, trans=1)
+
+
+def _subtracted(xp: Any, values: Tensor, places: Tensor, change: Tensor) -> Tensor:
+    """For JAX, whose arrays are never written to."""
+    return values.at[..., places].add(-change)
+
+
+def backend(name: Name, device: Device, dtype: str, threads: int = 1) -> Backend:
+    """The library called ``name``, ready on a device.
+
+    Raises MissingExtra when it, or the device, is not here, and UserError for NumPy on a GPU.
+    """
+    if name == "torch":
+        return TorchBackend(dtype, device, threads)
+    if name == "jax":
+        return JaxBackend(dtype, device)
+    if device != "cpu":
+        raise UserError("device: cuda, but backend: numpy runs on the processor; use backend: torch or jax")
+    return NumpyBackend(dtype)
+
+
+def allreduce(backend: Backend, comm: Comm, values: Tensor) -> Tensor:
+    """The sum of ``values`` over all ranks. They pass through the memory of the processor."""
+    if comm.size == 1:
+        return values
+    buffer = np.array(backend.numpy(values))
+    comm.allreduce(buffer)
+    return backend.array(buffer)
+
+
+def _import(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise MissingExtra(
+            f"backend: {name} needs the package {name}, which is not installed; run: pip install 'admmctl[{name}]'"
+        ) from None

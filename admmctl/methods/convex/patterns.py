@@ -1,0 +1,75 @@
+"""Activation patterns D_i = diag(X h_i >= 0) of random h_i: which rows a hidden unit lets through."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from admmctl.comm import Comm
+from admmctl.errors import UserError
+
+Array = NDArray[np.floating]
+
+# Draws in a row that bring nothing new, as a multiple of the patterns asked for, before the search is given up.
+_PATIENCE = 20
+
+
+@dataclass(frozen=True)
+class Patterns:
+    """``H`` (d, P), the random vectors; ``D`` (n, P), 0 or 1, of this rank's rows; ``asked`` may exceed P."""
+
+    H: Array
+    D: NDArray[np.bool_]
+    asked: int
+
+    @property
+    def count(self) -> int:
+        """P."""
+        return self.H.shape[1]
+
+    @property
+    def note(self) -> str:
+        """What to tell the user, or ''."""
+        if self.count == self.asked:
+            return ""
+        return f"patterns: {self.asked} asked for, and only {self.count} were found that differ; using these"
+
+
+def sample(X: Array, asked: int, seed: int, comm: Comm) -> Patterns:
+    """``asked`` distinct patterns of the rows of all ranks, of which ``X`` (n, d) are this rank's.
+
+    h_i ~ N(0, I), in the order drawn, the same on every rank and for every number of ranks. Duplicates are
+    dropped, and so is a pattern that lets no row through. Where the rows have fewer patterns, those that were
+    found. Raises UserError when there is none.
+    """
+    d = X.shape[1]
+    generator = np.random.default_rng([seed, 0x9A77])
+    H: Array = np.empty((d, 0), X.dtype)
+    D = np.empty((len(X), 0), np.bool_)
+    idle = 0
+    while H.shape[1] < asked and idle < _PATIENCE * asked:
+        drawn = generator.standard_normal((d, asked)).astype(X.dtype)
+        H_all, D_all = np.hstack([H, drawn]), np.hstack([D, X @ drawn >= 0])
+        new = _first_of_each(D_all, comm)
+        idle = 0 if len(new) > H.shape[1] else idle + asked
+        H, D = H_all[:, new[:asked]], D_all[:, new[:asked]]
+    if H.shape[1] == 0:
+        raise UserError("patterns: no random vector lets a row through; are all inputs zero?")
+    return Patterns(H, np.ascontiguousarray(D), asked)
+
+
+def _first_of_each(D: NDArray[np.bool_], comm: Comm) -> NDArray[Any]:
+    """The columns that are not empty and differ from all before them, compared over the rows of all ranks."""
+    ones: Array = D.astype(np.float32)
+    # In float64 counts of rows are exact; a block of rows is, in float32.
+    both = np.zeros((D.shape[1], D.shape[1]))
+    for low in range(0, len(D), 1 << 20):
+        block = ones[low : low + (1 << 20)]
+        both += block.T @ block
+    comm.allreduce(both)
+    count = both.diagonal()
+    # Patterns i and j differ in as many rows as one of them has and the other has not.
+    same = count[:, None] + count[None, :] - 2 * both == 0
+    earlier = np.tril(same, -1).any(axis=1)
+    return np.flatnonzero(~earlier & (count > 0))

@@ -1,0 +1,44 @@
+"""The method block of ``convex-admm``."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from admmctl.methods.convex.backend import Device, Name
+from admmctl.settings import Count, NonNegative, Positive, Settings
+
+SolverName = Literal["auto", "cholesky", "exact", "convex-cg", "jacobi-pcg", "nystrom-pcg", "block-pcg", "rbcd"]
+
+
+class ConvexAdmmSettings(Settings):
+    """Symbols are those of the convex paper."""
+
+    patterns: Count = Field(default=50, description="P, activation patterns that are sampled")
+    solver: SolverName = Field(default="auto", description="of the primal update A u = b")
+    beta: NonNegative = Field(default=1e-3, description="weight of the group norm ||v||_{2,1}")
+    rho: Positive = Field(default=0.1, description="penalty of u = v and G u = s")
+    adapt_rho: bool = Field(
+        default=False, description="double or halve rho where one residual is over ten times the other"
+    )
+    gamma_a: Positive | None = Field(
+        default=None, description="step of the dual variables, times rho; rho by default"
+    )
+    tolerance: NonNegative = Field(
+        default=1e-4,
+        description="relative, of all optimality conditions: then there is nothing left to do. 0: never",
+    )
+    check_every: Count = Field(default=10, description="iterations between two looks at the optimality conditions")
+    scale_rows: bool = Field(default=True, description="scale inputs so that a row has mean square length 1")
+    inner_tolerance: NonNegative = Field(default=1e-4, description="relative residual at which a solver stops")
+    inner_iterations: Count | None = Field(
+        default=None, description="steps of a solver at most, 10 by default; of rbcd passes over all blocks, 2"
+    )
+    rank: Count | Literal["auto"] = Field(default="auto", description="nystrom-pcg: of its sketch")
+    block: Count = Field(default=5, description="rbcd: patterns in a block; 1 in the paper")
+    line_search: Literal["exact", "backtracking"] = Field(default="exact", description="rbcd: how far a step goes")
+    precondition: bool = Field(
+        default=True, description="rbcd: multiply gradients by (I + X'X)^-1; not done in the paper"
+    )
+    backend: Name = Field(default="numpy", description="the library that computes")
+    device: Device = Field(default="cpu", description="where it computes")
+    dtype: Literal["float32", "float64"] = Field(default="float32", description="of its numbers")

@@ -1,0 +1,131 @@
+"""Problem (4) of the convex paper on this rank's rows, and its operators as matrix products.
+
+    min  1/2 ||F u - y||^2 + beta ||v||_{2,1} + I(s >= 0)   s.t.  u = v,  G u = s
+
+with F u = sum_i D_i X (u_i - z_i) and G u = (2 D_i - I) X u_i for every block of u, by pattern i and sign. With C
+outputs there are C such problems over the same X and D: they are solved side by side. (4) prints the loss without
+the 1/2 that Algorithm 1 solves with.
+
+u has shape (d, 2 C P): all blocks as columns of one matrix, ordered by sign, output, pattern. So F, G and their
+transposes are one product with X or X' each, and an entry-by-entry pass. Nothing is built that grows with (d P)^2.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from admmctl.comm import Comm
+from admmctl.methods.convex.backend import Backend, Tensor, allreduce
+
+
+class System:
+    """X (n, d), D (n, P) of 0 and 1, and targets y (n, C) of -1 and 1, on a backend; rho may change.
+
+    Sums over samples are those of all ranks, in one Allreduce each.
+    """
+
+    def __init__(
+        self, X: NDArray[Any], D: NDArray[np.bool_], y: NDArray[Any], rho: float, backend: Backend, comm: Comm
+    ) -> None:
+        self.backend, self.comm, self.xp = backend, comm, backend.xp
+        self.X, self.y = backend.array(X), backend.array(y)
+        self.D = backend.array(D)
+        self.E = 2 * self.D - 1  # of 2 D - I
+        self.rho = rho
+        self.n, self.d = X.shape
+        self.P, self.C = D.shape[1], y.shape[1]
+        compiled = backend.compile
+        self._forward, self._backward = compiled(_forward), compiled(_backward)
+        self._masked, self._unmasked = compiled(_masked), compiled(_unmasked)
+        self._normal = compiled(_normal)
+
+    def zeros(self) -> Tensor:
+        """u = 0, shape (d, 2 C P)."""
+        return self.backend.array(np.zeros((self.d, 2 * self.C * self.P)))
+
+    def F(self, U: Tensor) -> Tensor:
+        """F u, shape (n, C): what the convex model says of this rank's rows."""
+        return self._forward(self.X, self.D, U)
+
+    def Ft(self, r: Tensor) -> Tensor:
+        """F' r for r (n, C), summed over ranks."""
+        return self.total(self._backward(self.X, self.D, r))
+
+    def G(self, U: Tensor) -> Tensor:
+        """G u, shape (n, 2 C P), of this rank's rows."""
+        return self._masked(self.X, self.E, U)
+
+    def Gt(self, S: Tensor) -> Tensor:
+        """G' s for s (n, 2 C P), summed over ranks."""
+        return self.total(self._unmasked(self.X, self.E, S))
+
+    def A(self, U: Tensor) -> Tensor:
+        """A u = u + F'F u / rho + G'G u, in two products and one Allreduce."""
+        return U + self.H(U)
+
+    def H(self, U: Tensor) -> Tensor:
+        """A u - u. Any number of columns: a multiple of 2 P."""
+        return self.total(self._normal(self.X, self.D, U, self.rho))
+
+    def total(self, values: Tensor) -> Tensor:
+        """The sum over ranks."""
+        return allreduce(self.backend, self.comm, values)
+
+    def inner(self, a: Tensor, b: Tensor) -> float:
+        """<a, b> of what every rank holds alike."""
+        return float(self.xp.sum(a * b))
+
+    def norm(self, a: Tensor) -> float:
+        """||a|| of what every rank holds alike."""
+        return float(np.sqrt(self.inner(a, a)))
+
+    def norm_of_rows(self, *parts: Tensor) -> list[float]:
+        """||a|| of every a whose rows are spread over the ranks, in one Allreduce."""
+        sums = np.array([self.inner(a, a) for a in parts])
+        self.comm.allreduce(sums)
+        found: list[float] = np.sqrt(sums).tolist()
+        return found
+
+
+# The products, with the functions ``xp`` of the array API, for a backend to compile.
+
+
+def _forward(xp: Any, X: Tensor, D: Tensor, U: Tensor) -> Tensor:
+    """F u of these rows."""
+    return summed(xp, D, _blocks(xp, X @ U, D))
+
+
+def _backward(xp: Any, X: Tensor, D: Tensor, r: Tensor) -> Tensor:
+    """F' r of these rows."""
+    half = X.T @ xp.reshape(D[:, None, :] * r[:, :, None], (len(X), -1))
+    return xp.concat([half, -half], axis=1)
+
+
+def _masked(xp: Any, X: Tensor, E: Tensor, U: Tensor) -> Tensor:
+    """G u of these rows."""
+    return xp.reshape(_blocks(xp, X @ U, E) * E[:, None, None, :], (len(X), -1))
+
+
+def _unmasked(xp: Any, X: Tensor, E: Tensor, S: Tensor) -> Tensor:
+    """G' s of these rows."""
+    return X.T @ xp.reshape(_blocks(xp, S, E) * E[:, None, None, :], (len(X), -1))
+
+
+def _normal(xp: Any, X: Tensor, D: Tensor, U: Tensor, rho: float) -> Tensor:
+    """F'F u / rho + G'G u of these rows: as (2 D - I)^2 = I, nothing is left of G'G but X'X."""
+    T = _blocks(xp, X @ U, D)
+    through = D[:, None, :] * (summed(xp, D, T) / rho)[:, :, None]
+    M = xp.stack([T[:, 0] + through, T[:, 1] - through], axis=1)
+    return X.T @ xp.reshape(M, (len(X), -1))
+
+
+def _blocks(xp: Any, T: Tensor, D: Tensor) -> Tensor:
+    """Columns by sign, output and pattern: shape (n, 2, C, P)."""
+    n, P = D.shape
+    return xp.reshape(T, (n, 2, -1, P))
+
+
+def summed(xp: Any, D: Tensor, T: Tensor) -> Tensor:
+    """sum_i D_i (T_i+ - T_i-), shape (n, C)."""
+    return xp.sum(D[:, None, :] * (T[:, 0] - T[:, 1]), axis=2)

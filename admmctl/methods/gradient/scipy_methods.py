@@ -1,0 +1,233 @@
+"""Nonlinear conjugate gradients and L-BFGS, as SciPy has them, on full-batch gradients summed over ranks.
+
+SciPy's solvers run from start to end and call back after every accepted step. They run in a thread of their
+own that waits at each call-back until the next ``step`` is asked for: so the loop can evaluate between
+iterations, with its clock stopped, and the solver never restarts. Only one of the two threads runs at a time.
+
+What a solver remembers cannot be taken from it. It is led to where it was by what it was told: a snapshot has
+the losses and gradients so far, and a restored solver, started anew, is handed these at once, without a look at
+the data. It comes to the same numbers, bit for bit. Where they are more than ``REMEMBERED`` bytes it starts from
+the weights of the snapshot, with no memory of the steps before.
+"""
+
+import threading
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy.optimize import minimize
+
+from admmctl.methods.gradient.sgd import ACTIVATIONS, LOSSES
+from admmctl.methods.method import Array, Cost, Diverged, Finished, Problem, Snapshot
+from admmctl.model.gradient import Gradient, flat_views, parameters, scratch_bytes
+from admmctl.model.initial import descent_weights
+from admmctl.model.network import Network, Weights
+from admmctl.settings import Count, NonNegative, Settings
+
+REMEMBERED = 64 << 20  # bytes of losses and gradients, on rank 0
+_FOREVER = 10**9  # SciPy's own limits on iterations: the loop decides when to stop
+
+
+class CgSettings(Settings):
+    """The method block of ``cg``."""
+
+    weight_decay: NonNegative = Field(default=0.0, description="adds weight_decay / 2 ||W||^2 to the mean loss")
+
+
+class LbfgsSettings(CgSettings):
+    """The method block of ``lbfgs``."""
+
+    memory: Count = Field(default=10, description="pairs of steps and gradients kept")
+
+
+class _Stopped(Exception):
+    """Ends the solver's thread when nobody asks for further steps."""
+
+
+@dataclass
+class BatchState:
+    """The solver's thread and what it hands over at every accepted step."""
+
+    problem: Problem
+    W: Weights
+    backprop: Gradient
+    buffer: Array
+    go: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    ready: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    thread: threading.Thread | None = None
+    stopping: bool = False
+    finished: str = ""
+    failure: BaseException | None = None
+    gradients: int = 0
+    iteration: int = 0
+    told: list[Array] | None = field(default_factory=list)  # on rank 0; None: they were too many
+    again: deque[Array] = field(default_factory=deque)  # what a restored solver is still to be told
+    x: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+
+
+class Batch:
+    """What cg and lbfgs share: everything but the solver's name and options."""
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {}
+    losses: ClassVar[tuple[str, ...]] = LOSSES
+    activations: ClassVar[tuple[str, ...]] = ACTIVATIONS
+    convolutions: ClassVar[bool] = True
+    unit: ClassVar[Literal["iteration", "epoch"]] = "iteration"
+    solver: ClassVar[Any]  # the name SciPy knows it by
+
+    def __init__(self, settings: Any) -> None:
+        self.settings = settings
+
+    @staticmethod
+    def check(settings: Any, layers: int) -> list[tuple[str, str]]:
+        return []
+
+    def options(self) -> Any:
+        """SciPy's options: no limits, so that it stops only where no step improves."""
+        raise NotImplementedError
+
+    def init(self, problem: Problem) -> BatchState:
+        dtype = problem.a0.dtype.type
+        size = parameters(problem.network)
+        W = descent_weights(problem.network, problem.seed, dtype)
+        block = problem.network.block(problem.a0.itemsize)
+        backprop = Gradient(problem.network, problem.loss, min(block, problem.a0.shape[1]), dtype)
+        state = BatchState(problem, W, backprop, np.empty(size + 1, np.float64))
+        state.x = np.concatenate([W_l.ravel() for W_l in W]).astype(np.float64)
+        return state
+
+    def step(self, s: BatchState) -> BatchState:
+        """One accepted step of the solver. Raises Finished when it has none left, Diverged on NaN."""
+        if s.thread is None:
+            # A daemon: a run that ends early leaves it waiting, and it must not keep the process alive.
+            s.thread = threading.Thread(target=self._solve, args=(s,), daemon=True)
+            s.thread.start()
+        s.go.release()
+        s.ready.acquire()
+        if s.failure is not None:
+            raise s.failure
+        if s.finished:
+            raise Finished(s.finished)
+        s.iteration += 1
+        return s
+
+    def snapshot(self, s: BatchState) -> Snapshot:
+        told = None if s.told is None else np.array(s.told)
+        numbers = {"gradients": s.gradients, "iteration": s.iteration}
+        return Snapshot({"x": s.x, "told": told, **numbers})
+
+    def restore(self, s: BatchState, snapshot: Snapshot) -> BatchState:
+        common = snapshot.common
+        if common["told"] is None:
+            s.x, s.told = common["x"], None
+        else:
+            s.again.extend(common["told"])
+            for _ in range(common["iteration"] if s.again else 0):
+                self.step(s)
+            s.x = common["x"]  # of linear's least squares there is nothing to tell
+        s.gradients, s.iteration = common["gradients"], common["iteration"]
+        return s
+
+    def resume_note(self, s: BatchState) -> str:
+        """What to tell a user who goes on with a run, or ''."""
+        if s.told is not None:
+            return ""
+        return (
+            f"{self.solver} goes on from the weights, without what it knew of earlier steps: that was too much to "
+            "keep, and the curve will differ from that of a run without a break"
+        )
+
+    def close(self, s: BatchState) -> None:
+        """End the solver's thread."""
+        if s.thread is not None and s.thread.is_alive():
+            s.stopping = True
+            s.go.release()
+            s.thread.join()
+
+    def _solve(self, s: BatchState) -> None:
+        """The solver's thread, from start to end."""
+
+        def accepted(x: NDArray[np.float64]) -> None:
+            s.x = x.copy()
+            s.ready.release()
+            s.go.acquire()
+            if s.stopping:
+                raise _Stopped
+
+        s.go.acquire()
+        try:
+            result = minimize(  # type: ignore[call-overload]  # the stubs want the name of one solver
+                self._objective, s.x, (s,), self.solver, True, callback=accepted, options=self.options()
+            )
+            s.finished = f"{self.solver} found no better point: {result.message}"
+        except _Stopped:
+            return
+        except BaseException as failure:  # handed over to the thread that asked for a step
+            s.failure = failure
+        s.ready.release()
+
+    def _objective(self, x: NDArray[np.float64], s: BatchState) -> tuple[float, NDArray[np.float64]]:
+        """Mean loss and its gradient over the rows of all ranks; one Allreduce."""
+        p = s.problem
+        s.gradients += 1
+        if s.again:
+            s.buffer[...] = s.again.popleft()
+        else:
+            with p.clock.phase("gradient"):
+                vector = x.astype(p.a0.dtype)
+                total = np.zeros_like(vector)
+                loss = s.backprop.add(flat_views(p.network, vector), p.a0, p.y, flat_views(p.network, total))
+                s.buffer[0] = loss
+                s.buffer[1:] = total
+            with p.clock.phase("reduce"):
+                p.comm.allreduce(s.buffer)
+        if p.comm.rank == 0 and s.told is not None:
+            s.told.append(s.buffer.copy())
+            if len(s.told) * s.buffer.nbytes > REMEMBERED:
+                s.told = None
+        if not np.isfinite(s.buffer[0]):
+            raise Diverged(f"the training loss is {s.buffer[0]} after {s.gradients} gradients")
+        value = s.buffer / p.total
+        decay = self.settings.weight_decay
+        return float(value[0]) + 0.5 * decay * float(x @ x), value[1:] + decay * x
+
+    def cost(self, network: Network, samples: int, total: int) -> Cost:
+        vectors = 10 + 2 * getattr(self.settings, "memory", 0)
+        size = parameters(network)
+        # Losses and gradients that are remembered: of a large network all that may be, of a small one a few score.
+        vectors += min(REMEMBERED // (8 * size), 60)
+        # How many gradients an iteration takes is for the line search to say: no count of operations.
+        return Cost(8 * size * vectors + scratch_bytes(network), None, total, (8 * (size + 1),))
+
+    def weights(self, s: BatchState) -> Weights:
+        return [view.copy() for view in flat_views(s.problem.network, s.x.astype(s.problem.a0.dtype))]
+
+    def rows_seen(self, s: BatchState) -> int:
+        return s.gradients * s.problem.total
+
+    def residuals(self, s: BatchState) -> dict[str, float]:
+        return {"gradients": float(s.gradients)}
+
+
+class Cg(Batch):
+    """Nonlinear conjugate gradients (Polak-Ribiere, strong Wolfe line search)."""
+
+    Settings = CgSettings
+    solver = "CG"
+
+    def options(self) -> Any:
+        return {"maxiter": _FOREVER, "gtol": 0.0}
+
+
+class Lbfgs(Batch):
+    """Limited-memory BFGS."""
+
+    Settings = LbfgsSettings
+    solver = "L-BFGS-B"
+
+    def options(self) -> Any:
+        limits = {"maxiter": _FOREVER, "maxfun": _FOREVER, "ftol": 0.0, "gtol": 0.0}
+        return {**limits, "maxcor": self.settings.memory}

@@ -1,0 +1,390 @@
+"""Zhang and Kleijn: training a network by optimisation over a graph, in one pass and one reduction.
+
+With samples as columns, X_i = W_i V_{i-1} (a bias is one more input), V_i = h(X_i) and h cut at l and u, the
+constraints X_i = W_i V_{i-1} are dualised and V_i = X_i + Y_i + Z_i is split into its pre-activation and what the
+cuts take away. Each iteration is (Tables 1 and 2): a forward pass, which sets all variables and all multipliers to
+zero; then layer by layer downwards, X_i and the multiplier Lam_i = rho_i (X_i_new - X_i), and (W_i, b_i) by least
+squares with target X_i_new + Lam_i/rho_i. The layer below is updated with the old W_i.
+
+Two things follow that the paper does not use. No per-sample variable survives an iteration. And as only old
+weights are used, the sums of every layer's least squares come out of ONE pass over the rows, block by block, and
+ONE Allreduce: run on all rows, an iteration is a map W -> S(W) of the weights alone.
+
+Written in R_i = 2 (X_i_new - X_i), the target is X_i + R_i, and the least squares
+
+    min_W rho_i/2 ||X_i + R_i - W V_{i-1}||^2 + l2/2 ||W||^2
+
+are W_i + (R_i V' - r W_i)(V V' + r I)^-1 with V = V_{i-1} and r = l2 / rho_i: a step, not a new fit. A step is
+at rest where R_i V' = r W_i, whatever it is multiplied by: so V V' need not be that of the very rows at hand. On
+mini-batches V_0 V_0' comes from all rows, once, and the others from every few mini-batches (``gram_every``).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from admmctl import kernels
+from admmctl.errors import UserError
+from admmctl.methods.gradient.minibatch import MiniBatches
+from admmctl.methods.graph import accelerate
+from admmctl.methods.graph.accelerate import Accelerator, Average, accelerator
+from admmctl.methods.graph.layer_solves import LayerSolves, lasts
+from admmctl.methods.graph.settings import GraphAdmmSettings
+from admmctl.methods.least_squares import check_sides, gain, gain_bytes, solve_bytes
+from admmctl.methods.method import Array, Cost, Diverged, Problem, Snapshot, check_per_layer
+from admmctl.model.gradient import flat_views, parameters
+from admmctl.model.initial import initial_weights
+from admmctl.model.network import Network, Weights
+
+
+@dataclass
+class GraphAdmmState:
+    """Layers are numbered as in the paper, 1..N; of samples nothing is kept but one block's variables."""
+
+    problem: Problem
+    batches: MiniBatches
+    accelerator: Accelerator
+    average: Average | None
+    parameters: Array  # the weights to start from as one vector, and W[i] as views of it
+    image: Array  # what came out of the last iteration
+    W: dict[int, Array]
+    solves: LayerSolves
+    X: dict[int, Array]
+    V: dict[int, Array]  # V[i] of hidden layers, with its row of ones
+    R: dict[int, Array]
+    Q: dict[int, Array] = field(default_factory=dict)
+    loss: float = float("nan")  # the mean of the last pass, at the weights before their update
+    iteration: int = 0
+    rows_seen: int = 0
+
+
+class GraphAdmm:
+    """Tables 1 and 2. The state is the weights."""
+
+    Settings = GraphAdmmSettings
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        # rho and beta of mini-batches are the paper's by default.
+        "paper": {
+            "batch": 3000,
+            "quadratic": 0.05,
+            "l2": 0.1,
+            "decay": "penalty",
+            "damping": 0.0,
+            "gram_every": 1,
+            "average": 0.0,
+            "inner": 1,
+        }
+    }
+    losses: ClassVar[tuple[str, ...]] = ("squared", "signed-squared", "hinge", "cross-entropy")
+    activations: ClassVar[tuple[str, ...]] = ("relu", "hard-sigmoid", "dcutlu")
+    unit: ClassVar[Literal["iteration", "epoch"]] = "iteration"
+
+    def __init__(self, settings: GraphAdmmSettings) -> None:
+        self.settings = settings
+
+    @staticmethod
+    def unit_of(settings: GraphAdmmSettings) -> Literal["iteration", "epoch"]:
+        """How often it is evaluated by default: like any method on mini-batches, once an epoch."""
+        return "iteration" if settings.batch is None else "epoch"
+
+    def prepare(self, problem: Problem) -> None:
+        block: Array = np.zeros((2, 3), problem.a0.dtype)
+        kernels.graph_hidden(block, block.copy(), 1.0, 1.0, 0.0, 1.0)  # compiles
+
+    def init(self, problem: Problem) -> GraphAdmmState:
+        """Random weights, and on mini-batches V_0 V_0' where it is to last."""
+        network, dtype = problem.network, problem.a0.dtype.type
+        sizes, N, bias = network.sizes, network.layers, network.bias
+        start = initial_weights(network, problem.seed, dtype)
+        if network.kernel is None:  # a kernel has a scale of its own
+            start[0] *= dtype(self.settings.first_scale)
+        vector = np.concatenate([W.ravel() for W in start])
+        columns = network.block(problem.a0.itemsize)
+        batches = MiniBatches(problem, self.settings.batch or problem.total)
+        solves = LayerSolves(
+            [W.shape for W in start],
+            batches.batch,
+            self.settings.gram_every,
+            self.settings.damping,
+            dtype,
+            _precision(batches, dtype),
+        )
+        if batches.count > 1 and lasts(self.settings.gram_every, batches.batch, sizes[0] + bias):
+            with problem.clock.phase("gram"):
+                blocks = _blocks(problem.a0.shape[1], columns)
+                inputs = (network.inputs(problem.a0[:, block]) for block in blocks)
+                solves.give(1, inputs, batches.batch / problem.total, problem.comm)
+        return GraphAdmmState(
+            problem,
+            batches,
+            accelerator(self.settings),
+            Average(self.settings.average) if self.settings.average else None,
+            vector,
+            vector.copy(),
+            dict(enumerate(flat_views(network, vector), start=1)),
+            solves=solves,
+            X={i: np.empty((sizes[i], columns), dtype, order="F") for i in range(1, N + 1)},
+            V={i: np.ones((sizes[i] + bias, columns), dtype, order="F") for i in range(1, N)},
+            R={i: np.empty((sizes[i], columns), dtype, order="F") for i in range(1, N + 1)},
+        )
+
+    def rho(self, s: GraphAdmmState, i: int) -> float:
+        """rho_i of layer i = 1..N."""
+        rho, above = self.settings.rho, s.problem.network.layers - i
+        if rho is None and self.settings.batch is None:
+            # All layers move at once: a loss of much curvature has to be approached in shorter steps.
+            return 0.05 if above else max(1.0, 4 * getattr(s.problem.loss, "curvature", 0.0))
+        if rho is None:
+            return 0.05 * float(2**above)
+        return rho[i - 1] if isinstance(rho, list) else rho
+
+    def beta(self, s: GraphAdmmState, i: int) -> float:
+        """beta_i of hidden layer i = 1..N-1."""
+        beta = self.settings.beta
+        if beta is None:
+            return 1.0 if self.settings.batch is None else self.rho(s, i)
+        return beta[i - 1] if isinstance(beta, list) else beta
+
+    def step(self, s: GraphAdmmState) -> GraphAdmmState:
+        """One iteration of Table 1, on a mini-batch or on all rows. Raises Diverged."""
+        p = s.problem
+        with p.clock.phase("shuffle"):
+            v0, y = s.batches.take(s.iteration)
+            rows = s.batches.rows(s.iteration)
+        with p.clock.phase("solve"):
+            s.Q = self._gains(s)
+        loss = np.zeros(1, s.parameters.dtype)
+        s.solves.begin(s.iteration, rows)
+        for columns in _blocks(v0.shape[1], s.X[1].shape[1]):
+            loss += self._pass(s, v0[:, columns], y[:, columns])
+        with p.clock.phase("reduce"):
+            s.solves.reduce(p.comm, loss)
+        with p.clock.phase("solve"):
+            self._update_W(s)
+            s.loss = float(loss[0]) / rows
+            self._accelerate(s)
+        s.iteration += 1
+        s.rows_seen += rows
+        return s
+
+    def _pass(self, s: GraphAdmmState, v0: Array, y: Array) -> float:
+        """Forward and backward over one block of columns; adds to every layer's sums, returns the loss."""
+        p, N, n = s.problem, s.problem.network.layers, y.shape[1]
+        h, clock = p.network.activation, p.clock
+        V = {0: p.network.inputs(v0), **{i: V_i[:, :n] for i, V_i in s.V.items()}}
+        X = {i: X_i[:, :n] for i, X_i in s.X.items()}
+        R = {i: R_i[:, :n] for i, R_i in s.R.items()}
+        for i in range(1, N + 1):
+            with clock.phase("product"):
+                np.matmul(s.W[i], V[i - 1], out=X[i])  # (4)
+            if i < N:
+                with clock.phase("elementwise"):
+                    h.value(X[i], out=V[i][: len(X[i])])  # (6)
+        with clock.phase("elementwise"):
+            R[N][...] = 2 * (self._output(s, X[N], y) - X[N])
+            loss = p.loss.value(X[N], y)
+        for i in range(N, 0, -1):
+            with clock.phase("gram"):
+                s.solves.add(i, R[i], V[i - 1])
+            if i > 1:
+                self._hidden(s, i - 1, X[i - 1], R[i], R[i - 1])
+        return loss
+
+    def _output(self, s: GraphAdmmState, X: Array, y: Array) -> Array:
+        """X_N_new = argmin f(X; O) + rho_N/2 ||X - X_N||^2, exactly, or by a quadratic model of f around X_N."""
+        loss, rho = s.problem.loss, self.rho(s, s.problem.network.layers)
+        if hasattr(loss, "z_update"):
+            zero = np.zeros_like(X)
+            exact: Array = loss.z_update(y, X, zero, rho / 2)
+            return exact
+        return X - loss.gradient(X, y) / X.dtype.type(self.settings.quadratic + rho)
+
+    def _hidden(self, s: GraphAdmmState, i: int, X: Array, R_above: Array, R: Array) -> None:
+        """R_i = 2 (X_i_new - X_i) of hidden layer i from R_{i+1}: Table 2 for X, Y and Z.
+
+        With T = X_{i+1} + R_{i+1} - b, the sum V_i = X_i + Y_i + Z_i meets T - W_{i+1} V_i = R_{i+1}; the
+        minimum moves X_i by D/(rho + beta), Y_i and Z_i by D/beta, with D = Q R_{i+1} (see _gains).
+        """
+        clock, rho, beta = s.problem.clock, self.rho(s, i), self.beta(s, i)
+        cuts = s.problem.network.activation.cuts  # type: ignore[attr-defined]
+        with clock.phase("product"):
+            np.matmul(s.Q[i], R_above, out=R)  # D
+        if self.settings.inner == 1:
+            with clock.phase("elementwise"):
+                kernels.graph_hidden(X.T, R.T, 2 / (rho + beta), 2 / beta, *cuts)
+            return
+        with clock.phase("elementwise"):
+            W = s.W[i + 1][:, : len(X)]
+            R[...] = _table_2(X, W, s.Q[i], R_above, rho, beta, cuts, self.settings.inner)
+
+    def _gains(self, s: GraphAdmmState) -> dict[int, Array]:
+        """Q_i = rho W'(I + rho c W W')^-1 with W = W_{i+1}, rho = rho_{i+1}, shape (k_i, k_{i+1}).
+
+        c = 1/(rho_i + beta_i) + 1/beta_i, and once more 1/beta_i where there is an upper cut and so a Z.
+        """
+        Q = {}
+        upper = s.problem.network.activation.cuts[1]  # type: ignore[attr-defined]
+        for i in range(1, s.problem.network.layers):
+            k, rho, beta = s.problem.network.sizes[i], self.rho(s, i), self.beta(s, i)
+            c = 1 / (rho + beta) + (1 if np.isinf(upper) else 2) / beta
+            Q[i] = gain(
+                s.W[i + 1][:, :k], 1 / (self.rho(s, i + 1) * c), _precision(s.batches, s.parameters.dtype.type)
+            )
+            Q[i] /= Q[i].dtype.type(c)
+        return Q
+
+    def _ridges(self, s: GraphAdmmState) -> dict[int, float]:
+        """r_i of every layer's least squares: l2 / rho_i, or l2 times the step s_i of a layer.
+
+        A gradient g at the output moves X_N by s_N g / 2 either way, and what reaches a layer below is scaled by
+        2 / (rho_i + beta_i) and, on average over directions, by trace(W Q) / trace(W W').
+        """
+        if self.settings.decay == "penalty":
+            return {i: self.settings.l2 / self.rho(s, i) for i in s.W}
+        N = s.problem.network.layers
+        curvature = getattr(s.problem.loss, "curvature", self.settings.quadratic)
+        steps = {N: 2 / (curvature + self.rho(s, N))}
+        for i in range(N - 1, 0, -1):
+            W = s.W[i + 1][:, : s.problem.network.sizes[i]]
+            square = float(np.vdot(W, W))
+            shrunk = float(np.vdot(W, s.Q[i].T)) / square if square > 0 else 0.0
+            steps[i] = steps[i + 1] * shrunk * 2 / (self.rho(s, i) + self.beta(s, i))
+        return {i: self.settings.l2 * step for i, step in steps.items()}
+
+    def _update_W(self, s: GraphAdmmState) -> None:
+        """(W_i, b_i) of every layer by least squares, from the sums of all ranks."""
+        new = dict(enumerate(flat_views(s.problem.network, s.image), start=1))
+        ridges = self._ridges(s)
+        same = self.settings.decay == "penalty"
+        for i, W in s.W.items():
+            new[i][...] = W + s.solves.step(i, W, ridges[i], same_ridge=same)
+        if s.iteration == 0 and s.batches.count == 1:
+            s.solves.keep_inputs()
+        if not np.isfinite(s.image[:: max(1, len(s.image) // 64)]).all():
+            raise Diverged(f"the weights are not finite after {s.iteration + 1} iterations")
+
+    def _accelerate(self, s: GraphAdmmState) -> None:
+        """Where the next iteration starts."""
+        s.parameters[...] = s.accelerator.next(s.parameters, s.image, s.loss)
+        if s.average is not None:
+            s.average.add(s.image)
+
+    def notes(self, s: GraphAdmmState) -> list[str]:
+        return [kernels.trouble()] if kernels.trouble() else []
+
+    def weights(self, s: GraphAdmmState) -> Weights:
+        vector = s.image if s.average is None or s.average.value is None else s.average.value
+        return [W.copy() for W in flat_views(s.problem.network, vector)]
+
+    def rows_seen(self, s: GraphAdmmState) -> int:
+        return s.rows_seen
+
+    def residuals(self, s: GraphAdmmState) -> dict[str, float]:
+        return {}
+
+    def snapshot(self, s: GraphAdmmState) -> Snapshot:
+        """Nothing of samples: weights, what accelerates them, and the sums that last."""
+        return Snapshot(
+            {
+                "parameters": s.parameters,
+                "image": s.image,
+                "solves": s.solves.memory(),
+                "accelerator": s.accelerator.memory(),
+                "average": None if s.average is None else s.average.memory(),
+                "loss": s.loss,
+                "iteration": s.iteration,
+                "rows_seen": s.rows_seen,
+            }
+        )
+
+    def restore(self, s: GraphAdmmState, snapshot: Snapshot) -> GraphAdmmState:
+        common = snapshot.common
+        s.parameters[...], s.image[...] = common["parameters"], common["image"]
+        s.solves.recall(common["solves"])
+        s.accelerator.recall(common["accelerator"])
+        if s.average is not None:
+            s.average.recall(common["average"])
+        s.loss, s.iteration, s.rows_seen = common["loss"], common["iteration"], common["rows_seen"]
+        return s
+
+    def close(self, s: GraphAdmmState) -> None:
+        pass
+
+    @staticmethod
+    def check(settings: GraphAdmmSettings, layers: int) -> list[tuple[str, str]]:
+        lists = check_per_layer(("rho", settings.rho, layers), ("beta", settings.beta, layers - 1))
+        return [*accelerate.check(settings), *lists]
+
+    def check_rows(self, total: int) -> None:
+        """Raises UserError for a mini-batch of more rows than there are."""
+        batch = self.settings.batch
+        if batch is not None and batch > total:
+            raise UserError(
+                f"graph-admm: batch: {batch:,} rows of {total:,}; take a smaller one, or leave it out for all rows"
+            )
+
+    def check_size(self, network: Network, total: int, ranks: int, free: int | None) -> None:
+        """Raises UserError where a matrix of the W-updates has too many entries."""
+        check_sides([k for _, k in network.shapes], "W-update")
+
+    def cost(self, network: Network, samples: int, total: int) -> Cost:
+        """Of an iteration that sums V V' of every layer that changes."""
+        batch = min(self.settings.batch or total, total)
+        whole = batch == total
+        flop, floats = 0.0, 1
+        for i, (k, k_next) in enumerate(pairwise(network.sizes), start=1):
+            k1 = k + network.bias
+            flop += batch * 4.0 * k1 * k_next + 2.0 * k_next * k1**2  # W V and R V', and the solve
+            floats += k1 * k_next
+            if i > 1:
+                flop += batch * 2.0 * k * k_next + min(k, k_next) ** 3 / 3  # Q R
+            if i > 1 or not (whole or lasts(self.settings.gram_every, batch, k1)):
+                flop += batch * k1 * (k1 + 1.0) + k1**3 / 3  # V V'
+                floats += k1 * (k1 + 1) // 2
+        width = network.sizes[0] + 1 + network.sizes[-1]
+        gathered = 0 if whole else 4 * min(batch, samples) * width + 8 * (samples + total)
+        sums = solve_bytes(network.shapes, kept=network.layers, width=8 if whole else 4, remade=True)
+        sums += sum(gain_bytes(k_next, k) for k, k_next in pairwise(network.sizes[1:]))
+        blocks = 4 * 3 * network.block() * sum(network.sizes[1:])
+        return Cost(gathered + sums + blocks + 12 * parameters(network), flop, batch, (4 * floats,))
+
+
+def _precision(batches: MiniBatches, dtype: type) -> type:
+    """Of the solves: on mini-batches, where they are a good part of the work, float32 takes half the time."""
+    return np.float64 if batches.count == 1 else dtype
+
+
+def _blocks(samples: int, block: int) -> Iterator[slice]:
+    for low in range(0, samples, block):
+        yield slice(low, min(low + block, samples))
+
+
+def _table_2(
+    X: Array, W: Array, Q: Array, R_above: Array, rho: float, beta: float, cuts: tuple[float, float], times: int
+) -> Array:
+    """2 (X_new - X) after going through Table 2 ``times`` times; shapes as in ``_hidden``.
+
+    The multipliers Gamma are kept divided by beta; the projection is that of kernels.graph_hidden.
+    """
+    lower, upper = cuts
+    below, above = lower > X, upper < X
+    Y, Z = np.where(below, lower - X, 0), np.where(above, upper - X, 0)
+    target = R_above + W @ (X + Y + Z)
+    x, y, z = X, Y, Z
+    gx, gy, gz = np.zeros_like(X), np.zeros_like(X), np.zeros_like(X)
+    for _ in range(times):
+        px, py, pz = (rho * X + beta * (x - gx)) / (rho + beta), y - gy, z - gz
+        D = Q @ (target - W @ (px + py + pz))
+        px, py = px + D / (rho + beta), py + D / beta
+        pz = pz + D / beta if np.isfinite(upper) else pz
+        gx, gy, gz = gx + px - x, gy + py - y, gz + pz - z
+        px, py, pz = px + gx, py + gy, pz + gz
+        on_lower = np.minimum((px + lower - py) / 2, lower)
+        on_upper = np.maximum((px + upper - pz) / 2, upper) if np.isfinite(upper) else px
+        x = np.where(below, on_lower, np.where(above, on_upper, np.clip(px, lower, upper)))
+        y, z = np.where(below, lower - x, 0), np.where(above, upper - x, 0)
+    result: Array = 2 * (x - X)
+    return result

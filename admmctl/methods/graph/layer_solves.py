@@ -1,0 +1,122 @@
+"""The least squares of all layers at once: their sums over rows, how long these last, and the steps they give.
+
+Layer i takes the step (R V' - r W)(V V' + r I)^-1 from its weights W (k', k), with V (k, n) what it multiplies and
+R (k', n) twice how far its outputs are to move. It is at rest where R V' = r W, whatever the inverse: V V'
+may be older than R V', or come from other rows, as long as it is about that of the rows at hand.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from admmctl.comm import Comm
+from admmctl.methods.least_squares import GramPair, RidgeFactor, reduce_pairs
+from admmctl.methods.method import Array
+
+
+def lasts(every: int, rows: int, inputs: int) -> bool:
+    """Whether V V' of a layer may serve ``every`` iterations of ``rows`` rows each.
+
+    That of few rows says too little about others: a step for these would be too long where it has no weight.
+    """
+    return every > 1 and rows >= 2 * inputs
+
+
+class LayerSolves:
+    """Sums and factors of layers 1..N, given as ``shapes`` (k', k) of their weights.
+
+    ``rows`` are those of an iteration. After ``every`` iterations V V' of a layer that ``lasts`` is summed and
+    factored anew, and after a fifth of all so far where these are fewer: at first it changes fast.
+    """
+
+    def __init__(
+        self, shapes: list[tuple[int, int]], rows: int, every: int, damping: float, dtype: type, precision: type
+    ) -> None:
+        self._pairs = {i: GramPair(*shape, dtype) for i, shape in enumerate(shapes, start=1)}
+        self._lasts = {i: lasts(every, rows, k) for i, (_, k) in enumerate(shapes, start=1)}
+        self._every, self._rows, self._damping, self._precision = every, rows, damping, precision
+        self._factors: dict[int, RidgeFactor] = {}
+        self._held: dict[int, float] = {}  # what was added to V V' for it
+        self._born: dict[int, int] = {}  # the iteration in which V V' was summed
+        self._due: set[int] = set()
+        self._known: set[int] = set()  # layers whose V V' is given
+
+    def give(self, i: int, blocks: Iterable[Array], share: float, comm: Comm) -> None:
+        """V V' of layer i from all rows, in blocks of columns, times ``share``: it is never summed again."""
+        pair = self._pairs[i]
+        for V in blocks:
+            pair.add_gram(V)
+        pair.reduce(comm)
+        pair.triangle *= pair.triangle.dtype.type(share)
+        self._keep(i)
+
+    def _keep(self, i: int) -> None:
+        self._pairs[i].fix()
+        self._known.add(i)
+
+    def begin(self, iteration: int, rows: int) -> None:
+        """Before the blocks of an iteration of ``rows`` rows; the last of an epoch may have fewer."""
+        age = max(1, min(self._every, iteration // 5))
+        full = rows == self._rows
+        self._due = {
+            i
+            for i, lasts in self._lasts.items()
+            if not lasts or i not in self._born or (full and iteration - self._born[i] >= age)
+        }
+        for i in self._due:
+            self._born[i] = iteration
+        for i, pair in self._pairs.items():
+            pair.fix(i in self._known or i not in self._due)
+            pair.clear()
+
+    def summed(self, i: int) -> int:
+        """The iteration of which V V' of layer i is in use."""
+        return self._born[i]
+
+    def add(self, i: int, R: Array, V: Array) -> None:
+        """Add a block of columns to the sums of layer i."""
+        self._pairs[i].add(R, V)
+
+    def reduce(self, comm: Comm, more: Array) -> None:
+        """Sum over ranks, and the vector ``more`` too, in one Allreduce."""
+        reduce_pairs(list(self._pairs.values()), comm, more)
+
+    def step(self, i: int, W: Array, ridge: float, *, same_ridge: bool) -> Array:
+        """The step of layer i from W (k', k). ``same_ridge``: it is the same in every iteration.
+
+        Raises Diverged where sums are not finite.
+        """
+        pair = self._pairs[i]
+        if i in self._due and not (i in self._known and i in self._factors and same_ridge):
+            mean = float(np.trace(pair.triangle, dtype=np.float64)) / len(pair.triangle)
+            self._held[i] = ridge + self._damping * mean
+            self._factor(i)
+        return self._factors[i].solve(pair.cross - W.dtype.type(ridge) * W)
+
+    def _factor(self, i: int) -> None:
+        triangle = self._pairs[i].triangle
+        self._factors[i] = RidgeFactor(triangle, self._held[i], absolute=True, dtype=self._precision)
+
+    def memory(self) -> dict[str, Any]:
+        """V V' of layers that may not be summed in the next iteration, and what made their factors."""
+        lasting = [i for i, lasts in self._lasts.items() if i in self._born and (lasts or i in self._known)]
+        return {
+            "born": [self._born.get(i) for i in self._pairs],
+            "known": sorted(self._known),
+            "lasting": [{"layer": i, "sums": self._pairs[i].triangle, "held": self._held[i]} for i in lasting],
+        }
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        """Take back what ``memory`` said."""
+        self._born = {i: born for i, born in enumerate(memory["born"], start=1) if born is not None}
+        self._known = set(memory["known"])
+        for entry in memory["lasting"]:
+            i = entry["layer"]
+            self._pairs[i].triangle[...] = entry["sums"]
+            self._held[i] = entry["held"]
+            self._factor(i)
+
+    def keep_inputs(self) -> None:
+        """From the next iteration on, V V' of layer 1 is that of the last one: the rows are always the same."""
+        self._keep(1)

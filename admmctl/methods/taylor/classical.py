@@ -1,0 +1,290 @@
+"""Classical ADMM: a multiplier for every constraint, which Taylor et al. (section 4) call highly unstable.
+
+``admm`` has multipliers for z_L = W_L a_{L-1} alone. Here are the ones it leaves out: scaled multipliers u_l for
+z_l = W_l a_{l-1} in every layer, and v_l for a_l = h(z_l) in every hidden one. The augmented Lagrangian is
+
+    loss(z_L, y) + sum_l beta_l (||z_l - W_l a_{l-1} + u_l||^2 - ||u_l||^2)
+        + sum_{l<L} gamma_l (||a_l - h(z_l) + v_l||^2 - ||v_l||^2),
+
+which is <lam, z_L - W_L a_{L-1}> + beta ||z_L - W_L a_{L-1}||^2 for lam = 2 beta u_L, and so on. Every update is
+that of ``admm`` with its targets moved by u and v, in the order of Algorithm 1: see ``admm.py`` for why all a_l,
+then all W_l, then all z_l are that order. Without multipliers (``warm_iterations``) both methods are the same.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from admmctl.methods.least_squares import (
+    Factor,
+    GramPair,
+    check_sides,
+    gain,
+    gain_bytes,
+    solve_bytes,
+    solve_layers,
+)
+from admmctl.methods.method import Array, Cost, Problem, Snapshot
+from admmctl.methods.taylor.settings import PenaltySettings
+from admmctl.model.initial import initial_weights
+from admmctl.model.network import Network, Weights
+from admmctl.settings import Positive
+
+
+class ClassicalAdmmSettings(PenaltySettings):
+    """The method block of ``classical-admm``."""
+
+    warm_iterations: int = Field(default=10, ge=0, description="iterations before multipliers start")
+    multiplier_step: Positive = Field(
+        default=2.0, description="in units of beta and gamma, as in admm: 2 is the exact method of multipliers"
+    )
+
+
+@dataclass
+class ClassicalState:
+    """Layers are numbered as in ``admm``; a[l] (k_l + 1, samples) has a row of ones where there are biases.
+
+    After an iteration ``a`` and ``pairs`` are those of the next one.
+    """
+
+    problem: Problem
+    z: dict[int, Array]
+    a: dict[int, Array]
+    u: dict[int, Array]
+    v: dict[int, Array]
+    pairs: dict[int, GramPair]
+    W: dict[int, Array] = field(default_factory=dict)
+    a0_factor: Factor | None = None
+    ridge: float = 0.0  # the largest one used: rounding may have asked for more than the setting
+    iteration: int = 0
+
+    def keep_inputs(self) -> None:
+        """From now on a_0 a_0' stays as it is: it never changes."""
+        self.pairs[1].fix()
+
+    def blocks(self) -> Iterator[slice]:
+        """This rank's columns, a cache-sized block at a time."""
+        samples, block = self.u[1].shape[1], self.problem.network.block(self.u[1].itemsize)
+        return (slice(low, min(low + block, samples)) for low in range(0, samples, block))
+
+    def rows(self) -> dict[str, Array]:
+        """z, u and v by name, samples first; a follows from them."""
+        kept = {"z": self.z, "u": self.u, "v": self.v}
+        return {f"{name}{l}": array.T for name, layers in kept.items() for l, array in layers.items()}
+
+    def inputs(self, l: int, columns: slice) -> Array:
+        """What W_l multiplies: a_{l-1} with its row of ones, where there are biases."""
+        p = self.problem
+        return p.network.inputs(p.a0[:, columns]) if l == 1 else self.a[l - 1][:, columns]
+
+
+class ClassicalAdmm:
+    """ADMM in the textbook's sense, on the constraints of Taylor et al. (3). All of z, a, u, v is kept."""
+
+    Settings = ClassicalAdmmSettings
+    presets: ClassVar[dict[str, dict[str, Any]]] = {}
+    losses: ClassVar[tuple[str, ...]] = ("squared", "signed-squared", "hinge")
+    activations: ClassVar[tuple[str, ...]] = ("relu", "hard-sigmoid", "dcutlu", "tanh", "sigmoid", "cosine")
+    unit: ClassVar[Literal["iteration", "epoch"]] = "iteration"
+
+    def __init__(self, settings: ClassicalAdmmSettings) -> None:
+        self.settings = settings
+
+    @staticmethod
+    def check(settings: ClassicalAdmmSettings, layers: int) -> list[tuple[str, str]]:
+        return settings.wrong_lists(layers)
+
+    def beta(self, l: int) -> float:
+        return self.settings.beta_of(l)
+
+    def gamma(self, l: int) -> float:
+        return self.settings.gamma_of(l)
+
+    def prepare(self, problem: Problem) -> None:
+        self.settings.prepare(problem.network, problem.a0.dtype.type)
+
+    def init(self, problem: Problem) -> ClassicalState:
+        """A forward pass of random weights, where all constraints hold; then every W_l once, and a."""
+        s = self._allocate(problem)
+        start = initial_weights(problem.network, problem.seed, problem.a0.dtype.type)
+        with problem.clock.phase("start"):
+            for columns in s.blocks():
+                for l, z_l in s.z.items():
+                    np.matmul(start[l - 1], s.inputs(l, columns), out=z_l[:, columns])
+                    if l in s.a:
+                        self._h(s, l, columns, out=s.a[l][: len(z_l), columns])
+        with problem.clock.phase("gram"):
+            for columns in s.blocks():
+                for l, pair in s.pairs.items():
+                    pair.add(s.z[l][:, columns], s.inputs(l, columns))
+        self._update_W(s)
+        V = self._gains(s)
+        for columns in s.blocks():
+            self._update_a(s, V, columns)
+        return s
+
+    def step(self, s: ClassicalState) -> ClassicalState:
+        """Every W_l, every z_l and the multipliers, and the activations of the next iteration."""
+        self._update_W(s)
+        V = self._gains(s)
+        for columns in s.blocks():
+            self._update_z(s, columns)
+            self._update_a(s, V, columns)
+        s.iteration += 1
+        return s
+
+    def _update_W(self, s: ClassicalState) -> None:
+        """W_l <- argmin ||z_l + u_l - W a_{l-1}||^2 + ridge: z_l + u_l stands where ``admm`` has z_l."""
+        solve_layers(s, self.settings.ridge)
+
+    def _update_a(self, s: ClassicalState, V: dict[int, Array], columns: slice) -> None:
+        """a_l <- argmin gamma ||a - (h(z_l) - v_l)||^2 + beta ||z_{l+1} + u_{l+1} - W_{l+1} a||^2; its sums."""
+        clock = s.problem.clock
+        for l, a in s.a.items():
+            k, a_l = len(s.z[l]), a[:, columns]
+            with clock.phase("elementwise"):
+                h = self._h(s, l, columns, out=a_l[:k])
+                h -= s.v[l][:, columns]
+                t = s.z[l + 1][:, columns] + s.u[l + 1][:, columns]
+            with clock.phase("product"):
+                h += V[l] @ (t - s.W[l + 1] @ a_l)
+            with clock.phase("gram"):
+                s.pairs[l + 1].add(t, a_l)
+        with clock.phase("gram"):
+            s.pairs[1].add(s.z[1][:, columns] + s.u[1][:, columns], s.inputs(1, columns))
+
+    def _update_z(self, s: ClassicalState, columns: slice) -> None:
+        """z_l <- argmin gamma_l ||a_l + v_l - h(z)||^2 + beta_l ||z - (W_l a_{l-1} - u_l)||^2, z_L, and u, v.
+
+        z_L <- argmin loss(z, y) + beta_L ||z - (W_L a_{L-1} - u_L)||^2. Then each multiplier goes along what is
+        left of its constraint: half a step, for the multiplier of a penalty beta ||r||^2 is 2 beta u.
+        """
+        p, L = s.problem, s.problem.network.layers
+        half = self.settings.multiplier_step / 2 * (s.iteration >= self.settings.warm_iterations)
+        for l in range(1, L + 1):
+            z_l, u_l = s.z[l][:, columns], s.u[l][:, columns]
+            with p.clock.phase("product"):
+                m = np.matmul(s.W[l], s.inputs(l, columns), out=np.empty_like(z_l, order="F"))
+            with p.clock.phase("elementwise"):
+                if l < L:
+                    a_l, v_l = s.a[l][: len(z_l), columns], s.v[l][:, columns]
+                    p.network.activation.z_update(z_l, a_l + v_l, m - u_l, self.gamma(l), self.beta(l))
+                    if half:
+                        v_l += half * (a_l - self._h(s, l, columns))
+                else:
+                    lam = 2 * self.beta(L) * u_l
+                    z_l[...] = p.loss.z_update(p.y[:, columns], m, lam, self.beta(L))
+                if half:
+                    u_l += half * (z_l - m)
+
+    def _gains(self, s: ClassicalState) -> dict[int, Array]:
+        """V_l of the a-update, for W_{l+1} without its bias: see ``gain``."""
+        sizes = s.problem.network.sizes
+        with s.problem.clock.phase("solve"):
+            return {l: gain(s.W[l + 1][:, : sizes[l]], self.gamma(l) / self.beta(l + 1)) for l in s.a}
+
+    def _h(self, s: ClassicalState, l: int, columns: slice, out: Array | None = None) -> Array:
+        """h(z_l)."""
+        z_l = s.z[l][:, columns]
+        return s.problem.network.activation.value(z_l, out=np.empty_like(z_l) if out is None else out)
+
+    def _allocate(self, problem: Problem) -> ClassicalState:
+        """Memory for this rank's samples; multipliers are zero."""
+        network, samples, dtype = problem.network, problem.a0.shape[1], problem.a0.dtype.type
+        sizes, L, bias = network.sizes, network.layers, network.bias
+
+        def zeros(k: int) -> Array:
+            return np.zeros((k, samples), dtype, order="F")
+
+        return ClassicalState(
+            problem,
+            z={l: zeros(sizes[l]) for l in range(1, L + 1)},
+            a={l: np.ones((sizes[l] + bias, samples), dtype, order="F") for l in range(1, L)},
+            u={l: zeros(sizes[l]) for l in range(1, L + 1)},
+            v={l: zeros(sizes[l]) for l in range(1, L)},
+            pairs={l: GramPair(sizes[l], sizes[l - 1] + bias, dtype) for l in range(1, L + 1)},
+        )
+
+    def check_size(self, network: Network, total: int, ranks: int, free: int | None) -> None:
+        """Raises UserError where a matrix of the W-updates has too many entries."""
+        check_sides([k for _, k in network.shapes], "W-update")
+
+    def cost(self, network: Network, samples: int, total: int) -> Cost:
+        sizes, bias = network.sizes, network.bias
+        flop, message, gains = 0.0, 0, 0
+        for l, (k, k_next) in enumerate(pairwise(sizes), start=1):
+            k1 = k + bias
+            flop += 4.0 * total * k1 * k_next  # z a' and W a
+            message += k1 * k_next
+            if l > 1:  # a a', its factor, both products of the a-update, the factor in V
+                flop += total * k1 * (k1 + 1) + k1**3 / 3 + 4.0 * total * k * k_next + min(k, k_next) ** 3 / 3
+                message += k1 * (k1 + 1) // 2
+                gains += gain_bytes(k_next, k)
+        kept = 2 * sum(sizes[1:]) + sum(2 * k + bias for k in sizes[1:-1])  # z and u; a and v
+        scratch = 4 * network.block() * 6 * max(sizes[1:])
+        state = 4 * samples * kept + solve_bytes(network.shapes, kept=1) + gains + scratch
+        return Cost(state, flop, total, (4 * message,))
+
+    def notes(self, s: ClassicalState) -> list[str]:
+        return self.settings.notes(s.problem.network)
+
+    def weights(self, s: ClassicalState) -> Weights:
+        return [s.W[l] for l in sorted(s.W)]
+
+    def rows_seen(self, s: ClassicalState) -> int:
+        return s.iteration * s.problem.total
+
+    def snapshot(self, s: ClassicalState) -> Snapshot:
+        common = {"W": self.weights(s), "inputs": s.pairs[1].memory(), "ridge": s.ridge, "iteration": s.iteration}
+        return Snapshot(common, s.rows())
+
+    def restore(self, s: ClassicalState, snapshot: Snapshot) -> ClassicalState:
+        """a and the sums of the next W-update are computed again, as ``step`` does."""
+        for name, kept in s.rows().items():
+            kept[...] = snapshot.rows[name]
+        common = snapshot.common
+        s.W = dict(enumerate(common["W"], start=1))
+        s.ridge, s.iteration = common["ridge"], common["iteration"]
+        for pair in s.pairs.values():
+            pair.clear()
+        s.pairs[1].recall(common["inputs"])
+        s.a0_factor = s.pairs[1].factor(self.settings.ridge)
+        V = self._gains(s)
+        for columns in s.blocks():
+            self._update_a(s, V, columns)
+        return s
+
+    def close(self, s: ClassicalState) -> None:
+        pass
+
+    def residuals(self, s: ClassicalState) -> dict[str, float]:
+        """The augmented Lagrangian per sample, root mean squares of both kinds of constraint, the largest ridge.
+
+        The activations are those that stand after an iteration, as in ``admm``.
+        """
+        p, L = s.problem, s.problem.network.layers
+        sums = np.zeros(3)  # augmented Lagrangian, ||z_l - W_l a_{l-1}||^2, ||a_l - h(z_l)||^2
+        for columns in s.blocks():
+            for l in range(1, L + 1):
+                z_l = s.z[l][:, columns]
+                gap = z_l - s.W[l] @ s.inputs(l, columns)
+                square = float(np.vdot(gap, gap))
+                sums += self.beta(l) * (square + 2 * float(np.vdot(s.u[l][:, columns], gap))), square, 0.0
+                if l < L:
+                    gap = s.a[l][: len(z_l), columns] - self._h(s, l, columns)
+                    square = float(np.vdot(gap, gap))
+                    sums += self.gamma(l) * (square + 2 * float(np.vdot(s.v[l][:, columns], gap))), 0.0, square
+                else:
+                    sums[0] += p.loss.value(z_l, p.y[:, columns])
+        p.comm.allreduce(sums)
+        units, hidden_units = sum(p.network.sizes[1:]), max(sum(p.network.sizes[1:-1]), 1)
+        return {
+            "objective": sums[0] / p.total,
+            "residual_z": float(np.sqrt(sums[1] / (p.total * units))),
+            "residual_a": float(np.sqrt(sums[2] / (p.total * hidden_units))),
+            "ridge": s.ridge,
+        }

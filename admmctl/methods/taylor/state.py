@@ -1,0 +1,166 @@
+"""What Taylor's ADMM holds on a rank: the state of ``admm.py``, how it is made, and where it starts."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from admmctl.methods.least_squares import Factor, GramPair, Sums
+from admmctl.methods.method import Array, Problem, Snapshot
+from admmctl.methods.taylor.convolution import FilterPair, layer_sums
+from admmctl.methods.taylor.convolution_hidden import hidden_layer
+from admmctl.methods.taylor.hidden import Hidden
+from admmctl.methods.taylor.low_rank import LowRankSettings
+from admmctl.model.initial import initial_weights
+from admmctl.rng import normal_rows
+
+Init = Literal["forward", "gaussian"]
+
+
+@dataclass
+class Samples:
+    """What is kept of samples from one iteration to the next: z[1] .. z[L] and lam, numbered as in the paper."""
+
+    problem: Problem
+    block: int  # columns at a time
+    z: dict[int, Array]
+    lam: Array
+
+    def blocks(self) -> Iterator[slice]:
+        """This rank's columns, a cache-sized block at a time."""
+        samples = self.lam.shape[1]
+        for low in range(0, samples, self.block):
+            yield slice(low, min(low + self.block, samples))
+
+    def rows(self) -> dict[str, Array]:
+        """All that is kept, by name, samples first."""
+        return {**{f"z{l}": z_l.T for l, z_l in self.z.items()}, "lam": self.lam.T}
+
+    def recall_rows(self, rows: Mapping[str, Array]) -> None:
+        """Take back what ``rows`` said."""
+        for name, kept in self.rows().items():
+            kept[...] = rows[name]
+
+    def a0(self, columns: slice) -> Array:
+        """The inputs, with their row of ones when the network has biases."""
+        return self.problem.network.inputs(self.problem.a0[:, columns])
+
+
+@dataclass
+class AdmmState(Samples):
+    """With what iterates on them: W[1] .. W[L], and a[1] .. a[L-1], which follows from z and W.
+
+    After an iteration ``a`` and ``pairs``, the sums over this rank's samples, are those of the next one.
+    """
+
+    a: dict[int, Hidden]
+    pairs: dict[int, Sums]
+    m: dict[int, Array]  # W_l a_{l-1} of one block
+    W: dict[int, Array] = field(default_factory=dict)
+    V: dict[int, Array] = field(default_factory=dict)  # the gains that made ``a``
+    a0_factor: Factor | None = None
+    ridge: float = 0.0  # the largest one used: rounding may have asked for more than the setting
+    iteration: int = 0
+
+    def keep_inputs(self) -> None:
+        """From now on a_0 a_0' stays as it is: it never changes."""
+        inputs = self.pairs[1]
+        if isinstance(inputs, GramPair | FilterPair):
+            inputs.fix()
+
+    def release_inputs(self) -> None:
+        """There are other inputs: their a_0 a_0' is to be summed anew."""
+        inputs = self.pairs[1]
+        if isinstance(inputs, GramPair):
+            inputs.fix(False)
+            inputs.clear()
+        self.a0_factor = None
+
+    def snapshot(self) -> Snapshot:
+        """z, lam and W; a, its sums and V follow from them."""
+        return Snapshot(
+            {
+                "W": [self.W[l] for l in sorted(self.W)],
+                "sums": [self.pairs[l].memory() for l in sorted(self.pairs)],
+                "ridge": self.ridge,
+                "iteration": self.iteration,
+            },
+            self.rows(),
+        )
+
+    def recall(self, common: dict[str, Any]) -> None:
+        """Take back what is common to all ranks; sums are of nothing yet."""
+        self.W = dict(enumerate(common["W"], start=1))
+        for l, memory in enumerate(common["sums"], start=1):
+            self.pairs[l].clear()
+            self.pairs[l].recall(memory)
+        self.ridge, self.iteration = common["ridge"], common["iteration"]
+
+
+def start(problem: Problem, init: Init, updates: LowRankSettings) -> AdmmState:
+    """Memory for this rank's samples, and random z in it; W and a are still to come."""
+    s = iterating(samples(problem), updates)
+    draw(s, init)
+    return s
+
+
+def draw(s: Samples, init: Init) -> None:
+    """Random z of all samples."""
+    problem = s.problem
+    if init == "gaussian":
+        # i.i.d. N(0, 1), as in the paper (section 6), by global row
+        for l, z_l in s.z.items():
+            for columns in s.blocks():
+                z_l[:, columns] = _normals(s, f"z{l}", len(z_l), columns)
+    else:
+        # a forward pass of random weights: all constraints hold at the start
+        W = initial_weights(problem.network, problem.seed, s.lam.dtype.type)
+        with problem.clock.phase("start"):
+            for columns in s.blocks():
+                for l, z_l in s.z.items():
+                    problem.network.apply(l, W[l - 1], starting_inputs(s, init, l, columns), out=z_l[:, columns])
+
+
+def starting_inputs(s: Samples, init: Init, l: int, columns: slice) -> Array:
+    """a_{l-1} of the start, with its row of ones: h(z_{l-1}), or i.i.d. N(0, 1) as in the paper."""
+    if l == 1:
+        return s.a0(columns)
+    network = s.problem.network
+    z = s.z[l - 1][:, columns]
+    a = np.ones((len(z) + network.bias, z.shape[1]), z.dtype, order="F")
+    if init == "gaussian":
+        a[: len(z)] = _normals(s, f"a{l - 1}", len(z), columns)
+    else:
+        network.activation.value(z, out=a[: len(z)])
+    return a
+
+
+def _normals(s: Samples, name: str, k: int, columns: slice) -> Array:
+    first, count = s.problem.start + columns.start, columns.stop - columns.start
+    return normal_rows(s.problem.seed, name, first, count, k).T
+
+
+def samples(problem: Problem) -> Samples:
+    """Memory for z and lam of this rank's samples."""
+    network, n, dtype = problem.network, problem.a0.shape[1], problem.a0.dtype.type
+    sizes, L = network.sizes, network.layers
+    z: dict[int, Array] = {l: np.empty((sizes[l], n), dtype, order="F") for l in range(1, L + 1)}
+    lam: Array = np.zeros((sizes[L], n), dtype, order="F")
+    return Samples(problem, network.block(problem.a0.itemsize), z, lam)
+
+
+def iterating(kept: Samples, updates: LowRankSettings) -> AdmmState:
+    """Memory for a, sums and products beside that of ``kept``."""
+    network, n, dtype, block = kept.problem.network, kept.lam.shape[1], kept.lam.dtype.type, kept.block
+    sizes, L = network.sizes, network.layers
+    seed, clock = kept.problem.seed, kept.problem.clock
+    return AdmmState(
+        kept.problem,
+        block,
+        kept.z,
+        kept.lam,
+        a={l: hidden_layer(network, l, n, block, dtype, clock) for l in range(1, L)},
+        pairs={l: layer_sums(updates, network, l, dtype, seed) for l in range(1, L + 1)},
+        m={l: np.empty((sizes[l], min(block, n)), dtype, order="F") for l in range(1, L + 1)},
+    )
