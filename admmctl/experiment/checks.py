@@ -118,8 +118,8 @@ def check_convolution(
     convolution = network.convolution
     if convolution is None:
         return
-    if not getattr(methods.load(kind), "convolutions", False):
-        able = ", ".join(name for name in methods if getattr(methods.load(name), "convolutions", False))
+    if not methods.load(kind).convolutions:
+        able = ", ".join(name for name in methods if methods.load(name).convolutions)
         message = f"method {kind} trains dense layers only (network: {{convolution: null}}); with these: {able}"
         problems.append(Problem(key, message))
     if network.init != "random":

@@ -239,7 +239,7 @@ def _check_method(
         network_block["bias"] = common.bias
     network = validate(NetworkSettings, network_block, (*where, "network"), problems, shadow=("network",))
     stop = validate(Stop, _merge_stop(content, common.stop), (*where, "stop"), problems, shadow=("stop",))
-    unit = method.unit if settings is None or not hasattr(method, "unit_of") else method.unit_of(settings)
+    unit = method.unit if settings is None else method.unit_of(settings)
     evaluate_block = {"unit": unit, **_block(content, "evaluate"), **(common.evaluate or {})}
     evaluate = validate(Evaluate, evaluate_block, (*where, "evaluate"), problems, shadow=("evaluate",))
     loss = common.loss if common.loss is not None else content.get("loss")
@@ -253,7 +253,7 @@ def _check_method(
         check_activation(activation, method.activations, key, kind, problems)
     if network is not None:
         check_outputs(network, data, (*network_key, "outputs"), problems)
-        check_start(network, network_key, kind, hasattr(method, "own_model"), problems)
+        check_start(network, network_key, kind, bool(method.own_model), problems)
         check_convolution(network, data, (*network_key, "convolution"), kind, problems)
     if stop is not None:
         check_stop(stop, stop_key, data, problems)

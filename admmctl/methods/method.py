@@ -1,10 +1,11 @@
-"""What a method is: ``init(problem) -> state``, ``step(state) -> state``, ``weights(state)``.
+"""What a method is: a class of settings, ``init(problem) -> state``, ``step(state) -> state``, ``weights(state)``.
 
-A method knows NumPy, SciPy and the communicator it is handed. It never touches files, terminals or MPI
-itself. To add one, write a file like ``admm.py`` and give it a line in the table below, or an entry point
-``admmctl.methods``.
+All else has a default in ``Method``. A method knows NumPy, SciPy and the communicator it is handed. It never
+touches files, terminals or MPI itself. To add one, write a class like that of ``docs/adding-a-method.md`` and give
+it a line in the table below, or an entry point ``admmctl.methods``.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -14,12 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from admmctl.comm import Comm
+from admmctl.model.gradient import parameters
 from admmctl.model.losses import Loss, losses
 from admmctl.model.network import Network, Weights
 from admmctl.registry import Registry
 from admmctl.settings import Settings
 
 Array = NDArray[np.floating]
+Unit = Literal["iteration", "epoch"]
 
 methods = Registry(
     "method",
@@ -115,19 +118,144 @@ class Snapshot:
     rows: Mapping[str, Array] = field(default_factory=dict)
 
 
-def trainer(kind: str, settings: Any, loss: str) -> "Method":
+class Method(ABC):
+    """How a network is trained: an author writes ``Settings``, ``init``, ``step`` and ``weights``.
+
+    Time spent in ``step`` counts as training; of ``init`` only its phases. The other members have defaults, and a
+    method overrides those that its mathematics asks for.
+    """
+
+    # What it can do.
+    Settings: ClassVar[type[Settings]]
+    presets: ClassVar[dict[str, dict[str, Any]]] = {}
+    losses: ClassVar[tuple[str, ...]] = ("squared", "signed-squared", "hinge", "cross-entropy")
+    activations: ClassVar[tuple[str, ...]] = ("relu", "hard-sigmoid", "dcutlu", "tanh", "sigmoid", "cosine")
+    convolutions: ClassVar[bool] = False  # whether it trains convolutional layers
+    ranks: ClassVar[int | None] = None  # the most it runs on; None: any number
+    streams: ClassVar[bool] = True  # whether its rows may stay on disk
+    unit: ClassVar[Unit] = "iteration"  # how often it is evaluated by default
+    own_model: ClassVar[str] = ""  # the name of a model of its own beside the network: see ``own_labels``
+
+    def __init__(self, settings: Any) -> None:
+        self.settings = settings
+
+    # The iteration.
+
+    @abstractmethod
+    def init(self, problem: Problem) -> Any:
+        """The state before the first iteration. What it computes from samples happens in phases."""
+
+    @abstractmethod
+    def step(self, state: Any) -> Any:
+        """One iteration: one update of the weights. Raises Diverged, or Finished when there is none left."""
+
+    @abstractmethod
+    def weights(self, state: Any) -> Weights:
+        """W_1 .. W_L, the same on every rank."""
+
+    def rows_seen(self, state: Any) -> int | None:
+        """Training rows visited so far, over all ranks; None: every iteration visits every row once."""
+        return None
+
+    def residuals(self, state: Any) -> dict[str, float]:
+        """The method's own measures of progress, for the record. Collective; not timed as training."""
+        return {}
+
+    def close(self, state: Any) -> None:
+        """Let go of what a state holds besides memory, for instance a thread."""
+        return None
+
+    # Before it starts. All of these raise UserError, with the cure, for what cannot be trained.
+
+    @classmethod
+    def require(cls, settings: Any) -> None:
+        """Check that the libraries and the device that it needs are here. Raises MissingExtra."""
+        return None
+
+    @staticmethod
+    def check(settings: Any, layers: int) -> list[tuple[str, str]]:
+        """What is wrong with settings for a network of ``layers`` weight matrices: (key, message) each."""
+        return []
+
+    def check_size(self, network: Network, total: int, ranks: int, free: int | None) -> None:
+        """Check that settings fit ``total`` rows, so many ranks, and the bytes that are free, where known."""
+        return None
+
+    @classmethod
+    def unit_of(cls, settings: Any) -> Unit:
+        """How often it is evaluated by default, with these settings."""
+        return cls.unit
+
+    @staticmethod
+    def hidden_layers(settings: Any, layers: list[int], outputs: int) -> list[int]:
+        """The hidden layers that it trains: by default the ``layers`` of the experiment."""
+        return layers
+
+    def of_loss(self, loss: Loss) -> None:
+        """Learn the loss before anything else, where ``cost`` depends on it."""
+        return None
+
+    def settle(self, network: Network, total: int, ranks: int, free: int | None) -> None:
+        """Learn the bytes that are free on a rank beside those of ``cost``, before rows are read."""
+        return None
+
+    def prepare(self, problem: Problem) -> None:
+        """What takes time and needs no sample: loops to compile, tables to build. See ``start``."""
+        return None
+
+    def cost(self, network: Network, samples: int, total: int) -> Cost:
+        """What it costs, for ``samples`` rows on this rank of ``total`` on all, in float32.
+
+        By default three copies of the weights, and operations that nobody has counted.
+        """
+        return Cost(3 * 4 * parameters(network), None, total, ())
+
+    # What the user is told, and what is saved.
+
+    def notes(self, state: Any) -> list[str]:
+        """What the user should know about how it runs, a line each."""
+        return []
+
+    def own_labels(self, state: Any, a0: Array) -> NDArray[np.int64]:
+        """The classes of rows by its own model (``own_model``), by number."""
+        raise NotImplementedError(f"{type(self).__name__} has no model of its own")
+
+    def gates(self, state: Any) -> Array | None:
+        """What makes its own model of the weights (model.network.gated_forward): it is saved with them."""
+        return None
+
+    @property
+    def checkpoints(self) -> bool:
+        """Whether a run of it can go on from where it was; without, it starts anew."""
+        return type(self).snapshot is not Method.snapshot
+
+    def snapshot(self, state: Any) -> Snapshot:
+        """What the next iterations depend on. A method that has it has ``restore``, too."""
+        raise NotImplementedError(f"{type(self).__name__} has no checkpoints")
+
+    def restore(self, state: Any, snapshot: Snapshot) -> Any:
+        """The state of a snapshot, from one fresh from ``init``; its rows are those of this rank.
+
+        Time that it counts is not kept.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no checkpoints")
+
+    def resume_note(self, state: Any) -> str:
+        """What a user should know of a run that goes on from there, or ''."""
+        return ""
+
+
+def trainer(kind: str, settings: Any, loss: str) -> Method:
     """The method of that name, for a loss."""
     made: Method = methods.load(kind)(settings)
-    if hasattr(made, "of_loss"):
-        made.of_loss(losses.load(loss)())
+    made.of_loss(losses.load(loss)())
     return made
 
 
-def start(method: "Method", problem: Problem) -> Any:
+def start(method: Method, problem: Problem) -> Any:
     """The state before the first iteration. What ``prepare`` takes is no rank's training time."""
-    if hasattr(method, "prepare"):
-        method.prepare(problem)
-        problem.comm.barrier()  # or the first reduction waits, in its phase, for a rank that still compiles
+    method.prepare(problem)
+    problem.comm.barrier()  # or the first reduction waits, in its phase, for a rank that still compiles
     return method.init(problem)
 
 
@@ -138,54 +266,3 @@ def check_per_layer(*penalties: tuple[str, Any, int]) -> list[tuple[str, str]]:
         for key, given, count in penalties
         if isinstance(given, list) and len(given) != count
     ]
-
-
-class Method(Protocol):
-    """How a network is trained. Time spent in ``step`` counts as training; of ``init`` only its phases."""
-
-    Settings: ClassVar[type[Settings]]
-    presets: ClassVar[dict[str, dict[str, Any]]]
-    losses: ClassVar[tuple[str, ...]]
-    activations: ClassVar[tuple[str, ...]]
-    unit: ClassVar[Literal["iteration", "epoch"]]  # how often it is evaluated by default
-
-    def __init__(self, settings: Any) -> None: ...
-
-    @staticmethod
-    def check(settings: Any, layers: int) -> list[tuple[str, str]]:
-        """What is wrong with settings for a network of ``layers`` weight matrices: (key, message) each."""
-
-    def init(self, problem: Problem) -> Any:
-        """The state before the first iteration. What it computes from samples happens in phases."""
-
-    def step(self, state: Any) -> Any:
-        """One iteration: one update of the weights. Raises Diverged, or Finished when there is none left."""
-
-    def weights(self, state: Any) -> Weights:
-        """W_1 .. W_L, the same on every rank."""
-
-    def rows_seen(self, state: Any) -> int:
-        """Training rows visited so far, over all ranks: divided by all rows it makes epochs."""
-
-    # What a method may have besides: prepare(problem) does what takes time and needs no sample, loops to compile
-    # and tables to build (see ``start``); of_loss(loss) is told the loss, where ``cost`` depends on it;
-    # settle(network, total, ranks, free) how many bytes are free on a rank beside those of ``cost``, before rows
-    # are read, where it may take more of them; check_rows(total) raises UserError where its settings do not fit
-    # the rows; check_size(network, total, ranks, free) where they do not fit the ranks or the memory that is free;
-    # hidden_layers(settings, layers, outputs) is the hidden layers that it trains, where not those of the
-    # experiment; notes(state) is what the user should know about how it runs; own_model is the name of a model of
-    # its own beside the network, own_labels(state, a0) what that says of rows;
-    # convolutions says that it trains convolutional layers;
-    # gates(state) makes it of the weights (model.network.gated_forward): it is saved with them;
-    # snapshot(state) -> Snapshot and restore(state, snapshot) -> state, for checkpoints: ``restore`` is handed a
-    # state fresh from ``init`` and what ``snapshot`` has said, its rows those of this rank, and may count time
-    # that is not kept; resume_note(state) is what a user should know of a run that goes on from there, or ''.
-
-    def cost(self, network: Network, samples: int, total: int) -> Cost:
-        """What it costs, for ``samples`` rows on this rank of ``total`` on all, in float32."""
-
-    def close(self, state: Any) -> None:
-        """Let go of what a state holds besides memory, for instance a thread."""
-
-    def residuals(self, state: Any) -> dict[str, float]:
-        """The method's own measures of progress, for the record. Collective; not timed as training."""

@@ -57,9 +57,8 @@ class Loop:
         state = None
         try:
             state = start(self.method, self.problem)
-            if hasattr(self.method, "notes"):
-                for note in self.method.notes(state):
-                    self.on_note(note)
+            for note in self.method.notes(state):
+                self.on_note(note)
             state, iteration, next_epoch = self._resumed(state)
             self._cadence = Cadence(self.checkpoint, self._size(state))
             asked = self._agree(iteration) == _STOP
@@ -83,7 +82,7 @@ class Loop:
                 due = self._due(state, iteration, next_epoch) or over
                 if due:
                     done = self._evaluated(state, iteration) or over
-                    next_epoch = self._epoch_after(state)
+                    next_epoch = self._epoch_after(state, iteration)
                 if agreed and not done:
                     self._save(state, iteration, next_epoch)
                 if asked and not done:
@@ -95,8 +94,7 @@ class Loop:
             self.outcome.status, self.outcome.reason = "diverged", str(problem)
         finally:
             if state is not None:
-                if hasattr(self.method, "gates"):
-                    self.outcome.gates = self.method.gates(state)
+                self.outcome.gates = self.method.gates(state)
                 self.method.close(state)
         return self.outcome
 
@@ -136,8 +134,8 @@ class Loop:
                 found = self.checkpoints.read()
         if found is None:
             self.on_resume(0, [])
-            return state, 0, self._epoch_after(state)
-        state = self.method.restore(state, found.snapshot)  # type: ignore[attr-defined]
+            return state, 0, self._epoch_after(state, 0)
+        state = self.method.restore(state, found.snapshot)
         self.clock.resume(**found.clock)
         progress = found.progress
         self._counted, self._worse = self.clock.train, progress["worse"]
@@ -145,7 +143,7 @@ class Loop:
         self.outcome.recall(progress, found.iteration)
         self.outcome.final = [W_l.copy() for W_l in self.method.weights(state)]
         self.on_resume(found.iteration, self.outcome.evaluations)
-        note = self.method.resume_note(state) if hasattr(self.method, "resume_note") else ""
+        note = self.method.resume_note(state)
         if note:
             self.on_note(note)
         return state, found.iteration, progress["next_epoch"]
@@ -154,7 +152,7 @@ class Loop:
         """About the bytes of a checkpoint on this rank."""
         if self.checkpoints is None:
             return 0
-        rows = self.method.snapshot(state).rows  # type: ignore[attr-defined]
+        rows = self.method.snapshot(state).rows
         return sum(array.nbytes for array in rows.values())
 
     def _save(self, state: Any, iteration: int, next_epoch: float) -> None:
@@ -164,22 +162,23 @@ class Loop:
         started = self.clock.wall
         with self.clock.phase("checkpoint"):
             own = {"worse": self._worse, "best_score": self._best, "next_epoch": next_epoch}
-            snapshot = self.method.snapshot(state)  # type: ignore[attr-defined]
+            snapshot = self.method.snapshot(state)
             self.checkpoints.write(iteration, snapshot, {**self.outcome.progress(), **own}, self.clock.saved())
         self._cadence.wrote(self.clock.wall - started)
 
-    def _epoch(self, state: Any) -> float:
-        return self.method.rows_seen(state) / self.problem.total
+    def _epoch(self, state: Any, iteration: int) -> float:
+        seen = self.method.rows_seen(state)
+        return float(iteration) if seen is None else seen / self.problem.total
 
-    def _epoch_after(self, state: Any) -> float:
+    def _epoch_after(self, state: Any, iteration: int) -> float:
         """The next epoch at which an evaluation is due."""
         every = self.evaluate.every
-        return (math.floor(self._epoch(state) / every + 1e-9) + 1) * every
+        return (math.floor(self._epoch(state, iteration) / every + 1e-9) + 1) * every
 
     def _due(self, state: Any, iteration: int, next_epoch: float) -> bool:
         if self.evaluate.unit == "iteration":
             return iteration % self.evaluate.every == 0
-        return self._epoch(state) >= next_epoch - 1e-9
+        return self._epoch(state, iteration) >= next_epoch - 1e-9
 
     def _over(self, state: Any, iteration: int) -> bool:
         """Whether a budget is used up; the reason is noted."""
@@ -187,8 +186,8 @@ class Loop:
         reasons = []
         if stop.iterations is not None and iteration >= stop.iterations:
             reasons.append(f"{iteration} iterations")
-        if stop.epochs is not None and self._epoch(state) >= stop.epochs - 1e-9:
-            reasons.append(f"{self._epoch(state):g} epochs")
+        if stop.epochs is not None and self._epoch(state, iteration) >= stop.epochs - 1e-9:
+            reasons.append(f"{self._epoch(state, iteration):g} epochs")
         if stop.seconds is not None and self.outcome.train_s >= stop.seconds:
             reasons.append(f"{stop.seconds:g} seconds of training")
         if reasons and self.outcome.status == "exhausted":
@@ -240,26 +239,26 @@ class Loop:
         # Training loss and correct rows of train, test and validation; correct rows of train and test by the
         # method's own model, if it has one; test loss.
         sums = np.zeros(7)
-        own = getattr(self.method, "own_model", None)
+        own = self.method.own_model
         sums[0:2] = score(p.network, W, p.loss, self.train.a0, p.y, self.train.labels)
         test = self.test
         sums[6], sums[2] = score(p.network, W, p.loss, test.a0, self._test_targets, test.labels)
         if self.validation is not None:
             sums[3] = self._correct(W, self.validation)
-        if own is not None:
+        if own:
             for place, shard in ((4, self.train), (5, self.test)):
-                labels = self.method.own_labels(state, shard.a0)  # type: ignore[attr-defined]
+                labels = self.method.own_labels(state, shard.a0)
                 sums[place] = (labels == shard.labels).sum()
         p.comm.allreduce(sums)
         residuals = self.method.residuals(state)
-        if own is not None:
+        if own:
             residuals[f"{own}_train_accuracy"] = float(sums[4]) / self.train.total
             residuals[f"{own}_test_accuracy"] = float(sums[5]) / self.test.total
         wall = np.array([self.clock.wall])
         p.comm.allreduce(wall, op="max")
         return Evaluation(
             iteration=iteration,
-            epoch=self._epoch(state),
+            epoch=self._epoch(state, iteration),
             train_s=self.outcome.train_s,
             wall_s=float(wall[0]),
             train_loss=float(sums[0]) / self.train.total,

@@ -211,21 +211,17 @@ def check(run: Run, options: Options) -> None:
 
     options.check_cores()
     method = methods.load(run.kind)
-    if hasattr(method, "require"):
-        method.require(run.settings)
-    if options.cores > getattr(method, "ranks", options.cores):
+    method.require(run.settings)
+    if options.cores > (method.ranks or options.cores):
         raise UserError(f"method {run.method} runs on one rank; use --cores 1")
-    if run.data.stream and not getattr(method, "streams", True):
+    if run.data.stream and not method.streams:
         raise UserError(f"data.stream: method {run.method} needs its rows in memory; set data.stream: false")
     data = shards.plan(run.data, options.cores)
     data.check()
     network = build_network(run, data)
     made = trainer(run.kind, run.settings, run.loss)
-    if hasattr(made, "check_rows"):
-        made.check_rows(data.rows_train)
-    if hasattr(made, "check_size"):
-        free = None if options.elsewhere() else memory.available()
-        made.check_size(network, data.rows_train, options.cores, free)
+    free = None if options.elsewhere() else memory.available()
+    made.check_size(network, data.rows_train, options.cores, free)
     if not options.elsewhere():  # there the ranks look for themselves
         memory.check_here(memory.estimate(data, network, made), options.cores)
 

@@ -85,14 +85,19 @@ def _work(
             network = build_network(run, plan)
             method = trainer(run.kind, run.settings, run.loss)
             needed = memory.check(memory.estimate(plan, network, method), comm)
-            if hasattr(method, "settle"):
-                free = memory.available_per_rank(comm)
-                method.settle(network, plan.rows_train, comm.size, None if free is None else free - needed)
-                needed = memory.check(memory.estimate(plan, network, method), comm)
+            free = memory.available_per_rank(comm)
+            method.settle(network, plan.rows_train, comm.size, None if free is None else free - needed)
+            needed = memory.check(memory.estimate(plan, network, method), comm)
             memory_mb = needed / MB
             if comm.rank == 0:
-                kept = hasattr(method, "snapshot")
-                notify({"event": "planned", "ranks": comm.size, "memory_mb": memory_mb, "checkpoints": kept})
+                notify(
+                    {
+                        "event": "planned",
+                        "ranks": comm.size,
+                        "memory_mb": memory_mb,
+                        "checkpoints": method.checkpoints,
+                    }
+                )
             parts = shards.load(plan, comm)
         train, test, scaling = parts.train, parts.test, parts.scaling
         loss = losses.load(run.loss)()
@@ -146,7 +151,7 @@ def _work(
                 on_note(f"going on from the checkpoint of iteration {iteration}")
 
         checkpoints = None
-        if hasattr(method, "snapshot"):
+        if method.checkpoints:
             rows = train.start, train.start + train.a0.shape[1]
             checkpoints = Checkpoints(folder.path, comm, unchanged, *rows, on_note)
         loop = Loop(
@@ -284,8 +289,7 @@ def shape_network(run: Run, features: int, classes: int) -> Network:
     if outputs != 1 and outputs != classes:
         raise UserError(f"network.outputs: {outputs} outputs for {classes} classes; valid: {classes}")
     s, method, layers = run.network, methods.load(run.kind), list(run.network.layers)
-    if hasattr(method, "hidden_layers"):
-        layers = method.hidden_layers(run.settings, layers, outputs)
+    layers = method.hidden_layers(run.settings, layers, outputs)
     kernel = None
     if s.init != "random":
         assert s.init_scale is not None  # the config was checked

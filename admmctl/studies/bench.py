@@ -57,9 +57,8 @@ def bench(
     check_options(cores, None, "auto", oversubscribe)
     launch.check_cores(cores, oversubscribe)
     kind = methods.load(run.kind)
-    if hasattr(kind, "require"):
-        kind.require(run.settings)
-    if cores > getattr(kind, "ranks", cores):
+    kind.require(run.settings)
+    if cores > (kind.ranks or cores):
         raise UserError(f"method {run.method} runs on one rank; use --cores 1")
     return on_cores(run, rows, repeat, cores, say)
 

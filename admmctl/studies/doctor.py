@@ -229,7 +229,7 @@ def _memory(patient: Patient) -> Findings:
     for name, run in patient.experiment.runs.items():
         try:
             method = methods.load(run.kind)
-            plan = shards.plan(run.data, min(ranks, getattr(method, "ranks", ranks)))
+            plan = shards.plan(run.data, min(ranks, method.ranks or ranks))
             needs[name] = memory.estimate(
                 plan, build_network(run, plan), trainer(run.kind, run.settings, run.loss)
             )

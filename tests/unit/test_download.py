@@ -571,7 +571,14 @@ def test_retries_and_waits_start_over_whenever_bytes_arrived(server, tmp_path, w
         (formatdate(time.time() - 1000, usegmt=True), 0, 1.5),
         (formatdate(time.time() + 100000, usegmt=True), 60, 60),
     ],
-    ids=["a time", "too long", "no number", "negative", "a date that is over", "a date"],  # the same on all workers
+    ids=[
+        "a time",
+        "too long",
+        "no number",
+        "negative",
+        "a date that is over",
+        "a date",
+    ],  # the same on all workers
 )
 @pytest.mark.parametrize("status", [429, 503])
 def test_retry_after_is_honoured_up_to_a_limit(server, tmp_path, waits, status, value, least, most):

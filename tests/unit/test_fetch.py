@@ -177,7 +177,11 @@ def test_a_truncated_file_is_told_by_its_size(official: Official) -> None:
     [
         ("train-images-idx3-ubyte.gz", b"no gzip", "is not a complete gzip file"),
         ("train-images-idx3-ubyte.gz", gzip.compress(idx(np.ones(7)), mtime=0), "is not an IDX file of 3 axes"),
-        ("t10k-images-idx3-ubyte.gz", gzip.compress(idx(np.ones((3, 28, 28)))[:-1], mtime=0), "is truncated or damaged"),
+        (
+            "t10k-images-idx3-ubyte.gz",
+            gzip.compress(idx(np.ones((3, 28, 28)))[:-1], mtime=0),
+            "is truncated or damaged",
+        ),
         (
             "train-labels-idx1-ubyte.gz",
             gzip.compress(idx(np.ones(5)), mtime=0),

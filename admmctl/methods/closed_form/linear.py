@@ -6,14 +6,13 @@ has learned nothing that it was built for.
 """
 
 from collections.abc import Iterator
-from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field
 
 from admmctl.methods.gradient.scipy_methods import BatchState, Lbfgs, LbfgsSettings
 from admmctl.methods.least_squares import GramPair, RidgeFactor, check_sides, solve_bytes
-from admmctl.methods.method import Array, Cost, Finished, Problem, Snapshot
+from admmctl.methods.method import Array, Cost, Finished, Method, Problem, Snapshot
 from admmctl.model.gradient import scratch_bytes
 from admmctl.model.losses import Loss, SignedSquared, Squared
 from admmctl.model.network import Network, Weights
@@ -26,23 +25,15 @@ class LinearSettings(LbfgsSettings):
     ridge: NonNegative = Field(default=1e-6, description="of least squares, relative to the mean diagonal of a a'")
 
 
-class Linear:
+class Linear(Method):
     """One layer: W_1 on the inputs. Hidden layers of the experiment are left out."""
 
     Settings = LinearSettings
-    presets: ClassVar[dict[str, dict[str, Any]]] = {}
-    losses = Lbfgs.losses
-    activations = Lbfgs.activations
-    unit = Lbfgs.unit
 
     def __init__(self, settings: LinearSettings) -> None:
-        self.settings = settings
+        super().__init__(settings)
         self._lbfgs = Lbfgs(settings)
         self._squared = True
-
-    @staticmethod
-    def check(settings: LinearSettings, layers: int) -> list[tuple[str, str]]:
-        return []
 
     @staticmethod
     def hidden_layers(settings: LinearSettings, layers: list[int], outputs: int) -> list[int]:
@@ -113,9 +104,6 @@ class Linear:
 
     def rows_seen(self, s: BatchState) -> int:
         return self._lbfgs.rows_seen(s)
-
-    def residuals(self, s: BatchState) -> dict[str, float]:
-        return {}
 
 
 def _closed(loss: Loss) -> bool:

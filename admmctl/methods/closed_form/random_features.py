@@ -6,14 +6,13 @@ from the same start has to beat.
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
 
-from admmctl.methods.gradient.sgd import ACTIVATIONS
 from admmctl.methods.least_squares import GramPair, RidgeFactor, check_sides, solve_bytes
-from admmctl.methods.method import Cost, Finished, Problem, Snapshot
+from admmctl.methods.method import Cost, Finished, Method, Problem, Snapshot
 from admmctl.model.initial import initial_weights
 from admmctl.model.losses import Squared
 from admmctl.model.network import Network, Weights
@@ -35,17 +34,11 @@ class RandomFeaturesState:
     solved: bool = False
 
 
-class RandomFeatures:
+class RandomFeatures(Method):
     """W_1 .. W_{L-1} as drawn, biases too; W_L = y a' (a a' + ridge)^-1 of their outputs a."""
 
     Settings = RandomFeaturesSettings
-    presets: ClassVar[dict[str, dict[str, Any]]] = {}
     losses: ClassVar[tuple[str, ...]] = ("squared", "signed-squared")  # the ones with a closed form
-    activations: ClassVar[tuple[str, ...]] = ACTIVATIONS
-    unit: ClassVar[Literal["iteration", "epoch"]] = "iteration"
-
-    def __init__(self, settings: RandomFeaturesSettings) -> None:
-        self.settings = settings
 
     @staticmethod
     def check(settings: RandomFeaturesSettings, layers: int) -> list[tuple[str, str]]:
@@ -98,18 +91,9 @@ class RandomFeatures:
     def weights(self, s: RandomFeaturesState) -> Weights:
         return [np.array(W_l) for W_l in s.W]
 
-    def rows_seen(self, s: RandomFeaturesState) -> int:
-        return s.problem.total if s.solved else 0
-
-    def residuals(self, s: RandomFeaturesState) -> dict[str, float]:
-        return {}
-
     def snapshot(self, s: RandomFeaturesState) -> Snapshot:
         return Snapshot({"W": s.W, "solved": s.solved})
 
     def restore(self, s: RandomFeaturesState, snapshot: Snapshot) -> RandomFeaturesState:
         s.W, s.solved = snapshot.common["W"], snapshot.common["solved"]
         return s
-
-    def close(self, s: RandomFeaturesState) -> None:
-        pass

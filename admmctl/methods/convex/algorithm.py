@@ -15,7 +15,7 @@ after every iteration of gamma_a = rho.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ from admmctl.methods.convex.patterns import Patterns, sample
 from admmctl.methods.convex.settings import ConvexAdmmSettings
 from admmctl.methods.convex.solvers import Size, Solver
 from admmctl.methods.convex.system import System
-from admmctl.methods.method import Array, Cost, Finished, Problem, Snapshot, Untimed
+from admmctl.methods.method import Array, Cost, Finished, Method, Problem, Snapshot, Untimed
 from admmctl.model.network import Network, Weights, predicted
 
 # rho is adapted where one residual is this many times the other, and by this factor (Boyd, section 3.4.1).
@@ -57,7 +57,7 @@ class ConvexAdmmState:
     iteration: int = 0
 
 
-class ConvexAdmm:
+class ConvexAdmm(Method):
     """The state is that of Algorithm 1; what is evaluated is the network that its v stands for."""
 
     Settings = ConvexAdmmSettings
@@ -73,12 +73,11 @@ class ConvexAdmm:
     }
     losses: ClassVar[tuple[str, ...]] = ("signed-squared",)
     activations: ClassVar[tuple[str, ...]] = ("relu",)
-    unit: ClassVar[Literal["iteration", "epoch"]] = "iteration"
-    streams: ClassVar[bool] = False
-    own_model: ClassVar[str] = "convex"
+    streams = False
+    own_model = "convex"
 
     def __init__(self, settings: ConvexAdmmSettings) -> None:
-        self.settings = settings
+        super().__init__(settings)
         self._settled = ("", "")  # the solver that ``auto`` takes, and why, once that is known
 
     @staticmethod
@@ -241,9 +240,6 @@ class ConvexAdmm:
         """What the user should know about how it runs."""
         return s.notes
 
-    def rows_seen(self, s: ConvexAdmmState) -> int:
-        return s.iteration * s.problem.total
-
     def snapshot(self, s: ConvexAdmmState) -> Snapshot:
         """Patterns, and what the solver computes beforehand, come from the seed again."""
         numpy, random = s.system.backend.numpy, getattr(s.solver, "random", None)
@@ -271,9 +267,6 @@ class ConvexAdmm:
             s.solver.random.bit_generator.state = common["random"]  # type: ignore[attr-defined]
         s.inner, s.iteration = common["inner"], common["iteration"]
         return s
-
-    def close(self, s: ConvexAdmmState) -> None:
-        pass
 
     def check_size(self, network: Network, total: int, ranks: int, free: int | None) -> None:
         """Raises UserError where the solver does not run on so many ranks, or has no room in ``free`` bytes."""

@@ -13,15 +13,14 @@ the weights of the snapshot, with no memory of the steps before.
 import threading
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy.optimize import minimize
 
-from admmctl.methods.gradient.sgd import ACTIVATIONS, LOSSES
-from admmctl.methods.method import Array, Cost, Diverged, Finished, Problem, Snapshot
+from admmctl.methods.method import Array, Cost, Diverged, Finished, Method, Problem, Snapshot
 from admmctl.model.gradient import Gradient, flat_views, parameters, scratch_bytes
 from admmctl.model.initial import descent_weights
 from admmctl.model.network import Network, Weights
@@ -68,22 +67,11 @@ class BatchState:
     x: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
 
-class Batch:
+class Batch(Method):
     """What cg and lbfgs share: everything but the solver's name and options."""
 
-    presets: ClassVar[dict[str, dict[str, Any]]] = {}
-    losses: ClassVar[tuple[str, ...]] = LOSSES
-    activations: ClassVar[tuple[str, ...]] = ACTIVATIONS
     convolutions: ClassVar[bool] = True
-    unit: ClassVar[Literal["iteration", "epoch"]] = "iteration"
     solver: ClassVar[Any]  # the name SciPy knows it by
-
-    def __init__(self, settings: Any) -> None:
-        self.settings = settings
-
-    @staticmethod
-    def check(settings: Any, layers: int) -> list[tuple[str, str]]:
-        return []
 
     def options(self) -> Any:
         """SciPy's options: no limits, so that it stops only where no step improves."""

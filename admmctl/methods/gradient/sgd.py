@@ -6,20 +6,17 @@ row number alone, so the curve does not depend on the number of ranks beyond rou
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
 
 from admmctl.methods.gradient.minibatch import MiniBatches
-from admmctl.methods.method import Array, Cost, Diverged, Problem, Snapshot
+from admmctl.methods.method import Array, Cost, Diverged, Method, Problem, Snapshot, Unit
 from admmctl.model.gradient import Gradient, flat_views, gradient_flop, parameters, scratch_bytes
 from admmctl.model.initial import descent_weights
 from admmctl.model.network import Network, Weights
 from admmctl.settings import Count, NonNegative, Positive, Settings
-
-LOSSES = ("squared", "signed-squared", "hinge", "cross-entropy")
-ACTIVATIONS = ("relu", "hard-sigmoid", "dcutlu", "tanh", "sigmoid", "cosine")
 
 
 class DescentSettings(Settings):
@@ -69,22 +66,12 @@ class DescentState:
     rows_seen: int = 0
 
 
-class Descent:
+class Descent(Method):
     """Gradient steps on mini-batches; subclasses say how a gradient becomes a step."""
 
-    presets: ClassVar[dict[str, dict[str, Any]]] = {}
-    losses: ClassVar[tuple[str, ...]] = LOSSES
-    activations: ClassVar[tuple[str, ...]] = ACTIVATIONS
     convolutions: ClassVar[bool] = True
-    unit: ClassVar[Literal["iteration", "epoch"]] = "epoch"  # how often it is evaluated by default
+    unit: ClassVar[Unit] = "epoch"
     memories: ClassVar[tuple[str, ...]] = ()
-
-    def __init__(self, settings: Any) -> None:
-        self.settings = settings
-
-    @staticmethod
-    def check(settings: Any, layers: int) -> list[tuple[str, str]]:
-        return []
 
     def batch(self, total: int) -> int:
         """Rows of a mini-batch over all ranks; never more than there are."""
@@ -150,9 +137,6 @@ class Descent:
 
     def rows_seen(self, s: DescentState) -> int:
         return s.rows_seen
-
-    def residuals(self, s: DescentState) -> dict[str, float]:
-        return {}
 
     def snapshot(self, s: DescentState) -> Snapshot:
         """The mini-batches follow from the seed and the iteration."""

@@ -15,9 +15,9 @@ from pydantic import Field
 
 from admmctl.errors import MissingExtra, UserError
 from admmctl.methods.gradient.minibatch import epoch_order
-from admmctl.methods.gradient.scipy_methods import Lbfgs, LbfgsSettings
+from admmctl.methods.gradient.scipy_methods import LbfgsSettings
 from admmctl.methods.gradient.sgd import Adam, AdamSettings, Sgd, SgdSettings
-from admmctl.methods.method import Cost, Diverged, Finished, Problem, Snapshot
+from admmctl.methods.method import Cost, Diverged, Finished, Method, Problem, Snapshot, Unit
 from admmctl.model.activations import Dcutlu
 from admmctl.model.gradient import gradient_flop, parameters
 from admmctl.model.initial import descent_weights
@@ -77,22 +77,12 @@ class TorchState:
     rows_seen: int = 0
 
 
-class TorchMethod:
+class TorchMethod(Method):
     """What the three share."""
 
-    presets: ClassVar[dict[str, dict[str, Any]]] = {}
-    losses: ClassVar[tuple[str, ...]] = Sgd.losses
-    activations: ClassVar[tuple[str, ...]] = Sgd.activations
-    unit: ClassVar[Literal["iteration", "epoch"]] = "epoch"
-    ranks: ClassVar[int] = 1
-    streams: ClassVar[bool] = False
-
-    def __init__(self, settings: Any) -> None:
-        self.settings = settings
-
-    @staticmethod
-    def check(settings: Any, layers: int) -> list[tuple[str, str]]:
-        return []
+    unit: ClassVar[Unit] = "epoch"
+    ranks = 1
+    streams = False
 
     @classmethod
     def require(cls, settings: Any) -> None:
@@ -219,12 +209,6 @@ class TorchMethod:
             s.order = epoch_order(s.problem.seed, s.epoch, s.problem.total)
         return s
 
-    def residuals(self, s: TorchState) -> dict[str, float]:
-        return {}
-
-    def close(self, s: TorchState) -> None:
-        pass
-
 
 class TorchSgd(TorchMethod):
     """torch.optim.SGD."""
@@ -253,7 +237,6 @@ class TorchLbfgs(TorchMethod):
 
     Settings = TorchLbfgsSettings
     unit = "iteration"
-    check = Lbfgs.check
 
     def optimiser(self, torch: Any, W: list[Any]) -> Any:
         q = self.settings

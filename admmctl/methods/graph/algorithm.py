@@ -22,7 +22,7 @@ mini-batches V_0 V_0' comes from all rows, once, and the others from every few m
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -34,7 +34,7 @@ from admmctl.methods.graph.accelerate import Accelerator, Average, accelerator
 from admmctl.methods.graph.layer_solves import LayerSolves, lasts
 from admmctl.methods.graph.settings import GraphAdmmSettings
 from admmctl.methods.least_squares import check_sides, gain, gain_bytes, solve_bytes
-from admmctl.methods.method import Array, Cost, Diverged, Problem, Snapshot, check_per_layer
+from admmctl.methods.method import Array, Cost, Diverged, Method, Problem, Snapshot, Unit, check_per_layer
 from admmctl.model.gradient import flat_views, parameters
 from admmctl.model.initial import initial_weights
 from admmctl.model.network import Network, Weights
@@ -61,7 +61,7 @@ class GraphAdmmState:
     rows_seen: int = 0
 
 
-class GraphAdmm:
+class GraphAdmm(Method):
     """Tables 1 and 2. The state is the weights."""
 
     Settings = GraphAdmmSettings
@@ -78,15 +78,10 @@ class GraphAdmm:
             "inner": 1,
         }
     }
-    losses: ClassVar[tuple[str, ...]] = ("squared", "signed-squared", "hinge", "cross-entropy")
     activations: ClassVar[tuple[str, ...]] = ("relu", "hard-sigmoid", "dcutlu")
-    unit: ClassVar[Literal["iteration", "epoch"]] = "iteration"
 
-    def __init__(self, settings: GraphAdmmSettings) -> None:
-        self.settings = settings
-
-    @staticmethod
-    def unit_of(settings: GraphAdmmSettings) -> Literal["iteration", "epoch"]:
+    @classmethod
+    def unit_of(cls, settings: GraphAdmmSettings) -> Unit:
         """How often it is evaluated by default: like any method on mini-batches, once an epoch."""
         return "iteration" if settings.batch is None else "epoch"
 
@@ -282,9 +277,6 @@ class GraphAdmm:
     def rows_seen(self, s: GraphAdmmState) -> int:
         return s.rows_seen
 
-    def residuals(self, s: GraphAdmmState) -> dict[str, float]:
-        return {}
-
     def snapshot(self, s: GraphAdmmState) -> Snapshot:
         """Nothing of samples: weights, what accelerates them, and the sums that last."""
         return Snapshot(
@@ -310,24 +302,18 @@ class GraphAdmm:
         s.loss, s.iteration, s.rows_seen = common["loss"], common["iteration"], common["rows_seen"]
         return s
 
-    def close(self, s: GraphAdmmState) -> None:
-        pass
-
     @staticmethod
     def check(settings: GraphAdmmSettings, layers: int) -> list[tuple[str, str]]:
         lists = check_per_layer(("rho", settings.rho, layers), ("beta", settings.beta, layers - 1))
         return [*accelerate.check(settings), *lists]
 
-    def check_rows(self, total: int) -> None:
-        """Raises UserError for a mini-batch of more rows than there are."""
+    def check_size(self, network: Network, total: int, ranks: int, free: int | None) -> None:
+        """Raises UserError for a mini-batch of more rows than there are, and a W-update of too many entries."""
         batch = self.settings.batch
         if batch is not None and batch > total:
             raise UserError(
                 f"graph-admm: batch: {batch:,} rows of {total:,}; take a smaller one, or leave it out for all rows"
             )
-
-    def check_size(self, network: Network, total: int, ranks: int, free: int | None) -> None:
-        """Raises UserError where a matrix of the W-updates has too many entries."""
         check_sides([k for _, k in network.shapes], "W-update")
 
     def cost(self, network: Network, samples: int, total: int) -> Cost:

@@ -23,7 +23,7 @@ import numpy as np
 from pydantic import Field
 
 from admmctl.methods.least_squares import check_sides, gain_bytes, solve_bytes, solve_layers
-from admmctl.methods.method import Array, Cost, Problem, Snapshot
+from admmctl.methods.method import Array, Cost, Method, Problem, Snapshot
 from admmctl.methods.taylor import hidden
 from admmctl.methods.taylor.convolution import filter_cost
 from admmctl.methods.taylor.convolution_hidden import floats_per_sample, layer_gain
@@ -54,7 +54,7 @@ class AdmmSettings(PenaltySettings, LowRankSettings):
     )
 
 
-class Admm:
+class Admm(Method):
     """Algorithm 1. The state grows with this rank's samples: z of every layer, lam, and a below wide layers."""
 
     Settings = AdmmSettings
@@ -72,12 +72,7 @@ class Admm:
         }
     }
     losses: ClassVar[tuple[str, ...]] = ("squared", "signed-squared", "hinge")
-    activations: ClassVar[tuple[str, ...]] = ("relu", "hard-sigmoid", "dcutlu", "tanh", "sigmoid", "cosine")
     convolutions: ClassVar[bool] = True
-    unit: ClassVar[Literal["iteration", "epoch"]] = "iteration"
-
-    def __init__(self, settings: AdmmSettings) -> None:
-        self.settings = settings
 
     @staticmethod
     def check(settings: AdmmSettings, layers: int) -> list[tuple[str, str]]:
@@ -237,9 +232,6 @@ class Admm:
     def weights(self, s: AdmmState) -> Weights:
         return [s.W[l] for l in sorted(s.W)]
 
-    def rows_seen(self, s: AdmmState) -> int:
-        return s.iteration * s.problem.total
-
     def snapshot(self, s: AdmmState) -> Snapshot:
         return s.snapshot()
 
@@ -252,9 +244,6 @@ class Admm:
         for columns in s.blocks():
             self.update_a(s, s.V, columns)
         return s
-
-    def close(self, s: AdmmState) -> None:
-        pass
 
     def residuals(self, s: AdmmState) -> dict[str, float]:
         return self.measured(s, lambda l, columns: s.a[l].block(columns, s.z[l][:, columns], s.V[l]))

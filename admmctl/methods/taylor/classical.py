@@ -14,7 +14,7 @@ then all W_l, then all z_l are that order. Without multipliers (``warm_iteration
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -28,7 +28,7 @@ from admmctl.methods.least_squares import (
     solve_bytes,
     solve_layers,
 )
-from admmctl.methods.method import Array, Cost, Problem, Snapshot
+from admmctl.methods.method import Array, Cost, Method, Problem, Snapshot
 from admmctl.methods.taylor.settings import PenaltySettings
 from admmctl.model.initial import initial_weights
 from admmctl.model.network import Network, Weights
@@ -82,17 +82,11 @@ class ClassicalState:
         return p.network.inputs(p.a0[:, columns]) if l == 1 else self.a[l - 1][:, columns]
 
 
-class ClassicalAdmm:
+class ClassicalAdmm(Method):
     """ADMM in the textbook's sense, on the constraints of Taylor et al. (3). All of z, a, u, v is kept."""
 
     Settings = ClassicalAdmmSettings
-    presets: ClassVar[dict[str, dict[str, Any]]] = {}
     losses: ClassVar[tuple[str, ...]] = ("squared", "signed-squared", "hinge")
-    activations: ClassVar[tuple[str, ...]] = ("relu", "hard-sigmoid", "dcutlu", "tanh", "sigmoid", "cosine")
-    unit: ClassVar[Literal["iteration", "epoch"]] = "iteration"
-
-    def __init__(self, settings: ClassicalAdmmSettings) -> None:
-        self.settings = settings
 
     @staticmethod
     def check(settings: ClassicalAdmmSettings, layers: int) -> list[tuple[str, str]]:
@@ -235,9 +229,6 @@ class ClassicalAdmm:
     def weights(self, s: ClassicalState) -> Weights:
         return [s.W[l] for l in sorted(s.W)]
 
-    def rows_seen(self, s: ClassicalState) -> int:
-        return s.iteration * s.problem.total
-
     def snapshot(self, s: ClassicalState) -> Snapshot:
         common = {"W": self.weights(s), "inputs": s.pairs[1].memory(), "ridge": s.ridge, "iteration": s.iteration}
         return Snapshot(common, s.rows())
@@ -257,9 +248,6 @@ class ClassicalAdmm:
         for columns in s.blocks():
             self._update_a(s, V, columns)
         return s
-
-    def close(self, s: ClassicalState) -> None:
-        pass
 
     def residuals(self, s: ClassicalState) -> dict[str, float]:
         """The augmented Lagrangian per sample, root mean squares of both kinds of constraint, the largest ridge.

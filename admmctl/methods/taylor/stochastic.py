@@ -12,7 +12,7 @@ so that step / (1 - momentum) says how far they would get if all subsets agreed.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from pydantic import Field
 
 from admmctl.errors import UserError
 from admmctl.methods.gradient.minibatch import take
-from admmctl.methods.method import Array, Cost, Problem, Snapshot, Untimed
+from admmctl.methods.method import Array, Cost, Method, Problem, Snapshot, Unit, Untimed
 from admmctl.methods.taylor.algorithm import Admm, AdmmSettings
 from admmctl.methods.taylor.convolution_hidden import hidden_layer
 from admmctl.methods.taylor.state import AdmmState, Samples, draw, iterating, samples, starting_inputs
@@ -54,14 +54,12 @@ class StochasticState:
     iteration: int = 0
 
 
-class StochasticAdmm:
+class StochasticAdmm(Method):
     """Algorithm 1 on subsets. The state of all samples is z and lam; a is that of a subset."""
 
     Settings = StochasticAdmmSettings
-    presets: ClassVar[dict[str, dict[str, Any]]] = {}
     losses = Admm.losses
-    activations = Admm.activations
-    unit: ClassVar[Literal["iteration", "epoch"]] = "epoch"
+    unit: ClassVar[Unit] = "epoch"
     check = staticmethod(Admm.check)
 
     def __init__(self, settings: StochasticAdmmSettings) -> None:
@@ -145,15 +143,13 @@ class StochasticAdmm:
         state.s.release_inputs()
         return rows
 
-    def check_rows(self, total: int) -> None:
-        """Raises UserError where subsets are too small to solve for anything."""
+    def check_size(self, network: Network, total: int, ranks: int, free: int | None) -> None:
+        """Raises UserError where subsets are too small to solve for anything, and as ``admm`` does."""
         if self.settings.subset * total < FEWEST:
             raise UserError(
                 f"subset: {self.settings.subset:g} of {total} training rows is {self.settings.subset * total:.3g} "
                 f"rows per iteration; expected {FEWEST} or more: raise subset"
             )
-
-    def check_size(self, network: Network, total: int, ranks: int, free: int | None) -> None:
         self._admm.check_size(network, total, ranks, free)
 
     def cost(self, network: Network, samples: int, total: int) -> Cost:
@@ -206,9 +202,6 @@ class StochasticAdmm:
         state.v = dict(enumerate(snapshot.common["v"], start=1))
         state.iteration = snapshot.common["iteration"]
         return state
-
-    def close(self, state: StochasticState) -> None:
-        pass
 
 
 def _most(samples: int, subset: float) -> int:
