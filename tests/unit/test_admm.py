@@ -607,11 +607,10 @@ def test_the_state_of_a_wide_layer_is_its_matrices():
     assert matrices <= cost <= 4 * matrices
 
 
-def test_weights_and_rows_seen():
+def test_weights_have_the_shapes_of_the_network():
     method = admm(ridge=1e-2)
     s = state_after(method, problem([6, 4], columns=slice(0, 50)), 3)
     assert [W.shape for W in method.weights(s)] == [(6, 5), (4, 7), (1, 5)]
-    assert method.rows_seen(s) == 3 * 120  # of all ranks, not of this one alone
 
 
 def test_inputs_and_the_rows_of_ones_are_never_written_to():

@@ -306,6 +306,6 @@ def test_so_it_is_in_every_other_method_that_solves_least_squares(name):
     kind = methods.load(name)
     method = kind(kind.Settings())
     wide = [47_000] if name == "random-features" else [5]
-    method.check_size(problem([46_000], features=46_000).network, 100, 1, None)
+    method.check_size(problem([46_000], features=46_000).network, 1_000, 1, None)
     with pytest.raises(UserError, match=r"least squares of 47,001 inputs"):
-        method.check_size(problem(wide, features=47_000).network, 100, 1, None)
+        method.check_size(problem(wide, features=47_000).network, 1_000, 1, None)

@@ -9,7 +9,7 @@ from helpers import CountingComm
 
 from admmctl.data.shards import Shard
 from admmctl.experiment.config import Evaluate, Stop
-from admmctl.methods.method import Diverged, Problem
+from admmctl.methods.method import Diverged, Method, Problem
 from admmctl.model.losses import losses
 from admmctl.model.network import Network
 from admmctl.runs.loop import Loop
@@ -30,7 +30,7 @@ class ScriptedClock:
         yield
 
 
-class ScriptedMethod:
+class ScriptedMethod(Method):
     """Step i leads to the training loss, test accuracy and residual that the script says.
 
     The last entry lasts for ever; an entry may be an exception, which the step raises.
@@ -64,9 +64,6 @@ class ScriptedMethod:
 
     def rows_seen(self, iteration):
         return iteration * self.rows_per_step
-
-    def close(self, iteration):
-        pass
 
     def residuals(self, iteration):
         return {"residual": self._entry(iteration)["residual"]}

@@ -19,7 +19,6 @@ GAUSSIAN = Kernel("gaussian", 1.0)
 def trained(p, **settings):
     method = RandomFeatures(RandomFeaturesSettings(**settings))
     s = method.step(method.init(p))
-    assert method.rows_seen(s) == p.total
     with pytest.raises(Finished):
         method.step(s)
     return method.weights(s)

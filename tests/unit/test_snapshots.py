@@ -82,7 +82,7 @@ def advance(method, state, iterations):
     curve = []
     for _ in range(iterations):
         state = method.step(state)
-        measured = [*method.residuals(state).values(), method.rows_seen(state)]
+        measured = [*method.residuals(state).values(), method.rows_seen(state) or 0]
         curve.append([*(W_l.copy() for W_l in method.weights(state)), np.array(measured)])
     return state, curve
 

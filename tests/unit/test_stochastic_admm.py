@@ -166,9 +166,10 @@ def test_the_state_grows_with_rows_as_cost_says(hidden):
 
 
 def test_subsets_of_a_handful_of_rows_are_refused():
+    network = problem([4]).network
     with pytest.raises(UserError, match=r"0\.001 of 5000 training rows is 5 rows per iteration; expected 32"):
-        stochastic(subset=0.001).check_rows(5000)
-    stochastic(subset=0.01).check_rows(5000)
+        stochastic(subset=0.001).check_size(network, 5000, 1, None)
+    stochastic(subset=0.01).check_size(network, 5000, 1, None)
 
 
 def test_rows_seen_count_every_sweep():
