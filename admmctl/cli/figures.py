@@ -118,11 +118,11 @@ def figures(
       admmctl figures --all
     """
     from admmctl.launch.options import check_options
-    from admmctl.report.catalogue import WIDTH, failures, figures_table
-    from admmctl.report.illustrations import make_folder
+    from admmctl.papers.draw import draw
+    from admmctl.papers.drawings import make_folder
+    from admmctl.papers.listing import WIDTH, failures, figures_table
+    from admmctl.papers.make import Request, draw_all, listing, prepare
     from admmctl.report.live import Live, error_console
-    from admmctl.report.paper_figures import draw
-    from admmctl.studies.figures import Request, draw_all, listing, prepare
 
     one_of("--scale", scale, SCALES)
     if names and everything:

@@ -33,7 +33,7 @@ def report(
     """
     from admmctl.report.browser import show
     from admmctl.report.page import report as write
-    from admmctl.report.sidecars import LeftOut
+    from admmctl.report.sidecar import LeftOut
     from admmctl.runs.record import find
     from admmctl.runs.recorded import COMPARED, CPU, CURVE, PHASES
 

@@ -151,12 +151,13 @@ def runs_phases(
 
       admmctl runs phases results/cifar2-convex
     """
+    from admmctl.papers.claims import CONVEX_TABLE
     from admmctl.report.phases import phases, phases_table, write_csv
     from admmctl.runs.record import find
     from admmctl.runs.recorded import COMPARED, PHASES
 
     only_csv = to_stdout("--csv", csv, as_json)
-    result = phases(find(runs, (*COMPARED, PHASES), left_out), paper)
+    result = phases(find(runs, (*COMPARED, PHASES), left_out), CONVEX_TABLE, always=paper)
     if csv is not None:
         write_csv(result, csv)
     if not only_csv:

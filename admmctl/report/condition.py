@@ -12,7 +12,6 @@ from rich.text import Text
 from admmctl.errors import UserError
 from admmctl.files import write_csv
 from admmctl.report import style
-from admmctl.report.papers import CONVEX_CONDITION
 from admmctl.report.tables import Plain
 from admmctl.runs.record import root
 
@@ -80,8 +79,8 @@ def condition_figure(result: dict[str, Any]) -> Figure:
     return figure
 
 
-def condition_table(result: dict[str, Any]) -> Group:
-    """A line per preconditioner and rank, and what the paper says of its own."""
+def condition_table(result: dict[str, Any], paper: str) -> Group:
+    """A line per preconditioner and rank, and what the ``paper`` says of its own."""
     table = Plain()
     table.add_column("preconditioner")
     for heading in ("rank", "condition", "lowered", "smallest", "largest"):
@@ -101,5 +100,5 @@ def condition_table(result: dict[str, Any]) -> Group:
     )
     parts: list[RenderableType] = [Text(title, style="bold"), table, Text("")]
     parts.append(Text("Extreme eigenvalues of the preconditioned matrix, in float64, and their ratio."))
-    parts.append(Text(CONVEX_CONDITION))
+    parts.append(Text(paper))
     return Group(*parts)

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from admmctl.report.html import Cell, Column, Html, Table, data_uri, details, join, tag
-from admmctl.report.sidecars import Figure, Number
+from admmctl.report.sidecar import Figure, Number
 from admmctl.report.text import count, size
 
 MOST_ROWS = 200  # of a figure's points in the page

@@ -18,7 +18,7 @@ from admmctl.report import experiments, gallery, style, svg
 from admmctl.report.html import Html, join, tag
 from admmctl.report.output import write
 from admmctl.report.recorded import Recorded, by_experiment, recorded
-from admmctl.report.sidecars import Figure, LeftOut, read_figures
+from admmctl.report.sidecar import Figure, LeftOut, read_figures
 from admmctl.report.text import count
 from admmctl.runs.record import root
 

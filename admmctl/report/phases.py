@@ -1,5 +1,6 @@
 """``runs phases``: where the seconds to a target went, method by method (Table 1 of the convex paper)."""
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,6 @@ from rich.text import Text
 
 from admmctl.errors import UserError
 from admmctl.report.compare import comparable, in_common, over_seeds, write_table
-from admmctl.report.papers import CONVEX_EXPERIMENT, CONVEX_PHASES, CONVEX_TABLE
 from admmctl.report.statistics import median
 from admmctl.report.tables import Plain
 from admmctl.report.text import number, seconds
@@ -17,14 +17,40 @@ from admmctl.runs.clock import OUTSIDE
 from admmctl.runs.record import DONE, read_phases, read_summary
 
 _SUMS = ("rest", "wall")  # in phases.csv, and no phases of training
+CONVEX_PHASES = ("precompute", "u", "v", "dual")  # of the convex ADMM, in the order of its paper
 _COLUMNS = 5  # phases that the table has room for; the others are summed
 
 
-def phases(folders: list[Path], paper: bool = False) -> dict[str, Any]:
+@dataclass(frozen=True)
+class PaperMethod:
+    """What a paper reports of a method: its seconds, and those of its phases where they are given."""
+
+    method: str
+    total_s: float
+    phases: dict[str, float]
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """A paper's table of seconds by phase, and our ``experiment`` of the same problem."""
+
+    experiment: str
+    source: str
+    problem: str
+    methods: tuple[PaperMethod, ...]
+
+    def document(self) -> dict[str, Any]:
+        """What ``runs phases --json`` says of it."""
+        methods = [asdict(method) for method in self.methods]
+        return {"source": self.source, "problem": self.problem, "methods": methods}
+
+
+def phases(folders: list[Path], paper: PaperTable | None = None, always: bool = False) -> dict[str, Any]:
     """Median seconds of training by phase, for every method, over the repeats that have ended.
 
-    A phase counts with its largest seconds over ranks. What the convex paper reports comes along for its
-    experiment, or with ``paper``. Raises UserError when no run has phases, or when runs cannot be compared.
+    A phase counts with its largest seconds over ranks. The numbers of ``paper`` come along for runs of its
+    experiment, and for all runs with ``always``. Raises UserError when no run has phases, or when runs cannot be
+    compared.
     """
     ended = [folder for folder in folders if (read_summary(folder) or {}).get("status") in DONE]
     spent = {str(folder): _training(folder) for folder in ended if read_phases(folder)}
@@ -33,13 +59,14 @@ def phases(folders: list[Path], paper: bool = False) -> dict[str, Any]:
     groups = comparable([Path(folder) for folder in spent])
     names = list(dict.fromkeys(name for of_run in spent.values() for name in of_run))
     first = groups[0][0]
+    beside = paper is not None and (always or first["experiment"] == paper.experiment)
     return {
         "experiment": first["experiment"],
         "metric": first["metric"],
         "target": first["target"],
         "rows_train": first.get("rows_train"),
         "methods": [_row(runs, spent, names) for runs in groups],
-        "paper": CONVEX_TABLE if paper or first["experiment"] == CONVEX_EXPERIMENT else None,
+        "paper": paper.document() if paper is not None and beside else None,
     }
 
 

@@ -1,6 +1,7 @@
 """Figures and tables of a scaling study: seconds, speed-up and efficiency, phases, against cores."""
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from rich.text import Text
 
 from admmctl.errors import UserError
 from admmctl.report import style
-from admmctl.report.papers import TO_TARGET
 from admmctl.report.statistics import MINIMUM, median
 from admmctl.report.tables import Plain
 from admmctl.report.text import count, seconds
@@ -33,8 +33,21 @@ _PHASES = {  # colours of the kinds of work, the same in every figure
 }
 
 
-def scaling_plots(result: dict[str, Any], output: Path | None = None) -> list[Path]:
+@dataclass(frozen=True)
+class PaperPoint:
+    """Seconds to a target that a paper reports: a point among ours, with a label that says whose it is."""
+
+    cores: int
+    seconds: float
+    label: str
+
+
+def scaling_plots(
+    result: dict[str, Any], output: Path | None = None, paper: PaperPoint | None = None
+) -> list[Path]:
     """Three figures of a study, PNG and PDF each, beside its folder or beside ``output``.
+
+    ``paper`` is a number of the study's dataset; it is drawn among seconds to a target.
 
     Raises UserError where they cannot be written.
     """
@@ -43,7 +56,7 @@ def scaling_plots(result: dict[str, Any], output: Path | None = None) -> list[Pa
     base = output if output is not None else study.parent / study.name
     if base.suffix in (".png", ".pdf"):
         base = base.with_suffix("")
-    figures = {"seconds": seconds_figure(result), "speedup": _speed_up(result), "phases": _phases(result)}
+    figures = {"seconds": seconds_figure(result, paper), "speedup": _speed_up(result), "phases": _phases(result)}
     written = []
     try:
         for name, figure in figures.items():
@@ -56,7 +69,7 @@ def scaling_plots(result: dict[str, Any], output: Path | None = None) -> list[Pa
     return written
 
 
-def seconds_figure(result: dict[str, Any]) -> Figure:
+def seconds_figure(result: dict[str, Any], paper: PaperPoint | None = None) -> Figure:
     """Seconds to the goal against cores, both axes logarithmic."""
     figure, axes = plt.subplots(figsize=(style.COLUMN_WIDTH * 1.35, style.COLUMN_WIDTH * 1.25))
     color, marker = style.look(result["method_kind"])
@@ -82,7 +95,10 @@ def seconds_figure(result: dict[str, Any]) -> Figure:
             label="communication bound",
         )
     _measured(axes, result, "seconds", color, marker)
-    _paper(axes, result)
+    if paper is not None and result["goal"] == "target" and not result["weak"]:
+        axes.plot(
+            [paper.cores], [paper.seconds], "*", color=style.BLACK, markersize=9, label=paper.label, zorder=6
+        )
     axes.set_xscale("log")
     axes.set_yscale("log")
     _core_ticks(axes, result)
@@ -219,14 +235,6 @@ def _as(what: str, result: dict[str, Any], base: dict[str, Any], point: dict[str
 
 def _values(result: dict[str, Any], what: str) -> list[float]:
     return [point[what] for point in result["points"] if math.isfinite(point[what])]
-
-
-def _paper(axes: Axes, result: dict[str, Any]) -> None:
-    """The papers' number for the same dataset, if they time it to a target: marked as theirs."""
-    if result["data"] not in TO_TARGET or result["goal"] != "target" or result["weak"]:
-        return
-    cores, time, words = TO_TARGET[result["data"]]
-    axes.plot([cores], [time], "*", color=style.BLACK, markersize=9, label=words, zorder=6)
 
 
 def _shared(result: dict[str, Any]) -> bool:

@@ -9,9 +9,9 @@ from scipy.io import savemat
 from test_commands import Shell
 
 from admmctl.errors import Interrupted, RunFailed
-from admmctl.studies import figures as study
-from admmctl.studies.catalogue import CATALOGUE
-from admmctl.studies.entry import Entry, Quick
+from admmctl.papers import make as study
+from admmctl.papers.catalogue import CATALOGUE
+from admmctl.papers.entry import Entry, Quick
 
 
 @pytest.fixture

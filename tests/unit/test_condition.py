@@ -159,7 +159,7 @@ def test_the_figure_has_a_line_for_every_preconditioner():
 
 def test_the_table_fits_a_terminal_and_says_what_is_gained():
     console = Console(width=80, record=True, file=StringIO(), markup=False, highlight=False)
-    console.print(report.condition_table(made()))
+    console.print(report.condition_table(made(), "The paper: a factor of 100."))
     words = console.export_text()
     assert max(map(len, words.splitlines())) <= 80
     (line,) = (line.split() for line in words.splitlines() if line.startswith("nystrom"))

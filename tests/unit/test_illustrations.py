@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from admmctl.data.swissroll import SwissRollSettings, SwissRollSource
 from admmctl.experiment.config import load
 from admmctl.model.activations import activation
-from admmctl.report import illustrations as report
-from admmctl.studies import illustrations as study
-from admmctl.studies import toys
-from admmctl.studies.illustrations import FIGURES, Request
+from admmctl.papers import drawings as report
+from admmctl.papers import explained as study
+from admmctl.papers import toys
+from admmctl.papers.explained import FIGURES, Request
 
 SEEDS = pytest.mark.parametrize("seed", [0, 1, 2])
 COMPUTED = [name for name in FIGURES if name != "digits"]

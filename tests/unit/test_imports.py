@@ -13,7 +13,7 @@ import admmctl
 PACKAGE = Path(admmctl.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-# cli -> {studies, report} -> runs -> launch -> experiment -> {methods, data} -> model -> comm, kernels, the rest
+# cli -> papers -> {studies, report} -> runs -> launch -> experiment -> {methods, data} -> model -> comm, the rest
 BASE = {"comm", "errors", "files", "folders", "registry", "rng", "settings"}
 MAY_IMPORT = {
     "kernels": set(),
@@ -26,7 +26,8 @@ MAY_IMPORT = {
     "runs": {"launch", "experiment", "data", "methods", "model", *BASE},
     "report": {"runs", "experiment", "data", "model", *BASE},
     "studies": {"runs", "launch", "experiment", "data", "methods", "model", "kernels", *BASE},
-    "cli": {"studies", "report", "runs", "launch", "experiment", "data", *BASE},
+    "papers": {"studies", "report", "runs", "launch", "experiment", "data", "methods", "model", *BASE},
+    "cli": {"papers", "studies", "report", "runs", "launch", "experiment", "data", *BASE},
     **dict.fromkeys(BASE, BASE),
     "__main__": {"cli"},
     "": {"runs", "launch"},  # admmctl itself

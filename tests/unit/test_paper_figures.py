@@ -10,15 +10,15 @@ import pytest
 
 from admmctl.errors import DataError
 from admmctl.launch.options import Options
-from admmctl.report.captions import KEYS
-from admmctl.report.numbers import MEASURES
-from admmctl.report.paper_figures import DRAWINGS, draw
-from admmctl.report.papers import CLAIMS
+from admmctl.papers import paper_runs
+from admmctl.papers.captions import KEYS
+from admmctl.papers.catalogue import CATALOGUE
+from admmctl.papers.claims import CLAIMS
+from admmctl.papers.draw import DRAWINGS, draw
+from admmctl.papers.entry import Entry, Quick
+from admmctl.papers.measures import MEASURES
 from admmctl.runs.recorded import EVERYTHING, damage
 from admmctl.runs.train import Silent
-from admmctl.studies import paper_runs
-from admmctl.studies.catalogue import CATALOGUE
-from admmctl.studies.entry import Entry, Quick
 
 TRAINED = [entry for entry in CATALOGUE.values() if entry.config is not None]
 NUMBER = {"what", "unit", "paper", "paper_text", "ours", "ours_text", "ratio", "same_work", "note"}

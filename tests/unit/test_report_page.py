@@ -14,7 +14,7 @@ from admmctl import __version__
 from admmctl.errors import UserError
 from admmctl.report.page import document, report
 from admmctl.report.recorded import recorded
-from admmctl.report.sidecars import read_figures
+from admmctl.report.sidecar import read_figures
 from admmctl.runs.record import find, root
 
 VOID = ("meta", "img", "br", "input", "link")

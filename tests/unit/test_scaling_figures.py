@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from admmctl.errors import UserError
+from admmctl.papers.claims import TO_TARGET
 from admmctl.report import scaling as report
 from admmctl.report.scaling import scaling_plots, scaling_table
 from admmctl.report.text import seconds
@@ -43,7 +44,7 @@ def draw(result: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, F
 
     with monkeypatch.context() as patch:
         patch.setattr(report.style, "save", save)
-        scaling_plots(result)
+        scaling_plots(result, paper=TO_TARGET.get(result["data"]))
     return found
 
 

@@ -1,12 +1,12 @@
 """Every figure and table of the five papers: what runs it needs, and what ``--scale quick`` makes of them.
 
-Paper by paper, in the order of their figures; what the fields mean is in ``studies/entry.py``.
+Paper by paper, in the order of their figures; what the fields mean is in ``papers/entry.py``.
 """
 
 from typing import Any
 
-from admmctl.studies.entry import Entry, Quick
-from admmctl.studies.illustrations import FIGURES
+from admmctl.papers.entry import Entry, Quick
+from admmctl.papers.explained import FIGURES
 
 TAYLOR = "Taylor et al. 2016"
 TRIDENT = "Burmeister (Trident)"

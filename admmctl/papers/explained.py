@@ -1,6 +1,6 @@
 """The points of the explanatory pictures: ``admmctl figures``. They are computed here, and drawn elsewhere.
 
-A figure is a function here, a line in ``FIGURES``, and a drawing of the same name in ``report/illustrations.py``.
+A figure is a function here, a line in ``FIGURES``, and a drawing of the same name in ``papers/drawings.py``.
 Everything random depends on the seed alone.
 """
 
@@ -15,7 +15,7 @@ from admmctl.data.svhn import FILES, SIDE, Svhn, SvhnSettings, read_digits
 from admmctl.data.swissroll import SwissRollSettings, SwissRollSource
 from admmctl.errors import DataError
 from admmctl.model.activations import activation
-from admmctl.studies.toys import (
+from admmctl.papers.toys import (
     Points,
     Request,
     Rows,

@@ -15,18 +15,18 @@ from matplotlib.lines import Line2D
 
 from admmctl.errors import UserError
 from admmctl.files import write_csv, write_json
+from admmctl.papers.captions import sidecar
+from admmctl.papers.claims import BASELINES, CLAIMS, TO_TARGET
+from admmctl.papers.drawings import illustrate
+from admmctl.papers.material import Material
+from admmctl.papers.measures import THEIRS, Finished, claim_rows, per_iteration
+from admmctl.papers.tables import minibatch_table, phases_table
 from admmctl.report import style
-from admmctl.report.captions import sidecar
 from admmctl.report.condition import condition_figure
 from admmctl.report.curves import method_block
 from admmctl.report.figures import Against, Axis, curves, settings_against_target
-from admmctl.report.illustrations import illustrate
-from admmctl.report.numbers import THEIRS, Finished, claim_rows, per_iteration
-from admmctl.report.paper_tables import minibatch_table, phases_table
-from admmctl.report.papers import BASELINES, CLAIMS
 from admmctl.report.scaling import seconds_figure
 from admmctl.report.statistics import median
-from admmctl.runs.material import Material
 from admmctl.runs.recorded import read_config, read_curve, read_summary
 
 Rows = list[dict[str, Any]]
@@ -154,7 +154,7 @@ def _seconds_to_target(material: Material) -> tuple[Figure, Rows]:
     """Seconds against cores, and the paper's baselines as levels: theirs, on a GPU."""
     result = material.result
     assert result is not None
-    figure = seconds_figure(result)
+    figure = seconds_figure(result, TO_TARGET.get(result["data"]))
     axes = figure.axes[0]
     for method, time in BASELINES.get(result["data"], {}).items():
         label = f"{method}, {THEIRS}: {time:,g} s on a GPU"

@@ -1,4 +1,4 @@
-"""The explanatory figures, drawn from the points that ``studies/illustrations.py`` computes, and their list."""
+"""The explanatory figures, drawn from the points that ``papers/explained.py`` computes, and their list."""
 
 from collections.abc import Callable
 from itertools import pairwise

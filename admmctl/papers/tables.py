@@ -6,19 +6,19 @@ from typing import Any
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
+from admmctl.papers.claims import CLAIMS, CONVEX_TABLE
+from admmctl.papers.material import Material
+from admmctl.papers.measures import THEIRS, Finished, claim_rows, per_iteration
 from admmctl.report import style
-from admmctl.report.numbers import THEIRS, Finished, claim_rows, per_iteration
-from admmctl.report.papers import CLAIMS, CONVEX_PHASES
-from admmctl.report.phases import phase_rows, phases
+from admmctl.report.phases import CONVEX_PHASES, phase_rows, phases
 from admmctl.report.text import seconds
-from admmctl.runs.material import Material
 
 Rows = list[dict[str, Any]]
 
 
 def phases_table(material: Material) -> tuple[Figure, Rows]:
     """Table 1 of the convex paper: ours by phase above theirs."""
-    result = phases(material.folders, paper=True)
+    result = phases(material.folders, CONVEX_TABLE, always=True)
     names = CONVEX_PHASES
     body = []
     for row in result["methods"]:

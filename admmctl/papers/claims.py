@@ -1,16 +1,18 @@
 """What the papers report: their numbers, on their machines. Figures and tables that show them say so."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 
-# Seconds to a target by dataset: cores, seconds, what for.
-TO_TARGET: dict[str, tuple[int, float, str]] = {
-    "svhn-hog": (1024, 13.3, "Taylor et al. 2016: 13.3 s on 1,024 cores\n(120,290 rows, to 95 %, theirs)"),
-    "higgs": (7200, 7.8, "Taylor et al. 2016: 7.8 s on 7,200 cores\n(10.5 M rows, to 64 %, theirs)"),
+from admmctl.report.phases import CONVEX_PHASES, PaperMethod, PaperTable
+from admmctl.report.scaling import PaperPoint
+
+# Seconds to a target by dataset.
+TO_TARGET = {
+    "svhn-hog": PaperPoint(
+        1024, 13.3, "Taylor et al. 2016: 13.3 s on 1,024 cores\n(120,290 rows, to 95 %, theirs)"
+    ),
+    "higgs": PaperPoint(7200, 7.8, "Taylor et al. 2016: 7.8 s on 7,200 cores\n(10.5 M rows, to 64 %, theirs)"),
 }
 
-CONVEX_EXPERIMENT = "cifar2-convex"  # ours, of the problem that Table 1 is about
-CONVEX_PHASES = ("precompute", "u", "v", "dual")
 
 # Table 1 of the convex paper: total seconds to 97 % of the training rows, and by phase where they give them.
 _TABLE_1: dict[str, tuple[float, tuple[float, ...]]] = {
@@ -20,14 +22,15 @@ _TABLE_1: dict[str, tuple[float, tuple[float, ...]]] = {
     "RBCD (CPU)": (185.896, (0.523, 181.689, 3.663, 0.020)),
     "Adam (GPU)": (55.129, ()),
 }
-CONVEX_TABLE: dict[str, Any] = {
-    "source": "Feng, Shah and Abraham, Table 1",
-    "problem": "CIFAR-10, two classes, 10,000 rows, 3,072 inputs, 50 patterns; to 97 % of them",
-    "methods": [
-        {"method": method, "total_s": total, "phases": dict(zip(CONVEX_PHASES, seconds, strict=False))}
+CONVEX_TABLE = PaperTable(
+    "cifar2-convex",
+    "Feng, Shah and Abraham, Table 1",
+    "CIFAR-10, two classes, 10,000 rows, 3,072 inputs, 50 patterns; to 97 % of them",
+    tuple(
+        PaperMethod(method, total, dict(zip(CONVEX_PHASES, seconds, strict=False)))
         for method, (total, seconds) in _TABLE_1.items()
-    ],
-}
+    ),
+)
 
 CONVEX_CONDITION = (
     "The paper (section 2.4 and Figure 2, its own rows): rank 100 lowers the condition\n"
@@ -39,7 +42,7 @@ CONVEX_CONDITION = (
 class Claim:
     """A number that a paper gives, and how ours is measured.
 
-    ``paper`` is None where it has words only. ``measure`` is one of ``report/numbers.py``, of the runs of
+    ``paper`` is None where it has words only. ``measure`` is one of ``papers/measures.py``, of the runs of
     ``method``, with ``level`` where it needs one. ``rows`` are the paper's training rows: on fewer it is other
     work. ``mark`` is where a figure shows it, (x, y); with x None as a level. ``beside`` are the paper's other
     settings that make it other work than ours in any case.
@@ -73,7 +76,7 @@ def _seconds(
 
 
 def _to_cores(dataset: str, level: float, rows: int, source: str) -> Claim:
-    cores, time, _ = TO_TARGET[dataset]
+    cores, time = TO_TARGET[dataset].cores, TO_TARGET[dataset].seconds
     text = f"{time:g} s on {cores:,} cores ({source})"
     what = f"seconds to {100 * level:g} % test accuracy, admm, on the most cores"
     return Claim(what, "s", time, text, "most-cores", "admm", level, rows, None, "other cores")

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from admmctl.report.numbers import numbers
+from admmctl.papers.material import Material
+from admmctl.papers.measures import numbers
 from admmctl.report.text import count
-from admmctl.runs.material import Material
 from admmctl.runs.recorded import read_config, read_environment, read_summary
 
 KEYS = ("name", "paper", "number", "shows", "kind", "caption", "scale", "files", "runs", "numbers")

@@ -1,14 +1,14 @@
-"""A paper's numbers beside ours: what the runs of a figure say about each claim of ``report/papers.py``."""
+"""A paper's numbers beside ours: what the runs of a figure say about each claim of ``papers/claims.py``."""
 
 import math
 from collections.abc import Callable
 from typing import Any
 
+from admmctl.papers.claims import CLAIMS, Claim
+from admmctl.papers.material import Material
 from admmctl.report.curves import Curve, method_block
-from admmctl.report.papers import CLAIMS, Claim
 from admmctl.report.statistics import median
 from admmctl.report.text import count, number, seconds
-from admmctl.runs.material import Material
 from admmctl.runs.record import DONE, read_curve, read_summary
 
 THEIRS = "theirs"  # in the source column of a CSV, and on figures

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from made_report import description, number, write_figure
 
-from admmctl.report.sidecars import read_figures
+from admmctl.report.sidecar import read_figures
 
 
 def write(folder: Path, name: str, content: Any) -> Path:

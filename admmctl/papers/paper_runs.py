@@ -13,13 +13,13 @@ from admmctl.experiment.schema import Stop
 from admmctl.launch import local as launch
 from admmctl.launch.clusters import FOLDERS
 from admmctl.launch.options import Options
+from admmctl.papers.entry import Entry
+from admmctl.papers.material import Material, Scale
 from admmctl.runs import resume as resuming
-from admmctl.runs.material import Material, Scale
 from admmctl.runs.record import DONE, is_run, read_summary, root
 from admmctl.runs.recorded import EVERYTHING, damage
 from admmctl.runs.train import Watcher, check, execute
 from admmctl.studies.condition import condition
-from admmctl.studies.entry import Entry
 from admmctl.studies.points import summarise
 from admmctl.studies.scaling import Say, scaling
 

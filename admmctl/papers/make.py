@@ -7,15 +7,15 @@ from typing import Any
 from admmctl.data.catalog import datasets
 from admmctl.errors import DataError, Interrupted, RunFailed, UserError
 from admmctl.launch.options import Options
+from admmctl.papers import paper_runs
+from admmctl.papers.catalogue import CATALOGUE
+from admmctl.papers.entry import Entry
+from admmctl.papers.explained import FIGURES
+from admmctl.papers.material import Material, Scale
+from admmctl.papers.toys import Request
 from admmctl.registry import suggest
-from admmctl.runs.material import Material, Scale
 from admmctl.runs.train import Watcher
-from admmctl.studies import paper_runs
-from admmctl.studies.catalogue import CATALOGUE
-from admmctl.studies.entry import Entry
-from admmctl.studies.illustrations import FIGURES
 from admmctl.studies.scaling import Say
-from admmctl.studies.toys import Request
 
 Draw = Callable[[Material], dict[str, Any]]
 

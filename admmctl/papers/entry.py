@@ -1,4 +1,4 @@
-"""What the catalogue of figures says of one of them: ``studies/catalogue.py`` is a table of these."""
+"""What the catalogue of figures says of one of them: ``papers/catalogue.py`` is a table of these."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -22,7 +22,7 @@ class Quick:
 class Entry:
     """A figure or table of a paper.
 
-    ``drawing`` is one of ``report/paper_figures.py``, ``source`` what it draws, ``config`` a file of ``configs``.
+    ``drawing`` is one of ``papers/draw.py``, ``source`` what it draws, ``config`` a file of ``configs``.
     ``changes`` are ``--set`` words at either scale, and ``differs`` says what is not as in the paper.
     ``repeats`` and ``cores`` are those of the full scale; core counts are cut to what there is room for.
     """
