@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from admmctl import kernels
 from admmctl.errors import DataError, UserError
+from admmctl.kernels import Array, compiled
 from admmctl.settings import Count, Settings
 
 _BATCH_BYTES = 2**18  # of pixels at a time: the plain NumPy path needs about 30 times as much
@@ -71,7 +71,7 @@ def hog(images: NDArray[np.uint8], settings: HogSettings, out: NDArray[np.float3
     for start in range(0, n, step):
         part = batch[: min(step, n - start)]
         part[...] = pixels[start : start + step]
-        kernels.hog(
+        _histograms(
             part,
             strength,
             bins,
@@ -98,3 +98,82 @@ def _tables(orientations: int, signed: bool) -> tuple[NDArray[np.float64], NDArr
     angle = np.arctan2(differences[:, None], differences) * (180 / np.pi) % degrees
     edges = degrees / orientations * np.arange(1, orientations)
     return strength, np.searchsorted(edges, angle, side="right").astype(np.int16)
+
+
+def _histograms_plain(
+    images: Array, strength: Array, bins: Array, orientations: int, cell: int, block: int, stride: int, out: Array
+) -> None:
+    n, height, width, _ = images.shape
+    rows, columns = height // cell, width // cell
+    values: Array = images.astype(np.int32)
+    gy, gx = np.zeros_like(values), np.zeros_like(values)
+    gy[:, 1:-1] = values[:, 2:] - values[:, :-2]
+    gx[:, :, 1:-1] = values[:, :, 2:] - values[:, :, :-2]
+    votes = strength[np.abs(gy), np.abs(gx)]
+    channel = votes.argmax(axis=3)[..., None]  # of equal channels the first one
+    dy, dx, vote = (
+        np.take_along_axis(each, channel, axis=3)[:, : rows * cell, : columns * cell, 0]
+        for each in (gy, gx, votes)
+    )
+    across, down = np.arange(columns * cell) // cell, np.arange(rows * cell)[:, None] // cell
+    of_cell = (np.arange(n)[:, None, None] * rows + down) * columns + across
+    index = of_cell * orientations + bins[dy + 255, dx + 255]
+    total = np.bincount(index.ravel(), vote.ravel(), n * rows * columns * orientations)
+    histograms = total.reshape(n, rows, columns, orientations) / cell**2
+    size, at = block * block * orientations, 0
+    for r in range(0, rows - block + 1, stride):
+        for c in range(0, columns - block + 1, stride):
+            values = histograms[:, r : r + block, c : c + block].reshape(n, size)
+            values = np.minimum(values / np.sqrt((values**2).sum(axis=1, keepdims=True) + 1e-10), 0.2)
+            out[:, at : at + size] = values / np.sqrt((values**2).sum(axis=1, keepdims=True) + 1e-10)
+            at += size
+
+
+@compiled(_histograms_plain)
+def _histograms(
+    images: Array, strength: Array, bins: Array, orientations: int, cell: int, block: int, stride: int, out: Array
+) -> None:
+    """The features of a batch, whose arguments ``hog`` has checked.
+
+    ``images`` has shape (n, height, width, channels), bytes; ``out`` (n, features). ``strength[|gy|, |gx|]``
+    and ``bins[gy + 255, gx + 255]`` tell magnitude and orientation of every gradient that bytes can have.
+    """
+    n, height, width, channels = images.shape
+    rows, columns = height // cell, width // cell
+    histograms = np.empty((rows, columns, orientations))
+    for k in range(n):
+        histograms[:] = 0
+        for y in range(rows * cell):
+            for x in range(columns * cell):
+                vote, gy, gx = -1.0, np.int32(0), np.int32(0)
+                for c in range(channels):
+                    dy, dx = np.int32(0), np.int32(0)
+                    if 0 < y < height - 1:
+                        dy = np.int32(images[k, y + 1, x, c]) - np.int32(images[k, y - 1, x, c])
+                    if 0 < x < width - 1:
+                        dx = np.int32(images[k, y, x + 1, c]) - np.int32(images[k, y, x - 1, c])
+                    magnitude = strength[abs(dy), abs(dx)]
+                    if magnitude > vote:  # of equal channels the first one
+                        vote, gy, gx = magnitude, dy, dx
+                histograms[y // cell, x // cell, bins[gy + 255, gx + 255]] += vote
+        histograms /= cell * cell
+        at = 0
+        for r in range(0, rows - block + 1, stride):
+            for c in range(0, columns - block + 1, stride):
+                values = histograms[r : r + block, c : c + block]
+                total = 0.0
+                for i in range(block):
+                    for j in range(block):
+                        for o in range(orientations):
+                            total += values[i, j, o] * values[i, j, o]
+                scale, total = 1 / np.sqrt(total + 1e-10), 0.0
+                for i in range(block):
+                    for j in range(block):
+                        for o in range(orientations):
+                            clipped = min(values[i, j, o] * scale, 0.2)
+                            total += clipped * clipped
+                            out[k, at + (i * block + j) * orientations + o] = clipped
+                scale = 1 / np.sqrt(total + 1e-10)
+                for i in range(at, at + block * block * orientations):
+                    out[k, i] *= scale
+                at += block * block * orientations

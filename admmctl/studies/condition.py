@@ -19,10 +19,8 @@ from admmctl.experiment import config as configuration
 from admmctl.experiment.config import Run
 from admmctl.launch.inherited import check_alone
 from admmctl.methods.convex.algorithm import ConvexAdmm
-from admmctl.methods.convex.cholesky import explicit, to_vectors
-from admmctl.methods.convex.jacobi import diagonal
 from admmctl.methods.convex.nystrom import Sketch, sketch
-from admmctl.methods.convex.solvers import gram
+from admmctl.methods.convex.solvers import diagonal, explicit, gram, to_vectors
 from admmctl.methods.convex.system import System
 from admmctl.methods.method import Diverged, Problem, methods
 from admmctl.model.losses import losses

@@ -16,6 +16,7 @@ from helpers import CountingComm, problem
 
 import admmctl
 from admmctl import kernels, table_kernels
+from admmctl.data import hog
 from admmctl.methods.method import methods, start
 from admmctl.runs import clock, worker
 
@@ -63,7 +64,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 
 def loops() -> Iterator[tuple[Any, str, kernels.Kernel]]:
     """Every compiled loop: the module that it is in, its name there, and itself."""
-    for module in (kernels, table_kernels):
+    for module in (kernels, table_kernels, hog):
         yield from (
             (module, name, found) for name, found in vars(module).items() if isinstance(found, kernels.Kernel)
         )

@@ -13,9 +13,9 @@ from rich.console import Console
 
 from admmctl.errors import UserError
 from admmctl.methods.convex.algorithm import ConvexAdmm
-from admmctl.methods.convex.cholesky import explicit, from_vectors, to_vectors
 from admmctl.methods.convex.nystrom import sketch
 from admmctl.methods.convex.settings import ConvexAdmmSettings
+from admmctl.methods.convex.solvers import explicit, from_vectors, to_vectors
 from admmctl.report import condition as report
 from admmctl.studies import condition as study
 

@@ -12,13 +12,19 @@ from hypothesis import strategies as st
 
 from admmctl.methods.convex import nystrom
 from admmctl.methods.convex.backend import backend
-from admmctl.methods.convex.block import Block
-from admmctl.methods.convex.cholesky import explicit, from_vectors, to_vectors
 from admmctl.methods.convex.choose import solvers
-from admmctl.methods.convex.conjugate import ConjugateGradients
-from admmctl.methods.convex.jacobi import diagonal
 from admmctl.methods.convex.settings import ConvexAdmmSettings
-from admmctl.methods.convex.solvers import Size, gram, inverse_gram
+from admmctl.methods.convex.solvers import (
+    Block,
+    ConjugateGradients,
+    Size,
+    diagonal,
+    explicit,
+    from_vectors,
+    gram,
+    inverse_gram,
+    to_vectors,
+)
 from admmctl.methods.convex.system import System
 from admmctl.methods.method import Diverged
 

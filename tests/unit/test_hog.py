@@ -12,7 +12,6 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from admmctl import kernels
 from admmctl.data import hog as module
 from admmctl.data.hog import HogSettings, features, hog
 from admmctl.errors import DataError, UserError
@@ -180,7 +179,9 @@ def test_compiled_equals_plain(seed, levels, cell, block, stride, orientations, 
     chosen = HogSettings(cell=cell, block=block, stride=stride, orientations=orientations, signed=signed)
     images = images_of(seed, 3, 31, 28, 3, levels)
     plain = np.empty((3, features(chosen, 31, 28)), np.float32)
-    kernels._hog_plain(images, *module._tables(orientations, signed), orientations, cell, block, stride, plain)
+    module._histograms_plain(
+        images, *module._tables(orientations, signed), orientations, cell, block, stride, plain
+    )
     np.testing.assert_allclose(computed(images, chosen), plain, rtol=0, atol=1e-6)
 
 
@@ -226,7 +227,7 @@ def test_grey_images_are_one_channel():
 @pytest.mark.parametrize("path", ["compiled", "numpy"])
 def test_memory_does_not_grow_with_the_images(path, monkeypatch):
     if path == "numpy":
-        monkeypatch.setattr(kernels, "hog", kernels._hog_plain)
+        monkeypatch.setattr(module, "_histograms", module._histograms_plain)
     images = np.broadcast_to(images_of(3, n=1), (3_000, 32, 32, 3))  # 9 MB if it were copied whole
     out = np.empty((3_000, 648), np.float32)
     hog(images[:100], HogSettings(), out[:100])
@@ -236,12 +237,15 @@ def test_memory_does_not_grow_with_the_images(path, monkeypatch):
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    plain = kernels.hog is kernels._hog_plain
+    plain = module._histograms is module._histograms_plain
     assert peak < (12 if plain else 1) * 2**20
 
 
 def test_without_numba_in_a_process_of_its_own():
-    code = "import sys, admmctl.kernels as k; sys.exit(k.COMPILED or k.hog is not k._hog_plain)"
+    code = (
+        "import sys, admmctl.data.hog as h, admmctl.kernels as k;"
+        "sys.exit(k.COMPILED or h._histograms is not h._histograms_plain)"
+    )
     assert (
         subprocess.run([sys.executable, "-c", code], env={**os.environ, "ADMMCTL_KERNELS": "numpy"}).returncode
         == 0

@@ -21,12 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from admmctl.errors import UserError
-from admmctl.methods.convex import conjugate, rbcd, recover
+from admmctl.methods.convex import rbcd
 from admmctl.methods.convex.backend import Backend, Tensor, backend
 from admmctl.methods.convex.choose import choose, solvers
-from admmctl.methods.convex.patterns import Patterns, sample
+from admmctl.methods.convex.patterns import Patterns, gates, relu_network, sample
 from admmctl.methods.convex.settings import ConvexAdmmSettings
-from admmctl.methods.convex.solvers import Size, Solver
+from admmctl.methods.convex.solvers import STEPS, Size, Solver
 from admmctl.methods.convex.system import System
 from admmctl.methods.method import Array, Cost, Finished, Method, Problem, Snapshot, Untimed
 from admmctl.model.network import Network, Weights, predicted
@@ -144,25 +144,28 @@ class ConvexAdmm(Method):
         return np.multiply(inputs.T, dtype.type(scale), dtype=dtype, order="C"), scale
 
     def step(self, s: ConvexAdmmState) -> ConvexAdmmState:
-        """One iteration. Raises Finished where the optimality conditions hold, and Diverged."""
+        """One iteration of Algorithm 1. Raises Finished where the optimality conditions hold, and Diverged."""
         system, clock, settings = s.system, s.problem.clock, self.settings
-        xp, sync, rho = system.xp, system.backend.sync, system.rho
+        xp, sync = system.xp, system.backend.sync
         if s.iteration and s.iteration % settings.check_every == 0 and (settings.tolerance or settings.adapt_rho):
             with clock.phase("check"):
                 self._check(s)
-                rho = system.rho
+        rho = system.rho
         with clock.phase("u"):
+            # b <- F'y / rho + v - lam + G's - G'nu,  A u = b
             s.b = s.Fty / rho + s.v - s.lam + system.Gt(s.s - s.nu)
             s.u, s.inner = s.solver.solve(s.b, s.u)
             sync(s.u)
         with clock.phase("v"):
+            # v_i <- (1 - beta / (rho ||q_i||))_+ q_i,  q = u + lam
             q = s.u + s.lam
-            lengths = xp.sqrt(xp.sum(q * q, axis=0))
-            shrink = 1 - (settings.beta / rho) / xp.clip(lengths, 1e-30, None)
+            shrink = 1 - (settings.beta / rho) / xp.clip(_lengths(xp, q), 1e-30, None)
             s.v = sync(q * xp.clip(shrink, 0, None))
         with clock.phase("dual"):
+            # s <- (G u + nu)_+
             s.Gu = system.G(s.u)
             s.s = xp.clip(s.Gu + s.nu, 0, None)
+            # lam <- lam + gamma_a / rho (u - v),  nu <- nu + gamma_a / rho (G u - s)
             step = 1.0 if settings.gamma_a is None else settings.gamma_a / rho
             s.lam = s.lam + step * (s.u - s.v)
             s.nu = sync(s.nu + step * (s.Gu - s.s))
@@ -187,19 +190,19 @@ class ConvexAdmm(Method):
     def conditions(self, s: ConvexAdmmState) -> dict[str, float]:
         """By how much each optimality condition fails, relative to what stands in it. Collective."""
         system, xp, rho = s.system, s.system.xp, s.system.rho
-        Gu, slack, apart, complement = system.norm_of_rows(
-            s.Gu, s.s, s.Gu - s.s, xp.clip(s.nu, 0, None) + xp.clip(-s.s, 0, None) + xp.clip(s.s, 0, None) * s.nu
-        )
+        # s >= 0, nu <= 0, s nu = 0
+        wrong = xp.clip(s.nu, 0, None) + xp.clip(-s.s, 0, None) + xp.clip(s.s, 0, None) * s.nu
+        Gu, slack, difference, complement = system.norm_of_rows(s.Gu, s.s, s.Gu - s.s, wrong)
+        # F'(F u - y) + rho (lam + G'nu) = 0
         stationary = system.Ft(system.F(s.u)) - s.Fty + rho * (s.lam + system.Gt(s.nu))
-        lengths = xp.sqrt(xp.sum(s.v * s.v, axis=0))
-        pull = rho * s.lam
-        # beta v_i / ||v_i|| = rho lam_i, or ||rho lam_i|| <= beta where v_i = 0.
-        on = xp.sqrt(xp.sum((self.settings.beta * s.v / xp.clip(lengths, 1e-30, None) - pull) ** 2, axis=0))
-        off = xp.clip(xp.sqrt(xp.sum(pull * pull, axis=0)) - self.settings.beta, 0, None)
+        # beta v_i / ||v_i|| = rho lam_i, or ||rho lam_i|| <= beta where v_i = 0
+        lengths, pull = _lengths(xp, s.v), rho * s.lam
+        on = _lengths(xp, self.settings.beta * s.v / xp.clip(lengths, 1e-30, None) - pull)
+        off = xp.clip(_lengths(xp, pull) - self.settings.beta, 0, None)
         group = float(xp.max(xp.where(lengths > 0, on, off)))
         return {
             "primal_v": _ratio(system.norm(s.u - s.v), system.norm(s.u), system.norm(s.v)),
-            "primal_s": _ratio(apart, Gu, slack),
+            "primal_s": _ratio(difference, Gu, slack),
             "stationarity": _ratio(system.norm(stationary), system.norm(s.Fty)),
             "group": _ratio(group, self.settings.beta),
             "complementarity": _ratio(complement, slack),
@@ -210,10 +213,9 @@ class ConvexAdmm(Method):
         system, xp = s.system, s.system.xp
         Gv = system.G(s.v)
         misfit, outside, inside = system.norm_of_rows(system.F(s.v) - system.y, xp.clip(Gv, None, 0), Gv)
-        lengths = xp.sqrt(xp.sum(s.v * s.v, axis=0))
         wrong = system.norm(system.A(s.u) - s.b) if s.iteration else 0.0
         return {
-            "objective": misfit**2 / 2 + self.settings.beta * float(xp.sum(lengths)),
+            "objective": misfit**2 / 2 + self.settings.beta * float(xp.sum(_lengths(xp, s.v))),
             "violation": _ratio(outside, inside),
             **self.conditions(s),
             "rho": system.rho,
@@ -225,7 +227,7 @@ class ConvexAdmm(Method):
         """The ReLU network of eq. (1)."""
         network, C = s.problem.network, s.system.C
         v = s.system.backend.numpy(s.v).astype(s.problem.a0.dtype)
-        return recover.relu_network(v, C, network.sizes[1], s.scale, network.bias)
+        return relu_network(v, C, network.sizes[1], s.scale, network.bias)
 
     def own_labels(self, s: ConvexAdmmState, a0: Array) -> NDArray[np.int64]:
         """The class of every row by the convex model, a gated ReLU network: of rows it has not seen, too."""
@@ -234,7 +236,7 @@ class ConvexAdmm(Method):
     def gates(self, s: ConvexAdmmState) -> Array:
         """Of every hidden unit, shape (hidden, d): with them the weights make the gated network."""
         H = s.patterns.H.astype(s.problem.a0.dtype)
-        return recover.gates(H, s.system.C, s.problem.network.sizes[1])
+        return gates(H, s.system.C, s.problem.network.sizes[1])
 
     def notes(self, s: ConvexAdmmState) -> list[str]:
         """What the user should know about how it runs."""
@@ -242,7 +244,7 @@ class ConvexAdmm(Method):
 
     def snapshot(self, s: ConvexAdmmState) -> Snapshot:
         """Patterns, and what the solver computes beforehand, come from the seed again."""
-        numpy, random = s.system.backend.numpy, getattr(s.solver, "random", None)
+        numpy, random = s.system.backend.numpy, s.solver.random
         return Snapshot(
             {
                 **{name: numpy(getattr(s, name)) for name in ("u", "v", "lam")},
@@ -263,8 +265,8 @@ class ConvexAdmm(Method):
         if common["rho"] != s.system.rho:
             s.system.rho = common["rho"]
             s.solver.new_rho()
-        if common["random"] is not None:
-            s.solver.random.bit_generator.state = common["random"]  # type: ignore[attr-defined]
+        if s.solver.random is not None:
+            s.solver.random.bit_generator.state = common["random"]
         s.inner, s.iteration = common["inner"], common["iteration"]
         return s
 
@@ -312,7 +314,7 @@ class ConvexAdmm(Method):
             direct = 1.5 * product + 4.0 * size.d**2 * columns + 2.0 * total**2 * size.C
             flop = 2 * product + (direct if name == "exact" else 2.0 * size.unknowns**2 * size.C)
             return Cost(state, flop, total, ())
-        steps = self.settings.inner_iterations or conjugate.STEPS
+        steps = self.settings.inner_iterations or STEPS
         messages = (size.bytes_of_u,) * (2 + steps)
         if name == "rbcd":
             passes = self.settings.inner_iterations or rbcd.PASSES
@@ -332,6 +334,11 @@ def signs(y: Array) -> Array:
 def refused_ranks(name: str) -> str:
     """What to tell who starts several ranks of a solver that runs on one."""
     return f"solver: {name} runs on one rank; use --cores 1, or solver: block-pcg, convex-cg or rbcd"
+
+
+def _lengths(xp: Any, v: Tensor) -> Tensor:
+    """||v_i|| of every block, which is a column."""
+    return xp.sqrt(xp.sum(v * v, axis=0))
 
 
 def _ratio(value: float, *scales: float) -> float:

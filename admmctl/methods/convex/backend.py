@@ -8,7 +8,7 @@ them.
 import importlib
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import array_api_compat.numpy
 import numpy as np
@@ -24,53 +24,60 @@ Device = Literal["cpu", "cuda"]
 Tensor = Any  # an array of whichever library
 
 
-class Backend(Protocol):
-    """One library on one device, in one type of numbers."""
+class Backend:
+    """One library on one device, in one type of numbers. What is not said otherwise holds for NumPy's arrays."""
 
     name: Name
     device: Device
     dtype: Any
-
-    @property
-    def xp(self) -> Any:
-        """The functions of the array API."""
+    xp: Any  # the functions of the array API
 
     def array(self, values: NDArray[Any]) -> Tensor:
         """``values`` on the device, in this backend's type. May share memory with them."""
+        raise NotImplementedError
 
     def numpy(self, values: Tensor) -> NDArray[Any]:
         """``values`` as a NumPy array. May share memory with them."""
+        return np.asarray(values)
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """``function(xp, ...)`` of arrays and numbers without its ``xp``, compiled where there is a compiler."""
+        return partial(function, self.xp)
 
     def index(self, places: NDArray[np.integer]) -> Tensor:
         """Places along an axis, on the device."""
+        return places
 
     def subtract(self, values: Tensor, places: Tensor, change: Tensor) -> Tensor:
         """``values`` less ``change`` at ``places`` of their last axis; they may be written to."""
+        values[..., places] -= change
+        return values
 
     def sync(self, values: Tensor) -> Tensor:
         """``values``, computed: devices work ahead of the program, and a clock must not."""
+        return values
 
     def cholesky(self, matrix: Tensor) -> Tensor:
         """The lower factor of a symmetric positive definite matrix, which may be overwritten.
 
         Raises Diverged where it is not positive definite.
         """
+        raise NotImplementedError
 
     def solve_lower(self, L: Tensor, B: Tensor) -> Tensor:
         """L^-1 B for a lower triangle L."""
+        raise NotImplementedError
 
     def solve(self, L: Tensor, B: Tensor) -> Tensor:
         """(L L')^-1 B."""
+        raise NotImplementedError
 
 
-class NumpyBackend:
+class NumpyBackend(Backend):
     """BLAS and LAPACK of NumPy and SciPy, in place where they can."""
 
-    name: Name = "numpy"
-    device: Device = "cpu"
+    name = "numpy"
+    device = "cpu"
     xp = array_api_compat.numpy
 
     def __init__(self, dtype: str) -> None:
@@ -83,29 +90,11 @@ class NumpyBackend:
     def array(self, values: NDArray[Any]) -> Tensor:
         return np.asarray(values, self.dtype)
 
-    def numpy(self, values: Tensor) -> NDArray[Any]:
-        return np.asarray(values)
-
-    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        return partial(function, self.xp)
-
-    def index(self, places: NDArray[np.integer]) -> Tensor:
-        return places
-
-    def subtract(self, values: Tensor, places: Tensor, change: Tensor) -> Tensor:
-        values[..., places] -= change
-        return values
-
-    def sync(self, values: Tensor) -> Tensor:
-        return values
-
     def cholesky(self, matrix: Tensor) -> Tensor:
         # The transpose of a C-ordered matrix is what LAPACK works on in place: its upper factor there is L' here.
         upper, info = self._potrf(matrix.T, lower=0, overwrite_a=1, clean=0)
         # LAPACK may not notice a NaN.
-        if info != 0 or not np.isfinite(upper.diagonal()).all():
-            raise Diverged("the matrix of the primal update is not positive definite")
-        return upper.T
+        return _definite(upper.T, info == 0 and bool(np.isfinite(upper.diagonal()).all()))
 
     def solve_lower(self, L: Tensor, B: Tensor) -> Tensor:
         # X' = B' L^-T, on the transposes: LAPACK counts by columns.
@@ -117,10 +106,10 @@ class NumpyBackend:
         return np.ascontiguousarray(solution)
 
 
-class TorchBackend:
+class TorchBackend(Backend):
     """PyTorch, on a processor or a GPU."""
 
-    name: Name = "torch"
+    name = "torch"
 
     def __init__(self, dtype: str, device: Device, threads: int) -> None:
         torch = _import("torch")
@@ -145,15 +134,8 @@ class TorchBackend:
         found: NDArray[Any] = values.cpu().numpy()
         return found
 
-    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        return partial(function, self.xp)
-
     def index(self, places: NDArray[np.integer]) -> Tensor:
         return self._torch.as_tensor(places, device=self.device)
-
-    def subtract(self, values: Tensor, places: Tensor, change: Tensor) -> Tensor:
-        values[..., places] -= change
-        return values
 
     def sync(self, values: Tensor) -> Tensor:
         if self.device == "cuda":
@@ -162,9 +144,7 @@ class TorchBackend:
 
     def cholesky(self, matrix: Tensor) -> Tensor:
         L, info = self._torch.linalg.cholesky_ex(matrix)
-        if int(info) != 0:
-            raise Diverged("the matrix of the primal update is not positive definite")
-        return L
+        return _definite(L, int(info) == 0)
 
     def solve_lower(self, L: Tensor, B: Tensor) -> Tensor:
         return self._torch.linalg.solve_triangular(L, B, upper=False)
@@ -173,10 +153,10 @@ class TorchBackend:
         return self._torch.cholesky_solve(B, L)
 
 
-class JaxBackend:
+class JaxBackend(Backend):
     """JAX: functions of the method are compiled by XLA."""
 
-    name: Name = "jax"
+    name = "jax"
 
     def __init__(self, dtype: str, device: Device) -> None:
         jax = _import("jax")
@@ -198,9 +178,6 @@ class JaxBackend:
     def array(self, values: NDArray[Any]) -> Tensor:
         return self._jax.device_put(np.asarray(values, self.dtype), self._place)
 
-    def numpy(self, values: Tensor) -> NDArray[Any]:
-        return np.asarray(values)
-
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         if function not in self._compiled:
             self._compiled[function] = self._jax.jit(partial(function, self.xp))
@@ -217,15 +194,20 @@ class JaxBackend:
 
     def cholesky(self, matrix: Tensor) -> Tensor:
         L = self.xp.linalg.cholesky(matrix)
-        if not bool(self.xp.isfinite(L[-1, -1])):
-            raise Diverged("the matrix of the primal update is not positive definite")
-        return L
+        return _definite(L, bool(self.xp.isfinite(L[-1, -1])))
 
     def solve_lower(self, L: Tensor, B: Tensor) -> Tensor:
         return self._solve_triangular(L, B, lower=True)
 
     def solve(self, L: Tensor, B: Tensor) -> Tensor:
         return self._solve_triangular(L, self.solve_lower(L, B), lower=True, trans=1)
+
+
+def _definite(L: Tensor, holds: bool) -> Tensor:
+    """The factor ``L`` of a matrix that is positive definite; raises Diverged unless that ``holds``."""
+    if not holds:
+        raise Diverged("the matrix of the primal update is not positive definite")
+    return L
 
 
 def _subtracted(xp: Any, values: Tensor, places: Tensor, change: Tensor) -> Tensor:

@@ -10,12 +10,12 @@ _HERE = "admmctl.methods.convex"
 solvers = Registry(
     "convex_solver",
     {
-        "cholesky": f"{_HERE}.cholesky:Cholesky",
-        "exact": f"{_HERE}.exact:Exact",
-        "convex-cg": f"{_HERE}.conjugate:ConjugateGradients",
-        "jacobi-pcg": f"{_HERE}.jacobi:Jacobi",
+        "cholesky": f"{_HERE}.solvers:Cholesky",
+        "exact": f"{_HERE}.solvers:Exact",
+        "convex-cg": f"{_HERE}.solvers:ConjugateGradients",
+        "jacobi-pcg": f"{_HERE}.solvers:Jacobi",
         "nystrom-pcg": f"{_HERE}.nystrom:Nystrom",
-        "block-pcg": f"{_HERE}.block:Block",
+        "block-pcg": f"{_HERE}.solvers:Block",
         "rbcd": f"{_HERE}.rbcd:Rbcd",
     },
 )

@@ -2,14 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from admmctl.methods.convex.backend import Tensor
-from admmctl.methods.convex.cholesky import from_vectors, to_vectors
-from admmctl.methods.convex.conjugate import ConjugateGradients
-from admmctl.methods.convex.solvers import Size
+from admmctl.methods.convex.settings import ConvexAdmmSettings
+from admmctl.methods.convex.solvers import ConjugateGradients, Size, from_vectors, to_vectors
 from admmctl.methods.convex.system import System
 from admmctl.methods.method import Diverged
 
@@ -49,7 +47,7 @@ class Nystrom(ConjugateGradients):
         return from_vectors(self.system, vectors + U @ (self._shrink[:, None] * (U.T @ vectors)))
 
     @staticmethod
-    def bytes(size: Size, settings: Any) -> int:
+    def bytes(size: Size, settings: ConvexAdmmSettings) -> int:
         rank = min(MOST if settings.rank == "auto" else settings.rank, size.unknowns)
         # Omega, H Omega, its factors; and rows times vectors.
         sketched = size.itemsize * (4 * rank * size.unknowns + 8 * _AT_ONCE * size.n * size.P // size.ranks)

@@ -1,4 +1,4 @@
-"""Activation patterns D_i = diag(X h_i >= 0) of random h_i: which rows a hidden unit lets through."""
+"""Activation patterns D_i = diag(X h_i >= 0) of random h_i, and the networks that blocks v_i of them stand for."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,11 +8,12 @@ from numpy.typing import NDArray
 
 from admmctl.comm import Comm
 from admmctl.errors import UserError
+from admmctl.model.network import Weights
 
 Array = NDArray[np.floating]
 
 # Draws in a row that bring nothing new, as a multiple of the patterns asked for, before the search is given up.
-_PATIENCE = 20
+_FRUITLESS = 20
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def sample(X: Array, asked: int, seed: int, comm: Comm) -> Patterns:
     H: Array = np.empty((d, 0), X.dtype)
     D = np.empty((len(X), 0), np.bool_)
     idle = 0
-    while H.shape[1] < asked and idle < _PATIENCE * asked:
+    while H.shape[1] < asked and idle < _FRUITLESS * asked:
         drawn = generator.standard_normal((d, asked)).astype(X.dtype)
         H_all, D_all = np.hstack([H, drawn]), np.hstack([D, X @ drawn >= 0])
         new = _first_of_each(D_all, comm)
@@ -73,3 +74,39 @@ def _first_of_each(D: NDArray[np.bool_], comm: Comm) -> NDArray[Any]:
     same = count[:, None] + count[None, :] - 2 * both == 0
     earlier = np.tril(same, -1).any(axis=1)
     return np.flatnonzero(~earlier & (count > 0))
+
+
+def relu_network(v: Array, outputs: int, hidden: int, scale: float, bias: bool) -> Weights:
+    """W_1 (hidden, d) and W_2 (outputs, hidden) of the network that the convex model's v stands for.
+
+    ``v`` (d, 2 C P), columns by sign, output, pattern, for inputs that were multiplied by ``scale``. A block v_i
+    gives a unit with weights v_i / sqrt(||v_i||) and sqrt(||v_i||) above it, its sign that of the block: the two
+    are of one length, so that weight decay costs 1/2 (||w1||^2 + w2^2) = ||v_i||. Where G v >= 0 the network says
+    what the convex model says. Blocks that are zero, and units of which there are no blocks, are zero. With
+    ``bias`` the last of d is the bias of the hidden units; the outputs have none.
+    """
+    d, columns = v.shape
+    P = columns // (2 * outputs)
+    lengths = np.linalg.norm(v, axis=0)
+    roots = np.sqrt(lengths)
+    W_1: Array = np.zeros((hidden, d), v.dtype)
+    W_1[:columns] = (v * np.divide(1, roots, out=np.zeros_like(roots), where=roots > 0)).T
+    W_1[:, :] *= v.dtype.type(scale)
+    W_2: Array = np.zeros((outputs, hidden + bias), v.dtype)
+    above = roots.reshape(2, outputs, P)
+    for sign in (0, 1):
+        for output in range(outputs):
+            first = (sign * outputs + output) * P
+            W_2[output, first : first + P] = above[sign, output] * (1 - 2 * sign)
+    return [W_1, W_2]
+
+
+def gates(H: Array, outputs: int, hidden: int) -> Array:
+    """A gate for every unit of ``relu_network``, shape (hidden, d): its pattern's random vector, ``H`` (d, P).
+
+    With them the same weights make the gated ReLU network, sum_i 1[x'h_i >= 0] x'(v_i - w_i). That is what the
+    convex model says of any row: of those it was trained on, F v.
+    """
+    found: Array = np.zeros((hidden, len(H)), H.dtype)
+    found[: 2 * outputs * H.shape[1]] = np.tile(H.T, (2 * outputs, 1))
+    return found

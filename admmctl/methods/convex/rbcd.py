@@ -5,18 +5,19 @@ y^ + F_i ((u_i+ - z_i+) - (u_i + z_i)): the last sign is wrong. Here y^ moves by
 make, and a test holds it to F u.
 """
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from admmctl.methods.convex.backend import Tensor
-from admmctl.methods.convex.solvers import Size, inverse_gram
-from admmctl.methods.convex.system import System, summed
+from admmctl.methods.convex.settings import ConvexAdmmSettings
+from admmctl.methods.convex.solvers import Size, Solver, inverse_gram
+from admmctl.methods.convex.system import summed
 
 PASSES = 2  # over all blocks, unless settings say otherwise
 
 
-class Rbcd:
+class Rbcd(Solver):
     """Minimises 1/2 u'A u - b'u, a block of ``block`` patterns at a time, from the u of the iteration before.
 
     ``inner_iterations`` counts passes, of as many random blocks as there are. With ``precondition`` the direction
@@ -24,43 +25,47 @@ class Rbcd:
     paper.
     """
 
-    ranks: ClassVar[int | None] = None
+    random: np.random.Generator
 
-    def __init__(self, system: System, settings: Any, seed: int) -> None:
-        self._system, self._settings = system, settings
-        self.random = np.random.default_rng([seed, 0xBCD])  # its state belongs to a snapshot
-        self._inverse = inverse_gram(system) if settings.precondition else None
-        self._gradient = system.backend.compile(_gradient)
-        self._difference = system.backend.compile(_difference)
-        self._ahead = system.backend.compile(_ahead)
+    def prepare(self) -> None:
+        self.random = np.random.default_rng([self.seed, 0xBCD])  # its state belongs to a snapshot
+        self._inverse = inverse_gram(self.system) if self.settings.precondition else None
+        compiled = self.system.backend.compile
+        self._gradient, self._difference, self._ahead = (
+            compiled(_gradient),
+            compiled(_difference),
+            compiled(_ahead),
+        )
 
     def new_rho(self) -> None:
-        """B does not depend on it."""
+        """Neither B nor the order of blocks depends on it."""
 
     def solve(self, b: Tensor, u: Tensor) -> tuple[Tensor, int]:
-        system, s, xp = self._system, self._settings, self._system.xp
+        system, s, xp = self.system, self.settings, self.system.xp
         X, D, P, rho, backend = system.X, system.D, system.P, system.rho, system.backend
         size = min(s.block, P)
         bound = s.inner_tolerance * system.norm(b)
-        # By sign, output, pattern; T = X u and r = F u go along with u. Copies: blocks of them are written to.
+        # By sign, output, pattern; T = X u and y^ = F u go along with u. Copies: blocks of them are written to.
         U, B, T = (xp.reshape(array + 0, (len(array), 2, -1, P)) for array in (u, b, X @ u))
-        r = summed(xp, D, T)
+        y_hat = summed(xp, D, T)
         steps = 0
         for _ in range(s.inner_iterations or PASSES):
             squares = 0.0
             order = self.random.permutation(P)
             for low in range(0, P, size):
                 chosen = backend.index(order[low : low + size])
-                g = system.total(self._gradient(X, D, T, r, chosen, rho)) + self._difference(U, B, chosen)
+                # g_i = (A u - b)_i, of which u_i - b_i is the same on every rank.
+                g = system.total(self._gradient(X, D, T, y_hat, chosen, rho)) + self._difference(U, B, chosen)
                 p = g if self._inverse is None else self._inverse @ g
-                T_p, r_p, sums = self._ahead(X, D, p, chosen)
+                # The cost along p is a parabola: its slope and its curvature.
+                T_p, y_p, sums = self._ahead(X, D, p, chosen)
                 curvature = np.array(backend.numpy(sums), np.float64)
                 system.comm.allreduce(curvature)
                 slope = system.inner(g, p)
                 step = self._step(slope, system.inner(p, p) + float(curvature[0]) + float(curvature[1]) / rho)
                 p_i = xp.reshape(p, (len(p), 2, -1, len(chosen)))
                 U, T = backend.subtract(U, chosen, step * p_i), backend.subtract(T, chosen, step * T_p)
-                r = r - step * r_p
+                y_hat = y_hat - step * y_p
                 squares += system.inner(g, g)
                 steps += 1
             if squares <= bound**2:
@@ -74,7 +79,7 @@ class Rbcd:
         """
         if not curvature > 0:
             return 0.0
-        if self._settings.line_search == "exact":
+        if self.settings.line_search == "exact":
             return slope / curvature
         step = 1.0
         while step * slope - step**2 / 2 * curvature < step * slope / 4:
@@ -82,15 +87,15 @@ class Rbcd:
         return step
 
     @staticmethod
-    def bytes(size: Size, settings: Any) -> int:
+    def bytes(size: Size, settings: ConvexAdmmSettings) -> int:
         pieces = size.itemsize * 2 * size.C * size.P * size.n // size.ranks
         return 4 * size.bytes_of_u + 2 * pieces + (3 * size.itemsize * size.d**2 if settings.precondition else 0)
 
 
-def _gradient(xp: Any, X: Tensor, D: Tensor, T: Tensor, r: Tensor, chosen: Tensor, rho: float) -> Tensor:
-    """X'((X u_i) +- D_i r / rho) of these rows for the chosen patterns; ``T`` = X u is (n, 2, C, P), r = F u."""
+def _gradient(xp: Any, X: Tensor, D: Tensor, T: Tensor, y_hat: Tensor, chosen: Tensor, rho: float) -> Tensor:
+    """X'(X u_i +- D_i y^ / rho) of these rows for the chosen patterns; ``T`` = X u is (n, 2, C, P), y^ = F u."""
     D_i, T_i = xp.take(D, chosen, axis=1), xp.take(T, chosen, axis=3)
-    through = D_i[:, None, :] * (r / rho)[:, :, None]
+    through = D_i[:, None, :] * (y_hat / rho)[:, :, None]
     M = xp.stack([T_i[:, 0] + through, T_i[:, 1] - through], axis=1)
     return X.T @ xp.reshape(M, (len(X), -1))
 
