@@ -10,7 +10,7 @@ import yaml
 
 from admmctl.report import style
 from admmctl.runs.record import Evaluation, RunFolder
-from admmctl.runs.worker import SUMMARY
+from admmctl.runs.summary import Summary
 
 NASTY = "<script>alert(\"1\")</script> & 'it'"
 
@@ -94,7 +94,6 @@ def write_run(
     run.write_phases({"product": (took, took, took), "evaluate": (0.2, 0.2, 0.1)})
     run.write_environment({"cpu": ["Some CPU"], "cores": 2, "hosts": ["here"], "data_sha256": "5eed"})
     summary = {
-        **dict.fromkeys(SUMMARY),
         "experiment": experiment,
         "method": method,
         "seed": seed,
@@ -115,5 +114,5 @@ def write_run(
         "rerun": f"admmctl train {folder / 'config.yaml'} --cores 1",
         **changes,
     }
-    run.write_summary(summary)
+    run.write_summary(Summary(**summary))
     return folder

@@ -34,15 +34,16 @@ def report(
     from admmctl.report.browser import show
     from admmctl.report.page import report as write
     from admmctl.report.sidecar import LeftOut
-    from admmctl.runs.record import find
-    from admmctl.runs.recorded import COMPARED, CPU, CURVE, PHASES
+    from admmctl.runs.places import find
+    from admmctl.runs.reading import CPU, CURVE, PHASES
+    from admmctl.runs.recorded import COMPARED
 
     one_of("--open", browser, ("auto", "yes", "no"))
     only_page = to_stdout("--output", output, as_json)
     damaged: list[LeftOut] = []
     reads = (*COMPARED, CURVE, PHASES, CPU)
-    folders = find(runs, reads, lambda file, reason: damaged.append(LeftOut(str(file), reason)))
-    result = write(folders, bool(runs), output, damaged)
+    found = find(runs, reads, lambda file, reason: damaged.append(LeftOut(str(file), reason)))
+    result = write(found, bool(runs), output, damaged)
     for item in result["left_out"]:
         left_out(item["file"], item["reason"])
     if only_page:

@@ -41,8 +41,8 @@ def predict(
       admmctl predict results/mnist01/admm-p1-s0-1a2b3c4d --input digits.npy
     """
     from admmctl.report.tables import only_run
+    from admmctl.runs.places import find
     from admmctl.runs.predict import predict_rows, predictions_csv
-    from admmctl.runs.record import find
 
     to_stdout("--output", output, as_json)
     result = predict_rows(only_run(find([run]), run), inputs, iterate, gated, note)
@@ -62,13 +62,13 @@ def runs_list(runs: RunArguments = None, as_json: Json = False) -> None:
 
       admmctl runs list results/swissroll
     """
-    from admmctl.report.tables import read_runs, runs_table
+    from admmctl.report.tables import runs_table
     from admmctl.runs import jobs
-    from admmctl.runs.recorded import SUMMARY_FILE
+    from admmctl.runs.reading import SUMMARY_FILE
 
     handed = jobs.find(runs)
-    folders = jobs.runs_beside(handed, runs, (SUMMARY_FILE,), left_out)
-    found = jobs.listed(read_runs(folders), handed)
+    recorded = jobs.runs_beside(handed, runs, (SUMMARY_FILE,), left_out)
+    found = jobs.listed([run.row for run in recorded], handed)
     if as_json:
         put_json({"runs": found})
     elif found:
@@ -88,18 +88,18 @@ def runs_show(runs: RunArguments = None, as_json: Json = False) -> None:
 
       admmctl runs show results/swissroll
     """
-    from admmctl.report.tables import confusion_table, curve_table, phases_table, read_runs, run_details
-    from admmctl.runs.record import find
+    from admmctl.report.tables import confusion_table, curve_table, phases_table, run_details
+    from admmctl.runs.places import find
     from admmctl.runs.recorded import EVERYTHING
 
-    folders = find(runs, EVERYTHING, left_out)
+    found = find(runs, EVERYTHING, left_out)
     if as_json:
-        put_json({"runs": read_runs(folders)})
+        put_json({"runs": [run.row for run in found]})
         return
-    if not folders:
+    if not found:
         put(NO_RUNS)
-    for folder in folders:
-        put(run_details(folder), confusion_table(folder), phases_table(folder), curve_table(folder))
+    for run in found:
+        put(run_details(run), confusion_table(run), phases_table(run), curve_table(run))
 
 
 @runs_app.command("compare")
@@ -120,11 +120,11 @@ def runs_compare(
       admmctl runs compare results/mnist01
     """
     from admmctl.report.compare import compare, compare_table, write_csv
-    from admmctl.runs.record import find
+    from admmctl.runs.places import find_folders
     from admmctl.runs.recorded import COMPARED
 
     only_csv = to_stdout("--csv", csv, as_json)
-    result = compare(find(runs, COMPARED, left_out))
+    result = compare(find_folders(runs, COMPARED, left_out))
     if csv is not None:
         write_csv(result, csv)
     if not only_csv:
@@ -153,11 +153,12 @@ def runs_phases(
     """
     from admmctl.papers.claims import CONVEX_TABLE
     from admmctl.report.phases import phases, phases_table, write_csv
-    from admmctl.runs.record import find
-    from admmctl.runs.recorded import COMPARED, PHASES
+    from admmctl.runs.places import find_folders
+    from admmctl.runs.reading import PHASES
+    from admmctl.runs.recorded import COMPARED
 
     only_csv = to_stdout("--csv", csv, as_json)
-    result = phases(find(runs, (*COMPARED, PHASES), left_out), CONVEX_TABLE, always=paper)
+    result = phases(find_folders(runs, (*COMPARED, PHASES), left_out), CONVEX_TABLE, always=paper)
     if csv is not None:
         write_csv(result, csv)
     if not only_csv:
@@ -191,10 +192,11 @@ def runs_export(
     """
     from admmctl.report.export.writing import export
     from admmctl.report.live import Measuring, error_console
-    from admmctl.runs.record import find
-    from admmctl.runs.recorded import COMPARED, CURVE
+    from admmctl.runs.places import find_folders
+    from admmctl.runs.reading import CURVE
+    from admmctl.runs.recorded import COMPARED
 
-    folders = find(runs, (*COMPARED, CURVE), left_out)
+    folders = find_folders(runs, (*COMPARED, CURVE), left_out)
     with Measuring(error_console()) as progress:
         result = export(
             folders, form, output, force, lambda done, total: progress.at(f"{done} of {total} runs written")

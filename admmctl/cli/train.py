@@ -150,12 +150,13 @@ def wait_for(jobs: JobArguments, as_json: Json = False) -> None:
 
       admmctl wait results/svhn
     """
-    from admmctl.report.tables import read_runs, runs_table
+    from admmctl.report.tables import runs_table
     from admmctl.runs import jobs as handed
+    from admmctl.runs.recorded import Recorded
 
     found = jobs_named(jobs)
     code = handed.wait(found, note, note)
-    runs = read_runs([run for job in found for run in job.runs() if run.is_dir()])
+    runs = [Recorded(run).row for job in found for run in job.runs() if run.is_dir()]
     if as_json:
         put_json({"runs": runs})
     elif runs:

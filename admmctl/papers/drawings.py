@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from admmctl.errors import UserError
 from admmctl.files import STDOUT, write_csv
 from admmctl.report import style
-from admmctl.runs.record import root
+from admmctl.runs.places import root
 
 Rows = list[dict[str, Any]]
 Facts = dict[str, Any]

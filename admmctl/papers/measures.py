@@ -9,7 +9,8 @@ from admmctl.papers.material import Material
 from admmctl.report.curves import Curve, method_block
 from admmctl.report.statistics import median
 from admmctl.report.text import count, number, seconds
-from admmctl.runs.record import DONE, read_curve, read_summary
+from admmctl.runs.recorded import read_curve, read_summary
+from admmctl.runs.summary import DONE
 
 THEIRS = "theirs"  # in the source column of a CSV, and on figures
 Ours = tuple[float | None, str]  # a number, or None, and its words

@@ -16,8 +16,9 @@ from admmctl.launch.options import Options
 from admmctl.papers.entry import Entry
 from admmctl.papers.material import Material, Scale
 from admmctl.runs import resume as resuming
-from admmctl.runs.record import DONE, is_run, read_summary, root
-from admmctl.runs.recorded import EVERYTHING, damage
+from admmctl.runs.places import is_run, root
+from admmctl.runs.recorded import EVERYTHING, damage, read_summary
+from admmctl.runs.summary import DONE
 from admmctl.runs.train import Watcher, check, execute
 from admmctl.studies.condition import condition
 from admmctl.studies.points import summarise
@@ -137,7 +138,7 @@ def _run(run: Run, options: Options, watcher: Watcher) -> Path:
     """Make the run, or go on with it where the same command was interrupted; returns its folder."""
     check(run, options)
     begun = resuming.find(run, options.cores, None)
-    if begun is not None and (begun.finished or not _same(run, begun.path)):
+    if begun is not None and (begun.done or not _same(run, begun.folder)):
         begun = None
     return Path(execute(run, options, watcher, resume=begun)["folder"])
 

@@ -13,9 +13,10 @@ from admmctl import files
 from admmctl.errors import UserError
 from admmctl.report.output import write
 from admmctl.report.statistics import median, verdicts
-from admmctl.report.tables import Plain, read_runs
+from admmctl.report.tables import Plain
 from admmctl.report.text import number, seconds
-from admmctl.runs.recorded import COMPARED, CONFIG, damage, read_config, read_environment, read_summary
+from admmctl.runs.reading import CONFIG
+from admmctl.runs.recorded import COMPARED, Recorded, damage, read_config, read_environment, read_summary
 
 
 def comparable(folders: list[Path]) -> list[list[dict[str, Any]]]:
@@ -23,7 +24,7 @@ def comparable(folders: list[Path]) -> list[list[dict[str, Any]]]:
 
     They share data and target, or UserError says which differs. Unfinished runs are left out.
     """
-    runs = [run for run in read_runs(folders) if run["status"] != "unfinished"]
+    runs = [dict(run.row) for run in map(Recorded, folders) if run.summary is not None]
     if not runs:
         raise UserError("none of these runs has finished: there is nothing to compare")
     for run in runs:

@@ -13,7 +13,7 @@ from admmctl.errors import UserError
 from admmctl.files import write_csv
 from admmctl.report import style
 from admmctl.report.tables import Plain
-from admmctl.runs.record import root
+from admmctl.runs.places import root
 
 _COLUMNS = ["preconditioner", "rank", "condition", "largest", "smallest"]
 # Preconditioners without a rank: their words, the method that looks like them, and their lines.

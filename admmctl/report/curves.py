@@ -9,7 +9,8 @@ from typing import Any
 from admmctl.errors import UserError
 from admmctl.report import style
 from admmctl.report.text import count
-from admmctl.runs.recorded import Curve, read_config, read_environment, read_summary
+from admmctl.runs.reading import Curve
+from admmctl.runs.recorded import Recorded, read_config, read_environment, read_summary
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,7 @@ def targets(runs: list[tuple[Path, Curve]], metric: str) -> set[float]:
 
 def method_block(folder: Path, summary: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """A run's method, and its block of settings."""
-    methods = read_config(folder).get("methods") or {str(summary.get("method", folder.name)): {}}
-    method, block = next(iter(methods.items()))
-    return method, block or {}
+    return Recorded(folder).method_block
 
 
 def with_column(runs: list[tuple[Path, Curve]], of: str, say: Callable[[str], None]) -> list[tuple[Path, Curve]]:

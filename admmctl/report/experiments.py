@@ -4,14 +4,22 @@ import math
 from typing import Any
 from zlib import crc32
 
-from admmctl.report import svg
+from admmctl.report import style, svg
 from admmctl.report.compare import compare, in_sets
 from admmctl.report.html import Cell, Column, Html, Table, anchor, details, join, pairs, tag
-from admmctl.report.recorded import Recorded
 from admmctl.report.text import count, number, seconds
+from admmctl.runs.recorded import Recorded
 
 _ALREADY_SHOWN = ("folder", "rerun", "reason")
 OPTIMISTIC = "the highest on the way, on test rows: optimistic"
+
+
+def by_name(runs: list[Recorded]) -> dict[str, list[Recorded]]:
+    """Runs of one experiment together, experiments by name."""
+    found: dict[str, list[Recorded]] = {}
+    for run in sorted(runs, key=lambda run: run.experiment):
+        found.setdefault(run.experiment, []).append(run)
+    return found
 
 
 def overview(experiments: dict[str, list[Recorded]]) -> Html | None:
@@ -59,7 +67,7 @@ def section(name: str, runs: list[Recorded]) -> Html:
     ids = {id(run): f"run-{_checksum(name)}-{place}" for place, run in enumerate(runs, start=1)}
     low, high = _accuracies(runs)
     dashes = _dashes(runs)
-    lines = {id(run): svg.Line(_label(run), run.kind, run.points(), dashes[run.method]) for run in runs}
+    lines = {id(run): svg.Line(_label(run), style.kind_of(run), _points(run), dashes[run.method]) for run in runs}
     table = Table(f"Runs of {name}", _run_columns(), class_="runs")
     for run in runs:
         spark = svg.sparkline(lines[id(run)], low, high)
@@ -92,21 +100,27 @@ def _dashes(runs: list[Recorded]) -> dict[str, int]:
     of_kind: dict[str, int] = {}
     for run in runs:
         if run.method not in found:
-            found[run.method] = of_kind[run.kind] = of_kind.get(run.kind, -1) + 1
+            found[run.method] = of_kind[style.kind_of(run)] = of_kind.get(style.kind_of(run), -1) + 1
     return found
 
 
 def _method(run: Recorded) -> Html:
-    return join((svg.dot(run.kind), run.method))
+    return join((svg.dot(style.kind_of(run)), run.method))
 
 
 def _label(run: Recorded) -> str:
-    return f"{run.method}, {count(int(run.number('ranks') or 1), 'rank')}, seed {run.summary.get('seed', '?')}"
+    return f"{run.method}, {count(int(run.number('ranks') or 1), 'rank')}, seed {run.row.get('seed', '?')}"
+
+
+def _points(run: Recorded) -> list[tuple[float, float]]:
+    """(train_s, test accuracy) of every evaluation that has both."""
+    pairs = ((row["train_s"], row["test_accuracy"]) for row in run.curve)
+    return [pair for pair in pairs if all(map(math.isfinite, pair))]
 
 
 def _accuracies(runs: list[Recorded]) -> tuple[float, float]:
     """The range of test accuracies of an experiment."""
-    values = [value for run in runs for _, value in run.points()]
+    values = [value for run in runs for _, value in _points(run)]
     return min(values, default=0.0), max(values, default=1.0)
 
 
@@ -130,7 +144,9 @@ def _curves(name: str, runs: list[Recorded], lines: list[svg.Line]) -> Html | No
     if drawn is None:
         return None
     shown = {run.method: (run, line) for run, line in zip(runs, lines, strict=True) if line.points}
-    legend = (tag("li", svg.swatch(run.kind, line.dashes), method) for method, (run, line) in shown.items())
+    legend = (
+        tag("li", svg.swatch(style.kind_of(run), line.dashes), method) for method, (run, line) in shown.items()
+    )
     words = "Test accuracy over seconds of training: a line per run, a colour per kind of method"
     words += "." if target is None else f"; the target, {target:g}, dashed across."
     return tag("figure", drawn, tag("figcaption", words, tag("ul", *legend, class_="legend")), class_="curves")
@@ -173,7 +189,7 @@ def _medians(result: dict[str, Any]) -> Html:
         share = row["reached"] / row["runs"]
         table.rows.append(
             [
-                join((None if look is None else svg.dot(look.kind), name)),
+                join((None if look is None else svg.dot(style.kind_of(look)), name)),
                 f"{row['ranks']} x {row['threads_per_rank'] or 1}",
                 Cell(f"{row['reached']} of {row['runs']}", share) if target is not None else f"{row['runs']} runs",
                 Cell("-") if target is None else Cell(seconds(time), time),
@@ -217,7 +233,7 @@ def _run_row(run: Recorded, place: str, spark: Html | None) -> list[Any]:
         return Cell("-" if value is None else shown.format(value), value)
 
     return [
-        join((svg.dot(run.kind), tag("a", run.folder.name, href=f"#{place}"))),
+        join((svg.dot(style.kind_of(run)), tag("a", run.folder.name, href=f"#{place}"))),
         spark or "-",
         tag("span", run.status, class_=f"status {anchor(run.status)}"),
         cell("final_test_accuracy", "{:.4f}"),
@@ -230,7 +246,7 @@ def _run_row(run: Recorded, place: str, spark: Html | None) -> list[Any]:
 
 def _aim(run: Recorded) -> float | None:
     """The test accuracy that ends the run, where it is that which does."""
-    return run.number("target") if run.words("metric") == "test_accuracy" else None
+    return run.number("target") if run.text("metric") == "test_accuracy" else None
 
 
 def _to_target(run: Recorded) -> Cell:
@@ -242,30 +258,28 @@ def _to_target(run: Recorded) -> Cell:
 
 def _run(run: Recorded, place: str, line: svg.Line) -> Html:
     """Everything about one run, in a box that opens."""
-    name = join((svg.dot(run.kind), run.folder.name))
+    name = join((svg.dot(style.kind_of(run)), run.folder.name))
     status = tag("span", run.status, class_=f"status {anchor(run.status)}")
     summary = [
-        (key.replace("_", " "), _said(value)) for key, value in run.summary.items() if key not in _ALREADY_SHOWN
+        (key.replace("_", " "), _said(value)) for key, value in run.row.items() if key not in _ALREADY_SHOWN
     ]
     words = f"Test accuracy over seconds of training of {run.folder.name}"
     return details(
         join((name, status), " "),
-        tag("p", run.words("reason"), class_="reason") if run.words("reason") else None,
+        tag("p", run.text("reason"), class_="reason") if run.text("reason") else None,
         tag("p", "Run it again:"),
-        tag(
-            "pre", tag("code", run.words("rerun") or f"admmctl train {run.folder / 'config.yaml'}"), class_="copy"
-        ),
+        tag("pre", tag("code", run.text("rerun") or f"admmctl train {run.folder / 'config.yaml'}"), class_="copy"),
         svg.chart([line], words, _aim(run), width=480, height=170),
         tag("div", pairs([*summary, ("folder", str(run.folder))]), class_="facts"),
         _phases(run),
-        details("Environment", _environment(run), class_="inner") if run.environment else None,
+        details("Environment", _environment(run), class_="inner") if run.environment.facts else None,
         id_=place,
         class_="run",
     )
 
 
 def _environment(run: Recorded) -> Html:
-    items = ((key.replace("_", " "), _said(value)) for key, value in run.environment.items())
+    items = ((key.replace("_", " "), _said(value)) for key, value in run.environment.facts.items())
     return tag("div", pairs(items), class_="facts")
 
 

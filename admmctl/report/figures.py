@@ -26,7 +26,7 @@ from admmctl.report.curves import (
     with_column,
 )
 from admmctl.report.statistics import MINIMUM, median
-from admmctl.runs.record import root
+from admmctl.runs.places import root
 from admmctl.runs.recorded import read_config, read_curve, read_summary
 
 Axis = Literal["auto", "log", "linear"]

@@ -17,10 +17,10 @@ from admmctl.files import STDOUT, atomic
 from admmctl.report import experiments, gallery, style, svg
 from admmctl.report.html import Html, join, tag
 from admmctl.report.output import write
-from admmctl.report.recorded import Recorded, by_experiment, recorded
 from admmctl.report.sidecar import Figure, LeftOut, read_figures
 from admmctl.report.text import count
-from admmctl.runs.record import root
+from admmctl.runs.places import root
+from admmctl.runs.recorded import Recorded
 
 FOOTER = f"Written by admmctl {__version__} from the records of runs. Nothing in it is loaded from elsewhere."
 NOTHING = (
@@ -30,7 +30,7 @@ NOTHING = (
 
 
 def report(
-    folders: list[Path], chosen: bool, output: Path | None = None, damaged: Sequence[LeftOut] = ()
+    runs: list[Recorded], chosen: bool, output: Path | None = None, damaged: Sequence[LeftOut] = ()
 ) -> dict[str, Any]:
     """Write the page on these runs, and on the figures in the results folder: ``report.html`` there by default.
 
@@ -41,11 +41,10 @@ def report(
     if output != STDOUT:
         style.check_output(output, "the name of a file, for instance report.html, or -")
     page = output or root() / "report.html"
-    runs = recorded(folders)
     figures, unread = read_figures(root() / "figures")
     left_out = [*damaged, *unread]
     if chosen:
-        figures = [figure for figure in figures if figure.about(folders)]
+        figures = [figure for figure in figures if figure.about([run.folder for run in runs])]
     if not runs and not figures:
         files = "".join(f"\n  left out: {item.file}: {item.reason}" for item in left_out)
         raise UserError(NOTHING.format(root()) + files)
@@ -55,7 +54,7 @@ def report(
         "report": str(page),
         "bytes": len(content),
         "runs": len(runs),
-        "experiments": len(by_experiment(runs)),
+        "experiments": len(experiments.by_name(runs)),
         "figures": len(figures),
         "left_out": [{"file": item.file, "reason": item.reason} for item in left_out],
     }
@@ -82,7 +81,9 @@ def document(
 ) -> str:
     """The whole page. ``now``: the time in its heading."""
     files = resources.files("admmctl.report")
-    sheet = (files / "page.css").read_text(encoding="utf-8") + svg.colour_rules([run.kind for run in runs]) + "\n"
+    sheet = (
+        (files / "page.css").read_text(encoding="utf-8") + svg.colour_rules(list(map(style.kind_of, runs))) + "\n"
+    )
     script = (files / "page.js").read_text(encoding="utf-8")
     policy = (
         f"default-src 'none'; img-src data:; style-src '{_hash(sheet)}'; script-src '{_hash(script)}'; "
@@ -116,14 +117,14 @@ def _hash(content: str) -> str:
 
 
 def _what(runs: list[Recorded], figures: list[Figure]) -> str:
-    many = len(by_experiment(runs))
+    many = len(experiments.by_name(runs))
     words = [f"{count(len(runs), 'run')} of {count(many, 'experiment')}"] if runs else []
     return " and ".join([*words, *([count(len(figures), "figure")] if figures else [])])
 
 
 def _header(runs: list[Recorded], figures: list[Figure], now: datetime) -> list[Html]:
-    machines = sorted({words for run in runs if (words := run.machine())})
-    hosts = sorted({host for run in runs for host in run.hosts()})
+    machines = sorted({machine for run in runs if (machine := run.environment.machine)})
+    hosts = sorted({host for run in runs for host in run.environment.hosts})
     facts = [
         ("Contents", _what(runs, figures)),
         (count(len(machines), "machine").partition(" ")[2].capitalize(), "; ".join(machines)),
@@ -153,7 +154,7 @@ def _parts(runs: list[Recorded], figures: list[Figure], page: Path) -> list[tupl
     if figures:
         parts.append(("figures", "Figures", gallery.gallery(figures, page)))
     if runs:
-        groups = by_experiment(runs)
+        groups = experiments.by_name(runs)
         sections = (experiments.section(name, members) for name, members in groups.items())
         parts.append(("experiments", "Experiments", join((experiments.overview(groups), *sections), "\n")))
     parts.append(("measuring", "How this was measured", _measuring()))

@@ -14,7 +14,8 @@ from admmctl.report.statistics import median
 from admmctl.report.tables import Plain
 from admmctl.report.text import number, seconds
 from admmctl.runs.clock import OUTSIDE
-from admmctl.runs.record import DONE, read_phases, read_summary
+from admmctl.runs.recorded import read_phases, read_summary
+from admmctl.runs.summary import DONE
 
 _SUMS = ("rest", "wall")  # in phases.csv, and no phases of training
 CONVEX_PHASES = ("precompute", "u", "v", "dual")  # of the convex ADMM, in the order of its paper

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from admmctl.runs.record import exists
+from admmctl.runs.places import exists
 
 KINDS = ("figure", "table", "illustration")
 FILES = ("png", "pdf", "csv")

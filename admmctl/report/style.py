@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from admmctl.errors import UserError
+from admmctl.runs.recorded import Recorded
 
 # Okabe and Ito's palette, which people with any common colour blindness can tell apart.
 BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
@@ -89,6 +90,11 @@ def kind(method: str, block: Mapping[str, Any]) -> str:
     solver = block.get("solver")
     by_name = (f"{solver}-{block.get('backend')}", solver, str(block.get("kind", method)))
     return next((name for name in by_name if name in METHODS), by_name[-1])
+
+
+def kind_of(run: Recorded) -> str:
+    """The kind of a recorded run's method."""
+    return kind(*run.method_block)
 
 
 def log_axis(axes: Axes) -> None:

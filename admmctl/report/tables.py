@@ -11,7 +11,8 @@ from rich.text import Text
 
 from admmctl.errors import UserError
 from admmctl.report.text import number, seconds, size
-from admmctl.runs.recorded import PHASE_COLUMNS, read_confusion, read_curve, read_phases, read_summary
+from admmctl.runs.reading import PHASE_COLUMNS
+from admmctl.runs.recorded import Recorded
 
 # The look of every table: bold headings, no frame, so that eight columns fit a terminal of 80.
 _LOOK: dict[str, Any] = {
@@ -48,24 +49,6 @@ class Plain(Table):
             for column in self.columns:
                 column.width = None
         yield from super().__rich_console__(console, options.update(width=max(options.max_width, needed)))
-
-
-def read_runs(folders: list[Path]) -> list[dict[str, Any]]:
-    """The summary of every run with its folder; one without a summary is 'unfinished'."""
-    return [{"folder": str(folder), **(read_summary(folder) or _unfinished(folder))} for folder in folders]
-
-
-def _unfinished(folder: Path) -> dict[str, Any]:
-    curve = read_curve(folder)
-    return {
-        "experiment": folder.parent.name,
-        "method": folder.name.rsplit("-p", 1)[0],
-        "status": "unfinished",
-        "reason": "it runs, or it was killed before it could write a summary",
-        "iterations": int(curve[-1]["iteration"]) if curve else 0,
-        "train_s": curve[-1]["train_s"] if curve else None,
-        "final_test_accuracy": curve[-1]["test_accuracy"] if curve else None,
-    }
 
 
 def runs_table(runs: list[dict[str, Any]]) -> Group:
@@ -108,29 +91,27 @@ def _run_row(run: dict[str, Any]) -> list[str]:
     ]
 
 
-def run_details(folder: Path) -> Table:
+def run_details(run: Recorded) -> Table:
     """Everything about one run: its summary, the phases, the last evaluations."""
-    run = read_runs([folder])[0]
     table = Plain(show_header=False, padding=(0, 1))
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    for key, value in run.items():
+    for key, value in run.row.items():
         table.add_row(key.replace("_", " "), "-" if value is None else str(value))
     return table
 
 
-def phases_table(folder: Path) -> Table | None:
+def phases_table(run: Recorded) -> Table | None:
     """Seconds by phase: largest, mean and smallest over ranks."""
-    phases = read_phases(folder)
-    if not phases:
+    if not run.phases:
         return None
-    shared = read_phases(folder, "cpu.csv")
+    shared = run.cpu
     title = "\nSeconds by phase, over ranks" + (", and of processor time: ranks shared cores" if shared else "")
     table = Plain(title=title)
     table.add_column("phase")
     for column in [*PHASE_COLUMNS, *(f"cpu_{column}" for column in PHASE_COLUMNS if shared)]:
         table.add_column(column.removesuffix("_s").replace("_", " "), justify="right")
-    for name, values in phases.items():
+    for name, values in run.phases.items():
         row = {**values, **{f"cpu_{key}": value for key, value in shared.get(name, {}).items()}}
         table.add_row(name, *(seconds(value) for value in row.values()))
     return table
@@ -148,9 +129,9 @@ _SHORT = {
 _COLUMNS = 10  # that 80 characters have room for; curve.csv has them all
 
 
-def curve_table(folder: Path, rows: int = 12) -> Table | None:
+def curve_table(run: Recorded, rows: int = 12) -> Table | None:
     """The curve, thinned to about ``rows`` rows: the first, the last, and some between."""
-    curve = read_curve(folder)
+    curve = run.curve
     if not curve:
         return None
     step = max(1, -(-len(curve) // rows))
@@ -174,12 +155,12 @@ def _cell(name: str, value: float) -> str:
     return f"{value:.4g}"
 
 
-def only_run(folders: list[Path], name: str) -> Path:
-    """The single run that an argument names. Raises UserError when it names several."""
-    if len(folders) > 1:
-        names = "\n  ".join(str(folder) for folder in folders)
-        raise UserError(f"{name} holds {len(folders)} runs; name one of them:\n  {names}")
-    return folders[0]
+def only_run(runs: list[Recorded], name: str) -> Path:
+    """The folder of the single run that an argument names. Raises UserError when it names several."""
+    if len(runs) > 1:
+        names = "\n  ".join(str(run.folder) for run in runs)
+        raise UserError(f"{name} holds {len(runs)} runs; name one of them:\n  {names}")
+    return runs[0].folder
 
 
 def datasets_table(entries: list[dict[str, Any]]) -> Table:
@@ -228,10 +209,10 @@ def dataset_details(entry: dict[str, Any]) -> Table:
     return table
 
 
-def confusion_table(folder: Path) -> "Confusion | None":
+def confusion_table(run: Recorded) -> "Confusion | None":
     """Test rows by true and predicted class, and the accuracy per class, for the final weights."""
-    confusion = read_confusion(folder)
-    return None if confusion is None else Confusion(list(map(str, confusion["classes"])), confusion["final"])
+    found = run.confusion
+    return None if found is None else Confusion(list(map(str, found.classes)), found.final)
 
 
 @dataclass(frozen=True)

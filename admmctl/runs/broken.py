@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from admmctl.launch import watchdog
 from admmctl.launch.job import JobEnd
 from admmctl.launch.said import last_words
 from admmctl.runs import checkpoint
-from admmctl.runs.record import RunFolder, read_curve, read_summary, rerun_line
-from admmctl.runs.worker import SUMMARY, identity
+from admmctl.runs.record import RunFolder, rerun_line
+from admmctl.runs.recorded import Recorded
+from admmctl.runs.summary import Status, Summary, identity
 
 
 def raise_on_failure(end: JobEnd, folder: Path, ranks: int) -> None:
@@ -21,7 +23,7 @@ def raise_on_failure(end: JobEnd, folder: Path, ranks: int) -> None:
     for error in end.errors:
         if error["user"]:
             raise UserError(error["message"])
-    finished = read_summary(folder) is not None
+    finished = Recorded(folder).summary is not None
     if finished and (end.exit_code == 0 or end.stopped_by is not None):
         return  # whoever stops a job that has written its summary, the last of its files, comes too late
     if end.stuck:
@@ -38,33 +40,28 @@ def raise_on_failure(end: JobEnd, folder: Path, ranks: int) -> None:
 
 
 def summary_of_the_dead(
-    run: Run, ranks: int, words: Sequence[str], folder: RunFolder, status: str, reason: str, started: float
+    run: Run, ranks: int, words: Sequence[str], folder: RunFolder, status: Status, reason: str, started: float
 ) -> dict[str, Any]:
-    """A summary for a run that could not write its own, from the curve it left."""
-    curve = read_curve(folder.path)
+    """A summary for a run that could not write its own, from the curve it left; with its folder."""
+    curve = Recorded(folder.path).curve
     last = curve[-1] if curve else {}
     accuracies = [row["test_accuracy"] for row in curve if not math.isnan(row["test_accuracy"])]
-    known = {
+    goes_on = status == Status.INTERRUPTED or checkpoint.exist(folder.path)
+    summary = Summary(
         **identity(run, ranks),
-        "status": status,
-        "reason": reason,
-        "iterations": int(last.get("iteration", 0)),
-        "best_test_accuracy": max(accuracies, default=None),
-        "final_test_accuracy": last.get("test_accuracy"),
-        "train_s": last.get("train_s", 0.0),
-        "wall_s": max(time.perf_counter() - started, last.get("wall_s", 0.0)),  # of a run that went on, too
-        "rerun": rerun_line(
-            folder.path,
-            ranks,
-            None,
-            words,
-            status == "interrupted" or checkpoint.exist(folder.path),
-        ),
-    }
-    summary = {key: known.get(key) for key in SUMMARY}
+        status=status,
+        reason=reason,
+        time_to_target_s=None,
+        iterations=int(last.get("iteration", 0)),
+        best_test_accuracy=max(accuracies, default=None),
+        final_test_accuracy=last.get("test_accuracy"),
+        train_s=last.get("train_s", 0.0),
+        wall_s=max(time.perf_counter() - started, last.get("wall_s", 0.0)),  # of a run that went on, too
+        rerun=rerun_line(folder.path, ranks, None, words, goes_on),
+    )
     try:
         folder.write_summary(summary)
     except OSError as error:
         # The disk that broke the run may well refuse this too; the reason is still told.
-        summary["reason"] = f"{reason} (and the summary could not be written: {error.strerror})"
-    return {"folder": str(folder.path), **summary}
+        summary = replace(summary, reason=f"{reason} (and the summary could not be written: {error.strerror})")
+    return {"folder": str(folder.path), **asdict(summary)}

@@ -19,8 +19,10 @@ from admmctl.errors import Interrupted, RunFailed, UserError
 from admmctl.files import write_json
 from admmctl.launch import slurm
 from admmctl.launch.programs import NoAnswer
-from admmctl.runs import record
-from admmctl.runs.record import exists, is_run, root
+from admmctl.runs.places import exists, is_run, root
+from admmctl.runs.places import find as find_runs
+from admmctl.runs.recorded import Recorded
+from admmctl.runs.summary import Status
 
 RECORD, SCRIPT, RUNS, END, LOG = "job.json", "job.sh", "runs.txt", "end.json", "log.txt"
 WAITING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT")
@@ -78,11 +80,11 @@ class Job:
 
     def left_code(self) -> int | None:
         """What its runs stand for, where all of them have come to their ends; of a job that is gone itself."""
-        words = [summary["status"] for run in self.runs() if (summary := record.read_summary(run))]
-        if not words or len(words) != self.record.get("runs"):
+        ends = [summary.status for run in self.runs() if (summary := Recorded(run).summary)]
+        if not ends or len(ends) != self.record.get("runs"):
             return None
-        codes = {"failed": RunFailed.exit_code, "interrupted": Interrupted.exit_code}
-        return max(codes.get(word, 0) for word in words)
+        codes = {Status.FAILED: RunFailed.exit_code, Status.INTERRUPTED: Interrupted.exit_code}
+        return max(codes.get(status, 0) for status in ends)
 
     def status(self, known: Known) -> tuple[str, str]:
         """queued, running, ended, cancelled, failed, lost or unknown; and why."""
@@ -154,10 +156,10 @@ def find(names: list[str] | None = None) -> list[Job]:
 
 def runs_beside(
     jobs: list[Job], names: list[str] | None, reads: Sequence[str], left_out: Callable[[Path, str], None]
-) -> list[Path]:
-    """What ``record.find`` finds. Raises UserError for none, unless they name jobs."""
+) -> list[Recorded]:
+    """What ``places.find`` finds. Raises UserError for none, unless they name jobs."""
     try:
-        return record.find(names, reads, left_out)
+        return find_runs(names, reads, left_out)
     except UserError:
         if jobs:
             return []

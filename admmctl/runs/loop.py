@@ -16,6 +16,7 @@ from admmctl.runs.checkpoint import Checkpoints
 from admmctl.runs.clock import Clock
 from admmctl.runs.outcome import Outcome
 from admmctl.runs.record import Evaluation
+from admmctl.runs.summary import Status
 
 # A residual this many times the one at the start has exploded, even if it is still a number.
 EXPLODED = 1e8
@@ -91,7 +92,7 @@ class Loop:
                     done = done or self._interrupt()
         except Diverged as problem:
             self._agree(-1)
-            self.outcome.status, self.outcome.reason = "diverged", str(problem)
+            self.outcome.status, self.outcome.reason = Status.DIVERGED, str(problem)
         finally:
             if state is not None:
                 self.outcome.gates = self.method.gates(state)
@@ -99,7 +100,7 @@ class Loop:
         return self.outcome
 
     def _interrupt(self) -> bool:
-        self.outcome.status, self.outcome.reason = "interrupted", "asked to stop"
+        self.outcome.status, self.outcome.reason = Status.INTERRUPTED, "asked to stop"
         return True
 
     def _step(self, state: Any) -> tuple[Any, str]:
@@ -190,7 +191,7 @@ class Loop:
             reasons.append(f"{self._epoch(state, iteration):g} epochs")
         if stop.seconds is not None and self.outcome.train_s >= stop.seconds:
             reasons.append(f"{stop.seconds:g} seconds of training")
-        if reasons and self.outcome.status == "exhausted":
+        if reasons and self.outcome.status == Status.EXHAUSTED:
             self.outcome.reason = "used up: " + ", ".join(reasons)
         return bool(reasons)
 
@@ -206,7 +207,7 @@ class Loop:
         outcome.final = [W_l.copy() for W_l in self._weights]
         diverged = self._diverged(evaluation)
         if diverged:
-            outcome.status, outcome.reason = "diverged", diverged
+            outcome.status, outcome.reason = Status.DIVERGED, diverged
             return True
         if self._is_best(evaluation):
             outcome.best, outcome.best_iteration = outcome.final, iteration
@@ -214,7 +215,7 @@ class Loop:
         else:
             self._worse += 1
         if self._reached(evaluation):
-            outcome.status = "reached"
+            outcome.status = Status.REACHED
             outcome.reason = f"{self.stop.metric} {getattr(evaluation, self.stop.metric):.6g}"
             outcome.time_to_target_s = evaluation.train_s
             if len(outcome.evaluations) > 1:

@@ -2,22 +2,21 @@
 
 import math
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from admmctl.model.network import Weights
 from admmctl.runs.record import Evaluation
-
-Status = Literal["reached", "exhausted", "diverged", "failed", "interrupted"]
+from admmctl.runs.summary import Status
 
 
 @dataclass
 class Outcome:
     """How a run ended, on rank 0 and everywhere else alike."""
 
-    status: Status = "exhausted"
+    status: Status = Status.EXHAUSTED
     reason: str = ""
     iterations: int = 0
     train_s: float = 0.0

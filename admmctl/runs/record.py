@@ -2,18 +2,16 @@
 
 ``results/<experiment>/<method>-p<ranks>-s<seed>-<hash>/`` holds config.yaml, curve.csv, phases.csv,
 summary.json, environment.json, weights.npz and log.txt; cpu.csv, the processor time by phase, where ranks shared
-cores; and checkpoint/ until the run has come to its end. Only rank 0, or the driver, writes. What they say is read
-by ``recorded.py``, whose functions are here too.
+cores; and checkpoint/ until the run has come to its end. Only rank 0, or the driver, writes.
 """
 
 import csv
 import io
-import os
 import shlex
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +21,11 @@ from admmctl.errors import UserError
 from admmctl.files import atomic, write_json
 from admmctl.folders import discard, make_folder
 from admmctl.model.network import Weights
-from admmctl.runs.recorded import CURVE_COLUMNS as CURVE_COLUMNS
-from admmctl.runs.recorded import DONE as DONE
-from admmctl.runs.recorded import PHASE_COLUMNS as PHASE_COLUMNS
-from admmctl.runs.recorded import damage
-from admmctl.runs.recorded import read_curve as read_curve
-from admmctl.runs.recorded import read_environment as read_environment
-from admmctl.runs.recorded import read_phases as read_phases
-from admmctl.runs.recorded import read_summary as read_summary
+from admmctl.runs.places import root
+from admmctl.runs.reading import CURVE_COLUMNS, PHASE_COLUMNS
+from admmctl.runs.summary import Summary
 
 Phases = Mapping[str, tuple[float, float, float]]  # largest, mean and smallest seconds over ranks
-
-
-def root() -> Path:
-    """Where results live: ``./results``, or what ADMMCTL_RESULTS names."""
-    return Path(os.environ.get("ADMMCTL_RESULTS") or "results")
 
 
 @dataclass
@@ -178,8 +166,8 @@ class RunFolder:
     def write_environment(self, environment: Mapping[str, Any]) -> None:
         write_json(self.path / "environment.json", environment)
 
-    def write_summary(self, summary: Mapping[str, Any]) -> None:
-        write_json(self.path / "summary.json", summary)
+    def write_summary(self, summary: Summary) -> None:
+        write_json(self.path / "summary.json", asdict(summary))
 
     def write_confusion(self, confusion: Mapping[str, Any]) -> None:
         write_json(self.path / "confusion.json", confusion)
@@ -206,94 +194,14 @@ def _number(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:.9g}"
 
 
-def is_run(path: Path) -> bool:
-    """Whether a run was begun in this folder."""
-    return (path / "config.yaml").is_file()
-
-
-def find(
-    names: list[str] | None = None,
-    reads: Sequence[str] = (),
-    left_out: Callable[[Path, str], None] = lambda file, reason: None,
-) -> list[Path]:
-    """The run folders that RUN arguments name: run folders, or experiment folders with runs in them.
-
-    Without names, all in the results folder. Other files are ignored, so that a shell's glob may name them.
-    ``reads`` are the files that the caller reads: a run where one of them is damaged is left out, and ``left_out``
-    is told the file and the reason. Raises UserError when a name does not exist, or when nothing is found, or
-    nothing but damage, where names were given.
-    """
-    places = [Path(name) for name in names] if names else [root()]
-    found: list[Path] = []
-    problems: list[tuple[Path, str]] = []
-    for place in places:
-        if not exists(place):
-            if not names:
-                continue
-            if not exists(root() / place):
-                raise UserError(f"{place}: there is no such run; see: admmctl runs list")
-            place = root() / place  # 'mnist01' for 'results/mnist01' is what a user means
-        if _begun(place):
-            found.append(place)
-        elif place.is_dir():
-            inner = _folders(place, problems)
-            found += [path for path in inner if _begun(path)]
-            if not names or place.resolve() == root().resolve():
-                others = [path for path in inner if not _begun(path)]
-                found += [path for folder in others for path in _folders(folder, problems) if _begun(path)]
-    sound: list[Path] = []
-    for folder in dict.fromkeys(found):
-        problem = damage(folder, reads)
-        if problem is None:
-            sound.append(folder)
-        else:
-            problems.append(problem)
-    if names and problems and not sound:
-        said = "\n  ".join(f"{file}: {reason}" for file, reason in problems)
-        none = "none of these runs can be read:\n  " if len(problems) > 1 else ""
-        raise UserError(f"{none}{said}; mend or remove it, or name other runs")
-    if names and not sound:
-        raise UserError(f"no runs in {', '.join(names)}; see: admmctl runs list")
-    for file, reason in problems:
-        left_out(file, reason)
-    return sound
-
-
-def _begun(path: Path) -> bool:
-    """Whether a run was begun in this folder, as far as anybody can see: one that cannot be read is named."""
-    try:
-        (path / "config.yaml").lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError:
-        return True
-    return True
-
-
-def _folders(place: Path, problems: list[tuple[Path, str]]) -> list[Path]:
-    try:
-        return [path for path in sorted(place.iterdir()) if path.is_dir()]
-    except OSError as error:
-        problems.append((place, f"it cannot be read: {error.strerror}"))
-        return []
-
-
-def exists(place: Path) -> bool:
-    """Whether a path exists; a name that is too long, or not allowed, does not."""
-    try:
-        return place.exists()
-    except (OSError, ValueError):
-        return False
-
-
 def rerun_line(
     folder: Path, ranks: int, threads: int | None, launch: Sequence[str] = (), resume: bool = False
 ) -> str:
-    """A command line that does the run again, or goes on with it; ``launch``: its words on how ranks start."""
-    words = ["admmctl", "train", str(folder / "config.yaml"), "--cores", str(ranks)]
+    """A command line that does the run again, or goes on with it; ``launch``: its options on how ranks start."""
+    line = ["admmctl", "train", str(folder / "config.yaml"), "--cores", str(ranks)]
     if threads not in (None, 1):
-        words += ["--threads", str(threads)]
-    words += launch
+        line += ["--threads", str(threads)]
+    line += launch
     if resume:
-        words.append("--resume")
-    return shlex.join(words)
+        line.append("--resume")
+    return shlex.join(line)

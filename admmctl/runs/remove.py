@@ -12,7 +12,7 @@ import yaml
 
 from admmctl.errors import UserError
 from admmctl.runs import jobs
-from admmctl.runs.record import exists, is_run, root
+from admmctl.runs.places import exists, is_run, root
 from admmctl.runs.resume import alone
 
 _INSIDE_A_RUN = ("checkpoint",)  # the only folder that a run's own may hold

@@ -6,26 +6,13 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from admmctl.data import shards
 from admmctl.errors import UserError
 from admmctl.experiment.config import Run, load
-from admmctl.runs.record import DONE, is_run, read_environment, read_summary, root
-
-
-@dataclass(frozen=True)
-class Found:
-    """A run that was begun: its folder, and its summary if it has one."""
-
-    path: Path
-    summary: dict[str, Any] | None
-
-    @property
-    def finished(self) -> bool:
-        return self.summary is not None and self.summary["status"] in DONE
+from admmctl.runs.places import is_run, root
+from admmctl.runs.recorded import Recorded
 
 
 def folder_name(run: Run, ranks: int) -> str:
@@ -33,7 +20,7 @@ def folder_name(run: Run, ranks: int) -> str:
     return f"{run.method}-p{ranks}-s{run.seed}-{run.hash()}"
 
 
-def find(run: Run, ranks: int, config: object) -> Found | None:
+def find(run: Run, ranks: int, config: object) -> Recorded | None:
     """The run of the same settings and seed that was begun last.
 
     ``config`` is what the user named: the config.yaml of a run folder means that very run, whatever its ranks.
@@ -42,16 +29,16 @@ def find(run: Run, ranks: int, config: object) -> Found | None:
     if isinstance(config, str | Path) and Path(config).name == "config.yaml":
         folder = Path(config).parent
         if _is_of(folder, run):
-            return Found(folder, read_summary(folder))
+            return Recorded(folder)
     newest = _newest(run, re.escape(folder_name(run, ranks)))
-    return None if newest is None else Found(newest, read_summary(newest))
+    return None if newest is None else Recorded(newest)
 
 
 def elsewhere(run: Run) -> Path | None:
     """An unfinished run of the same settings and seed on any number of ranks."""
     name = re.escape(folder_name(run, 0)).replace(r"\-p0\-", r"\-p\d+\-")
     path = _newest(run, name)
-    return None if path is None or Found(path, read_summary(path)).finished else path
+    return None if path is None or Recorded(path).done else path
 
 
 class Now:
@@ -69,10 +56,10 @@ class Now:
 
     def other_data(self, run: Run, folder: Path) -> str:
         """How the data of a recorded run differ from those that ``run`` would read, or ''."""
-        recorded, here = read_environment(folder).get("data_sha256"), self.data(run)
+        recorded, here = Recorded(folder).environment.data_sha256, self.data(run)
         if recorded == here:
             return ""
-        if not isinstance(recorded, str):
+        if recorded is None:
             return "it is not recorded what data it read"
         return f"the data have changed since: sha256 {recorded[:12]}..., now {here[:12]}..."
 

@@ -17,7 +17,8 @@ from admmctl.launch import slurm
 from admmctl.launch.options import Options
 from admmctl.launch.programs import environment, python
 from admmctl.runs import jobs
-from admmctl.runs.record import new_folder, root
+from admmctl.runs.places import root
+from admmctl.runs.record import new_folder
 from admmctl.runs.train import Silent, check_all, plan
 
 CONFIG = "experiment.yaml"

@@ -21,9 +21,12 @@ from admmctl.methods.method import methods, trainer
 from admmctl.runs import checkpoint, jobs, memory
 from admmctl.runs import resume as resuming
 from admmctl.runs.broken import raise_on_failure, summary_of_the_dead
-from admmctl.runs.record import DONE, RunFolder, read_summary, rerun_line, root
-from admmctl.runs.resume import Found, folder_name
-from admmctl.runs.worker import SUMMARY, work
+from admmctl.runs.places import root
+from admmctl.runs.record import RunFolder, rerun_line
+from admmctl.runs.recorded import Recorded
+from admmctl.runs.resume import folder_name
+from admmctl.runs.summary import Status
+from admmctl.runs.worker import work
 
 
 class Watcher(Protocol):
@@ -117,7 +120,7 @@ def train(
     begun = [resuming.find(run, options.cores, config) if resume else None for run in runs]
     begun = _still_the_same(runs, begun, watcher)
     ready = check_all(
-        [run for run, found in zip(runs, begun, strict=True) if found is None or not found.finished],
+        [run for run, found in zip(runs, begun, strict=True) if found is None or not found.done],
         options,
         watcher,
         several=method == "all",
@@ -125,9 +128,9 @@ def train(
     summaries: list[dict[str, Any]] = []
     failures = []
     for run, found in zip(runs, begun, strict=True):
-        if found is not None and found.summary is not None and found.finished:
-            watcher.event({"event": "note", "text": f"finished already: {found.path}"})
-            summaries.append({"folder": str(found.path), **found.summary})
+        if found is not None and found.done:
+            watcher.event({"event": "note", "text": f"finished already: {found.folder}"})
+            summaries.append(found.row)
             continue
         if run not in ready:
             continue
@@ -139,7 +142,7 @@ def train(
             summaries.append(execute(run, options, watcher, resume=found))
         except Interrupted as stop:
             summaries += stop.runs
-            if run is runs[-1] and summaries[-1]["status"] in DONE:
+            if run is runs[-1] and Status(summaries[-1]["status"]).done:
                 break  # it came too late to interrupt anything
             raise Interrupted(str(stop), summaries) from None
         except RunFailed as failure:
@@ -151,12 +154,14 @@ def train(
     return summaries
 
 
-def _still_the_same(runs: list[Run], begun: Sequence[Found | None], watcher: "Watcher") -> list[Found | None]:
+def _still_the_same(
+    runs: list[Run], begun: Sequence[Recorded | None], watcher: "Watcher"
+) -> list[Recorded | None]:
     """Of runs that were begun, those that still are what is asked for: a finished one is of its data and stop."""
     now, same = resuming.Now(), list(begun)
     for number, (run, found) in enumerate(zip(runs, begun, strict=True)):
-        if found is not None and found.finished and (differs := now.other(run, found.path)):
-            watcher.event({"event": "note", "text": f"a new run beside {found.path}: {'; '.join(differs)}"})
+        if found is not None and found.done and (differs := now.other(run, found.folder)):
+            watcher.event({"event": "note", "text": f"a new run beside {found.folder}: {'; '.join(differs)}"})
             same[number] = None
     return same
 
@@ -247,7 +252,7 @@ def describe_plan(run: Run, options: Options) -> dict[str, Any]:
 
 
 def execute(
-    run: Run, options: Options, watcher: Watcher, place: Path | None = None, resume: Found | None = None
+    run: Run, options: Options, watcher: Watcher, place: Path | None = None, resume: Recorded | None = None
 ) -> dict[str, Any]:
     """One run, to its end; returns its summary. Raises RunFailed, Interrupted or UserError.
 
@@ -257,8 +262,8 @@ def execute(
     started = time.perf_counter()
     watcher = _Sturdy(watcher)
     if resume is not None:
-        with resuming.alone(resume.path), _signals(options) as signals:
-            folder = RunFolder.reopen(resume.path, to_yaml(run.document()))
+        with resuming.alone(resume.folder), _signals(options) as signals:
+            folder = RunFolder.reopen(resume.folder, to_yaml(run.document()))
             return _go_on(run, options, watcher, folder, started, resume, signals)
     if place is None:
         folder = RunFolder.create(folder_name(run, options.cores), run.experiment, to_yaml(run.document()))
@@ -286,7 +291,7 @@ def _go_on(
     watcher: Watcher,
     folder: RunFolder,
     started: float,
-    resume: Found | None,
+    resume: Recorded | None,
     signals: StopSignals | None,
 ) -> dict[str, Any]:
     """The run in its folder, to its end. ``signals`` are those of a job, until its record is whole."""
@@ -317,14 +322,14 @@ def _go_on(
         if resume is None:
             folder.discard()
         elif resume.summary is not None:
-            folder.write_summary({key: resume.summary.get(key) for key in SUMMARY})
+            folder.write_summary(resume.summary)
         raise
     except (Exception, KeyboardInterrupt) as error:
         stopped = isinstance(error, KeyboardInterrupt | Interrupted)
         reason = str(error) or type(error).__name__
         if not isinstance(error, AdmmctlError | KeyboardInterrupt):
             reason = f"{type(error).__name__}: {error}"
-        status = "interrupted" if stopped else "failed"
+        status = Status.INTERRUPTED if stopped else Status.FAILED
         summary = summary_of_the_dead(run, options.cores, options.words(), folder, status, reason, started)
         watcher.ended(summary)
         if stopped:
@@ -332,7 +337,7 @@ def _go_on(
         message = f"run {folder.path} failed: {reason}\nIts log: {folder.path / 'log.txt'}"
         message += f"\nRun it again with: {summary['rerun']}"
         raise RunFailed(message, [summary]) from error
-    summary = {"folder": str(folder.path), **(read_summary(folder.path) or {})}
+    summary = Recorded(folder.path).row
     watcher.ended(summary)
     if summary["status"] == "interrupted":
         message = f"interrupted after {summary['iterations']} iterations; go on with: {summary['rerun']}"

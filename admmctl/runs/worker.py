@@ -45,6 +45,7 @@ from admmctl.runs.clock import Clock  # noqa: E402
 from admmctl.runs.loop import Loop  # noqa: E402
 from admmctl.runs.outcome import Outcome  # noqa: E402
 from admmctl.runs.record import Evaluation, RunFolder, rerun_line  # noqa: E402
+from admmctl.runs.summary import Status, Summary, identity  # noqa: E402
 
 MB = 1 << 20
 Notify = Callable[[dict[str, Any]], None]
@@ -200,28 +201,28 @@ def _work(
                     **({} if network.convolution is None else {"convolution": network.convolution.packed()}),
                 },
             )
-        summary = {
-            **identity(run, comm.size),
-            "status": outcome.status,
-            "reason": outcome.reason,
-            "time_to_target_s": outcome.time_to_target_s,
-            "previous_evaluation_s": outcome.previous_evaluation_s,
-            "iterations": outcome.iterations,
-            "best_test_accuracy": outcome.best_test_accuracy,
-            "final_test_accuracy": outcome.final_test_accuracy,
-            "train_s": outcome.train_s,
-            "wall_s": max(p[1] for p in phases),
-            "load_s": max(p[0].get("load", 0.0) for p in phases),
-            "threads_per_rank": environment.blas_threads(),
-            "rows_train": train.total,
-            "rows_test": test.total,
-            "peak_rss_mb": max(p[2] for p in phases),
-            "rerun": rerun_line(
-                folder.path, comm.size, environment.blas_threads(), words, outcome.status == "interrupted"
-            ),
-        }
-        folder.write_summary({key: summary[key] for key in SUMMARY})
-        if checkpoints is not None and outcome.status != "interrupted":
+        interrupted_run = outcome.status == Status.INTERRUPTED
+        folder.write_summary(
+            Summary(
+                **identity(run, comm.size),
+                status=outcome.status,
+                reason=outcome.reason,
+                time_to_target_s=outcome.time_to_target_s,
+                previous_evaluation_s=outcome.previous_evaluation_s,
+                iterations=outcome.iterations,
+                best_test_accuracy=outcome.best_test_accuracy,
+                final_test_accuracy=outcome.final_test_accuracy,
+                train_s=outcome.train_s,
+                wall_s=max(p[1] for p in phases),
+                load_s=max(p[0].get("load", 0.0) for p in phases),
+                threads_per_rank=environment.blas_threads(),
+                rows_train=train.total,
+                rows_test=test.total,
+                peak_rss_mb=max(p[2] for p in phases),
+                rerun=rerun_line(folder.path, comm.size, environment.blas_threads(), words, interrupted_run),
+            )
+        )
+        if checkpoints is not None and not interrupted_run:
             checkpoints.remove()
         notify({"event": "finished", "status": outcome.status})
     return outcome
@@ -237,43 +238,6 @@ def confusion_table(outcome: Outcome, problem: Problem, test: shards.Shard, clas
         problem.comm.allreduce(counts)
         tables[name] = (counts if counts[:, -1].any() else counts[:, :-1]).astype(int).tolist()
     return tables
-
-
-SUMMARY = (
-    "experiment",
-    "method",
-    "seed",
-    "metric",
-    "status",
-    "reason",
-    "target",
-    "time_to_target_s",
-    "previous_evaluation_s",
-    "iterations",
-    "best_test_accuracy",
-    "final_test_accuracy",
-    "train_s",
-    "wall_s",
-    "load_s",
-    "ranks",
-    "threads_per_rank",
-    "rows_train",
-    "rows_test",
-    "peak_rss_mb",
-    "rerun",
-)
-
-
-def identity(run: Run, ranks: int) -> dict[str, Any]:
-    """What a summary says of a run before it has begun."""
-    return {
-        "experiment": run.experiment,
-        "method": run.method,
-        "seed": run.seed,
-        "metric": run.stop.metric,
-        "target": run.stop.target,
-        "ranks": ranks,
-    }
 
 
 def build_network(run: Run, plan: shards.Plan) -> Network:

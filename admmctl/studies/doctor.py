@@ -25,7 +25,7 @@ from admmctl.launch.inherited import code, located_code, without_leftovers
 from admmctl.launch.options import Options, check_options
 from admmctl.methods.method import methods, trainer
 from admmctl.runs import environment, memory
-from admmctl.runs.record import root
+from admmctl.runs.places import root
 from admmctl.runs.worker import build_network
 from admmctl.studies import probes
 

@@ -10,8 +10,9 @@ from typing import Any
 from admmctl.errors import UserError
 from admmctl.launch.clusters import load_machine
 from admmctl.runs.clock import OUTSIDE
-from admmctl.runs.record import DONE, exists, is_run, root
+from admmctl.runs.places import exists, is_run, root
 from admmctl.runs.recorded import damage, read_config, read_environment, read_phases, read_summary
+from admmctl.runs.summary import DONE
 from admmctl.studies.model import CostModel, Exchange, Point, fit, held_out, on_machine
 from admmctl.studies.scaling import FILE, MEASURED, read_study
 

@@ -23,10 +23,12 @@ from admmctl.files import alone, write_json
 from admmctl.folders import make_folder
 from admmctl.launch import local as launch
 from admmctl.launch.options import MOST, Options
-from admmctl.runs.record import DONE, read_summary, root
-from admmctl.runs.recorded import COMPARED, CPU, PHASES, damage
+from admmctl.runs.places import root
+from admmctl.runs.reading import CPU, PHASES
+from admmctl.runs.recorded import COMPARED, damage, read_summary
 from admmctl.runs.resume import Now
 from admmctl.runs.submit import Order, common
+from admmctl.runs.summary import DONE
 from admmctl.runs.train import Watcher, check, execute
 from admmctl.studies.bench import on_cores
 

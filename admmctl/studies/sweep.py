@@ -26,9 +26,11 @@ from admmctl.launch.job import StopSignals, parse_event
 from admmctl.launch.programs import TICK, python
 from admmctl.methods.method import methods
 from admmctl.runs.broken import summary_of_the_dead
-from admmctl.runs.record import DONE, RunFolder, read_curve, read_summary, root
-from admmctl.runs.recorded import DRAWN, damage
+from admmctl.runs.places import root
+from admmctl.runs.record import RunFolder
+from admmctl.runs.recorded import DRAWN, damage, read_curve, read_summary
 from admmctl.runs.resume import Now, alone
+from admmctl.runs.summary import DONE, Status
 from admmctl.runs.train import Options, Watcher, check, check_options, execute
 from admmctl.studies.space import Trial, trials
 
@@ -212,7 +214,7 @@ def _run_trial(run: Run, place: Path) -> dict[str, Any]:
         events = [event for line in said.splitlines() if (event := parse_event(line))]
         errors = [event["message"] for event in events if event["event"] == "error"]
         reason = errors[0] if errors else f"exit code {process.returncode}"
-        summary = summary_of_the_dead(run, 1, (), folder, "failed", reason, started)
+        summary = summary_of_the_dead(run, 1, (), folder, Status.FAILED, reason, started)
         folder.log(wrong or reason)
     return summary
 

@@ -17,7 +17,7 @@ import pytest
 from made_report import NASTY, number, write_figure, write_run
 
 from admmctl.report.page import report
-from admmctl.runs.record import find
+from admmctl.runs.places import find
 
 pytestmark = pytest.mark.browser
 

@@ -24,7 +24,8 @@ from admmctl.cli.app import app
 from admmctl.data import shards
 from admmctl.experiment.config import load
 from admmctl.launch.local import available_cores
-from admmctl.runs.record import Evaluation, RunFolder, read_curve
+from admmctl.runs.record import Evaluation, RunFolder
+from admmctl.runs.recorded import read_curve
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 TINY = """\

@@ -18,7 +18,7 @@ from test_studies import wait_until
 
 from admmctl.cli import main
 from admmctl.launch.local import available_cores
-from admmctl.runs.record import read_curve, read_phases, read_summary
+from admmctl.runs.recorded import read_curve, read_phases, read_summary
 from admmctl.studies import scaling as module
 
 pytestmark = pytest.mark.mpi

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from test_commands import Shell, real_shell
 
-from admmctl.runs.record import read_curve
+from admmctl.runs.recorded import read_curve
 
 STUDY = """\
 name: study

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 import admmctl
-from admmctl.runs.record import read_curve
+from admmctl.runs.recorded import read_curve
 
 ALL = os.environ.get("ADMMCTL_CLUSTER_TESTS", "all") != "short"  # or the few that continuous integration runs
 TIMES = {"train_s", "wall_s"}

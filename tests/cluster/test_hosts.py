@@ -20,7 +20,7 @@ from real import (
     write,
 )
 
-from admmctl.runs.record import read_summary
+from admmctl.runs.recorded import read_summary
 
 pytestmark = pytest.mark.cluster
 

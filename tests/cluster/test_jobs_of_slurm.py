@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from real import ALL, Hosts, curve, experiment, newest_iteration, ok, only_run, ranks, run, start, wait_for, write
 
-from admmctl.runs.record import read_summary
+from admmctl.runs.recorded import read_summary
 
 pytestmark = pytest.mark.cluster
 

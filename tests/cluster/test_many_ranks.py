@@ -24,7 +24,7 @@ from real import (
 )
 
 from admmctl.runs.memory import available
-from admmctl.runs.record import read_curve, read_summary
+from admmctl.runs.recorded import read_curve, read_summary
 
 pytestmark = [
     pytest.mark.cluster,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import admmctl
-from admmctl.runs.record import read_curve
+from admmctl.runs.recorded import read_curve
 
 pytestmark = pytest.mark.mpi
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import admmctl
-from admmctl.runs.record import read_curve
+from admmctl.runs.recorded import read_curve
 
 pytestmark = pytest.mark.mpi
 

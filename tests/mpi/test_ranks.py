@@ -21,7 +21,7 @@ from admmctl.cli import main
 from admmctl.errors import Interrupted, RunFailed, UserError
 from admmctl.launch import start
 from admmctl.launch.local import available_cores
-from admmctl.runs.record import read_curve, read_phases, read_summary
+from admmctl.runs.recorded import read_curve, read_phases, read_summary
 from admmctl.runs.train import Silent
 from admmctl.studies.bench import bench
 

@@ -14,7 +14,7 @@ from test_ranks import alive, wait_until
 
 import admmctl
 from admmctl.runs import checkpoint_files
-from admmctl.runs.record import read_curve, read_phases, read_summary
+from admmctl.runs.recorded import read_curve, read_phases, read_summary
 
 pytestmark = pytest.mark.mpi
 

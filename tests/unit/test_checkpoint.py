@@ -21,7 +21,7 @@ from admmctl.runs.cadence import SECONDS, Cadence
 from admmctl.runs.checkpoint import Checkpoints
 from admmctl.runs.checkpoint_files import Part, Unreadable
 from admmctl.runs.clock import Clock
-from admmctl.runs.record import read_curve, read_summary
+from admmctl.runs.recorded import read_curve, read_summary
 
 ROWS = 11
 IDENTITY = {"hash": "12345678", "rows": ROWS}

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from admmctl.errors import UserError
 from admmctl.report.compare import compare, compare_table, write_csv
-from admmctl.runs.worker import SUMMARY
+from admmctl.runs.summary import Summary
 
 SIX = (1.0, 1.1, 1.2, 1.3, 1.4, 1.5)
 
@@ -31,7 +31,7 @@ class Folder:
         block = changes.pop("block", {"kind": "admm"})
         sha256 = changes.pop("data_sha256", "5eed")
         summary = {
-            **dict.fromkeys(SUMMARY),
+            **dict.fromkeys(Summary.__dataclass_fields__),
             "experiment": self.path.name,
             "method": method,
             "seed": seed,

@@ -18,7 +18,7 @@ from admmctl.model.convolution import Stack
 from admmctl.model.gradient import Gradient, flat_views, gradient_flop, parameters
 from admmctl.model.network import Network
 from admmctl.runs.predict import load_model, predict_rows
-from admmctl.runs.record import read_curve
+from admmctl.runs.recorded import read_curve
 from admmctl.runs.worker import shape_network
 
 MNIST: dict[str, Any] = {"name": "mnist", "scale": "unit"}

@@ -16,7 +16,8 @@ from admmctl.model.gradient import Gradient
 from admmctl.report import figures
 from admmctl.runs import loop as loop_module
 from admmctl.runs.clock import OUTSIDE
-from admmctl.runs.record import RunFolder, read_curve
+from admmctl.runs.record import RunFolder
+from admmctl.runs.recorded import read_curve
 from admmctl.runs.worker import summarise_phases
 from admmctl.studies.space import trials
 

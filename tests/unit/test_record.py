@@ -8,6 +8,7 @@ import shlex
 import shutil
 import stat
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from admmctl.cli import main
 from admmctl.errors import RunFailed, UserError
 from admmctl.experiment.config import load
 from admmctl.files import atomic, to_json, write_json
-from admmctl.runs import record
-from admmctl.runs.record import Evaluation, RunFolder
+from admmctl.runs.places import find_folders, root
+from admmctl.runs.record import Evaluation, RunFolder, rerun_line
+from admmctl.runs.recorded import Recorded, read_summary
+from admmctl.runs.summary import Status, Summary
 
 EXPERIMENT: dict[str, Any] = {
     "name": "tiny",
@@ -56,6 +59,15 @@ SUMMARY_FIELDS = [
     "rerun",
 ]
 CURVE_COLUMNS = ["iteration", "epoch", "train_s", "wall_s", "train_loss", "train_accuracy", "test_accuracy"]
+
+
+ENDED = Summary(
+    **dict.fromkeys(("experiment", "method", "metric"), "exp"),
+    **dict.fromkeys(("seed", "ranks", "iterations"), 1),
+    **dict.fromkeys(("target", "time_to_target_s", "final_test_accuracy", "train_s"), 0.5),
+    reason="",
+    status=Status.REACHED,
+)
 
 
 def entries(folder: Path) -> list[str]:
@@ -124,7 +136,7 @@ def umask() -> Iterator[Callable[[int], None]]:
 def test_files_follow_the_umask(results: Path, umask: Callable[[int], None], mask: int, mode: int) -> None:
     umask(mask)
     folder = RunFolder.create("run", "tiny", "name: tiny\n")
-    folder.write_summary({"status": "reached"})
+    folder.write_summary(ENDED)
     folder.append(evaluation(0))
     folder.log("a line")
     folder.write_weights({"best": [np.ones((1, 2))]}, {"bias": True})
@@ -204,7 +216,7 @@ def test_the_results_folder_is_the_current_folders_unless_named(
         monkeypatch.delenv("ADMMCTL_RESULTS", raising=False)
         if value is not None:
             monkeypatch.setenv("ADMMCTL_RESULTS", value)
-        assert record.root() == Path("results")
+        assert root() == Path("results")
 
 
 @pytest.mark.parametrize("place", ["a file", "a file above it", "/proc/nowhere"])
@@ -241,7 +253,7 @@ def test_the_curve_is_read_as_it_was_written(results: Path) -> None:
     folder = RunFolder.create("run", "tiny", "")
     for number in range(3):
         folder.append(evaluation(number, 0.1 * number, objective=math.pi * number))
-    rows = record.read_curve(folder.path)
+    rows = Recorded(folder.path).curve
     assert [list(row) for row in rows] == [[*CURVE_COLUMNS, "objective"]] * 3
     assert [row["iteration"] for row in rows] == [0, 1, 2]
     assert rows[2]["test_accuracy"] == pytest.approx(0.2, rel=1e-8)
@@ -251,7 +263,7 @@ def test_the_curve_is_read_as_it_was_written(results: Path) -> None:
 def test_nan_in_the_curve_is_read_as_nan(results: Path) -> None:
     folder = RunFolder.create("run", "tiny", "")
     folder.append(evaluation(0, math.nan, residual=math.inf))
-    (row,) = record.read_curve(folder.path)
+    (row,) = Recorded(folder.path).curve
     assert math.isnan(row["test_accuracy"])
     assert row["residual"] == math.inf
 
@@ -264,9 +276,9 @@ def test_the_curve_of_a_run_that_died_in_mid_line_is_readable(results: Path, kee
     path = folder.path / "curve.csv"
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[:3]) + lines[3][:-1][:keep])
-    assert [row["iteration"] for row in record.read_curve(folder.path)] == [0, 1]
+    assert [row["iteration"] for row in Recorded(folder.path).curve] == [0, 1]
     path.write_text(lines[0][:keep])
-    assert record.read_curve(folder.path) == []
+    assert Recorded(folder.path).curve == []
 
 
 @pytest.mark.parametrize(
@@ -277,7 +289,7 @@ def test_the_curve_of_a_run_that_died_in_mid_line_is_readable(results: Path, kee
 def test_a_curve_that_something_else_has_damaged_has_no_rows(results: Path, content: bytes) -> None:
     folder = RunFolder.create("run", "tiny", "")
     (folder.path / "curve.csv").write_bytes(content)
-    assert record.read_curve(folder.path) == []
+    assert Recorded(folder.path).curve == []
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{", b"5", b"null", b'"abc"', b"[]", b"\xff\xfe"])
@@ -285,7 +297,7 @@ def test_a_summary_that_is_missing_or_damaged_is_none_at_all(results: Path, cont
     folder = RunFolder.create("run", "tiny", "")
     if content is not None:
         (folder.path / "summary.json").write_bytes(content)
-    assert not record.read_summary(folder.path)
+    assert not read_summary(folder.path)
 
 
 # --- finding runs
@@ -303,7 +315,7 @@ def shelf(results: Path) -> Path:
 
 
 def found(shelf: Path, *names: object) -> list[str]:
-    return [str(path.relative_to(shelf)) for path in record.find([str(name) for name in names] or None)]
+    return [str(path.relative_to(shelf)) for path in find_folders([str(name) for name in names] or None)]
 
 
 def test_without_names_all_runs_are_found(shelf: Path) -> None:
@@ -334,12 +346,12 @@ def test_a_run_named_twice_is_found_once(shelf: Path) -> None:
 @pytest.mark.parametrize("name", ["three", "one/admm-p9", "x" * 300, "README.md", "one/notes"])
 def test_a_name_that_is_no_run_is_refused_by_name(shelf: Path, name: str) -> None:
     with pytest.raises(UserError, match="admmctl runs list") as caught:
-        record.find([name])
+        find_folders([name])
     assert name in str(caught.value)
 
 
 def test_without_results_nothing_is_found(results: Path) -> None:
-    assert record.find() == []
+    assert find_folders() == []
 
 
 # --- what a real run leaves
@@ -388,7 +400,7 @@ def test_the_summary_has_exactly_the_fields_of_the_contract(real: Path) -> None:
 
 
 def test_the_summary_agrees_with_the_curve(real: Path) -> None:
-    summary, curve = record.read_summary(real), record.read_curve(real)
+    summary, curve = read_summary(real), Recorded(real).curve
     assert summary is not None
     assert list(curve[0])[: len(CURVE_COLUMNS)] == CURVE_COLUMNS
     assert len(curve[0]) > len(CURVE_COLUMNS)
@@ -410,7 +422,7 @@ def test_training_evaluation_and_the_rest_add_up_to_wall(real: Path) -> None:
     assert min(phases.values()) >= 0
     parts = sum(seconds for name, seconds in phases.items() if name != "wall")
     assert parts == pytest.approx(phases["wall"], rel=1e-6)
-    summary = record.read_summary(real)
+    summary = read_summary(real)
     assert summary is not None
     outside = ("load", "evaluate", "rest", "wall")
     trained = sum(seconds for name, seconds in phases.items() if name not in outside)
@@ -470,7 +482,7 @@ def test_the_weights_are_plain_arrays(real: Path) -> None:
 
 
 def test_the_rerun_line_does_the_run_again(real: Path, results: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    summary = record.read_summary(real)
+    summary = read_summary(real)
     assert summary is not None
     program, *arguments = shlex.split(summary["rerun"])
     assert program == "admmctl"
@@ -480,33 +492,22 @@ def test_the_rerun_line_does_the_run_again(real: Path, results: Path, capsys: py
     (run,) = json.loads(capsys.readouterr().out)["runs"]
     assert Path(run["folder"]).name == real.name
     assert run["best_test_accuracy"] == summary["best_test_accuracy"]
-    before, after = record.read_curve(real), record.read_curve(Path(run["folder"]))
+    before, after = Recorded(real).curve, Recorded(Path(run["folder"])).curve
     for name in ("train_loss", "train_accuracy", "test_accuracy", "objective"):
         assert [row[name] for row in before] == [row[name] for row in after], name
-
-
-# What every summary says, but for its status.
-ENDED = {
-    **dict.fromkeys(("experiment", "method", "metric"), "exp"),
-    **dict.fromkeys(("seed", "ranks", "iterations"), 1),
-    **dict.fromkeys(("target", "time_to_target_s", "final_test_accuracy", "train_s"), 0.5),
-    "reason": "",
-}
 
 
 def test_the_rerun_line_follows_a_run_that_is_moved(
     results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def shown(folder: Path) -> list[str]:
-        summary = record.read_summary(folder)
-        assert summary is not None
-        return shlex.split(summary["rerun"])
+        return shlex.split(Recorded(folder).summary.rerun)
 
     monkeypatch.chdir(tmp_path)
     old = Path("results/exp/admm-p2-s0-01234567")
-    folder = record.RunFolder.create_at(old, "name: exp\n")
-    line = record.rerun_line(old, 2, 3, ["--cluster", "a b.yaml"], resume=True)
-    folder.write_summary({**ENDED, "status": "interrupted", "rerun": line})
+    folder = RunFolder.create_at(old, "name: exp\n")
+    line = rerun_line(old, 2, 3, ["--cluster", "a b.yaml"], resume=True)
+    folder.write_summary(replace(ENDED, rerun=line))
     rest = ["--cores", "2", "--threads", "3", "--cluster", "a b.yaml", "--resume"]
     # As it is recorded, by whichever name the folder is called.
     for name in (old, old.absolute(), Path("results/../results/exp") / old.name):
@@ -527,13 +528,13 @@ def test_the_rerun_line_follows_a_run_that_is_moved(
 
 @pytest.mark.parametrize("line", ["", "make it 'so", "admmctl", "admmctl train mine.yaml", "a b \0/config.yaml"])
 def test_a_rerun_line_that_is_none_of_ours_is_shown_as_it_is(tmp_path: Path, line: str) -> None:
-    summary = {**ENDED, "status": "reached", "rerun": line}
-    record.RunFolder.create_at(tmp_path / "run", "name: exp\n").write_summary(summary)
-    assert record.read_summary(tmp_path / "run") == summary
+    summary = replace(ENDED, rerun=line)
+    RunFolder.create_at(tmp_path / "run", "name: exp\n").write_summary(summary)
+    assert Recorded(tmp_path / "run").summary == summary
 
 
 def test_the_rerun_line_survives_strange_folder_names() -> None:
-    line = record.rerun_line(Path("a b/it's; $HOME/ü"), 3, 2, ["--cluster", "a b.yaml"])
+    line = rerun_line(Path("a b/it's; $HOME/ü"), 3, 2, ["--cluster", "a b.yaml"])
     words = [
         "admmctl",
         "train",
@@ -551,14 +552,14 @@ def test_the_rerun_line_survives_strange_folder_names() -> None:
 def test_a_second_run_of_the_same_experiment_stands_beside_the_first(results: Path) -> None:
     first, second = (Path(admmctl.train(EXPERIMENT)[0]["folder"]) for _ in range(2))
     assert second.name == f"{first.name}-2"
-    curves = [[row["train_loss"] for row in record.read_curve(folder)] for folder in (first, second)]
+    curves = [[row["train_loss"] for row in Recorded(folder).curve] for folder in (first, second)]
     assert curves[0] == curves[1]
 
 
 def test_a_reached_target_is_recorded_with_the_evaluation_before_it(results: Path) -> None:
     stop = {"metric": "train_loss", "target": 1.0, "iterations": 30}
     (summary,) = admmctl.train({**EXPERIMENT, "stop": stop})
-    curve = record.read_curve(Path(summary["folder"]))
+    curve = Recorded(Path(summary["folder"])).curve
     assert summary["status"] == "reached"
     assert curve[-1]["train_loss"] <= 1.0 < curve[-2]["train_loss"]
     assert summary["time_to_target_s"] == pytest.approx(curve[-1]["train_s"], rel=1e-6)
@@ -584,16 +585,16 @@ def test_a_run_that_dies_leaves_its_curve_and_a_summary(results: Path, monkeypat
     broken(monkeypatch, OSError(28, "No space left on device"), row=2)
     with pytest.raises(RunFailed) as caught:
         admmctl.train(EXPERIMENT)
-    (folder,) = record.find()
+    (folder,) = find_folders()
     assert str(folder) in str(caught.value)
     assert caught.value.exit_code == 1
-    summary = record.read_summary(folder)
+    summary = read_summary(folder)
     assert summary is not None
     assert list(summary) == SUMMARY_FIELDS
     assert summary["status"] == "failed"
     assert "No space left on device" in summary["reason"]
     assert summary["iterations"] == 1
-    assert [row["iteration"] for row in record.read_curve(folder)] == [0, 1]
+    assert [row["iteration"] for row in Recorded(folder).curve] == [0, 1]
     assert [name for name in entries(folder) if name.endswith(".part")] == []
     assert caught.value.runs == [{"folder": str(folder), **summary}]
 
@@ -611,7 +612,7 @@ def test_a_run_whose_folder_vanishes_is_told_and_not_brought_back(
     monkeypatch.setattr(RunFolder, "log", vanish)
     with pytest.raises(RunFailed, match="No such file or directory"):
         admmctl.train(EXPERIMENT)
-    assert record.find() == []
+    assert find_folders() == []
 
 
 def test_a_failing_method_does_not_stop_the_others(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:

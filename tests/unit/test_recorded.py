@@ -10,11 +10,11 @@ import yaml
 from made_report import write_run
 
 from admmctl.errors import UserError
-from admmctl.runs import recorded
-from admmctl.runs.record import find
-from admmctl.runs.recorded import EVERYTHING, damage
+from admmctl.runs.places import find_folders
+from admmctl.runs.reading import CURVE_COLUMNS
+from admmctl.runs.recorded import EVERYTHING, Recorded
 
-HEADING = ",".join(recorded.CURVE_COLUMNS)
+HEADING = ",".join(CURVE_COLUMNS)
 CONFUSION = {"classes": [0, 1], "final": [[3, 1], [0, 4]]}
 
 
@@ -24,7 +24,7 @@ def run(results: Path) -> Path:
     folder = write_run(results)
     (folder / "cpu.csv").write_text("phase,max_s,mean_s,min_s\nproduct,1.0,1.0,1.0\n")
     (folder / "confusion.json").write_text(json.dumps(CONFUSION))
-    assert damage(folder, EVERYTHING) is None
+    assert Recorded(folder).damage(EVERYTHING) is None
     return folder
 
 
@@ -161,40 +161,41 @@ def test_a_damaged_file_is_named_with_the_reason_and_read_as_nothing(
     run: Path, name: str, change: Any, words: str
 ) -> None:
     change(run)
-    found = damage(run, EVERYTHING)
+    found = Recorded(run).damage(EVERYTHING)
     assert found is not None
     file, reason = found
     assert file == run / name
     assert reason.startswith(words)
-    assert damage(run, [other for other in EVERYTHING if other != name]) is None
+    assert Recorded(run).damage([other for other in EVERYTHING if other != name]) is None
+    read = Recorded(run)
     assert not {
-        "summary.json": recorded.read_summary,
-        "curve.csv": lambda folder: recorded.read_curve(folder)[1:],  # of a curve, what comes before is kept
-        "phases.csv": recorded.read_phases,
-        "cpu.csv": lambda folder: recorded.read_phases(folder, "cpu.csv"),
-        "environment.json": recorded.read_environment,
-        "config.yaml": recorded.read_config,
-        "confusion.json": recorded.read_confusion,
-    }[name](run)
+        "summary.json": read.summary,
+        "curve.csv": read.curve[1:],  # of a curve, what comes before is kept
+        "phases.csv": read.phases,
+        "cpu.csv": read.cpu,
+        "environment.json": read.environment.facts,
+        "config.yaml": read.config,
+        "confusion.json": read.confusion,
+    }[name]
 
 
 @pytest.mark.parametrize("name", [name for name in EVERYTHING if name != "config.yaml"])
 def test_a_file_that_is_not_there_is_not_damaged(run: Path, name: str) -> None:
     (run / name).unlink()
-    assert damage(run, EVERYTHING) is None
+    assert Recorded(run).damage(EVERYTHING) is None
 
 
 def test_a_curve_that_a_crash_has_cut_off_is_not_damaged(run: Path) -> None:
     for text, rows in (("", 0), ("iter", 0), (HEADING, 0), (f"{HEADING}\n0,0,0,0,1,1,1\n1,1,0.", 1)):
         (run / "curve.csv").write_text(text)
-        assert (damage(run, EVERYTHING), len(recorded.read_curve(run))) == (None, rows)
+        assert (Recorded(run).damage(EVERYTHING), len(Recorded(run).curve)) == (None, rows)
 
 
 def test_the_curve_stands_in_for_a_summary_that_is_not_there(run: Path) -> None:
     (run / "curve.csv").write_text("damaged\n")
-    assert damage(run, ["summary.json"]) is None
+    assert Recorded(run).damage(["summary.json"]) is None
     (run / "summary.json").unlink()
-    found = damage(run, ["summary.json"])
+    found = Recorded(run).damage(["summary.json"])
     assert found is not None
     assert found[0] == run / "curve.csv"
 
@@ -202,8 +203,8 @@ def test_the_curve_stands_in_for_a_summary_that_is_not_there(run: Path) -> None:
 def test_a_mark_of_byte_order_and_other_line_ends_are_no_damage(run: Path) -> None:
     for name in EVERYTHING:
         (run / name).write_bytes(b"\xef\xbb\xbf" + (run / name).read_bytes().replace(b"\n", b"\r\n"))
-    assert damage(run, EVERYTHING) is None
-    assert len(recorded.read_curve(run)) == 3
+    assert Recorded(run).damage(EVERYTHING) is None
+    assert len(Recorded(run).curve) == 3
 
 
 # --- finding sound runs
@@ -213,19 +214,19 @@ def test_damaged_runs_are_left_out_and_told(results: Path) -> None:
     good, bad = write_run(results), write_run(results, seed=1)
     (bad / "summary.json").write_text("{")
     told: list[Path] = []
-    assert find(None, ["summary.json"], lambda file, reason: told.append(file)) == [good]
-    assert find(["made"], ["summary.json"], lambda file, reason: told.append(file)) == [good]
+    assert find_folders(None, ["summary.json"], lambda file, reason: told.append(file)) == [good]
+    assert find_folders(["made"], ["summary.json"], lambda file, reason: told.append(file)) == [good]
     assert told == [bad / "summary.json"] * 2
-    assert find(None, ["curve.csv"]) == [good, bad]
+    assert find_folders(None, ["curve.csv"]) == [good, bad]
 
 
 def test_where_all_that_was_named_is_damaged_the_error_says_why(results: Path) -> None:
     for seed in (0, 1):
         (write_run(results, seed=seed) / "summary.json").write_text("{")
     with pytest.raises(UserError) as caught:
-        find(["made"], ["summary.json"])
+        find_folders(["made"], ["summary.json"])
     assert str(caught.value).count("summary.json: it is not JSON") == 2
-    assert find(None, ["summary.json"]) == []
+    assert find_folders(None, ["summary.json"]) == []
 
 
 @pytest.mark.parametrize("mode", [0o000, 0o600])
@@ -248,7 +249,7 @@ def test_a_folder_that_cannot_be_read_is_named(
     try:
         if root:
             os.seteuid(65534)
-        found = find(None, ["summary.json"], lambda file, reason: told.append((file, reason)))
+        found = find_folders(None, ["summary.json"], lambda file, reason: told.append((file, reason)))
     finally:
         if root:
             os.seteuid(0)

@@ -13,9 +13,9 @@ from made_report import NASTY, number, write_figure, write_run
 from admmctl import __version__
 from admmctl.errors import UserError
 from admmctl.report.page import document, report
-from admmctl.report.recorded import recorded
 from admmctl.report.sidecar import read_figures
-from admmctl.runs.record import find, root
+from admmctl.runs.places import find, root
+from admmctl.runs.recorded import Recorded
 
 VOID = ("meta", "img", "br", "input", "link")
 
@@ -52,7 +52,7 @@ class Page(HTMLParser):
 def page(output: Path = Path("report.html"), now: datetime | None = None) -> Page:
     """The page on everything in the results folder."""
     figures, left_out = read_figures(root() / "figures")
-    return Page(document(recorded(find()), figures, left_out, output, now))
+    return Page(document(find(), figures, left_out, output, now))
 
 
 def row(words: str, first: str) -> str:
@@ -254,9 +254,9 @@ def test_chosen_runs_bring_the_figures_drawn_from_them(results: Path) -> None:
     one, other = write_run(results), write_run(results, seed=1)
     write_figure(results / "figures", "first", runs=[str(one)])
     write_figure(results / "figures", "second", runs=[str(other)])
-    assert report([one], chosen=True)["figures"] == 1
+    assert report([Recorded(one)], chosen=True)["figures"] == 1
     assert "The caption of first." in (results / "report.html").read_text()
-    assert report([one], chosen=False)["figures"] == 2
+    assert report([Recorded(one)], chosen=False)["figures"] == 2
 
 
 def test_hundreds_of_runs_stay_some_megabytes(results: Path) -> None:
@@ -274,8 +274,8 @@ def test_nothing_to_say_and_nowhere_to_say_it(results: Path, tmp_path: Path) -> 
     run = write_run(results)
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot be written"):
-        report([run], True, tmp_path / "file" / "report.html")
+        report([Recorded(run)], True, tmp_path / "file" / "report.html")
     with pytest.raises(UserError, match="expected the name of a file"):
-        report([run], True, tmp_path)
-    assert report([run], True, tmp_path / "new" / "r.html")["report"] == str(tmp_path / "new" / "r.html")
+        report([Recorded(run)], True, tmp_path)
+    assert report([Recorded(run)], True, tmp_path / "new" / "r.html")["report"] == str(tmp_path / "new" / "r.html")
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["r.html"]

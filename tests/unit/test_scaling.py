@@ -17,7 +17,7 @@ from admmctl.data import shards
 from admmctl.errors import Interrupted, RunFailed, UserError
 from admmctl.experiment import config as configuration
 from admmctl.experiment.config import Run, to_yaml
-from admmctl.runs.record import read_summary
+from admmctl.runs.recorded import read_summary
 from admmctl.runs.train import Options, Silent
 from admmctl.studies import scaling as module
 from admmctl.studies.points import summarise

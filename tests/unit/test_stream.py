@@ -9,7 +9,7 @@ from admmctl.data import shards, stream
 from admmctl.data.dataset import DataSettings
 from admmctl.data.files import Files
 from admmctl.errors import UserError
-from admmctl.runs.record import read_curve
+from admmctl.runs.recorded import read_curve
 
 
 @pytest.fixture

@@ -21,8 +21,9 @@ import yaml
 import admmctl
 from admmctl.cli import main
 from admmctl.experiment.config import load
-from admmctl.runs.record import find, read_curve, read_summary
-from admmctl.runs.worker import SUMMARY
+from admmctl.runs.places import find_folders
+from admmctl.runs.recorded import read_curve, read_summary
+from admmctl.runs.summary import Summary
 
 GRID = {"search": "grid", "space": {"gd": {"learning_rate": [0.3, 0.01]}}}
 
@@ -181,7 +182,7 @@ def test_the_winner_is_trained_again_alone_on_all_training_rows(first):
     assert "validation" not in config["data"]
     assert {key: config["methods"]["sgd"][key] for key in result["best"]["settings"]} == result["best"]["settings"]
     assert run["target"] == 0.52  # now the target counts again
-    assert find([str(place.results / "swept")]) == [folder]  # a comparison sees no trials
+    assert find_folders([str(place.results / "swept")]) == [folder]  # a comparison sees no trials
 
 
 def test_best_yaml_is_an_experiment_that_train_takes(first, results):
@@ -310,7 +311,7 @@ def test_a_trial_that_fails_is_kept_with_its_reason_and_tried_again(place, monke
     folder = Path(bad["folder"])
     assert "out of luck" in (folder / "log.txt").read_text()
     summary = read_summary(folder)
-    assert set(summary) == set(SUMMARY)
+    assert set(summary) == set(Summary.__dataclass_fields__)
     assert {key: summary[key] for key in ("experiment", "method", "seed", "ranks", "status", "iterations")} == {
         "experiment": "swept",
         "method": "gd",

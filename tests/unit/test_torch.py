@@ -19,7 +19,7 @@ from admmctl.methods.gradient.sgd import Adam, AdamSettings, Sgd, SgdSettings
 from admmctl.methods.method import Diverged, Finished
 from admmctl.model.fourier import Kernel
 from admmctl.model.gradient import Gradient, flat_views, parameters
-from admmctl.runs.record import read_curve
+from admmctl.runs.recorded import read_curve
 
 
 def experiment(**changes: Any) -> dict[str, Any]:

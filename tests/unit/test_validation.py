@@ -16,7 +16,7 @@ from admmctl.data import shards
 from admmctl.data.shards import Shard
 from admmctl.experiment.config import ConfigError, Evaluate, load
 from admmctl.runs.predict import predict_rows
-from admmctl.runs.record import read_curve
+from admmctl.runs.recorded import read_curve
 
 
 def experiment(**changes: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import admmctl
 from admmctl.methods.method import Diverged
 from admmctl.methods.taylor.algorithm import Admm
 from admmctl.runs import clock, worker
-from admmctl.runs.record import read_curve, read_phases
+from admmctl.runs.recorded import read_curve, read_phases
 
 EXPERIMENT = {
     "name": "worker",

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from admmctl.report.tables import read_runs
-from admmctl.runs.recorded import read_config, read_curve, read_environment
+from admmctl.runs.recorded import Recorded, read_config, read_curve, read_environment
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ def read_all(folders: list[Path]) -> list[Exported]:
 
 def _read(folder: Path) -> Exported:
     config = read_config(folder)
-    (summary,) = read_runs([folder])
+    summary = Recorded(folder).row
     experiment = str(config.get("name") or summary["experiment"])
     parts = [experiment, folder.absolute().name]
     if folder.absolute().parent.name != experiment:
