@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_report import write_run
-from made_studies import Study, write_curve
-from test_commands import Shell
+from support.recorded_runs import write_run
+from support.shell import Shell
+from support.studies import Study, write_curve
 
 from admmctl.report.output import put
 from admmctl.report.tables import Plain, runs_table, sweep_tables
@@ -24,12 +24,6 @@ def width(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> in
     if columns is not None:
         monkeypatch.setattr("admmctl.report.output.room", lambda narrowest: max(narrowest, columns))
     return columns or 10_000
-
-
-@pytest.fixture
-def shell(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> Shell:
-    monkeypatch.chdir(tmp_path)
-    return Shell(tmp_path, capsys)
 
 
 def words(text: str) -> set[str]:

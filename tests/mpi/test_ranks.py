@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from helpers import program
+from support.processes import alive, program, wait_until
 
 import admmctl
 from admmctl.cli import main
@@ -69,32 +69,6 @@ def train(ranks: int, **changes) -> Path:
     assert summary["ranks"] == ranks
     assert summary["rows_train"] == 3002
     return Path(summary["folder"])
-
-
-def alive(marker: Path) -> list[int]:
-    """The processes, zombies apart, whose command line names ``marker``."""
-    found = []
-    for process in Path("/proc").iterdir():
-        if not process.name.isdigit():
-            continue
-        try:
-            words = (process / "cmdline").read_bytes()
-            state = (process / "stat").read_text().rpartition(")")[2].split()[0]
-        except OSError:
-            continue
-        if str(marker).encode() in words and state != "Z":
-            found.append(int(process.name))
-    return found
-
-
-def wait_until(condition, seconds: float) -> bool:
-    """Whether ``condition`` comes true in time."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return bool(condition())
 
 
 def run_folder(results: Path) -> Path:

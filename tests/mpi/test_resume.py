@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from test_ranks import alive, wait_until
+from support.processes import alive, wait_until
 
 import admmctl
 from admmctl.runs import checkpoint_files

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import CountingComm, on_ranks
 from rich.console import Console
+from support.ranks import CountingComm, on_ranks
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from admmctl.data.catalog import datasets

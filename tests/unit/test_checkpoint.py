@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import CountingComm, on_ranks
+from support.ranks import CountingComm, on_ranks
 
 import admmctl
 from admmctl.errors import ConfigError, Interrupted, UserError

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from helpers import problem
 from rich.console import Console
+from support.problems import problem
 
 from admmctl.errors import UserError
 from admmctl.methods.convex.algorithm import ConvexAdmm

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import Array, NoClock, problem
+from support.problems import Array, NoClock, problem
 
 import admmctl
 from admmctl.errors import ConfigError, UserError

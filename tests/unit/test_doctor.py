@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import program
+from support.processes import program
 
 from admmctl import kernels
 from admmctl.errors import UserError

@@ -125,3 +125,16 @@ def test_everything_public_says_what_it_is(path: Path) -> None:
     # Methods may leave it to the protocol that they fulfil.
     assert ast.get_docstring(tree) or not tree.body
     assert [node.name for node in public if not ast.get_docstring(node)] == []
+
+
+TESTS = Path(__file__).parents[1]
+
+
+def test_no_test_file_imports_another() -> None:
+    wrong = [
+        f"{path.relative_to(TESTS)}: {module}"
+        for path in TESTS.rglob("*.py")
+        for module in imports(path)
+        if any(name.startswith("test_") for name in module.split(".")[:2])
+    ]
+    assert wrong == [], "what several tests use belongs to tests/support"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import program
+from support.processes import program
 
 from admmctl.errors import RunFailed, UserError
 from admmctl.launch import start

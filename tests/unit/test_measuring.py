@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import CountingComm, problem
+from support.problems import problem
+from support.ranks import CountingComm
 
 import admmctl
 from admmctl.data import shards

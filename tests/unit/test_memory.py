@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from helpers import CountingComm
 from hypothesis import example, given
 from hypothesis import strategies as st
+from support.ranks import CountingComm
 
 import admmctl
 from admmctl.cli import main

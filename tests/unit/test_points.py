@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_studies import Study, machine
+from support.studies import Study, machine
 
 from admmctl.errors import UserError
 from admmctl.files import to_json

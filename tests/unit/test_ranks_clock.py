@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from helpers import on_ranks
-from test_loop import ScriptedMethod, loop
+from support.ranks import on_ranks
+from support.scripted import ScriptedMethod, loop
 
 from admmctl.runs.clock import Clock
 

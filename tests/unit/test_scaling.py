@@ -11,7 +11,7 @@ import pytest
 import yaml
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from made_studies import SMALL, machine, write_run
+from support.studies import SMALL, machine, write_run
 
 from admmctl.data import shards
 from admmctl.errors import Interrupted, RunFailed, UserError

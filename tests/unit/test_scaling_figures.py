@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_studies import Study
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.console import Console
+from support.studies import Study
 
 from admmctl.errors import UserError
 from admmctl.papers.claims import TO_TARGET

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_slurm import FakeSlurm
-from helpers import program
 from pydantic import ValidationError
+from support.processes import program
+from support.slurm import FakeSlurm
 
 from admmctl.errors import ConfigError, RunFailed, UserError
 from admmctl.launch import local as launch

@@ -4,7 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from helpers import on_ranks, problem
+from support.problems import problem
+from support.ranks import on_ranks
 
 from admmctl.methods.gradient import scipy_methods as batch
 from admmctl.methods.method import Finished, Snapshot, methods
