@@ -30,8 +30,9 @@ from admmctl.methods.method import Array, Diverged, Finished, Method, Problem, s
 from admmctl.model.losses import losses
 from admmctl.model.network import Network, targets
 from admmctl.runs import environment, memory
-from admmctl.runs.clock import Clock
-from admmctl.runs.worker import MB, over_ranks, peak_rss_mb, shape_network
+from admmctl.runs.build import shape_network
+from admmctl.runs.clock import Clock, over_ranks
+from admmctl.runs.memory import MB, peak_rss_mb
 
 Say = Callable[[str], None]  # what is measured now
 

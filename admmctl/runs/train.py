@@ -212,7 +212,7 @@ def plan(runs: list[Run], repeat: int, options: Options) -> list[Run]:
 
 def check(run: Run, options: Options) -> None:
     """Everything that can be refused before a folder is made: cores, data, rows, outputs."""
-    from admmctl.runs.worker import build_network
+    from admmctl.runs.build import build_network
 
     options.check_cores()
     method = methods.load(run.kind)

@@ -25,8 +25,8 @@ from admmctl.methods.convex.system import System
 from admmctl.methods.method import Diverged, Problem, methods
 from admmctl.model.losses import losses
 from admmctl.model.network import targets
+from admmctl.runs.build import build_network
 from admmctl.runs.clock import Clock
-from admmctl.runs.worker import build_network
 
 KIND = "convex-admm"
 MOST = 6000  # the side of A: a few such matrices take over 1 GB, the eigenvalues of each a quarter of a minute

@@ -25,8 +25,8 @@ from admmctl.launch.inherited import code, located_code, without_leftovers
 from admmctl.launch.options import Options, check_options
 from admmctl.methods.method import methods, trainer
 from admmctl.runs import environment, memory
+from admmctl.runs.build import build_network
 from admmctl.runs.places import root
-from admmctl.runs.worker import build_network
 from admmctl.studies import probes
 
 State = Literal["ok", "warning", "error"]

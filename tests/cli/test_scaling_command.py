@@ -43,9 +43,9 @@ def sabotage():
 
     step = loop.Loop._step
 
-    def sabotaged(self, state):
+    def sabotaged(self):
         {action}
-        return step(self, state)
+        return step(self)
 
     loop.Loop._step = sabotaged
 

@@ -39,10 +39,10 @@ def sabotage():
 
     evaluation = loop.Loop._evaluation
 
-    def sabotaged(self, state, iteration):
-        if self.problem.comm.rank == 1 and iteration == 3:
+    def sabotaged(self, weights):
+        if self.problem.comm.rank == 1 and self.outcome.iterations == 3:
             {action}
-        return evaluation(self, state, iteration)
+        return evaluation(self, weights)
 
     loop.Loop._evaluation = sabotaged
 

@@ -66,6 +66,19 @@ class ScriptedMethod(Method):
         return {"residual": self._entry(iteration)["residual"]}
 
 
+class Watched:
+    """Keeps the evaluations that it is told of."""
+
+    def __init__(self, shown):
+        self.evaluated = shown.append
+
+    def note(self, text):
+        pass
+
+    def resumed(self, iteration, evaluations):
+        pass
+
+
 def loop(method, *, evaluate=None, interrupted=lambda: False, comm=None, **stop):
     """A loop over ten rows, all of class 1.
 
@@ -90,7 +103,6 @@ def loop(method, *, evaluate=None, interrupted=lambda: False, comm=None, **stop)
         stop=Stop(**stop),
         evaluate=evaluate or Evaluate(),
         clock=clock,
-        on_evaluation=shown.append,
-        on_note=lambda text: None,
+        listener=Watched(shown),
         interrupted=interrupted,
     ), shown

@@ -24,7 +24,7 @@ from admmctl.report.bench import bench_tables
 from admmctl.runs import bench as module
 from admmctl.runs import clock, memory
 from admmctl.runs.bench import measure
-from admmctl.runs.worker import shape_network
+from admmctl.runs.build import shape_network
 from admmctl.studies import bench as driver
 
 

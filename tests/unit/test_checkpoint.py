@@ -17,8 +17,7 @@ from admmctl.experiment.schema import CheckpointSettings
 from admmctl.methods.method import Snapshot
 from admmctl.methods.taylor.algorithm import Admm
 from admmctl.runs import checkpoint, checkpoint_files
-from admmctl.runs.cadence import SECONDS, Cadence
-from admmctl.runs.checkpoint import Checkpoints
+from admmctl.runs.checkpoint import SECONDS, Cadence, Checkpoints
 from admmctl.runs.checkpoint_files import Part, Unreadable
 from admmctl.runs.clock import Clock
 from admmctl.runs.recorded import read_curve, read_summary

@@ -16,10 +16,9 @@ from admmctl.methods.method import methods
 from admmctl.model.gradient import Gradient
 from admmctl.report import figures
 from admmctl.runs import loop as loop_module
-from admmctl.runs.clock import OUTSIDE
+from admmctl.runs.clock import OUTSIDE, summarise_phases
 from admmctl.runs.record import RunFolder
 from admmctl.runs.recorded import read_curve
-from admmctl.runs.worker import summarise_phases
 from admmctl.studies.space import trials
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))

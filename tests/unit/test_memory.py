@@ -24,8 +24,8 @@ from admmctl.experiment.config import load
 from admmctl.methods.method import methods
 from admmctl.model.network import targets
 from admmctl.runs import memory
+from admmctl.runs.build import build_network
 from admmctl.runs.memory import PROGRAM_BYTES, Estimate, available, check
-from admmctl.runs.worker import build_network
 
 EXPERIMENT: dict[str, Any] = {
     "name": "memory",

@@ -10,7 +10,7 @@ from support.ranks import on_ranks
 from admmctl.methods.gradient import scipy_methods as batch
 from admmctl.methods.method import Finished, Snapshot, methods
 from admmctl.model.convolution import Stack
-from admmctl.runs.packing import pack, unpack
+from admmctl.runs.checkpoint_files import pack, unpack
 
 # Kind, settings, and what is particular about the problem.
 CASES = [
