@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from admmctl.comm import Serial
 from admmctl.errors import Interrupted, RunFailed, UserError
 from admmctl.experiment import config as configuration
@@ -29,6 +31,42 @@ DEFAULT: dict[str, Any] = {
 }
 
 
+class Exchange(BaseModel):
+    """A measured Allreduce of that many bytes."""
+
+    bytes: int
+    seconds: float
+
+
+class Bench(BaseModel):
+    """What ``bench --json`` prints: see ``runs.bench.measure``. Rates are those of one rank, times in seconds."""
+
+    method: str
+    network: list[int]
+    rows: int
+    rows_per_iteration: int
+    repeat: int
+    gemm_gflops: float
+    step_gflops: float | None
+    fraction: float | None
+    seconds_per_iteration: float
+    seconds_of_repeats: list[float]
+    set_up_s: float
+    phases: dict[str, float]
+    flop_per_iteration: int | float | None
+    peak_rss_mb: float
+    memory_estimate_mb: float
+    ranks: int
+    threads_per_rank: int
+    cpu: str
+    cores: int
+    mpi: str
+    blas: list[str]
+    memory_bandwidth_gbs: float
+    allreduce: list[Exchange]
+    message_bytes: list[int]
+
+
 def bench(
     config: Path | None,
     method: str | None = None,
@@ -38,11 +76,11 @@ def bench(
     overrides: Iterable[str] = (),
     say: Callable[[str], None] = lambda what: None,
     oversubscribe: bool = False,
-) -> dict[str, Any]:
+) -> Bench:
     """Measure this machine and the step of one method at an experiment's shapes, on ``cores`` ranks.
 
-    ``say`` is told what is being measured. Returns what ``bench --json`` prints. Raises UserError for wrong
-    usage and where the rows do not fit into memory, RunFailed when a rank breaks.
+    ``say`` is called with what is being measured. Raises UserError for wrong usage and where the rows do not fit
+    into memory, RunFailed when a rank breaks.
     """
     experiment = configuration.load(DEFAULT if config is None else config, overrides)
     if method == "all":
@@ -60,7 +98,7 @@ def bench(
     kind.require(run.settings)
     if cores > (kind.ranks or cores):
         raise UserError(f"method {run.method} runs on one rank; use --cores 1")
-    return on_cores(run, rows, repeat, cores, say)
+    return Bench(**on_cores(run, rows, repeat, cores, say))
 
 
 def on_cores(

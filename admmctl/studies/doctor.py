@@ -8,9 +8,9 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -60,8 +60,8 @@ def doctor(
     hosts: str | None = None,
     cluster: str | None = None,
     say: Callable[[str], None] = lambda what: None,
-) -> list[dict[str, Any]]:
-    """Every check, as mappings with name, state, detail and cure. Raises UserError for wrong usage alone.
+) -> list[Check]:
+    """Every check. Raises UserError for wrong usage only.
 
     ``say`` is told the name of the check that is under way.
     """
@@ -76,7 +76,7 @@ def doctor(
             checks.append(Check(name, "error", *_split(str(error))))
         except Exception as error:
             checks.append(Check(name, "error", f"the check itself failed: {type(error).__name__}: {error}"))
-    return [asdict(check) for check in checks]
+    return checks
 
 
 def _split(message: str) -> tuple[str, str]:

@@ -354,10 +354,11 @@ def job(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Any]]:
 
 
 def test_ranks_get_the_experiment_one_thread_each_and_tell_what_they_do(job: Any) -> None:
-    result = {"method": "admm"}
-    commands = job([{"event": "at", "what": "Allreduce"}, {"event": "result", "result": result}])
+    commands = job([{"event": "at", "what": "Allreduce"}, {"event": "result", "result": RESULT}])
     said: list[str] = []
-    assert driver.bench(None, rows=10, cores=2, repeat=3, say=said.append, oversubscribe=True) == result
+    assert (
+        driver.bench(None, rows=10, cores=2, repeat=3, say=said.append, oversubscribe=True).model_dump() == RESULT
+    )
     assert said == ["Allreduce"]
     ((command, environment, experiment),) = commands
     assert command[-3:] == ["10", "3", "2"]
@@ -444,7 +445,7 @@ RESULT: dict[str, Any] = {
 def printed(**changes: Any) -> str:
     console = Console(width=100, file=io.StringIO())
     with console.capture() as captured:
-        console.print(bench_tables({**RESULT, **changes}))
+        console.print(bench_tables(driver.Bench(**{**RESULT, **changes})))
     return captured.get()
 
 

@@ -38,7 +38,7 @@ def place(tmp_path: Path, results: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return tmp_path
 
 
-def examined(name: str, config: Any = None, cores: int = 1, cluster: str | None = None) -> list[dict[str, Any]]:
+def examined(name: str, config: Any = None, cores: int = 1, cluster: str | None = None) -> list[doctor.Check]:
     """The lines of one check alone."""
     (check,) = [found for found in doctor.CHECKS if found == name]
     others = {key: value for key, value in doctor.CHECKS.items() if key == check}
@@ -49,17 +49,15 @@ def examined(name: str, config: Any = None, cores: int = 1, cluster: str | None 
 
 def line(name: str, **options: Any) -> tuple[str, str, str]:
     (found,) = examined(name, **options)
-    return found["state"], found["detail"], found["cure"]
+    return found.state, found.detail, found.cure
 
 
 @pytest.mark.mpi
 def test_a_sound_machine_has_no_errors(results: Path) -> None:
     checks = doctor.doctor(TINY)  # type: ignore[arg-type]
-    assert [check["name"] for check in checks if check["name"] != "disk"] == [
-        n for n in doctor.CHECKS if n != "disk"
-    ]
-    assert [check for check in checks if check["state"] == "error"] == []
-    by_name = {check["name"]: check["detail"] for check in checks}
+    assert [check.name for check in checks if check.name != "disk"] == [n for n in doctor.CHECKS if n != "disk"]
+    assert [check for check in checks if check.state == "error"] == []
+    by_name = {check.name: check.detail for check in checks}
     assert "MPICH" in by_name["MPI library"]
     assert "an Allreduce of 1 MiB" in by_name["two ranks"]
     assert "tiny needs 0." in by_name["memory"]
@@ -206,7 +204,7 @@ def test_a_results_folder_that_cannot_be_written_is_an_error(place: Path, monkey
     (place / "file").touch()
     monkeypatch.setenv("ADMMCTL_RESULTS", str(place / "file" / "results"))
     results, datasets = examined("disk")
-    assert (results["state"], datasets["state"]) == ("error", "ok")
+    assert (results.state, datasets.state) == ("error", "ok")
     assert "ADMMCTL_RESULTS" in results["cure"]
 
 

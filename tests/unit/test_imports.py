@@ -13,7 +13,7 @@ import admmctl
 PACKAGE = Path(admmctl.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-# cli -> papers -> {studies, report} -> runs -> launch -> experiment -> {methods, data} -> model -> comm, the rest
+# cli -> papers -> report -> studies -> runs -> launch -> experiment -> {methods, data} -> model -> comm, the rest
 BASE = {"comm", "errors", "files", "folders", "registry", "rng", "settings"}
 MAY_IMPORT = {
     "kernels": set(),
@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "experiment": {"data", "methods", "model", *BASE},
     "launch": {"experiment", *BASE},
     "runs": {"launch", "experiment", "data", "methods", "model", *BASE},
-    "report": {"runs", "experiment", "data", "model", *BASE},
+    "report": {"studies", "runs", "experiment", "data", "model", *BASE},
     "studies": {"runs", "launch", "experiment", "data", "methods", "model", "kernels", *BASE},
     "papers": {"studies", "report", "runs", "launch", "experiment", "data", "methods", "model", *BASE},
     "cli": {"papers", "studies", "report", "runs", "launch", "experiment", "data", *BASE},
