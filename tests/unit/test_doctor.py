@@ -205,7 +205,7 @@ def test_a_results_folder_that_cannot_be_written_is_an_error(place: Path, monkey
     monkeypatch.setenv("ADMMCTL_RESULTS", str(place / "file" / "results"))
     results, datasets = examined("disk")
     assert (results.state, datasets.state) == ("error", "ok")
-    assert "ADMMCTL_RESULTS" in results["cure"]
+    assert "ADMMCTL_RESULTS" in results.cure
 
 
 def test_no_shared_memory_is_an_error(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
