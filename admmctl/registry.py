@@ -49,8 +49,8 @@ class Registry:
             raise UserError(f"{self.kind} '{name}' cannot be loaded from {place}: {error}") from error
 
 
-def suggest(word: str, valid: list[str]) -> str:
+def suggest(name: str, valid: list[str]) -> str:
     """'; did you mean X? Valid: A, B' for an error message."""
-    near = get_close_matches(word, valid, n=1, cutoff=0.5)
+    near = get_close_matches(name, valid, n=1, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else ";"
     return f"{hint} valid: {', '.join(sorted(valid))}"

@@ -9,7 +9,7 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
-_WORDS = 4  # 64-bit words that one tick of the Philox counter yields
+_PER_TICK = 4  # integers of 64 bits that one tick of the Philox counter yields
 
 
 def _philox(seed: int, stream: str, tick: int) -> np.random.Philox:
@@ -19,16 +19,16 @@ def _philox(seed: int, stream: str, tick: int) -> np.random.Philox:
     return generator.advance(tick)
 
 
-def _words(seed: int, stream: str, start: int, rows: int, count: int) -> NDArray[np.uint64]:
-    """``count`` random 64-bit words for each of ``rows`` rows from ``start``, shape (rows, count)."""
-    ticks = -(-count // _WORDS)
-    raw = _philox(seed, stream, start * ticks).random_raw(rows * ticks * _WORDS)
-    return np.asarray(raw, dtype=np.uint64).reshape(rows, ticks * _WORDS)[:, :count]
+def _integers(seed: int, stream: str, start: int, rows: int, count: int) -> NDArray[np.uint64]:
+    """``count`` random integers of 64 bits for each of ``rows`` rows from ``start``, shape (rows, count)."""
+    ticks = -(-count // _PER_TICK)
+    raw = _philox(seed, stream, start * ticks).random_raw(rows * ticks * _PER_TICK)
+    return np.asarray(raw, dtype=np.uint64).reshape(rows, ticks * _PER_TICK)[:, :count]
 
 
 def uniform_rows(seed: int, stream: str, start: int, rows: int, count: int) -> NDArray[np.float64]:
     """Uniform numbers in [0, 1) for rows ``start`` to ``start + rows``, shape (rows, count)."""
-    uniforms: NDArray[np.float64] = (_words(seed, stream, start, rows, count) >> np.uint64(11)) * np.float64(
+    uniforms: NDArray[np.float64] = (_integers(seed, stream, start, rows, count) >> np.uint64(11)) * np.float64(
         2.0**-53
     )
     return uniforms
@@ -36,13 +36,13 @@ def uniform_rows(seed: int, stream: str, start: int, rows: int, count: int) -> N
 
 def normal_rows(seed: int, stream: str, start: int, rows: int, count: int) -> NDArray[np.float32]:
     """Standard normals for rows ``start`` to ``start + rows``, shape (rows, count), by Box-Muller."""
-    words = _words(seed, stream, start, rows, -(-count // 2))
-    high = (words >> np.uint64(32)).astype(np.uint32)
-    low = words.astype(np.uint32)
+    integers = _integers(seed, stream, start, rows, -(-count // 2))
+    high = (integers >> np.uint64(32)).astype(np.uint32)
+    low = integers.astype(np.uint32)
     # (0, 1] for the logarithm; 24 bits are what a float32 holds.
     radius = np.sqrt(-2.0 * np.log(((high >> 8).astype(np.float32) + 1.0) * np.float32(2.0**-24)))
     angle = (low >> 8).astype(np.float32) * np.float32(2.0 * np.pi * 2.0**-24)
-    pairs = np.empty((rows, 2 * words.shape[1]), dtype=np.float32)
+    pairs = np.empty((rows, 2 * integers.shape[1]), dtype=np.float32)
     pairs[:, 0::2] = radius * np.cos(angle)
     pairs[:, 1::2] = radius * np.sin(angle)
     return pairs[:, :count]

@@ -49,8 +49,7 @@ def _search_plain(a: Array, m: Array, r: float, period: float, out: Array) -> No
         # the best one of those that are lower than what is beside them and not in its valley.
         best = np.argmin(cost, axis=1)[:, None]
         around = np.pad(cost, ((0, 0), (1, 1)), constant_values=np.inf)
-        elsewhere = np.abs(np.arange(cost.shape[1]) - best) > 2
-        valley = elsewhere & (cost <= around[:, :-2]) & (cost <= around[:, 2:])
+        valley = (np.abs(np.arange(cost.shape[1]) - best) > 2) & (cost <= around[:, :-2]) & (cost <= around[:, 2:])
         second = np.argmin(np.where(valley, cost, np.inf), axis=1)[:, None]
         bottoms = []
         for node in (best, second):

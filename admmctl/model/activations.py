@@ -5,7 +5,8 @@ To add one, write the class and give it a line in the table, or an entry point `
 
 import math
 import re
-from typing import Protocol
+from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,16 +36,16 @@ def name_of(text: str) -> str:
 
 
 def activation(text: str) -> "Activation":
-    """The activation that a network's words name: 'relu', or one with its numbers, 'dcutlu(0, 1)'.
+    """The activation of that name: 'relu', or one with its numbers, 'dcutlu(0, 1)'.
 
-    Raises ValueError, in words, for numbers that it cannot have.
+    Raises ValueError, with the reason, for numbers that it cannot have.
     """
     made: type[Activation] = activations.load(name_of(text))
     if "(" not in text:
         return made()
     inner = re.fullmatch(r"[^(]*\((.*)\)\s*", text)
     try:
-        numbers = [float(word) for word in inner[1].split(",")] if inner else None
+        numbers = [float(number) for number in inner[1].split(",")] if inner else None
     except ValueError:
         numbers = None
     if numbers is None:
@@ -55,44 +56,52 @@ def activation(text: str) -> "Activation":
         raise ValueError(f"{name_of(text)} takes no {len(numbers)} numbers") from None
 
 
-class Activation(Protocol):
-    """What a network and the gradient methods need of h."""
+class Activation(ABC):
+    """h. An author writes ``value`` and ``pull_back``, and for ADMM ``z_update``."""
 
+    cuts: tuple[float, float] = (-math.inf, math.inf)  # where a piecewise linear unit is cut
+    fused: ClassVar[bool] = False  # whether ``narrow_a`` and ``narrow_z`` are a compiled pass each
+
+    @abstractmethod
     def value(self, z: Array, out: Array) -> Array:
         """h(z), written to ``out`` and returned."""
 
+    @abstractmethod
     def pull_back(self, z: Array, a: Array, delta: Array) -> None:
         """delta <- delta h'(z), in place; ``a`` is h(z). At a kink, one of the one-sided slopes."""
 
     def z_update(self, z: Array, a: Array, m: Array, gamma: float, beta: float) -> None:
-        """z <- argmin_z gamma ||a - h(z)||^2 + beta ||z - m||^2, in place and entry by entry.
-
-        Only activations that ADMM offers have it.
+        """z <- argmin_z gamma ||a - h(z)||^2 + beta ||z - m||^2, in place and entry by entry (Taylor eq. 7).
 
         ``z`` and ``m`` have shape (k, samples); ``a`` the same, or one row of ones more.
         """
+        raise NotImplementedError(f"{type(self).__name__} has no z-update")
 
+    def table(self, gamma: float, beta: float, units: int) -> Table | None:
+        """That of solutions (``lookup``) of a layer's penalties and units, built at the first call; or none."""
+        return None
 
-class Fused(Protocol):
-    """What an activation may have besides, for ADMM below a layer of few units k': everything in one pass.
-
-    ``V`` has shape (k, k'), column after column in memory, ``W`` (k', k), row after row; ``e`` and ``t``
-    (k', samples). Both do what ``value``, ``z_update`` and two matrix products do.
-    """
+    # For ADMM below a layer of few units k'. ``V`` has shape (k, k'), column after column in memory, ``W``
+    # (k', k), row after row; ``e`` and ``t`` (k', samples).
 
     def narrow_a(self, z: Array, t: Array, W: Array, V: Array, e: Array, a: Array) -> None:
-        """e <- t - W h(z) and a <- h(z) + V e."""
+        """e <- t - W h(z) and a <- h(z) + V e (Taylor eq. 6 on its small side)."""
+        h = self.value(z, out=a[: len(z)])
+        e[...] = t - W @ h
+        h += V @ e
 
     def narrow_z(
         self, z: Array, m: Array, e: Array, V: Array, W: Array, gamma: float, beta: float, row: Array, out: Array
     ) -> None:
-        """``z_update`` for a = h(z) + V e, and out <- W a; ``row`` (k,) is scratch."""
+        """``z_update`` for a = h(z) + V e, and out <- W a, where it is ``fused``; ``row`` (k,) is scratch."""
+        raise NotImplementedError(f"{type(self).__name__} has no fused z-update")
 
 
-class Relu:
+class Relu(Activation):
     """h(z) = max(z, 0)."""
 
     cuts = (0.0, math.inf)
+    fused = True
 
     def value(self, z: Array, out: Array) -> Array:
         return np.maximum(z, 0, out=out)
@@ -112,7 +121,7 @@ class Relu:
         kernels.narrow_z_relu(z.T, m.T, e.T, V.T, W, gamma, beta, row, out.T)
 
 
-class Dcutlu:
+class Dcutlu(Activation):
     """h(z) = min(max(z, lower), upper): Zhang and Kleijn's linear unit with both cutoffs, ``dcutlu(l,u)``.
 
     Raises ValueError unless lower is below upper and both are finite.
@@ -140,29 +149,35 @@ class HardSigmoid(Dcutlu):
         super().__init__(0.0, 1.0)
 
 
-class Tabulated(Protocol):
-    """What an activation has besides whose z-update comes from a table of solutions (``lookup``)."""
+class Tabulated(Activation):
+    """An activation whose z-update comes from a table of solutions for f, tanh or the cosine."""
 
-    def table(self, gamma: float, beta: float, units: int) -> Table:
-        """That of a layer's penalties and units; built at the first call."""
-
-
-class _Tables(dict[float, Table]):
-    """One table per ratio, of the function that ``period`` names."""
-
-    def __init__(self, period: float = 0.0) -> None:
-        self._period = period
-
-    def __missing__(self, r: float) -> Table:
-        self[r] = table = Table(r, self._period)
-        return table
-
-
-class Tanh:
-    """h(z) = tanh(z)."""
+    period: ClassVar[float] = 0.0  # of f
 
     def __init__(self) -> None:
-        self._tables = _Tables()
+        self._tables: dict[float, Table] = {}  # by their ratio r
+
+    @abstractmethod
+    def reduced(self, units: int) -> tuple[float, float, float, float]:
+        """(factor, scale_a, shift_a, scale_m) of a layer: f(scale_m z) = scale_a h(z) + shift_a.
+
+        gamma (a - h(z))^2 + beta (z - m)^2 is then, but for a constant, the cost of the table for
+        r = gamma / beta * factor, factor = (scale_m / scale_a)^2.
+        """
+
+    def table(self, gamma: float, beta: float, units: int) -> Table:
+        r = gamma / beta * self.reduced(units)[0]
+        if r not in self._tables:
+            self._tables[r] = Table(r, self.period)
+        return self._tables[r]
+
+    def z_update(self, z: Array, a: Array, m: Array, gamma: float, beta: float) -> None:
+        _, *stretch = self.reduced(len(z))
+        self.table(gamma, beta, len(z)).z_update(z, a, m, *stretch)
+
+
+class Tanh(Tabulated):
+    """h(z) = tanh(z)."""
 
     def value(self, z: Array, out: Array) -> Array:
         return np.tanh(z, out=out)
@@ -170,18 +185,12 @@ class Tanh:
     def pull_back(self, z: Array, a: Array, delta: Array) -> None:
         delta *= 1 - a * a
 
-    def table(self, gamma: float, beta: float, units: int) -> Table:
-        return self._tables[gamma / beta]
-
-    def z_update(self, z: Array, a: Array, m: Array, gamma: float, beta: float) -> None:
-        self.table(gamma, beta, len(z)).z_update(z, a, m, 1.0, 0.0, 1.0)
+    def reduced(self, units: int) -> tuple[float, float, float, float]:
+        return 1.0, 1.0, 0.0, 1.0
 
 
-class Sigmoid:
+class Sigmoid(Tabulated):
     """h(z) = 1 / (1 + exp(-z)) = (1 + tanh(z/2)) / 2."""
-
-    def __init__(self) -> None:
-        self._tables = _Tables()
 
     def value(self, z: Array, out: Array) -> Array:
         np.multiply(z, 0.5, out=out)
@@ -193,23 +202,18 @@ class Sigmoid:
     def pull_back(self, z: Array, a: Array, delta: Array) -> None:
         delta *= a * (1 - a)
 
-    def table(self, gamma: float, beta: float, units: int) -> Table:
-        # gamma (a - h(z))^2 + beta (z - m)^2 = gamma/4 (2a - 1 - tanh(z/2))^2 + 4 beta (z/2 - m/2)^2
-        return self._tables[gamma / (16 * beta)]
-
-    def z_update(self, z: Array, a: Array, m: Array, gamma: float, beta: float) -> None:
-        self.table(gamma, beta, len(z)).z_update(z, a, m, 2.0, -1.0, 0.5)
+    def reduced(self, units: int) -> tuple[float, float, float, float]:
+        return 1 / 16, 2.0, -1.0, 0.5
 
 
-class Cosine:
+class Cosine(Tabulated):
     """h(z) = sqrt(2/D) cos(z) for a layer of D units: the random features of a kernel (Burmeister, section 2.2).
 
     The only activation that depends on its layer: D is the number of rows of ``z`` (D, samples). The phases b are
     the layer's biases. Its z-update is many-valued: of all z with the same cosine the best is near m.
     """
 
-    def __init__(self) -> None:
-        self._tables = _Tables(2 * math.pi)
+    period = 2 * math.pi
 
     def value(self, z: Array, out: Array) -> Array:
         np.cos(z, out=out)
@@ -221,11 +225,9 @@ class Cosine:
         slope *= -_cosine_height(len(z))
         delta *= slope
 
-    def table(self, gamma: float, beta: float, units: int) -> Table:
-        return self._tables[gamma / beta * _cosine_height(units) ** 2]
-
-    def z_update(self, z: Array, a: Array, m: Array, gamma: float, beta: float) -> None:
-        self.table(gamma, beta, len(z)).z_update(z, a, m, 1 / _cosine_height(len(z)), 0.0, 1.0)
+    def reduced(self, units: int) -> tuple[float, float, float, float]:
+        height = _cosine_height(units)
+        return height**2, 1 / height, 0.0, 1.0
 
 
 def _cosine_height(units: int) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from admmctl.model.losses import Loss
-from admmctl.model.network import Network, Weights
+from admmctl.model.network import Network, Weights, blocks
 
 Array = NDArray[np.floating]
 
@@ -56,8 +56,7 @@ class Gradient:
         Samples are taken ``columns`` at a time.
         """
         loss = 0.0
-        for low in range(0, a0.shape[1], self.columns):
-            block = slice(low, min(low + self.columns, a0.shape[1]))
+        for block in blocks(a0.shape[1], self.columns):
             loss += self._block(W, a0[:, block], y[:, block], total)
         return loss
 

@@ -4,7 +4,8 @@ To add one, write the class and give it a line in the table, or an entry point `
 Outputs z have shape (outputs, samples); one output means class 1 above ``threshold``, several the largest.
 """
 
-from typing import Protocol
+from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,25 +26,31 @@ losses = Registry(
 )
 
 
-class Loss(Protocol):
-    """What training and evaluation need of a loss on targets y of 0 and 1."""
+class Loss(ABC):
+    """What training and evaluation need of a loss on targets y of 0 and 1; for ADMM ``z_update`` besides."""
 
-    threshold: float
+    threshold: ClassVar[float]
+    curvature: ClassVar[float | None] = None  # the second derivative of its pieces, where it has quadratic ones
 
+    @abstractmethod
     def value(self, z: Array, y: Array) -> float:
         """The loss summed over outputs and samples."""
 
+    @abstractmethod
     def gradient(self, z: Array, y: Array) -> Array:
         """The derivative of ``value`` by z, shape of z. At a kink, one of the one-sided slopes."""
 
+    @property
+    def closed_form(self) -> bool:
+        """Whether it has a ``z_update``."""
+        return type(self).z_update is not Loss.z_update
+
     def z_update(self, y: Array, m: Array, lam: Array, beta: float) -> Array:
-        """argmin_z loss(z, y) + <lam, z> + beta ||z - m||^2, entry by entry (Algorithm 1, the z_L step).
-
-        Only losses that ADMM offers have it.
-        """
+        """argmin_z loss(z, y) + <lam, z> + beta ||z - m||^2, entry by entry (Algorithm 1, the z_L step)."""
+        raise NotImplementedError(f"{type(self).__name__} has no z-update")
 
 
-class Squared:
+class Squared(Loss):
     """(z - y)^2."""
 
     threshold = 0.5
@@ -61,7 +68,7 @@ class Squared:
         return result
 
 
-class SignedSquared:
+class SignedSquared(Loss):
     """1/2 (z - t)^2 with t = 1 where y = 1 and -1 where y = 0: the labels and the loss of the convex paper."""
 
     threshold = 0.0
@@ -79,7 +86,7 @@ class SignedSquared:
         return result
 
 
-class Hinge:
+class Hinge(Loss):
     """max(1 - z, 0) where y = 1 and max(z, 0) where y = 0 (Taylor section 6)."""
 
     threshold = 0.5
@@ -106,7 +113,7 @@ class Hinge:
         return np.where(np.isnan(flat), flat, chosen).astype(m.dtype, copy=False)
 
 
-class CrossEntropy:
+class CrossEntropy(Loss):
     """-log p(class): logistic for one output, softmax for several."""
 
     threshold = 0.0

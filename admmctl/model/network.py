@@ -5,6 +5,7 @@ column is the bias, multiplied by a row of ones below the activations. Without b
 fully connected, but for convolutional ones at the bottom: see ``convolution.py`` for what their W are.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -51,7 +52,7 @@ class Network:
         kernel: Kernel | None = None,
         convolution: Stack | None = None,
     ) -> "Network":
-        """A network from the words of an experiment; ``layers`` are the dense ones.
+        """A network as an experiment names it; ``layers`` are the dense ones.
 
         Raises ValueError for an activation's wrong numbers.
         """
@@ -95,6 +96,10 @@ class Network:
         widest = max(a + 3 * b for a, b in zip(self.sizes, self.sizes[1:], strict=False))
         return int(np.clip(_CACHE_BYTES // (itemsize * widest), 64, 4096))
 
+    def blocks(self, a0: Array) -> Iterator[slice]:
+        """The columns of ``a0``, or of rows on disk, a block that stays in cache after another."""
+        return blocks(a0.shape[1], self.block(a0.itemsize))
+
     def forward(self, W: Weights, a0: Array) -> Array:
         """The outputs z_L, shape (k_L, samples), for inputs with their row of ones (k_0 + 1, samples)."""
         return self.apply(self.layers, W[-1], self.inputs(self.hidden(W, a0)))
@@ -113,6 +118,11 @@ class Network:
     def inputs(self, a: Array) -> Array:
         """What a layer multiplies: activations with their row of ones, or without when there is no bias."""
         return a if self.bias else a[:-1]
+
+
+def blocks(samples: int, size: int) -> Iterator[slice]:
+    """Columns 0 .. samples, ``size`` of them at a time."""
+    return (slice(low, min(low + size, samples)) for low in range(0, samples, size))
 
 
 def gated_forward(network: Network, W: Weights, gates: Array, a0: Array) -> Array:
@@ -144,10 +154,8 @@ def predicted(
     network: Network, W: Weights, threshold: float, a0: Array, gates: Array | None = None
 ) -> NDArray[np.int64]:
     """The class of every sample of ``a0`` (k_0 + 1, samples), over blocks of columns; ``gates``: when gated."""
-    block = network.block(a0.itemsize)
     chosen = np.empty(a0.shape[1], np.int64)
-    for low in range(0, a0.shape[1], block):
-        columns = slice(low, low + block)
+    for columns in network.blocks(a0):
         inputs = a0[:, columns]
         z = network.forward(W, inputs) if gates is None else gated_forward(network, W, gates, inputs)
         chosen[columns] = classify(z, threshold)
@@ -159,9 +167,7 @@ def score(
 ) -> NDArray[np.float64]:
     """This rank's sums [loss, correct], computed over blocks of columns that stay in cache."""
     sums = np.zeros(2)
-    block = network.block(a0.itemsize)
-    for low in range(0, a0.shape[1], block):
-        columns = slice(low, low + block)
+    for columns in network.blocks(a0):
         z = network.forward(W, a0[:, columns])
         sums += loss.value(z, y[:, columns]), (classify(z, loss.threshold) == labels[columns]).sum()
     return sums

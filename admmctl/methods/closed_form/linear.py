@@ -5,17 +5,15 @@ these are fewer; logistic regression (or a linear hinge) by L-BFGS. Where a netw
 has learned nothing that it was built for.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 from pydantic import Field
 
 from admmctl.methods.gradient.scipy_methods import BatchState, Lbfgs, LbfgsSettings
 from admmctl.methods.least_squares import GramPair, RidgeFactor, check_sides, solve_bytes
-from admmctl.methods.method import Array, Cost, Finished, Method, Problem, Snapshot
+from admmctl.methods.method import Array, Cost, Finished, Problem
 from admmctl.model.gradient import scratch_bytes
 from admmctl.model.losses import Loss, SignedSquared, Squared
-from admmctl.model.network import Network, Weights
+from admmctl.model.network import Network, blocks
 from admmctl.settings import NonNegative
 
 
@@ -25,14 +23,14 @@ class LinearSettings(LbfgsSettings):
     ridge: NonNegative = Field(default=1e-6, description="of least squares, relative to the mean diagonal of a a'")
 
 
-class Linear(Method):
+class Linear(Lbfgs):
     """One layer: W_1 on the inputs. Hidden layers of the experiment are left out."""
 
     Settings = LinearSettings
+    convolutions = False
 
     def __init__(self, settings: LinearSettings) -> None:
         super().__init__(settings)
-        self._lbfgs = Lbfgs(settings)
         self._squared = True
 
     @staticmethod
@@ -40,13 +38,11 @@ class Linear(Method):
         """None, whatever the experiment says."""
         return []
 
-    def init(self, problem: Problem) -> BatchState:
-        return self._lbfgs.init(problem)
-
     def step(self, s: BatchState) -> BatchState:
+        """The solution of least squares, or a step of L-BFGS. Raises Finished when there is none left."""
         p = s.problem
         if not _closed(p.loss):
-            return self._lbfgs.step(s)
+            return super().step(s)
         if s.gradients:
             raise Finished("least squares is solved in one step")
         y = p.y if isinstance(p.loss, Squared) else 2 * p.y - 1
@@ -55,17 +51,11 @@ class Linear(Method):
         s.gradients = 1
         return s
 
-    def snapshot(self, s: BatchState) -> Snapshot:
-        return self._lbfgs.snapshot(s)
-
-    def restore(self, s: BatchState, snapshot: Snapshot) -> BatchState:
-        return self._lbfgs.restore(s, snapshot)
-
     def resume_note(self, s: BatchState) -> str:
-        return "" if _closed(s.problem.loss) else self._lbfgs.resume_note(s)
+        return "" if _closed(s.problem.loss) else super().resume_note(s)
 
-    def close(self, s: BatchState) -> None:
-        self._lbfgs.close(s)
+    def residuals(self, s: BatchState) -> dict[str, float]:
+        return {}
 
     def of_loss(self, loss: Loss) -> None:
         self._squared = _closed(loss)
@@ -77,7 +67,7 @@ class Linear(Method):
 
     def cost(self, network: Network, samples: int, total: int) -> Cost:
         """Of L-BFGS, or of least squares by a matrix with a side of the inputs, or of the rows if fewer."""
-        iterated = self._lbfgs.cost(network, samples, total)
+        iterated = super().cost(network, samples, total)
         if not self._squared:
             return iterated
         outputs, k = network.shapes[0]
@@ -99,12 +89,6 @@ class Linear(Method):
         # x, a number of it and the weights; and what an evaluation holds.
         return Cost(solve + 40 * weights + scratch_bytes(network), flop, total, messages)
 
-    def weights(self, s: BatchState) -> Weights:
-        return self._lbfgs.weights(s)
-
-    def rows_seen(self, s: BatchState) -> int:
-        return self._lbfgs.rows_seen(s)
-
 
 def _closed(loss: Loss) -> bool:
     return isinstance(loss, Squared | SignedSquared)
@@ -114,7 +98,7 @@ def _by_inputs(p: Problem, y: Array, ridge: float) -> Array:
     """W = y a' (a a' + r I)^-1, (outputs, inputs), by a matrix with a side of the inputs."""
     pair = GramPair(len(y), p.network.shapes[0][1], p.a0.dtype.type)
     with p.clock.phase("gram"):
-        for columns in _blocks(p.a0.shape[1], p):
+        for columns in p.network.blocks(p.a0):
             pair.add(y[:, columns], p.network.inputs(p.a0[:, columns]))
     with p.clock.phase("reduce"):
         pair.reduce(p.comm)
@@ -131,7 +115,7 @@ def _by_samples(p: Problem, y: Array, ridge: float) -> Array:
     products: Array = np.zeros((n, n), dtype)  # of which the lower triangle counts
     targets = np.zeros((len(y), n))
     targets[:, p.start : p.start + y.shape[1]] = y
-    for high in _blocks(n, p):
+    for high in blocks(n, p.network.block(p.a0.itemsize)):
         rows: Array = np.zeros((high.stop - high.start, k), dtype)
         with p.clock.phase("gram"):
             first, last = (min(max(at - p.start, 0), p.a0.shape[1]) for at in (high.start, high.stop))
@@ -141,7 +125,7 @@ def _by_samples(p: Problem, y: Array, ridge: float) -> Array:
         with p.clock.phase("reduce"):
             p.comm.allreduce(rows)
         with p.clock.phase("gram"):
-            for mine in _blocks(p.a0.shape[1], p):
+            for mine in p.network.blocks(p.a0):
                 low = slice(p.start + mine.start, p.start + mine.stop)
                 if low.start < high.stop:
                     products[high, low] = rows @ p.network.inputs(p.a0[:, mine])
@@ -153,14 +137,8 @@ def _by_samples(p: Problem, y: Array, ridge: float) -> Array:
         added = ridge * float(np.trace(products, dtype=np.float64)) / k
         shares = RidgeFactor(products, added, absolute=True).solve(targets).astype(dtype)
         W = np.zeros((len(y), k))
-        for mine in _blocks(p.a0.shape[1], p):
+        for mine in p.network.blocks(p.a0):
             W += shares[:, p.start + mine.start : p.start + mine.stop] @ p.network.inputs(p.a0[:, mine]).T
     with p.clock.phase("reduce"):
         p.comm.allreduce(W)
     return W
-
-
-def _blocks(samples: int, p: Problem) -> Iterator[slice]:
-    """Columns, a cache-sized block at a time."""
-    block = p.network.block(p.a0.itemsize)
-    return (slice(low, min(low + block, samples)) for low in range(0, samples, block))

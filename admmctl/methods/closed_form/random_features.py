@@ -58,9 +58,7 @@ class RandomFeatures(Method):
         network = p.network
         y = p.y if isinstance(p.loss, Squared) else 2 * p.y - 1
         pair = GramPair(len(p.y), network.sizes[-2] + network.bias, p.a0.dtype.type)
-        block = network.block(p.a0.itemsize)
-        for low in range(0, p.a0.shape[1], block):
-            columns = slice(low, low + block)
+        for columns in network.blocks(p.a0):
             with p.clock.phase("features"):
                 a = network.inputs(network.hidden(s.W, p.a0[:, columns]))
             with p.clock.phase("gram"):

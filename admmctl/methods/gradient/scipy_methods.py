@@ -4,10 +4,10 @@ SciPy's solvers run from start to end and call back after every accepted step. T
 own that waits at each call-back until the next ``step`` is asked for: so the loop can evaluate between
 iterations, with its clock stopped, and the solver never restarts. Only one of the two threads runs at a time.
 
-What a solver remembers cannot be taken from it. It is led to where it was by what it was told: a snapshot has
-the losses and gradients so far, and a restored solver, started anew, is handed these at once, without a look at
-the data. It comes to the same numbers, bit for bit. Where they are more than ``REMEMBERED`` bytes it starts from
-the weights of the snapshot, with no memory of the steps before.
+What a solver remembers cannot be taken from it. A snapshot has the losses and gradients that it was handed so
+far. A restored solver starts anew and is handed the same ones, without a look at the data: so it comes to where it
+was, bit for bit. Where they are more than ``REMEMBERED`` bytes it starts from the weights of the snapshot, with no
+memory of the steps before.
 """
 
 import threading
@@ -62,8 +62,8 @@ class BatchState:
     failure: BaseException | None = None
     gradients: int = 0
     iteration: int = 0
-    told: list[Array] | None = field(default_factory=list)  # on rank 0; None: they were too many
-    again: deque[Array] = field(default_factory=deque)  # what a restored solver is still to be told
+    sums: list[Array] | None = field(default_factory=list)  # losses and gradients, on rank 0; None: too many
+    replay: deque[Array] = field(default_factory=deque)  # those that a restored solver has still to be handed
     x: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
 
@@ -103,25 +103,24 @@ class Batch(Method):
         return s
 
     def snapshot(self, s: BatchState) -> Snapshot:
-        told = None if s.told is None else np.array(s.told)
-        numbers = {"gradients": s.gradients, "iteration": s.iteration}
-        return Snapshot({"x": s.x, "told": told, **numbers})
+        sums = None if s.sums is None else np.array(s.sums)
+        return Snapshot({"x": s.x, "told": sums, "gradients": s.gradients, "iteration": s.iteration})
 
     def restore(self, s: BatchState, snapshot: Snapshot) -> BatchState:
         common = snapshot.common
         if common["told"] is None:
-            s.x, s.told = common["x"], None
+            s.x, s.sums = common["x"], None
         else:
-            s.again.extend(common["told"])
-            for _ in range(common["iteration"] if s.again else 0):
+            s.replay.extend(common["told"])
+            for _ in range(common["iteration"] if s.replay else 0):
                 self.step(s)
-            s.x = common["x"]  # of linear's least squares there is nothing to tell
+            s.x = common["x"]  # linear's least squares have no losses and gradients
         s.gradients, s.iteration = common["gradients"], common["iteration"]
         return s
 
     def resume_note(self, s: BatchState) -> str:
         """What to tell a user who goes on with a run, or ''."""
-        if s.told is not None:
+        if s.sums is not None:
             return ""
         return (
             f"{self.solver} goes on from the weights, without what it knew of earlier steps: that was too much to "
@@ -161,8 +160,8 @@ class Batch(Method):
         """Mean loss and its gradient over the rows of all ranks; one Allreduce."""
         p = s.problem
         s.gradients += 1
-        if s.again:
-            s.buffer[...] = s.again.popleft()
+        if s.replay:
+            s.buffer[...] = s.replay.popleft()
         else:
             with p.clock.phase("gradient"):
                 vector = x.astype(p.a0.dtype)
@@ -172,10 +171,10 @@ class Batch(Method):
                 s.buffer[1:] = total
             with p.clock.phase("reduce"):
                 p.comm.allreduce(s.buffer)
-        if p.comm.rank == 0 and s.told is not None:
-            s.told.append(s.buffer.copy())
-            if len(s.told) * s.buffer.nbytes > REMEMBERED:
-                s.told = None
+        if p.comm.rank == 0 and s.sums is not None:
+            s.sums.append(s.buffer.copy())
+            if len(s.sums) * s.buffer.nbytes > REMEMBERED:
+                s.sums = None
         if not np.isfinite(s.buffer[0]):
             raise Diverged(f"the training loss is {s.buffer[0]} after {s.gradients} gradients")
         value = s.buffer / p.total

@@ -19,7 +19,6 @@ at rest where R_i V' = r W_i, whatever it is multiplied by: so V V' need not be 
 mini-batches V_0 V_0' comes from all rows, once, and the others from every few mini-batches (``gram_every``).
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -37,7 +36,7 @@ from admmctl.methods.least_squares import check_sides, gain, gain_bytes, solve_b
 from admmctl.methods.method import Array, Cost, Diverged, Method, Problem, Snapshot, Unit, check_per_layer
 from admmctl.model.gradient import flat_views, parameters
 from admmctl.model.initial import initial_weights
-from admmctl.model.network import Network, Weights
+from admmctl.model.network import Network, Weights, blocks
 
 
 @dataclass
@@ -109,9 +108,8 @@ class GraphAdmm(Method):
         )
         if batches.count > 1 and lasts(self.settings.gram_every, batches.batch, sizes[0] + bias):
             with problem.clock.phase("gram"):
-                blocks = _blocks(problem.a0.shape[1], columns)
-                inputs = (network.inputs(problem.a0[:, block]) for block in blocks)
-                solves.give(1, inputs, batches.batch / problem.total, problem.comm)
+                inputs = (network.inputs(problem.a0[:, block]) for block in network.blocks(problem.a0))
+                solves.add_all(1, inputs, batches.batch / problem.total, problem.comm)
         return GraphAdmmState(
             problem,
             batches,
@@ -131,7 +129,7 @@ class GraphAdmm(Method):
         rho, above = self.settings.rho, s.problem.network.layers - i
         if rho is None and self.settings.batch is None:
             # All layers move at once: a loss of much curvature has to be approached in shorter steps.
-            return 0.05 if above else max(1.0, 4 * getattr(s.problem.loss, "curvature", 0.0))
+            return 0.05 if above else max(1.0, 4 * (s.problem.loss.curvature or 0.0))
         if rho is None:
             return 0.05 * float(2**above)
         return rho[i - 1] if isinstance(rho, list) else rho
@@ -153,7 +151,7 @@ class GraphAdmm(Method):
             s.Q = self._gains(s)
         loss = np.zeros(1, s.parameters.dtype)
         s.solves.begin(s.iteration, rows)
-        for columns in _blocks(v0.shape[1], s.X[1].shape[1]):
+        for columns in blocks(v0.shape[1], s.X[1].shape[1]):
             loss += self._pass(s, v0[:, columns], y[:, columns])
         with p.clock.phase("reduce"):
             s.solves.reduce(p.comm, loss)
@@ -191,7 +189,7 @@ class GraphAdmm(Method):
     def _output(self, s: GraphAdmmState, X: Array, y: Array) -> Array:
         """X_N_new = argmin f(X; O) + rho_N/2 ||X - X_N||^2, exactly, or by a quadratic model of f around X_N."""
         loss, rho = s.problem.loss, self.rho(s, s.problem.network.layers)
-        if hasattr(loss, "z_update"):
+        if loss.closed_form:
             zero = np.zeros_like(X)
             exact: Array = loss.z_update(y, X, zero, rho / 2)
             return exact
@@ -204,7 +202,7 @@ class GraphAdmm(Method):
         minimum moves X_i by D/(rho + beta), Y_i and Z_i by D/beta, with D = Q R_{i+1} (see _gains).
         """
         clock, rho, beta = s.problem.clock, self.rho(s, i), self.beta(s, i)
-        cuts = s.problem.network.activation.cuts  # type: ignore[attr-defined]
+        cuts = s.problem.network.activation.cuts
         with clock.phase("product"):
             np.matmul(s.Q[i], R_above, out=R)  # D
         if self.settings.inner == 1:
@@ -221,7 +219,7 @@ class GraphAdmm(Method):
         c = 1/(rho_i + beta_i) + 1/beta_i, and once more 1/beta_i where there is an upper cut and so a Z.
         """
         Q = {}
-        upper = s.problem.network.activation.cuts[1]  # type: ignore[attr-defined]
+        upper = s.problem.network.activation.cuts[1]
         for i in range(1, s.problem.network.layers):
             k, rho, beta = s.problem.network.sizes[i], self.rho(s, i), self.beta(s, i)
             c = 1 / (rho + beta) + (1 if np.isinf(upper) else 2) / beta
@@ -240,7 +238,8 @@ class GraphAdmm(Method):
         if self.settings.decay == "penalty":
             return {i: self.settings.l2 / self.rho(s, i) for i in s.W}
         N = s.problem.network.layers
-        curvature = getattr(s.problem.loss, "curvature", self.settings.quadratic)
+        curvature = s.problem.loss.curvature
+        curvature = self.settings.quadratic if curvature is None else curvature
         steps = {N: 2 / (curvature + self.rho(s, N))}
         for i in range(N - 1, 0, -1):
             W = s.W[i + 1][:, : s.problem.network.sizes[i]]
@@ -341,11 +340,6 @@ class GraphAdmm(Method):
 def _precision(batches: MiniBatches, dtype: type) -> type:
     """Of the solves: on mini-batches, where they are a good part of the work, float32 takes half the time."""
     return np.float64 if batches.count == 1 else dtype
-
-
-def _blocks(samples: int, block: int) -> Iterator[slice]:
-    for low in range(0, samples, block):
-        yield slice(low, min(low + block, samples))
 
 
 def _table_2(

@@ -38,11 +38,11 @@ class LayerSolves:
         self._every, self._rows, self._damping, self._precision = every, rows, damping, precision
         self._factors: dict[int, RidgeFactor] = {}
         self._held: dict[int, float] = {}  # what was added to V V' for it
-        self._born: dict[int, int] = {}  # the iteration in which V V' was summed
+        self._summed_at: dict[int, int] = {}  # the iteration in which V V' was summed
         self._due: set[int] = set()
-        self._known: set[int] = set()  # layers whose V V' is given
+        self._known: set[int] = set()  # layers whose V V' never changes
 
-    def give(self, i: int, blocks: Iterable[Array], share: float, comm: Comm) -> None:
+    def add_all(self, i: int, blocks: Iterable[Array], share: float, comm: Comm) -> None:
         """V V' of layer i from all rows, in blocks of columns, times ``share``: it is never summed again."""
         pair = self._pairs[i]
         for V in blocks:
@@ -62,17 +62,17 @@ class LayerSolves:
         self._due = {
             i
             for i, lasts in self._lasts.items()
-            if not lasts or i not in self._born or (full and iteration - self._born[i] >= age)
+            if not lasts or i not in self._summed_at or (full and iteration - self._summed_at[i] >= age)
         }
         for i in self._due:
-            self._born[i] = iteration
+            self._summed_at[i] = iteration
         for i, pair in self._pairs.items():
             pair.fix(i in self._known or i not in self._due)
             pair.clear()
 
     def summed(self, i: int) -> int:
         """The iteration of which V V' of layer i is in use."""
-        return self._born[i]
+        return self._summed_at[i]
 
     def add(self, i: int, R: Array, V: Array) -> None:
         """Add a block of columns to the sums of layer i."""
@@ -100,16 +100,16 @@ class LayerSolves:
 
     def memory(self) -> dict[str, Any]:
         """V V' of layers that may not be summed in the next iteration, and what made their factors."""
-        lasting = [i for i, lasts in self._lasts.items() if i in self._born and (lasts or i in self._known)]
+        lasting = [i for i, lasts in self._lasts.items() if i in self._summed_at and (lasts or i in self._known)]
         return {
-            "born": [self._born.get(i) for i in self._pairs],
+            "born": [self._summed_at.get(i) for i in self._pairs],
             "known": sorted(self._known),
             "lasting": [{"layer": i, "sums": self._pairs[i].triangle, "held": self._held[i]} for i in lasting],
         }
 
     def recall(self, memory: dict[str, Any]) -> None:
         """Take back what ``memory`` said."""
-        self._born = {i: born for i, born in enumerate(memory["born"], start=1) if born is not None}
+        self._summed_at = {i: at for i, at in enumerate(memory["born"], start=1) if at is not None}
         self._known = set(memory["known"])
         for entry in memory["lasting"]:
             i = entry["layer"]

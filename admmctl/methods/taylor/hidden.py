@@ -66,7 +66,7 @@ def hidden(h: Activation, shape: Shape, clock: Timer) -> Hidden:
 
 def prepare(h: Activation, dtype: type) -> None:
     """Compile what an activation fuses below a layer of few units, on two samples of zeros."""
-    if hasattr(h, "narrow_a"):
+    if h.fused:
         a, columns = Narrow(h, Shape(3, 1, True, 2, 2, dtype), Untimed()), slice(0, 2)
         z: Array = np.zeros((3, 2), dtype, order="F")
         t: Array = np.zeros((1, 2), dtype, order="F")
@@ -129,12 +129,7 @@ class Narrow:
         W, b = self._split(W)
         t = t - b if len(b.T) else t
         with self._clock.phase("elementwise"):
-            if hasattr(self._h, "narrow_a"):
-                self._h.narrow_a(z, t, W, V, e, a)
-            else:
-                h = self._h.value(z, out=a[: self._k])
-                e[...] = t - W @ h
-                h += V @ e
+            self._h.narrow_a(z, t, W, V, e, a)
         return a
 
     def block(self, columns: slice, z: Array, V: Array) -> Array:
@@ -148,7 +143,7 @@ class Narrow:
         self, columns: slice, z: Array, m: Array, W: Array, V: Array, gamma: float, beta: float, out: Array
     ) -> None:
         with self._clock.phase("elementwise"):
-            if hasattr(self._h, "narrow_z"):
+            if self._h.fused:
                 W, b = self._split(W)
                 self._h.narrow_z(z, m, self._e[:, columns], V, W, gamma, beta, self._row, out)
                 if len(b.T):

@@ -43,10 +43,9 @@ class PenaltySettings(Settings):
 
     def tables(self, network: Network) -> dict[int, Table]:
         """Of every hidden layer whose z-update comes from one; built at the first call."""
-        h = network.activation
-        if not hasattr(h, "table"):
-            return {}
-        return {l: h.table(self.gamma_of(l), self.beta_of(l), network.sizes[l]) for l in range(1, network.layers)}
+        layers = range(1, network.layers)
+        found = {l: network.activation.table(self.gamma_of(l), self.beta_of(l), network.sizes[l]) for l in layers}
+        return {l: table for l, table in found.items() if table is not None}
 
     def notes(self, network: Network) -> list[str]:
         """What the user should know of the loops and tables of the z-update."""
