@@ -35,7 +35,11 @@ class Sums(Protocol):
 
     cross: Array
 
-    def clear(self) -> None: ...
+    def fix(self, fixed: bool = True) -> None:
+        """From now on a a' stays as it is: it is neither cleared, added to, nor sent. Or no longer."""
+
+    def clear(self) -> None:
+        """Begin again: zero sums, but for what is fixed."""
 
     def add(self, z: Array, a: Array) -> None:
         """Add a block of samples: ``z`` (k', block) and ``a`` (k, block)."""
@@ -78,7 +82,6 @@ class GramPair:
         return whole
 
     def fix(self, fixed: bool = True) -> None:
-        """From now on a a' stays as it is: it is neither cleared, added to, nor sent. Or no longer."""
         self._fixed = fixed
 
     def clear(self) -> None:
@@ -191,6 +194,17 @@ class RidgeFactor:
         return np.ascontiguousarray(W, dtype=cross.dtype)
 
 
+def ridge_fit(p: Problem, z: Array, a: Array, ridge: float) -> Array:
+    """min_W ||z - W a||^2 + ridge over the samples of all ranks: W = z a' (a a' + ridge)^-1, (k', k)."""
+    pair = GramPair(len(z), len(a), z.dtype.type)
+    with p.clock.phase("gram"):
+        pair.add(z, a)
+    with p.clock.phase("reduce"):
+        pair.reduce(p.comm)
+    with p.clock.phase("solve"):
+        return RidgeFactor(pair.triangle, ridge).solve(pair.cross)
+
+
 def gain(W: Array, ratio: float, dtype: type = np.float64) -> Array:
     """V = W'(ratio I + W W')^-1 of W (k', k), shape (k, k'), columns one after another, in the type of ``W``.
 
@@ -268,9 +282,6 @@ class Layers(Protocol):
     def pairs(self) -> Mapping[int, Sums]:
         """Of every layer, summed over this rank's columns."""
 
-    def keep_inputs(self) -> None:
-        """From now on a_0 a_0' stays as it is."""
-
 
 def solve_layers(s: Layers, ridge: float) -> None:
     """W_l = t_l a_{l-1}' (a_{l-1} a_{l-1}' + ridge)^-1 of every layer, both products summed over all ranks."""
@@ -283,7 +294,7 @@ def solve_layers(s: Layers, ridge: float) -> None:
                 factor = pair.factor(ridge, s.W.get(l))
                 if l == 1:
                     s.a0_factor = factor
-                    s.keep_inputs()
+                    pair.fix()  # a_0 a_0' never changes
             else:
                 factor = s.a0_factor
             s.W[l] = factor.solve(pair.cross)

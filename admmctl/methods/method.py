@@ -28,6 +28,7 @@ methods = Registry(
     "method",
     {
         "admm": "admmctl.methods.taylor.algorithm:Admm",
+        "admm-printed": "admmctl.methods.taylor.printed:PrintedAdmm",
         "stochastic-admm": "admmctl.methods.taylor.stochastic:StochasticAdmm",
         "classical-admm": "admmctl.methods.taylor.classical:ClassicalAdmm",
         "graph-admm": "admmctl.methods.graph.algorithm:GraphAdmm",

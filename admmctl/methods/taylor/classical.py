@@ -7,31 +7,25 @@ z_l = W_l a_{l-1} in every layer, and v_l for a_l = h(z_l) in every hidden one. 
         + sum_{l<L} gamma_l (||a_l - h(z_l) + v_l||^2 - ||v_l||^2),
 
 which is <lam, z_L - W_L a_{L-1}> + beta ||z_L - W_L a_{L-1}||^2 for lam = 2 beta u_L, and so on. Every update is
-that of ``admm`` with its targets moved by u and v, in the order of Algorithm 1: see ``admm.py`` for why all a_l,
+that of ``admm`` with its targets moved by u and v, in the order of Algorithm 1: ``algorithm.py`` says why all a_l,
 then all W_l, then all z_l are that order. Without multipliers (``warm_iterations``) both methods are the same.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
 
-from admmctl.methods.least_squares import (
-    Factor,
-    GramPair,
-    check_sides,
-    gain,
-    gain_bytes,
-    solve_bytes,
-    solve_layers,
-)
-from admmctl.methods.method import Array, Cost, Method, Problem, Snapshot
+from admmctl.methods.least_squares import Factor, GramPair, check_sides, gain_bytes, solve_bytes, solve_layers
+from admmctl.methods.method import Array, Cost, Problem, Snapshot
+from admmctl.methods.taylor.family import TaylorMethod
+from admmctl.methods.taylor.layers import gains
 from admmctl.methods.taylor.settings import PenaltySettings
+from admmctl.methods.taylor.state import measures
 from admmctl.model.initial import initial_weights
-from admmctl.model.network import Network, Weights
+from admmctl.model.network import Network
 from admmctl.settings import Positive
 
 
@@ -52,6 +46,7 @@ class ClassicalState:
     """
 
     problem: Problem
+    settings: ClassicalAdmmSettings
     z: dict[int, Array]
     a: dict[int, Array]
     u: dict[int, Array]
@@ -61,10 +56,6 @@ class ClassicalState:
     a0_factor: Factor | None = None
     ridge: float = 0.0  # the largest one used: rounding may have asked for more than the setting
     iteration: int = 0
-
-    def keep_inputs(self) -> None:
-        """From now on a_0 a_0' stays as it is: it never changes."""
-        self.pairs[1].fix()
 
     def blocks(self) -> Iterator[slice]:
         """This rank's columns, a cache-sized block at a time."""
@@ -82,24 +73,10 @@ class ClassicalState:
         return p.network.inputs(p.a0[:, columns]) if l == 1 else self.a[l - 1][:, columns]
 
 
-class ClassicalAdmm(Method):
+class ClassicalAdmm(TaylorMethod):
     """ADMM in the textbook's sense, on the constraints of Taylor et al. (3). All of z, a, u, v is kept."""
 
     Settings = ClassicalAdmmSettings
-    losses: ClassVar[tuple[str, ...]] = ("squared", "signed-squared", "hinge")
-
-    @staticmethod
-    def check(settings: ClassicalAdmmSettings, layers: int) -> list[tuple[str, str]]:
-        return settings.wrong_lists(layers)
-
-    def beta(self, l: int) -> float:
-        return self.settings.beta_of(l)
-
-    def gamma(self, l: int) -> float:
-        return self.settings.gamma_of(l)
-
-    def prepare(self, problem: Problem) -> None:
-        self.settings.prepare(problem.network, problem.a0.dtype.type)
 
     def init(self, problem: Problem) -> ClassicalState:
         """A forward pass of random weights, where all constraints hold; then every W_l once, and a."""
@@ -115,25 +92,21 @@ class ClassicalAdmm(Method):
             for columns in s.blocks():
                 for l, pair in s.pairs.items():
                     pair.add(s.z[l][:, columns], s.inputs(l, columns))
-        self._update_W(s)
-        V = self._gains(s)
+        solve_layers(s, self.settings.ridge)  # z_l + u_l stands where ``admm`` has z_l
+        V = gains(s)
         for columns in s.blocks():
             self._update_a(s, V, columns)
         return s
 
     def step(self, s: ClassicalState) -> ClassicalState:
         """Every W_l, every z_l and the multipliers, and the activations of the next iteration."""
-        self._update_W(s)
-        V = self._gains(s)
+        solve_layers(s, self.settings.ridge)  # z_l + u_l stands where ``admm`` has z_l
+        V = gains(s)
         for columns in s.blocks():
             self._update_z(s, columns)
             self._update_a(s, V, columns)
         s.iteration += 1
         return s
-
-    def _update_W(self, s: ClassicalState) -> None:
-        """W_l <- argmin ||z_l + u_l - W a_{l-1}||^2 + ridge: z_l + u_l stands where ``admm`` has z_l."""
-        solve_layers(s, self.settings.ridge)
 
     def _update_a(self, s: ClassicalState, V: dict[int, Array], columns: slice) -> None:
         """a_l <- argmin gamma ||a - (h(z_l) - v_l)||^2 + beta ||z_{l+1} + u_{l+1} - W_{l+1} a||^2; its sums."""
@@ -158,6 +131,7 @@ class ClassicalAdmm(Method):
         left of its constraint: half a step, for the multiplier of a penalty beta ||r||^2 is 2 beta u.
         """
         p, L = s.problem, s.problem.network.layers
+        beta, gamma = self.settings.beta_of, self.settings.gamma_of
         half = self.settings.multiplier_step / 2 * (s.iteration >= self.settings.warm_iterations)
         for l in range(1, L + 1):
             z_l, u_l = s.z[l][:, columns], s.u[l][:, columns]
@@ -166,20 +140,14 @@ class ClassicalAdmm(Method):
             with p.clock.phase("elementwise"):
                 if l < L:
                     a_l, v_l = s.a[l][: len(z_l), columns], s.v[l][:, columns]
-                    p.network.activation.z_update(z_l, a_l + v_l, m - u_l, self.gamma(l), self.beta(l))
+                    p.network.activation.z_update(z_l, a_l + v_l, m - u_l, gamma(l), beta(l))
                     if half:
                         v_l += half * (a_l - self._h(s, l, columns))
                 else:
-                    lam = 2 * self.beta(L) * u_l
-                    z_l[...] = p.loss.z_update(p.y[:, columns], m, lam, self.beta(L))
+                    lam = 2 * beta(L) * u_l
+                    z_l[...] = p.loss.z_update(p.y[:, columns], m, lam, beta(L))
                 if half:
                     u_l += half * (z_l - m)
-
-    def _gains(self, s: ClassicalState) -> dict[int, Array]:
-        """V_l of the a-update, for W_{l+1} without its bias: see ``gain``."""
-        sizes = s.problem.network.sizes
-        with s.problem.clock.phase("solve"):
-            return {l: gain(s.W[l + 1][:, : sizes[l]], self.gamma(l) / self.beta(l + 1)) for l in s.a}
 
     def _h(self, s: ClassicalState, l: int, columns: slice, out: Array | None = None) -> Array:
         """h(z_l)."""
@@ -196,6 +164,7 @@ class ClassicalAdmm(Method):
 
         return ClassicalState(
             problem,
+            self.settings,
             z={l: zeros(sizes[l]) for l in range(1, L + 1)},
             a={l: np.ones((sizes[l] + bias, samples), dtype, order="F") for l in range(1, L)},
             u={l: zeros(sizes[l]) for l in range(1, L + 1)},
@@ -223,12 +192,6 @@ class ClassicalAdmm(Method):
         state = 4 * samples * kept + solve_bytes(network.shapes, kept=1) + gains + scratch
         return Cost(state, flop, total, (4 * message,))
 
-    def notes(self, s: ClassicalState) -> list[str]:
-        return self.settings.notes(s.problem.network)
-
-    def weights(self, s: ClassicalState) -> Weights:
-        return [s.W[l] for l in sorted(s.W)]
-
     def snapshot(self, s: ClassicalState) -> Snapshot:
         common = {"W": self.weights(s), "inputs": s.pairs[1].memory(), "ridge": s.ridge, "iteration": s.iteration}
         return Snapshot(common, s.rows())
@@ -244,7 +207,7 @@ class ClassicalAdmm(Method):
             pair.clear()
         s.pairs[1].recall(common["inputs"])
         s.a0_factor = s.pairs[1].factor(self.settings.ridge)
-        V = self._gains(s)
+        V = gains(s)
         for columns in s.blocks():
             self._update_a(s, V, columns)
         return s
@@ -255,24 +218,26 @@ class ClassicalAdmm(Method):
         The activations are those that stand after an iteration, as in ``admm``.
         """
         p, L = s.problem, s.problem.network.layers
+        beta, gamma = self.settings.beta_of, self.settings.gamma_of
         sums = np.zeros(3)  # augmented Lagrangian, ||z_l - W_l a_{l-1}||^2, ||a_l - h(z_l)||^2
         for columns in s.blocks():
             for l in range(1, L + 1):
                 z_l = s.z[l][:, columns]
                 gap = z_l - s.W[l] @ s.inputs(l, columns)
                 square = float(np.vdot(gap, gap))
-                sums += self.beta(l) * (square + 2 * float(np.vdot(s.u[l][:, columns], gap))), square, 0.0
+                sums += (
+                    beta(l) * (square + 2 * float(np.vdot(s.u[l][:, columns], gap))),
+                    square,
+                    0.0,
+                )
                 if l < L:
                     gap = s.a[l][: len(z_l), columns] - self._h(s, l, columns)
                     square = float(np.vdot(gap, gap))
-                    sums += self.gamma(l) * (square + 2 * float(np.vdot(s.v[l][:, columns], gap))), 0.0, square
+                    sums += (
+                        gamma(l) * (square + 2 * float(np.vdot(s.v[l][:, columns], gap))),
+                        0.0,
+                        square,
+                    )
                 else:
                     sums[0] += p.loss.value(z_l, p.y[:, columns])
-        p.comm.allreduce(sums)
-        units, hidden_units = sum(p.network.sizes[1:]), max(sum(p.network.sizes[1:-1]), 1)
-        return {
-            "objective": sums[0] / p.total,
-            "residual_z": float(np.sqrt(sums[1] / (p.total * units))),
-            "residual_a": float(np.sqrt(sums[2] / (p.total * hidden_units))),
-            "ridge": s.ridge,
-        }
+        return measures(p, sums, s.ridge)

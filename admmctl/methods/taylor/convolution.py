@@ -1,4 +1,4 @@
-"""Least squares for convolutional layers, solved per frequency (Taylor section 8).
+"""Convolutional layers: their least squares, and the activations below them, per frequency (Taylor section 8).
 
 With circular boundaries the matrix of a layer is diagonal in the Fourier basis but for its channels, so that what
 the least squares of ADMM need of n images are sums of spectra: over lags d,
@@ -9,6 +9,11 @@ The matrix of patches that they stand for, with n H W columns, is never formed, 
 Filters as large as the image have normal equations that fall apart into one of C x C per frequency. Those of
 smaller filters, constrained to be zero outside, do not: they have C h w unknowns, R at the differences of their
 pixels as matrix, and one Cholesky factor.
+
+Below a convolution with G(f) per frequency, the update is a^ = h^ + V(f) (t^ - b^ - G h^) where
+V = G^H (gamma/beta I + G G^H)^-1 has the shape of the channels. Below a dense layer on averages, W P a + b,
+with P P' = I / p^2 for squares of p x p, V = P'W'(gamma/beta I + W W' / p^2)^-1 = p^2 P' U, where U is the gain of
+W for p^2 gamma/beta, and p^2 P' repeats a number over its square. Nothing as large as the images is solved for.
 """
 
 import math
@@ -16,19 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from admmctl.methods.least_squares import Factor, RidgeFactor, Sums
-from admmctl.methods.method import Array, Diverged
-from admmctl.methods.taylor.low_rank import LowRankSettings, sums
-from admmctl.model.convolution import Filters, correlation
-from admmctl.model.network import Network
-
-
-def layer_sums(settings: LowRankSettings, network: Network, l: int, dtype: type, seed: int) -> Sums:
-    """What the W-update of layer l sums over samples."""
-    operator, (outputs, inputs) = network.operator(l), network.shapes[l - 1]
-    if isinstance(operator, Filters):
-        return FilterPair(operator, network.bias, dtype)
-    return sums(settings, l, outputs, inputs, dtype, seed)
+from admmctl.methods.least_squares import Factor, RidgeFactor
+from admmctl.methods.method import Array, Diverged, Timer
+from admmctl.methods.taylor.hidden import Shape, Stored
+from admmctl.model.activations import Activation
+from admmctl.model.convolution import Filters, Pooled, correlation, product
 
 
 class FilterPair:
@@ -51,7 +48,6 @@ class FilterPair:
         self._fixed = False
 
     def fix(self, fixed: bool = True) -> None:
-        """From now on a a' stays as it is: it is neither cleared, added to, nor sent. Or no longer."""
         self._fixed = fixed
 
     def clear(self) -> None:
@@ -208,3 +204,77 @@ def filter_cost(filters: Filters, bias: bool, l: int, total: int) -> tuple[float
         lags = math.prod(min(2 * s - 1, of) for s, of in zip(filters.size, filters.image[1:], strict=True))
         message += C * (C + 1) // 2 * lags + C + 1
     return flop, numbers, message
+
+
+def frequency_gain(above: Filters, W: Array, ratio: float) -> Any:
+    """V(f) = G^H (ratio I + G G^H)^-1, (C, F, frequencies), on the side of G G^H or of G^H G, the smaller one."""
+    if not np.isfinite(W).all():
+        raise Diverged("the weights are not finite")
+    G = above.spectrum(W.astype(np.float64)).transpose(2, 0, 1)
+    narrow = G.shape[1] <= G.shape[2]
+    A = G if narrow else G.conj().transpose(0, 2, 1)
+    matrix = A @ A.conj().transpose(0, 2, 1) + ratio * np.eye(A.shape[1])
+    try:
+        solved = np.linalg.solve(matrix, A)  # (A A^H + ratio)^-1 A: of G^H it is V itself, of G its adjoint
+    except np.linalg.LinAlgError:
+        raise Diverged("the matrix of the a-update is numerically singular: W has grown") from None
+    V = solved.conj().transpose(2, 1, 0) if narrow else solved.transpose(1, 2, 0)
+    return np.ascontiguousarray(V, dtype=np.result_type(W.dtype, np.complex64))
+
+
+class Filtered(Stored):
+    """a_l in memory, below a convolution; ``V`` has shape (C, F, frequencies)."""
+
+    def __init__(self, above: Filters, h: Activation, shape: Shape, clock: Timer) -> None:
+        super().__init__(h, shape, clock)
+        self._above = above
+
+    def _pull(self, h: Array, t: Array, W: Array, V: Array) -> Array:
+        above = self._above
+        e = above.transform(t, above.rows) - product(above.spectrum(W), above.transform(h, above.image[0]))
+        e[:, :, 0] -= above.pixels * W[:, above.inputs :].sum(axis=1)  # a constant has frequency zero alone
+        return above.image_of(product(V, e))  # type: ignore[arg-type]  # V is complex here
+
+    def _product(self, W: Array, a: Array, out: Array) -> None:
+        self._above.apply(W, a, out=out)
+
+
+class Averaged:
+    """a_l below a pooled layer, by the residuals e = t - b - W P h(z_l), (k', samples); ``V`` is U (P's rows, k').
+
+    ``update`` returns what that layer's least squares has as inputs, P a_l with its row of ones.
+    """
+
+    def __init__(self, above: Pooled, h: Activation, shape: Shape, clock: Timer) -> None:
+        self._above, self._h, self._k, self._clock = above, h, shape.k, clock
+        columns = min(shape.block, shape.samples)
+        self._e: Array = np.zeros((shape.k_next, shape.samples), shape.dtype, order="F")
+        self._a: Array = np.ones((shape.k + shape.bias, columns), shape.dtype, order="F")  # of one block
+        self._averages: Array = np.ones((above.inputs + shape.bias, columns), shape.dtype, order="F")
+
+    def update(self, columns: slice, z: Array, t: Array, W: Array, V: Array) -> Array:
+        e = self._e[:, columns]
+        averages = self._averages[:, : e.shape[1]]
+        with self._clock.phase("elementwise"):
+            h = self._h.value(z, out=self._a[: self._k, : e.shape[1]])
+            self._above.average(h, out=averages[: self._above.inputs])
+        with self._clock.phase("product"):
+            np.subtract(t, W @ averages, out=e)
+            averages[: self._above.inputs] += V @ e  # P a = P h + U e
+        return averages
+
+    def block(self, columns: slice, z: Array, V: Array) -> Array:
+        e = self._e[:, columns]
+        a = self._a[:, : e.shape[1]]
+        h = self._h.value(z, out=a[: self._k])
+        h += self._above.spread(V @ e)
+        return a
+
+    def update_z(
+        self, columns: slice, z: Array, m: Array, W: Array, V: Array, gamma: float, beta: float, out: Array
+    ) -> None:
+        with self._clock.phase("elementwise"):
+            a = self.block(columns, z, V)
+            self._h.z_update(z, a, m, gamma, beta)
+        with self._clock.phase("product"):
+            self._above.apply(W, a, out=out)

@@ -59,11 +59,6 @@ class Shape:
         return self.k_next if self.narrow else self.k + self.bias
 
 
-def hidden(h: Activation, shape: Shape, clock: Timer) -> Hidden:
-    """What keeps a_l, and times its updates as ``product`` and ``elementwise``."""
-    return Narrow(h, shape, clock) if shape.narrow else Stored(h, shape, clock)
-
-
 def prepare(h: Activation, dtype: type) -> None:
     """Compile what an activation fuses below a layer of few units, on two samples of zeros."""
     if h.fused:

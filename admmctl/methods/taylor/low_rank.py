@@ -29,108 +29,18 @@ fixed choice was no better at any p that was tried, and worse at p = k / 10.)
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 from scipy.linalg import cho_solve, cholesky, get_blas_funcs
 
-from admmctl.methods.least_squares import Array, Factor, GramPair, RidgeFactor, Sums
+from admmctl.methods.least_squares import Array, Factor, GramPair, RidgeFactor
 from admmctl.methods.method import Diverged
-from admmctl.settings import Count, Fraction, Positive, Settings
+from admmctl.methods.taylor.settings import LowRankSettings
 
 MOST = 100  # steps of conjugate gradients; then a factor is cheaper, and is made
 _LEAST = 1e-10  # of delta, relative to the mean diagonal
-_KEYS = ("w_update", "rank", "columns", "delta", "min_width", "tolerance")
-_OF = {"rank": "nystrom and nystrom-pcg", "tolerance": "nystrom-pcg"}
-
-
-class LowRankSettings(Settings):
-    """Keys of a method block that say how the W-update of wide layers is solved."""
-
-    w_update: Literal["exact", "nystrom", "nystrom-pcg"] = Field(
-        default="exact",
-        description="of layers 2..L: by a factor of a a', by a low-rank sketch of it in its place (Algorithm 2 of "
-        "Burmeister's report), or by conjugate gradients with the sketch as preconditioner",
-    )
-    rank: Count | Fraction = Field(
-        default=0.1, description="p, columns of a a' in the sketch: a number, or a part of the layer's inputs"
-    )
-    columns: Literal["uniform", "leverage"] = Field(
-        default="uniform",
-        description="how they are drawn: alike, or by the ridge leverage scores of the last sketch",
-    )
-    delta: Positive | None = Field(
-        default=None,
-        description="added to the sketch, relative to the mean diagonal of a a'; by default the ridge and, of the "
-        "trace that the sketch leaves out, the part over p (nystrom-pcg: over all inputs)",
-    )
-    min_width: Count = Field(default=500, description="layers with fewer inputs have the exact update")
-    tolerance: Fraction = Field(default=1e-4, description="nystrom-pcg: relative residual of every row of W")
-
-    def plain(self) -> dict[str, Any]:
-        """Without keys that have no part in the update, nor in what a run is called."""
-        return {key: value for key, value in super().plain().items() if key not in self._idle()}
-
-    def wrong(self) -> list[tuple[str, str]]:
-        """Keys that are given and have no effect: (key, message) each."""
-        return [
-            (key, f"has no effect with w_update: {self.w_update}; it is of {_OF.get(key, _OF['rank'])}")
-            for key in self._idle()
-            if key != "w_update" and key in self.model_fields_set
-        ]
-
-    def _idle(self) -> tuple[str, ...]:
-        return {"exact": _KEYS, "nystrom": ("tolerance",), "nystrom-pcg": ()}[self.w_update]
-
-    def low_rank(self, l: int, inputs: int) -> bool:
-        """Whether layer l with so many inputs, the ones of its bias among them, has a low-rank update.
-
-        Layer 1 never: a_0 a_0' never changes, so that its factor is made once and costs nothing from then on.
-        """
-        return self.w_update != "exact" and l > 1 and inputs >= self.min_width
-
-    def columns_of(self, inputs: int) -> int:
-        """p of a layer with so many inputs."""
-        p = self.rank if isinstance(self.rank, int) else round(self.rank * inputs)
-        return min(max(p, 1), inputs)
-
-
-def sums(settings: LowRankSettings, l: int, outputs: int, inputs: int, dtype: type, seed: int) -> Sums:
-    """What the W-update of layer l sums over samples."""
-    if not settings.low_rank(l, inputs):
-        return GramPair(outputs, inputs, dtype)
-    kind = NystromPair if settings.w_update == "nystrom" else PreconditionedPair
-    draw = Draw(inputs, settings.columns_of(inputs), settings.columns == "leverage", seed, l)
-    return kind(outputs, inputs, dtype, settings, draw)
-
-
-@dataclass(frozen=True)
-class UpdateCost:
-    """One layer's W-update: the numbers it holds, those it sends besides z a', and operations besides z a'.
-
-    ``numbers`` are those besides a Gram pair, if it has one (``gram``); ``flop`` is None where iterations differ.
-    """
-
-    gram: bool
-    numbers: int
-    floats: int
-    flop: float | None
-
-
-def update_cost(settings: LowRankSettings, l: int, outputs: int, inputs: int, total: int) -> UpdateCost:
-    """What the W-update of layer l >= 2 costs, for ``total`` samples on all ranks."""
-    k, p = inputs, settings.columns_of(inputs)
-    if not settings.low_rank(l, k):
-        return UpdateCost(True, 0, k * (k + 1) // 2, total * k * (k + 1) + k**3 / 3)
-    if settings.w_update == "nystrom-pcg":
-        return UpdateCost(True, k * p, k * (k + 1) // 2, None)
-    # Columns of a a'; B, B'B and two factors; the solve; and for the scores one factor and one solve more.
-    flop = 2.0 * total * k * p + k * p**2 + k * p * (p + 1) + 2 * p**3 / 3 + 4.0 * outputs * k * p
-    if settings.columns == "leverage":
-        flop += k * p**2 + p**3 / 3
-    return UpdateCost(False, k * (p + 1 + outputs), k * (p + 1), flop)
 
 
 class Draw:
@@ -245,6 +155,9 @@ class NystromPair:
         self._draw, self._delta = draw, settings.delta
         self._product = np.empty_like(self.cross)
         self._gemm: Any = get_blas_funcs("gemm", (self.C,))
+
+    def fix(self, fixed: bool = True) -> None:
+        """Nothing: columns are drawn anew in every pass, and layer 1 has the exact update."""
 
     def clear(self) -> None:
         for array in (self.cross, self.C, self.diagonal):

@@ -1,4 +1,6 @@
-"""The penalties of Taylor's ADMM and of its relatives: one number each, or one per layer."""
+"""The method blocks of Taylor's ADMM and its relatives: penalties, multipliers, how wide layers are solved."""
+
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -7,7 +9,16 @@ from admmctl import kernels
 from admmctl.methods.method import Array, check_per_layer
 from admmctl.model.lookup import Table
 from admmctl.model.network import Network
-from admmctl.settings import NonNegative, Positive, Settings
+from admmctl.settings import Count, Fraction, NonNegative, Positive, Settings
+
+Init = Literal["forward", "gaussian"]
+Multipliers = Literal["full", "bregman", "none"]
+
+_RIDGE = "regularises the W-update, relative to the mean diagonal of a a'"
+_INIT = "z and a from a forward pass of random weights, or i.i.d. N(0, 1)"
+_MULTIPLIERS = "lam in every update that touches z_L = W_L a_(L-1); in z_L alone, as printed; or nowhere"
+_KEYS = ("w_update", "rank", "columns", "delta", "min_width", "tolerance")
+_OF = {"rank": "nystrom and nystrom-pcg", "tolerance": "nystrom-pcg"}
 
 
 class PenaltySettings(Settings):
@@ -19,9 +30,7 @@ class PenaltySettings(Settings):
     gamma: Positive | list[Positive] = Field(
         default=10.0, description="penalty on a_l = h(z_l): one, or one per hidden layer 1..L-1"
     )
-    ridge: NonNegative = Field(
-        default=1e-2, description="regularises the W-update, relative to the mean diagonal of a a'"
-    )
+    ridge: NonNegative = Field(default=1e-2, description=_RIDGE)
 
     def beta_of(self, l: int) -> float:
         """beta_l of layer l = 1..L."""
@@ -31,7 +40,7 @@ class PenaltySettings(Settings):
         """gamma_l of hidden layer l = 1..L-1."""
         return self.gamma[l - 1] if isinstance(self.gamma, list) else self.gamma
 
-    def wrong_lists(self, layers: int) -> list[tuple[str, str]]:
+    def wrong(self, layers: int) -> list[tuple[str, str]]:
         """What does not fit a network of ``layers`` weight matrices: (key, message) each."""
         return check_per_layer(("beta", self.beta, layers), ("gamma", self.gamma, layers - 1))
 
@@ -51,3 +60,84 @@ class PenaltySettings(Settings):
         """What the user should know of the loops and tables of the z-update."""
         troubles = [kernels.trouble()] if kernels.trouble() else []
         return troubles + [f"z_{l} comes from {table}" for l, table in self.tables(network).items()]
+
+
+class TaylorSettings(PenaltySettings):
+    """Keys of Algorithm 1, whichever way it is computed."""
+
+    init: Init = Field(default="forward", description=_INIT)
+    warm_iterations: int = Field(default=10, ge=0, description="iterations before multipliers start")
+    multipliers: Multipliers = Field(default="full", description=_MULTIPLIERS)
+    multiplier_step: Positive = Field(
+        default=1.0, description="in units of beta_L: 1 is the papers', 2 the exact method of multipliers"
+    )
+
+
+class PrintedSettings(TaylorSettings):
+    """The method block of ``admm-printed``: the paper's settings, unless told otherwise."""
+
+    ridge: NonNegative = Field(default=1e-8, description=_RIDGE)
+    init: Init = Field(default="gaussian", description=_INIT)
+    multipliers: Multipliers = Field(default="bregman", description=_MULTIPLIERS)
+
+
+class LowRankSettings(Settings):
+    """Keys of a method block that say how the W-update of wide layers is solved."""
+
+    w_update: Literal["exact", "nystrom", "nystrom-pcg"] = Field(
+        default="exact",
+        description="of layers 2..L: by a factor of a a', by a low-rank sketch of it in its place (Algorithm 2 of "
+        "Burmeister's report), or by conjugate gradients with the sketch as preconditioner",
+    )
+    rank: Count | Fraction = Field(
+        default=0.1, description="p, columns of a a' in the sketch: a number, or a part of the layer's inputs"
+    )
+    columns: Literal["uniform", "leverage"] = Field(
+        default="uniform",
+        description="how they are drawn: alike, or by the ridge leverage scores of the last sketch",
+    )
+    delta: Positive | None = Field(
+        default=None,
+        description="added to the sketch, relative to the mean diagonal of a a'; by default the ridge and, of the "
+        "trace that the sketch leaves out, the part over p (nystrom-pcg: over all inputs)",
+    )
+    min_width: Count = Field(default=500, description="layers with fewer inputs have the exact update")
+    tolerance: Fraction = Field(default=1e-4, description="nystrom-pcg: relative residual of every row of W")
+
+    def plain(self) -> dict[str, Any]:
+        """Without keys that have no part in the update, nor in what a run is called."""
+        return {key: value for key, value in super().plain().items() if key not in self._idle()}
+
+    def without_effect(self) -> list[tuple[str, str]]:
+        """Keys that are given and change nothing: (key, message) each."""
+        return [
+            (key, f"has no effect with w_update: {self.w_update}; it is of {_OF.get(key, _OF['rank'])}")
+            for key in self._idle()
+            if key != "w_update" and key in self.model_fields_set
+        ]
+
+    def _idle(self) -> tuple[str, ...]:
+        return {"exact": _KEYS, "nystrom": ("tolerance",), "nystrom-pcg": ()}[self.w_update]
+
+    def low_rank(self, l: int, inputs: int) -> bool:
+        """Whether layer l with so many inputs, the ones of its bias among them, has a low-rank update.
+
+        Layer 1 never: a_0 a_0' never changes, so that its factor is made once and costs nothing from then on.
+        """
+        return self.w_update != "exact" and l > 1 and inputs >= self.min_width
+
+    def columns_of(self, inputs: int) -> int:
+        """p of a layer with so many inputs."""
+        p = self.rank if isinstance(self.rank, int) else round(self.rank * inputs)
+        return min(max(p, 1), inputs)
+
+
+class AdmmSettings(TaylorSettings, LowRankSettings):
+    """The method block of ``admm``."""
+
+    sweep: Literal["forward", "backward_first"] = Field(
+        default="forward", description="start at layer 1, or once at the targets and layer L backwards"
+    )
+
+    def wrong(self, layers: int) -> list[tuple[str, str]]:
+        return [*super().wrong(layers), *self.without_effect()]

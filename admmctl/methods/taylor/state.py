@@ -1,21 +1,18 @@
-"""What Taylor's ADMM holds on a rank: the state of ``admm.py``, how it is made, and where it starts."""
+"""What Taylor's ADMM holds on a rank, how it is made, and where it starts."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from admmctl.methods.least_squares import Factor, GramPair, Sums
+from admmctl.methods.least_squares import Factor, Sums
 from admmctl.methods.method import Array, Problem, Snapshot
-from admmctl.methods.taylor.convolution import FilterPair, layer_sums
-from admmctl.methods.taylor.convolution_hidden import hidden_layer
+from admmctl.methods.taylor import layers
 from admmctl.methods.taylor.hidden import Hidden
-from admmctl.methods.taylor.low_rank import LowRankSettings
+from admmctl.methods.taylor.settings import AdmmSettings, Init, TaylorSettings
 from admmctl.model.initial import initial_weights
 from admmctl.rng import normal_rows
-
-Init = Literal["forward", "gaussian"]
 
 
 @dataclass
@@ -54,6 +51,7 @@ class AdmmState(Samples):
     After an iteration ``a`` and ``pairs``, the sums over this rank's samples, are those of the next one.
     """
 
+    settings: AdmmSettings
     a: dict[int, Hidden]
     pairs: dict[int, Sums]
     m: dict[int, Array]  # W_l a_{l-1} of one block
@@ -63,18 +61,14 @@ class AdmmState(Samples):
     ridge: float = 0.0  # the largest one used: rounding may have asked for more than the setting
     iteration: int = 0
 
-    def keep_inputs(self) -> None:
-        """From now on a_0 a_0' stays as it is: it never changes."""
-        inputs = self.pairs[1]
-        if isinstance(inputs, GramPair | FilterPair):
-            inputs.fix()
+    def target(self, l: int, columns: slice) -> Array:
+        """What W_l a_{l-1} should be: see ``target``."""
+        return target(self, self.settings, l, columns)
 
-    def release_inputs(self) -> None:
-        """There are other inputs: their a_0 a_0' is to be summed anew."""
-        inputs = self.pairs[1]
-        if isinstance(inputs, GramPair):
-            inputs.fix(False)
-            inputs.clear()
+    def new_inputs(self) -> None:
+        """Sum a_0 a_0' again in the next pass: the inputs are others now."""
+        self.pairs[1].fix(False)
+        self.pairs[1].clear()
         self.a0_factor = None
 
     def snapshot(self) -> Snapshot:
@@ -98,11 +92,17 @@ class AdmmState(Samples):
         self.ridge, self.iteration = common["ridge"], common["iteration"]
 
 
-def start(problem: Problem, init: Init, updates: LowRankSettings) -> AdmmState:
-    """Memory for this rank's samples, and random z in it; W and a are still to come."""
-    s = iterating(samples(problem), updates)
-    draw(s, init)
-    return s
+def target(s: Samples, settings: TaylorSettings, l: int, columns: slice = slice(None)) -> Array:
+    """What W_l a_{l-1} should be: z_l, and with full multipliers z_L + lam / (2 beta_L) at the output.
+
+    Completing the square: <lam, z - W a> + beta ||z - W a||^2 = beta ||z + lam/(2 beta) - W a||^2 + const.
+    The printed method uses z_L here; lam then holds z_L at W_L a_{L-1} while the loss pulls no more.
+    """
+    z_l = s.z[l][:, columns]
+    if l == s.problem.network.layers and settings.multipliers == "full":
+        t: Array = z_l + s.lam[:, columns] / (2 * settings.beta_of(l))
+        return t
+    return z_l
 
 
 def draw(s: Samples, init: Init) -> None:
@@ -150,7 +150,7 @@ def samples(problem: Problem) -> Samples:
     return Samples(problem, network.block(problem.a0.itemsize), z, lam)
 
 
-def iterating(kept: Samples, updates: LowRankSettings) -> AdmmState:
+def iterating(kept: Samples, settings: AdmmSettings) -> AdmmState:
     """Memory for a, sums and products beside that of ``kept``."""
     network, n, dtype, block = kept.problem.network, kept.lam.shape[1], kept.lam.dtype.type, kept.block
     sizes, L = network.sizes, network.layers
@@ -160,7 +160,24 @@ def iterating(kept: Samples, updates: LowRankSettings) -> AdmmState:
         block,
         kept.z,
         kept.lam,
-        a={l: hidden_layer(network, l, n, block, dtype, clock) for l in range(1, L)},
-        pairs={l: layer_sums(updates, network, l, dtype, seed) for l in range(1, L + 1)},
+        settings,
+        a={l: layers.hidden(network, l, n, block, dtype, clock) for l in range(1, L)},
+        pairs={l: layers.sums(settings, network, l, dtype, seed) for l in range(1, L + 1)},
         m={l: np.empty((sizes[l], min(block, n)), dtype, order="F") for l in range(1, L + 1)},
     )
+
+
+def measures(problem: Problem, sums: Array, ridge: float) -> dict[str, float]:
+    """What is recorded of an iteration, on all ranks, from this rank's ``sums``: an objective and two squares.
+
+    The objective is per sample; the squares of both constraints, z_l = W_l a_{l-1} and a_l = h(z_l), become root
+    mean squares. ``ridge`` is the largest one used.
+    """
+    sizes, total = problem.network.sizes, problem.total
+    problem.comm.allreduce(sums)
+    return {
+        "objective": sums[0] / total,
+        "residual_z": float(np.sqrt(sums[1] / (total * sum(sizes[1:])))),
+        "residual_a": float(np.sqrt(sums[2] / (total * max(sum(sizes[1:-1]), 1)))),
+        "ridge": ridge,
+    }

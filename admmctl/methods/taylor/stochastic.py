@@ -2,7 +2,7 @@
 
 The report blames the monotone descent of ADMM for the poor minima of deep networks, and names random subsets and
 momentum on the weights as ways out. Every sample keeps its z and its lam from one visit to the next; a follows
-from them. An iteration draws samples and sweeps over them as ``admm.py`` does over all: every a_l, every W_l,
+from them. An iteration draws samples and sweeps over them as ``admm`` does over all: every a_l, every W_l,
 every z_l and lam. The W_l that solve the subset's least squares, S_l, are where the weights are pulled to,
 
     v_l <- momentum v_l + step (S_l - W_l),    W_l <- W_l + v_l,
@@ -20,10 +20,12 @@ from pydantic import Field
 
 from admmctl.errors import UserError
 from admmctl.methods.gradient.minibatch import take
-from admmctl.methods.method import Array, Cost, Method, Problem, Snapshot, Unit, Untimed
-from admmctl.methods.taylor.algorithm import Admm, AdmmSettings
-from admmctl.methods.taylor.convolution_hidden import hidden_layer
-from admmctl.methods.taylor.state import AdmmState, Samples, draw, iterating, samples, starting_inputs
+from admmctl.methods.method import Array, Cost, Problem, Snapshot, Unit, Untimed
+from admmctl.methods.taylor.algorithm import Admm, add_starting_sums, residuals, update_a, update_W, update_z
+from admmctl.methods.taylor.family import TaylorMethod
+from admmctl.methods.taylor.layers import gains, hidden
+from admmctl.methods.taylor.settings import AdmmSettings
+from admmctl.methods.taylor.state import AdmmState, Samples, draw, iterating, samples
 from admmctl.model.network import Network, Weights
 from admmctl.rng import uniform_rows
 from admmctl.settings import Positive
@@ -54,17 +56,15 @@ class StochasticState:
     iteration: int = 0
 
 
-class StochasticAdmm(Method):
+class StochasticAdmm(TaylorMethod):
     """Algorithm 1 on subsets. The state of all samples is z and lam; a is that of a subset."""
 
     Settings = StochasticAdmmSettings
-    losses = Admm.losses
     unit: ClassVar[Unit] = "epoch"
-    check = staticmethod(Admm.check)
 
     def __init__(self, settings: StochasticAdmmSettings) -> None:
-        self.settings = settings
-        self._admm = Admm(settings)  # its updates, on the samples that are drawn
+        super().__init__(settings)
+        self._admm = Admm(settings)  # says of a subset what is the same here
 
     def prepare(self, problem: Problem) -> None:
         self._admm.prepare(problem)
@@ -81,12 +81,9 @@ class StochasticAdmm(Method):
         state = StochasticState(kept, room, room, {})
         self._gather(state)
         s = state.s
-        with problem.clock.phase("gram"):
-            for columns in s.blocks():
-                for l, pair in s.pairs.items():
-                    pair.add(s.z[l][:, columns], starting_inputs(s, "forward", l, columns))
-        self._admm.update_W(s)
-        s.V = self._admm.gains(s)
+        add_starting_sums(s, "forward")
+        update_W(s)
+        s.V = gains(s)
         state.v = {l: np.zeros_like(W) for l, W in s.W.items()}
         return state
 
@@ -96,17 +93,17 @@ class StochasticAdmm(Method):
         s = state.s
         for _ in range(self.settings.inner):
             for columns in s.blocks():
-                self._admm.update_a(s, s.V, columns)
+                update_a(s, s.V, columns)
             before = dict(s.W)
-            self._admm.update_W(s)
+            update_W(s)
             for l, W in before.items():
                 v = state.v[l]
                 v *= self.settings.momentum
                 v += self.settings.step * (s.W[l] - W)
                 s.W[l] = W + v
-            V = self._admm.gains(s)
+            V = gains(s)
             for columns in s.blocks():
-                self._admm.update_z(s, columns)
+                update_z(s, columns)
             s.V = V
         with s.problem.clock.phase("gather"):
             for l, z_l in state.kept.z.items():
@@ -140,7 +137,7 @@ class StochasticAdmm(Method):
             ridge=state.s.ridge,
             iteration=state.iteration,
         )
-        state.s.release_inputs()
+        state.s.new_inputs()
         return rows
 
     def check_size(self, network: Network, total: int, ranks: int, free: int | None) -> None:
@@ -181,14 +178,14 @@ class StochasticAdmm(Method):
         """Those of ``admm``, of the subset that was drawn last."""
         s = state.s
         network, dtype = s.problem.network, s.lam.dtype.type
-        fresh = {l: hidden_layer(network, l, s.block, s.block, dtype, Untimed()) for l in s.a}
+        fresh = {l: hidden(network, l, s.block, s.block, dtype, Untimed()) for l in s.a}
 
         def standing(l: int, columns: slice) -> Array:
             """a_l that z and W ask for: that in memory is of the W before."""
-            z_l, t = s.z[l][:, columns], self._admm.target(s, l + 1, columns)
+            z_l, t = s.z[l][:, columns], s.target(l + 1, columns)
             return fresh[l].update(slice(0, z_l.shape[1]), z_l, t, s.W[l + 1], s.V[l])
 
-        return self._admm.measured(s, standing)
+        return residuals(s, standing)
 
     def snapshot(self, state: StochasticState) -> Snapshot:
         common = {**state.s.snapshot().common, "iteration": state.iteration, "v": [*state.v.values()]}
@@ -198,12 +195,15 @@ class StochasticAdmm(Method):
         """The subset of the last iteration is not drawn again: the next one draws its own."""
         state.kept.recall_rows(snapshot.rows)
         state.s.recall(snapshot.common)
-        state.s.V = self._admm.gains(state.s)
+        state.s.V = gains(state.s)
         state.v = dict(enumerate(snapshot.common["v"], start=1))
         state.iteration = snapshot.common["iteration"]
         return state
 
 
 def _most(samples: int, subset: float) -> int:
-    """Room for the rows that a rank of so many draws. More are drawn once in 10^15 iterations, and cut."""
+    """Room for the rows that a rank of so many draws: eight standard deviations above the mean.
+
+    A draw of more is cut: one in 10^15 is.
+    """
     return min(samples, int(samples * subset + 8 * np.sqrt(samples * subset * (1 - subset))) + 8)

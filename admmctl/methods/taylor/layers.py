@@ -1,0 +1,170 @@
+"""What differs between layers, and the only place that chooses: dense, low-rank or convolutional.
+
+Layer l has the least squares of W_l, whose sums over samples are a ``Sums``, and activations a_l, kept by a
+``Hidden`` that depends on the layer above.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from admmctl.methods.least_squares import GramPair, Sums, check_sides, gain, gain_bytes, solve_bytes
+from admmctl.methods.method import Array, Cost, Problem, Timer
+from admmctl.methods.taylor.convolution import Averaged, Filtered, FilterPair, filter_cost, frequency_gain
+from admmctl.methods.taylor.hidden import Hidden, Narrow, Shape, Stored
+from admmctl.methods.taylor.low_rank import Draw, NystromPair, PreconditionedPair
+from admmctl.methods.taylor.settings import LowRankSettings, PenaltySettings
+from admmctl.model.convolution import Filters, Pooled
+from admmctl.model.network import Network
+from admmctl.model.operators import Operator
+
+
+def sums(settings: LowRankSettings, network: Network, l: int, dtype: type, seed: int) -> Sums:
+    """What the W-update of layer l sums over samples."""
+    operator, (outputs, inputs) = network.operator(l), network.shapes[l - 1]
+    if isinstance(operator, Filters):
+        return FilterPair(operator, network.bias, dtype)
+    if not settings.low_rank(l, inputs):
+        return GramPair(outputs, inputs, dtype)
+    kind = NystromPair if settings.w_update == "nystrom" else PreconditionedPair
+    draw = Draw(inputs, settings.columns_of(inputs), settings.columns == "leverage", seed, l)
+    return kind(outputs, inputs, dtype, settings, draw)
+
+
+def hidden(network: Network, l: int, samples: int, block: int, dtype: type, clock: Timer) -> Hidden:
+    """What keeps a_l, by the layer above it."""
+    k, k_next = network.sizes[l : l + 2]
+    shape = Shape(k, k_next, network.bias, samples, block, dtype)
+    above, h = network.operator(l + 1), network.activation
+    if isinstance(above, Filters):
+        return Filtered(above, h, shape, clock)
+    if isinstance(above, Pooled):
+        return Averaged(above, h, shape, clock)
+    return Narrow(h, shape, clock) if shape.narrow else Stored(h, shape, clock)
+
+
+def layer_gain(above: Operator, W: Array, ratio: float) -> Any:
+    """V of the layer above for its W, with bias, and ratio = gamma/beta: (6) is a = h + V (t - b - W h).
+
+    Below a convolution (C, F, frequencies), below a pooled layer U, else V itself. Raises Diverged.
+    """
+    if isinstance(above, Filters):
+        return frequency_gain(above, W, ratio)
+    if isinstance(above, Pooled):
+        ratio *= above.pool**2
+    return gain(W[:, : above.inputs], ratio)
+
+
+class HasGains(Protocol):
+    """What ``gains`` needs of a method's state."""
+
+    problem: Problem
+    W: dict[int, Array]
+
+    @property
+    def settings(self) -> PenaltySettings: ...
+
+
+def gains(s: HasGains) -> dict[int, Any]:
+    """V_l = W'(gamma_l/beta_{l+1} I + W W')^-1, (k_l, k_{l+1}), of every hidden layer: W = W_{l+1} without bias.
+
+    (beta W'W + gamma I)^-1 (beta W'(t - b) + gamma h) = h + V (t - W h - b): the same minimum of (6).
+    """
+    network, beta, gamma = s.problem.network, s.settings.beta_of, s.settings.gamma_of
+    with s.problem.clock.phase("solve"):
+        return {
+            l: layer_gain(network.operator(l + 1), s.W[l + 1], gamma(l) / beta(l + 1))
+            for l in range(1, network.layers)
+        }
+
+
+def check_layers(settings: LowRankSettings, network: Network, total: int) -> None:
+    """Raises UserError where a matrix of the W-updates has too many entries."""
+    costs = [_cost(settings, network, l, total) for l in range(1, network.layers + 1)]
+    check_sides([k for cost in costs for _, k in cost.grams], "W-update")
+
+
+@dataclass(frozen=True)
+class LayersCost:
+    """What the layers of a network cost an iteration, on all ranks.
+
+    ``flop`` is None where iterations differ; ``message`` counts numbers; ``state_bytes`` are those of sums,
+    factors and gains; ``kept`` are the numbers of all a_l that are kept of a sample.
+    """
+
+    flop: float | None
+    message: int
+    state_bytes: int
+    kept: int
+
+
+def layers_cost(settings: LowRankSettings, network: Network, total: int) -> LayersCost:
+    """Of all layers, for ``total`` samples."""
+    layers = [_cost(settings, network, l, total) for l in range(1, network.layers + 1)]
+    flops = [flop for cost in layers for flop in cost.flops]
+    grams = [shape for cost in layers for shape in cost.grams]
+    return LayersCost(
+        None if None in flops else sum(flop for flop in flops if flop is not None),
+        sum(cost.message for cost in layers),
+        5 * 8 * sum(cost.numbers for cost in layers)
+        + sum(cost.gain_bytes for cost in layers)
+        + solve_bytes(grams, kept=int(network.convolution is None)),
+        sum(_floats_per_sample(network, l) for l in range(1, network.layers)),
+    )
+
+
+def whole_cost(network: Network, samples: int, total: int) -> Cost:
+    """Of the printed loop: dense layers, whole matrices, W_l and a_l by a factor each, a reduction per layer."""
+    sizes, shapes = network.sizes, network.shapes
+    flop = sum(total * (4.0 * k1 * k + k1 * (k1 + 1)) + k1**3 / 3 for k, k1 in shapes)  # W_l, and W_l a_{l-1}
+    flop += sum(k * k1 * (k1 + 1.0) + k1**3 / 3 + 2.0 * total * (k * k1 + k1**2) for k, k1 in shapes[1:])  # (6)
+    kept = sum(sizes[1:]) + sizes[-1] + sum(sizes[1:-1]) + len(sizes) - 2  # z, lam, a with its rows of ones
+    # Of the largest layer: m or h(z_l); what a_l is solved for in float64, its copy, the solution.
+    scratch = 2 * max(sizes[1:]) + 6 * max(sizes[1:-1], default=0)
+    state = 4 * samples * (kept + scratch) + solve_bytes(shapes, kept=0)
+    return Cost(state, flop, total, tuple(4 * (k * k1 + k1 * (k1 + 1) // 2) for k, k1 in shapes))
+
+
+def _floats_per_sample(network: Network, l: int) -> int:
+    """How many numbers are kept of a_l for every sample."""
+    k, k_next = network.sizes[l : l + 2]
+    above = network.operator(l + 1)
+    if isinstance(above, Filters):
+        return k + network.bias
+    return k_next if isinstance(above, Pooled) else Shape(k, k_next, network.bias, 0, 0, float).floats_per_sample
+
+
+@dataclass(frozen=True)
+class _LayerCost:
+    """One layer's operations, numbers that are sent, Gram pairs (k', k), other numbers held, bytes of gains."""
+
+    flops: tuple[float | None, ...]
+    message: int
+    grams: tuple[tuple[int, int], ...] = ()
+    numbers: int = 0
+    gain_bytes: int = 0
+
+
+def _cost(settings: LowRankSettings, network: Network, l: int, total: int) -> _LayerCost:
+    (outputs, k1), operator = network.shapes[l - 1], network.operator(l)
+    if isinstance(operator, Filters):
+        flop, numbers, floats = filter_cost(operator, network.bias, l, total)
+        return _LayerCost((flop,), floats, numbers=numbers)
+    k, p = k1 - network.bias, settings.columns_of(k1)
+    products = 4.0 * total * k1 * outputs  # z a' and W a
+    gram = ((outputs, k1),)
+    if l == 1:  # a_0 a_0' is summed, sent and factored once
+        return _LayerCost((products,), k1 * outputs, gram)
+    # Both products of (6), and the factor in V.
+    a_update = 4.0 * total * k * outputs, min(k, outputs) ** 3 / 3
+    triangle, gains = k1 * (k1 + 1) // 2, gain_bytes(outputs, k)
+    if not settings.low_rank(l, k1):
+        exact = total * k1 * (k1 + 1) + k1**3 / 3
+        return _LayerCost((products, *a_update, exact), k1 * outputs + triangle, gram, 0, gains)
+    if settings.w_update == "nystrom-pcg":
+        return _LayerCost((products, *a_update, None), k1 * outputs + triangle, gram, k1 * p, gains)
+    # Columns of a a'; B, B'B and two factors; the solve; and for the scores one factor and one solve more.
+    sketch = 2.0 * total * k1 * p + k1 * p**2 + k1 * p * (p + 1) + 2 * p**3 / 3 + 4.0 * outputs * k1 * p
+    if settings.columns == "leverage":
+        sketch += k1 * p**2 + p**3 / 3
+    flops, floats = (products, *a_update, sketch), k1 * outputs + k1 * (p + 1)
+    return _LayerCost(flops, floats, numbers=k1 * (p + 1 + outputs), gain_bytes=gains)

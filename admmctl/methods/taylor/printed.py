@@ -1,0 +1,78 @@
+"""Taylor et al. 2016, Algorithm 1, line by line, for reading beside the paper: the iterates of ``algorithm.py``.
+
+A layer is finished before the next: whole matrices, a reduction per layer. Two things are not the paper's: a ridge
+solve of sums over ranks (section 5) stands for the pseudo-inverse, and ``multipliers: full`` is on offer.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from admmctl.methods.least_squares import RidgeFactor, ridge_fit
+from admmctl.methods.method import Array, Cost, Problem, Snapshot
+from admmctl.methods.taylor.family import TaylorMethod
+from admmctl.methods.taylor.layers import whole_cost
+from admmctl.methods.taylor.settings import PrintedSettings
+from admmctl.methods.taylor.state import Samples, draw, samples, starting_inputs, target
+from admmctl.model.network import Network
+
+
+@dataclass
+class PrintedState(Samples):
+    """z[1] .. z[L] and lam of this rank's samples; a[0] .. a[L-1], a row of ones below; W[1] .. W[L]."""
+
+    a: dict[int, Array] = field(default_factory=dict)
+    W: dict[int, Array] = field(default_factory=dict)
+    iteration: int = 0
+
+
+class PrintedAdmm(TaylorMethod):
+    """Algorithm 1 as printed."""
+
+    Settings = PrintedSettings
+
+    def init(self, problem: Problem) -> PrintedState:
+        """z and a at random (section 6), and every W_l: the first a-update needs W_{l+1} before it exists."""
+        s, q, layers = PrintedState(**vars(samples(problem))), self.settings, range(1, problem.network.layers + 1)
+        draw(s, q.init)
+        s.a = {l - 1: starting_inputs(s, q.init, l, slice(0, problem.a0.shape[1])) for l in layers}
+        s.W = {l: ridge_fit(problem, s.z[l], s.a[l - 1], q.ridge) for l in layers}
+        return s
+
+    def step(self, s: PrintedState) -> PrintedState:
+        p, q, z, a, W = s.problem, self.settings, s.z, s.a, s.W
+        L, h, beta, gamma = p.network.layers, p.network.activation, q.beta_of, q.gamma_of
+        for l in range(1, L):
+            # (section 3.1) W_l <- z_l a_{l-1}^+
+            W[l] = ridge_fit(p, z[l], a[l - 1], q.ridge)
+            # (6) a_l <- (beta_{l+1} W_{l+1}'W_{l+1} + gamma_l I)^-1 (beta_{l+1} W_{l+1}'z_{l+1} + gamma_l h(z_l))
+            V, b = np.split(
+                W[l + 1].astype(np.float64), [len(z[l])], axis=1
+            )  # W_{l+1}; its bias, if any
+            pulled = beta(l + 1) * V.T @ (target(s, q, l + 1) - b.sum(axis=1, keepdims=True))
+            pulled += gamma(l) * h.value(z[l], out=np.empty_like(z[l]))
+            inverse = RidgeFactor(beta(l + 1) * V.T @ V, gamma(l), absolute=True)
+            a[l][: len(z[l])] = inverse.solve(pulled.T).T
+            # (7) z_l <- argmin_z gamma_l ||a_l - h(z)||^2 + beta_l ||z - W_l a_{l-1}||^2
+            h.z_update(z[l], a[l], np.matmul(W[l], a[l - 1], out=np.empty_like(z[l])), gamma(l), beta(l))
+        # (section 3.1) W_L <- z_L a_{L-1}^+
+        W[L] = ridge_fit(p, target(s, q, L), a[L - 1], q.ridge)
+        # (5) z_L <- argmin_z loss(z, y) + <z, lam> + beta_L ||z - W_L a_{L-1}||^2
+        m = np.matmul(W[L], a[L - 1], out=np.empty_like(z[L]))
+        z[L][...] = p.loss.z_update(p.y, m, s.lam, beta(L))
+        # (8) lam <- lam + beta_L (z_L - W_L a_{L-1})
+        if q.multipliers != "none" and s.iteration >= q.warm_iterations:
+            s.lam += q.multiplier_step * beta(L) * (z[L] - m)
+        s.iteration += 1
+        return s
+
+    def cost(self, network: Network, samples: int, total: int) -> Cost:
+        return whole_cost(network, samples, total)
+
+    def snapshot(self, s: PrintedState) -> Snapshot:
+        return Snapshot({"W": self.weights(s), "iteration": s.iteration}, s.rows())  # a is made of them
+
+    def restore(self, s: PrintedState, snapshot: Snapshot) -> PrintedState:
+        s.recall_rows(snapshot.rows)
+        s.W, s.iteration = dict(enumerate(snapshot.common["W"], start=1)), snapshot.common["iteration"]
+        return s
