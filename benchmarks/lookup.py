@@ -18,7 +18,8 @@ import numpy as np
 
 from admmctl.comm import Serial
 from admmctl.methods.method import Problem, Untimed
-from admmctl.methods.taylor.algorithm import Admm, AdmmSettings
+from admmctl.methods.taylor.algorithm import Admm
+from admmctl.methods.taylor.settings import AdmmSettings
 from admmctl.model.losses import Squared
 from admmctl.model.network import Network
 

@@ -19,7 +19,10 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from admmctl import kernels
 from admmctl.methods.method import Problem
 from admmctl.methods.taylor import hidden as hidden_module
-from admmctl.methods.taylor.algorithm import Admm, AdmmSettings
+from admmctl.methods.taylor.algorithm import Admm
+from admmctl.methods.taylor.layers import gains
+from admmctl.methods.taylor.printed import PrintedAdmm
+from admmctl.methods.taylor.settings import AdmmSettings, PrintedSettings
 from admmctl.methods.taylor.state import AdmmState, starting_inputs
 from admmctl.model import network as network_module
 
@@ -71,9 +74,9 @@ def penalty_objective(method: Admm, s: AdmmState) -> float:
     L = s.problem.network.layers
     total = s.problem.loss.value(s.z[L], s.problem.y)
     for l in range(1, L + 1):
-        total += method.beta(l) * np.sum((s.z[l] - s.W[l] @ inputs(s, l)) ** 2)
+        total += method.settings.beta_of(l) * np.sum((s.z[l] - s.W[l] @ inputs(s, l)) ** 2)
         if l < L:
-            total += method.gamma(l) * np.sum((activations(s, l) - h(s, s.z[l])) ** 2)
+            total += method.settings.gamma_of(l) * np.sum((activations(s, l) - h(s, s.z[l])) ** 2)
     return float(total)
 
 
@@ -84,7 +87,7 @@ def least_squares(targets: Array, a: Array) -> Array:
 
 def dense_activations(method: Admm, s: Any, l: int, W: Array, h_l: Array, target: Array) -> Array:
     """(beta W'W + gamma I)^-1 (beta W'(t - b) + gamma h), as printed, by a dense solve (W = W_{l+1})."""
-    k, beta, gamma = s.problem.network.sizes[l], method.beta(l + 1), method.gamma(l)
+    k, beta, gamma = s.problem.network.sizes[l], method.settings.beta_of(l + 1), method.settings.gamma_of(l)
     bias = W[:, k:] if s.problem.network.bias else 0.0
     W = W[:, :k]
     return np.linalg.solve(beta * W.T @ W + gamma * np.eye(k), beta * W.T @ (target - bias) + gamma * h_l)
@@ -100,7 +103,7 @@ def frozen(s: AdmmState) -> SimpleNamespace:
 def target(method: Admm, s: AdmmState | SimpleNamespace, l: int, L: int) -> Array:
     """What W_l a_{l-1} should be."""
     full = l == L and method.settings.multipliers == "full"
-    return s.z[l] + s.lam / (2 * method.beta(L)) if full else s.z[l]
+    return s.z[l] + s.lam / (2 * method.settings.beta_of(L)) if full else s.z[l]
 
 
 # -- the updates
@@ -134,61 +137,43 @@ def test_a_and_w_updates_solve_their_least_squares_problems(hidden, outputs, swe
         # And so were z and the activations that stand now.
         if l < L:
             m, z = s.W[l] @ before.a[l - 1], np.empty_like(s.z[l])
-            s.problem.network.activation.z_update(z, before.a[l], m, method.gamma(l), method.beta(l))
+            s.problem.network.activation.z_update(
+                z, before.a[l], m, method.settings.gamma_of(l), method.settings.beta_of(l)
+            )
             np.testing.assert_allclose(s.z[l], z, rtol=1e-7, atol=1e-8)
             a = dense_activations(method, s, l, s.W[l + 1], h(s, s.z[l]), target(method, s, l + 1, L))
             np.testing.assert_allclose(activations(s, l), a, rtol=1e-9, atol=1e-9)
 
 
-class Printed:
-    """Algorithm 1 as printed: layer after layer, dense, a stored, an ``a`` updated right before its z."""
-
-    def __init__(self, method: Admm, s: AdmmState) -> None:
-        self.method, self.problem = method, s.problem
-        self.W, self.a, self.z, self.lam = (frozen(s).__dict__[name] for name in ("W", "a", "z", "lam"))
-        self.iteration = s.iteration
-
-    def step(self) -> None:
-        method, L = self.method, self.problem.network.layers
-        h, W = self.problem.network.activation, self.W
-        for l in range(1, L + 1):
-            t = target(method, self, l, L)
-            if l == L:
-                W[l] = least_squares(t, self.a[l - 1])
-                break
-            W_l = least_squares(t, self.a[l - 1])
-            h_l = h.value(self.z[l], out=np.empty_like(self.z[l]))
-            t_above = target(method, self, l + 1, L)
-            k = self.problem.network.sizes[l]
-            self.a[l][:k] = dense_activations(method, self, l, W[l + 1], h_l, t_above)
-            h.z_update(self.z[l], self.a[l], W_l @ self.a[l - 1], method.gamma(l), method.beta(l))
-            W[l] = W_l
-        m = W[L] @ self.a[L - 1]
-        self.z[L] = self.problem.loss.z_update(self.problem.y, m, self.lam, method.beta(L))
-        if self.iteration >= method.settings.warm_iterations:
-            self.lam += method.settings.multiplier_step * method.beta(L) * (self.z[L] - m)
-        self.iteration += 1
-
-
-@pytest.mark.parametrize("multipliers", ["full", "bregman"])
+@pytest.mark.parametrize("init", ["forward", "gaussian"])
+@pytest.mark.parametrize("multipliers", ["full", "bregman", "none"])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("wide", [1, 64], ids=["a stored", "a by residuals"])
 @FORMS
 def test_one_pass_over_all_layers_makes_the_iterates_of_the_printed_loop(
-    hidden, outputs, wide, bias, multipliers, monkeypatch
+    hidden, outputs, wide, bias, multipliers, init, monkeypatch
 ):
     monkeypatch.setattr(hidden_module, "NARROW", wide)
-    method = admm(warm_iterations=3, multipliers=multipliers)
-    s = method.init(problem(hidden, outputs=outputs, bias=bias, loss="hinge"))
-    printed = Printed(method, s)
+    L = len(hidden) + 1
+    settings = {
+        "beta": [0.5 + l for l in range(L)],
+        "gamma": [2.0 + l for l in range(L - 1)],
+        "ridge": 1e-6,
+        "init": init,
+        "warm_iterations": 3,
+        "multipliers": multipliers,
+        "multiplier_step": 1.5,
+    }
+    method, printed = admm(**settings), PrintedAdmm(PrintedSettings(**settings))
+    p = problem(hidden, outputs=outputs, bias=bias, loss="hinge")
+    s, expected = method.init(p), printed.init(p)
     for _ in range(6):
-        s = method.step(s)
-        printed.step()
-        for l in range(1, len(hidden) + 2):
-            np.testing.assert_allclose(s.W[l], printed.W[l], rtol=1e-6, atol=1e-7)
-            np.testing.assert_allclose(s.z[l], printed.z[l], rtol=1e-6, atol=1e-7)
-        np.testing.assert_allclose(s.lam, printed.lam, rtol=1e-6, atol=1e-7)
-    assert s.lam.any()
+        s, expected = method.step(s), printed.step(expected)
+        for l in range(1, L + 1):
+            np.testing.assert_allclose(s.W[l], expected.W[l], rtol=1e-6, atol=1e-7)
+            np.testing.assert_allclose(s.z[l], expected.z[l], rtol=1e-6, atol=1e-7)
+        np.testing.assert_allclose(s.lam, expected.lam, rtol=1e-6, atol=1e-7)
+    assert s.lam.any() == (multipliers != "none")
 
 
 @pytest.mark.parametrize("outputs", [1, 3, 4, 7])
@@ -199,7 +184,7 @@ def test_gain_is_the_same_on_the_narrow_and_the_wide_side(outputs, ratio):
     generator = np.random.default_rng(outputs)
     s.W[2] = generator.standard_normal((outputs, 5))
     h_1, t = generator.standard_normal((4, 9)), generator.standard_normal((outputs, 9))
-    a = h_1 + method.gains(s)[1] @ (t - s.W[2][:, :4] @ h_1 - s.W[2][:, 4:])
+    a = h_1 + gains(s)[1] @ (t - s.W[2][:, :4] @ h_1 - s.W[2][:, 4:])
     np.testing.assert_allclose(a, dense_activations(method, s, 1, s.W[2], h_1, t), rtol=1e-8, atol=1e-8)
 
 
@@ -341,7 +326,9 @@ def test_backward_first_starts_at_the_targets_and_sweeps_once(hidden):
         z = np.empty_like(s.z[l])
         # The layer below has not moved yet when z_l is updated: the sweep goes down.
         below = with_ones(h(s, old.z[l - 1])) if l > 1 else standing(old, 0)
-        s.problem.network.activation.z_update(z, a, s.W[l] @ below, method.gamma(l), method.beta(l))
+        s.problem.network.activation.z_update(
+            z, a, s.W[l] @ below, method.settings.gamma_of(l), method.settings.beta_of(l)
+        )
         np.testing.assert_allclose(s.z[l], z, atol=1e-9)
         a = dense_activations(method, s, l, s.W[l + 1], h(s, s.z[l]), s.z[l + 1])
         np.testing.assert_allclose(activations(s, l), a, atol=1e-9)

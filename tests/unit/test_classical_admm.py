@@ -8,8 +8,9 @@ from support.problems import Array, problem, smallest_cost
 from support.ranks import CountingComm, on_ranks
 
 from admmctl.methods.method import Problem, methods
-from admmctl.methods.taylor.algorithm import Admm, AdmmSettings
+from admmctl.methods.taylor.algorithm import Admm
 from admmctl.methods.taylor.classical import ClassicalAdmm, ClassicalAdmmSettings, ClassicalState
+from admmctl.methods.taylor.settings import AdmmSettings
 
 FORMS = pytest.mark.parametrize(
     ("hidden", "outputs"),
@@ -56,12 +57,12 @@ def lagrangian(method: ClassicalAdmm, s: ClassicalState, x: SimpleNamespace) -> 
     total = p.loss.value(x.z[L], p.y)
     for l in range(1, L + 1):
         r = x.z[l] - x.W[l] @ inputs(s, x.a, l)
-        lam = 2 * method.beta(l) * x.u[l]
-        total += float(np.sum(lam * r) + method.beta(l) * np.sum(r**2))
+        lam = 2 * method.settings.beta_of(l) * x.u[l]
+        total += float(np.sum(lam * r) + method.settings.beta_of(l) * np.sum(r**2))
         if l < L:
             r = x.a[l][: len(x.z[l])] - h(s, x.z[l])
-            lam = 2 * method.gamma(l) * x.v[l]
-            total += float(np.sum(lam * r) + method.gamma(l) * np.sum(r**2))
+            lam = 2 * method.settings.gamma_of(l) * x.v[l]
+            total += float(np.sum(lam * r) + method.settings.gamma_of(l) * np.sum(r**2))
     return total
 
 
@@ -109,7 +110,10 @@ def test_the_hidden_z_update_is_the_global_minimum_entry_by_entry(activation):
         u, v = before.u[l], before.v[l]
 
         def cost(z: Array, a=a, m=m, u=u, v=v, l=l) -> Array:
-            return method.gamma(l) * (a - h(s, z) + v) ** 2 + method.beta(l) * (z - m + u) ** 2
+            return (
+                method.settings.gamma_of(l) * (a - h(s, z) + v) ** 2
+                + method.settings.beta_of(l) * (z - m + u) ** 2
+            )
 
         flat = [x.ravel() for x in (a, m, u, v)]
         a1, m1, u1, v1 = flat

@@ -13,16 +13,12 @@ from support.ranks import CountingComm, on_ranks
 from admmctl.comm import Serial
 from admmctl.methods.least_squares import RidgeFactor, reduce_pairs
 from admmctl.methods.method import Diverged, Problem
-from admmctl.methods.taylor.algorithm import Admm, AdmmSettings
-from admmctl.methods.taylor.convolution import FilterPair, FrequencyFactor
-from admmctl.methods.taylor.convolution_hidden import (
-    Averaged,
-    Filtered,
-    floats_per_sample,
-    frequency_gain,
-    hidden_layer,
-)
-from admmctl.methods.taylor.convolution_hidden import layer_gain as gain_of
+from admmctl.methods.taylor.algorithm import Admm
+from admmctl.methods.taylor.convolution import Averaged, Filtered, FilterPair, FrequencyFactor, frequency_gain
+from admmctl.methods.taylor.layers import hidden as hidden_layer
+from admmctl.methods.taylor.layers import layer_gain as gain_of
+from admmctl.methods.taylor.layers import layers_cost
+from admmctl.methods.taylor.settings import AdmmSettings
 from admmctl.methods.taylor.state import AdmmState
 from admmctl.model.convolution import Filters, Pooled, Stack
 from admmctl.model.network import Network
@@ -334,7 +330,7 @@ class Dense:
         return matrix(self.network.operator(l), W, self.network.sizes[l - 1])
 
     def target(self, l: int) -> Array:
-        return self.z[l] + (self.lam / (2 * self.method.beta(l)) if l == self.network.layers else 0)
+        return self.z[l] + (self.lam / (2 * self.method.settings.beta_of(l)) if l == self.network.layers else 0)
 
     def step(self) -> None:
         method, network, L = self.method, self.network, self.network.layers
@@ -343,15 +339,19 @@ class Dense:
             k = network.sizes[l]
             h = network.activation.value(self.z[l], out=np.empty_like(self.z[l]))
             above = self.matrix(l + 1, self.W[l + 1])
-            self.a[l][:k] = dense_update(above, h, self.target(l + 1), method.beta(l + 1), method.gamma(l))
+            self.a[l][:k] = dense_update(
+                above, h, self.target(l + 1), method.settings.beta_of(l + 1), method.settings.gamma_of(l)
+            )
             m = np.asfortranarray(self.matrix(l, W) @ self.a[l - 1])
-            network.activation.z_update(self.z[l], self.a[l], m, method.gamma(l), method.beta(l))
+            network.activation.z_update(
+                self.z[l], self.a[l], m, method.settings.gamma_of(l), method.settings.beta_of(l)
+            )
             self.W[l] = W
         self.W[L] = self.weights(L, self.target(L))
         m = self.matrix(L, self.W[L]) @ self.a[L - 1]
-        self.z[L] = self.problem.loss.z_update(self.problem.y, m, self.lam, method.beta(L))
+        self.z[L] = self.problem.loss.z_update(self.problem.y, m, self.lam, method.settings.beta_of(L))
         if self.iteration >= method.settings.warm_iterations:
-            self.lam += method.settings.multiplier_step * method.beta(L) * (self.z[L] - m)
+            self.lam += method.settings.multiplier_step * method.settings.beta_of(L) * (self.z[L] - m)
         self.iteration += 1
 
 
@@ -423,7 +423,7 @@ def test_what_is_kept_below_a_pooled_layer_is_its_residuals():
     below, pooled = (hidden_layer(network, l, 8, 8, np.float32, NoClock()) for l in (1, 2))
     assert isinstance(below, Filtered)
     assert isinstance(pooled, Averaged)
-    assert [floats_per_sample(network, l) for l in (1, 2, 3)] == [4 * 36 + 1, 5, 3]
+    assert layers_cost(AdmmSettings(), network, 40).kept == 4 * 36 + 1 + 5 + 3
 
 
 def test_the_forward_pass_takes_weights_as_they_are_saved():

@@ -11,7 +11,7 @@ from support.problems import Array, NoClock
 
 from admmctl import kernels
 from admmctl.methods.taylor import hidden as module
-from admmctl.methods.taylor.hidden import Hidden, Narrow, Shape, Stored, hidden
+from admmctl.methods.taylor.hidden import Hidden, Narrow, Shape, Stored
 from admmctl.model.activations import activations
 
 PATHS: dict[str, tuple[Callable[..., None], Callable[..., None]]] = {
@@ -185,6 +185,11 @@ class Layer:
         return z, out
 
 
+def kept(h, shape: Shape) -> Hidden:
+    """a_l as it is kept below a dense layer of that shape."""
+    return (Narrow if shape.narrow else Stored)(h, shape, NoClock())
+
+
 @functions
 @biases
 @pytest.mark.parametrize("k_next", [1, 3, 15, 16, 17, 40])
@@ -193,7 +198,7 @@ def test_stored_and_narrow_make_the_same_updates(name, bias, k_next, monkeypatch
     kinds = {}
     for widest in (k_next - 1, k_next):
         monkeypatch.setattr(module, "NARROW", widest)
-        kinds[widest] = hidden(layer.h, layer.shape, NoClock())
+        kinds[widest] = kept(layer.h, layer.shape)
     stored, narrow = kinds.values()
     assert (type(stored), type(narrow)) == (Stored, Narrow)
 
@@ -282,8 +287,8 @@ def test_products_and_element_wise_work_are_told_apart_where_they_are_apart(name
 def test_the_memory_held_grows_by_what_the_shape_says_of_a_sample(bias, dtype, k_next):
     def held(samples: int) -> int:
         shape = Shape(30, k_next, bias, samples, 50, dtype)
-        kept = vars(hidden(activations.load("relu")(), shape, NoClock()))
-        return sum(array.nbytes for array in kept.values() if isinstance(array, np.ndarray))
+        held_arrays = vars(kept(activations.load("relu")(), shape))
+        return sum(array.nbytes for array in held_arrays.values() if isinstance(array, np.ndarray))
 
     shape = Shape(30, k_next, bias, 1000, 50, dtype)
     assert held(3000) - held(1000) == 2000 * shape.floats_per_sample * np.dtype(dtype).itemsize

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from support.problems import problem
 
 from admmctl import kernels, table_kernels
-from admmctl.methods.taylor.algorithm import Admm, AdmmSettings
+from admmctl.methods.taylor.algorithm import Admm
+from admmctl.methods.taylor.settings import AdmmSettings
 from admmctl.model.activations import activations
 from admmctl.model.lookup import TOLERANCE, Table, minimiser
 

@@ -13,18 +13,19 @@ from admmctl.errors import ConfigError
 from admmctl.experiment.config import load
 from admmctl.methods.least_squares import GramPair, RidgeFactor, solve_bytes
 from admmctl.methods.method import Diverged
-from admmctl.methods.taylor.algorithm import Admm, AdmmSettings
+from admmctl.methods.taylor.algorithm import Admm
+from admmctl.methods.taylor.layers import sums
 from admmctl.methods.taylor.low_rank import (
     MOST,
     Draw,
-    LowRankSettings,
     NystromPair,
     Preconditioned,
     PreconditionedPair,
     Sketch,
-    sums,
 )
+from admmctl.methods.taylor.settings import AdmmSettings, LowRankSettings
 from admmctl.methods.taylor.state import AdmmState
+from admmctl.model.network import Network
 
 types = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 UPDATES = pytest.mark.parametrize("update", ["nystrom", "nystrom-pcg"])
@@ -41,7 +42,8 @@ def low_rank_plus_noise(k: int, r: int, noise: float, seed: int = 0, samples: in
 def pair_of(z: Array, a: Array, update: str = "nystrom", seed: int = 0, **settings: Any) -> Any:
     """The sums of z and a, in two blocks."""
     given = LowRankSettings(w_update=update, min_width=1, **settings)
-    pair = sums(given, 2, len(z), len(a), a.dtype.type, seed)
+    network = Network.build(1, [len(a)], len(z), "relu", False)
+    pair = sums(given, network, 2, a.dtype.type, seed)
     for block in (slice(0, 37), slice(37, None)):
         pair.add(z[:, block], a[:, block])
     return pair

@@ -46,9 +46,7 @@ class PrintedAdmm(TaylorMethod):
             # (section 3.1) W_l <- z_l a_{l-1}^+
             W[l] = ridge_fit(p, z[l], a[l - 1], q.ridge)
             # (6) a_l <- (beta_{l+1} W_{l+1}'W_{l+1} + gamma_l I)^-1 (beta_{l+1} W_{l+1}'z_{l+1} + gamma_l h(z_l))
-            V, b = np.split(
-                W[l + 1].astype(np.float64), [len(z[l])], axis=1
-            )  # W_{l+1}; its bias, if any
+            V, b = np.split(W[l + 1].astype(np.float64), [len(z[l])], axis=1)  # W_{l+1}; its bias, if any
             pulled = beta(l + 1) * V.T @ (target(s, q, l + 1) - b.sum(axis=1, keepdims=True))
             pulled += gamma(l) * h.value(z[l], out=np.empty_like(z[l]))
             inverse = RidgeFactor(beta(l + 1) * V.T @ V, gamma(l), absolute=True)
