@@ -47,6 +47,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
             ("stochastic-admm", "cosine"),
         )
     },
+    "admm-printed": ("admm-printed", RELU),
+    "admm-printed, tanh": ("admm-printed", {"network": {"layers": [20, 7], "activation": "tanh", "bias": False}}),
     "classical-admm": ("classical-admm", {"network": {"layers": [20, 7]}, "warm_iterations": 1}),
     "classical-admm, no bias": ("classical-admm", {"network": {"layers": [20, 7], "bias": False}}),
     "stochastic-admm": ("stochastic-admm", RELU),
@@ -127,7 +129,7 @@ def test_nothing_compiles_while_the_clock_runs(
     assert worker.Clock.watched
     assert [found for found in fresh if found[1] is not None] == []
     own = {name for name, _ in fresh}
-    if method in ("admm", "classical-admm", "stochastic-admm", "graph-admm"):
+    if method in ("admm", "admm-printed", "classical-admm", "stochastic-admm", "graph-admm"):
         assert own & {"z_relu", "z_cut", "read", "graph_hidden"}
     else:
         assert own == set()  # and nothing is compiled for nothing

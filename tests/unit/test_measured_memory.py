@@ -25,6 +25,8 @@ CASES: dict[str, Case] = {
     "admm, two wide layers": ("admm", 300, 20, 2, [1300, 1300], {}),
     "admm, a low rank": ("admm", 300, 20, 2, [4000], {"w_update": "nystrom", "rank": 500}),
     "stochastic-admm": ("stochastic-admm", 500, 2600, 2, [20], {}),
+    "admm-printed": ("admm-printed", 30_000, 20, 2, [200, 100], {"ridge": 1e-2}),
+    "admm-printed, many features": ("admm-printed", 200, 3000, 2, [20], {"ridge": 1e-2}),
     "classical-admm": ("classical-admm", 200, 3000, 2, [20], {"warm_iterations": 0}),
     "classical-admm, rows": ("classical-admm", 30_000, 20, 2, [200, 100], {"warm_iterations": 0}),
     "graph-admm": ("graph-admm", 200, 2800, 2, [20], {}),

@@ -25,6 +25,7 @@ CASES = [
     ("admm", {"warm_iterations": 2}, {"features": 16, "convolution": Stack((1, 4, 4), (2,), (4, 4), 1)}),
     ("stochastic-admm", {"subset": 0.5, "warm_iterations": 2}, {}),
     ("stochastic-admm", {"subset": 0.5, "inner": 2, "w_update": "nystrom", "min_width": 5, "rank": 4}, {}),
+    ("admm-printed", {"warm_iterations": 2, "ridge": 1e-2}, {"loss": "hinge"}),
     ("classical-admm", {"warm_iterations": 2}, {}),
     ("classical-admm", {"warm_iterations": 2}, {"bias": False, "loss": "hinge"}),
     ("graph-admm", {}, {}),
