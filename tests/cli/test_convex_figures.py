@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from support.shell import Shell
+from test_commands import Shell
 
 EXPERIMENT = {
     "name": "rolled",

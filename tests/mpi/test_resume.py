@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from support.processes import alive, wait_until
+from test_ranks import alive, wait_until
 
 import admmctl
 from admmctl.runs import checkpoint_files
@@ -32,13 +32,12 @@ def sabotage():
 
     evaluation = loop.Loop._evaluation
 
-    def sabotaged(self, weights):
-        iteration = self.outcome.iterations
+    def sabotaged(self, state, iteration):
         if self.problem.comm.rank == 0 and iteration == 9:
             os.kill(int(os.environ["DRIVER"]), {number})
         if iteration >= 9:
             time.sleep(0.05)
-        return evaluation(self, weights)
+        return evaluation(self, state, iteration)
 
     loop.Loop._evaluation = sabotaged
 

@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.problems import problem
-from support.ranks import CountingComm
+from helpers import CountingComm, problem
 
 import admmctl
 from admmctl import kernels, table_kernels

@@ -4,8 +4,7 @@ import importlib
 
 import numpy as np
 import pytest
-from support.problems import problem
-from support.ranks import on_ranks
+from helpers import on_ranks, problem
 
 from admmctl.errors import MissingExtra, UserError
 from admmctl.methods.convex import backend as backends

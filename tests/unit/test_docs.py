@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import typer
-from support.problems import problem
-from support.ranks import on_ranks
+from helpers import on_ranks, problem
 
 import admmctl.cli  # noqa: F401 - the commands
 from admmctl.cli import main

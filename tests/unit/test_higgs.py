@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from support.small_data import (
+from small_data import (
     Array,
     all_rows,
     compressed,

@@ -15,18 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.lib import format as npy
-from support.small_data import (
-    Array,
-    batch,
-    compressed,
-    entries,
-    files_in,
-    get,
-    higgs_text,
-    higgs_values,
-    idx,
-    tarball,
-)
+from small_data import Array, batch, compressed, entries, files_in, get, higgs_text, higgs_values, idx, tarball
 
 import admmctl
 from admmctl.cli import main
@@ -292,7 +281,7 @@ VALUES = higgs_values(400)
 
 
 class Orders:
-    """Processes that prepare HIGGS, see ``support/prepare_higgs.py``."""
+    """Processes that prepare HIGGS, see ``preparing.py``."""
 
     def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
         self._process = process
@@ -357,7 +346,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orders]:
         "OPENBLAS_NUM_THREADS": "1",
     }
     with subprocess.Popen(
-        [sys.executable, Path(__file__).parents[1] / "support" / "prepare_higgs.py"],
+        [sys.executable, Path(__file__).parents[1] / "preparing.py"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.problems import problem
-from support.ranks import CountingComm, on_ranks
+from helpers import CountingComm, on_ranks, problem
 
 import admmctl
 from admmctl.errors import ConfigError

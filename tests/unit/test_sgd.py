@@ -4,8 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from support.problems import Array, NoClock, problem
-from support.ranks import CountingComm, on_ranks
+from helpers import Array, CountingComm, NoClock, on_ranks, problem
 
 from admmctl.experiment.config import ConfigError, load
 from admmctl.methods.closed_form.linear import Linear, LinearSettings

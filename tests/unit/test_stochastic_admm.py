@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support.problems import problem
-from support.ranks import CountingComm, on_ranks
+from helpers import CountingComm, on_ranks, problem
 
 from admmctl.errors import UserError
 from admmctl.methods.taylor.algorithm import Admm, update_W

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from support.problems import Array, NoClock, problem
+from helpers import Array, NoClock, problem
 
 import admmctl
 from admmctl.cli import main

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from support.processes import program
+from helpers import program
 
 _NOTE = """
 import json, os, pathlib, platform, subprocess, sys, time
