@@ -11,6 +11,7 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -121,7 +122,7 @@ def alone(target: Path, doing: str, say: Callable[[str], None]) -> Iterator[None
 
 
 def to_json(content: Any) -> str:
-    """``content`` as JSON. NaN and infinities become null: JSON has no word for them."""
+    """``content`` as JSON, dataclasses as objects. NaN and infinities become null: JSON has no word for them."""
     return json.dumps(_finite(content), indent=2, allow_nan=False)
 
 
@@ -149,6 +150,8 @@ def to_csv(columns: list[str], rows: Iterable[Mapping[str, Any]]) -> str:
 def _finite(value: Any) -> Any:
     if isinstance(value, float) and (value != value or abs(value) == float("inf")):
         return None
+    if is_dataclass(value):
+        value = {part.name: getattr(value, part.name) for part in fields(value)}
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

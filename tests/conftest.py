@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from support.shell import TINY, Shell
 
 # A job in the background may be started with these ignored, and our commands leave them so: then no test of an
 # interruption could pass. What the tests start has them as a terminal gives them.
@@ -35,6 +36,16 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ADMMCTL_RESULTS", str(tmp_path / "results"))
     monkeypatch.setenv("ADMMCTL_DATASETS", str(tmp_path / "datasets"))
     return tmp_path / "results"
+
+
+@pytest.fixture
+def shell(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Shell:
+    """Runs ``admmctl`` in this process, in a folder with ``tiny.yaml``."""
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    monkeypatch.chdir(tmp_path)
+    return Shell(tmp_path, capsys)
 
 
 @pytest.fixture

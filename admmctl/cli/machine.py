@@ -47,7 +47,7 @@ def bench(
 
     with Measuring(error_console()) as progress:
         result = run_bench(config, method, rows, cores, repeat, settings or [], progress.at, oversubscribe)
-    put_json(result) if as_json else put(bench_tables(result))
+    put_json(result.model_dump()) if as_json else put(bench_tables(result))
 
 
 @app.command()
@@ -83,7 +83,7 @@ def doctor(
     with Measuring(error_console()) as progress:
         checks = examine(config, cores, settings or [], hosts, cluster, progress.at)
     put_json({"checks": checks}) if as_json else put(doctor_table(checks))
-    if any(check["state"] == "error" for check in checks):
+    if any(check.state == "error" for check in checks):
         raise typer.Exit(AdmmctlError.exit_code)
 
 
@@ -126,6 +126,6 @@ def condition(
         result = run_condition(config, ranks, method, settings or [], progress.at)
     paths = [str(path) for path in condition_plot(result, output)]
     if as_json:
-        put_json({**result, "figures": paths})
+        put_json({**vars(result), "figures": paths})
     else:
         put(condition_table(result, CONVEX_CONDITION), "", "\n".join(paths))

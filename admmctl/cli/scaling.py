@@ -1,7 +1,7 @@
 """Commands for scaling: scaling, scaling-plot."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -66,17 +66,10 @@ def scaling(
     from admmctl.studies import scaling as study
     from admmctl.studies.points import summarise
 
-    asked: dict[str, Any] = {
-        "method": method,
-        "repeat": repeat,
-        "iterations": iterations,
-        "to_target": to_target,
-        "weak": weak,
-        "options": check_options(1, None, launcher, oversubscribe, hosts, cluster),
-        "overrides": settings or [],
-    }
+    options = check_options(1, None, launcher, oversubscribe, hosts, cluster)
+    request = study.Request(config, cores, method, repeat, iterations, to_target, weak, options, settings or [])
     if launcher == "sbatch":
-        orders = study.orders(config, cores, **asked, dry=dry_run)
+        orders = study.orders(request, dry_run)
         if dry_run:
             scripts = [planned(order) for order in orders]
             put_json({"scripts": scripts}) if as_json else put("\n".join(scripts).rstrip("\n"))
@@ -87,7 +80,7 @@ def scaling(
         raise UserError("--dry-run of scaling prints job scripts: add --launcher sbatch")
     try:
         with Live(error_console()) as live:
-            folder = study.scaling(config, cores, **asked, part=part, watcher=live, say=note)
+            folder = study.scaling(request, live, note, part)
     except (RunFailed, Interrupted) as stop:
         if as_json:
             put_json({"runs": stop.runs})
@@ -138,7 +131,7 @@ def scaling_plot(
         note(f"left out: {reason}")
     if output is not None and len(results) > 1:
         raise UserError(f"--output names the figures of one study, and these are {len(results)}; name one of them")
-    drawn = (scaling_plots(result, output, TO_TARGET.get(result["data"])) for result in results)
+    drawn = [scaling_plots(result, output, TO_TARGET.get(result.data)) for result in results]
     paths = [str(path) for paths_of_study in drawn for path in paths_of_study]
     if as_json:
         put_json({"studies": results, "figures": paths})

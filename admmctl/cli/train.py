@@ -102,7 +102,7 @@ def train(
     from admmctl.runs.submit import planned, train_order
 
     options = driver.check_options(cores, threads, launcher, oversubscribe, hosts, cluster, watchdog)
-    if options.chosen().name == "sbatch":
+    if options.way() == "sbatch":
         order = train_order(config, method, repeat, options, settings or [], dry_run, resume)
         if dry_run:
             put_json({"script": planned(order)}) if as_json else put(planned(order).rstrip("\n"))
@@ -200,15 +200,18 @@ def sweep(
 
       admmctl sweep configs/mnist01.yaml --method sgd --trials 12 --cores 2
     """
-    from admmctl.report.live import Live, SweepProgress, error_console
-    from admmctl.report.tables import sweep_tables
+    from admmctl.report.live import Live, error_console
+    from admmctl.report.sweep import sweep_tables, trial_line
     from admmctl.studies.sweep import sweep as run_sweep
 
-    console = error_console()
-    with Live(console) as live:
-        result = run_sweep(config, method, trials, cores, settings or [], SweepProgress(console).ended, live)
+    with Live(error_console()) as live:
+
+        def report(*ended: Any) -> None:
+            live.event({"event": "note", "text": trial_line(*ended)})
+
+        result = run_sweep(config, method, trials, cores, settings or [], report, live)
     put_json(result) if as_json else put(sweep_tables(result))
-    if result["best"] is None:
+    if result.best is None:
         raise RunFailed("no trial ended with a validation accuracy: trials.csv has the reason of each")
 
 

@@ -66,11 +66,11 @@ def _runs(material: Material) -> list[str]:
 
 def _computed(material: Material) -> list[str]:
     """What was computed without a run: condition numbers."""
-    result = material.result or {}
-    shape = f"{result.get('rows', 0):,} rows, {result.get('inputs', 0):,} inputs"
+    result = material.result
+    shape = f"{result.rows:,} rows, {result.inputs:,} inputs"
     return [
-        f"Computed here from {result.get('experiment')}: {shape}, {result.get('patterns')} patterns, "
-        f"rho {result.get('rho', 0):g}, in float64. It times nothing."
+        f"Computed here from {result.experiment}: {shape}, {result.patterns} patterns, "
+        f"rho {result.rho:g}, in float64. It times nothing."
     ]
 
 

@@ -156,23 +156,23 @@ def _seconds_to_target(material: Material) -> tuple[Figure, Rows]:
     assert result is not None
     figure = seconds_figure(result, TO_TARGET.get(result["data"]))
     axes = figure.axes[0]
-    for method, time in BASELINES.get(result["data"], {}).items():
+    for method, time in BASELINES.get(result.data, {}).items():
         label = f"{method}, {THEIRS}: {time:,g} s on a GPU"
         axes.axhline(time, color=style.look(method)[0], linewidth=1, linestyle=(0, (1, 1)), label=label)
-    times = BASELINES.get(result["data"], {}).values()
+    times = BASELINES.get(result.data, {}).values()
     axes.set_ylim(top=max(axes.get_ylim()[1], 2 * max(times, default=0)))
     axes.legend(loc="upper left", bbox_to_anchor=(-0.02, -0.16), fontsize=7.5)
     rows = [
         {
             "source": "ours",
-            "method": result["method"],
-            "cores": point["cores"],
+            "method": result.method,
+            "cores": point.cores,
             "seconds": time,
-            "median_s": point["median_s"],
-            "clock": "processor time, shared cores" if point["shared"] else "train_s",
+            "median_s": point.median_s,
+            "clock": "processor time, shared cores" if point.shared else "train_s",
         }
-        for point in result["points"]
-        for time in point["seconds"]
+        for point in result.points
+        for time in point.seconds
     ]
     return figure, rows + claim_rows(material)
 
@@ -195,7 +195,7 @@ def _rates(material: Material) -> tuple[Figure, Rows]:
 
 def _condition(material: Material) -> tuple[Figure, Rows]:
     assert material.result is not None
-    rows = [{"source": "ours", **point} for point in material.result["points"]]
+    rows = [{"source": "ours", **vars(point)} for point in material.result.points]
     return condition_figure(material.result), rows + claim_rows(material)
 
 

@@ -21,7 +21,7 @@ class Material:
     entry: dict[str, Any]
     scale: Scale
     folders: list[Path] = field(default_factory=list)
-    result: dict[str, Any] | None = None
+    result: Any = None
     rows: list[dict[str, Any]] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
     images: NDArray[Any] | None = None

@@ -11,6 +11,7 @@ from admmctl.report.statistics import median
 from admmctl.report.text import count, number, seconds
 from admmctl.runs.recorded import read_curve, read_summary
 from admmctl.runs.summary import DONE
+from admmctl.studies.condition import Preconditioned
 
 THEIRS = "theirs"  # in the source column of a CSV, and on figures
 Ours = tuple[float | None, str]  # a number, or None, and its words
@@ -116,10 +117,10 @@ def _to_target(claim: Claim, runs: Finished) -> Ours:
 
 def _most_cores(claim: Claim, runs: Finished) -> Ours:
     assert runs.material.result is not None
-    point = runs.material.result["points"][-1]
-    clock = ", processor time of shared cores" if point["shared"] else ""
-    repeats = f", median of {point['runs']}" if point["runs"] > 1 else ""
-    return point["median_s"], f"{_time(point['median_s'])} on {count(point['cores'], 'core')}{clock}{repeats}"
+    point = runs.material.result.points[-1]
+    clock = ", processor time of shared cores" if point.shared else ""
+    repeats = f", median of {point.runs}" if point.runs > 1 else ""
+    return point.median_s, f"{_time(point.median_s)} on {count(point.cores, 'core')}{clock}{repeats}"
 
 
 def _final(claim: Claim, runs: Finished) -> Ours:
@@ -197,8 +198,8 @@ def _fewest_epochs(claim: Claim, runs: Finished) -> Ours:
 
 def _drop(claim: Claim, runs: Finished) -> Ours:
     """Without a preconditioner, over that with a sketch of the claim's rank."""
-    by_rank = {point["rank"]: point["condition"] for point in _conditions(runs) if point["rank"] is not None}
-    alone = next(point["condition"] for point in _conditions(runs) if point["preconditioner"] == "none")
+    by_rank = {float(point.rank): point.condition for point in _conditions(runs) if point.rank is not None}
+    alone = next(point.condition for point in _conditions(runs) if point.preconditioner == "none")
     if claim.level not in by_rank:
         return None, f"no sketch of rank {claim.level:g}"
     ratio = alone / by_rank[claim.level]
@@ -206,13 +207,13 @@ def _drop(claim: Claim, runs: Finished) -> Ours:
 
 
 def _jacobi(claim: Claim, runs: Finished) -> Ours:
-    by_name = {point["preconditioner"]: point["condition"] for point in _conditions(runs)}
+    by_name = {point.preconditioner: point.condition for point in _conditions(runs)}
     ratio = by_name["jacobi"] / by_name["none"]
     return ratio, f"{ratio:.3g}"
 
 
-def _conditions(runs: Finished) -> list[dict[str, Any]]:
-    return list((runs.material.result or {"points": []})["points"])
+def _conditions(runs: Finished) -> list[Preconditioned]:
+    return list(runs.material.result.points) if runs.material.result is not None else []
 
 
 def _time(value: float) -> str:

@@ -10,8 +10,8 @@ from admmctl.errors import MissingExtra, RunFailed, UserError
 from admmctl.experiment import config as configuration
 from admmctl.experiment.config import Experiment, Run, with_seed
 from admmctl.experiment.schema import Stop
-from admmctl.launch import local
-from admmctl.launch.cluster import FOLDERS
+from admmctl.launch import local as launch
+from admmctl.launch.clusters import FOLDERS
 from admmctl.launch.options import Options
 from admmctl.papers.entry import Entry
 from admmctl.papers.material import Material, Scale
@@ -22,7 +22,7 @@ from admmctl.runs.summary import DONE
 from admmctl.runs.train import Watcher, check, execute
 from admmctl.studies.condition import condition
 from admmctl.studies.points import summarise
-from admmctl.studies.scaling import Say, scaling
+from admmctl.studies.scaling import Request, Say, scaling
 
 QUICK = "-quick"  # behind an experiment's name: its shrunken runs stay apart from those of the file as it stands
 BUDGETS = ("iterations", "epochs", "seconds")
@@ -103,7 +103,7 @@ def _scaling(
     counts = tuple(count for count in plan["cores"] if count <= most)
     counts = counts if len(counts) > 1 else tuple(sorted({1, 2, min(most, max(plan["cores"]))}))
     how = replace(options, oversubscribe=options.oversubscribe or max(counts) > most)
-    folder = scaling(
+    request = Request(
         config_file(entry.config),
         ",".join(map(str, counts)),
         method=plan["methods"][0],
@@ -111,9 +111,8 @@ def _scaling(
         to_target=True,
         options=how,
         overrides=words(entry, scale),
-        watcher=watcher,
-        say=say,
     )
+    folder = scaling(request, watcher, say)
     runs = [path for path in sorted(folder.iterdir()) if is_run(path)]
     result = summarise(folder)
     return Material(entry.document(), scale, runs, result=result, notes=_fewer(plan["cores"], counts)), []
@@ -124,7 +123,7 @@ def room(options: Options) -> int:
     if options.hosts:
         return sum(slots for _, slots in options.hosts)
     job = options.allocation()
-    return job.cores if job is not None else local.available_cores()
+    return job.cores if job is not None else launch.available_cores()
 
 
 def _fewer(asked: tuple[int, ...], counts: tuple[int, ...]) -> list[str]:

@@ -1,87 +1,77 @@
 """``bench`` for people: what the machine can do, and what the method makes of it."""
 
-from typing import Any
-
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from admmctl.report.tables import Plain
 from admmctl.report.text import count, seconds, size
+from admmctl.studies.bench import Bench
 
 
-def bench_tables(result: dict[str, Any]) -> Group:
+def bench_tables(result: Bench) -> Group:
     """The machine, the step and its phases, and Allreduce by size."""
-    parts: list[RenderableType] = [_machine(result), Text(""), _step(result), Text(""), _phases(result)]
-    if result["allreduce"]:
-        parts += [Text(""), _allreduce(result)]
-    parts += [Text(""), Text(_note(result))]
-    return Group(*parts)
+    blank: RenderableType = Text("")
+    parts: list[RenderableType] = [
+        _machine(result),
+        _step(result),
+        _phases(result),
+        *([_allreduce(result)] if result.allreduce else []),
+    ]
+    return Group(*(each for part in parts for each in (part, blank)), _note(result))
 
 
-def _machine(result: dict[str, Any]) -> Table:
-    table = _facts(f"{result['cpu']}, {count(result['cores'], 'core')}")
-    table.add_row("matrix product (sgemm 2048)", f"{result['gemm_gflops']:.1f} GFLOP/s on one core")
-    table.add_row("memory copy", f"{result['memory_bandwidth_gbs']:.1f} GB/s per rank")
-    table.add_row("linear algebra", ", ".join(result["blas"]))
+def _machine(result: Bench) -> Table:
+    table = Plain.facts(f"{result.cpu}, {count(result.cores, 'core')}", name_style="")
+    table.add_row("matrix product (sgemm 2048)", f"{result.gemm_gflops:.1f} GFLOP/s on one core")
+    table.add_row("memory copy", f"{result.memory_bandwidth_gbs:.1f} GB/s per rank")
+    table.add_row("linear algebra", ", ".join(result.blas))
     return table
 
 
-def _step(result: dict[str, Any]) -> Table:
-    shape = "-".join(map(str, result["network"]))
-    ranks = count(result["ranks"], "rank")
-    table = _facts(f"{result['method']}, {shape}, {result['rows']:,} synthetic rows, {ranks}")
-    each = result["seconds_per_iteration"]
-    table.add_row("one iteration", f"{seconds(each)} s, the median of {result['repeat']}")
-    per_row = each / result["rows_per_iteration"] * result["ranks"]
+def _step(result: Bench) -> Table:
+    shape = "-".join(map(str, result.network))
+    ranks = count(result.ranks, "rank")
+    title = f"{result.method}, {shape}, {result.rows:,} synthetic rows, {ranks}"
+    table = Plain.facts(title, name_style="")
+    each = result.seconds_per_iteration
+    table.add_row("one iteration", f"{seconds(each)} s, the median of {result.repeat}")
+    per_row = each / result.rows_per_iteration * result.ranks
     table.add_row("per row and iteration", f"{per_row * 1e6:.3g} µs on one core")
-    if result["fraction"] is not None:
-        rate = f"{result['step_gflops']:.1f} GFLOP/s on one core"
-        table.add_row("useful operations", f"{rate}, {100 * result['fraction']:.0f} % of the matrix product")
-    table.add_row("set-up", f"{seconds(result['set_up_s'])} s, once")
-    estimate = result["memory_estimate_mb"]
-    table.add_row("memory", f"{result['peak_rss_mb']:.0f} MB per rank at its peak, {estimate:.0f} expected")
+    if result.fraction is not None:
+        rate = f"{result.step_gflops:.1f} GFLOP/s on one core"
+        table.add_row("useful operations", f"{rate}, {100 * result.fraction:.0f} % of the matrix product")
+    table.add_row("set-up", f"{seconds(result.set_up_s)} s, once")
+    expected = f"{result.memory_estimate_mb:.0f} expected"
+    table.add_row("memory", f"{result.peak_rss_mb:.0f} MB per rank at its peak, {expected}")
     return table
 
 
-def _phases(result: dict[str, Any]) -> Group:
-    table = Plain()
-    table.add_column("phase")
-    table.add_column("seconds", justify="right")
-    table.add_column("share", justify="right")
-    total = sum(result["phases"].values())
-    for name, value in sorted(result["phases"].items(), key=lambda item: -item[1]):
+def _phases(result: Bench) -> Group:
+    table = Plain("phase", "seconds", "share", left=["phase"])
+    total = sum(result.phases.values())
+    for name, value in sorted(result.phases.items(), key=lambda item: -item[1]):
         table.add_row(name, seconds(value), f"{100 * value / total:.1f} %" if total else "-")
     return Group(Text("Seconds by phase of one iteration", style="bold"), table)
 
 
-def _allreduce(result: dict[str, Any]) -> Group:
-    table = Plain()
-    for heading in ("message", "microseconds", "GB/s"):
-        table.add_column(heading, justify="right")
-    for exchange in result["allreduce"]:
-        mark = " (one iteration's)" if exchange["bytes"] in result["message_bytes"] else ""
-        rate = exchange["bytes"] / exchange["seconds"] / 1e9
-        table.add_row(size(exchange["bytes"]) + mark, f"{exchange['seconds'] * 1e6:.1f}", f"{rate:.2f}")
-    title = f"Allreduce over {count(result['ranks'], 'rank')} ({result['mpi']})"
+def _allreduce(result: Bench) -> Group:
+    table = Plain("message", "microseconds", "GB/s")
+    for exchange in result.allreduce:
+        mark = " (one iteration's)" if exchange.bytes in result.message_bytes else ""
+        rate = exchange.bytes / exchange.seconds / 1e9
+        table.add_row(size(exchange.bytes) + mark, f"{exchange.seconds * 1e6:.1f}", f"{rate:.2f}")
+    title = f"Allreduce over {count(result.ranks, 'rank')} ({result.mpi})"
     return Group(Text(title, style="bold"), table)
 
 
-def _facts(title: str) -> Table:
-    """Names and values; a value may be as long as it likes, so the title fits."""
-    table = Plain(title=title, show_header=False)
-    table.add_column()
-    table.add_column(overflow="fold")
-    return table
-
-
-def _note(result: dict[str, Any]) -> str:
+def _note(result: Bench) -> Text:
     note = "One thread per rank; medians, the matrix product measured between the iterations."
-    if result["fraction"] is not None:
+    if result.fraction is not None:
         note += (
             "\nUseful: 2mnk for a product, nk(k+1) for a symmetric one, k^3/3 for a Cholesky\n"
             "factor, nothing for element-wise work."
         )
-    if result["ranks"] > result["cores"]:
+    if result.ranks > result.cores:
         note += "\nRanks shared cores: rates are lower than on a core of one's own."
-    return note
+    return Text(note)

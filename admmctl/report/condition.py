@@ -1,12 +1,12 @@
 """Figure and table of ``condition``: condition numbers against the rank of the Nystrom sketch."""
 
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
-from rich.console import Group, RenderableType
+from rich.console import Group
 from rich.text import Text
 
 from admmctl.errors import UserError
@@ -14,9 +14,9 @@ from admmctl.files import write_csv
 from admmctl.report import style
 from admmctl.report.tables import Plain
 from admmctl.runs.places import root
+from admmctl.studies.condition import Conditions, Preconditioned
 
-_COLUMNS = ["preconditioner", "rank", "condition", "largest", "smallest"]
-# Preconditioners without a rank: their words, the method that looks like them, and their lines.
+# Preconditioners without a rank: their labels, the method that looks like them, and their lines.
 _LINES = {
     "none": ("without preconditioner", "cholesky", "--"),
     "jacobi": ("Jacobi", "jacobi-pcg", "-."),
@@ -32,39 +32,34 @@ def check_output(output: Path | None) -> None:
         raise UserError(f"--output {output}: there is no folder {output.parent}")
 
 
-def condition_plot(result: dict[str, Any], output: Path | None = None) -> list[Path]:
+def condition_plot(result: Conditions, output: Path | None = None) -> list[Path]:
     """The figure as PNG and PDF and its points as CSV, in the experiment's results or as ``output``.
 
     Raises UserError where they cannot be written.
     """
-    if output is None:
-        output = root() / result["experiment"] / "condition"
-    base = output.with_suffix("") if output.suffix in (".png", ".pdf", ".csv") else output
+    base = style.without_suffix(output or root() / result.experiment / "condition", ".csv")
+    points = base.with_name(f"{base.name}.csv")
     figure = condition_figure(result)
     try:
         base.parent.mkdir(parents=True, exist_ok=True)
-        written = style.save(figure, base)
-        points = base.with_name(f"{base.name}.csv")
-        write_csv(points, _COLUMNS, result["points"])
+        write_csv(points, [part.name for part in fields(Preconditioned)], map(vars, result.points))
     except OSError as error:
-        raise UserError(f"{base}.* cannot be written: {error.strerror}; name another place: --output") from None
-    finally:
         plt.close(figure)
-    return [*written, points]
+        raise UserError(f"{points} cannot be written: {error.strerror}; name another place: --output") from None
+    return [*style.save(figure, base), points]
 
 
-def condition_figure(result: dict[str, Any]) -> Figure:
+def condition_figure(result: Conditions) -> Figure:
     """Condition numbers against the sketch's rank, other preconditioners as levels."""
     figure, axes = plt.subplots()
-    for point in result["points"]:
-        if point["preconditioner"] in _LINES:
-            words, method, line = _LINES[point["preconditioner"]]
-            axes.axhline(point["condition"], color=style.look(method)[0], linestyle=line, label=words)
-    sketched = [point for point in result["points"] if point["preconditioner"] == "nystrom"]
+    for point in result.points:
+        if point.preconditioner in _LINES:
+            label, method, line = _LINES[point.preconditioner]
+            axes.axhline(point.condition, color=style.look(method)[0], linestyle=line, label=label)
+    sketched = [point for point in result.points if point.preconditioner == "nystrom"]
     color, marker = style.look("nystrom-pcg")
-    ranks = [point["rank"] for point in sketched]
-    conditions = [point["condition"] for point in sketched]
-    axes.plot(ranks, conditions, color=color, marker=marker, label="Nystrom, by rank")
+    ranks = [point.rank or 0 for point in sketched]
+    axes.plot(ranks, [point.condition for point in sketched], color=color, marker=marker, label="Nystrom, by rank")
     axes.set_xscale("log")
     if len(ranks) <= _MOST_TICKS:
         axes.xaxis.set_major_locator(FixedLocator(ranks))
@@ -73,32 +68,30 @@ def condition_figure(result: dict[str, Any]) -> Figure:
     style.log_axis(axes)
     axes.set_xlabel("rank of the Nystrom sketch (log)")
     axes.set_ylabel("condition number (log)")
-    shape = f"{result['rows']:,} rows, {result['inputs']:,} inputs, {result['patterns']} patterns"
-    axes.set_title(style.plain(f"{result['experiment']}: {shape}"), loc="left")
+    shape = f"{result.rows:,} rows, {result.inputs:,} inputs, {result.patterns} patterns"
+    axes.set_title(style.plain(f"{result.experiment}: {shape}"), loc="left")
     style.legend_below(axes, ["without preconditioner"])
     return figure
 
 
-def condition_table(result: dict[str, Any], paper: str) -> Group:
+def condition_table(result: Conditions, paper: str) -> Group:
     """A line per preconditioner and rank, and what the ``paper`` says of its own."""
-    table = Plain()
-    table.add_column("preconditioner")
-    for heading in ("rank", "condition", "lowered", "smallest", "largest"):
-        table.add_column(heading, justify="right")
-    alone = next(point["condition"] for point in result["points"] if point["preconditioner"] == "none")
-    for point in result["points"]:
+    table = Plain("preconditioner", "rank", "condition", "lowered", "smallest", "largest", left=["preconditioner"])
+    without = next(point.condition for point in result.points if point.preconditioner == "none")
+    for point in result.points:
         table.add_row(
-            point["preconditioner"],
-            "-" if point["rank"] is None else f"{point['rank']:,}",
-            f"{point['condition']:,.4g}" if point["condition"] < 1e4 else f"{point['condition']:,.0f}",
-            f"{alone / point['condition']:.3g} x",
-            f"{point['smallest']:.3g}",
-            f"{point['largest']:.3g}",
+            point.preconditioner,
+            "-" if point.rank is None else f"{point.rank:,}",
+            f"{point.condition:,.4g}" if point.condition < 1e4 else f"{point.condition:,.0f}",
+            f"{without / point.condition:.3g} x",
+            f"{point.smallest:.3g}",
+            f"{point.largest:.3g}",
         )
-    title = (
-        f"{result['experiment']}, {result['method']}: A has a side of {result['side']:,}, rho {result['rho']:g}"
+    shape = f"A has a side of {result.side:,}, rho {result.rho:g}"
+    return Group(
+        Text(f"{result.experiment}, {result.method}: {shape}", style="bold"),
+        table,
+        Text(""),
+        Text("Extreme eigenvalues of the preconditioned matrix, in float64, and their ratio."),
+        Text(paper),
     )
-    parts: list[RenderableType] = [Text(title, style="bold"), table, Text("")]
-    parts.append(Text("Extreme eigenvalues of the preconditioned matrix, in float64, and their ratio."))
-    parts.append(Text(paper))
-    return Group(*parts)

@@ -1,30 +1,31 @@
-"""The doctor's report for people: a line per check, what is wrong marked, its cure below."""
-
-from typing import Any
+"""The checks of ``doctor`` for people: a line each, what is wrong marked, its cure below."""
 
 from rich.console import Group
 from rich.text import Text
 
 from admmctl.report.tables import Plain
+from admmctl.report.text import count
+from admmctl.studies.doctor import Check
 
 _STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
 
 
-def doctor_table(checks: list[dict[str, Any]]) -> Group:
+def doctor_table(checks: list[Check]) -> Group:
     """All checks, and how many need attention."""
     table = Plain(show_header=False)
     table.add_column()
     table.add_column()
     table.add_column(overflow="fold")
-    shown = ""
+    before = ""
     for check in checks:
-        text = Text(check["detail"])
-        if check["cure"]:
-            text.append(f"\n-> {check['cure']}", style="bold")
-        name = check["name"] if check["name"] != shown else ""
-        shown = check["name"]
-        table.add_row(Text(check["state"], style=_STYLES[check["state"]]), name, text)
-    counts = {state: sum(check["state"] == state for check in checks) for state in ("error", "warning")}
-    words = [f"{count} {state}{'s' * (count > 1)}" for state, count in counts.items() if count]
-    end = " and ".join(words) + "; the cures stand behind the arrows" if words else "all is well"
+        detail = Text(check.detail)
+        if check.cure:
+            detail.append(f"\n-> {check.cure}", style="bold")
+        table.add_row(
+            Text(check.state, style=_STYLES[check.state]), "" if check.name == before else check.name, detail
+        )
+        before = check.name
+    counts = {state: sum(check.state == state for check in checks) for state in ("error", "warning")}
+    found = " and ".join(count(many, state) for state, many in counts.items() if many)
+    end = f"{found}; the cures stand behind the arrows" if found else "all is well"
     return Group(table, Text(""), Text(end))

@@ -116,19 +116,6 @@ class View:
             self._live.refresh()
 
 
-class SweepProgress:
-    """One line per trial that ended."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-
-    def ended(self, trial: Any, done: int, total: int) -> None:
-        settings = "  ".join(f"{key}={value}" for key, value in trial.settings.items())
-        score = f"validation accuracy {number(trial.score, 4)}" if trial.score == trial.score else trial.reason
-        line = f"{done}/{total}  trial {trial.number}  {trial.status}  {score}  {settings}"
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
 class Measuring:
     """Says what is being measured: a spinner on a terminal, nothing elsewhere."""
 

@@ -3,7 +3,6 @@
 import io
 import shutil
 import sys
-from typing import Any
 
 from rich.console import Console, RenderableType
 
@@ -43,8 +42,8 @@ def room(narrowest: int) -> int:
     return max(narrowest, shutil.get_terminal_size().columns) if sys.stdout.isatty() else _ENDLESS
 
 
-def put_json(document: dict[str, Any]) -> None:
-    """One JSON document; numbers that JSON cannot say become null."""
+def put_json(document: object) -> None:
+    """One JSON document, of mappings or dataclasses; numbers that JSON cannot say become null."""
     write(to_json(document) + "\n")
 
 

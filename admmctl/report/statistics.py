@@ -1,4 +1,4 @@
-"""Medians, their intervals, and verdicts: what repeated runs say, and what they do not say."""
+"""Medians, their intervals, and verdicts: what repeated runs show, and what they do not show."""
 
 import math
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ MINIMUM = 6  # repeats from which an order-statistic 95 % interval exists
 
 @dataclass(frozen=True)
 class Median:
-    """A median of ``n`` values with its 95 % interval, which there is from six values on.
+    """A median of ``n`` values with its 95 % interval, which exists from six values on.
 
     A miss counts as infinity and is never dropped: with too many misses the median is infinite.
     """
@@ -38,19 +38,19 @@ def median(values: list[float]) -> Median:
 
 
 def verdicts(times: list[Median]) -> list[str]:
-    """What may be said of each time: 'fastest' and 'slower' only where intervals do not overlap."""
+    """The verdict on each time: 'fastest' and 'slower' only where intervals do not overlap."""
     best = min(range(len(times)), key=lambda i: times[i].value, default=0)
     if not times or math.isinf(times[best].value):
         return ["missed"] * len(times)
-    words = [verdict(time, times[best]) for time in times]
-    rivals = [word for word in words if word.startswith("not")]
+    found = [verdict(time, times[best]) for time in times]
+    rivals = [text for text in found if text.startswith("not")]
     if rivals:
-        words[best] = f"first, {rivals[0]}"  # the smallest median alone is no claim
-    return words
+        found[best] = f"first, {rivals[0]}"  # the smallest median by itself proves nothing
+    return found
 
 
 def verdict(time: Median, best: Median) -> str:
-    """What may be said of a time beside the one with the smallest median."""
+    """The verdict on a time beside ``best``, the one with the smallest median."""
     if time is best:
         return "fastest"
     missed = math.isinf(time.value)

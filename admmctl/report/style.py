@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from admmctl.errors import UserError
+from admmctl.files import atomic
 from admmctl.runs.recorded import Recorded
 
 # Okabe and Ito's palette, which people with any common colour blindness can tell apart.
@@ -128,20 +129,29 @@ def check_output(output: Path | None, expected: str = "the name of a file; .png 
         raise UserError(f"--output {output}: expected {expected}")
 
 
-def save(figure: Figure, path: Path) -> list[Path]:
-    """Write PNG and PDF side by side, whole or not at all; returns both paths."""
-    from admmctl.files import atomic
+def without_suffix(path: Path, *others: str) -> Path:
+    """``path`` without the suffix of a figure, or one of the ``others``; any other dot belongs to the name."""
+    return path.with_suffix("") if path.suffix in (".png", ".pdf", *others) else path
 
-    if path.suffix in (".png", ".pdf"):
-        path = path.with_suffix("")
+
+def save(figure: Figure, path: Path) -> list[Path]:
+    """Write PNG and PDF side by side, whole or not at all; returns both paths, and closes the figure.
+
+    Raises UserError where they cannot be written.
+    """
+    path = without_suffix(path)
     written = []
-    for suffix in (".png", ".pdf"):
-        target = path.with_name(path.name + suffix)
-        metadata: dict[str, Any] = {"CreationDate": None} if suffix == ".pdf" else {"Software": None}
-        drawn = io.BytesIO()  # PDF has to know where it is in a file, and a pipe does not say
-        figure.savefig(drawn, format=suffix[1:], metadata=metadata)
-        with atomic(target, "wb") as file:
-            file.write(drawn.getvalue())
-        written.append(target)
-    plt.close(figure)
+    try:
+        for suffix in (".png", ".pdf"):
+            target = path.with_name(path.name + suffix)
+            metadata: dict[str, Any] = {"CreationDate": None} if suffix == ".pdf" else {"Software": None}
+            drawn = io.BytesIO()  # PDF needs to know its place in the file, and a pipe has none
+            figure.savefig(drawn, format=suffix[1:], metadata=metadata)
+            with atomic(target, "wb") as file:
+                file.write(drawn.getvalue())
+            written.append(target)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}; name another place with --output") from None
+    finally:
+        plt.close(figure)
     return written

@@ -1,5 +1,6 @@
 """Tables of runs, read from their folders."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,25 +15,37 @@ from admmctl.report.text import number, seconds, size
 from admmctl.runs.reading import PHASE_COLUMNS
 from admmctl.runs.recorded import Recorded
 
-# The look of every table: bold headings, no frame, so that eight columns fit a terminal of 80.
-_LOOK: dict[str, Any] = {
-    "box": None,
-    "padding": (0, 2, 0, 0),
-    "pad_edge": False,
-}
 _FOLDED = 12  # columns that a name is folded to at most
 
 
 class Plain(Table):
-    """A table in which nothing is cut off.
+    """A table in which nothing is cut off: bold headings, no frame, so that eight columns fit a terminal of 80.
 
-    Columns with ``overflow="fold"`` are names and texts, which are folded where the line has no room for them, to
-    their ``width`` if they have one. All others stay whole: where that is not enough the line is longer.
+    ``headings`` are those of columns of numbers, which stand to the right, except names and texts: columns in
+    ``fold`` are folded where the line has no room for them, to their ``width`` if they have one; those in ``left``
+    stay whole, as numbers do. Where that is not enough the line is longer.
     """
 
-    def __init__(self, title: str = "", **look: Any) -> None:
-        super().__init__(**_LOOK | look)
+    def __init__(
+        self, *headings: str, title: str = "", fold: Sequence[str] = (), left: Sequence[str] = (), **look: Any
+    ) -> None:
+        super().__init__(**{"box": None, "padding": (0, 2, 0, 0), "pad_edge": False} | look)
         self._above = title  # rich's own would be folded to the table, however narrow that is
+        for heading in headings:
+            text = heading in fold or heading in left
+            self.add_column(
+                heading,
+                justify="left" if text else "right",
+                overflow="fold" if heading in fold else "ellipsis",
+            )
+
+    @classmethod
+    def facts(cls, title: str = "", name_style: str = "bold", **look: Any) -> "Plain":
+        """A table of names and values; a value may be as long as it needs to be."""
+        table = cls(title=title, show_header=False, **look)
+        table.add_column(style=name_style)
+        table.add_column(overflow="fold")
+        return table
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         if self._above:
@@ -55,11 +68,8 @@ def runs_table(runs: list[dict[str, Any]]) -> Group:
     """A table per experiment, a line per run: accuracy, seconds, iterations."""
     parts: list[RenderableType] = []
     for experiment in dict.fromkeys(str(run.get("experiment")) for run in runs):
-        table = Plain(title=experiment)
-        table.add_column("run", overflow="fold")
-        table.add_column("status")
-        for heading in ("final", "best", "iter", "train s", "target s"):
-            table.add_column(heading, justify="right")
+        headings = ("run", "status", "final", "best", "iter", "train s", "target s")
+        table = Plain(*headings, title=experiment, fold=["run"], left=["status"])
         for run in runs:
             if str(run.get("experiment")) == experiment:
                 table.add_row(*_run_row(run))
@@ -93,9 +103,7 @@ def _run_row(run: dict[str, Any]) -> list[str]:
 
 def run_details(run: Recorded) -> Table:
     """Everything about one run: its summary, the phases, the last evaluations."""
-    table = Plain(show_header=False, padding=(0, 1))
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
+    table = Plain.facts(padding=(0, 1))
     for key, value in run.row.items():
         table.add_row(key.replace("_", " "), "-" if value is None else str(value))
     return table
@@ -107,10 +115,9 @@ def phases_table(run: Recorded) -> Table | None:
         return None
     shared = run.cpu
     title = "\nSeconds by phase, over ranks" + (", and of processor time: ranks shared cores" if shared else "")
-    table = Plain(title=title)
-    table.add_column("phase")
-    for column in [*PHASE_COLUMNS, *(f"cpu_{column}" for column in PHASE_COLUMNS if shared)]:
-        table.add_column(column.removesuffix("_s").replace("_", " "), justify="right")
+    columns = [*PHASE_COLUMNS, *(f"cpu_{column}" for column in PHASE_COLUMNS if shared)]
+    headings = [column.removesuffix("_s").replace("_", " ") for column in columns]
+    table = Plain("phase", *headings, title=title, left=["phase"])
     for name, values in run.phases.items():
         row = {**values, **{f"cpu_{key}": value for key, value in shared.get(name, {}).items()}}
         table.add_row(name, *(seconds(value) for value in row.values()))
@@ -136,12 +143,11 @@ def curve_table(run: Recorded, rows: int = 12) -> Table | None:
         return None
     step = max(1, -(-len(curve) // rows))
     chosen = curve[:-1:step] + curve[-1:]
-    table = Plain(padding=(0, 1, 0, 0), title="\nCurve")
-    headings = [name for name in curve[0] if name not in ("wall_s", "test_loss")][:_COLUMNS]
-    for heading in headings:
-        table.add_column(_SHORT.get(heading, heading.replace("_", "\n")), justify="right")
+    names = [name for name in curve[0] if name not in ("wall_s", "test_loss")][:_COLUMNS]
+    headings = [_SHORT.get(name, name.replace("_", "\n")) for name in names]
+    table = Plain(*headings, title="\nCurve", padding=(0, 1, 0, 0))
     for row in chosen:
-        table.add_row(*(_cell(name, row[name]) for name in headings))
+        table.add_row(*(_cell(name, row[name]) for name in names))
     return table
 
 
@@ -165,27 +171,23 @@ def only_run(runs: list[Recorded], name: str) -> Path:
 
 def datasets_table(entries: list[dict[str, Any]]) -> Table:
     """A line per dataset."""
-    table = Plain()
-    for heading in ("dataset", "here", "rows", "features"):
-        table.add_column(heading, overflow="fold")
-    table.add_column("disk", justify="right")
-    words = {"here": "yes", "absent": "no", "computed": "computed", "yours": "your files", "damaged": "damaged"}
+    texts = ("dataset", "here", "rows", "features")
+    table = Plain(*texts, "disk", fold=texts)
+    states = {"here": "yes", "absent": "no", "computed": "computed", "yours": "your files", "damaged": "damaged"}
     for entry in entries:
         rows = entry["rows"]
         if "parts" in entry:
             rows = " + ".join(f"{part['rows']:,} {name}" for name, part in entry["parts"].items())
         unofficial = "" if entry.get("official", True) else ", unofficial"
         table.add_row(
-            entry["name"], words[entry["state"]] + unofficial, rows, entry["features"], size(entry["disk_bytes"])
+            entry["name"], states[entry["state"]] + unofficial, rows, entry["features"], size(entry["disk_bytes"])
         )
     return table
 
 
 def dataset_details(entry: dict[str, Any]) -> Table:
     """Everything about one dataset."""
-    table = Plain(show_header=False, padding=(0, 1))
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
+    table = Plain.facts(padding=(0, 1))
     for key in ("name", "title", "state", "problem", "rows", "features", "licence", "citation", "folder"):
         if entry.get(key) is not None:
             table.add_row(key, str(entry[key]))
@@ -238,42 +240,11 @@ class Confusion:
 
     def _table(self, headings: list[str], start: int, end: int) -> Plain:
         """The columns from ``start`` to ``end``, and the accuracy beside the last."""
-        table = Plain(padding=(0, 1, 0, 0))
-        table.add_column("class")
-        for name in headings[start:end]:
-            table.add_column(name, justify="right")
         last = end == len(headings)
-        if last:
-            table.add_column("accuracy", justify="right")
+        table = Plain("class", *headings[start:end], *["accuracy"] * last, padding=(0, 1, 0, 0))
+        table.columns[0].justify = "left"  # whatever the classes are called
         for place, (name, row) in enumerate(zip(self.classes, self.counts, strict=True)):
             total = sum(row)
             accuracy = [number(row[place] / total if total else None, 4)] if last else []
             table.add_row(name, *map(str, row[start:end]), *accuracy)
         return table
-
-
-def sweep_tables(result: dict[str, Any]) -> Group:
-    """All trials of a sweep, best first, and the winner's own run."""
-    trials = sorted(result["trials"], key=lambda trial: -(trial["validation_accuracy"] or -1.0))
-    table = Plain(title=f"{result['folder']}: {len(trials)} trials of {result['method']}")
-    keys = list(trials[0]["settings"]) if trials else []
-    for heading in ("trial", "validation", "at epoch", "status", *keys):
-        # Keys of settings are long, their values are not.
-        table.add_column(heading.replace(".", ".\n"), justify="left" if heading == "status" else "right")
-    for trial in trials:
-        values = [str(trial["settings"][key]) for key in keys]
-        table.add_row(
-            str(trial["number"]),
-            number(trial["validation_accuracy"], 4),
-            f"{trial['epoch']:g}",
-            trial["status"],
-            *values,
-        )
-    parts: list[RenderableType] = [table, Text("")]
-    if result["best"] is None:
-        parts.append(Text("no trial has a validation accuracy: see the status of each in trials.csv"))
-    else:
-        parts.append(Text(f"best: trial {result['best']['number']}, written to {result['best']['config']}"))
-        parts.append(Text("trained again alone, on all training rows, for as long as it took to its best:"))
-        parts.append(runs_table([result["run"]]))
-    return Group(*parts)

@@ -21,6 +21,11 @@ def seconds(value: float | None) -> str:
     return f"{value:.3g}" if abs(value) < 1 else f"{value:.{2 - int(math.log10(abs(value)))}f}"
 
 
+def interval(low: float | None, high: float | None) -> str:
+    """'1.00 to 1.50': an interval of seconds; a dash where there is none, or none that is finite."""
+    return "-" if low is None or high is None or math.isinf(low) else f"{seconds(low)} to {seconds(high)}"
+
+
 def duration(value: float) -> str:
     """A time span as people say it, in whole seconds: 12 s, 2 min 05 s, 1 h 03 min."""
     whole = int(value)
@@ -31,16 +36,16 @@ def duration(value: float) -> str:
     return f"{whole // 3600:,} h {whole // 60 % 60:02} min"
 
 
-def count(number_of: int, word: str) -> str:
+def count(many: int, noun: str) -> str:
     """'1 rank', '2 ranks'."""
-    return f"{number_of} {word}{'s' * (number_of != 1)}"
+    return f"{many} {noun}{'s' * (many != 1)}"
 
 
-def size(count: int) -> str:
+def size(bytes: int) -> str:
     """Bytes as people read them: 54.9 MB."""
-    if count == 0:
+    if bytes == 0:
         return "-"
-    value = float(count)
+    value = float(bytes)
     for unit in ("bytes", "kB", "MB", "GB", "TB"):
         if value < 1000 or unit == "TB":
             break

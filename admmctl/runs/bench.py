@@ -5,7 +5,7 @@ own process for one rank. Everything is measured in one run, the peak between th
 the machine's speed drifts.
 """
 
-from admmctl.launch.rank import connect, report
+from admmctl.launch.start import report
 
 if __name__ == "__main__":
     report("started")  # before the heavy imports
@@ -25,12 +25,14 @@ from admmctl.data.catalog import datasets
 from admmctl.data.shards import share
 from admmctl.errors import UserError
 from admmctl.experiment.config import Run, load
+from admmctl.launch.connect import connect
 from admmctl.methods.method import Array, Diverged, Finished, Method, Problem, start, trainer
 from admmctl.model.losses import losses
 from admmctl.model.network import Network, targets
 from admmctl.runs import environment, memory
-from admmctl.runs.clock import Clock
-from admmctl.runs.worker import MB, over_ranks, peak_rss_mb, shape_network
+from admmctl.runs.build import shape_network
+from admmctl.runs.clock import Clock, over_ranks
+from admmctl.runs.memory import MB, peak_rss_mb
 
 Say = Callable[[str], None]  # what is measured now
 

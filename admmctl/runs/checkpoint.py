@@ -6,6 +6,7 @@ and the folder gets its name after that. ``checkpoint_files.py`` is about the fi
 """
 
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,24 +17,30 @@ from numpy.typing import NDArray
 
 from admmctl.comm import Comm
 from admmctl.errors import UserError
+from admmctl.experiment.schema import CheckpointSettings
 from admmctl.methods.method import Snapshot
 from admmctl.runs.checkpoint_files import (
     Part,
     Rows,
     Unreadable,
     check,
+    pack,
     read_manifest,
     sum_of,
     sync_folder,
     to_disk,
+    unpack,
     write_manifest,
     write_rows,
 )
-from admmctl.runs.packing import pack, unpack
 
 FOLDER, MANIFEST, COMMON = "checkpoint", "manifest.json", "common.npz"
 KEPT = 2
 _MOST = 8  # folders that are looked at for a readable one
+
+SECONDS = 300.0  # between two checkpoints, unless the experiment says otherwise
+SHARE = 0.02  # of the time, at most, that they may take then
+_SPEED = 100e6  # bytes a second, until one has been timed: a slow disk
 
 
 @dataclass(frozen=True)
@@ -214,3 +221,30 @@ def _mean(clocks: list[dict[str, Any]]) -> dict[str, Any]:
         names = {name for clock in clocks for name in clock[key]}
         found[key] = {name: float(np.mean([clock[key].get(name, 0.0) for clock in clocks])) for name in names}
     return found
+
+
+class Cadence:
+    """When the next checkpoint is due: as the experiment says, or so that they cost little.
+
+    Asked after every iteration on one rank. A checkpoint of it has about ``size`` bytes.
+    """
+
+    def __init__(
+        self, settings: CheckpointSettings, size: int, now: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self._settings, self._now = settings, now
+        self._cost = size / _SPEED
+        self._last = now()
+
+    def due(self, iteration: int) -> bool:
+        every = self._settings.every
+        if every == 0:
+            return False
+        if every is not None and self._settings.unit == "iteration":
+            return iteration % every == 0
+        apart = max(SECONDS, self._cost * (1 / SHARE - 1)) if every is None else every
+        return self._now() - self._last >= apart
+
+    def wrote(self, seconds: float) -> None:
+        """A checkpoint has just been written, or not been possible, in so many seconds."""
+        self._cost, self._last = seconds, self._now()

@@ -21,6 +21,8 @@ from admmctl.files import atomic
 
 FORMAT = 1
 _PIECE = 16 << 20  # bytes written, or read and checked, at a time
+_ARRAY = "__array__"
+Arrays = dict[str, NDArray[Any]]
 
 
 class Unreadable(Exception):
@@ -152,3 +154,39 @@ def read_manifest(path: Path) -> dict[str, Any]:
     if content.get("format") != FORMAT:
         raise Unreadable(f"{path.name} is of format {content.get('format')}, and this version reads {FORMAT}")
     return content
+
+
+# --- nested dicts, lists, numbers and arrays, as JSON and a flat table of arrays
+
+
+def pack(value: Any, arrays: Arrays) -> Any:
+    """``value`` for JSON; its arrays are added to ``arrays``, and named in their place.
+
+    Raises TypeError for anything but dicts by text, lists, tuples, numbers, texts, None and arrays of numbers.
+    """
+    if isinstance(value, np.ndarray):
+        if value.dtype.hasobject:
+            raise TypeError("an array of Python objects cannot be saved")
+        name = f"a{len(arrays)}"
+        arrays[name] = value
+        return {_ARRAY: name}
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, dict):
+        if any(not isinstance(key, str) or key == _ARRAY for key in value):
+            raise TypeError(f"keys of a dict to be saved are texts, not {list(value)}")
+        return {key: pack(item, arrays) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [pack(item, arrays) for item in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"{type(value).__name__} cannot be saved")
+
+
+def unpack(value: Any, arrays: Arrays) -> Any:
+    """What ``pack`` was given. Raises KeyError where an array is missing."""
+    if isinstance(value, dict):
+        if _ARRAY in value:
+            return arrays[value[_ARRAY]]
+        return {key: unpack(item, arrays) for key, item in value.items()}
+    return [unpack(item, arrays) for item in value] if isinstance(value, list) else value

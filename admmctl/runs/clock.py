@@ -4,6 +4,10 @@ import time
 from collections.abc import Mapping
 from types import TracebackType
 
+import numpy as np
+
+Phases = dict[str, tuple[float, float, float]]  # largest, mean and smallest seconds over ranks
+
 OUTSIDE = ("load", "evaluate", "checkpoint")  # phases that are timed and do not count as training
 
 
@@ -81,3 +85,20 @@ class _Phase:
             clock.cpu_seconds[name] = clock.cpu_seconds.get(name, 0.0) + elapsed - self.cpu_inside
             if outer is not None:
                 outer.cpu_inside += elapsed
+
+
+def summarise_phases(seconds: list[dict[str, float]], walls: list[float]) -> Phases:
+    """Largest, mean and smallest seconds over ranks of every phase; 'rest' is what no phase counted."""
+    rest = [wall - sum(rank.values()) for rank, wall in zip(seconds, walls, strict=True)]
+    return over_ranks(
+        [{**rank, "rest": left, "wall": wall} for rank, left, wall in zip(seconds, rest, walls, strict=True)]
+    )
+
+
+def over_ranks(seconds: list[dict[str, float]]) -> Phases:
+    """The largest, mean and smallest over ranks of every name; a rank that lacks one has zero there."""
+    names = list(dict.fromkeys(name for rank in seconds for name in rank))
+    # What sums up the others comes last.
+    names.sort(key=lambda name: ("rest", "wall").index(name) if name in ("rest", "wall") else -1)
+    table = {name: [rank.get(name, 0.0) for rank in seconds] for name in names}
+    return {name: (max(values), float(np.mean(values)), min(values)) for name, values in table.items()}

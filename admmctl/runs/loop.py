@@ -2,19 +2,18 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from admmctl.data.shards import Shard
 from admmctl.experiment.schema import CheckpointSettings, Evaluate, Stop
 from admmctl.methods.method import Diverged, Finished, Method, Problem, start
 from admmctl.model.network import Weights, predicted, score, targets
-from admmctl.runs.cadence import Cadence
-from admmctl.runs.checkpoint import Checkpoints
+from admmctl.runs.checkpoint import Cadence, Checkpoints
 from admmctl.runs.clock import Clock
-from admmctl.runs.outcome import Outcome
 from admmctl.runs.record import Evaluation
 from admmctl.runs.summary import Status
 
@@ -26,11 +25,70 @@ _SAVE, _STOP = 0.5, 1.0
 
 
 @dataclass
+class Outcome:
+    """How a run has gone so far, and how it ended; the same on every rank."""
+
+    status: Status = Status.EXHAUSTED
+    reason: str = ""
+    iterations: int = 0
+    train_s: float = 0.0
+    time_to_target_s: float | None = None
+    previous_evaluation_s: float | None = None
+    evaluations: list[Evaluation] = field(default_factory=list)
+    best: Weights = field(default_factory=list)
+    best_iteration: int = 0
+    best_score: float = -math.inf  # its validation accuracy, or minus its training loss
+    worse: int = 0  # evaluations since the best one
+    final: Weights = field(default_factory=list)
+    gates: NDArray[np.floating] | None = None  # with which the weights are a gated network
+
+    @property
+    def best_test_accuracy(self) -> float | None:
+        accuracies = [e.test_accuracy for e in self.evaluations if not math.isnan(e.test_accuracy)]
+        return max(accuracies, default=None)
+
+    @property
+    def final_test_accuracy(self) -> float | None:
+        return self.evaluations[-1].test_accuracy if self.evaluations else None
+
+    def end(self, status: Status, reason: str) -> bool:
+        """The run ends so; returns True."""
+        self.status, self.reason = status, reason
+        return True
+
+    _KEPT = ("train_s", "best", "best_iteration", "best_score", "worse")
+
+    def progress(self) -> dict[str, Any]:
+        """What a checkpoint keeps of a run that goes on."""
+        kept = {name: getattr(self, name) for name in self._KEPT}
+        return {**kept, "evaluations": [asdict(evaluation) for evaluation in self.evaluations]}
+
+    def recall(self, progress: dict[str, Any], iteration: int) -> None:
+        """Take back what ``progress`` said, at that iteration."""
+        self.iterations = iteration
+        self.evaluations = [Evaluation(**evaluation) for evaluation in progress["evaluations"]]
+        for name in self._KEPT:
+            setattr(self, name, progress[name])
+
+
+class Listener(Protocol):
+    """Who is told what happens; the record, for instance."""
+
+    def evaluated(self, evaluation: Evaluation) -> None:
+        """After every evaluation."""
+
+    def note(self, text: str) -> None:
+        """Something that the user should know."""
+
+    def resumed(self, iteration: int, evaluations: list[Evaluation]) -> None:
+        """At the start: the iteration that the run goes on from, or 0, and its evaluations until then."""
+
+
+@dataclass
 class Loop:
     """One run on this rank. ``interrupted`` says whether this process was asked to stop.
 
-    With ``checkpoints`` it goes on from the newest one, and writes others. ``on_resume`` is told its iteration and
-    the evaluations until then: 0 and none for a run that starts.
+    With ``checkpoints`` it goes on from the newest one, and writes others.
     """
 
     method: Method
@@ -41,77 +99,69 @@ class Loop:
     stop: Stop
     evaluate: Evaluate
     clock: Clock
-    on_evaluation: Callable[[Evaluation], None]
-    on_note: Callable[[str], None]
+    listener: Listener
     interrupted: Callable[[], bool]
     checkpoints: Checkpoints | None = None
     checkpoint: CheckpointSettings = field(default_factory=CheckpointSettings)
-    on_resume: Callable[[int, list[Evaluation]], None] = lambda iteration, evaluations: None
 
     def run(self) -> Outcome:
         """Train until a target, a budget, divergence or an interruption; the same decision on every rank."""
-        self.outcome = Outcome()
-        self._worse = 0  # evaluations since the best one
-        self._best = -math.inf  # its validation accuracy, or minus its training loss
+        self.outcome = outcome = Outcome()
         self._test_targets = targets(self.test.labels, self.problem.network.sizes[-1], self.test.a0.dtype.type)
         self._counted = 0.0  # of this rank's training time, what train_s holds already
-        state = None
+        self._state: Any = None
         try:
-            state = start(self.method, self.problem)
-            for note in self.method.notes(state):
-                self.on_note(note)
-            state, iteration, next_epoch = self._resumed(state)
-            self._cadence = Cadence(self.checkpoint, self._size(state))
-            asked = self._agree(iteration) == _STOP
-            done = iteration == 0 and self._evaluated(state, 0)
-            done = done or self._over(state, iteration)
-            if done and self.outcome.evaluations[-1].iteration != iteration:
-                self._evaluated(state, iteration)  # of a budget that is smaller than what was done before
+            self._state = start(self.method, self.problem)
+            for note in self.method.notes(self._state):
+                self.listener.note(note)
+            self._resume()
+            self._cadence = Cadence(self.checkpoint, self._size())
+            asked = self._agree(may_save=outcome.iterations > 0) == _STOP
+            done = outcome.iterations == 0 and self._evaluated()
+            done = done or self._over()
+            if done and outcome.evaluations[-1].iteration != outcome.iterations:
+                self._evaluated()  # of a budget that is smaller than what was done before
             if asked and not done:
-                done = self._interrupt()
+                done = outcome.end(Status.INTERRUPTED, "asked to stop")
             while not done:
-                state, finished = self._step(state)
-                iteration += not finished
-                self.outcome.iterations = iteration
-                agreed = self._agree(iteration)
-                asked = agreed == _STOP
-                over = self._over(state, iteration) or bool(finished)
+                finished = self._step()
+                agreed = self._agree(may_save=outcome.iterations > 0)
+                over = self._over() or bool(finished)
                 if finished:
-                    self.outcome.reason = finished
-                    if self.outcome.evaluations[-1].iteration == iteration:
+                    outcome.reason = finished
+                    if outcome.evaluations[-1].iteration == outcome.iterations:
                         break
-                due = self._due(state, iteration, next_epoch) or over
+                due = self._due() or over
                 if due:
-                    done = self._evaluated(state, iteration) or over
-                    next_epoch = self._epoch_after(state, iteration)
+                    done = self._evaluated() or over
+                    self._next_epoch = self._epoch_after()
                 if agreed and not done:
-                    self._save(state, iteration, next_epoch)
-                if asked and not done:
+                    self._save()
+                if agreed == _STOP and not done:
                     # After the checkpoint: a run that goes on has no evaluation that an unbroken one has not.
-                    done = not due and self._evaluated(state, iteration)
-                    done = done or self._interrupt()
+                    done = not due and self._evaluated()
+                    done = done or outcome.end(Status.INTERRUPTED, "asked to stop")
         except Diverged as problem:
-            self._agree(-1)
-            self.outcome.status, self.outcome.reason = Status.DIVERGED, str(problem)
+            self._agree(may_save=False)
+            outcome.end(Status.DIVERGED, str(problem))
         finally:
-            if state is not None:
-                self.outcome.gates = self.method.gates(state)
-                self.method.close(state)
-        return self.outcome
+            if self._state is not None:
+                outcome.gates = self.method.gates(self._state)
+                self.method.close(self._state)
+            self._state = None  # its memory is free for what follows
+        return outcome
 
-    def _interrupt(self) -> bool:
-        self.outcome.status, self.outcome.reason = Status.INTERRUPTED, "asked to stop"
-        return True
-
-    def _step(self, state: Any) -> tuple[Any, str]:
-        """The state after one iteration; and why there was none, when the method has nothing left to do."""
+    def _step(self) -> str:
+        """One iteration; why there was none, when the method has nothing left to do."""
         with self.clock.phase("other"):
             try:
-                return self.method.step(state), ""
+                self._state = self.method.step(self._state)
             except Finished as end:
-                return state, str(end) or "the method has finished"
+                return str(end) or "the method has finished"
+        self.outcome.iterations += 1
+        return ""
 
-    def _agree(self, iteration: int) -> float:
+    def _agree(self, may_save: bool) -> float:
         """Add this segment's training time, the largest over ranks; whether any rank is to stop, or to save.
 
         The answer, the same on all ranks, is _STOP, _SAVE or 0.
@@ -119,7 +169,7 @@ class Loop:
         train, wish = self.clock.train, 0.0
         if self.interrupted():
             wish = _STOP
-        elif self.checkpoints is not None and iteration > 0 and self._cadence.due(iteration):
+        elif self.checkpoints is not None and may_save and self._cadence.due(self.outcome.iterations):
             wish = _SAVE
         segment = np.array([train - self._counted, wish])
         self._counted = train
@@ -127,152 +177,141 @@ class Loop:
         self.outcome.train_s += float(segment[0])
         return float(segment[1])
 
-    def _resumed(self, state: Any) -> tuple[Any, int, float]:
-        """The state to go on with, its iteration, and the epoch of its next evaluation."""
+    # --- checkpoints
+
+    def _resume(self) -> None:
+        """Go on from the newest checkpoint, if there is one."""
         found = None
         if self.checkpoints is not None:
             with self.clock.phase("load"):
                 found = self.checkpoints.read()
         if found is None:
-            self.on_resume(0, [])
-            return state, 0, self._epoch_after(state, 0)
-        state = self.method.restore(state, found.snapshot)
+            self.listener.resumed(0, [])
+            self._next_epoch = self._epoch_after()
+            return
+        self._state = self.method.restore(self._state, found.snapshot)
         self.clock.resume(**found.clock)
-        progress = found.progress
-        self._counted, self._worse = self.clock.train, progress["worse"]
-        self._best = progress["best_score"]
-        self.outcome.recall(progress, found.iteration)
-        self.outcome.final = [W_l.copy() for W_l in self.method.weights(state)]
-        self.on_resume(found.iteration, self.outcome.evaluations)
-        note = self.method.resume_note(state)
+        self._counted = self.clock.train
+        self.outcome.recall(found.progress, found.iteration)
+        self.outcome.final = [W_l.copy() for W_l in self.method.weights(self._state)]
+        self._next_epoch = found.progress["next_epoch"]
+        self.listener.resumed(found.iteration, self.outcome.evaluations)
+        note = self.method.resume_note(self._state)
         if note:
-            self.on_note(note)
-        return state, found.iteration, progress["next_epoch"]
+            self.listener.note(note)
 
-    def _size(self, state: Any) -> int:
+    def _size(self) -> int:
         """About the bytes of a checkpoint on this rank."""
         if self.checkpoints is None:
             return 0
-        rows = self.method.snapshot(state).rows
-        return sum(array.nbytes for array in rows.values())
+        return sum(array.nbytes for array in self.method.snapshot(self._state).rows.values())
 
-    def _save(self, state: Any, iteration: int, next_epoch: float) -> None:
+    def _save(self) -> None:
         """Write a checkpoint, where there are any; outside of training."""
         if self.checkpoints is None:
             return
         started = self.clock.wall
         with self.clock.phase("checkpoint"):
-            own = {"worse": self._worse, "best_score": self._best, "next_epoch": next_epoch}
-            snapshot = self.method.snapshot(state)
-            self.checkpoints.write(iteration, snapshot, {**self.outcome.progress(), **own}, self.clock.saved())
+            progress = {**self.outcome.progress(), "next_epoch": self._next_epoch}
+            snapshot = self.method.snapshot(self._state)
+            self.checkpoints.write(self.outcome.iterations, snapshot, progress, self.clock.saved())
         self._cadence.wrote(self.clock.wall - started)
 
-    def _epoch(self, state: Any, iteration: int) -> float:
-        seen = self.method.rows_seen(state)
-        return float(iteration) if seen is None else seen / self.problem.total
+    # --- when to evaluate, and when to stop
 
-    def _epoch_after(self, state: Any, iteration: int) -> float:
+    @property
+    def _epoch(self) -> float:
+        seen = self.method.rows_seen(self._state)
+        return float(self.outcome.iterations) if seen is None else seen / self.problem.total
+
+    def _epoch_after(self) -> float:
         """The next epoch at which an evaluation is due."""
         every = self.evaluate.every
-        return (math.floor(self._epoch(state, iteration) / every + 1e-9) + 1) * every
+        return (math.floor(self._epoch / every + 1e-9) + 1) * every
 
-    def _due(self, state: Any, iteration: int, next_epoch: float) -> bool:
+    def _due(self) -> bool:
         if self.evaluate.unit == "iteration":
-            return iteration % self.evaluate.every == 0
-        return self._epoch(state, iteration) >= next_epoch - 1e-9
+            return self.outcome.iterations % self.evaluate.every == 0
+        return self._epoch >= self._next_epoch - 1e-9
 
-    def _over(self, state: Any, iteration: int) -> bool:
+    def _over(self) -> bool:
         """Whether a budget is used up; the reason is noted."""
-        stop = self.stop
+        stop, outcome = self.stop, self.outcome
         reasons = []
-        if stop.iterations is not None and iteration >= stop.iterations:
-            reasons.append(f"{iteration} iterations")
-        if stop.epochs is not None and self._epoch(state, iteration) >= stop.epochs - 1e-9:
-            reasons.append(f"{self._epoch(state, iteration):g} epochs")
-        if stop.seconds is not None and self.outcome.train_s >= stop.seconds:
+        if stop.iterations is not None and outcome.iterations >= stop.iterations:
+            reasons.append(f"{outcome.iterations} iterations")
+        if stop.epochs is not None and self._epoch >= stop.epochs - 1e-9:
+            reasons.append(f"{self._epoch:g} epochs")
+        if stop.seconds is not None and outcome.train_s >= stop.seconds:
             reasons.append(f"{stop.seconds:g} seconds of training")
-        if reasons and self.outcome.status == Status.EXHAUSTED:
-            self.outcome.reason = "used up: " + ", ".join(reasons)
+        if reasons and outcome.status == Status.EXHAUSTED:
+            outcome.reason = "used up: " + ", ".join(reasons)
         return bool(reasons)
 
-    def _evaluated(self, state: Any, iteration: int) -> bool:
+    def _evaluated(self) -> bool:
         """Evaluate and record; True when that ends the run."""
+        outcome, stop = self.outcome, self.stop
         with self.clock.phase("evaluate"):
-            evaluation = self._evaluation(state, iteration)
-            self.on_evaluation(evaluation)
+            W = self.method.weights(self._state)
+            evaluation = self._evaluation(W)
+            self.listener.evaluated(evaluation)
             # Rank 0 writes the record: the others must not wait for it in the next reduction, which is timed.
             self.problem.comm.barrier()
-        outcome = self.outcome
         outcome.evaluations.append(evaluation)
-        outcome.final = [W_l.copy() for W_l in self._weights]
+        outcome.final = [W_l.copy() for W_l in W]
         diverged = self._diverged(evaluation)
         if diverged:
-            outcome.status, outcome.reason = Status.DIVERGED, diverged
-            return True
-        if self._is_best(evaluation):
-            outcome.best, outcome.best_iteration = outcome.final, iteration
-            self._worse = 0
+            return outcome.end(Status.DIVERGED, diverged)
+        chosen = evaluation.validation_accuracy
+        points = -evaluation.train_loss if chosen is None else chosen
+        if points > outcome.best_score:
+            outcome.best, outcome.best_iteration = outcome.final, outcome.iterations
+            outcome.best_score, outcome.worse = points, 0
         else:
-            self._worse += 1
+            outcome.worse += 1
         if self._reached(evaluation):
-            outcome.status = Status.REACHED
-            outcome.reason = f"{self.stop.metric} {getattr(evaluation, self.stop.metric):.6g}"
             outcome.time_to_target_s = evaluation.train_s
             if len(outcome.evaluations) > 1:
                 outcome.previous_evaluation_s = outcome.evaluations[-2].train_s
-            return True
-        if self.stop.patience is not None and self._worse >= self.stop.patience:
-            outcome.reason = f"{self.stop.patience} evaluations without a better validation accuracy"
-            return True
+            return outcome.end(Status.REACHED, f"{stop.metric} {getattr(evaluation, stop.metric):.6g}")
+        if stop.patience is not None and outcome.worse >= stop.patience:
+            return outcome.end(
+                Status.EXHAUSTED, f"{stop.patience} evaluations without a better validation accuracy"
+            )
         return False
 
-    def _is_best(self, evaluation: Evaluation) -> bool:
-        """Whether no evaluation before was as good: by validation accuracy, or else by training loss."""
-        chosen = evaluation.validation_accuracy
-        score = -evaluation.train_loss if chosen is None else chosen
-        better = score > self._best
-        self._best = max(self._best, score)
-        return better
-
-    def _evaluation(self, state: Any, iteration: int) -> Evaluation:
-        p = self.problem
-        self._weights = W = self.method.weights(state)
+    def _evaluation(self, W: Weights) -> Evaluation:
+        p, train, test, validation = self.problem, self.train, self.test, self.validation
         # Training loss and correct rows of train, test and validation; correct rows of train and test by the
         # method's own model, if it has one; test loss.
         sums = np.zeros(7)
         own = self.method.own_model
-        sums[0:2] = score(p.network, W, p.loss, self.train.a0, p.y, self.train.labels)
-        test = self.test
+        sums[0:2] = score(p.network, W, p.loss, train.a0, p.y, train.labels)
         sums[6], sums[2] = score(p.network, W, p.loss, test.a0, self._test_targets, test.labels)
-        if self.validation is not None:
-            sums[3] = self._correct(W, self.validation)
+        if validation is not None:
+            sums[3] = (predicted(p.network, W, p.loss.threshold, validation.a0) == validation.labels).sum()
         if own:
-            for place, shard in ((4, self.train), (5, self.test)):
-                labels = self.method.own_labels(state, shard.a0)
-                sums[place] = (labels == shard.labels).sum()
+            for place, shard in ((4, train), (5, test)):
+                sums[place] = (self.method.own_labels(self._state, shard.a0) == shard.labels).sum()
         p.comm.allreduce(sums)
-        residuals = self.method.residuals(state)
+        residuals = self.method.residuals(self._state)
         if own:
-            residuals[f"{own}_train_accuracy"] = float(sums[4]) / self.train.total
-            residuals[f"{own}_test_accuracy"] = float(sums[5]) / self.test.total
+            residuals[f"{own}_train_accuracy"] = float(sums[4]) / train.total
+            residuals[f"{own}_test_accuracy"] = float(sums[5]) / test.total
         wall = np.array([self.clock.wall])
         p.comm.allreduce(wall, op="max")
         return Evaluation(
-            iteration=iteration,
-            epoch=self._epoch(state, iteration),
+            iteration=self.outcome.iterations,
+            epoch=self._epoch,
             train_s=self.outcome.train_s,
             wall_s=float(wall[0]),
-            train_loss=float(sums[0]) / self.train.total,
-            train_accuracy=float(sums[1]) / self.train.total,
-            test_accuracy=float(sums[2]) / self.test.total,
+            train_loss=float(sums[0]) / train.total,
+            train_accuracy=float(sums[1]) / train.total,
+            test_accuracy=float(sums[2]) / test.total,
             residuals=residuals,
-            test_loss=float(sums[6]) / self.test.total,
-            validation_accuracy=None if self.validation is None else float(sums[3]) / self.validation.total,
+            test_loss=float(sums[6]) / test.total,
+            validation_accuracy=None if validation is None else float(sums[3]) / validation.total,
         )
-
-    def _correct(self, W: Weights, shard: Shard) -> int:
-        labels = predicted(self.problem.network, W, self.problem.loss.threshold, shard.a0)
-        return int((labels == shard.labels).sum())
 
     def _diverged(self, evaluation: Evaluation) -> str:
         """Why the numbers can no longer be trusted, or ''."""

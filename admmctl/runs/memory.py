@@ -2,6 +2,7 @@
 
 import os
 import resource
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from admmctl.model.network import Network
 # Python with NumPy, SciPy, numba and MPI, before any data: measured at 150 to 190 MB.
 PROGRAM_BYTES = 190_000_000
 SHARED_BYTES = 80_000_000  # of it the pages of libraries, which all ranks of a machine have in common
+MB = 1 << 20
 _MEMINFO = Path("/proc/meminfo")
+_STATUS = Path("/proc/self/status")
 _CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -74,16 +77,24 @@ def available() -> int | None:
 
 def _free() -> int | None:
     """What Linux says is available, page cache included; elsewhere all memory there is."""
-    try:
-        for line in _MEMINFO.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return 1024 * int(line.split()[1])
-    except (OSError, ValueError, IndexError):
-        pass
+    found = _bytes(_MEMINFO, "MemAvailable")
+    if found is not None:
+        return found
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError, AttributeError):
         return None
+
+
+def _bytes(file: Path, name: str) -> int | None:
+    """What a file of Linux says after ``name``, in bytes; None elsewhere."""
+    try:
+        for line in file.read_text().splitlines():
+            if line.startswith(f"{name}:"):
+                return 1024 * int(line.split()[1])
+    except (OSError, ValueError, IndexError):
+        pass
+    return None
 
 
 def _cgroup_room() -> int | None:
@@ -111,13 +122,16 @@ def _cache(limit_file: Path) -> int:
 
 def _held() -> int:
     """What this process has taken already, of what the program takes by itself; 0 where nobody says."""
-    try:
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("RssAnon:"):
-                return min(1024 * int(line.split()[1]), PROGRAM_BYTES - SHARED_BYTES)
-    except (OSError, ValueError, IndexError):
-        pass
-    return 0
+    return min(_bytes(_STATUS, "RssAnon") or 0, PROGRAM_BYTES - SHARED_BYTES)
+
+
+def peak_rss_mb() -> float:
+    """The largest memory this process has held, in MiB."""
+    # Not what getrusage says: on Linux that is handed down from the process that started this one.
+    found = _bytes(_STATUS, "VmHWM")
+    if found is not None:
+        return found / MB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (MB if sys.platform == "darwin" else MB >> 10)
 
 
 def resident_mb() -> float | None:
@@ -126,7 +140,7 @@ def resident_mb() -> float | None:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except (OSError, ValueError, IndexError):
         return None
-    return pages * resource.getpagesize() / (1 << 20)
+    return pages * resource.getpagesize() / MB
 
 
 def check_here(expected: Estimate, ranks: int) -> None:

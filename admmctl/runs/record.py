@@ -21,11 +21,10 @@ from admmctl.errors import UserError
 from admmctl.files import atomic, write_json
 from admmctl.folders import discard, make_folder
 from admmctl.model.network import Weights
+from admmctl.runs.clock import Phases
 from admmctl.runs.places import root
 from admmctl.runs.reading import CURVE_COLUMNS, PHASE_COLUMNS
 from admmctl.runs.summary import Summary
-
-Phases = Mapping[str, tuple[float, float, float]]  # largest, mean and smallest seconds over ranks
 
 
 @dataclass

@@ -1,19 +1,20 @@
 """What every rank executes: load its rows, train, and on rank 0 record.
 
-Started as ``python -m mpi4py -m admmctl.runs.worker FOLDER RANKS PATIENCE WORDS...`` by the launcher, or called
-in the driver's own process for one rank. Rank 0 tells the driver what happens as JSON lines on standard output.
+Started by the launcher as ``python -m mpi4py -m admmctl.runs.worker FOLDER RANKS WATCHED OPTIONS...``, or called
+in the driver's own process for one rank. WATCHED are the seconds without progress after which a job fails, or 0;
+OPTIONS said how ranks start. Rank 0 tells the driver what happens, as JSON lines on standard output.
 """
 
 import time
 
 _STARTED = time.perf_counter()  # before the heavy imports: they are part of wall_s
 
-from admmctl.launch.rank import report, tell  # noqa: E402
+from admmctl.launch.start import report  # noqa: E402
 
 if __name__ == "__main__":
     report("started")
 
-import resource  # noqa: E402
+import json  # noqa: E402
 import signal  # noqa: E402
 import sys  # noqa: E402
 import threading  # noqa: E402
@@ -27,25 +28,22 @@ import numpy as np  # noqa: E402
 
 from admmctl.comm import MPI, Comm  # noqa: E402
 from admmctl.data import shards  # noqa: E402
-from admmctl.data.catalog import datasets  # noqa: E402
 from admmctl.errors import UserError  # noqa: E402
-from admmctl.experiment.config import Run, load  # noqa: E402
-from admmctl.launch import rank as this_rank  # noqa: E402
-from admmctl.launch.signals import handle  # noqa: E402
-from admmctl.methods.method import Problem, methods, trainer  # noqa: E402
-from admmctl.model.convolution import Stack  # noqa: E402
-from admmctl.model.fourier import Kernel  # noqa: E402
+from admmctl.experiment.config import load  # noqa: E402
+from admmctl.launch import watchdog  # noqa: E402
+from admmctl.launch.connect import connect  # noqa: E402
+from admmctl.launch.job import end_with_the_launcher, handle  # noqa: E402
+from admmctl.methods.method import Problem, trainer  # noqa: E402
 from admmctl.model.losses import losses  # noqa: E402
-from admmctl.model.network import Network, predicted, targets  # noqa: E402
+from admmctl.model.network import predicted, targets  # noqa: E402
 from admmctl.runs import environment, memory  # noqa: E402
+from admmctl.runs.build import build_network  # noqa: E402
 from admmctl.runs.checkpoint import Checkpoints  # noqa: E402
-from admmctl.runs.clock import Clock  # noqa: E402
-from admmctl.runs.loop import Loop  # noqa: E402
-from admmctl.runs.outcome import Outcome  # noqa: E402
+from admmctl.runs.clock import Clock, over_ranks, summarise_phases  # noqa: E402
+from admmctl.runs.loop import Loop, Outcome  # noqa: E402
 from admmctl.runs.record import Evaluation, RunFolder, rerun_line  # noqa: E402
 from admmctl.runs.summary import Status, Summary, identity  # noqa: E402
 
-MB = 1 << 20
 Notify = Callable[[dict[str, Any]], None]
 
 
@@ -53,266 +51,203 @@ def work(
     folder: RunFolder,
     comm: Comm,
     notify: Notify,
-    words: Sequence[str],
+    options: Sequence[str],
     started: float,
     on_stop: Callable[[], None] = lambda: None,
-) -> Outcome:
+) -> None:
     """Run the experiment in ``folder`` on this rank. Rank 0 calls ``notify`` with every event.
 
-    ``words`` of the command line said how ranks start: the summary's ``rerun`` has them. ``on_stop`` is called, by
-    the handler of the signal, when this process is asked to stop.
+    ``options`` of the command line said how ranks start: the summary's ``rerun`` has them. ``on_stop`` is called,
+    by the handler of the signal, when this process is asked to stop.
     """
-    with _stop_on_signal(on_stop) as interrupted:  # to the end: a signal that comes late breaks no writing
-        return _work(folder, comm, notify, words, started, interrupted)
+    # To the end: a signal that comes late breaks no writing. Numbers that overflow are noticed by the loop, which
+    # calls the run diverged: no warnings besides.
+    with _stop_on_signal(on_stop) as interrupted, np.errstate(all="ignore"):
+        rank = _Rank(folder, comm, notify, started)
+        rank.load()
+        rank.describe()
+        outcome = rank.train(interrupted)
+        rank.record(outcome, options)
 
 
-def _work(
-    folder: RunFolder,
-    comm: Comm,
-    notify: Notify,
-    words: Sequence[str],
-    started: float,
-    interrupted: Callable[[], bool],
-) -> Outcome:
-    shared_cores = environment.ranks_share_cores(comm)
-    clock = Clock(started, cpu=shared_cores)
-    run = next(iter(load(folder.path / "config.yaml").runs.values()))
-    # Numbers that overflow are noticed by the loop, which calls the run diverged: no warnings besides.
-    with np.errstate(all="ignore"):
-        with clock.phase("load"):
-            plan = shards.plan(run.data, comm.size)
+class _Rank:
+    """One rank's part in a run. What happens in the loop goes into the run folder and to the driver, on rank 0."""
+
+    def __init__(self, folder: RunFolder, comm: Comm, notify: Notify, started: float) -> None:
+        self.folder, self.comm, self.first = folder, comm, comm.rank == 0
+        self._notify = notify
+        self.shared_cores = environment.ranks_share_cores(comm)
+        self.clock = Clock(started, cpu=self.shared_cores)
+        self.run = next(iter(load(folder.path / "config.yaml").runs.values()))
+
+    def load(self) -> None:
+        """The network, the method, and this rank's rows. Raises UserError where they do not fit into memory."""
+        run, comm = self.run, self.comm
+        with self.clock.phase("load"):
+            self.plan = plan = shards.plan(run.data, comm.size)
             network = build_network(run, plan)
-            method = trainer(run.kind, run.settings, run.loss)
+            self.method = method = trainer(run.kind, run.settings, run.loss)
             needed = memory.check(memory.estimate(plan, network, method), comm)
             free = memory.available_per_rank(comm)
             method.settle(network, plan.rows_train, comm.size, None if free is None else free - needed)
-            needed = memory.check(memory.estimate(plan, network, method), comm)
-            memory_mb = needed / MB
-            if comm.rank == 0:
-                notify(
-                    {
-                        "event": "planned",
-                        "ranks": comm.size,
-                        "memory_mb": memory_mb,
-                        "checkpoints": method.checkpoints,
-                    }
-                )
-            parts = shards.load(plan, comm)
-        train, test, scaling = parts.train, parts.test, parts.scaling
-        loss = losses.load(run.loss)()
-        outputs = network.sizes[-1]
-        problem = Problem(
+            self.memory_mb = memory.check(memory.estimate(plan, network, method), comm) / memory.MB
+            self.tell("planned", ranks=comm.size, memory_mb=self.memory_mb, checkpoints=method.checkpoints)
+            self.parts = shards.load(plan, comm)
+        train = self.parts.train
+        self.problem = Problem(
             a0=train.a0,
-            y=targets(train.labels, outputs),
+            y=targets(train.labels, network.sizes[-1]),
             network=network,
-            loss=loss,
+            loss=losses.load(run.loss)(),
             comm=comm,
-            clock=clock,
+            clock=self.clock,
             seed=run.seed,
             start=train.start,
             total=train.total,
             memory=memory.available_per_rank(comm),
             threads=environment.blas_threads(),
         )
-        hosts = comm.gather(environment.host())
-        unchanged: dict[str, Any] = {
-            "hash": run.hash(),
-            "rows": train.total,
-        }  # or a checkpoint is none of this run
-        if comm.rank == 0:
-            assert hosts is not None
-            unchanged["data"] = plan.source.fingerprint()
-            described = environment.describe(run, comm, hosts, unchanged["data"])
-            folder.write_environment({**described, "memory_estimate_mb": round(memory_mb)})
-            notify({"event": "loaded", "rows_train": train.total, "rows_test": test.total})
-        with clock.phase("load"):
-            comm.barrier()  # nobody's first reduction waits for what rank 0 writes
 
-        def on_evaluation(evaluation: Evaluation) -> None:
-            if comm.rank == 0:
-                folder.append(evaluation)
-                folder.log(describe(evaluation))
-                own = {"phases": dict(clock.seconds), "memory_mb": memory.resident_mb()}
-                notify({"event": "evaluation", **evaluation.row(), **own})
+    def describe(self) -> None:
+        """Record where the run runs, and on what."""
+        run, parts = self.run, self.parts
+        hosts = self.comm.gather(environment.host())
+        # What must be the same where the run goes on: else a checkpoint is not its own.
+        self.unchanged: dict[str, Any] = {"hash": run.hash(), "rows": parts.train.total}
+        if hosts is not None:
+            self.unchanged["data"] = self.plan.source.fingerprint()
+            described = environment.describe(run, self.comm, hosts, self.unchanged["data"])
+            self.folder.write_environment({**described, "memory_estimate_mb": round(self.memory_mb)})
+            self.tell("loaded", rows_train=parts.train.total, rows_test=parts.test.total)
+        with self.clock.phase("load"):
+            self.comm.barrier()  # nobody's first reduction waits for what rank 0 writes
+        for text in self.plan.notes:
+            self.note(text)
 
-        def on_note(text: str) -> None:
-            if comm.rank == 0:
-                folder.log(text)
-                notify({"event": "note", "text": text})
-
-        for text in plan.notes:
-            on_note(text)
-
-        def on_resume(iteration: int, evaluations: list[Evaluation]) -> None:
-            if comm.rank == 0:
-                folder.rewrite(evaluations)
-            if iteration:
-                on_note(f"going on from the checkpoint of iteration {iteration}")
-
-        checkpoints = None
-        if method.checkpoints:
-            rows = train.start, train.start + train.a0.shape[1]
-            checkpoints = Checkpoints(folder.path, comm, unchanged, *rows, on_note)
-        loop = Loop(
-            method=method,
-            problem=problem,
-            train=train,
-            test=test,
+    def train(self, interrupted: Callable[[], bool]) -> Outcome:
+        """Until the target, the budget or a stop."""
+        run, parts, checkpoints = self.run, self.parts, None
+        if self.method.checkpoints:
+            rows = parts.train.start, parts.train.start + parts.train.a0.shape[1]
+            checkpoints = Checkpoints(self.folder.path, self.comm, self.unchanged, *rows, self.note)
+        self.checkpoints = checkpoints
+        return Loop(
+            method=self.method,
+            problem=self.problem,
+            train=parts.train,
+            test=parts.test,
             validation=parts.validation,
             stop=run.stop,
             evaluate=run.evaluate,
-            clock=clock,
-            on_evaluation=on_evaluation,
-            on_note=on_note,
+            clock=self.clock,
+            listener=self,
             interrupted=interrupted,
             checkpoints=checkpoints,
             checkpoint=run.checkpoint,
-            on_resume=on_resume,
-        )
-        outcome = loop.run()
+        ).run()
 
-        if outcome.final:
-            confusion = confusion_table(outcome, problem, test, len(plan.split.classes))
-            if comm.rank == 0:
-                folder.write_confusion({"classes": list(plan.split.classes), **confusion})
+    # --- what the loop tells
 
-    phases = comm.gather((clock.seconds, clock.wall, peak_rss_mb(), clock.cpu_seconds))
-    if comm.rank == 0:
-        assert phases is not None
-        folder.write_phases(summarise_phases([p[0] for p in phases], [p[1] for p in phases]))
-        if shared_cores:
-            folder.write_phases(over_ranks([p[3] for p in phases]), "cpu.csv")
-        if outcome.final:
-            folder.write_weights(
-                {"best": outcome.best or outcome.final, "final": outcome.final},
-                {
-                    "bias": network.bias,
-                    "activation": run.network.activation,
-                    "loss": run.loss,
-                    "classes": np.asarray(plan.split.classes),
-                    "threshold": loss.threshold,
-                    "input_shift": scaling.shift,
-                    "input_factor": scaling.factor,
-                    "best_iteration": outcome.best_iteration,
-                    "final_iteration": outcome.evaluations[-1].iteration,
-                    **({} if outcome.gates is None else {"gates": outcome.gates}),
-                    **({} if network.convolution is None else {"convolution": network.convolution.packed()}),
-                },
+    def tell(self, event: str, **facts: Any) -> None:
+        """Tell the driver."""
+        if self.first:
+            self._notify({"event": event, **facts})
+
+    def note(self, text: str) -> None:
+        """Something that the user should know."""
+        if self.first:
+            self.folder.log(text)
+        self.tell("note", text=text)
+
+    def evaluated(self, e: Evaluation) -> None:
+        """A row of the curve, and a plain line of the log."""
+        if self.first:
+            self.folder.append(e)
+            self.folder.log(
+                f"iteration {e.iteration:>5}  train {e.train_s:9.3f} s  loss {e.train_loss:.6f}  "
+                f"train accuracy {e.train_accuracy:.4f}  test accuracy {e.test_accuracy:.4f}"
             )
-        interrupted_run = outcome.status == Status.INTERRUPTED
-        folder.write_summary(
-            Summary(
-                **identity(run, comm.size),
-                status=outcome.status,
-                reason=outcome.reason,
-                time_to_target_s=outcome.time_to_target_s,
-                previous_evaluation_s=outcome.previous_evaluation_s,
-                iterations=outcome.iterations,
-                best_test_accuracy=outcome.best_test_accuracy,
-                final_test_accuracy=outcome.final_test_accuracy,
-                train_s=outcome.train_s,
-                wall_s=max(p[1] for p in phases),
-                load_s=max(p[0].get("load", 0.0) for p in phases),
-                threads_per_rank=environment.blas_threads(),
-                rows_train=train.total,
-                rows_test=test.total,
-                peak_rss_mb=max(p[2] for p in phases),
-                rerun=rerun_line(folder.path, comm.size, environment.blas_threads(), words, interrupted_run),
-            )
+            own = {"phases": dict(self.clock.seconds), "memory_mb": memory.resident_mb()}
+            self.tell("evaluation", **e.row(), **own)
+
+    def resumed(self, iteration: int, evaluations: list[Evaluation]) -> None:
+        """The curve until there."""
+        if self.first:
+            self.folder.rewrite(evaluations)
+        if iteration:
+            self.note(f"going on from the checkpoint of iteration {iteration}")
+
+    # --- the end
+
+    def record(self, outcome: Outcome, options: Sequence[str]) -> None:
+        """All files but the curve; the summary comes last, as the run has ended when it is there."""
+        folder, clock = self.folder, self.clock
+        if outcome.final:
+            tables = self._confusion(outcome)
+            if self.first:
+                folder.write_confusion({"classes": list(self.plan.split.classes), **tables})
+        ranks = self.comm.gather((clock.seconds, clock.wall, memory.peak_rss_mb(), clock.cpu_seconds))
+        if ranks is None:
+            return
+        seconds, walls, peaks, cpu_seconds = map(list, zip(*ranks, strict=True))
+        folder.write_phases(summarise_phases(seconds, walls))
+        if self.shared_cores:
+            folder.write_phases(over_ranks(cpu_seconds), "cpu.csv")
+        if outcome.final:
+            weights = {"best": outcome.best or outcome.final, "final": outcome.final}
+            folder.write_weights(weights, self._constants(outcome))
+        threads, stopped = environment.blas_threads(), outcome.status == Status.INTERRUPTED
+        summary = Summary(
+            **identity(self.run, self.comm.size),
+            status=outcome.status,
+            reason=outcome.reason,
+            time_to_target_s=outcome.time_to_target_s,
+            previous_evaluation_s=outcome.previous_evaluation_s,
+            iterations=outcome.iterations,
+            best_test_accuracy=outcome.best_test_accuracy,
+            final_test_accuracy=outcome.final_test_accuracy,
+            train_s=outcome.train_s,
+            wall_s=max(walls),
+            load_s=max(rank.get("load", 0.0) for rank in seconds),
+            threads_per_rank=threads,
+            rows_train=self.parts.train.total,
+            rows_test=self.parts.test.total,
+            peak_rss_mb=max(peaks),
+            rerun=rerun_line(folder.path, self.comm.size, threads, options, stopped),
         )
-        if checkpoints is not None and not interrupted_run:
-            checkpoints.remove()
-        notify({"event": "finished", "status": outcome.status})
-    return outcome
+        folder.write_summary(summary)
+        if self.checkpoints is not None and not stopped:
+            self.checkpoints.remove()
+        self.tell("finished", status=outcome.status)
 
+    def _confusion(self, outcome: Outcome) -> dict[str, list[list[int]]]:
+        """Test rows by true class (rows) and predicted class (columns), for the final and the best weights."""
+        tables, problem, test = {}, self.problem, self.parts.test
+        classes = len(self.plan.split.classes)
+        for name, W in (("final", outcome.final), ("best", outcome.best or outcome.final)):
+            labels = predicted(problem.network, W, problem.loss.threshold, test.a0)
+            counts = np.zeros((classes, classes + 1))  # the last column: outputs that were NaN, of no class
+            np.add.at(counts, (test.labels, labels), 1)
+            self.comm.allreduce(counts)
+            tables[name] = (counts if counts[:, -1].any() else counts[:, :-1]).astype(int).tolist()
+        return tables
 
-def confusion_table(outcome: Outcome, problem: Problem, test: shards.Shard, classes: int) -> dict[str, Any]:
-    """Test rows by true class (rows) and predicted class (columns), for the final and the best weights."""
-    tables = {}
-    for name, W in (("final", outcome.final), ("best", outcome.best or outcome.final)):
-        labels = predicted(problem.network, W, problem.loss.threshold, test.a0)
-        counts = np.zeros((classes, classes + 1))  # the last column: outputs that were NaN, of no class
-        np.add.at(counts, (test.labels, labels), 1)
-        problem.comm.allreduce(counts)
-        tables[name] = (counts if counts[:, -1].any() else counts[:, :-1]).astype(int).tolist()
-    return tables
-
-
-def build_network(run: Run, plan: shards.Plan) -> Network:
-    """The network for the data at hand: two classes make one output unless ``outputs`` says otherwise."""
-    return shape_network(run, plan.source.features, len(plan.split.classes))
-
-
-def shape_network(run: Run, features: int, classes: int) -> Network:
-    """The network for rows of that many features in that many classes. Raises UserError."""
-    outputs = run.network.outputs or (1 if classes == 2 else classes)
-    if outputs == 1 and classes > 2:
-        raise UserError(f"network.outputs: 1 output for {classes} classes; valid: {classes}")
-    if outputs != 1 and outputs != classes:
-        raise UserError(f"network.outputs: {outputs} outputs for {classes} classes; valid: {classes}")
-    s, method, layers = run.network, methods.load(run.kind), list(run.network.layers)
-    layers = method.hidden_layers(run.settings, layers, outputs)
-    kernel = None
-    if s.init != "random":
-        assert s.init_scale is not None  # the config was checked
-        kernel = Kernel(s.init, s.init_scale, s.init_smoothness or Kernel.smoothness)
-    return Network.build(features, layers, outputs, s.activation, s.bias, kernel, _stack(run, features))
-
-
-def _stack(run: Run, features: int) -> Stack | None:
-    """The convolutional layers for rows of that many features. Raises UserError."""
-    given = run.network.convolution
-    if given is None:
-        return None
-    shape = given.image or datasets.load(run.data.name)().image(run.data)
-    assert shape is not None  # the config was checked
-    channels, height, width = shape
-    if channels * height * width != features:
-        raise UserError(
-            f"network.convolution.image: images of {channels} x {height} x {width} have "
-            f"{channels * height * width:,} numbers, and rows have {features:,} features"
-        )
-    size = (height, width) if given.size == "full" else (given.size, given.size)
-    return Stack((channels, height, width), tuple(given.filters), size, given.pool)
-
-
-def describe(evaluation: Evaluation) -> str:
-    """One plain line per evaluation, for logs and pipes."""
-    e = evaluation
-    return (
-        f"iteration {e.iteration:>5}  train {e.train_s:9.3f} s  loss {e.train_loss:.6f}  "
-        f"train accuracy {e.train_accuracy:.4f}  test accuracy {e.test_accuracy:.4f}"
-    )
-
-
-def summarise_phases(seconds: list[dict[str, float]], walls: list[float]) -> dict[str, tuple[float, float, float]]:
-    """Largest, mean and smallest seconds over ranks of every phase; 'rest' is what no phase counted."""
-    rest = [wall - sum(rank.values()) for rank, wall in zip(seconds, walls, strict=True)]
-    return over_ranks(
-        [{**rank, "rest": left, "wall": wall} for rank, left, wall in zip(seconds, rest, walls, strict=True)]
-    )
-
-
-def over_ranks(seconds: list[dict[str, float]]) -> dict[str, tuple[float, float, float]]:
-    """The largest, mean and smallest over ranks of every name; a rank that lacks one has zero there."""
-    names = list(dict.fromkeys(name for rank in seconds for name in rank))
-    # What sums up the others comes last.
-    names.sort(key=lambda name: ("rest", "wall").index(name) if name in ("rest", "wall") else -1)
-    table = {name: [rank.get(name, 0.0) for rank in seconds] for name in names}
-    return {name: (max(values), float(np.mean(values)), min(values)) for name, values in table.items()}
-
-
-def peak_rss_mb() -> float:
-    """The largest memory this process has held, in MiB."""
-    try:
-        # Not what getrusage says: on Linux that is handed down from the process that started this one.
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return float(line.split()[1]) / 1024
-    except (OSError, ValueError, IndexError):
-        pass
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (MB if sys.platform == "darwin" else MB >> 10)
+    def _constants(self, outcome: Outcome) -> dict[str, Any]:
+        """What a prediction needs beside the weights."""
+        problem, network, scaling = self.problem, self.problem.network, self.parts.scaling
+        return {
+            "bias": network.bias,
+            "activation": self.run.network.activation,
+            "loss": self.run.loss,
+            "classes": np.asarray(self.plan.split.classes),
+            "threshold": problem.loss.threshold,
+            "input_shift": scaling.shift,
+            "input_factor": scaling.factor,
+            "best_iteration": outcome.best_iteration,
+            "final_iteration": outcome.evaluations[-1].iteration,
+            **({} if outcome.gates is None else {"gates": outcome.gates}),
+            **({} if network.convolution is None else {"convolution": network.convolution.packed()}),
+        }
 
 
 @contextmanager
@@ -338,18 +273,23 @@ def _stop_on_signal(on_stop: Callable[[], None] = lambda: None) -> Iterator[Call
             signal.signal(number, handler)
 
 
-def main(folder: str, ranks: str, patience: str, *words: str) -> None:
+def main(folder: str, ranks: str, watched_s: str, *options: str) -> None:
     """One rank of a job. An error is one JSON line for the driver, and ends the job on every rank."""
 
+    def tell(event: dict[str, Any]) -> None:
+        # One write: lines of different ranks must not mix.
+        sys.stdout.write(json.dumps(event) + "\n")
+        sys.stdout.flush()
+
     rank = 0
-    this_rank.end_with_the_launcher()
+    end_with_the_launcher()
     try:
-        comm = this_rank.connect(int(ranks))
+        comm = connect(int(ranks))
         rank = comm.rank
-        this_rank.answer(comm, environment.host()["name"])
-        if float(patience) and isinstance(comm, MPI):
-            this_rank.watch(comm, environment.host()["name"], float(patience))
-        work(RunFolder(Path(folder)), comm, tell, words, _STARTED)
+        watchdog.answer(comm, environment.host()["name"], tell)
+        if float(watched_s) and isinstance(comm, MPI):
+            watchdog.watch(comm, environment.host()["name"], float(watched_s), tell)
+        work(RunFolder(Path(folder)), comm, tell, options, _STARTED)
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # the run is recorded, and its ranks take their leave
     except UserError as error:
         tell({"event": "error", "rank": rank, "user": True, "message": str(error)})

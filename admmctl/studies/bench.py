@@ -7,13 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from admmctl.comm import Serial
-from admmctl.errors import RunFailed, UserError
+from admmctl.errors import Interrupted, RunFailed, UserError
 from admmctl.experiment import config as configuration
 from admmctl.experiment.config import Run, to_yaml
-from admmctl.launch import local
+from admmctl.launch import local as launch
 from admmctl.launch.job import watch
 from admmctl.launch.options import Options, check_options
+from admmctl.launch.said import last_words
 from admmctl.methods.method import methods
 from admmctl.runs.bench import measure
 
@@ -28,6 +31,42 @@ DEFAULT: dict[str, Any] = {
 }
 
 
+class Exchange(BaseModel):
+    """A measured Allreduce of that many bytes."""
+
+    bytes: int
+    seconds: float
+
+
+class Bench(BaseModel):
+    """What ``bench --json`` prints: see ``runs.bench.measure``. Rates are those of one rank, times in seconds."""
+
+    method: str
+    network: list[int]
+    rows: int
+    rows_per_iteration: int
+    repeat: int
+    gemm_gflops: float
+    step_gflops: float | None
+    fraction: float | None
+    seconds_per_iteration: float
+    seconds_of_repeats: list[float]
+    set_up_s: float
+    phases: dict[str, float]
+    flop_per_iteration: int | float | None
+    peak_rss_mb: float
+    memory_estimate_mb: float
+    ranks: int
+    threads_per_rank: int
+    cpu: str
+    cores: int
+    mpi: str
+    blas: list[str]
+    memory_bandwidth_gbs: float
+    allreduce: list[Exchange]
+    message_bytes: list[int]
+
+
 def bench(
     config: Path | None,
     method: str | None = None,
@@ -37,11 +76,11 @@ def bench(
     overrides: Iterable[str] = (),
     say: Callable[[str], None] = lambda what: None,
     oversubscribe: bool = False,
-) -> dict[str, Any]:
+) -> Bench:
     """Measure this machine and the step of one method at an experiment's shapes, on ``cores`` ranks.
 
-    ``say`` is told what is being measured. Returns what ``bench --json`` prints. Raises UserError for wrong
-    usage and where the rows do not fit into memory, RunFailed when a rank breaks.
+    ``say`` is called with what is being measured. Raises UserError for wrong usage and where the rows do not fit
+    into memory, RunFailed when a rank breaks.
     """
     experiment = configuration.load(DEFAULT if config is None else config, overrides)
     if method == "all":
@@ -53,13 +92,13 @@ def bench(
         )
     if not 1 <= repeat <= 1000:
         raise UserError(f"--repeat {repeat}: expected 1 to 1,000")
-    check_options(cores, oversubscribe=oversubscribe)
-    local.check_cores(cores, oversubscribe)
+    check_options(cores, None, "auto", oversubscribe)
+    launch.check_cores(cores, oversubscribe)
     kind = methods.load(run.kind)
     kind.require(run.settings)
     if cores > (kind.ranks or cores):
         raise UserError(f"method {run.method} runs on one rank; use --cores 1")
-    return on_cores(run, rows, repeat, cores, say)
+    return Bench(**on_cores(run, rows, repeat, cores, say))
 
 
 def on_cores(
@@ -88,11 +127,17 @@ def _on_ranks(arguments: list[str], options: Options, say: Callable[[str], None]
         elif "text" in event:
             say(event["text"])
 
-    options.chosen().check(options)
-    command = options.command(arguments, 1)
-    end = watch(command, on_event)
-    try:
-        end.raise_failure(finished=bool(results) and end.stopped_by is None)
-    except RunFailed as failure:
-        raise RunFailed(f"{failure}\nThe ranks were started by: {shlex.join(command.line)}") from None
+    options.check_launcher()
+    command, environment = options.command(arguments, 1), options.environment(1)
+    end = watch(command, environment, on_event, lambda line: None, options.cores, options.start_seconds())
+    for error in end.errors:
+        if error["user"]:
+            raise UserError(error["message"])
+    if end.stopped_by is not None:
+        raise Interrupted("interrupted")
+    if end.start is not None:
+        raise RunFailed(end.start)
+    if end.exit_code or not results:
+        told = last_words(end.said) or "no message"
+        raise RunFailed(f"the ranks ended with exit code {end.exit_code}: {shlex.join(command)}\n{told}")
     return results[0]

@@ -5,8 +5,8 @@ M = L L' what counts is the condition number of L^-1 A L^-T, the largest eigenva
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from admmctl.data import shards
 from admmctl.errors import UserError
 from admmctl.experiment import config as configuration
 from admmctl.experiment.config import Run
-from admmctl.launch.inherited import check_single
+from admmctl.launch.inherited import check_alone
 from admmctl.methods.convex.algorithm import ConvexAdmm
 from admmctl.methods.convex.nystrom import Sketch, sketch
 from admmctl.methods.convex.solvers import diagonal, explicit, gram, to_vectors
@@ -25,8 +25,8 @@ from admmctl.methods.convex.system import System
 from admmctl.methods.method import Diverged, Problem, methods
 from admmctl.model.losses import losses
 from admmctl.model.network import targets
+from admmctl.runs.build import build_network
 from admmctl.runs.clock import Clock
-from admmctl.runs.worker import build_network
 
 KIND = "convex-admm"
 MOST = 6000  # the side of A: a few such matrices take over 1 GB, the eigenvalues of each a quarter of a minute
@@ -36,20 +36,48 @@ Array = NDArray[np.float64]
 Half = Callable[[Array], Array]  # L^-1 times columns (2 P d, any)
 
 
+@dataclass(frozen=True)
+class Preconditioned:
+    """The condition number of A with a preconditioner: its largest eigenvalue over its smallest.
+
+    ``rank`` is that of a Nystrom sketch, None for other preconditioners.
+    """
+
+    preconditioner: str
+    rank: int | None
+    condition: float
+    largest: float
+    smallest: float
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What ``condition --json`` prints. A has as many rows and columns as ``side`` says."""
+
+    experiment: str
+    method: str
+    rows: int
+    inputs: int
+    patterns: int
+    side: int
+    rho: float
+    seed: int
+    points: list[Preconditioned]
+
+
 def condition(
     config: Path,
     ranks: str | None = None,
     method: str | None = None,
     overrides: Iterable[str] = (),
     say: Callable[[str], None] = lambda what: None,
-) -> dict[str, Any]:
-    """Condition numbers of A alone, with the Jacobi and the block preconditioner, and by the rank of a sketch.
+) -> Conditions:
+    """Condition numbers of A by itself, with the Jacobi and the block preconditioner, and by the rank of a sketch.
 
-    ``ranks`` are numbers as in '10,20,50'; those of ``RANKS`` that A has room for by default. ``say`` is told
-    what is computed. Returns what ``condition --json`` prints. Raises UserError for wrong usage, missing data and
-    a matrix that is too large.
+    ``ranks`` are numbers as in '10,20,50'; those of ``RANKS`` that A has room for by default. ``say`` is called
+    with what is computed. Raises UserError for wrong usage, missing data and a matrix that is too large.
     """
-    check_single()
+    check_alone()
     run = _convex(configuration.load(config, overrides), method)
     asked = None if ranks is None else parse(ranks)
     say("reading the rows")
@@ -62,9 +90,9 @@ def condition(
         say(f"A, {side:,} x {side:,}")
         A = explicit(system)
         points = [
-            _point("none", None, A),
-            _point("jacobi", None, A, jacobi(system)),
-            _point("block", None, A, block(system)),
+            preconditioned("none", None, A),
+            preconditioned("jacobi", None, A, jacobi(system)),
+            preconditioned("block", None, A, block(system)),
         ]
         for rank in asked or [rank for rank in RANKS if rank <= side]:
             say(f"rank {rank:,}")
@@ -72,18 +100,8 @@ def condition(
                 half = nystrom(sketch(system, rank, run.seed))
             except Diverged:
                 raise UserError(f"--ranks {rank:,}: there is no sketch of that rank; name smaller ones") from None
-            points.append(_point("nystrom", rank, A, half))
-    return {
-        "experiment": run.experiment,
-        "method": run.method,
-        "rows": system.n,
-        "inputs": system.d,
-        "patterns": system.P,
-        "side": side,
-        "rho": system.rho,
-        "seed": run.seed,
-        "points": points,
-    }
+            points.append(preconditioned("nystrom", rank, A, half))
+    return Conditions(run.experiment, run.method, system.n, system.d, system.P, side, system.rho, run.seed, points)
 
 
 def parse(ranks: str) -> list[int]:
@@ -134,17 +152,11 @@ def _system(run: Run) -> System:
     return method.init(problem).system
 
 
-def _point(preconditioner: str, rank: int | None, A: Array, half: Half | None = None) -> dict[str, Any]:
+def preconditioned(preconditioner: str, rank: int | None, A: Array, half: Half | None = None) -> Preconditioned:
     """The extreme eigenvalues of L^-1 A L^-T, and their ratio."""
     eigenvalues = np.linalg.eigvalsh(A if half is None else half(half(A).T))
     smallest, largest = float(eigenvalues[0]), float(eigenvalues[-1])
-    return {
-        "preconditioner": preconditioner,
-        "rank": rank,
-        "condition": largest / smallest,
-        "largest": largest,
-        "smallest": smallest,
-    }
+    return Preconditioned(preconditioner, rank, largest / smallest, largest, smallest)
 
 
 def jacobi(system: System) -> Half:

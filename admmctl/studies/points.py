@@ -2,23 +2,25 @@
 
 import json
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from admmctl.errors import UserError
-from admmctl.launch.cluster import load_machine
+from admmctl.launch.clusters import load_machine
 from admmctl.runs.clock import OUTSIDE
 from admmctl.runs.places import exists, is_run, root
 from admmctl.runs.recorded import damage, read_config, read_environment, read_phases, read_summary
 from admmctl.runs.summary import DONE
 from admmctl.studies.model import CostModel, Exchange, Point, fit, held_out, on_machine
-from admmctl.studies.scaling import FILE, MEASURED, read_study
+from admmctl.studies.scaling import MEASURED
+from admmctl.studies.study import FILE, CoreCount, Curve, Findings, Fitted, OtherMachine, SmallStep, Study
 
 MOST_CORES = 10_000  # where curves end
 SPREAD, SUPERLINEAR = 0.25, 1.10  # measuring rule 6: warnings above these
 REPEATED = ("solve",)  # phases that every rank goes through alike, whatever its rows
+Rows = Callable[[int], int]  # training rows by core count
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def find_studies(names: list[str] | None) -> list[Path]:
     return unique
 
 
-def summarise_all(folders: list[Path], machine: str | None, named: bool) -> tuple[list[dict[str, Any]], list[str]]:
+def summarise_all(folders: list[Path], machine: str | None, named: bool) -> tuple[list[Findings], list[str]]:
     """Every study in numbers, and what was left out, with the reason: studies and runs.
 
     Runs that are damaged are left out, and studies that cannot be read. What has nothing to show yet is left out
@@ -64,15 +66,13 @@ def summarise_all(folders: list[Path], machine: str | None, named: bool) -> tupl
     """
     results, left_out = [], []
     for folder in folders:
-        places = [place for place in sorted(folder.iterdir()) if is_run(place)]
-        left_out += [f"{file}: {why}" for file, why in filter(None, (damage(place, MEASURED) for place in places))]
+        damages = filter(None, (damage(place, MEASURED) for place in _runs(folder)))
+        left_out += [f"{file}: {reason}" for file, reason in damages]
         try:
             results.append(summarise(folder, machine))
-        except Unfinished as reason:
-            if named:
-                raise UserError("\n".join([*left_out, str(reason)])) from None
-            left_out.append(str(reason))
         except UserError as reason:
+            if named and isinstance(reason, Unfinished):
+                raise UserError("\n".join([*left_out, str(reason)])) from None
             left_out.append(str(reason))
     if not results:
         raise UserError("\n".join(dict.fromkeys(left_out)))
@@ -83,16 +83,16 @@ class Unfinished(UserError):
     """A study that has too few finished runs."""
 
 
-def summarise(folder: Path, machine: str | None = None) -> dict[str, Any]:
-    """A study in numbers: what ``scaling --json`` prints and ``scaling-plot`` draws.
+def summarise(folder: Path, machine: str | None = None) -> Findings:
+    """A study in numbers.
 
     ``machine`` names a machine file that the model is moved to. Raises UserError where the runs cannot be
     compared: of different data, on one number of cores only, or none that has finished.
     """
-    study = read_study(folder)
+    study = Study.read(folder)
     if study is None:
         raise UserError(f"{folder} is no scaling study: it has no {FILE}")
-    runs = _on_one_footing([timed for place in sorted(folder.iterdir()) if (timed := _timed(place, study))])
+    runs = _on_one_footing([timed for place in _runs(folder) if (timed := _timed(place, study))])
     _must_share_data(folder)
     by_cores = {count: [run for run in runs if run.cores == count] for count in sorted({r.cores for r in runs})}
     if not by_cores:
@@ -102,23 +102,29 @@ def summarise(folder: Path, machine: str | None = None) -> dict[str, Any]:
             f"{folder}: all its runs are on {next(iter(by_cores))} core(s), and one point makes no scaling study; "
             "add others with: admmctl scaling CONFIG --cores 1,2"
         )
-    points = [_point(members) for members in by_cores.values()]
+    points = [_core_count(members) for members in by_cores.values()]
     base = points[0]
     for point in points:
-        both = math.isfinite(base["median_s"]) and math.isfinite(point["median_s"])
-        ratio = base["median_s"] / point["median_s"] if both else math.nan
-        factor = point["cores"] / base["cores"]
-        point["speed_up"] = ratio * factor if study["weak"] else ratio
-        point["efficiency"] = point["speed_up"] / factor
-    fields = ("experiment", "method", "method_kind", "data", "goal", "iterations", "weak", "metric", "target")
-    models = _models(study, by_cores, machine)
-    return {
-        "study": str(folder),
-        **{key: study[key] for key in fields},
-        "points": points,
-        **models,
-        "warnings": _warnings(points, study) + models.pop("warnings"),
-    }
+        both = math.isfinite(base.median_s) and math.isfinite(point.median_s)
+        ratio = base.median_s / point.median_s if both else math.nan
+        factor = point.cores / base.cores
+        point.speed_up = ratio * factor if study.weak else ratio
+        point.efficiency = point.speed_up / factor
+    model, curve, other = _modelled(study, by_cores, machine)
+    warnings = _warnings(points, study)
+    if model.law is None:
+        warnings.append(
+            "communication was not measured: no two ranks had a core each; the model holds for one core, or for "
+            "a named machine"
+        )
+    asked = study.model_dump(include={part.name for part in fields(Findings)} - {"machine"})
+    return Findings(
+        str(folder), **asked, points=points, model=model, curve=curve, machine=other, warnings=warnings
+    )
+
+
+def _runs(folder: Path) -> list[Path]:
+    return [place for place in sorted(folder.iterdir()) if is_run(place)]
 
 
 def _on_one_footing(runs: list[Timed]) -> list[Timed]:
@@ -127,139 +133,115 @@ def _on_one_footing(runs: list[Timed]) -> list[Timed]:
     return [run for run in runs if not run.shared or run.cores not in free]
 
 
-def _timed(place: Path, study: dict[str, Any]) -> Timed | None:
+def _timed(place: Path, study: Study) -> Timed | None:
     """A finished run, or None where there is none, or a damaged one."""
-    summary = read_summary(place) if is_run(place) else None
+    summary = read_summary(place)
     if summary is None or summary["status"] not in DONE or damage(place, MEASURED) is not None:
         return None
-    try:
-        return _read_timed(place, summary, study)
-    except (KeyError, TypeError, ValueError):
-        return None
-
-
-def _read_timed(place: Path, summary: dict[str, Any], study: dict[str, Any]) -> Timed | None:
     cores, iterations = int(summary["ranks"]), max(1, int(summary["iterations"]))
     wall, cpu = read_phases(place), read_phases(place, "cpu.csv")
     phases = {name: values for name, values in (cpu or wall).items() if name not in (*OUTSIDE, "rest", "wall")}
-    if not phases:
+    rows, train_s = summary["rows_train"], summary["train_s"]
+    if not phases or rows is None or train_s is None:
         return None
-    own = {name: v for name, v in phases.items() if name not in ("reduce", *REPEATED)}
-    mean = sum(values["mean_s"] for values in own.values())
-    solve = sum(phases[name]["mean_s"] for name in REPEATED if name in phases)
+    own, solve = _parts({name: values["mean_s"] for name, values in phases.items()})
     reduce_s = phases.get("reduce", {}).get("min_s", 0.0)
     # Ranks wait for the busiest one in the reductions: its own work is what is left beside the shortest wait.
-    busiest = sum(values["max_s"] for values in own.values())
+    busiest, _ = _parts({name: values["max_s"] for name, values in phases.items()})
     if not cpu:
-        busiest = max(mean, float(summary["train_s"]) - reduce_s - solve)
-    seconds = busiest + solve if cpu else float(summary["train_s"])
-    if study["goal"] == "target":
+        busiest = max(own, train_s - reduce_s - solve)
+    seconds = busiest + solve if cpu else train_s
+    if study.goal == "target":
         reached = summary["time_to_target_s"]
-        seconds = math.inf if reached is None else (seconds if cpu else float(reached))
-    elif int(summary["iterations"]) < int(study["iterations"]):
+        seconds = math.inf if reached is None else (seconds if cpu else reached)
+    elif summary["iterations"] < (study.iterations or 0):
         seconds = math.inf  # diverged, or with nothing left to do: it is no faster for that
-    alone = cores == 1 or bool(cpu)
     return Timed(
         cores=cores,
         shared=bool(cpu),
         seconds=seconds,
         iterations=iterations,
-        rows=int(summary["rows_train"]),
+        rows=rows,
         # Waiting for a core that another rank has is no work.
         phases={name: values["mean_s"] for name, values in phases.items() if not cpu or name != "reduce"},
         point=Point(
             cores=cores,
-            rows=min(int(summary["rows_train"]), study.get("batch") or int(summary["rows_train"])),
+            rows=min(rows, study.batch or rows),
             compute_s=busiest / iterations,
-            compute_mean_s=mean / iterations,
+            compute_mean_s=own / iterations,
             solve_s=solve / iterations,
-            reduce_s=None if alone else reduce_s / iterations,
+            reduce_s=None if cores == 1 or cpu else reduce_s / iterations,
         ),
     )
 
 
-def _point(runs: list[Timed]) -> dict[str, Any]:
+def _parts(phases: dict[str, float]) -> tuple[float, float]:
+    """Seconds of work on a rank's own rows, and of work that every rank repeats."""
+    own = sum(value for name, value in phases.items() if name not in ("reduce", *REPEATED))
+    return own, sum(phases.get(name, 0.0) for name in REPEATED)
+
+
+def _core_count(runs: list[Timed]) -> CoreCount:
     """One core count: every time, and medians."""
     names = list(dict.fromkeys(name for run in runs for name in run.phases))
     reached = [run for run in runs if math.isfinite(run.seconds)]
-    return {
-        "cores": runs[0].cores,
-        "shared": any(run.shared for run in runs),
-        "rows": runs[0].rows,
-        "runs": len(runs),
-        "reached": len(reached),
-        "seconds": [run.seconds for run in runs],
-        "median_s": median(run.seconds for run in runs),
-        "iterations": [run.iterations for run in runs],
-        "iterations_reached": [run.iterations for run in reached],
-        "seconds_per_iteration": median(run.seconds / run.iterations for run in runs),
-        "phases": {name: median(run.phases.get(name, 0.0) for run in runs) for name in names},
-    }
+    return CoreCount(
+        cores=runs[0].cores,
+        shared=any(run.shared for run in runs),
+        rows=runs[0].rows,
+        runs=len(runs),
+        reached=len(reached),
+        seconds=[run.seconds for run in runs],
+        median_s=median(run.seconds for run in runs),
+        iterations=[run.iterations for run in runs],
+        iterations_reached=[run.iterations for run in reached],
+        seconds_per_iteration=median(run.seconds / run.iterations for run in runs),
+        phases={name: median(run.phases.get(name, 0.0) for run in runs) for name in names},
+    )
 
 
-def _models(study: dict[str, Any], by_cores: dict[int, list[Timed]], machine: str | None) -> dict[str, Any]:
-    """The fitted model, its error on held-out core counts, and its curves."""
+def _modelled(
+    study: Study, by_cores: dict[int, list[Timed]], machine: str | None
+) -> tuple[Fitted, Curve, OtherMachine | None]:
+    """The fitted model with its error on held-out core counts, its curves here, and on the other machine."""
     points = [_middle([run.point for run in runs]) for runs in by_cores.values()]
     iterations = median(run.iterations for runs in by_cores.values() for run in runs)
-    rows_of = _rows(points, weak=bool(study["weak"]))
-    here = list(study["machine"].values())
-    exchanges = [Exchange(m["ranks"], e["bytes"], e["seconds"]) for m in here for e in m["allreduce"]]
-    messages = list(here[0]["message_bytes"]) if here else []
+    rows_of = _rows(points, study.weak)
+    here = list(study.machine.values())
+    exchanges = [Exchange(m.ranks, e.bytes, e.seconds) for m in here for e in m.allreduce]
+    messages = list(here[0].message_bytes) if here else []
     points = [*points, *_small(study)]
     model = fit(points, exchanges, messages)
-    most = 4 * max(by_cores)
-    result: dict[str, Any] = {
-        "model": {
-            "seconds_per_row": model.row_s,
-            "seconds_fixed": model.fixed_s,
-            "seconds_solve": model.solve_s,
-            "imbalance": model.imbalance,
-            "message_bytes": list(model.message_bytes),
-            "law": None if model.law is None else model.law.__dict__,
-            "held_out": [
-                {
-                    "cores": left.cores,
-                    "predicted_s": left.predicted_s * iterations,
-                    "measured_s": left.measured_s * iterations,
-                    "error": left.error,
-                    "communication": left.communication,
-                }
-                for left in held_out(points, exchanges, messages)
-            ],
-        },
-        "curve": _curve(model, iterations, rows_of, most if model.law is not None else 1, list(by_cores)),
-        "machine": None,
-        "warnings": [],
-    }
-    if model.law is None:
-        result["warnings"].append(
-            "communication was not measured: no two ranks had a core each; the model holds for one core, or for "
-            "a named machine"
-        )
-    if machine is not None:
-        other = load_machine(machine)
-        if not here:
-            raise UserError("this study has no measurement of its machine to compare another one with")
-        peak = median(m["gemm_gflops"] for m in here)
-        moved = on_machine(model, other, peak)
-        result["machine"] = {
-            "name": other.name,
-            "title": other.title,
-            "source": list(other.source),
-            "curve": _curve(moved, iterations, rows_of, min(MOST_CORES, other.cores), []),
-        }
-    return result
+    fitted = Fitted(
+        seconds_per_row=model.row_s,
+        seconds_fixed=model.fixed_s,
+        seconds_solve=model.solve_s,
+        imbalance=model.imbalance,
+        message_bytes=list(model.message_bytes),
+        law=model.law,
+        held_out=[
+            replace(left, predicted_s=left.predicted_s * iterations, measured_s=left.measured_s * iterations)
+            for left in held_out(points, exchanges, messages)
+        ],
+    )
+    most = 4 * max(by_cores) if model.law is not None else 1
+    curve = _curve(model, iterations, rows_of, most, list(by_cores))
+    if machine is None:
+        return fitted, curve, None
+    other = load_machine(machine)
+    if not here:
+        raise UserError("this study has no measurement of its machine to compare another one with")
+    moved = on_machine(model, other, median(m.gemm_gflops for m in here))
+    there = _curve(moved, iterations, rows_of, min(MOST_CORES, other.cores), [])
+    return fitted, curve, OtherMachine(other.name, other.title, list(other.source), there)
 
 
-def _small(study: dict[str, Any]) -> list[Point]:
+def _small(study: Study) -> list[Point]:
     """The measured iteration on hardly any rows, as a point on one core."""
-    small = study.get("small") or {"error": "an older study"}
-    if "error" in small:
+    if not isinstance(study.small, SmallStep):
         return []
-    phases = small["phases"]
-    own = sum(value for name, value in phases.items() if name not in ("reduce", *REPEATED))
-    solve = sum(phases.get(name, 0.0) for name in REPEATED)
-    return [Point(1, int(small["rows_per_iteration"]), own, own, solve, None)] if own > 0 else []
+    own, solve = _parts(study.small.phases)
+    return [Point(1, study.small.rows_per_iteration, own, own, solve, None)] if own > 0 else []
 
 
 def _middle(points: list[Point]) -> Point:
@@ -275,57 +257,56 @@ def _middle(points: list[Point]) -> Point:
     )
 
 
-def _rows(points: list[Point], weak: bool) -> Any:
-    """Training rows by core count: all of them, or as many for every rank."""
+def _rows(points: list[Point], weak: bool) -> Rows:
+    """All training rows on any number of cores, or as many for every rank."""
     if not weak:
         return lambda cores: points[0].rows
     each = points[0].rows / points[0].cores
     return lambda cores: round(each * cores)
 
 
-def _curve(
-    model: CostModel, iterations: float, rows_of: Any, most: int, measured: list[int]
-) -> dict[str, list[float]]:
+def _curve(model: CostModel, iterations: float, rows_of: Rows, most: int, measured: Iterable[int]) -> Curve:
     """The model, its parts and its bounds from one core to ``most``, in seconds to the goal.
 
     At powers of two and where it was measured: between them an Allreduce costs two steps more, and a line would
     zigzag. Ideal is the smallest measured count, divided.
     """
-    grid = [*(1 << power for power in range(most.bit_length())), most, *(p for p in measured if p <= most)]
+    grid = [*(1 << power for power in range(most.bit_length())), most, *measured]
     cores = sorted({p for p in grid if p <= min(most, rows_of(p))})
     parts = [model.parts(p, rows_of(p)) for p in cores]
     first = min((p for p in measured if p in cores), default=1)
     base = model.seconds(first, rows_of(first)) * first / rows_of(first)
-    return {
-        "cores": [float(p) for p in cores],
-        "seconds": [iterations * sum(part.values()) for part in parts],
+    return Curve(
+        cores=[float(p) for p in cores],
+        seconds=[iterations * sum(part.values()) for part in parts],
         **{name: [iterations * part[name] for part in parts] for name in ("compute", "solve", "reduce")},
-        "ideal": [iterations * base * rows_of(p) / p for p in cores],
-        "amdahl": [iterations * model.amdahl(p, rows_of(p)) for p in cores],
-    }
+        ideal=[iterations * base * rows_of(p) / p for p in cores],
+        amdahl=[iterations * model.amdahl(p, rows_of(p)) for p in cores],
+    )
 
 
-def _warnings(points: list[dict[str, Any]], study: dict[str, Any]) -> list[str]:
+def _warnings(points: list[CoreCount], study: Study) -> list[str]:
     """Measuring rule 6: iterations that differ, efficiency that is too good, targets missed."""
     found = []
-    middles = [median(point["iterations_reached"]) for point in points if point["iterations_reached"]]
-    if study["goal"] == "target" and middles and max(middles) > (1 + SPREAD) * min(middles):
+    middles = [median(point.iterations_reached) for point in points if point.iterations_reached]
+    if study.goal == "target" and middles and max(middles) > (1 + SPREAD) * min(middles):
         found.append(
             f"iterations to the target differ by more than {SPREAD:.0%} between core counts "
             f"({min(middles):g} to {max(middles):g}): times compare different work"
         )
-    what = "the target was reached" if study["goal"] == "target" else "all iterations were made"
+    done = "the target was reached" if study.goal == "target" else "all iterations were made"
     for point in points:
-        if point["efficiency"] > SUPERLINEAR:
+        cores = f"{point.cores} cores"
+        if point.efficiency > SUPERLINEAR:
             found.append(
-                f"{point['cores']} cores: efficiency {point['efficiency']:.0%}, above {SUPERLINEAR:.0%}: caches, "
+                f"{cores}: efficiency {point.efficiency:.0%}, above {SUPERLINEAR:.0%}: caches, "
                 "or a noisy machine; measure again before believing it"
             )
-        if point["reached"] < point["runs"]:
-            found.append(f"{point['cores']} cores: {what} {point['reached']}/{point['runs']} times")
-        if point["shared"]:
+        if point.reached < point.runs:
+            found.append(f"{cores}: {done} {point.reached}/{point.runs} times")
+        if point.shared:
             found.append(
-                f"{point['cores']} cores: ranks shared cores; its time is the busiest rank's processor time, "
+                f"{cores}: ranks shared cores; its time is the busiest rank's processor time, "
                 "without communication"
             )
     return found
@@ -334,8 +315,8 @@ def _warnings(points: list[dict[str, Any]], study: dict[str, Any]) -> list[str]:
 def _must_share_data(folder: Path) -> None:
     """Raises UserError when the runs of a study read different rows, or trained something else."""
     seen: dict[str, Path] = {}
-    for place in sorted(folder.iterdir()):
-        if not is_run(place) or read_summary(place) is None:
+    for place in _runs(folder):
+        if read_summary(place) is None:
             continue
         config, sha256 = read_config(place), read_environment(place).get("data_sha256")
         if not config or sha256 is None:

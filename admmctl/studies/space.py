@@ -30,11 +30,11 @@ def grid(values: Range, key: str) -> list[float | int]:
     return list(dict.fromkeys(at(values, u) for u in np.linspace(0, 1, values.points)))
 
 
-Trial = dict[str, Any]  # key of the method block -> value
+Settings = dict[str, Any]  # what a trial sets: key of the method block -> value
 
 
-def trials(settings: SweepSettings, method: str, count: int | None) -> list[Trial]:
-    """The settings of every trial of ``method``. Raises UserError for an empty or unknown space."""
+def settings_of_trials(settings: SweepSettings, method: str, count: int | None) -> list[Settings]:
+    """What every trial of ``method`` sets. Raises UserError for an empty or unknown space."""
     space = settings.space.get(method)
     if not space:
         known = ", ".join(settings.space)

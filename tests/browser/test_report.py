@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_report import NASTY, number, write_figure, write_run
+from support.recorded_runs import NASTY, number, write_figure, write_run
 
 from admmctl.report.page import report
 from admmctl.runs.places import find

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from test_commands import CONFIGS, TINY, Answer, Shell
+from support.shell import CONFIGS, Answer, Shell
 
 from admmctl.experiment.config import load
 from admmctl.methods.gradient.sgd import Sgd
@@ -49,15 +49,6 @@ BUNDLED = [
     for path in sorted(CONFIGS.glob("*.yaml"))
     for method in yaml.safe_load(path.open())["methods"]
 ]
-
-
-@pytest.fixture
-def shell(
-    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Shell:
-    (tmp_path / "tiny.yaml").write_text(TINY)
-    monkeypatch.chdir(tmp_path)
-    return Shell(tmp_path, capsys)
 
 
 @pytest.fixture

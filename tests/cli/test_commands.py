@@ -9,17 +9,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
+from support.shell import CONFIGS, Answer, Shell, real_shell
 from typer.main import get_command
 
 from admmctl import __version__
-from admmctl.cli import main
 from admmctl.cli.app import app
 from admmctl.data import shards
 from admmctl.experiment.config import load
@@ -27,17 +26,6 @@ from admmctl.launch.local import available_cores
 from admmctl.runs.record import Evaluation, RunFolder
 from admmctl.runs.recorded import read_curve
 
-CONFIGS = Path(__file__).parents[2] / "configs"
-TINY = """\
-name: tiny
-data: {name: swissroll, rows: 120}
-network: {layers: [5, 4]}
-loss: squared
-methods:
-  admm: {}
-  hinged: {kind: admm, loss: hinge}
-stop: {iterations: 3, target: 0.9999}
-"""
 COMMANDS = [
     [],
     ["fetch"],
@@ -65,57 +53,6 @@ COMMANDS = [
     ["figures"],
     ["report"],
 ]
-
-
-@dataclass
-class Answer:
-    code: int
-    out: str
-    err: str
-
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-class Shell:
-    """Runs ``admmctl`` in this process, in a folder with ``tiny.yaml``."""
-
-    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        self.folder = folder
-        self._capsys = capsys
-
-    def __call__(self, *arguments: object) -> Answer:
-        self._capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            main([str(argument) for argument in arguments])
-        captured = self._capsys.readouterr()
-        code = end.value.code
-        assert code is None or isinstance(code, int)
-        assert "Traceback" not in captured.out + captured.err
-        return Answer(code or 0, captured.out, captured.err)
-
-    def refusal(self, *arguments: object) -> str:
-        """The message with which a command is refused: exit code 2, and nothing on standard output."""
-        answer = self(*arguments)
-        assert answer.code == 2, answer.err
-        assert answer.out == ""
-        return answer.err
-
-
-@pytest.fixture
-def shell(
-    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Shell:
-    (tmp_path / "tiny.yaml").write_text(TINY)
-    monkeypatch.chdir(tmp_path)
-    return Shell(tmp_path, capsys)
-
-
-def real_shell(*arguments: object, **options: Any) -> subprocess.Popen[str]:
-    """``admmctl`` as a process of its own."""
-    command = [sys.executable, "-m", "admmctl.cli", *map(str, arguments)]
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
-    return subprocess.Popen(command, **options)
 
 
 # --- help and version

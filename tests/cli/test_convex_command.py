@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from test_commands import Shell, real_shell
+from support.shell import Shell, real_shell
 
 from admmctl.methods.convex import backend as backends
 
@@ -21,12 +21,6 @@ EXPERIMENT = {
     "stop": {"iterations": 12},
 }
 SOLVERS = ["cholesky", "exact", "convex-cg", "jacobi-pcg", "nystrom-pcg", "block-pcg", "rbcd"]
-
-
-@pytest.fixture
-def shell(results, tmp_path, monkeypatch, capsys) -> Shell:
-    monkeypatch.chdir(tmp_path)
-    return Shell(tmp_path, capsys)
 
 
 @pytest.fixture

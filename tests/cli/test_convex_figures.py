@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_commands import Shell
+from support.shell import Shell
 
 EXPERIMENT = {
     "name": "rolled",

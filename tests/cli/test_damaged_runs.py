@@ -4,9 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from made_report import write_run
-from made_studies import Study
-from test_commands import Shell
+from support.recorded_runs import write_run
+from support.shell import Shell
+from support.studies import Study
 
 SUMMARY, CURVE, PHASES = "summary.json", "curve.csv", "phases.csv"
 ENVIRONMENT, CONFIG, CONFUSION = "environment.json", "config.yaml", "confusion.json"

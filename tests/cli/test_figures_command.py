@@ -6,18 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.io import savemat
-from test_commands import Shell
+from support.shell import Shell
 
 from admmctl.errors import Interrupted, RunFailed
 from admmctl.papers import make as study
 from admmctl.papers.catalogue import CATALOGUE
 from admmctl.papers.entry import Entry, Quick
-
-
-@pytest.fixture
-def shell(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> Shell:
-    monkeypatch.chdir(tmp_path)
-    return Shell(tmp_path, capsys)
 
 
 def mat(path: Path, images: np.ndarray, labels: np.ndarray) -> Path:

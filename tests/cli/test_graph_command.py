@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_commands import Shell
+from support.shell import Shell
 
 EXPERIMENT = {
     "name": "graph",
@@ -15,12 +15,6 @@ EXPERIMENT = {
     "stop": {"epochs": 3},
     "evaluate": {"unit": "epoch"},
 }
-
-
-@pytest.fixture
-def shell(results, tmp_path, monkeypatch, capsys) -> Shell:
-    monkeypatch.chdir(tmp_path)
-    return Shell(tmp_path, capsys)
 
 
 @pytest.fixture

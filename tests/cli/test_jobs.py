@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_slurm import FakeSlurm
-from helpers import program
-from test_commands import CONFIGS, Shell, real_shell, shell
+from support.processes import program
+from support.shell import CONFIGS, Shell, real_shell
+from support.slurm import FakeSlurm
 
 from admmctl.launch import slurm as scheduler
 from admmctl.launch.slurm import State
 from admmctl.runs import jobs
 
-__all__ = ["shell"]  # the fixture
 SUBMIT = ("train", "tiny.yaml", "--launcher", "sbatch", "--cores")
 
 

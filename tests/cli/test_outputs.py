@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_report import write_run
-from made_studies import Study
-from test_commands import Shell
+from support.recorded_runs import write_run
+from support.shell import Shell
+from support.studies import Study
 
 from admmctl.files import atomic, move
 

@@ -6,16 +6,10 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
-from made_report import write_figure, write_run
-from test_commands import TINY, Shell
+from support.recorded_runs import write_figure, write_run
+from support.shell import TINY, Shell
 
 from admmctl.report import browser
-
-
-@pytest.fixture
-def shell(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> Shell:
-    monkeypatch.chdir(tmp_path)
-    return Shell(tmp_path, capsys)
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 import yaml
-from made_studies import SMALL, Study, machine
 from matplotlib.figure import Figure
-from test_commands import Shell, real_shell
-from test_studies import wait_until
+from support.processes import wait_until
+from support.shell import Shell, real_shell
+from support.studies import SMALL, Study, machine
 
 from admmctl.cli import main
 from admmctl.launch.local import available_cores
@@ -43,9 +43,9 @@ def sabotage():
 
     step = loop.Loop._step
 
-    def sabotaged(self, state):
+    def sabotaged(self):
         {action}
-        return step(self, state)
+        return step(self)
 
     loop.Loop._step = sabotaged
 

@@ -8,12 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_commands import Shell, shell
+from support.shell import Shell
 
 from admmctl.cli import streams
 from admmctl.runs.places import find_folders
 
-__all__ = ["shell"]  # the fixture
 ASCII = {"PYTHONIOENCODING": "ascii"}
 C_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 

@@ -5,15 +5,14 @@ import json
 import math
 import shutil
 import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
-from test_commands import Shell, real_shell
+from support.processes import alive, wait_until
+from support.shell import Shell, real_shell
 
 from admmctl.runs.recorded import read_curve
 
@@ -297,31 +296,9 @@ def test_ctrl_c_ends_a_sweep_and_its_trials_and_it_can_go_on(shell: Shell, resul
     assert (process.returncode, out) == (3, "")
     assert "interrupted" in err
     assert "Traceback" not in err
-    assert wait_until(lambda: not trials_alive(results))
+    assert wait_until(lambda: not alive(f"{results}/study/sweep"))
     document = shell("sweep", "study.yaml", "--method", "gd", "--cores", 2, "--json").json()
     assert [trial["status"] for trial in document["trials"]] == ["exhausted", "exhausted"]
-
-
-def trials_alive(results: Path) -> list[str]:
-    """The processes whose command line names a trial of these results."""
-    found = []
-    for process in Path("/proc").iterdir():
-        try:
-            if process.name.isdigit() and f"{results}/study/sweep".encode() in (process / "cmdline").read_bytes():
-                found.append(process.name)
-        except OSError:
-            continue
-    return found
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
-    """Whether ``condition`` comes true in time."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return condition()
 
 
 # --- accuracy-plot over repeats

@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_report import write_run
-from made_studies import Study, write_curve
-from test_commands import Shell
+from support.recorded_runs import write_run
+from support.shell import Shell
+from support.studies import Study, write_curve
 
 from admmctl.report.output import put
-from admmctl.report.tables import Plain, runs_table, sweep_tables
+from admmctl.report.sweep import sweep_tables
+from admmctl.report.tables import Plain, runs_table
+from admmctl.studies.sweep import Sweep, Trial
 
 LONG = "a-method-whose-name-is-far-longer-than-any-line-of-a-table-has-room-for"
 WIDTHS = ("terminal of 80", "terminal of 200", "pipe")
@@ -24,12 +26,6 @@ def width(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> in
     if columns is not None:
         monkeypatch.setattr("admmctl.report.output.room", lambda narrowest: max(narrowest, columns))
     return columns or 10_000
-
-
-@pytest.fixture
-def shell(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> Shell:
-    monkeypatch.chdir(tmp_path)
-    return Shell(tmp_path, capsys)
 
 
 def words(text: str) -> set[str]:
@@ -132,15 +128,15 @@ def test_a_scaling_study_is_whole(shell: Shell, results: Path, width: int) -> No
     assert "123457 to 123457" in out
 
 
-def trial(number: int, settings: dict[str, Any]) -> dict[str, Any]:
-    told = {"validation_accuracy": 0.98765, "epoch": 123_456.0, "status": "exhausted"}
-    return {"number": number, "settings": settings, **told}
-
-
 def test_a_sweep_is_whole(capsys: pytest.CaptureFixture[str], width: int) -> None:
-    settings = {"network.init_scale": 0.000123456789, "learning_rate": 1.23456789e-7, "batch": 1_234_567}
-    trials = [trial(number, {**settings, "layers": [100, 50, 10]}) for number in range(2)]
-    put(sweep_tables({"folder": f"results/{LONG}", "trials": trials, "method": LONG, "best": None}))
+    settings: dict[str, Any] = {
+        "network.init_scale": 0.000123456789,
+        "learning_rate": 1.23456789e-7,
+        "batch": 1_234_567,
+    }
+    settings["layers"] = [100, 50, 10]
+    trials = [Trial(number, settings, 0.98765, "exhausted", "", 9, 123_456.0, "") for number in range(2)]
+    put(sweep_tables(Sweep(f"results/{LONG}", LONG, trials, None, None)))
     out = capsys.readouterr().out
     assert "…" not in out
     assert words(out) >= {"0.000123456789", "1.23456789e-07", "1234567", "0.9877", "123456", "exhausted"}

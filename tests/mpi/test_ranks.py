@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from helpers import program
+from support.processes import alive, program, wait_until
 
 import admmctl
 from admmctl.cli import main
@@ -39,10 +39,10 @@ def sabotage():
 
     evaluation = loop.Loop._evaluation
 
-    def sabotaged(self, state, iteration):
-        if self.problem.comm.rank == 1 and iteration == 3:
+    def sabotaged(self, weights):
+        if self.problem.comm.rank == 1 and self.outcome.iterations == 3:
             {action}
-        return evaluation(self, state, iteration)
+        return evaluation(self, weights)
 
     loop.Loop._evaluation = sabotaged
 
@@ -69,32 +69,6 @@ def train(ranks: int, **changes) -> Path:
     assert summary["ranks"] == ranks
     assert summary["rows_train"] == 3002
     return Path(summary["folder"])
-
-
-def alive(marker: Path) -> list[int]:
-    """The processes, zombies apart, whose command line names ``marker``."""
-    found = []
-    for process in Path("/proc").iterdir():
-        if not process.name.isdigit():
-            continue
-        try:
-            words = (process / "cmdline").read_bytes()
-            state = (process / "stat").read_text().rpartition(")")[2].split()[0]
-        except OSError:
-            continue
-        if str(marker).encode() in words and state != "Z":
-            found.append(int(process.name))
-    return found
-
-
-def wait_until(condition, seconds: float) -> bool:
-    """Whether ``condition`` comes true in time."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return bool(condition())
 
 
 def run_folder(results: Path) -> Path:
@@ -323,9 +297,9 @@ def test_a_signal_that_comes_as_the_record_is_written_does_not_break_it(results)
 
 # Seconds after which ranks that were asked to stop say where they are, and the driver who does not.
 IMPATIENT = """
-from admmctl.launch import job, rank
+from admmctl.launch import watchdog
 
-rank.ANSWER = job.GRACE = 0.4
+watchdog.ANSWER = watchdog.GRACE = 0.4
 """
 
 
@@ -383,7 +357,7 @@ def test_an_srun_that_fails_is_quoted_and_its_mpiexec_not_waited_for(results, tm
     job = {"JOB_ID": "7", "NTASKS": "2", "NNODES": "2", "TASKS_PER_NODE": "1(x2)"}
     for name, value in {**job, "JOB_NODELIST": "n[1-2]", "NODELIST": "n[1-2]"}.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
-    monkeypatch.setattr(start, "CHILDLESS", 0.3)
+    monkeypatch.setattr(start, "ALONE", 0.3)
     with pytest.raises(RunFailed, match="launcher says: srun: error: Unable to create step for job 7: Too late"):
         admmctl.train(experiment(), cores=2)
     assert wait_until(lambda: not alive(run_folder(results)), 5)

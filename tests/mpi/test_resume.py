@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from test_ranks import alive, wait_until
+from support.processes import alive, wait_until
 
 import admmctl
 from admmctl.runs import checkpoint_files
@@ -32,12 +32,13 @@ def sabotage():
 
     evaluation = loop.Loop._evaluation
 
-    def sabotaged(self, state, iteration):
+    def sabotaged(self, weights):
+        iteration = self.outcome.iterations
         if self.problem.comm.rank == 0 and iteration == 9:
             os.kill(int(os.environ["DRIVER"]), {number})
         if iteration >= 9:
             time.sleep(0.05)
-        return evaluation(self, state, iteration)
+        return evaluation(self, weights)
 
     loop.Loop._evaluation = sabotaged
 

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers import Array, smallest_cost
 from hypothesis import given
 from hypothesis import strategies as st
+from support.problems import Array, smallest_cost
 
 from admmctl import kernels
 from admmctl.model.activations import activations

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import Array, CountingComm, on_ranks, problem
 from hypothesis import given
 from hypothesis import strategies as st
+from support.problems import Array, problem
+from support.ranks import CountingComm, on_ranks
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from admmctl import kernels

@@ -1,6 +1,5 @@
 """A file that a server has in a zip archive: whose size nobody knows, whose sum is that of what it holds."""
 
-import io
 import re
 import tempfile
 import zipfile
@@ -12,23 +11,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_download import CONTENT, OTHER, Reply, Server, nothing, official, sha256
-from test_download_faults import scripts
+from support.http_faults import scripts
+from support.http_server import ARCHIVE, CONTENT, OTHER, Reply, Server, nothing, official, zipped
+from support.small_data import sha256
 
 from admmctl.data import download, transfer
 from admmctl.data.catalog import SourceFile
 from admmctl.errors import DataError
-
-
-def zipped(*members: tuple[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", method) as archive:
-        for name, content in members:
-            archive.writestr(zipfile.ZipInfo(name), content, method)
-    return stream.getvalue()
-
-
-ARCHIVE = zipped(("big.csv.gz", CONTENT))
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,9 @@ import threading
 
 import numpy as np
 import pytest
-from helpers import Array, CountingComm, on_ranks, problem
 from scipy.optimize import minimize
+from support.problems import Array, problem
+from support.ranks import CountingComm, on_ranks
 
 import admmctl
 from admmctl.errors import RunFailed

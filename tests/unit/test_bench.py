@@ -9,23 +9,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import CountingComm, on_ranks
 from rich.console import Console
+from support.ranks import CountingComm, on_ranks
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from admmctl.data.catalog import datasets
 from admmctl.data.hog import HogSettings, features
 from admmctl.errors import DataError, RunFailed, UserError
 from admmctl.experiment.config import Run, load
-from admmctl.launch.ended import JobEnd
-from admmctl.launch.job import Command
+from admmctl.launch.job import JobEnd
 from admmctl.methods.method import Diverged, Finished
 from admmctl.methods.taylor.algorithm import Admm
 from admmctl.report.bench import bench_tables
 from admmctl.runs import bench as module
 from admmctl.runs import clock, memory
 from admmctl.runs.bench import measure
-from admmctl.runs.worker import shape_network
+from admmctl.runs.build import shape_network
 from admmctl.studies import bench as driver
 
 
@@ -342,8 +341,8 @@ def job(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Any]]:
     def put(events: list[dict[str, Any]], **end: Any) -> list[Any]:
         commands: list[Any] = []
 
-        def watch(command: Command, on_event: Callable[..., None]) -> JobEnd:
-            commands.append((command.line, command.environment, load(Path(command.line[-4]))))
+        def watch(command: list[str], environment: Any, on_event: Callable[..., None], *_: Any) -> JobEnd:
+            commands.append((command, environment, load(Path(command[-4]))))
             for event in events:
                 on_event(event)
             return JobEnd(**{"exit_code": 0, **end})
@@ -355,10 +354,11 @@ def job(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Any]]:
 
 
 def test_ranks_get_the_experiment_one_thread_each_and_tell_what_they_do(job: Any) -> None:
-    result = {"method": "admm"}
-    commands = job([{"event": "at", "what": "Allreduce"}, {"event": "result", "result": result}])
+    commands = job([{"event": "at", "what": "Allreduce"}, {"event": "result", "result": RESULT}])
     said: list[str] = []
-    assert driver.bench(None, rows=10, cores=2, repeat=3, say=said.append, oversubscribe=True) == result
+    assert (
+        driver.bench(None, rows=10, cores=2, repeat=3, say=said.append, oversubscribe=True).model_dump() == RESULT
+    )
     assert said == ["Allreduce"]
     ((command, environment, experiment),) = commands
     assert command[-3:] == ["10", "3", "2"]
@@ -374,7 +374,7 @@ def test_what_a_rank_refuses_or_breaks_on_is_raised(job: Any) -> None:
     job([], exit_code=2, errors=[{"event": "error", "rank": 0, "user": True, "message": "too small"}])
     with pytest.raises(UserError, match="too small"):
         bench()
-    job([], exit_code=9, printed=["one", "killed by signal 9"])
+    job([], exit_code=9, said=["one", "killed by signal 9"])
     with pytest.raises(RunFailed, match=r"exit code 9(.|\n)*killed by signal 9"):
         bench()
     job([], exit_code=0)
@@ -445,7 +445,7 @@ RESULT: dict[str, Any] = {
 def printed(**changes: Any) -> str:
     console = Console(width=100, file=io.StringIO())
     with console.capture() as captured:
-        console.print(bench_tables({**RESULT, **changes}))
+        console.print(bench_tables(driver.Bench(**{**RESULT, **changes})))
     return captured.get()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import CountingComm, on_ranks
+from support.ranks import CountingComm, on_ranks
 
 import admmctl
 from admmctl.errors import ConfigError, Interrupted, UserError
@@ -17,8 +17,7 @@ from admmctl.experiment.schema import CheckpointSettings
 from admmctl.methods.method import Snapshot
 from admmctl.methods.taylor.algorithm import Admm
 from admmctl.runs import checkpoint, checkpoint_files
-from admmctl.runs.cadence import SECONDS, Cadence
-from admmctl.runs.checkpoint import Checkpoints
+from admmctl.runs.checkpoint import SECONDS, Cadence, Checkpoints
 from admmctl.runs.checkpoint_files import Part, Unreadable
 from admmctl.runs.clock import Clock
 from admmctl.runs.recorded import read_curve, read_summary

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_data import Array, all_rows, batch, cut, entries, get, refusal, sha256, tarball
+from support.small_data import Array, all_rows, batch, cut, entries, get, refusal, sha256, tarball
 
 from admmctl.comm import Serial
 from admmctl.data import cifar10, shards

@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers import Array, CountingComm, on_ranks, problem, smallest_cost
+from support.problems import Array, problem, smallest_cost
+from support.ranks import CountingComm, on_ranks
 
 from admmctl.methods.method import Problem, methods
 from admmctl.methods.taylor.algorithm import Admm

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import CountingComm, problem
+from support.problems import problem
+from support.ranks import CountingComm
 
 import admmctl
 from admmctl import kernels, table_kernels

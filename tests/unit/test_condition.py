@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from helpers import problem
 from rich.console import Console
+from support.problems import problem
 
 from admmctl.errors import UserError
 from admmctl.methods.convex.algorithm import ConvexAdmm
@@ -61,36 +61,36 @@ def test_the_condition_numbers_are_those_of_the_solvers_preconditioners(solver, 
         "block-pcg": lambda: study.block(system),
         "nystrom-pcg": lambda: study.nystrom(sketch(system, 6, state.problem.seed)),
     }[solver]()
-    point = study._point(solver, None, A, half)
+    point = study.preconditioned(solver, None, A, half)
     # A preconditioner counts up to a factor.
-    assert point["condition"] == pytest.approx(expected[-1] / expected[0], rel=1e-6)
+    assert point.condition == pytest.approx(expected[-1] / expected[0], rel=1e-6)
     eigenvalues = np.linalg.eigvalsh(A)
-    assert study._point("none", None, A)["condition"] == pytest.approx(eigenvalues[-1] / eigenvalues[0])
+    assert study.preconditioned("none", None, A).condition == pytest.approx(eigenvalues[-1] / eigenvalues[0])
 
 
 def test_points_of_an_experiment(config):
     said: list[str] = []
     result = study.condition(config, "20,10", say=said.append)
-    assert (result["method"], result["patterns"], result["inputs"], result["side"]) == ("first", 5, 3, 30)
-    assert [(p["preconditioner"], p["rank"]) for p in result["points"]] == [
+    assert (result.method, result.patterns, result.inputs, result.side) == ("first", 5, 3, 30)
+    assert [(p.preconditioner, p.rank) for p in result.points] == [
         ("none", None),
         ("jacobi", None),
         ("block", None),
         ("nystrom", 10),
         ("nystrom", 20),
     ]
-    for point in result["points"]:
-        assert 1 <= point["condition"] == point["largest"] / point["smallest"]
-    none, _, _, ten, twenty = (point["condition"] for point in result["points"])
+    for point in result.points:
+        assert 1 <= point.condition == point.largest / point.smallest
+    none, _, _, ten, twenty = (point.condition for point in result.points)
     assert twenty < ten < none
     assert said[-1] == "rank 20"
-    assert [p["rank"] for p in study.condition(config)["points"][3:]] == [10, 20]  # those that A has room for
-    assert study.condition(config, method="second")["side"] == 18  # whatever its backend is
+    assert [p.rank for p in study.condition(config).points[3:]] == [10, 20]  # those that A has room for
+    assert study.condition(config, method="second").side == 18  # whatever its backend is
 
 
 def test_a_sketch_of_full_rank_leaves_nothing_to_do(config):
-    last = study.condition(config, "30")["points"][-1]
-    assert last["condition"] == pytest.approx(1.0, abs=1e-3)
+    last = study.condition(config, "30").points[-1]
+    assert last.condition == pytest.approx(1.0, abs=1e-3)
 
 
 @pytest.mark.parametrize("ranks", ["", "0", "-1", "10,", "ten", "1.5", "1 2"])
@@ -115,14 +115,11 @@ def test_what_has_no_such_figure_is_refused(config, options, words):
     assert words in str(refused.value)
 
 
-def made() -> dict[str, Any]:
+def made() -> study.Conditions:
     numbers = [("none", None, 4e4), ("jacobi", None, 5e4), ("block", None, 80.0), ("nystrom", 10, 4e2)]
-    points = [
-        {"preconditioner": name, "rank": rank, "condition": number, "largest": number, "smallest": 1.0}
-        for name, rank, number in numbers
-    ]
-    shape = {"rows": 1000, "inputs": 100, "patterns": 10, "side": 2000, "rho": 0.1, "seed": 0}
-    return {"experiment": "made", "method": "exact", **shape, "points": points}
+    points = [study.Preconditioned(name, rank, number, number, 1.0) for name, rank, number in numbers]
+    shape = {"rows": 1000, "inputs": 100, "patterns": 10, "side": 2000}
+    return study.Conditions("made", "exact", **shape, rho=0.1, seed=0, points=points)
 
 
 def test_the_figure_lies_with_its_points_beside_the_runs(results):

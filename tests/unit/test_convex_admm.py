@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers import Array, CountingComm, on_ranks, problem
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
+from support.problems import Array, problem
+from support.ranks import CountingComm, on_ranks
 
 from admmctl.errors import UserError
 from admmctl.experiment.config import load

@@ -4,7 +4,8 @@ import importlib
 
 import numpy as np
 import pytest
-from helpers import on_ranks, problem
+from support.problems import problem
+from support.ranks import on_ranks
 
 from admmctl.errors import MissingExtra, UserError
 from admmctl.methods.convex import backend as backends

@@ -6,9 +6,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers import Array, CountingComm
 from hypothesis import given
 from hypothesis import strategies as st
+from support.problems import Array
+from support.ranks import CountingComm
 
 from admmctl.methods.convex import nystrom
 from admmctl.methods.convex.backend import backend

@@ -5,9 +5,10 @@ import math
 
 import numpy as np
 import pytest
-from helpers import Array, CountingComm, NoClock, on_ranks, problem
 from hypothesis import given
 from hypothesis import strategies as st
+from support.problems import Array, NoClock, problem
+from support.ranks import CountingComm, on_ranks
 
 from admmctl.comm import Serial
 from admmctl.methods.least_squares import RidgeFactor, reduce_pairs

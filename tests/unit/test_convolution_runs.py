@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import Array, NoClock, problem
+from support.problems import Array, NoClock, problem
 
 import admmctl
 from admmctl.errors import ConfigError, UserError
@@ -17,9 +17,9 @@ from admmctl.methods.method import Problem, methods
 from admmctl.model.convolution import Stack
 from admmctl.model.gradient import Gradient, flat_views, gradient_flop, parameters
 from admmctl.model.network import Network
+from admmctl.runs.build import shape_network
 from admmctl.runs.predict import load_model, predict_rows
 from admmctl.runs.recorded import read_curve
-from admmctl.runs.worker import shape_network
 
 MNIST: dict[str, Any] = {"name": "mnist", "scale": "unit"}
 TRAINABLE = ["admm", "sgd", "adam", "gd", "cg", "lbfgs"]

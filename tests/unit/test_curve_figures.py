@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_studies import write_curve, write_run
 from matplotlib.axes import Axes
+from support.studies import write_curve, write_run
 
 from admmctl.errors import UserError
 from admmctl.report import figures, style

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import typer
-from helpers import on_ranks, problem
+from support.problems import problem
+from support.ranks import on_ranks
 
 import admmctl.cli  # noqa: F401 - the commands
 from admmctl.cli import main

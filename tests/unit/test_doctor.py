@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import program
+from support.processes import program
 
 from admmctl import kernels
 from admmctl.errors import UserError
-from admmctl.launch import local, programs
+from admmctl.launch import local as launch
+from admmctl.launch import programs
 from admmctl.launch.inherited import code
 from admmctl.launch.programs import ask
 from admmctl.studies import doctor, probes
@@ -32,12 +33,12 @@ def place(tmp_path: Path, results: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     """A machine without Slurm, with a folder ``bin`` first on its PATH."""
     (tmp_path / "bin").mkdir()
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/no/other")
-    for name in (*local.THREAD_VARIABLES, *(name for name in os.environ if name.startswith("SLURM"))):
+    for name in (*launch.THREAD_VARIABLES, *(name for name in os.environ if name.startswith("SLURM"))):
         monkeypatch.delenv(name, raising=False)
     return tmp_path
 
 
-def examined(name: str, config: Any = None, cores: int = 1, cluster: str | None = None) -> list[dict[str, Any]]:
+def examined(name: str, config: Any = None, cores: int = 1, cluster: str | None = None) -> list[doctor.Check]:
     """The lines of one check alone."""
     (check,) = [found for found in doctor.CHECKS if found == name]
     others = {key: value for key, value in doctor.CHECKS.items() if key == check}
@@ -48,17 +49,15 @@ def examined(name: str, config: Any = None, cores: int = 1, cluster: str | None 
 
 def line(name: str, **options: Any) -> tuple[str, str, str]:
     (found,) = examined(name, **options)
-    return found["state"], found["detail"], found["cure"]
+    return found.state, found.detail, found.cure
 
 
 @pytest.mark.mpi
 def test_a_sound_machine_has_no_errors(results: Path) -> None:
     checks = doctor.doctor(TINY)  # type: ignore[arg-type]
-    assert [check["name"] for check in checks if check["name"] != "disk"] == [
-        n for n in doctor.CHECKS if n != "disk"
-    ]
-    assert [check for check in checks if check["state"] == "error"] == []
-    by_name = {check["name"]: check["detail"] for check in checks}
+    assert [check.name for check in checks if check.name != "disk"] == [n for n in doctor.CHECKS if n != "disk"]
+    assert [check for check in checks if check.state == "error"] == []
+    by_name = {check.name: check.detail for check in checks}
     assert "MPICH" in by_name["MPI library"]
     assert "an Allreduce of 1 MiB" in by_name["two ranks"]
     assert "tiny needs 0." in by_name["memory"]
@@ -145,7 +144,7 @@ def test_threads_that_the_environment_asks_for(
 
 
 def test_a_variable_of_another_library_does_not_count(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "thread_variables", lambda: ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"))
+    monkeypatch.setattr(launch, "thread_variables", lambda: ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"))
     monkeypatch.setenv("MKL_NUM_THREADS", "4096")
     state, detail, _ = line("BLAS")
     assert state == "ok"
@@ -181,7 +180,7 @@ def test_more_ranks_than_cores_is_a_warning(place: Path) -> None:
 def test_a_containers_limit_on_processor_time_counts(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (place / "cpu.max").write_text("150000 100000\n")
     monkeypatch.setattr(probes, "CPU_MAX", place / "cpu.max")
-    monkeypatch.setattr(local, "available_cores", lambda: 8)
+    monkeypatch.setattr(launch, "available_cores", lambda: 8)
     state, detail, cure = line("cores", cores=2)
     assert state == "warning"
     assert "processor time of 1.5" in detail
@@ -205,8 +204,8 @@ def test_a_results_folder_that_cannot_be_written_is_an_error(place: Path, monkey
     (place / "file").touch()
     monkeypatch.setenv("ADMMCTL_RESULTS", str(place / "file" / "results"))
     results, datasets = examined("disk")
-    assert (results["state"], datasets["state"]) == ("error", "ok")
-    assert "ADMMCTL_RESULTS" in results["cure"]
+    assert (results.state, datasets.state) == ("error", "ok")
+    assert "ADMMCTL_RESULTS" in results.cure
 
 
 def test_no_shared_memory_is_an_error(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,7 +297,7 @@ def test_who_does_not_answer_is_ended_with_all_it_started(tmp_path: Path) -> Non
 def test_a_program_that_is_not_there_is_named() -> None:
     with pytest.raises(UserError, match="sbatch-of-nowhere: there is no such program"):
         ask(["sbatch-of-nowhere"], 1)
-    assert programs.Answer(3, "", "").last_line() == "exit code 3, no message"
+    assert programs.Answer(3, "", "").last_words() == "exit code 3, no message"
 
 
 def test_numba_is_examined_by_a_loop_that_runs(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from made_studies import write_curve, write_run
+from support.studies import write_curve, write_run
 
 from admmctl.errors import MissingExtra, UserError
 from admmctl.report.export import tensorboard

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_data import all_rows, cut, entries, files_in, idx, sha256
+from support.small_data import all_rows, cut, entries, files_in, idx, sha256
 
 from admmctl.data import mnist, prepared, transfer
 from admmctl.data.catalog import SourceFile

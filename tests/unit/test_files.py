@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_data import Array, Few, FewSet, all_rows
+from support.small_data import Array, Few, FewSet, all_rows
 
 from admmctl.cli import main
 from admmctl.comm import Serial

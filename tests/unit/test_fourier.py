@@ -4,8 +4,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import Array, CountingComm, problem
 from scipy.special import gamma, kv
+from support.problems import Array, problem
+from support.ranks import CountingComm
 
 from admmctl.methods.method import methods
 from admmctl.model.activations import activations

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from helpers import Array, problem
 from hypothesis import given
 from hypothesis import strategies as st
+from support.problems import Array, problem
 
 from admmctl.methods.method import Problem
 from admmctl.model.activations import activations

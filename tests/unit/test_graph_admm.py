@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from helpers import Array, CountingComm, on_ranks, problem, smallest_cost
 from hypothesis import given
 from hypothesis import strategies as st
+from support.problems import Array, problem, smallest_cost
+from support.ranks import CountingComm, on_ranks
 
 from admmctl import kernels
 from admmctl.experiment.config import load

@@ -5,9 +5,9 @@ from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import pytest
-from helpers import Array, NoClock
 from hypothesis import given
 from hypothesis import strategies as st
+from support.problems import Array, NoClock
 
 from admmctl import kernels
 from admmctl.methods.taylor import hidden as module

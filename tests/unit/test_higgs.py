@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from small_data import (
+from support.small_data import (
     Array,
     all_rows,
     compressed,

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from made_report import NASTY
+from support.recorded_runs import NASTY
 
 from admmctl.report.html import Cell, Column, Html, Table, anchor, join, pairs, tag, text
 

@@ -13,7 +13,7 @@ import admmctl
 PACKAGE = Path(admmctl.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-# cli -> papers -> {studies, report} -> runs -> launch -> experiment -> {methods, data} -> model -> comm, the rest
+# cli -> papers -> report -> studies -> runs -> launch -> experiment -> {methods, data} -> model -> comm, the rest
 BASE = {"comm", "errors", "files", "folders", "registry", "rng", "settings"}
 MAY_IMPORT = {
     "kernels": set(),
@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "experiment": {"data", "methods", "model", *BASE},
     "launch": {"experiment", *BASE},
     "runs": {"launch", "experiment", "data", "methods", "model", *BASE},
-    "report": {"runs", "experiment", "data", "model", *BASE},
+    "report": {"studies", "runs", "experiment", "data", "model", *BASE},
     "studies": {"runs", "launch", "experiment", "data", "methods", "model", "kernels", *BASE},
     "papers": {"studies", "report", "runs", "launch", "experiment", "data", "methods", "model", *BASE},
     "cli": {"papers", "studies", "report", "runs", "launch", "experiment", "data", *BASE},
@@ -125,3 +125,16 @@ def test_everything_public_says_what_it_is(path: Path) -> None:
     # Methods may leave it to the protocol that they fulfil.
     assert ast.get_docstring(tree) or not tree.body
     assert [node.name for node in public if not ast.get_docstring(node)] == []
+
+
+TESTS = Path(__file__).parents[1]
+
+
+def test_no_test_file_imports_another() -> None:
+    wrong = [
+        f"{path.relative_to(TESTS)}: {module}"
+        for path in TESTS.rglob("*.py")
+        for module in imports(path)
+        if any(name.startswith("test_") for name in module.split(".")[:2])
+    ]
+    assert wrong == [], "what several tests use belongs to tests/support"

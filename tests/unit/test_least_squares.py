@@ -4,9 +4,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from helpers import CountingComm, on_ranks
 from hypothesis import given
 from hypothesis import strategies as st
+from support.ranks import CountingComm, on_ranks
 
 from admmctl.methods.least_squares import GramPair, RidgeFactor, _tiles, gain, reduce_pairs
 from admmctl.methods.method import Diverged

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import Array, CountingComm, on_ranks, problem
 from scipy.optimize import linprog, minimize
 from scipy.special import logsumexp
+from support.problems import Array, problem
+from support.ranks import CountingComm, on_ranks
 
 import admmctl
 from admmctl.errors import UserError

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.io import savemat
-from small_data import compressed, cut, entries, higgs_text, higgs_values, idx, sha256
+from support.small_data import compressed, cut, entries, higgs_text, higgs_values, idx, sha256
 
 from admmctl.cli import main
 from admmctl.data import mnist

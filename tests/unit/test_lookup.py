@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers import problem
 from hypothesis import given
 from hypothesis import strategies as st
+from support.problems import problem
 
 from admmctl import kernels, table_kernels
 from admmctl.methods.taylor.algorithm import Admm

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from helpers import Array, smallest_cost
 from hypothesis import given
 from hypothesis import strategies as st
+from support.problems import Array, smallest_cost
 
 from admmctl.model.losses import losses
 

@@ -4,9 +4,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import Array, CountingComm, on_ranks, problem
 from hypothesis import given
 from hypothesis import strategies as st
+from support.problems import Array, problem
+from support.ranks import CountingComm, on_ranks
 
 from admmctl.errors import ConfigError
 from admmctl.experiment.config import load

@@ -12,7 +12,7 @@ import pytest
 
 from admmctl.methods.method import methods
 
-SCRIPT = Path(__file__).parents[1] / "measured_memory.py"
+SCRIPT = Path(__file__).parents[1] / "support" / "measured_memory.py"
 LIBRARIES = ("torch-sgd", "torch-adam", "torch-lbfgs")  # of hundreds of MB themselves, more or less
 
 # name of a case: the method, rows, features, classes, hidden layers, and what else the experiment says

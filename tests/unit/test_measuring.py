@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import CountingComm, problem
+from support.problems import problem
+from support.ranks import CountingComm
 
 import admmctl
 from admmctl.data import shards
@@ -15,11 +16,10 @@ from admmctl.methods.method import methods
 from admmctl.model.gradient import Gradient
 from admmctl.report import figures
 from admmctl.runs import loop as loop_module
-from admmctl.runs.clock import OUTSIDE
+from admmctl.runs.clock import OUTSIDE, summarise_phases
 from admmctl.runs.record import RunFolder
 from admmctl.runs.recorded import read_curve
-from admmctl.runs.worker import summarise_phases
-from admmctl.studies.space import trials
+from admmctl.studies.space import settings_of_trials
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 METHODS: dict[str, dict[str, Any]] = {
@@ -304,7 +304,7 @@ def test_a_config_that_compares_methods_tunes_them_all_alike(path):
         sweep.space
     )
     assert not untuned, f"without a search space: {', '.join(sorted(untuned))}"
-    tried = {method: trials(sweep, method, None) for method in sweep.space}
+    tried = {method: settings_of_trials(sweep, method, None) for method in sweep.space}
     assert {len(found) for found in tried.values()} == {sweep.trials}
     for method, found in tried.items():
         assert all(found.count(trial) == 1 for trial in found), f"{method} tries something twice"

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from helpers import CountingComm
 from hypothesis import example, given
 from hypothesis import strategies as st
+from support.ranks import CountingComm
 
 import admmctl
 from admmctl.cli import main
@@ -24,8 +24,8 @@ from admmctl.experiment.config import load
 from admmctl.methods.method import methods
 from admmctl.model.network import targets
 from admmctl.runs import memory
+from admmctl.runs.build import build_network
 from admmctl.runs.memory import PROGRAM_BYTES, Estimate, available, check
-from admmctl.runs.worker import build_network
 
 EXPERIMENT: dict[str, Any] = {
     "name": "memory",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_data import all_rows, compressed, entries, get, idx, refusal, sha256
+from support.small_data import all_rows, compressed, entries, get, idx, refusal, sha256
 
 from admmctl.comm import Serial
 from admmctl.data import mnist, shards

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_studies import write_run
 from rich.console import Console
+from support.studies import write_run
 
 from admmctl.errors import UserError
 from admmctl.papers.claims import CONVEX_TABLE

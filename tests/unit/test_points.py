@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_studies import Study, machine
+from support.studies import Study, machine
 
 from admmctl.errors import UserError
 from admmctl.files import to_json
 from admmctl.studies.points import find_studies, summarise
+from admmctl.studies.study import CoreCount
 
 
 @pytest.fixture
@@ -21,12 +22,12 @@ def made(tmp_path: Path) -> Study:
     return Study(tmp_path / "results" / "made" / "scaling-admm-target-abc123", cores=(1, 2, 4))
 
 
-def points(study: Study, machine: str | None = None) -> dict[int, dict[str, Any]]:
+def points(study: Study, machine: str | None = None) -> dict[int, CoreCount]:
     """The points by core count; all of the result can be said in JSON."""
     result = summarise(study.path, machine)
     text = to_json(result)
     json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
-    return {point["cores"]: point for point in result["points"]}
+    return {point.cores: point for point in result.points}
 
 
 def refusal(study: Study) -> str:
@@ -42,44 +43,44 @@ def refusal(study: Study) -> str:
 def test_times_are_medians_and_every_one_is_kept(made):
     made.runs({1: [4.0, 40.0, 5.0], 2: [3.0, 2.0, 0.01]})
     one, two = points(made).values()
-    assert (one["median_s"], sorted(one["seconds"])) == (5.0, [4.0, 5.0, 40.0])
-    assert (two["median_s"], sorted(two["seconds"])) == (2.0, [0.01, 2.0, 3.0])
-    assert (two["speed_up"], two["efficiency"]) == (2.5, 1.25)
-    assert (one["speed_up"], one["efficiency"]) == (1.0, 1.0)
-    assert one["seconds_per_iteration"] == 0.5
-    assert (one["runs"], one["reached"], one["rows"], one["shared"]) == (3, 3, 3000, False)
+    assert (one.median_s, sorted(one.seconds)) == (5.0, [4.0, 5.0, 40.0])
+    assert (two.median_s, sorted(two.seconds)) == (2.0, [0.01, 2.0, 3.0])
+    assert (two.speed_up, two.efficiency) == (2.5, 1.25)
+    assert (one.speed_up, one.efficiency) == (1.0, 1.0)
+    assert one.seconds_per_iteration == 0.5
+    assert (one.runs, one.reached, one.rows, one.shared) == (3, 3, 3000, False)
 
 
 def test_a_miss_is_infinity_and_is_counted(made):
     made.runs({1: [4.0, 4.0, 4.0], 2: [1.0, None, 2.0]})
     two = points(made)[2]
-    assert (two["reached"], two["runs"], two["median_s"]) == (2, 3, 2.0)  # without the miss it were 1.5
-    assert math.inf in two["seconds"]
-    assert "2 cores: the target was reached 2/3 times" in summarise(made.path)["warnings"]
+    assert (two.reached, two.runs, two.median_s) == (2, 3, 2.0)  # without the miss it were 1.5
+    assert math.inf in two.seconds
+    assert "2 cores: the target was reached 2/3 times" in summarise(made.path).warnings
 
 
 def test_with_too_many_misses_there_is_no_speed_up(made):
     made.runs({1: [4.0, 4.0, 4.0], 2: [1.0, None, None], 4: [1.0, 1.0, None]})
     found = points(made)
-    assert (found[2]["median_s"], found[2]["reached"]) == (math.inf, 1)
-    assert math.isnan(found[2]["speed_up"])
-    assert math.isnan(found[2]["efficiency"])
-    assert (found[4]["speed_up"], found[4]["efficiency"]) == (4.0, 1.0)
+    assert (found[2].median_s, found[2].reached) == (math.inf, 1)
+    assert math.isnan(found[2].speed_up)
+    assert math.isnan(found[2].efficiency)
+    assert (found[4].speed_up, found[4].efficiency) == (4.0, 1.0)
 
 
 @pytest.mark.parametrize("missed", [[None, None, 1.0], [None]])
 def test_nothing_is_faster_than_a_smallest_count_that_missed(made, missed):
     made.runs({1: missed, 2: [1.0], 4: [None]})
     result = summarise(made.path)
-    for point in result["points"]:
-        assert not math.isfinite(point["speed_up"])
+    for point in result.points:
+        assert not math.isfinite(point.speed_up)
         assert json.loads(to_json(point))["efficiency"] is None
-    assert not [words for words in result["warnings"] if "efficiency" in words], "of nothing it is not too good"
+    assert not [words for words in result.warnings if "efficiency" in words], "of nothing it is not too good"
 
 
 def test_a_study_that_never_reached_its_target_can_be_shown(made):
     made.runs({1: [None, None], 2: [None, None]})
-    assert [point["reached"] for point in points(made).values()] == [0, 0]
+    assert [point.reached for point in points(made).values()] == [0, 0]
 
 
 def test_a_number_of_iterations_is_timed_by_all_of_its_training(tmp_path):
@@ -87,14 +88,14 @@ def test_a_number_of_iterations_is_timed_by_all_of_its_training(tmp_path):
     study.run(1, 4.0, time_to_target_s=None, status="exhausted", target=None)
     study.run(2, 2.5, time_to_target_s=None, status="exhausted", target=None)
     one, two = points(study).values()
-    assert (one["median_s"], two["median_s"], two["reached"]) == (4.0, 2.5, 1)
-    assert summarise(study.path)["warnings"] == []
+    assert (one.median_s, two.median_s, two.reached) == (4.0, 2.5, 1)
+    assert summarise(study.path).warnings == []
 
 
 def test_the_time_to_the_target_is_not_the_time_of_the_run(made):
     made.run(1, 4.0, train_s=6.0)
     made.run(2, 2.0, train_s=6.0)
-    assert [point["median_s"] for point in points(made).values()] == [4.0, 2.0]
+    assert [point.median_s for point in points(made).values()] == [4.0, 2.0]
 
 
 @pytest.mark.parametrize("status", ["diverged", "exhausted"])
@@ -103,7 +104,7 @@ def test_a_run_that_ended_early_is_no_fast_run_of_many_iterations(tmp_path, stat
     for cores in (1, 2):
         study.run(cores, 4.0, time_to_target_s=None, status="exhausted")
     study.run(2, 0.1, time_to_target_s=None, status=status, iterations=1)
-    assert points(study)[2]["median_s"] == math.inf  # of 4 and never; not 2.05
+    assert points(study)[2].median_s == math.inf  # of 4 and never; not 2.05
 
 
 @settings(max_examples=12)
@@ -117,9 +118,9 @@ def test_no_run_can_be_left_out_without_a_trace(tmp_path_factory, ones, twos):
         ordered = sorted(math.inf if time is None else time for time in times)
         half = len(ordered) // 2
         middle = ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
-        assert point["median_s"] == pytest.approx(middle)
-        assert sorted(point["seconds"]) == ordered
-        assert (point["runs"], point["reached"]) == (len(times), sum(time is not None for time in times))
+        assert point.median_s == pytest.approx(middle)
+        assert sorted(point.seconds) == ordered
+        assert (point.runs, point.reached) == (len(times), sum(time is not None for time in times))
     shutil.rmtree(study.path)
 
 
@@ -129,9 +130,9 @@ def test_no_run_can_be_left_out_without_a_trace(tmp_path_factory, ones, twos):
 def test_speed_up_is_counted_from_the_smallest_number_of_cores(made):
     made.runs({4: [3.0], 2: [4.0]})
     two, four = points(made).values()
-    assert (two["cores"], two["speed_up"], two["efficiency"]) == (2, 1.0, 1.0)
-    assert four["speed_up"] == pytest.approx(4 / 3)
-    assert four["efficiency"] == pytest.approx(2 / 3)
+    assert (two.cores, two.speed_up, two.efficiency) == (2, 1.0, 1.0)
+    assert four.speed_up == pytest.approx(4 / 3)
+    assert four.efficiency == pytest.approx(2 / 3)
 
 
 def test_cores_are_in_the_order_of_numbers(made):
@@ -144,10 +145,10 @@ def test_weak_scaling_is_as_efficient_as_it_is_as_fast(tmp_path):
     study.run(2, 4.0, rows_train=1000)
     study.run(8, 5.0, rows_train=4000)
     two, eight = points(study).values()
-    assert (two["efficiency"], two["speed_up"]) == (1.0, 1.0)
-    assert eight["efficiency"] == pytest.approx(0.8)
-    assert eight["speed_up"] == pytest.approx(3.2)
-    ideal = summarise(study.path)["curve"]["ideal"]
+    assert (two.efficiency, two.speed_up) == (1.0, 1.0)
+    assert eight.efficiency == pytest.approx(0.8)
+    assert eight.speed_up == pytest.approx(3.2)
+    ideal = summarise(study.path).curve.ideal
     assert ideal == pytest.approx([ideal[0]] * len(ideal))
 
 
@@ -158,12 +159,12 @@ def test_weak_scaling_is_as_efficient_as_it_is_as_fast(tmp_path):
 def test_iterations_that_spread_by_more_than_a_quarter_are_told(made, iterations, told):
     for cores, number in zip((1, 2), iterations, strict=True):
         made.run(cores, 2.0 / cores, iterations=number)
-    found = [words for words in summarise(made.path)["warnings"] if "iterations" in words]
+    found = [words for words in summarise(made.path).warnings if "iterations" in words]
     assert len(found) == told
     if told:
         assert "25%" in found[0]
         assert "(100 to 126)" in found[0]
-    assert [point["iterations"] for point in points(made).values()] == [[number] for number in iterations]
+    assert [point.iterations for point in points(made).values()] == [[number] for number in iterations]
 
 
 def test_the_spread_is_that_of_medians(made):
@@ -171,20 +172,20 @@ def test_the_spread_is_that_of_medians(made):
         made.run(1, 2.0, iterations=number)
     for number in (110, 5, 110):
         made.run(2, 1.0, iterations=number)
-    assert summarise(made.path)["warnings"] == []
+    assert summarise(made.path).warnings == []
 
 
 def test_a_fixed_number_of_iterations_has_no_spread_to_tell(tmp_path):
     study = Study(tmp_path / "s", goal="iterations", iterations=10)
     study.run(1, 2.0, iterations=10)
     study.run(2, 1.0, iterations=20)
-    assert not [words for words in summarise(study.path)["warnings"] if "iterations" in words]
+    assert not [words for words in summarise(study.path).warnings if "iterations" in words]
 
 
 @pytest.mark.parametrize(("seconds", "told"), [(5.0 / 1.09, False), (5.0 / 1.10001, True), (5.0 / 1.3, True)])
 def test_an_efficiency_above_a_tenth_too_much_is_told(made, seconds, told):
     made.runs({1: [10.0], 2: [seconds]})
-    found = [words for words in summarise(made.path)["warnings"] if "efficiency" in words]
+    found = [words for words in summarise(made.path).warnings if "efficiency" in words]
     assert len(found) == told
     if told:
         assert found[0].startswith("2 cores: efficiency")
@@ -210,11 +211,11 @@ def test_where_cores_are_shared_processor_time_counts_and_it_is_said(made):
     made.run(2, 30.0, cpu=shared(2.0))
     made.run(4, None, cpu=shared(1.0))
     found = points(made)
-    assert [point["shared"] for point in found.values()] == [False, True, True]
-    assert found[2]["median_s"] == pytest.approx(2.0)  # neither the 30 s of waiting, nor load, nor reductions
-    assert found[2]["speed_up"] == pytest.approx(2.0)
-    assert found[4]["median_s"] == math.inf
-    told = [words for words in summarise(made.path)["warnings"] if "shared" in words]
+    assert [point.shared for point in found.values()] == [False, True, True]
+    assert found[2].median_s == pytest.approx(2.0)  # neither the 30 s of waiting, nor load, nor reductions
+    assert found[2].speed_up == pytest.approx(2.0)
+    assert found[4].median_s == math.inf
+    told = [words for words in summarise(made.path).warnings if "shared" in words]
     assert [words.partition(" ")[0] for words in told] == ["2", "4"]
     assert "processor time" in told[0]
     assert "without communication" in told[0]
@@ -225,10 +226,10 @@ def test_where_all_share_cores_nothing_is_said_of_communication(tmp_path):
     study.run(1, 4.0)
     study.run(2, 30.0, cpu=shared(2.0))
     result = summarise(study.path)
-    assert result["model"]["law"] is None
-    assert result["curve"]["cores"] == [1.0]
-    assert [left["communication"] for left in result["model"]["held_out"]] == [False]
-    assert any("communication was not measured" in words for words in result["warnings"])
+    assert result.model.law is None
+    assert result.curve.cores == [1.0]
+    assert [left.communication for left in result.model.held_out] == [False]
+    assert any("communication was not measured" in words for words in result.warnings)
 
 
 # -- the model
@@ -242,43 +243,43 @@ def test_the_model_lies_on_measurements_that_follow_it(made):
         made.run(cores, own + 0.4, phases=phases)
     made.write({**made.document, "small": {"error": "too few rows"}})
     result = summarise(made.path)
-    curve = dict(zip(result["curve"]["cores"], result["curve"]["seconds"], strict=True))
+    curve = dict(zip(result.curve.cores, result.curve.seconds, strict=True))
     assert max(curve) == 16
     for cores in (1, 2, 4):
         assert curve[cores] == pytest.approx(1.4 + 9.0 / cores, rel=0.01)
-    assert result["model"]["seconds_per_row"] == pytest.approx(9.0 / 10 / 3000, rel=0.01)
-    assert result["model"]["seconds_fixed"] == pytest.approx(0.1, rel=0.01)
-    assert result["model"]["seconds_solve"] == pytest.approx(0.04)
-    held_out = result["model"]["held_out"]
-    assert [left["cores"] for left in held_out] == [2, 4]
+    assert result.model.seconds_per_row == pytest.approx(9.0 / 10 / 3000, rel=0.01)
+    assert result.model.seconds_fixed == pytest.approx(0.1, rel=0.01)
+    assert result.model.seconds_solve == pytest.approx(0.04)
+    held_out = result.model.held_out
+    assert [left.cores for left in held_out] == [2, 4]
     for left in held_out:
-        assert abs(left["error"]) < 0.01
-        assert left["measured_s"] == pytest.approx(1.4 + 9.0 / left["cores"], rel=0.01)
+        assert abs(left.error) < 0.01
+        assert left.measured_s == pytest.approx(1.4 + 9.0 / left.cores, rel=0.01)
     for part in range(5):
-        parts = sum(result["curve"][name][part] for name in ("compute", "solve", "reduce"))
-        assert result["curve"]["seconds"][part] == pytest.approx(parts)
-        assert result["curve"]["amdahl"][part] <= result["curve"]["seconds"][part] * (1 + 1e-9)
-        assert result["curve"]["ideal"][part] == pytest.approx(result["curve"]["seconds"][0] / 2**part)
+        parts = sum(getattr(result.curve, name)[part] for name in ("compute", "solve", "reduce"))
+        assert result.curve.seconds[part] == pytest.approx(parts)
+        assert result.curve.amdahl[part] <= result.curve.seconds[part] * (1 + 1e-9)
+        assert result.curve.ideal[part] == pytest.approx(result.curve.seconds[0] / 2**part)
 
 
 def test_the_model_counts_the_rows_of_a_batch_where_an_iteration_has_no_more(tmp_path):
     study = Study(tmp_path / "s", batch=100)
     study.runs({1: [2.0], 2: [1.0]})
-    assert max(summarise(study.path)["curve"]["cores"]) == 8
+    assert max(summarise(study.path).curve.cores) == 8
     study = Study(tmp_path / "t", batch=5)
     study.runs({1: [2.0], 2: [1.0]})
-    assert max(summarise(study.path)["curve"]["cores"]) == 4  # no rank without a row
+    assert max(summarise(study.path).curve.cores) == 4  # no rank without a row
 
 
 def test_another_machine_has_a_curve_of_its_own(made):
     made.runs({1: [4.0], 2: [2.0]})
-    assert summarise(made.path)["machine"] is None
+    assert summarise(made.path).machine is None
     result = summarise(made.path, "cray-xc30")
-    there = result["machine"]
-    assert there["name"] == "cray-xc30"
-    assert there["source"]
-    assert there["curve"]["cores"][-1] <= 3000  # a rank needs a row
-    assert there["curve"]["seconds"][0] == pytest.approx(result["curve"]["seconds"][0] * 50 / 38.4)
+    there = result.machine
+    assert there.name == "cray-xc30"
+    assert there.source
+    assert there.curve.cores[-1] <= 3000  # a rank needs a row
+    assert there.curve.seconds[0] == pytest.approx(result.curve.seconds[0] * 50 / 38.4)
 
 
 def test_a_machine_that_is_unknown_or_has_nothing_to_compare_with_is_refused(made, tmp_path):
@@ -316,7 +317,7 @@ def test_runs_that_failed_or_were_interrupted_do_not_count(made):
     made.run(4, 0.1, status="failed")
     found = points(made)
     assert list(found) == [1, 2]
-    assert (found[2]["runs"], found[2]["median_s"]) == (1, 2.0)
+    assert (found[2].runs, found[2].median_s) == (1, 2.0)
 
 
 def config(**changes: Any) -> dict[str, Any]:
@@ -357,7 +358,7 @@ def test_weak_scaling_may_have_other_rows_on_every_number_of_cores(tmp_path):
     for cores in (1, 2):
         data = {"name": "swissroll", "rows": 4000, "first": 1500 * cores, "test": 0.25}
         study.run(cores, 1.0, config=config(data=data), rows_train=1500 * cores)
-    assert [point["rows"] for point in points(study).values()] == [1500, 3000]
+    assert [point.rows for point in points(study).values()] == [1500, 3000]
 
 
 # -- damage
@@ -464,7 +465,7 @@ def test_other_files_in_the_folder_do_not_matter(made):
 def test_a_study_without_its_small_iteration_is_fitted_to_its_runs(made, small):
     made.runs({1: [4.0], 2: [2.2]})
     made.write({**made.document, "small": small})
-    assert [left["cores"] for left in summarise(made.path)["model"]["held_out"]] == [2]
+    assert [left.cores for left in summarise(made.path).model.held_out] == [2]
 
 
 # -- finding studies
@@ -527,4 +528,4 @@ def test_without_any_study_it_says_how_to_make_one(tmp_path, monkeypatch):
 
 def test_machines_of_a_study_may_differ_in_what_they_have(tmp_path):
     study = Study(tmp_path / "s", machine={"2": machine(2), "1": machine(1)}).runs({1: [4.0], 2: [2.0]})
-    assert summarise(study.path)["model"]["law"] is not None
+    assert summarise(study.path).model.law is not None

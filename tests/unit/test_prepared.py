@@ -15,7 +15,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.lib import format as npy
-from small_data import Array, batch, compressed, entries, files_in, get, higgs_text, higgs_values, idx, tarball
+from support.small_data import (
+    Array,
+    batch,
+    compressed,
+    entries,
+    files_in,
+    get,
+    higgs_text,
+    higgs_values,
+    idx,
+    tarball,
+)
 
 import admmctl
 from admmctl.cli import main
@@ -281,7 +292,7 @@ VALUES = higgs_values(400)
 
 
 class Orders:
-    """Processes that prepare HIGGS, see ``preparing.py``."""
+    """Processes that prepare HIGGS, see ``support/prepare_higgs.py``."""
 
     def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
         self._process = process
@@ -346,7 +357,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orders]:
         "OPENBLAS_NUM_THREADS": "1",
     }
     with subprocess.Popen(
-        [sys.executable, Path(__file__).parents[1] / "preparing.py"],
+        [sys.executable, Path(__file__).parents[1] / "support" / "prepare_higgs.py"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

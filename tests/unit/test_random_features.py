@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import CountingComm, on_ranks, problem
+from support.problems import problem
+from support.ranks import CountingComm, on_ranks
 
 import admmctl
 from admmctl.errors import ConfigError

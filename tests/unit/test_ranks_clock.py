@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from helpers import on_ranks
-from test_loop import ScriptedMethod, loop
+from support.ranks import on_ranks
+from support.scripted import ScriptedMethod, loop
 
 from admmctl.runs.clock import Clock
 
@@ -31,7 +31,7 @@ def test_ranks_that_wait_while_rank_0_records_do_not_train():
         made, _ = loop(Together([{}]), comm=comm, iterations=5)
         made.clock = Clock()
         made.problem = replace(made.problem, clock=made.clock)
-        made.on_evaluation = lambda evaluation: time.sleep(0.05 * (comm.rank == 0))
+        made.listener.evaluated = lambda evaluation: time.sleep(0.05 * (comm.rank == 0))
         return made.run().train_s
 
     assert max(on_ranks(2, work)) < 0.1  # of 0.3 s of recording

@@ -5,8 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_archives import ARCHIVE
-from test_download import CONTENT, Reply, Server, official, redirect
+from support.http_server import ARCHIVE, CONTENT, Reply, Server, official, redirect
 
 from admmctl.cli import main
 from admmctl.data import mnist

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from made_report import write_run
+from support.recorded_runs import write_run
 
 from admmctl.errors import UserError
 from admmctl.runs.places import find_folders

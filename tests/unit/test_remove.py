@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from made_studies import Study, write_run
+from support.studies import Study, write_run
 
 from admmctl.errors import UserError
 from admmctl.files import alone as working

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_report import NASTY, number, write_figure, write_run
+from support.recorded_runs import NASTY, number, write_figure, write_run
 
 from admmctl import __version__
 from admmctl.errors import UserError

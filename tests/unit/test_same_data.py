@@ -15,8 +15,8 @@ from admmctl.runs.places import find_folders
 from admmctl.runs.recorded import read_environment
 from admmctl.runs.resume import Now
 from admmctl.runs.train import Options, Silent
-from admmctl.studies.scaling import scaling
-from admmctl.studies.sweep import sweep
+from admmctl.studies.scaling import Request, scaling
+from admmctl.studies.sweep import Sweep, sweep
 
 
 class Told(Silent):
@@ -97,18 +97,18 @@ def test_a_run_whose_data_are_not_recorded_is_not_taken_for_one_of_these(resume,
 
 
 def test_trials_of_other_data_run_again(config: Path, results: Path) -> None:
-    def swept() -> tuple[dict[str, Any], list[str]]:
+    def swept() -> tuple[Sweep, list[str]]:
         told = Told()
         return sweep(config, None, None, 1, (), lambda *_: None, told), told.notes
 
     first, _ = swept()
     again, notes = swept()
-    assert again["trials"] == first["trials"]
+    assert again.trials == first.trials
     assert notes == []
     write_rows(1)
     second, notes = swept()
     assert [note.partition(": ")[0] for note in notes] == ["trial 0 runs again", "trial 1 runs again"]
-    assert second["trials"] != first["trials"]
+    assert second.trials != first.trials
     now = Now().data(load(config).runs["sgd"])
     trials = sorted((results / "own" / "sweep-sgd").glob("trial-*"))
     assert [read_environment(trial)["data_sha256"] for trial in trials] == [now, now]
@@ -130,16 +130,8 @@ def test_a_figure_of_runs_on_different_data_says_so(config: Path, results: Path)
 def test_a_scaling_study_of_other_data_runs_again(config: Path, results: Path) -> None:
     def studied() -> list[str]:
         said: list[str] = []
-        scaling(
-            config,
-            "1,2",
-            method="sgd",
-            repeat=1,
-            options=Options(oversubscribe=True),
-            overrides=(),
-            watcher=Told(),
-            say=said.append,
-        )
+        request = Request(config, "1,2", method="sgd", repeat=1, options=Options(oversubscribe=True))
+        scaling(request, Told(), said.append)
         return [words for words in said if "runs again" in words]
 
     studied()

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from made_studies import SMALL, machine, write_run
+from support.studies import SMALL, machine, write_run
 
 from admmctl.data import shards
 from admmctl.errors import Interrupted, RunFailed, UserError
@@ -21,7 +21,8 @@ from admmctl.runs.recorded import read_summary
 from admmctl.runs.train import Options, Silent
 from admmctl.studies import scaling as module
 from admmctl.studies.points import summarise
-from admmctl.studies.scaling import parse_cores, read_study, scaling
+from admmctl.studies.scaling import Request, parse_cores, scaling
+from admmctl.studies.study import NoSmallStep, Study
 
 
 def experiment(**changes: Any) -> dict[str, Any]:
@@ -85,10 +86,9 @@ class Place:
         """The study's folder; what was run, measured and said since."""
         self.ran, self.measured, self.said, self.options = [], [], [], []
         path = self.path / "small.yaml"
-        how = Options(oversubscribe=options.pop("oversubscribe", False))
-        return scaling(
-            path, cores, options=how, overrides=overrides, watcher=Silent(), say=self.said.append, **options
-        )
+        part, how = options.pop("part", None), Options(oversubscribe=options.pop("oversubscribe", False))
+        request = Request(path, cores, options=how, overrides=overrides, **options)
+        return scaling(request, Silent(), self.said.append, part)
 
     def refusal(self, cores: str = "1,2", overrides: tuple[str, ...] = (), **options: Any) -> str:
         """Refused with exit code 2 before anything was written, measured or run."""
@@ -223,20 +223,20 @@ def test_seeds_count_from_the_experiments_own(place):
 
 
 def test_a_study_says_what_it_is_and_on_what_machine(place):
-    study = read_study(place("1,2"))
+    study = Study.read(place("1,2"))
     assert study is not None
-    assert (study["experiment"], study["method"], study["method_kind"]) == ("small", "admm", "admm")
-    assert (study["goal"], study["iterations"], study["target"], study["weak"]) == ("target", None, 0.9, False)
-    assert (study["metric"], study["data"], study["batch"]) == ("test_accuracy", "swissroll", None)
-    assert sorted(study["machine"]) == ["1", "2"]
-    assert study["small"] == SMALL
+    assert (study.experiment, study.method, study.method_kind) == ("small", "admm", "admm")
+    assert (study.goal, study.iterations, study.target, study.weak) == ("target", None, 0.9, False)
+    assert (study.metric, study.data, study.batch) == ("test_accuracy", "swissroll", None)
+    assert sorted(study.machine) == ["1", "2"]
+    assert study.small.model_dump() == SMALL
 
 
 def test_a_method_on_batches_says_how_many_rows_it_reads(place):
     place.write(methods={"sgd": {"batch": 32}})
-    study = read_study(place("1,2"))
+    study = Study.read(place("1,2"))
     assert study is not None
-    assert study["batch"] == 32
+    assert study.batch == 32
 
 
 @pytest.mark.parametrize(
@@ -252,16 +252,16 @@ def test_a_method_on_batches_says_how_many_rows_it_reads(place):
 )
 def test_the_target_is_timed_where_there_is_one_and_nothing_else_is_asked(place, options, goal, iterations):
     folder = place("1,2", **options)
-    study = read_study(folder)
+    study = Study.read(folder)
     assert study is not None
-    assert (study["goal"], study["iterations"]) == (goal, iterations)
+    assert (study.goal, study.iterations) == (goal, iterations)
     config = yaml.safe_load((folder / "admm-p1-s0" / "config.yaml").read_text())
     if goal == "target":
         assert config["stop"]["target"] == 0.9
     else:
         assert config["stop"] == {"metric": "test_accuracy", "iterations": iterations}
         assert config["evaluate"] == {"every": iterations, "unit": "iteration"}
-        assert study["target"] is None
+        assert study.target is None
 
 
 def test_a_number_of_iterations_ends_at_nothing_else(place):
@@ -322,8 +322,8 @@ def test_repeats_and_core_counts_are_added_to_what_is_there(place):
     assert (place.ran, place.measured) == ([(4, 0), (4, 1)], [4])
     assert place("2,4", repeat=1) == folder  # fewer than there are: nothing to do, and nothing is lost
     assert place.ran == []
-    found = summarise(folder)["points"]
-    assert [(point["cores"], point["runs"]) for point in found] == [(1, 2), (2, 2), (4, 2)]
+    found = summarise(folder).points
+    assert [(point.cores, point.runs) for point in found] == [(1, 2), (2, 2), (4, 2)]
 
 
 @pytest.mark.parametrize(
@@ -399,7 +399,7 @@ def test_a_run_that_fails_does_not_stop_the_others_and_is_tried_again(place):
     place.failing = set()
     folder = place("1,2", repeat=2)
     assert place.ran == [(2, 0)]
-    assert [point["runs"] for point in summarise(folder)["points"]] == [2, 2]
+    assert [point.runs for point in summarise(folder).points] == [2, 2]
 
 
 def test_every_failure_is_told(place):
@@ -429,9 +429,9 @@ def test_a_method_that_cannot_run_on_hardly_any_rows_is_studied_all_the_same(pla
         return machine(cores)
 
     monkeypatch.setattr(module, "on_cores", large_only)
-    study = read_study(place("1,2"))
+    study = Study.read(place("1,2"))
     assert study is not None
-    assert study["small"] == {"error": "bench: the method needs more rows"}
+    assert study.small == NoSmallStep(error="bench: the method needs more rows")
     assert len(place.ran) == 6
 
 
@@ -439,7 +439,7 @@ def test_a_machine_is_measured_on_no_more_cores_than_it_has(place):
     folder = place("2,8,16", repeat=1, oversubscribe=True)
     assert place.measured == [0, 2, 8]
     assert [options.oversubscribe for options in place.options] == [True] * 3
-    assert [point["cores"] for point in summarise(folder)["points"]] == [2, 8, 16]
+    assert [point.cores for point in summarise(folder).points] == [2, 8, 16]
 
 
 # -- weak scaling
@@ -528,7 +528,7 @@ def test_weak_runs_have_their_shares(place):
     rows = {path.name: read_summary(path)["rows_train"] for path in folder.iterdir() if path.is_dir()}
     assert rows == {"admm-p1-s0": 75, "admm-p2-s0": 150, "admm-p4-s0": 300}
     assert {read_summary(path)["rows_test"] for path in folder.iterdir() if path.is_dir()} == {100}
-    assert summarise(folder)["weak"]
+    assert summarise(folder).weak
     assert "weak" in folder.name
 
 
@@ -538,13 +538,13 @@ def test_weak_runs_have_their_shares(place):
 def test_parts_make_the_study_that_one_command_makes(place):
     whole = place("1,2,4", repeat=2)
     expected = {path.name for path in whole.iterdir() if path.is_dir()}
-    described = read_study(whole)
+    described = Study.read(whole)
     shutil.rmtree(whole)
     for part in (4, 1, 2):
         assert place("1,2,4", repeat=2, part=part) == whole
         assert place.ran == [(part, 0), (part, 1)]
     assert {path.name for path in whole.iterdir() if path.is_dir()} == expected
-    assert read_study(whole) == described
+    assert Study.read(whole) == described
 
 
 def test_weak_parts_have_the_rows_of_the_whole_study(place):

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_studies import Study
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.console import Console
+from support.studies import Study
 
 from admmctl.errors import UserError
 from admmctl.papers.claims import TO_TARGET
@@ -20,6 +20,7 @@ from admmctl.report import scaling as report
 from admmctl.report.scaling import scaling_plots, scaling_table
 from admmctl.report.text import seconds
 from admmctl.studies.points import summarise
+from admmctl.studies.study import Findings
 
 NAMES = [f"{name}.{suffix}" for name in ("seconds", "speedup", "phases") for suffix in ("png", "pdf")]
 CPU = {"product": (1.0, 0.9, 0.8), "solve": (0.1, 0.1, 0.1), "reduce": (9.0, 9.0, 9.0)}
@@ -34,7 +35,7 @@ def several(study: Study) -> Study:
     return study.runs({1: [4.0, 4.2, 4.4], 2: [2.1, 2.2, 2.3], 4: [1.2, 1.3, 1.4]})
 
 
-def draw(result: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
+def draw(result: Findings, monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
     """The figures by name, as they would be written."""
     found: dict[str, Figure] = {}
 
@@ -44,7 +45,7 @@ def draw(result: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, F
 
     with monkeypatch.context() as patch:
         patch.setattr(report.style, "save", save)
-        scaling_plots(result, paper=TO_TARGET.get(result["data"]))
+        scaling_plots(result, paper=TO_TARGET.get(result.data))
     return found
 
 
@@ -189,11 +190,11 @@ def test_the_model_is_a_line_with_its_bounds(made, monkeypatch):
     axes = draw(result, monkeypatch)["seconds"].axes[0]
     for label, name in (("model, this machine", "seconds"), ("ideal", "ideal"), ("Amdahl bound", "amdahl")):
         line = drawn(axes, label)
-        assert list(line.get_xdata()) == result["curve"]["cores"]
-        assert list(line.get_ydata()) == result["curve"][name]
+        assert list(line.get_xdata()) == result.curve.cores
+        assert list(line.get_ydata()) == getattr(result.curve, name)
         assert line.get_marker() in ("None", "")
     bound = drawn(axes, "communication bound")
-    assert list(bound.get_ydata()) == result["curve"]["reduce"][1:]
+    assert list(bound.get_ydata()) == result.curve.reduce[1:]
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
 
 
@@ -203,7 +204,7 @@ def test_the_models_speed_up_is_from_the_smallest_count_too(made, monkeypatch):
     above, below = draw(result, monkeypatch)["speedup"].axes
     model = drawn(above, "model")
     assert (model.get_xdata()[0], model.get_ydata()[0]) == (2, 1)
-    seconds = dict(zip(result["curve"]["cores"], result["curve"]["seconds"], strict=True))
+    seconds = dict(zip(result.curve.cores, result.curve.seconds, strict=True))
     assert dict(zip(model.get_xdata(), model.get_ydata(), strict=True))[8] == pytest.approx(
         seconds[2] / seconds[8]
     )
@@ -316,14 +317,14 @@ def test_another_machine_is_named_and_drawn_beside_this_one(made, monkeypatch):
     result = summarise(several(made).path, "cray-xc30")
     axes = draw(result, monkeypatch)["seconds"].axes[0]
     line = drawn(axes, "model, Cray XC30")
-    assert list(line.get_ydata()) == result["machine"]["curve"]["seconds"]
+    assert list(line.get_ydata()) == result.machine.curve.seconds
     assert drawn(axes, "model, this machine")
 
 
 # -- the table
 
 
-def shown(result: dict[str, Any]) -> str:
+def shown(result: Findings) -> str:
     console = Console(width=80, record=True, file=StringIO(), markup=False, highlight=False)
     console.print(scaling_table(result))
     return console.export_text()
@@ -375,7 +376,7 @@ def test_the_table_fits_a_terminal_and_no_number_is_cut(tmp_path_factory, data):
     assert max(map(len, text.splitlines())) <= 80
     table = text.partition("Medians")[0]
     assert "…" not in table
-    for point in result["points"]:
-        assert rows(table)[str(point["cores"])][2] == seconds(point["median_s"])
-        if not math.isfinite(point["efficiency"]):
-            assert rows(table)[str(point["cores"])][-1] == "-"
+    for point in result.points:
+        assert rows(table)[str(point.cores)][2] == seconds(point.median_s)
+        if not math.isfinite(point.efficiency):
+            assert rows(table)[str(point.cores)][-1] == "-"

@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers import Array, CountingComm, NoClock, on_ranks, problem
+from support.problems import Array, NoClock, problem
+from support.ranks import CountingComm, on_ranks
 
 from admmctl.experiment.config import ConfigError, load
 from admmctl.methods.closed_form.linear import Linear, LinearSettings

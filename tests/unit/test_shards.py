@@ -1,53 +1,19 @@
 """A rank's share of the rows: which it reads, how they lie in memory, how they are scaled."""
 
-import threading
 import tracemalloc
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from small_data import Array, Few, plan_of
+from support.ranks import on_ranks
+from support.small_data import Array, Few, plan_of
 
 from admmctl.comm import Serial
 from admmctl.data import shards
 from admmctl.data.files import FilesSettings
 
 LABELS = [3, 1, 2, 3, 1, 2, 3, 1, 2, 3]
-
-
-class Rank:
-    """One rank of several that run as threads of the test."""
-
-    def __init__(self, rank: int, size: int, shared: dict[int, Array], barrier: threading.Barrier) -> None:
-        self.rank, self.size = rank, size
-        self._shared, self._barrier = shared, barrier
-
-    def allreduce(self, buffer: Array, op: str = "sum") -> None:
-        self._shared[self.rank] = buffer.copy()
-        self._barrier.wait(timeout=10)
-        stacked = np.stack([self._shared[rank] for rank in range(self.size)])
-        self._barrier.wait(timeout=10)
-        buffer[...] = {"sum": np.sum, "max": np.max, "min": np.min}[op](stacked, axis=0)
-
-
-def on_ranks(size: int, work: Callable[[Any], Any]) -> list[Any]:
-    """What ``work(comm)`` returns on each of ``size`` ranks."""
-    shared: dict[int, Array] = {}
-    barrier = threading.Barrier(size)
-    answers: list[Any] = [None] * size
-
-    def run(rank: int) -> None:
-        answers[rank] = work(Rank(rank, size, shared, barrier))
-
-    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(size)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=30)
-    assert all(answer is not None for answer in answers)
-    return answers
 
 
 def test_every_rank_reads_its_own_rows_and_no_others() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_report import description, number, write_figure
+from support.recorded_runs import description, number, write_figure
 
 from admmctl.report.sidecar import read_figures
 

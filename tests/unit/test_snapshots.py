@@ -4,12 +4,13 @@ import json
 
 import numpy as np
 import pytest
-from helpers import on_ranks, problem
+from support.problems import problem
+from support.ranks import on_ranks
 
 from admmctl.methods.gradient import scipy_methods as batch
 from admmctl.methods.method import Finished, Snapshot, methods
 from admmctl.model.convolution import Stack
-from admmctl.runs.packing import pack, unpack
+from admmctl.runs.checkpoint_files import pack, unpack
 
 # Kind, settings, and what is particular about the problem.
 CASES = [

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from admmctl.errors import UserError
 from admmctl.experiment.config import ConfigError, load
 from admmctl.experiment.schema import Range, SweepSettings
-from admmctl.studies.space import trials
+from admmctl.studies.space import settings_of_trials
 
 
 def space(search: str = "quasi-random", *, count: int = 12, seed: int = 0, **keys: Any) -> list[dict[str, Any]]:
     """The trials of one method's space."""
     settings = SweepSettings(search=search, trials=count, seed=seed, space={"sgd": keys})
-    return trials(settings, "sgd", None)
+    return settings_of_trials(settings, "sgd", None)
 
 
 def values(found: list[dict[str, Any]], key: str) -> list[Any]:
@@ -76,8 +76,8 @@ def test_more_trials_begin_with_the_same_ones():
 
 def test_the_number_on_the_command_line_counts():
     settings = SweepSettings(trials=12, space={"sgd": {"x": [1, 2]}})
-    assert len(trials(settings, "sgd", None)) == 12
-    assert len(trials(settings, "sgd", 5)) == 5
+    assert len(settings_of_trials(settings, "sgd", None)) == 12
+    assert len(settings_of_trials(settings, "sgd", 5)) == 5
 
 
 @given(
@@ -145,7 +145,7 @@ def test_keys_are_drawn_independently():
 def test_a_method_without_a_space_is_refused_naming_those_with_one():
     settings = SweepSettings(space={"sgd": {"x": [1]}, "adam": {"x": [1]}})
     with pytest.raises(UserError, match="no search space for method gd; there is one for: sgd, adam"):
-        trials(settings, "gd", None)
+        settings_of_trials(settings, "gd", None)
 
 
 @pytest.mark.parametrize("search", ["grid", "quasi-random"])
@@ -210,7 +210,7 @@ def test_a_right_space_is_read(tmp_path: Path):
     sweep = load(tmp_path / "space.yaml").sweep
     assert sweep is not None
     assert sweep.space["sgd"]["learning_rate"] == Range(low=1e-3, high=1.0)
-    assert len(trials(sweep, "adam", None)) == 3
+    assert len(settings_of_trials(sweep, "adam", None)) == 3
 
 
 @pytest.mark.parametrize("key", ["network.layers", "stop.epochs", "loss", "batch", "bias"])

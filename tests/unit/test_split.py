@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_data import Few, FewSet
+from support.small_data import Few, FewSet
 
 from admmctl.data import shards
 from admmctl.data.dataset import Dataset, DataSettings, Rows, Source, Split, split

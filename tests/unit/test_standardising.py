@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
-from small_data import Array, Few, plan_of
-from test_shards import on_ranks
+from support.ranks import on_ranks
+from support.small_data import Array, Few, plan_of
 
 import admmctl
 from admmctl.comm import Serial

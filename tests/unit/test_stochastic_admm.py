@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers import CountingComm, on_ranks, problem
+from support.problems import problem
+from support.ranks import CountingComm, on_ranks
 
 from admmctl.errors import UserError
 from admmctl.methods.taylor.algorithm import Admm, update_W

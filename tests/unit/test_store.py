@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_data import cut, entries
+from support.small_data import cut, entries
 
 from admmctl.data import store
 from admmctl.data.prepared import Prepared

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.io import savemat
-from small_data import Array, all_rows, cut, entries, files_in, get, refusal
+from support.small_data import Array, all_rows, cut, entries, files_in, get, refusal
 
 from admmctl.comm import Serial
 from admmctl.data import shards, svhn

@@ -7,8 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from io import StringIO
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from support.processes import wait_until
 
 import admmctl
 from admmctl.cli import main
@@ -497,10 +497,3 @@ def workers(folder: Path) -> list[int]:
             if b"admmctl.runs.worker" in (said := words.read_bytes()) and os.fsencode(folder) in said:
                 found.append(int(words.parent.name))
     return found
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 30) -> bool:
-    end = time.monotonic() + seconds
-    while not (true := condition()) and time.monotonic() < end:
-        time.sleep(0.02)
-    return true

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_data import Array
+from support.small_data import Array
 
 from admmctl.data import shards
 from admmctl.data.dataset import Rows

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from helpers import Array, NoClock, problem
+from support.problems import Array, NoClock, problem
 
 import admmctl
 from admmctl.cli import main

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import on_ranks
-from test_loop import ROWS, ScriptedMethod, loop
+from support.ranks import on_ranks
+from support.scripted import ROWS, ScriptedMethod, loop
 
 import admmctl
 from admmctl.cli import main

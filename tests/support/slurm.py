@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import program
+
+from support.processes import program
 
 _NOTE = """
 import json, os, pathlib, platform, subprocess, sys, time

@@ -1,0 +1,43 @@
+"""A sweep for people: a line per trial as it ends, then all of them in a table."""
+
+from rich.console import Group
+from rich.text import Text
+
+from admmctl.report.tables import Plain, runs_table
+from admmctl.report.text import number
+from admmctl.studies.sweep import Sweep, Trial
+
+
+def trial_line(trial: Trial, done: int, total: int) -> str:
+    """A trial that ended, the ``done``-th of ``total``."""
+    settings = "  ".join(f"{key}={value}" for key, value in trial.settings.items())
+    score = trial.validation_accuracy
+    result = trial.reason if score is None else f"validation accuracy {number(score, 4)}"
+    return f"{done}/{total}  trial {trial.number}  {trial.status}  {result}  {settings}"
+
+
+def sweep_tables(result: Sweep) -> Group:
+    """All trials of a sweep, best first, and the winner's own run."""
+    trials = sorted(result.trials, key=lambda trial: -(trial.validation_accuracy or -1.0))
+    keys = list(trials[0].settings) if trials else []
+    # Keys of settings are long, their values are not.
+    headings = [key.replace(".", ".\n") for key in keys]
+    table = Plain(
+        *("trial", "validation", "at epoch", "status", *headings),
+        title=f"{result.folder}: {len(trials)} trials of {result.method}",
+        left=["status"],
+    )
+    for trial in trials:
+        values = [str(trial.settings[key]) for key in keys]
+        score = number(trial.validation_accuracy, 4)
+        table.add_row(str(trial.number), score, f"{trial.epoch:g}", trial.status, *values)
+    if result.best is None or result.run is None:
+        note = "no trial has a validation accuracy: see the status of each in trials.csv"
+        return Group(table, Text(""), Text(note))
+    return Group(
+        table,
+        Text(""),
+        Text(f"best: trial {result.best.number}, written to {result.best.config}"),
+        Text("trained once more, nothing beside it, on all training rows, for as long as it took to its best:"),
+        runs_table([result.run]),
+    )

@@ -1,0 +1,48 @@
+"""The network of a run: its settings, and the data at hand."""
+
+from admmctl.data.catalog import datasets
+from admmctl.data.shards import Plan
+from admmctl.errors import UserError
+from admmctl.experiment.config import Run
+from admmctl.methods.method import methods
+from admmctl.model.convolution import Stack
+from admmctl.model.fourier import Kernel
+from admmctl.model.network import Network
+
+
+def build_network(run: Run, plan: Plan) -> Network:
+    """The network for the data at hand: two classes make one output unless ``outputs`` says otherwise."""
+    return shape_network(run, plan.source.features, len(plan.split.classes))
+
+
+def shape_network(run: Run, features: int, classes: int) -> Network:
+    """The network for rows of that many features in that many classes. Raises UserError."""
+    outputs = run.network.outputs or (1 if classes == 2 else classes)
+    if outputs == 1 and classes > 2:
+        raise UserError(f"network.outputs: 1 output for {classes} classes; valid: {classes}")
+    if outputs != 1 and outputs != classes:
+        raise UserError(f"network.outputs: {outputs} outputs for {classes} classes; valid: {classes}")
+    s, method, layers = run.network, methods.load(run.kind), list(run.network.layers)
+    layers = method.hidden_layers(run.settings, layers, outputs)
+    kernel = None
+    if s.init != "random":
+        assert s.init_scale is not None  # the config was checked
+        kernel = Kernel(s.init, s.init_scale, s.init_smoothness or Kernel.smoothness)
+    return Network.build(features, layers, outputs, s.activation, s.bias, kernel, _convolution(run, features))
+
+
+def _convolution(run: Run, features: int) -> Stack | None:
+    """The convolutional layers for rows of that many features. Raises UserError."""
+    given = run.network.convolution
+    if given is None:
+        return None
+    shape = given.image or datasets.load(run.data.name)().image(run.data)
+    assert shape is not None  # the config was checked
+    channels, height, width = shape
+    if channels * height * width != features:
+        raise UserError(
+            f"network.convolution.image: images of {channels} x {height} x {width} have "
+            f"{channels * height * width:,} numbers, and rows have {features:,} features"
+        )
+    size = (height, width) if given.size == "full" else (given.size, given.size)
+    return Stack((channels, height, width), tuple(given.filters), size, given.pool)

@@ -1,0 +1,170 @@
+"""A scaling study: study.json, which says what is timed and on what machine, and the numbers that came of it."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
+
+from admmctl.errors import UserError
+from admmctl.files import alone, write_json
+from admmctl.studies.model import HeldOut, Law
+
+FILE = "study.json"
+
+
+class _Open(BaseModel):
+    """Keys that nobody here reads are kept: all that ``runs.bench.measure`` found."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Exchange(_Open):
+    """An Allreduce of that many bytes."""
+
+    bytes: int
+    seconds: FiniteFloat
+
+
+class Machine(_Open):
+    """This machine on a number of cores; ``message_bytes`` are the Allreduces of one iteration of the method."""
+
+    ranks: int
+    allreduce: list[Exchange]
+    message_bytes: list[int]
+    gemm_gflops: FiniteFloat
+
+
+class SmallStep(_Open):
+    """An iteration on hardly any rows, on one core."""
+
+    rows_per_iteration: int
+    phases: dict[str, FiniteFloat]
+
+
+class NoSmallStep(BaseModel):
+    """Why there is none: a method that needs more rows to run at all."""
+
+    error: str
+
+
+class Study(_Open):
+    """study.json. ``goal`` is what is timed: the way to the target, or ``iterations`` of them."""
+
+    kind: Literal["scaling"] = "scaling"
+    experiment: str
+    method: str
+    method_kind: str
+    data: str
+    goal: Literal["target", "iterations"]
+    iterations: int | None
+    weak: bool
+    metric: str
+    target: FiniteFloat | None
+    batch: int | None  # rows of an iteration, where it is not all of them
+    machine: dict[str, Machine] = {}  # by number of cores
+    small: SmallStep | NoSmallStep | None = None
+
+    @classmethod
+    def read(cls, folder: Path) -> "Study | None":
+        """The study of that folder; None where there is none. Raises UserError when it is damaged."""
+        path = folder / FILE
+        try:
+            return cls.model_validate(json.loads(path.read_text()))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            problem = f"does not describe a scaling study ({where and f'{where}: '}{first['msg']})"
+        except (OSError, ValueError, RecursionError) as error:
+            problem = f"cannot be read ({error})"
+        raise UserError(f"{path} {problem}; remove the folder to start the study anew")
+
+    def write(self, folder: Path, say: Any) -> None:
+        """Write study.json, with what other parts of the study have measured meanwhile."""
+        with alone(folder / FILE, "writing", say):
+            latest = Study.read(folder) or self
+            latest.machine |= self.machine
+            write_json(folder / FILE, latest.model_dump())
+
+
+@dataclass
+class CoreCount:
+    """The runs on one number of cores: every time, and medians. NaN where a miss leaves nothing to compare.
+
+    ``shared``: ranks shared cores, and the times are processor time.
+    """
+
+    cores: int
+    shared: bool
+    rows: int
+    runs: int
+    reached: int
+    seconds: list[float]
+    median_s: float
+    iterations: list[int]
+    iterations_reached: list[int]
+    seconds_per_iteration: float
+    phases: dict[str, float]
+    speed_up: float = math.nan
+    efficiency: float = math.nan
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The cost model, its parts and its bounds against cores, in seconds to the goal."""
+
+    cores: list[float]
+    seconds: list[float]
+    compute: list[float]
+    solve: list[float]
+    reduce: list[float]
+    ideal: list[float]
+    amdahl: list[float]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The cost model's costs of an iteration, and its errors on core counts that it was not fitted to."""
+
+    seconds_per_row: float
+    seconds_fixed: float
+    seconds_solve: float
+    imbalance: float
+    message_bytes: list[int]
+    law: Law | None
+    held_out: list[HeldOut]
+
+
+@dataclass(frozen=True)
+class OtherMachine:
+    """The model moved to a machine of a file."""
+
+    name: str
+    title: str
+    source: list[str]
+    curve: Curve
+
+
+@dataclass(frozen=True)
+class Findings:
+    """A study in numbers: what ``scaling --json`` prints and ``scaling-plot`` draws. ``study`` is its folder."""
+
+    study: str
+    experiment: str
+    method: str
+    method_kind: str
+    data: str
+    goal: str
+    iterations: int | None
+    weak: bool
+    metric: str
+    target: float | None
+    points: list[CoreCount]
+    model: Fitted
+    curve: Curve
+    machine: OtherMachine | None
+    warnings: list[str]

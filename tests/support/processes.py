@@ -1,0 +1,39 @@
+"""Programs that stand in for others, and processes that a test watches."""
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+def program(path: Path, code: str) -> Path:
+    """A program of Python code at ``path``: a stand-in for mpiexec, srun, sbatch and their like."""
+    path.write_text(f"#!{sys.executable}\n{code}\n")
+    path.chmod(0o755)
+    return path
+
+
+def alive(marker: object) -> list[int]:
+    """The processes, zombies apart, whose command line names ``marker``."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit():
+            continue
+        try:
+            arguments = (process / "cmdline").read_bytes()
+            state = (process / "stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            continue
+        if str(marker).encode() in arguments and state != "Z":
+            found.append(int(process.name))
+    return found
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
+    """Whether ``condition`` comes true in time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return condition()
