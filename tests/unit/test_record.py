@@ -1,4 +1,4 @@
-"""The run folder: what a run leaves behind, and how it is found and read again."""
+"""The run folder: what a run leaves behind."""
 
 import itertools
 import json
@@ -21,9 +21,9 @@ from admmctl.cli import main
 from admmctl.errors import RunFailed, UserError
 from admmctl.experiment.config import load
 from admmctl.files import atomic, to_json, write_json
-from admmctl.runs.places import find_folders, root
+from admmctl.runs.places import find, root
 from admmctl.runs.record import Evaluation, RunFolder, rerun_line
-from admmctl.runs.recorded import Recorded, read_summary
+from admmctl.runs.recorded import Recorded
 from admmctl.runs.summary import Status, Summary
 
 EXPERIMENT: dict[str, Any] = {
@@ -34,33 +34,18 @@ EXPERIMENT: dict[str, Any] = {
     "methods": {"admm": {}},
     "stop": {"iterations": 4, "target": 0.9999},
 }
-# design.md, "The run folder".
-SUMMARY_FIELDS = [
-    "experiment",
-    "method",
-    "seed",
-    "metric",
-    "status",
-    "reason",
-    "target",
-    "time_to_target_s",
-    "previous_evaluation_s",
-    "iterations",
-    "best_test_accuracy",
-    "final_test_accuracy",
-    "train_s",
-    "wall_s",
-    "load_s",
-    "ranks",
-    "threads_per_rank",
-    "rows_train",
-    "rows_test",
-    "peak_rss_mb",
-    "rerun",
-]
+# The contract of the run folder.
+SUMMARY_FIELDS = """
+    experiment method seed metric status reason target time_to_target_s previous_evaluation_s iterations
+    best_test_accuracy final_test_accuracy train_s wall_s load_s ranks threads_per_rank rows_train rows_test
+    peak_rss_mb rerun
+"""
+ENVIRONMENT_FIELDS = """
+    cpu cores ranks threads_per_rank hosts mpi blas dtype packages git_commit git_dirty config_hash data_sha256
+    scheduler_job
+"""
+FILES = "config.yaml confusion.json curve.csv environment.json log.txt phases.csv summary.json weights.npz"
 CURVE_COLUMNS = ["iteration", "epoch", "train_s", "wall_s", "train_loss", "train_accuracy", "test_accuracy"]
-
-
 ENDED = Summary(
     **dict.fromkeys(("experiment", "method", "metric"), "exp"),
     **dict.fromkeys(("seed", "ranks", "iterations"), 1),
@@ -91,9 +76,13 @@ def test_an_atomic_file_takes_its_place_when_it_is_complete(tmp_path: Path) -> N
     assert entries(tmp_path) == ["notes.txt"]
 
 
-@pytest.mark.parametrize("problem", [ValueError, KeyboardInterrupt, SystemExit])
+def full(*_: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("problem", [ValueError, KeyboardInterrupt, SystemExit, OSError])
 def test_a_problem_while_writing_leaves_the_old_file_and_no_other(
-    tmp_path: Path, problem: type[BaseException]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, problem: type[BaseException]
 ) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("old")
@@ -101,26 +90,14 @@ def test_a_problem_while_writing_leaves_the_old_file_and_no_other(
     def write() -> None:
         with atomic(path) as file:
             file.write("half of the n")
-            raise problem
+            if problem is not OSError:
+                raise problem
+            monkeypatch.setattr(os, "fsync", full)
 
     with pytest.raises(problem):
         write()
     assert path.read_text() == "old"
     assert entries(tmp_path) == ["notes.txt"]
-
-
-def test_a_full_disk_while_writing_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "numbers.json"
-    write_json(path, {"a": 1})
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        write_json(path, {"a": 2})
-    assert json.loads(path.read_text()) == {"a": 1}
-    assert entries(tmp_path) == ["numbers.json"]
 
 
 @pytest.fixture
@@ -237,9 +214,6 @@ def test_a_results_folder_that_cannot_be_written_is_a_clear_error(
 def test_a_folder_whose_config_cannot_be_written_is_not_left_behind(
     results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UserError, match="No space left on device"):
         RunFolder.create("run", "tiny", "name: tiny\n")
@@ -253,105 +227,14 @@ def test_the_curve_is_read_as_it_was_written(results: Path) -> None:
     folder = RunFolder.create("run", "tiny", "")
     for number in range(3):
         folder.append(evaluation(number, 0.1 * number, objective=math.pi * number))
+    folder.append(evaluation(3, math.nan, objective=math.inf))
     rows = Recorded(folder.path).curve
-    assert [list(row) for row in rows] == [[*CURVE_COLUMNS, "objective"]] * 3
-    assert [row["iteration"] for row in rows] == [0, 1, 2]
+    assert [list(row) for row in rows] == [[*CURVE_COLUMNS, "objective"]] * 4
+    assert [row["iteration"] for row in rows] == [0, 1, 2, 3]
+    assert math.isnan(rows[3]["test_accuracy"])
+    assert rows[3]["objective"] == math.inf
     assert rows[2]["test_accuracy"] == pytest.approx(0.2, rel=1e-8)
     assert rows[2]["objective"] == pytest.approx(2 * math.pi, rel=1e-8)
-
-
-def test_nan_in_the_curve_is_read_as_nan(results: Path) -> None:
-    folder = RunFolder.create("run", "tiny", "")
-    folder.append(evaluation(0, math.nan, residual=math.inf))
-    (row,) = Recorded(folder.path).curve
-    assert math.isnan(row["test_accuracy"])
-    assert row["residual"] == math.inf
-
-
-@pytest.mark.parametrize("keep", range(1, 40, 6))
-def test_the_curve_of_a_run_that_died_in_mid_line_is_readable(results: Path, keep: int) -> None:
-    folder = RunFolder.create("run", "tiny", "")
-    for number in range(3):
-        folder.append(evaluation(number))
-    path = folder.path / "curve.csv"
-    lines = path.read_text().splitlines(keepends=True)
-    path.write_text("".join(lines[:3]) + lines[3][:-1][:keep])
-    assert [row["iteration"] for row in Recorded(folder.path).curve] == [0, 1]
-    path.write_text(lines[0][:keep])
-    assert Recorded(folder.path).curve == []
-
-
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"\n\n", b"iteration,epoch\n1\n", b"iteration\n1,2,3\n", b"a,b\nx,y\n", b"\xff\xfe\n1\n", b"a\n\x00\n"],
-    ids=["empty", "blank", "short", "long", "words", "binary", "zeros"],
-)
-def test_a_curve_that_something_else_has_damaged_has_no_rows(results: Path, content: bytes) -> None:
-    folder = RunFolder.create("run", "tiny", "")
-    (folder.path / "curve.csv").write_bytes(content)
-    assert Recorded(folder.path).curve == []
-
-
-@pytest.mark.parametrize("content", [None, b"", b"{", b"5", b"null", b'"abc"', b"[]", b"\xff\xfe"])
-def test_a_summary_that_is_missing_or_damaged_is_none_at_all(results: Path, content: bytes | None) -> None:
-    folder = RunFolder.create("run", "tiny", "")
-    if content is not None:
-        (folder.path / "summary.json").write_bytes(content)
-    assert not read_summary(folder.path)
-
-
-# --- finding runs
-
-
-@pytest.fixture
-def shelf(results: Path) -> Path:
-    """Two experiments with three runs, and files beside them that are no runs."""
-    for experiment, run in (("one", "admm-p1"), ("one", "admm-p2"), ("two", "admm-p1")):
-        RunFolder.create(run, experiment, "")
-    (results / "one" / "accuracy.png").write_text("a figure")
-    (results / "one" / "notes").mkdir()
-    (results / "README.md").write_text("read me")
-    return results
-
-
-def found(shelf: Path, *names: object) -> list[str]:
-    return [str(path.relative_to(shelf)) for path in find_folders([str(name) for name in names] or None)]
-
-
-def test_without_names_all_runs_are_found(shelf: Path) -> None:
-    assert found(shelf) == ["one/admm-p1", "one/admm-p2", "two/admm-p1"]
-
-
-def test_a_run_folder_an_experiment_folder_or_all_results_may_be_named(shelf: Path) -> None:
-    assert found(shelf, shelf / "one" / "admm-p2") == ["one/admm-p2"]
-    assert found(shelf, shelf / "one") == ["one/admm-p1", "one/admm-p2"]
-    assert found(shelf, shelf) == ["one/admm-p1", "one/admm-p2", "two/admm-p1"]
-    assert found(shelf, f"{shelf}/one/") == ["one/admm-p1", "one/admm-p2"]
-
-
-def test_the_experiments_name_alone_is_enough(shelf: Path) -> None:
-    assert found(shelf, "two") == ["two/admm-p1"]
-    assert found(shelf, "one/admm-p1") == ["one/admm-p1"]
-
-
-def test_other_files_of_a_glob_are_ignored(shelf: Path) -> None:
-    assert found(shelf, *sorted((shelf / "one").iterdir())) == ["one/admm-p1", "one/admm-p2"]
-    assert found(shelf, *sorted(shelf.iterdir())) == ["one/admm-p1", "one/admm-p2", "two/admm-p1"]
-
-
-def test_a_run_named_twice_is_found_once(shelf: Path) -> None:
-    assert found(shelf, shelf / "one", shelf / "one" / "admm-p1") == ["one/admm-p1", "one/admm-p2"]
-
-
-@pytest.mark.parametrize("name", ["three", "one/admm-p9", "x" * 300, "README.md", "one/notes"])
-def test_a_name_that_is_no_run_is_refused_by_name(shelf: Path, name: str) -> None:
-    with pytest.raises(UserError, match="admmctl runs list") as caught:
-        find_folders([name])
-    assert name in str(caught.value)
-
-
-def test_without_results_nothing_is_found(results: Path) -> None:
-    assert find_folders() == []
 
 
 # --- what a real run leaves
@@ -366,27 +249,15 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield Path(summary["folder"])
 
 
-def test_a_run_leaves_these_files_and_no_others(real: Path) -> None:
-    assert entries(real) == [
-        "config.yaml",
-        "confusion.json",
-        "curve.csv",
-        "environment.json",
-        "log.txt",
-        "phases.csv",
-        "summary.json",
-        "weights.npz",
-    ]
-
-
-def test_the_folders_name_says_method_ranks_seed_and_hash(real: Path) -> None:
+def test_a_run_leaves_these_files_and_no_others_in_a_folder_with_its_hash(real: Path) -> None:
+    assert entries(real) == FILES.split()
     digits = load(EXPERIMENT).runs["admm"].hash()
     assert (real.parent.name, real.name) == ("tiny", f"admm-p1-s0-{digits}")
 
 
 def test_the_summary_has_exactly_the_fields_of_the_contract(real: Path) -> None:
     summary = json.loads((real / "summary.json").read_text())
-    assert list(summary) == SUMMARY_FIELDS
+    assert list(summary) == SUMMARY_FIELDS.split()
     assert (summary["experiment"], summary["method"], summary["seed"]) == ("tiny", "admm", 0)
     assert (summary["metric"], summary["target"]) == ("test_accuracy", 0.9999)
     assert (summary["status"], summary["reason"]) == ("exhausted", "used up: 4 iterations")
@@ -400,15 +271,14 @@ def test_the_summary_has_exactly_the_fields_of_the_contract(real: Path) -> None:
 
 
 def test_the_summary_agrees_with_the_curve(real: Path) -> None:
-    summary, curve = read_summary(real), Recorded(real).curve
-    assert summary is not None
+    summary, curve = Recorded(real).summary, Recorded(real).curve
     assert list(curve[0])[: len(CURVE_COLUMNS)] == CURVE_COLUMNS
     assert len(curve[0]) > len(CURVE_COLUMNS)
     assert [row["iteration"] for row in curve] == [0, 1, 2, 3, 4]
     assert [row["epoch"] for row in curve] == [0, 1, 2, 3, 4]
-    assert summary["final_test_accuracy"] == pytest.approx(curve[-1]["test_accuracy"])
-    assert summary["best_test_accuracy"] == pytest.approx(max(row["test_accuracy"] for row in curve))
-    assert summary["train_s"] == pytest.approx(curve[-1]["train_s"], rel=1e-6)
+    assert summary.final_test_accuracy == pytest.approx(curve[-1]["test_accuracy"])
+    assert summary.best_test_accuracy == pytest.approx(max(row["test_accuracy"] for row in curve))
+    assert summary.train_s == pytest.approx(curve[-1]["train_s"], rel=1e-6)
     for name in ("train_s", "wall_s"):
         assert all(before[name] < after[name] for before, after in itertools.pairwise(curve))
     assert all(row["train_s"] <= row["wall_s"] for row in curve)
@@ -422,33 +292,17 @@ def test_training_evaluation_and_the_rest_add_up_to_wall(real: Path) -> None:
     assert min(phases.values()) >= 0
     parts = sum(seconds for name, seconds in phases.items() if name != "wall")
     assert parts == pytest.approx(phases["wall"], rel=1e-6)
-    summary = read_summary(real)
-    assert summary is not None
+    summary = Recorded(real).summary
     outside = ("load", "evaluate", "rest", "wall")
     trained = sum(seconds for name, seconds in phases.items() if name not in outside)
-    assert summary["train_s"] == pytest.approx(trained, rel=1e-6)
-    assert summary["wall_s"] == pytest.approx(phases["wall"], rel=1e-6)
-    assert summary["load_s"] == pytest.approx(phases["load"], rel=1e-6)
+    assert summary.train_s == pytest.approx(trained, rel=1e-6)
+    assert summary.wall_s == pytest.approx(phases["wall"], rel=1e-6)
+    assert summary.load_s == pytest.approx(phases["load"], rel=1e-6)
 
 
 def test_the_environment_has_the_fields_of_the_contract(real: Path) -> None:
     environment = json.loads((real / "environment.json").read_text())
-    assert {
-        "cpu",
-        "cores",
-        "ranks",
-        "threads_per_rank",
-        "hosts",
-        "mpi",
-        "blas",
-        "dtype",
-        "packages",
-        "git_commit",
-        "git_dirty",
-        "config_hash",
-        "data_sha256",
-        "scheduler_job",
-    } <= set(environment)
+    assert set(ENVIRONMENT_FIELDS.split()) <= set(environment)
     assert environment["cpu"]
     assert environment["cores"] >= 1
     assert (environment["ranks"], environment["dtype"]) == (1, "float32")
@@ -482,16 +336,15 @@ def test_the_weights_are_plain_arrays(real: Path) -> None:
 
 
 def test_the_rerun_line_does_the_run_again(real: Path, results: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    summary = read_summary(real)
-    assert summary is not None
-    program, *arguments = shlex.split(summary["rerun"])
+    summary = Recorded(real).summary
+    program, *arguments = shlex.split(summary.rerun)
     assert program == "admmctl"
     with pytest.raises(SystemExit) as end:
         main([*arguments, "--json"])
     assert not end.value.code
     (run,) = json.loads(capsys.readouterr().out)["runs"]
     assert Path(run["folder"]).name == real.name
-    assert run["best_test_accuracy"] == summary["best_test_accuracy"]
+    assert run["best_test_accuracy"] == summary.best_test_accuracy
     before, after = Recorded(real).curve, Recorded(Path(run["folder"])).curve
     for name in ("train_loss", "train_accuracy", "test_accuracy", "objective"):
         assert [row[name] for row in before] == [row[name] for row in after], name
@@ -535,18 +388,8 @@ def test_a_rerun_line_that_is_none_of_ours_is_shown_as_it_is(tmp_path: Path, lin
 
 def test_the_rerun_line_survives_strange_folder_names() -> None:
     line = rerun_line(Path("a b/it's; $HOME/ü"), 3, 2, ["--cluster", "a b.yaml"])
-    words = [
-        "admmctl",
-        "train",
-        "a b/it's; $HOME/ü/config.yaml",
-        "--cores",
-        "3",
-        "--threads",
-        "2",
-        "--cluster",
-        "a b.yaml",
-    ]
-    assert shlex.split(line) == words
+    options = ["--cores", "3", "--threads", "2", "--cluster", "a b.yaml"]
+    assert shlex.split(line) == ["admmctl", "train", "a b/it's; $HOME/ü/config.yaml", *options]
 
 
 def test_a_second_run_of_the_same_experiment_stands_beside_the_first(results: Path) -> None:
@@ -585,18 +428,16 @@ def test_a_run_that_dies_leaves_its_curve_and_a_summary(results: Path, monkeypat
     broken(monkeypatch, OSError(28, "No space left on device"), row=2)
     with pytest.raises(RunFailed) as caught:
         admmctl.train(EXPERIMENT)
-    (folder,) = find_folders()
+    (folder,) = (run.folder for run in find())
     assert str(folder) in str(caught.value)
     assert caught.value.exit_code == 1
-    summary = read_summary(folder)
-    assert summary is not None
-    assert list(summary) == SUMMARY_FIELDS
-    assert summary["status"] == "failed"
-    assert "No space left on device" in summary["reason"]
-    assert summary["iterations"] == 1
-    assert [row["iteration"] for row in Recorded(folder).curve] == [0, 1]
+    run = Recorded(folder)
+    assert list(run.row) == ["folder", *SUMMARY_FIELDS.split()]
+    assert (run.summary.status, run.summary.iterations) == ("failed", 1)
+    assert "No space left on device" in run.summary.reason
+    assert [row["iteration"] for row in run.curve] == [0, 1]
     assert [name for name in entries(folder) if name.endswith(".part")] == []
-    assert caught.value.runs == [{"folder": str(folder), **summary}]
+    assert caught.value.runs == [run.row]
 
 
 def test_a_run_whose_folder_vanishes_is_told_and_not_brought_back(
@@ -612,7 +453,7 @@ def test_a_run_whose_folder_vanishes_is_told_and_not_brought_back(
     monkeypatch.setattr(RunFolder, "log", vanish)
     with pytest.raises(RunFailed, match="No such file or directory"):
         admmctl.train(EXPERIMENT)
-    assert find_folders() == []
+    assert find() == []
 
 
 def test_a_failing_method_does_not_stop_the_others(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:

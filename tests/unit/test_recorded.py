@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import yaml
 from support.recorded_runs import write_run
 
 from admmctl.errors import UserError
-from admmctl.runs.places import find_folders
+from admmctl.runs.places import find
 from admmctl.runs.reading import CURVE_COLUMNS
+from admmctl.runs.record import RunFolder
 from admmctl.runs.recorded import EVERYTHING, Recorded
 
 HEADING = ",".join(CURVE_COLUMNS)
@@ -52,37 +54,32 @@ def config_with(**changes: Any) -> Any:
     return change
 
 
-def a_folder(name: str) -> Any:
+def replaced(name: str, made: Callable[[Path], object]) -> Any:
+    """The file gives way to what ``made`` makes in its place."""
+
     def change(folder: Path) -> None:
         (folder / name).unlink()
-        (folder / name).mkdir()
-
-    return change
-
-
-def a_pipe(name: str) -> Any:
-    def change(folder: Path) -> None:
-        (folder / name).unlink()
-        os.mkfifo(folder / name)
-
-    return change
-
-
-def a_link_to_itself(name: str) -> Any:
-    def change(folder: Path) -> None:
-        (folder / name).unlink()
-        (folder / name).symlink_to(name)
+        made(folder / name)
 
     return change
 
 
 DAMAGED: list[tuple[str, Any, str]] = [
-    *((name, a_folder(name), "it is not a file") for name in EVERYTHING),
-    ("summary.json", a_pipe("summary.json"), "it is not a file"),
-    ("curve.csv", a_link_to_itself("curve.csv"), "it cannot be read: Too many levels of symbolic links"),
+    *((name, replaced(name, Path.mkdir), "it is not a file") for name in EVERYTHING),
+    ("summary.json", replaced("summary.json", os.mkfifo), "it is not a file"),
+    (
+        "curve.csv",
+        replaced("curve.csv", lambda path: path.symlink_to(path.name)),
+        "it cannot be read: Too many levels of symbolic links",
+    ),
     *((name, content(name, b"\xff\xfe\x00"), "it is not text in UTF-8") for name in EVERYTHING),
     *((name, content(name, '{"status": "rea'), "it is not JSON") for name in EVERYTHING if name.endswith("json")),
-    *((name, content(name, "[]"), "expected keys and values") for name in EVERYTHING if name.endswith("json")),
+    *(
+        (name, content(name, text), f"expected keys and values, found {json.loads(text)!r}")
+        for name in EVERYTHING
+        if name.endswith("json")
+        for text in ("[]", "5", "null", '"abc"')
+    ),
     ("summary.json", content("summary.json", ""), "it is not JSON"),
     ("summary.json", content("summary.json", "[" * 100_000), "it is not JSON"),
     ("summary.json", content("summary.json", '{"status": "failed", "reason": "", "iterations": 0}'), "it lacks"),
@@ -107,7 +104,10 @@ DAMAGED: list[tuple[str, Any, str]] = [
     ("summary.json", summary_with(reason="half \ud800"), "reason: expected text"),
     ("summary.json", summary_with(rerun=3), "rerun: expected a command line, found 3"),
     ("curve.csv", content("curve.csv", "iteration,epoch\n1,2\n"), "line 1: expected iteration, epoch, train_s"),
-    ("curve.csv", content("curve.csv", "\n\n"), "line 1: expected iteration"),
+    *(
+        ("curve.csv", content("curve.csv", text), "line 1: expected iteration")
+        for text in ("\n\n", "iteration\n1,2,3\n", "a,b\nx,y\n", "a\n\0\n")
+    ),
     ("curve.csv", content("curve.csv", f"{HEADING}\n0,0,0,0,1,0.5,abc\n"), "line 2: could not convert"),
     (
         "curve.csv",
@@ -185,8 +185,10 @@ def test_a_file_that_is_not_there_is_not_damaged(run: Path, name: str) -> None:
     assert Recorded(run).damage(EVERYTHING) is None
 
 
-def test_a_curve_that_a_crash_has_cut_off_is_not_damaged(run: Path) -> None:
-    for text, rows in (("", 0), ("iter", 0), (HEADING, 0), (f"{HEADING}\n0,0,0,0,1,1,1\n1,1,0.", 1)):
+@pytest.mark.parametrize("keep", range(0, 40, 6))
+def test_a_curve_that_a_crash_has_cut_off_is_not_damaged(run: Path, keep: int) -> None:
+    line = "1,1.5,0.25,0.5,1.25,0.75,0.875,and more columns of it"
+    for text, rows in ((HEADING[:keep], 0), (HEADING, 0), (f"{HEADING}\n0,0,0,0,1,1,1\n{line[:keep]}", 1)):
         (run / "curve.csv").write_text(text)
         assert (Recorded(run).damage(EVERYTHING), len(Recorded(run).curve)) == (None, rows)
 
@@ -207,26 +209,73 @@ def test_a_mark_of_byte_order_and_other_line_ends_are_no_damage(run: Path) -> No
     assert len(Recorded(run).curve) == 3
 
 
-# --- finding sound runs
+# --- finding runs
+
+
+@pytest.fixture
+def shelf(results: Path) -> Path:
+    """Two experiments with three runs, and files beside them that are no runs."""
+    for experiment, name in (("one", "admm-p1"), ("one", "admm-p2"), ("two", "admm-p1")):
+        RunFolder.create(name, experiment, "")
+    (results / "one" / "accuracy.png").write_text("a figure")
+    (results / "one" / "notes").mkdir()
+    (results / "README.md").write_text("read me")
+    return results
+
+
+ONE, ALL = ["one/admm-p1", "one/admm-p2"], ["one/admm-p1", "one/admm-p2", "two/admm-p1"]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ([], ALL),
+        (["{}/one/admm-p2"], ["one/admm-p2"]),
+        (["{}/one"], ONE),
+        (["{}/one/"], ONE),
+        (["{}"], ALL),
+        (["two"], ["two/admm-p1"]),  # the experiment's name is enough
+        (["one/admm-p1"], ["one/admm-p1"]),
+        (["{}/one/accuracy.png", "{}/one/admm-p1", "{}/one/admm-p2", "{}/one/notes"], ONE),  # as of a shell's glob
+        (["{}/README.md", "{}/one", "{}/two"], ALL),
+        (["{}/one", "{}/one/admm-p1"], ONE),  # named twice, found once
+    ],
+)
+def test_names_of_runs_of_experiments_and_of_all_results_find_runs(
+    shelf: Path, names: list[str], expected: list[str]
+) -> None:
+    found = find([name.format(shelf) for name in names] or None)
+    assert [str(run.folder.relative_to(shelf)) for run in found] == expected
+
+
+@pytest.mark.parametrize("name", ["three", "one/admm-p9", "x" * 300, "README.md", "one/notes"])
+def test_a_name_that_is_no_run_is_refused_by_name(shelf: Path, name: str) -> None:
+    with pytest.raises(UserError, match="admmctl runs list") as caught:
+        find([name])
+    assert name in str(caught.value)
+
+
+def test_without_results_nothing_is_found(results: Path) -> None:
+    assert find() == []
 
 
 def test_damaged_runs_are_left_out_and_told(results: Path) -> None:
     good, bad = write_run(results), write_run(results, seed=1)
     (bad / "summary.json").write_text("{")
-    told: list[Path] = []
-    assert find_folders(None, ["summary.json"], lambda file, reason: told.append(file)) == [good]
-    assert find_folders(["made"], ["summary.json"], lambda file, reason: told.append(file)) == [good]
-    assert told == [bad / "summary.json"] * 2
-    assert find_folders(None, ["curve.csv"]) == [good, bad]
+    left_out: list[Path] = []
+    for names in (None, ["made"]):
+        assert find(names, ["summary.json"], lambda file, reason: left_out.append(file)) == [Recorded(good)]
+    assert left_out == [bad / "summary.json"] * 2
+    assert find(None, ["curve.csv"]) == [Recorded(good), Recorded(bad)]
 
 
 def test_where_all_that_was_named_is_damaged_the_error_says_why(results: Path) -> None:
     for seed in (0, 1):
         (write_run(results, seed=seed) / "summary.json").write_text("{")
     with pytest.raises(UserError) as caught:
-        find_folders(["made"], ["summary.json"])
+        find(["made"], ["summary.json"])
     assert str(caught.value).count("summary.json: it is not JSON") == 2
-    assert find_folders(None, ["summary.json"]) == []
+    assert find(None, ["summary.json"]) == []
 
 
 @pytest.mark.parametrize("mode", [0o000, 0o600])
@@ -238,7 +287,7 @@ def test_a_folder_that_cannot_be_read_is_named(
     monkeypatch.setenv("ADMMCTL_RESULTS", str(tmp_path / "results"))
     good, bad = write_run(tmp_path / "results"), write_run(tmp_path / "results", experiment="other")
     closed = bad if level == "run" else bad.parent
-    told: list[tuple[Path, str]] = []
+    left_out: list[tuple[Path, str]] = []
     places = [tmp_path, *tmp_path.parents]
     modes = [place.stat().st_mode & 0o777 for place in places]
     root = os.geteuid() == 0
@@ -249,14 +298,14 @@ def test_a_folder_that_cannot_be_read_is_named(
     try:
         if root:
             os.seteuid(65534)
-        found = find_folders(None, ["summary.json"], lambda file, reason: told.append((file, reason)))
+        found = find(None, ["summary.json"], lambda file, reason: left_out.append((file, reason)))
     finally:
         if root:
             os.seteuid(0)
         closed.chmod(0o755)
         for place, old in zip(places[:3], modes, strict=False):
             place.chmod(old)
-    assert found == [good]
-    assert [(closed in (file, file.parent), reason) for file, reason in told] == [
+    assert found == [Recorded(good)]
+    assert [(closed in (file, file.parent), reason) for file, reason in left_out] == [
         (True, "it cannot be read: Permission denied")
     ]
