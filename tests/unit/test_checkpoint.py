@@ -19,7 +19,6 @@ from admmctl.methods.taylor.algorithm import Admm
 from admmctl.runs import checkpoint, checkpoint_files
 from admmctl.runs.checkpoint import SECONDS, Cadence, Checkpoints
 from admmctl.runs.checkpoint_files import Part, Unreadable
-from admmctl.runs.clock import Clock
 from admmctl.runs.recorded import read_curve, read_summary
 
 ROWS = 11
@@ -287,20 +286,6 @@ def test_what_the_experiment_says_is_done():
     never = Cadence(CheckpointSettings(every=0), 0, time)
     time.now = 1e9
     assert not never.due(1)
-
-
-def test_a_clock_goes_on_where_it_was():
-    clock = Clock(cpu=True)
-    with clock.phase("load"):
-        pass
-    with clock.phase("solve"):
-        pass
-    passed = clock.wall
-    clock.resume({"load": 1.0, "solve": 5.0, "evaluate": 2.0, "checkpoint": 0.5}, {"solve": 4.0}, 10.0)
-    assert clock.train == 5.0
-    assert 1.0 < clock.seconds["load"] < 1.0 + passed
-    assert 10.0 < clock.wall < 10.0 + 10 * (passed + 1)
-    assert clock.cpu_seconds["solve"] == 4.0
 
 
 # -- whole runs in this process

@@ -16,7 +16,7 @@ from admmctl.methods.method import methods
 from admmctl.model.gradient import Gradient
 from admmctl.report import figures
 from admmctl.runs import loop as loop_module
-from admmctl.runs.clock import OUTSIDE, summarise_phases
+from admmctl.runs.clock import OUTSIDE
 from admmctl.runs.record import RunFolder
 from admmctl.runs.recorded import read_curve
 from admmctl.studies.space import settings_of_trials
@@ -175,20 +175,6 @@ def test_a_figure_of_runs_that_stopped_on_test_accuracy_says_so(drawn, results):
     words = words_of(drawn[0]).lower()
     assert "stop" in words, words
     assert "test accuracy" in words
-
-
-# -- rule 2: the slowest rank counts, the others are kept
-
-
-def test_a_phase_has_the_largest_the_mean_and_the_smallest_over_ranks():
-    table = summarise_phases(
-        [{"gradient": 1.0, "reduce": 3.0}, {"gradient": 2.0, "reduce": 2.0, "load": 4.0}], [6.0, 10.0]
-    )
-    assert table["gradient"] == (2.0, 1.5, 1.0)
-    assert table["reduce"] == (3.0, 2.5, 2.0)
-    assert table["load"] == (4.0, 2.0, 0.0)  # a rank without a phase spent nothing in it
-    assert table["rest"] == (2.0, 2.0, 2.0)
-    assert table["wall"] == (10.0, 8.0, 6.0)
 
 
 def test_a_clock_that_is_set_back_changes_nothing(monkeypatch, results):
