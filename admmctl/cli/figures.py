@@ -131,7 +131,7 @@ def figures(
         listed = listing(names or [])
         put_json({"figures": listed}) if as_json else put(figures_table(listed), narrowest=WIDTH)
         return
-    options = check_options(1, None, "auto", oversubscribe=False, hosts=None)
+    options = check_options(1)
     ready = prepare(names or [], scale, Request(seed, mirror), note)  # type: ignore[arg-type]
     folder = make_folder(output)
     outcome = draw_all(

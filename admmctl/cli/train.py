@@ -102,7 +102,7 @@ def train(
     from admmctl.runs.submit import planned, train_order
 
     options = driver.check_options(cores, threads, launcher, oversubscribe, hosts, cluster, watchdog)
-    if options.way() == "sbatch":
+    if options.chosen().name == "sbatch":
         order = train_order(config, method, repeat, options, settings or [], dry_run, resume)
         if dry_run:
             put_json({"script": planned(order)}) if as_json else put(planned(order).rstrip("\n"))

@@ -35,7 +35,7 @@ _LEFT_OVER = re.compile(
 _SECONDS = 1.0  # a launcher is on this machine, or near
 
 
-def check_alone(environment: Mapping[str, str] | None = None) -> None:
+def check_single(environment: Mapping[str, str] | None = None) -> None:
     """Raises SeveralDrivers where a launcher that is alive has started several of this process."""
     env = os.environ if environment is None else environment
     # A family's variables count with its own launcher: those of another may be left over.

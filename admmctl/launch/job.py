@@ -7,106 +7,53 @@ import selectors
 import signal
 import subprocess
 import sys
-import threading
 import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from admmctl.errors import UserError
-from admmctl.launch import programs, watchdog
-from admmctl.launch.said import HEAD, TAIL
+from admmctl.launch import ended, programs, rank
+from admmctl.launch.ended import HEAD, TAIL, JobEnd
+from admmctl.launch.signals import StopSignals
 from admmctl.launch.start import Start
 
-STOP_WORDS = "stopping at the end of the iteration; Ctrl-C again ends it now"
-# What a watcher is told when a signal asks for a stop; from ``watch`` with words for those who draw no view.
+STOP_TEXT = "stopping at the end of the iteration; Ctrl-C again ends it now"
+# What a watcher is told when a signal asks for a stop; from ``watch`` with a text for those who draw no view.
 STOPPING = {"event": "stopping"}
-# Whoever sends one of these asks for a stop at the end of the iteration; SIGUSR1 is what batch systems send.
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+GRACE = 3.0  # seconds that other ranks have to say where they are, before the job is ended
 QUIET, HELD = 1.0, 5.0  # seconds in silence, or in all, that others may hold the pipes of a launcher that ended
 LONGEST = 1 << 24  # bytes of a line; what is longer comes in parts
 
 
-def handle(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
-    """Install ``handler`` for the stop signals; returns what stood there, to be restored.
+@dataclass(frozen=True)
+class Command:
+    """What starts a job: a command line and its environment, its number of ranks, how long a start may take."""
 
-    A signal that is ignored stays ignored: ``nohup`` and background shells mean it.
-    """
-    heeded = [number for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
-    return {number: signal.signal(number, handler) for number in heeded}
-
-
-class StopSignals:
-    """The stop signals that arrive within this ``with`` block: nothing else happens at them.
-
-    Each of them is written into a pipe, whichever thread it reaches: none is lost, and they keep their order.
-    Outside the main thread Python handles no signals: there are none.
-    """
-
-    def __init__(self) -> None:
-        self._got: list[int] = []
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> "StopSignals":
-        self.pipe, self._into = os.pipe()
-        os.set_blocking(self.pipe, False)
-        os.set_blocking(self._into, False)
-        self._in_main_thread = threading.current_thread() is threading.main_thread()
-        if self._in_main_thread:
-            self._others = signal.set_wakeup_fd(self._into, warn_on_full_buffer=False)
-            self._before = handle(lambda number, frame: None)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._in_main_thread:
-            for number, handler in self._before.items():
-                signal.signal(number, handler)
-            signal.set_wakeup_fd(self._others)
-        os.close(self.pipe)
-        os.close(self._into)
-
-    def so_far(self) -> list[int]:
-        """All of them until now, the first one first."""
-        with suppress(BlockingIOError):
-            self._got += [number for number in os.read(self.pipe, 1 << 16) if number in self._before]
-        return self._got
-
-
-@dataclass
-class JobEnd:
-    """How a job ended: its exit code, the errors its ranks reported, head and tail of what else was printed."""
-
-    exit_code: int
-    errors: list[dict[str, Any]] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
-    stopped_by: int | None = None  # the signal that the user or the system sent to the driver
-    stuck: list[dict[str, Any]] = field(default_factory=list)  # what ranks said of a job that hangs
-    start: str | None = None  # why the driver has ended a start that came to nothing
+    line: list[str]
+    environment: Mapping[str, str]
+    ranks: int = 0
+    start_seconds: float | None = None  # in which no further rank has started, or found the others; None: any time
 
 
 def watch(
-    command: list[str],
-    environment: Mapping[str, str],
+    command: Command,
     on_event: Callable[[dict[str, Any]], None],
-    log: Callable[[str], None],
-    ranks: int = 0,
-    seconds: float | None = None,
+    log: Callable[[str], None] = lambda line: None,
     signals: StopSignals | None = None,
 ) -> JobEnd:
     """Run a job to its end. JSON lines on its standard output are events; all else goes to ``log``.
 
     The first Ctrl-C (or SIGTERM) asks the ranks to stop at the end of their iteration; the second, or the
-    driver's own failure, kills them, and so does a rank that says that it hangs. Of a start of so many ``ranks``
-    it is told how far it is, when it stands still; after ``seconds`` in which no further rank has said a word
-    it is ended. Nothing that was started is left on this machine. ``signals`` are those of a caller who has more
-    to do that they must not break.
+    driver's own failure, kills them, and so does a rank that says that it hangs. A start that stands still is told
+    how far it is, and after ``start_seconds`` it is ended. Nothing that was started is left on this machine.
+    ``signals`` are those of a caller who has more to do that they must not break.
     """
-    environment = programs.marked(environment)
+    environment = programs.marked(command.environment)
     with StopSignals() if signals is None else nullcontext(signals) as asked:
         try:
             with warnings.catch_warnings():
@@ -114,7 +61,7 @@ def watch(
                 # system, and then becomes the launcher.
                 warnings.simplefilter("ignore", DeprecationWarning)
                 process = subprocess.Popen(
-                    command,
+                    command.line,
                     env=environment,
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
@@ -123,10 +70,10 @@ def watch(
                     preexec_fn=_end_with_the_driver if sys.platform == "linux" else None,
                 )
         except OSError as error:
-            raise UserError(f"{command[0]} cannot be started: {error}") from None
+            raise UserError(f"{command.line[0]} cannot be started: {error}") from None
         assert process.stdout is not None
         assert process.stderr is not None
-        start = Start(ranks, seconds, process.pid, command[0], time.monotonic())
+        start = Start(command.ranks, command.start_seconds, process.pid, command.line[0], time.monotonic())
         job = _Job(process, environment, on_event, log, asked, start)
         try:
             with process.stdout, process.stderr:
@@ -157,11 +104,11 @@ class _Job:
         self._signals, self._start = signals, start
         self._environment = environment
         self._files: set[Path] = set()  # in /dev/shm, of ranks that are ended before they remove their names
-        self._end = JobEnd(exit_code=-1)
+        self._end = JobEnd(exit_code=-1, ranks=start.ranks)
         self._tail: deque[str] = deque(maxlen=TAIL)
         self._heeded = 0  # of the signals
         self._asked_at: float | None = None
-        self._slow: list[dict[str, Any]] = []  # what ranks said that did not stop
+        self._slow: list[dict[str, Any]] = []  # what ranks report that did not stop
         self._ends_at: float | None = None  # when the launcher is asked to end its ranks
         self._kills_at: float | None = None  # when all that is left is killed
 
@@ -208,18 +155,18 @@ class _Job:
         for path in self._files:
             path.unlink(missing_ok=True)
         self._end.exit_code = self._process.returncode
-        self._end.said += self._tail
+        self._end.printed += self._tail
         return self._end
 
     def _line(self, line: str, of_ranks: bool) -> None:
         event = parse_event(line) if of_ranks else None
         if event is None:
-            self._note(line)  # the launcher's own words, for instance of a rank that was killed
+            self._note(line)  # of the launcher itself, for instance of a rank that was killed
         elif event["event"] == "error":
             self._end.errors.append(event)
         elif event["event"] == "stuck":
             if not self._end.stuck:
-                self._ends_at = time.monotonic() + watchdog.GRACE
+                self._ends_at = time.monotonic() + GRACE
             self._end.stuck.append(event)
         elif event["event"] == "slow":
             self._slow.append(event)
@@ -227,8 +174,8 @@ class _Job:
             self._on_event(event)
 
     def _note(self, line: str) -> None:
-        if len(self._end.said) < HEAD:
-            self._end.said.append(line)
+        if len(self._end.printed) < HEAD:
+            self._end.printed.append(line)
         else:
             self._tail.append(line)
         with suppress(OSError):  # a full disk must not stop the reading: the job would block on its pipe
@@ -237,14 +184,15 @@ class _Job:
     def _look(self, now: float) -> None:
         """Heed signals, and what is due."""
         self._heed(now)
-        if self._asked_at is not None and now - self._asked_at > watchdog.ANSWER + watchdog.GRACE:
+        if self._asked_at is not None and now - self._asked_at > rank.ANSWER + GRACE:
             self._asked_at = None
-            self._tell(watchdog.slow(self._slow, self._start.ranks) + "; Ctrl-C again ends the job now")
+            why = ended.not_stopping(self._slow, self._start.ranks, rank.ANSWER + GRACE)
+            self._tell(f"{why}; Ctrl-C again ends the job now")
         if self._start.under_way and self._ends_at is None and self._kills_at is None:
-            said = [*self._end.said, *self._tail]
-            if (words := self._start.stands_still(now, said)) is not None:
-                self._tell(words)
-            self._end.start = self._start.failed(now, said)
+            printed = [*self._end.printed, *self._tail]
+            if (text := self._start.stands_still(now, printed)) is not None:
+                self._tell(text)
+            self._end.start = self._start.failed(now, printed)
             if self._end.start is not None:
                 self._ends_at = now
         if self._ends_at is not None and now >= self._ends_at:
@@ -263,7 +211,7 @@ class _Job:
                 self._end.stopped_by = asked[0]
                 self._asked_at = now
                 self._process.send_signal(signal.SIGUSR1)
-                self._on_event({**STOPPING, "text": STOP_WORDS})
+                self._on_event({**STOPPING, "text": STOP_TEXT})
             elif self._heeded == 2:
                 self._asked_at = None
                 self._terminate(now)
@@ -302,32 +250,9 @@ class _Lines:
         return [line.decode(errors="replace").rstrip("\r") for line in whole]
 
 
-_SET_PARENT_DEATH_SIGNAL = 1  # of Linux's prctl
-
-
 def _end_with_the_driver() -> None:
     """In the launcher, before it starts: ask Linux to stop it when the driver dies, even by SIGKILL."""
-    ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)
-
-
-def end_with_the_launcher(every: float = 1.0) -> None:
-    """In a rank: end when the process that started it dies, even by SIGKILL. Nobody else would end it.
-
-    Linux does that by itself; elsewhere a thread looks ``every`` so many seconds.
-    """
-    parent = os.getppid()
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
-        if os.getppid() != parent:  # it died meanwhile
-            os._exit(1)
-        return
-
-    def look() -> None:
-        while os.getppid() == parent:
-            time.sleep(every)
-        os._exit(1)
-
-    threading.Thread(target=look, daemon=True).start()
+    ctypes.CDLL(None).prctl(rank.SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)
 
 
 def parse_event(line: str) -> dict[str, Any] | None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from admmctl.errors import UserError
-from admmctl.launch.said import last_words
+from admmctl.launch.ended import last_line
 
 # Seconds that the main thread waits at the most: where another thread gets a signal, it ends no wait of this one.
 TICK = 0.25
@@ -50,16 +50,16 @@ class NoAnswer(UserError):
 
 @dataclass(frozen=True)
 class Answer:
-    """What a program said, and its exit code."""
+    """What a program printed, and its exit code."""
 
     code: int
     out: str
     err: str
 
-    def last_words(self) -> str:
+    def last_line(self) -> str:
         """The cause of its failure, else the last line of its errors, or output, that says something."""
         lines = (self.out + "\n" + self.err).splitlines()
-        return last_words(lines) or f"exit code {self.code}, no message"
+        return last_line(lines) or f"exit code {self.code}, no message"
 
 
 def ask(
@@ -71,14 +71,14 @@ def ask(
     there, and NoAnswer when it takes longer than ``seconds``.
     """
     environment = None if environment is None else marked(environment)
-    with tempfile.TemporaryFile() as given:  # a pipe would have to be fed, beside all waiting
-        given.write(text.encode())
-        given.seek(0)
+    with tempfile.TemporaryFile() as typed:  # a pipe would have to be fed, beside all waiting
+        typed.write(text.encode())
+        typed.seek(0)
         try:
             process = subprocess.Popen(
                 command,
                 env=environment,
-                stdin=given,
+                stdin=typed,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -94,10 +94,10 @@ def ask(
             out, err = _communicate(process, seconds)
         except subprocess.TimeoutExpired as silence:
             end(process, environment)
-            said = _text(silence.output) + "\n" + _text(silence.stderr)
-            told = last_words(said.splitlines())
+            printed = _text(silence.output) + "\n" + _text(silence.stderr)
+            line = last_line(printed.splitlines())
             raise NoAnswer(
-                f"no answer within {seconds:g} seconds: {shlex.join(command)}" + (f": {told}" if told else "")
+                f"no answer within {seconds:g} seconds: {shlex.join(command)}" + (f": {line}" if line else "")
             ) from None
         except BaseException:
             end(process, environment)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from admmctl.errors import AdmmctlError, SeveralDrivers, UserError
 from admmctl.launch.cluster import Launch
-from admmctl.launch.programs import Answer, NoAnswer, ask, python
+from admmctl.launch.programs import Answer, NoAnswer, ask
 
 JOB_RECORD = "ADMMCTL_JOB"  # in the environment of a job that we handed in: the folder of its record
 SECONDS = 30.0  # a busy scheduler takes its time
@@ -58,11 +58,6 @@ def allocation(environment: Mapping[str, str] | None = None) -> Allocation | Non
     return Allocation(job, tasks, max(cores, tasks), "SLURMD_NODENAME" in env)
 
 
-def without_number(environment: Mapping[str, str]) -> dict[str, str]:
-    """An environment outside a job, whose launcher is not to look for the nodes of one."""
-    return {name: value for name, value in environment.items() if name not in ("SLURM_JOB_ID", "SLURM_JOBID")}
-
-
 def requeued() -> bool:
     """Whether Slurm has started this job before, and pre-empted it or lost its node: it is to go on, then."""
     return _number(os.environ, "SLURM_RESTART_COUNT", 0) > 0
@@ -73,37 +68,25 @@ def _number(environment: Mapping[str, str], name: str, otherwise: int) -> int:
     return int(text) if text.isdecimal() else otherwise
 
 
-def srun_command(
-    ranks: int, arguments: Sequence[str], settings: Launch, threads: int | None, overcommit: bool = False
-) -> list[str]:
-    """Ranks in the allocation this process is in, or in one that srun waits for; one that fails ends them all."""
-    command = ["srun", f"--ntasks={ranks}", f"--mpi={settings.srun_plugin()}", "--kill-on-bad-exit=1"]
-    if "SLURM_JOB_ID" not in os.environ:
-        wanted = {key: getattr(settings, key) for key in ("partition", "account", "qos", "constraint", "time")}
-        command += [f"--{key}={value}" for key, value in wanted.items() if value is not None]
-    if threads is not None and threads > 1:
-        command.append(f"--cpus-per-task={threads}")  # since Slurm 22.05 not taken over from the job
-    if settings.ranks_per_node is not None:
-        command.append(f"--ntasks-per-node={min(settings.ranks_per_node, ranks)}")
-    if settings.binding is not None:
-        words = {"core": "cores", "socket": "sockets", "numa": "ldoms", "none": "none"}
-        command.append(f"--cpu-bind={words[settings.binding]}")
-    if overcommit:
-        command.append("--overcommit")
-    if os.environ.get("SLURM_STEP_ID", INTERACTIVE_STEPS[0]) not in INTERACTIVE_STEPS:
-        command.append("--overlap")  # `srun --pty bash` holds the cores that its own ranks need
-    return [*command, *python("-m", "mpi4py", *arguments)]
+def in_a_step() -> bool:
+    """Whether srun has started this process, in `srun --pty bash` for instance: it holds the cores of its step."""
+    return os.environ.get("SLURM_STEP_ID", INTERACTIVE_STEPS[0]) not in INTERACTIVE_STEPS
 
 
-def for_mpiexec(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment of an mpiexec that starts a proxy on every node of the allocation, by an srun of its own.
-
-    What the job asked for each of its tasks must not bind, or limit, the one proxy: the ranks are its children.
-    """
-    per_task = ("SLURM_NTASKS_PER_NODE", "SLURM_CPUS_PER_TASK", "SRUN_CPUS_PER_TASK")
-    kept = {name: value for name, value in environment.items() if name not in per_task}
-    # --overlap: `srun --pty bash` holds the cores that the proxies need.
-    return {**kept, "SLURM_MPI_TYPE": "none", "SLURM_CPU_BIND": "none", "SLURM_OVERLAP": "1"}
+def for_mpiexec(environment: Mapping[str, str], on_hosts: bool) -> dict[str, str]:
+    """The environment of an mpiexec: it finds the nodes of a job by itself, and starts a proxy on each by srun."""
+    if unreachable():  # it is to know nothing of the job
+        return {name: value for name, value in environment.items() if not name.startswith("SLURM_")}
+    drop: tuple[str, ...] = ()
+    add = {}
+    if allocation() is None:  # and it is not to look for the nodes of one that has gone
+        drop = ("SLURM_JOB_ID", "SLURM_JOBID")
+    elif not on_hosts:
+        # What the job asked for each task must not bind, or limit, the one proxy: the ranks are its children.
+        drop = ("SLURM_NTASKS_PER_NODE", "SLURM_CPUS_PER_TASK", "SRUN_CPUS_PER_TASK")
+        # --overlap: `srun --pty bash` holds the cores that the proxies need.
+        add = {"SLURM_MPI_TYPE": "none", "SLURM_CPU_BIND": "none", "SLURM_OVERLAP": "1"}
+    return {name: value for name, value in environment.items() if name not in drop} | add
 
 
 def unreachable() -> bool:
@@ -124,11 +107,6 @@ def check_reachable() -> None:
         )
 
 
-def forgotten(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment of an mpiexec that is to know nothing of the job."""
-    return {name: value for name, value in environment.items() if not name.startswith("SLURM_")}
-
-
 @dataclass(frozen=True)
 class Batch:
     """A job to be: what it is called, how large it is, what it runs."""
@@ -145,6 +123,7 @@ class Batch:
 def script(batch: Batch, settings: Launch) -> str:
     """The job script. Raises UserError for a value that does not fit on a line."""
     per_node = settings.ranks_per_node and min(settings.ranks_per_node, batch.ranks)
+    by_their_names = {"time", "partition", "account", "qos", "constraint", "reservation"}
     directives: dict[str, object] = {
         "job-name": batch.name,
         "ntasks": batch.ranks,
@@ -152,12 +131,7 @@ def script(batch: Batch, settings: Launch) -> str:
         "ntasks-per-node": per_node,
         "cpus-per-task": batch.threads,
         "mem": settings.memory_per_node,
-        "time": settings.time,
-        "partition": settings.partition,
-        "account": settings.account,
-        "qos": settings.qos,
-        "constraint": settings.constraint,
-        "reservation": settings.reservation,
+        **settings.model_dump(include=by_their_names),
         "output": str(batch.log).replace("%", "%%"),
         "open-mode": "append",
         "signal": "B:USR1@60",
@@ -219,7 +193,7 @@ def submit(path: Path) -> str:
         answer = _ask(["sbatch", "--parsable", str(path)])
     except NoAnswer as silence:
         raise MayBeQueued(str(silence)) from None
-    words = answer.last_words()
+    words = answer.last_line()
     failed = "submission failed" in answer.err  # a number beside these words is no job's
     job = None if failed else _handed_in(answer)
     if job is not None:
@@ -281,7 +255,7 @@ def _queue(form: str, cluster: str = "") -> list[list[str]]:
     if "Invalid job id" in answer.err:
         return []  # so it says that it has none of them
     if answer.code or (not answer.out.strip() and _UNREACHED.search(answer.err)):
-        raise NoAnswer(f"squeue failed: {answer.last_words()}")
+        raise NoAnswer(f"squeue failed: {answer.last_line()}")
     fields = form.count("|")
     rows = [line.strip().split("|", fields) for line in answer.out.splitlines()]
     return [row for row in rows if len(row) == fields + 1]  # others are notices
@@ -309,7 +283,7 @@ def cancel(job: str) -> None:
     number, _, cluster = job.partition(";")
     answer = _ask(["scancel", *_on(cluster), number])
     if answer.code or "error" in answer.err:
-        raise UserError(f"job {number} was not cancelled: {answer.last_words()}")
+        raise UserError(f"job {number} was not cancelled: {answer.last_line()}")
 
 
 def check_plugin(settings: Launch) -> None:

@@ -10,8 +10,8 @@ from admmctl.errors import MissingExtra, RunFailed, UserError
 from admmctl.experiment import config as configuration
 from admmctl.experiment.config import Experiment, Run, with_seed
 from admmctl.experiment.schema import Stop
-from admmctl.launch import local as launch
-from admmctl.launch.clusters import FOLDERS
+from admmctl.launch import local
+from admmctl.launch.cluster import FOLDERS
 from admmctl.launch.options import Options
 from admmctl.papers.entry import Entry
 from admmctl.papers.material import Material, Scale
@@ -123,7 +123,7 @@ def room(options: Options) -> int:
     if options.hosts:
         return sum(slots for _, slots in options.hosts)
     job = options.allocation()
-    return job.cores if job is not None else launch.available_cores()
+    return job.cores if job is not None else local.available_cores()
 
 
 def _fewer(asked: tuple[int, ...], counts: tuple[int, ...]) -> list[str]:

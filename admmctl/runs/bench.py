@@ -5,7 +5,7 @@ own process for one rank. Everything is measured in one run, the peak between th
 the machine's speed drifts.
 """
 
-from admmctl.launch.start import report
+from admmctl.launch.rank import connect, report
 
 if __name__ == "__main__":
     report("started")  # before the heavy imports
@@ -25,7 +25,6 @@ from admmctl.data.catalog import datasets
 from admmctl.data.shards import share
 from admmctl.errors import UserError
 from admmctl.experiment.config import Run, load
-from admmctl.launch.connect import connect
 from admmctl.methods.method import Array, Diverged, Finished, Method, Problem, start, trainer
 from admmctl.model.losses import losses
 from admmctl.model.network import Network, targets

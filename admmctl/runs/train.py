@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from threadpoolctl import threadpool_limits
 
@@ -15,12 +15,14 @@ from admmctl.errors import AdmmctlError, Interrupted, MissingExtra, RunFailed, U
 from admmctl.experiment import config as configuration
 from admmctl.experiment.config import Run, to_yaml, with_seed
 from admmctl.launch import slurm
-from admmctl.launch.job import STOPPING, StopSignals, watch
-from admmctl.launch.options import MOST, Launcher, Options, check_options
+from admmctl.launch.job import STOPPING, Command, watch
+from admmctl.launch.launchers import LauncherName
+from admmctl.launch.options import MOST, Options, Threads, check_options
+from admmctl.launch.signals import StopSignals
 from admmctl.methods.method import methods, trainer
 from admmctl.runs import checkpoint, jobs, memory
 from admmctl.runs import resume as resuming
-from admmctl.runs.broken import raise_on_failure, summary_of_the_dead
+from admmctl.runs.broken import summary_of_the_dead
 from admmctl.runs.places import root
 from admmctl.runs.record import RunFolder, rerun_line
 from admmctl.runs.recorded import Recorded
@@ -36,52 +38,41 @@ class Watcher(Protocol):
     is to be noted, not shown. That of a job has a text, and may be shown.
     """
 
-    def started(self, run: Run, folder: Path) -> None: ...
-
-    def event(self, event: dict[str, Any]) -> None: ...
-
-    def ended(self, summary: dict[str, Any]) -> None: ...
-
-    def skipped(self, run: Run, reason: str) -> None: ...
-
-
-class Silent:
-    """Shows nothing."""
-
     def started(self, run: Run, folder: Path) -> None:
-        pass
+        return
 
     def event(self, event: dict[str, Any]) -> None:
-        pass
+        return
 
     def ended(self, summary: dict[str, Any]) -> None:
-        pass
+        return
 
     def skipped(self, run: Run, reason: str) -> None:
-        pass
+        return
 
 
-class _Sturdy:
+class Silent(Watcher):
+    """Shows nothing."""
+
+
+class _Sturdy(Watcher):
     """A watcher whose output may break, ``| head`` for instance: the run goes on unwatched."""
 
     def __init__(self, watcher: Watcher) -> None:
         self._watcher = watcher
 
     def started(self, run: Run, folder: Path) -> None:
-        self._call(lambda: self._watcher.started(run, folder))
+        self._call(self._watcher.started, run, folder)
 
     def event(self, event: dict[str, Any]) -> None:
-        self._call(lambda: self._watcher.event(event))
+        self._call(self._watcher.event, event)
 
     def ended(self, summary: dict[str, Any]) -> None:
-        self._call(lambda: self._watcher.ended(summary))
+        self._call(self._watcher.ended, summary)
 
-    def skipped(self, run: Run, reason: str) -> None:
-        self._call(lambda: self._watcher.skipped(run, reason))
-
-    def _call(self, show: Callable[[], None]) -> None:
+    def _call(self, show: Callable[..., None], *shown: object) -> None:
         try:
-            show()
+            show(*shown)
         except (OSError, ValueError, SystemExit):  # ValueError: written to after it was closed
             self._watcher = Silent()
 
@@ -91,9 +82,9 @@ def train(
     *,
     method: str | None = None,
     cores: int | None = None,
-    threads: int | Literal["auto"] | None = None,
+    threads: Threads = None,
     repeat: int = 1,
-    launcher: Launcher = "auto",
+    launcher: LauncherName = "auto",
     oversubscribe: bool = False,
     hosts: str | None = None,
     cluster: str | Path | None = None,
@@ -112,7 +103,7 @@ def train(
     """
     experiment = configuration.load(config, overrides)
     options = check_options(cores, threads, launcher, oversubscribe, hosts, cluster, patience)
-    if options.way() == "sbatch":
+    if options.chosen().name == "sbatch":
         raise UserError("launcher sbatch: jobs are handed in by the command, admmctl train --launcher sbatch")
     runs = plan(experiment.select(method), repeat, options)
     watcher = watcher or Silent()
@@ -136,7 +127,7 @@ def train(
             continue
         other = resuming.elsewhere(run) if resume and found is None else None
         if other is not None:
-            line = rerun_line(other, options.cores, None, options.words(), resume=True)
+            line = rerun_line(other, options.cores, None, options.rerun_arguments(), resume=True)
             watcher.event({"event": "note", "text": f"a new run; on other ranks one was begun: {line}"})
         try:
             summaries.append(execute(run, options, watcher, resume=found))
@@ -205,7 +196,7 @@ def plan(runs: list[Run], repeat: int, options: Options) -> list[Run]:
     """Every run with its seed: repeats interleave methods, and each repeat has a seed of its own."""
     if not 1 <= repeat <= MOST:
         raise UserError(f"--repeat {repeat}: expected 1 or more, at most {MOST:,}")
-    if options.way() == "inline" and options.cores > 1:
+    if options.chosen().name == "inline" and options.cores > 1:
         raise UserError(f"--launcher inline runs one rank; for --cores {options.cores} use --launcher mpiexec")
     return [with_seed(run, run.seed + number) for number in range(repeat) for run in runs]
 
@@ -214,7 +205,7 @@ def check(run: Run, options: Options) -> None:
     """Everything that can be refused before a folder is made: cores, data, rows, outputs."""
     from admmctl.runs.build import build_network
 
-    options.check_cores()
+    options.check()
     method = methods.load(run.kind)
     method.require(run.settings)
     if options.cores > (method.ranks or options.cores):
@@ -225,28 +216,27 @@ def check(run: Run, options: Options) -> None:
     data.check()
     network = build_network(run, data)
     made = trainer(run.kind, run.settings, run.loss)
-    free = None if options.elsewhere() else memory.available()
+    free = None if options.remote() else memory.available()
     made.check_size(network, data.rows_train, options.cores, free)
-    if not options.elsewhere():  # there the ranks look for themselves
+    if not options.remote():  # there the ranks look for themselves
         memory.check_here(memory.estimate(data, network, made), options.cores)
 
 
-def command(folder: Path, options: Options, threads: int | None) -> list[str]:
-    """The command line that starts the ranks of a run."""
-    patience = f"{options.watchdog or 0:g}"
-    worker = ["-m", "admmctl.runs.worker", str(folder), str(options.cores), patience, *options.words()]
-    return options.command(worker, threads)
+def command(folder: Path, options: Options, threads: int | None) -> Command:
+    """What starts the ranks of a run."""
+    worker = ["-m", "admmctl.runs.worker", str(folder), str(options.cores), f"{options.watchdog or 0:g}"]
+    return options.command([*worker, *options.rerun_arguments()], threads)
 
 
 def describe_plan(run: Run, options: Options) -> dict[str, Any]:
     """What would run, without data or a scheduler: for ``--dry-run``."""
     folder = root() / run.experiment / folder_name(run, options.cores)
-    inline = options.way() == "inline"
+    inline = options.chosen().name == "inline"
     return {
         "folder": str(folder),
         "ranks": options.cores,
         "threads_per_rank": options.threads_for(run) or "from the environment",
-        "command": None if inline else command(folder, options, options.threads_for(run)),
+        "command": None if inline else command(folder, options, options.threads_for(run)).line,
         "config": run.document(),
     }
 
@@ -282,7 +272,7 @@ def execute(
 
 def _signals(options: Options) -> AbstractContextManager[StopSignals | None]:
     """The signals of a job from now on, so that one that comes as its record is written does not break it."""
-    return nullcontext() if options.way() == "inline" else StopSignals()
+    return nullcontext() if options.chosen().name == "inline" else StopSignals()
 
 
 def _go_on(
@@ -310,14 +300,12 @@ def _go_on(
         watcher.event(STOPPING)
 
     try:
-        if options.way() == "inline":
+        if options.chosen().name == "inline":
             with threadpool_limits(limits=threads, user_api="blas"):
-                work(folder, Serial(), watcher.event, options.words(), started, stop)
+                work(folder, Serial(), watcher.event, options.rerun_arguments(), started, stop)
         else:
-            line = command(folder.path, options, threads)
-            environment, seconds = options.environment(threads), options.start_seconds()
-            end = watch(line, environment, watcher.event, folder.log, options.cores, seconds, signals)
-            raise_on_failure(end, folder.path, options.cores)
+            end = watch(command(folder.path, options, threads), watcher.event, folder.log, signals)
+            end.raise_failure(finished=Recorded(folder.path).summary is not None)
     except UserError:
         if resume is None:
             folder.discard()
@@ -330,7 +318,7 @@ def _go_on(
         if not isinstance(error, AdmmctlError | KeyboardInterrupt):
             reason = f"{type(error).__name__}: {error}"
         status = Status.INTERRUPTED if stopped else Status.FAILED
-        summary = summary_of_the_dead(run, options.cores, options.words(), folder, status, reason, started)
+        summary = summary_of_the_dead(run, options, folder, status, reason, started)
         watcher.ended(summary)
         if stopped:
             raise Interrupted(f"interrupted; go on with: {summary['rerun']}", [summary]) from None

@@ -9,12 +9,11 @@ import time
 
 _STARTED = time.perf_counter()  # before the heavy imports: they are part of wall_s
 
-from admmctl.launch.start import report  # noqa: E402
+from admmctl.launch.rank import report, tell  # noqa: E402
 
 if __name__ == "__main__":
     report("started")
 
-import json  # noqa: E402
 import signal  # noqa: E402
 import sys  # noqa: E402
 import threading  # noqa: E402
@@ -30,9 +29,8 @@ from admmctl.comm import MPI, Comm  # noqa: E402
 from admmctl.data import shards  # noqa: E402
 from admmctl.errors import UserError  # noqa: E402
 from admmctl.experiment.config import load  # noqa: E402
-from admmctl.launch import watchdog  # noqa: E402
-from admmctl.launch.connect import connect  # noqa: E402
-from admmctl.launch.job import end_with_the_launcher, handle  # noqa: E402
+from admmctl.launch import rank as this_rank  # noqa: E402
+from admmctl.launch.signals import handle  # noqa: E402
 from admmctl.methods.method import Problem, trainer  # noqa: E402
 from admmctl.model.losses import losses  # noqa: E402
 from admmctl.model.network import predicted, targets  # noqa: E402
@@ -276,19 +274,14 @@ def _stop_on_signal(on_stop: Callable[[], None] = lambda: None) -> Iterator[Call
 def main(folder: str, ranks: str, watched_s: str, *options: str) -> None:
     """One rank of a job. An error is one JSON line for the driver, and ends the job on every rank."""
 
-    def tell(event: dict[str, Any]) -> None:
-        # One write: lines of different ranks must not mix.
-        sys.stdout.write(json.dumps(event) + "\n")
-        sys.stdout.flush()
-
     rank = 0
-    end_with_the_launcher()
+    this_rank.end_with_the_launcher()
     try:
-        comm = connect(int(ranks))
+        comm = this_rank.connect(int(ranks))
         rank = comm.rank
-        watchdog.answer(comm, environment.host()["name"], tell)
+        this_rank.answer(comm, environment.host()["name"])
         if float(watched_s) and isinstance(comm, MPI):
-            watchdog.watch(comm, environment.host()["name"], float(watched_s), tell)
+            this_rank.watch(comm, environment.host()["name"], float(watched_s))
         work(RunFolder(Path(folder)), comm, tell, options, _STARTED)
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # the run is recorded, and its ranks take their leave
     except UserError as error:

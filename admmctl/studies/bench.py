@@ -13,10 +13,9 @@ from admmctl.comm import Serial
 from admmctl.errors import Interrupted, RunFailed, UserError
 from admmctl.experiment import config as configuration
 from admmctl.experiment.config import Run, to_yaml
-from admmctl.launch import local as launch
+from admmctl.launch import local
 from admmctl.launch.job import watch
 from admmctl.launch.options import Options, check_options
-from admmctl.launch.said import last_words
 from admmctl.methods.method import methods
 from admmctl.runs.bench import measure
 
@@ -92,8 +91,8 @@ def bench(
         )
     if not 1 <= repeat <= 1000:
         raise UserError(f"--repeat {repeat}: expected 1 to 1,000")
-    check_options(cores, None, "auto", oversubscribe)
-    launch.check_cores(cores, oversubscribe)
+    check_options(cores, oversubscribe=oversubscribe)
+    local.check_cores(cores, oversubscribe)
     kind = methods.load(run.kind)
     kind.require(run.settings)
     if cores > (kind.ranks or cores):
@@ -127,17 +126,13 @@ def _on_ranks(arguments: list[str], options: Options, say: Callable[[str], None]
         elif "text" in event:
             say(event["text"])
 
-    options.check_launcher()
-    command, environment = options.command(arguments, 1), options.environment(1)
-    end = watch(command, environment, on_event, lambda line: None, options.cores, options.start_seconds())
-    for error in end.errors:
-        if error["user"]:
-            raise UserError(error["message"])
-    if end.stopped_by is not None:
-        raise Interrupted("interrupted")
-    if end.start is not None:
-        raise RunFailed(end.start)
-    if end.exit_code or not results:
-        told = last_words(end.said) or "no message"
-        raise RunFailed(f"the ranks ended with exit code {end.exit_code}: {shlex.join(command)}\n{told}")
+    options.chosen().check(options)
+    command = options.command(arguments, 1)
+    end = watch(command, on_event)
+    try:
+        end.raise_failure(finished=bool(results) and end.stopped_by is None)
+    except Interrupted:
+        raise Interrupted("interrupted") from None
+    except RunFailed as failure:
+        raise RunFailed(f"{failure}\nThe ranks were started by: {shlex.join(command.line)}") from None
     return results[0]

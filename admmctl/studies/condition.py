@@ -17,7 +17,7 @@ from admmctl.data import shards
 from admmctl.errors import UserError
 from admmctl.experiment import config as configuration
 from admmctl.experiment.config import Run
-from admmctl.launch.inherited import check_alone
+from admmctl.launch.inherited import check_single
 from admmctl.methods.convex.algorithm import ConvexAdmm
 from admmctl.methods.convex.nystrom import Sketch, sketch
 from admmctl.methods.convex.solvers import diagonal, explicit, gram, to_vectors
@@ -77,7 +77,7 @@ def condition(
     ``ranks`` are numbers as in '10,20,50'; those of ``RANKS`` that A has room for by default. ``say`` is called
     with what is computed. Raises UserError for wrong usage, missing data and a matrix that is too large.
     """
-    check_alone()
+    check_single()
     run = _convex(configuration.load(config, overrides), method)
     asked = None if ranks is None else parse(ranks)
     say("reading the rows")

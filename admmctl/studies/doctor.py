@@ -19,9 +19,9 @@ from admmctl.data import dataset, shards
 from admmctl.errors import AdmmctlError, DataError, MissingExtra, RunFailed, UserError
 from admmctl.experiment import config as configuration
 from admmctl.experiment.config import Experiment
-from admmctl.launch import local as launch
-from admmctl.launch import programs, slurm
+from admmctl.launch import local, programs, slurm
 from admmctl.launch.inherited import code, located_code, without_leftovers
+from admmctl.launch.launchers import find_mpiexec
 from admmctl.launch.options import Options, check_options
 from admmctl.methods.method import methods, trainer
 from admmctl.runs import environment, memory
@@ -66,7 +66,7 @@ def doctor(
     ``say`` is told the name of the check that is under way.
     """
     experiment = None if config is None else configuration.load(config, overrides)
-    patient = Patient(check_options(cores, None, "auto", True, hosts, cluster), experiment)
+    patient = Patient(check_options(cores, oversubscribe=True, hosts=hosts, cluster=cluster), experiment)
     checks: list[Check] = []
     for name, examine in CHECKS.items():
         say(name)
@@ -96,20 +96,20 @@ def _admmctl(patient: Patient) -> Findings:
 
 
 def _mpi_library(patient: Patient) -> Findings:
-    found = probes.mpi(probes.ALONE, without_leftovers(programs.environment()))
+    found = probes.mpi(probes.ONE_RANK, without_leftovers(programs.environment()))
     yield "ok", found["library"], ""
 
 
 def _launcher(patient: Patient) -> Findings:
     two = replace(patient.options, cores=2)
-    if two.way() == "srun":
+    if two.chosen().name == "srun":
         slurm.check_plugin(two.cluster)
         yield "ok", f"srun --mpi={two.cluster.srun_plugin()}, in job {os.environ['SLURM_JOB_ID']}", ""
         return
-    two.check_launcher()
-    program = launch.find_mpiexec(two.cluster.mpiexec)
+    two.chosen().check(two)
+    program = find_mpiexec(two.cluster.mpiexec)
     started = probes.family(probes.launcher_version(program))
-    library = probes.family(probes.mpi(probes.ALONE, without_leftovers(programs.environment()))["library"])
+    library = probes.family(probes.mpi(probes.ONE_RANK, without_leftovers(programs.environment()))["library"])
     if started is None or library is None:
         yield "ok", f"{program}, of a family that is not known", ""
     elif started != library:
@@ -124,8 +124,9 @@ def _launcher(patient: Patient) -> Findings:
 
 def _two_ranks(patient: Patient) -> Findings:
     two = replace(patient.options, cores=max(2, len(patient.options.hosts)))
-    two.check_launcher()
-    found = probes.mpi(two.command(probes.MPI, 1), two.environment(1))
+    two.chosen().check(two)
+    command = two.command(probes.MPI, 1)
+    found = probes.mpi(command.line, command.environment)
     if found["size"] != two.cores:
         yield (
             "error",
@@ -151,12 +152,12 @@ def _two_ranks(patient: Patient) -> Findings:
 
 
 def _blas(patient: Patient) -> Findings:
-    read = launch.thread_variables()
-    named = {name: os.environ[name] for name in launch.THREAD_VARIABLES if name in os.environ}
+    read = local.thread_variables()
+    named = {name: os.environ[name] for name in local.THREAD_VARIABLES if name in os.environ}
     detail = ", ".join(environment.blas()) or "unknown"
     for name, value in named.items():
         detail += f", {name}={value}" + ("" if name in read else " (which it does not read)")
-    threads = launch.threads_in_environment()
+    threads = local.threads_in_environment()
     wanted = patient.options.cores * (threads or 1)
     if threads is None and any(name in read for name in named):
         yield (
@@ -164,10 +165,10 @@ def _blas(patient: Patient) -> Findings:
             f"{detail}: not a number of threads; one per rank is used",
             "set it to a number, or unset it",
         )
-    elif threads is not None and wanted > launch.available_cores():
+    elif threads is not None and wanted > local.available_cores():
         yield (
             "warning",
-            f"{detail}: {wanted} threads in all on {_cores(launch.available_cores())}",
+            f"{detail}: {wanted} threads in all on {_cores(local.available_cores())}",
             "unset it: one thread per rank is the default",
         )
     else:
@@ -182,10 +183,10 @@ def _numba(patient: Patient) -> Findings:
 
 
 def _cores_allowed(patient: Patient) -> Findings:
-    if patient.options.elsewhere() or slurm.allocation() is not None:
+    if patient.options.remote() or slurm.allocation() is not None:
         yield from _cores_elsewhere(patient.options)
         return
-    allowed, present, ranks = launch.available_cores(), os.cpu_count() or 1, patient.options.cores
+    allowed, present, ranks = local.available_cores(), os.cpu_count() or 1, patient.options.cores
     detail = f"{_cores(allowed)} allowed" + (f" of {present}" if present != allowed else "")
     quota = probes.cpu_quota()
     if quota is not None and quota < allowed:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from admmctl.errors import UserError
-from admmctl.launch.clusters import Machine
+from admmctl.launch.cluster import Machine
 
 Array = NDArray[np.float64]
 

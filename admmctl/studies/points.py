@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 
 from admmctl.errors import UserError
-from admmctl.launch.clusters import load_machine
+from admmctl.launch.cluster import load_machine
 from admmctl.runs.clock import OUTSIDE
 from admmctl.runs.places import exists, is_run, root
 from admmctl.runs.recorded import damage, read_config, read_environment, read_phases, read_summary

@@ -13,7 +13,7 @@ from admmctl.launch.programs import ask, python
 from admmctl.launch.slurm import mpi_plugins
 
 MPI = ["-m", "admmctl.launch.probe"]
-ALONE = python("-m", "mpi4py", *MPI)  # one rank, which no launcher starts
+ONE_RANK = python("-m", "mpi4py", *MPI)  # one rank, which no launcher starts
 SHM = Path("/dev/shm")
 CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 RANKS_SECONDS = 30.0  # a start takes about one; a slow network file system some more
@@ -51,7 +51,7 @@ def mpi(command: list[str], environment: Mapping[str, str] | None = None) -> dic
     lines = [line for line in answer.out.splitlines() if line.startswith("{")]
     if answer.code or not lines:
         raise RunFailed(
-            f"it ended with exit code {answer.code}: {answer.last_words()}; "
+            f"it ended with exit code {answer.code}: {answer.last_line()}; "
             "reinstall MPI: pip install --force-reinstall mpich mpi4py"
         )
     return dict(json.loads(lines[0]))
@@ -72,7 +72,7 @@ def said(command: list[str]) -> str:
     """The only, or the first line a program says."""
     answer = ask(command, QUICK_SECONDS)
     if answer.code:
-        raise RunFailed(f"{command[0]} failed: {answer.last_words()}")
+        raise RunFailed(f"{command[0]} failed: {answer.last_line()}")
     return next(iter(answer.out.splitlines()), "")
 
 
@@ -98,7 +98,7 @@ def library(name: str) -> dict[str, Any] | None:
     answer = ask(python("-c", program), LIBRARY_SECONDS)
     if answer.code:
         raise RunFailed(
-            f"it is installed but does not work: {answer.last_words()}; "
+            f"it is installed but does not work: {answer.last_line()}; "
             f"reinstall it: pip install --force-reinstall {name}"
         )
     return dict(json.loads(answer.out.splitlines()[-1]))

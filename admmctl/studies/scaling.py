@@ -18,7 +18,7 @@ from admmctl.experiment.config import Run, with_seed
 from admmctl.experiment.schema import Evaluate
 from admmctl.files import alone
 from admmctl.folders import make_folder
-from admmctl.launch import local as launch
+from admmctl.launch import local
 from admmctl.launch.options import MOST, Options
 from admmctl.runs.places import root
 from admmctl.runs.reading import CPU, PHASES
@@ -214,7 +214,7 @@ def _measure(study: Study, run: Run, counts: list[int], options: Options, say: S
         say("measuring what an iteration costs besides its rows")
         study.small = _small_step(run)
     for count in counts:
-        room = replace(options, cores=count).elsewhere() or count <= launch.available_cores()
+        room = replace(options, cores=count).remote() or count <= local.available_cores()
         if str(count) not in study.machine and room:
             say(f"measuring this machine on {count} core{'s' * (count > 1)}")
             measured = on_cores(run, 0, 5, count, lambda what: None, options)

@@ -22,9 +22,11 @@ from admmctl.experiment.config import Run, to_yaml
 from admmctl.experiment.schema import Stop
 from admmctl.files import atomic
 from admmctl.folders import make_folder
-from admmctl.launch import local as launch
-from admmctl.launch.job import StopSignals, parse_event
+from admmctl.launch import local
+from admmctl.launch.job import parse_event
+from admmctl.launch.launchers import Inline
 from admmctl.launch.programs import TICK, python
+from admmctl.launch.signals import StopSignals
 from admmctl.methods.method import methods
 from admmctl.runs.broken import summary_of_the_dead
 from admmctl.runs.places import root
@@ -98,8 +100,8 @@ def sweep(
         raise UserError("--method all: a sweep tunes one method at a time; name one")
     if count is not None and count < 1:
         raise UserError(f"--trials {count}: expected 1 or more")
-    check_options(cores, None, "auto", False)
-    launch.check_cores(cores, oversubscribe=False)
+    check_options(cores)
+    local.check_cores(cores, oversubscribe=False)
     base = experiment.select(method)[0]
     chosen = settings_of_trials(experiment.sweep, base.method, count)
     planned = _plan(path, overrides, base.method, chosen)
@@ -219,7 +221,7 @@ class _Trials:
         command = python("-m", "admmctl.runs.worker", str(place), "1", "0")
         process = subprocess.Popen(
             command,
-            env=launch.job_environment(1, 1),
+            env=Inline().environment(Options(), 1),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -235,7 +237,7 @@ class _Trials:
             events = [event for line in output.splitlines() if (event := parse_event(line))]
             messages = [event["message"] for event in events if event["event"] == "error"]
             reason = messages[0] if messages else f"exit code {process.returncode}"
-            summary = summary_of_the_dead(run, 1, (), folder, Status.FAILED, reason, started)
+            summary = summary_of_the_dead(run, Options(), folder, Status.FAILED, reason, started)
             folder.log(errors or reason)
         return summary
 

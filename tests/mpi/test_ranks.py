@@ -297,9 +297,9 @@ def test_a_signal_that_comes_as_the_record_is_written_does_not_break_it(results)
 
 # Seconds after which ranks that were asked to stop say where they are, and the driver who does not.
 IMPATIENT = """
-from admmctl.launch import watchdog
+from admmctl.launch import job, rank
 
-watchdog.ANSWER = watchdog.GRACE = 0.4
+rank.ANSWER = job.GRACE = 0.4
 """
 
 
@@ -357,7 +357,7 @@ def test_an_srun_that_fails_is_quoted_and_its_mpiexec_not_waited_for(results, tm
     job = {"JOB_ID": "7", "NTASKS": "2", "NNODES": "2", "TASKS_PER_NODE": "1(x2)"}
     for name, value in {**job, "JOB_NODELIST": "n[1-2]", "NODELIST": "n[1-2]"}.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
-    monkeypatch.setattr(start, "ALONE", 0.3)
+    monkeypatch.setattr(start, "CHILDLESS", 0.3)
     with pytest.raises(RunFailed, match="launcher says: srun: error: Unable to create step for job 7: Too late"):
         admmctl.train(experiment(), cores=2)
     assert wait_until(lambda: not alive(run_folder(results)), 5)

@@ -17,7 +17,8 @@ from admmctl.data.catalog import datasets
 from admmctl.data.hog import HogSettings, features
 from admmctl.errors import DataError, RunFailed, UserError
 from admmctl.experiment.config import Run, load
-from admmctl.launch.job import JobEnd
+from admmctl.launch.ended import JobEnd
+from admmctl.launch.job import Command
 from admmctl.methods.method import Diverged, Finished
 from admmctl.methods.taylor.algorithm import Admm
 from admmctl.report.bench import bench_tables
@@ -341,8 +342,8 @@ def job(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Any]]:
     def put(events: list[dict[str, Any]], **end: Any) -> list[Any]:
         commands: list[Any] = []
 
-        def watch(command: list[str], environment: Any, on_event: Callable[..., None], *_: Any) -> JobEnd:
-            commands.append((command, environment, load(Path(command[-4]))))
+        def watch(command: Command, on_event: Callable[..., None]) -> JobEnd:
+            commands.append((command.line, command.environment, load(Path(command.line[-4]))))
             for event in events:
                 on_event(event)
             return JobEnd(**{"exit_code": 0, **end})
@@ -374,7 +375,7 @@ def test_what_a_rank_refuses_or_breaks_on_is_raised(job: Any) -> None:
     job([], exit_code=2, errors=[{"event": "error", "rank": 0, "user": True, "message": "too small"}])
     with pytest.raises(UserError, match="too small"):
         bench()
-    job([], exit_code=9, said=["one", "killed by signal 9"])
+    job([], exit_code=9, printed=["one", "killed by signal 9"])
     with pytest.raises(RunFailed, match=r"exit code 9(.|\n)*killed by signal 9"):
         bench()
     job([], exit_code=0)

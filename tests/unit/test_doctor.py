@@ -13,8 +13,7 @@ from support.processes import program
 
 from admmctl import kernels
 from admmctl.errors import UserError
-from admmctl.launch import local as launch
-from admmctl.launch import programs
+from admmctl.launch import local, programs
 from admmctl.launch.inherited import code
 from admmctl.launch.programs import ask
 from admmctl.studies import doctor, probes
@@ -33,7 +32,7 @@ def place(tmp_path: Path, results: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     """A machine without Slurm, with a folder ``bin`` first on its PATH."""
     (tmp_path / "bin").mkdir()
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/no/other")
-    for name in (*launch.THREAD_VARIABLES, *(name for name in os.environ if name.startswith("SLURM"))):
+    for name in (*local.THREAD_VARIABLES, *(name for name in os.environ if name.startswith("SLURM"))):
         monkeypatch.delenv(name, raising=False)
     return tmp_path
 
@@ -144,7 +143,7 @@ def test_threads_that_the_environment_asks_for(
 
 
 def test_a_variable_of_another_library_does_not_count(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "thread_variables", lambda: ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"))
+    monkeypatch.setattr(local, "thread_variables", lambda: ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"))
     monkeypatch.setenv("MKL_NUM_THREADS", "4096")
     state, detail, _ = line("BLAS")
     assert state == "ok"
@@ -180,7 +179,7 @@ def test_more_ranks_than_cores_is_a_warning(place: Path) -> None:
 def test_a_containers_limit_on_processor_time_counts(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (place / "cpu.max").write_text("150000 100000\n")
     monkeypatch.setattr(probes, "CPU_MAX", place / "cpu.max")
-    monkeypatch.setattr(launch, "available_cores", lambda: 8)
+    monkeypatch.setattr(local, "available_cores", lambda: 8)
     state, detail, cure = line("cores", cores=2)
     assert state == "warning"
     assert "processor time of 1.5" in detail
@@ -297,7 +296,7 @@ def test_who_does_not_answer_is_ended_with_all_it_started(tmp_path: Path) -> Non
 def test_a_program_that_is_not_there_is_named() -> None:
     with pytest.raises(UserError, match="sbatch-of-nowhere: there is no such program"):
         ask(["sbatch-of-nowhere"], 1)
-    assert programs.Answer(3, "", "").last_words() == "exit code 3, no message"
+    assert programs.Answer(3, "", "").last_line() == "exit code 3, no message"
 
 
 def test_numba_is_examined_by_a_loop_that_runs(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,11 +12,11 @@ import pytest
 from admmctl.cli import app
 from admmctl.errors import SeveralDrivers, UserError
 from admmctl.launch import inherited
-from admmctl.launch.connect import connect
-from admmctl.launch.inherited import check_alone, check_code, code, without_leftovers
-from admmctl.launch.local import job_environment, thread_variables, threads_in_environment, threads_per_rank
+from admmctl.launch.inherited import check_code, check_single, code, without_leftovers
+from admmctl.launch.local import thread_variables, threads_in_environment, threads_per_rank
 from admmctl.launch.options import Options, check_options
 from admmctl.launch.programs import ask, python
+from admmctl.launch.rank import connect
 
 LEFT_OVER = {
     "hydra": {"PMI_FD": "9", "PMI_RANK": "1", "PMI_SIZE": "2", "HYDI_CONTROL_FD": "7", "MPI_LOCALNRANKS": "2"},
@@ -71,39 +71,39 @@ def test_several_drivers_of_a_launcher_are_refused_and_one_speaks(
     connection: tuple[socket.socket, socket.socket], rank: int
 ) -> None:
     with pytest.raises(SeveralDrivers, match="--cores 2") as refused:
-        check_alone(hydra(connection[0], rank=rank))
+        check_single(hydra(connection[0], rank=rank))
     assert refused.value.exit_code == 2
     assert refused.value.quiet == (rank > 0)
 
 
 @pytest.mark.usefixtures("named_as_a_launcher")
 def test_one_driver_of_a_launcher_is_one_job(connection: tuple[socket.socket, socket.socket]) -> None:
-    check_alone(hydra(connection[0], size=1))
+    check_single(hydra(connection[0], size=1))
 
 
 @pytest.mark.usefixtures("named_as_a_launcher")
 def test_what_another_family_has_left_over_does_not_count(
     connection: tuple[socket.socket, socket.socket],
 ) -> None:
-    check_alone({**hydra(connection[0], size=1), **LEFT_OVER["open mpi 5"]})
+    check_single({**hydra(connection[0], size=1), **LEFT_OVER["open mpi 5"]})
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"job@0.0;tcp4://127.0.0.1:{server.getsockname()[1]}"
-        check_alone({**LEFT_OVER["hydra"], "OMPI_COMM_WORLD_SIZE": "1", "PMIX_SERVER_URI3": address})
+        check_single({**LEFT_OVER["hydra"], "OMPI_COMM_WORLD_SIZE": "1", "PMIX_SERVER_URI3": address})
 
 
 @pytest.mark.usefixtures("named_as_a_launcher")
 def test_a_launcher_that_has_gone_does_not_count(connection: tuple[socket.socket, socket.socket]) -> None:
     connection[1].close()
-    check_alone(hydra(connection[0]))
+    check_single(hydra(connection[0]))
 
 
 def test_a_socket_of_something_else_does_not_count(connection: tuple[socket.socket, socket.socket]) -> None:
-    check_alone(hydra(connection[0]))
+    check_single(hydra(connection[0]))
 
 
 def test_a_file_with_the_number_of_a_launchers_socket_does_not_count(tmp_path: Path) -> None:
     with (tmp_path / "file").open("w") as file:
-        check_alone({"PMI_FD": str(file.fileno()), "PMI_SIZE": "2"})
+        check_single({"PMI_FD": str(file.fileno()), "PMI_SIZE": "2"})
 
 
 @pytest.mark.parametrize("kind", ["open mpi", "a port"])
@@ -115,8 +115,8 @@ def test_a_server_that_answers_is_a_launcher_that_is_alive(kind: str) -> None:
             "a port": {"MPI_LOCALNRANKS": "3", "PMI_ID": "1", "PMI_PORT": f"127.0.0.1:{port}"},
         }[kind]
         with pytest.raises(SeveralDrivers, match="--cores 3"):
-            check_alone(address)
-    check_alone(address)  # and once it has gone, it is not
+            check_single(address)
+    check_single(address)  # and once it has gone, it is not
 
 
 @pytest.mark.parametrize("left", LEFT_OVER.values(), ids=LEFT_OVER)
@@ -127,8 +127,8 @@ def test_variables_that_were_left_over_are_no_launcher_and_reach_no_rank(
     meant["PMIX_PREFIX"] = "/opt/openmpi"  # an installation that was moved needs it
     for name, value in {**left, **meant}.items():
         monkeypatch.setenv(name, value)
-    check_alone()
-    ranks = check_options(2, None, "mpiexec", True).environment(1)
+    check_single()
+    ranks = check_options(2, launcher="mpiexec", oversubscribe=True).command([], 1).environment
     assert not set(left) & set(ranks)
     assert {name: ranks[name] for name in meant} == meant
 
@@ -161,6 +161,11 @@ def test_the_silent_wait_for_the_one_that_speaks(
 # -- the code that ranks run
 
 
+def environment_of_ranks(ranks: int, threads: int | None) -> dict[str, str]:
+    """What ranks that mpiexec starts find in their environment."""
+    return dict(Options(cores=ranks, launcher="mpiexec").command([], threads).environment)
+
+
 def test_nothing_is_imported_from_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "random.py").write_text("raise SystemExit('the wrong module')\n")
     monkeypatch.chdir(tmp_path)
@@ -177,7 +182,7 @@ def test_a_rank_of_other_code_than_the_drivers_is_refused(monkeypatch: pytest.Mo
 
 
 def test_ranks_of_the_same_code_are_accepted_wherever_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = job_environment(1, 1)[inherited.CODE]
+    told = environment_of_ranks(1, 1)[inherited.CODE]
     monkeypatch.setenv(inherited.CODE, told.replace(str(Path(inherited.__file__).parents[1]), "/elsewhere"))
     check_code()
 
@@ -206,11 +211,11 @@ def test_a_checkout_that_is_not_installed_is_found_by_what_it_starts(
     home = str(Path(inherited.__file__).parents[2])
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     monkeypatch.setenv("PYTHONPATH", "/first")
-    assert job_environment(2, 1)["PYTHONPATH"] == "/first"
+    assert environment_of_ranks(2, 1)["PYTHONPATH"] == "/first"
     monkeypatch.setattr(sys, "path", [home, *sys.path])
-    assert job_environment(2, 1)["PYTHONPATH"] == os.pathsep.join(["/first", home])
+    assert environment_of_ranks(2, 1)["PYTHONPATH"] == os.pathsep.join(["/first", home])
     monkeypatch.delenv("PYTHONPATH")
-    assert job_environment(2, 1)["PYTHONPATH"] == home
+    assert environment_of_ranks(2, 1)["PYTHONPATH"] == home
     config = Path(home) / "configs" / "swissroll.yaml"
     with pytest.raises(SystemExit) as end:
         app.main(["train", str(config), "--launcher", "sbatch", "--cores", "2", "--dry-run"])
@@ -224,12 +229,12 @@ def test_a_checkout_that_is_not_installed_is_found_by_what_it_starts(
 @pytest.fixture
 def no_threads(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """No variable says a number of threads; OpenBLAS is in use."""
-    from admmctl.launch import local as launch
+    from admmctl.launch import local
 
-    for name in launch.THREAD_VARIABLES:
+    for name in local.THREAD_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     read = ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS")
-    monkeypatch.setattr(launch, "thread_variables", lambda: read)
+    monkeypatch.setattr(local, "thread_variables", lambda: read)
     return monkeypatch
 
 
@@ -283,19 +288,19 @@ def test_apples_library_has_a_variable_of_its_own(monkeypatch: pytest.MonkeyPatc
     assert thread_variables() == ("VECLIB_MAXIMUM_THREADS",)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # which it does not read
     monkeypatch.delenv("VECLIB_MAXIMUM_THREADS", raising=False)
-    assert job_environment(2, threads_per_rank(None, 2))["VECLIB_MAXIMUM_THREADS"] == "1"
+    assert environment_of_ranks(2, threads_per_rank(None, 2))["VECLIB_MAXIMUM_THREADS"] == "1"
 
 
 def test_ranks_get_one_thread_where_a_variable_says_nothing(no_threads: pytest.MonkeyPatch) -> None:
     no_threads.setenv("OMP_NUM_THREADS", "")
-    environment = job_environment(2, threads_per_rank(None, 2))
+    environment = environment_of_ranks(2, threads_per_rank(None, 2))
     assert {environment[name] for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")} == {"1"}
 
 
 def test_more_threads_than_cores_are_said(no_threads: pytest.MonkeyPatch) -> None:
-    from admmctl.launch import local as launch
+    from admmctl.launch import local
 
-    no_threads.setattr(launch, "available_cores", lambda: 4)
+    no_threads.setattr(local, "available_cores", lambda: 4)
     no_threads.setenv("OMP_NUM_THREADS", "4")
     assert Options(cores=2, launcher="mpiexec").crowding(None).startswith("2 ranks x 4 threads on 4 cores")
     assert Options(cores=2, launcher="mpiexec").crowding(3).startswith("2 ranks x 3 threads on 4 cores")

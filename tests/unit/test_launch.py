@@ -15,9 +15,9 @@ from support.processes import program
 
 from admmctl.errors import RunFailed, UserError
 from admmctl.launch import start
-from admmctl.launch.job import JobEnd, watch
+from admmctl.launch.ended import JobEnd
+from admmctl.launch.job import Command, watch
 from admmctl.launch.start import Start
-from admmctl.runs.broken import raise_on_failure
 from admmctl.runs.worker import _stop_on_signal
 
 
@@ -31,8 +31,8 @@ def job(
 ) -> JobEnd:
     """The end of a job that is one Python with the lines of ``program``; it gives up after five seconds."""
     program = f"import json, os, signal, subprocess, sys, time\nsignal.alarm(5)\n{program}"
-    command = [sys.executable, "-c", program]
-    return watch(command, os.environ, on_event or (lambda event: None), log or (lambda line: None), ranks, seconds)
+    command = Command([sys.executable, "-c", program], os.environ, ranks, seconds)
+    return watch(command, on_event or (lambda event: None), log or (lambda line: None))
 
 
 def lives(pid: int) -> bool:
@@ -76,7 +76,7 @@ sys.exit(7)
     assert [error["message"] for error in end.errors] == ["oh"]
     assert sorted(line.strip() for line in lines) == ["hello", "to stderr", '{"event": half', '{"other": 1}']
     assert (end.exit_code, end.stopped_by) == (7, None)
-    assert sorted(end.said) == ["hello", "to stderr", '{"event": half', '{"other": 1}']
+    assert sorted(end.printed) == ["hello", "to stderr", '{"event": half', '{"other": 1}']
 
 
 def test_output_that_is_no_text_is_no_reason_to_stop() -> None:
@@ -86,7 +86,7 @@ def test_output_that_is_no_text_is_no_reason_to_stop() -> None:
 
 def test_a_program_that_does_not_exist_is_a_clear_error() -> None:
     with pytest.raises(UserError, match="/nowhere/mpiexec cannot be started"):
-        watch(["/nowhere/mpiexec"], os.environ, lambda event: None, lambda line: None)
+        watch(Command(["/nowhere/mpiexec"], os.environ), lambda event: None)
 
 
 @pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
@@ -96,7 +96,7 @@ def test_a_full_disk_under_the_log_neither_shows_nor_blocks_the_job() -> None:
 
     end = job("for _ in range(3): sys.stderr.write('x' * 100_000 + '\\n')\nsys.exit(3)", log=full)
     assert end.exit_code == 3
-    assert len(end.said) == 3
+    assert len(end.printed) == 3
 
 
 def test_a_problem_of_the_driver_ends_the_job() -> None:
@@ -202,7 +202,7 @@ def test_signals_that_reach_another_thread_are_not_lost(
         if event["event"] == "ready":
             threading.Timer(0.1, kill).start()
 
-    end = watch(["sh", "-c", STAYS], os.environ, on_event, lambda line: None)
+    end = watch(Command(["sh", "-c", STAYS], os.environ), on_event)
     assert (end.stopped_by, end.exit_code) == (first, -signal.SIGTERM)
     assert told == ["ready", "stopping"]
 
@@ -219,7 +219,7 @@ def test_the_second_of_two_signals_close_together_ends_the_job(handlers: Callabl
                 code = f"import os, time; p = {os.getpid()}; {code}"
                 killers.append(subprocess.Popen([sys.executable, "-IS", "-c", code]))
 
-        end = watch(["sh", "-c", STAYS], os.environ, on_event, lambda line: None)
+        end = watch(Command(["sh", "-c", STAYS], os.environ), on_event)
         # Of two that are pending at once, either may be handled first.
         assert end.stopped_by in (signal.SIGINT, signal.SIGTERM)
         assert end.exit_code == -signal.SIGTERM
@@ -237,7 +237,7 @@ def test_a_third_signal_does_not_wait_for_a_launcher_that_ignores_the_second(
             for _ in range(3):
                 os.kill(os.getpid(), signal.SIGINT)
 
-    end = watch(["sh", "-c", stays], os.environ, on_event, lambda line: None)
+    end = watch(Command(["sh", "-c", stays], os.environ), on_event)
     assert (end.stopped_by, end.exit_code) == (signal.SIGINT, -signal.SIGKILL)
 
 
@@ -279,9 +279,9 @@ sys.stdout.write("z" * 3_000_000)
     of_one = [line for line in lines if line.startswith("line")]
     assert sorted(of_one, key=lambda line: int(line.split()[1])) != []
     assert end.exit_code == 0
-    assert end.said[0] == "line 0"
-    assert len(end.said) == 100, "head and tail"
-    assert "line 2999" in end.said
+    assert end.printed[0] == "line 0"
+    assert len(end.printed) == 100, "head and tail"
+    assert "line 2999" in end.printed
 
 
 def test_a_job_that_closes_its_output_is_waited_for() -> None:
@@ -304,7 +304,7 @@ os._exit({code})
 """,
         on_event=lambda event: pids.append(event["pid"]),
     )
-    assert (end.exit_code, end.said) == (code, ["no end of line"])
+    assert (end.exit_code, end.printed) == (code, ["no end of line"])
     assert not lives(pids[0])
 
 
@@ -355,7 +355,7 @@ def test_nothing_of_a_job_is_left_open(recwarn: pytest.WarningsRecorder) -> None
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """People are told sooner."""
     monkeypatch.setattr(start, "STILL", 0.3)
-    monkeypatch.setattr(start, "ALONE", 0.3)
+    monkeypatch.setattr(start, "CHILDLESS", 0.3)
     monkeypatch.setattr(start, "LOOK", 0.1)
 
 
@@ -421,15 +421,15 @@ def test_a_start_without_a_limit_may_take_as_long_as_it_likes() -> None:
 def test_a_job_whose_start_stands_still_is_ended(brief: None, tmp_path: Path) -> None:
     told: list[Any] = []
     stays = ["sh", "-c", f"echo '{json.dumps(word('started', 0))}'; exec sleep 5"]
-    end = watch(stays, os.environ, told.append, lambda line: None, 2, 0.7)
+    end = watch(Command(stays, os.environ, 2, 0.7), told.append)
     assert [event["event"] for event in told] == ["note"]
     assert end.exit_code == -signal.SIGTERM
     with pytest.raises(RunFailed, match=r"the start was ended after 0\.7 s without progress: 1 of 2 ranks"):
-        raise_on_failure(end, tmp_path, 2)
+        end.raise_failure(finished=False)
 
 
 def test_a_job_at_work_may_be_silent(brief: None) -> None:
-    end = watch(["sh", "-c", """echo '{"event": "planned"}'; sleep 0.6"""], os.environ, print, print, 2, 0.3)
+    end = watch(Command(["sh", "-c", """echo '{"event": "planned"}'; sleep 0.6"""], os.environ, 2, 0.3), print)
     assert (end.exit_code, end.start) == (0, None)
 
 
@@ -441,13 +441,13 @@ subprocess.run(["sh", "-c", "echo 'srun: error: Unable to create step for job 5:
 time.sleep(5)
 """
     mpiexec = program(tmp_path / "mpiexec", waits)
-    end = watch([str(mpiexec)], os.environ, lambda event: None, lambda line: None, 2, 60)
+    end = watch(Command([str(mpiexec)], os.environ, 2, 60), print)
     assert end.start is not None
     assert "all that the launcher started has ended; the launcher says: srun: error: Unable to create" in end.start
     assert end.exit_code == -signal.SIGTERM
 
     srun = program(tmp_path / "srun", "import sys, time\nprint('queued', file=sys.stderr)\ntime.sleep(1)\n")
-    end = watch([str(srun)], os.environ, lambda event: None, lambda line: None, 2, 60)
+    end = watch(Command([str(srun)], os.environ, 2, 60), print)
     assert (end.start, end.exit_code) == (None, 0), "it waits in the queue, without children"
 
 
@@ -455,8 +455,8 @@ def test_a_stop_that_is_not_heeded_is_explained(
     handlers: Callable[[int, Any], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handlers(signal.SIGINT, lambda *_: None)
-    monkeypatch.setattr("admmctl.launch.watchdog.ANSWER", 0.2)
-    monkeypatch.setattr("admmctl.launch.watchdog.GRACE", 0.2)
+    monkeypatch.setattr("admmctl.launch.rank.ANSWER", 0.2)
+    monkeypatch.setattr("admmctl.launch.job.GRACE", 0.2)
     told: list[Any] = []
 
     def on_event(event: dict[str, Any]) -> None:

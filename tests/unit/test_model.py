@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from admmctl.errors import ConfigError, UserError
-from admmctl.launch import clusters as places
-from admmctl.launch.clusters import load_machine, machines
+from admmctl.launch import cluster as places
+from admmctl.launch.cluster import load_machine, machines
 from admmctl.studies.model import (
     ITEM,
     SHORT,

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from admmctl.errors import UserError
+from admmctl.launch.ended import between_rules
 from admmctl.launch.programs import Answer, ask
-from admmctl.launch.said import between_rules
 
 RULE = "-" * 74
 
@@ -26,7 +26,7 @@ RULE = "-" * 74
     ],
 )
 def test_what_a_program_says_last(out: str, err: str, words: str) -> None:
-    assert Answer(7, out, err).last_words() == words
+    assert Answer(7, out, err).last_line() == words
 
 
 def test_without_rules_nothing_stands_between_them() -> None:

@@ -15,15 +15,14 @@ from support.processes import program
 from support.slurm import FakeSlurm
 
 from admmctl.errors import ConfigError, RunFailed, UserError
-from admmctl.launch import local as launch
 from admmctl.launch import slurm
-from admmctl.launch.cluster import Launch, parse_hosts
-from admmctl.launch.clusters import load_cluster
-from admmctl.launch.job import JobEnd
+from admmctl.launch.cluster import Launch, load_cluster, parse_hosts
+from admmctl.launch.ended import JobEnd
+from admmctl.launch.launchers import MPIEXEC
+from admmctl.launch.local import THREAD_VARIABLES
 from admmctl.launch.options import Options, check_options
 from admmctl.launch.programs import NoAnswer
-from admmctl.launch.slurm import Allocation, Batch, allocation, script, srun_command
-from admmctl.runs.broken import raise_on_failure
+from admmctl.launch.slurm import Allocation, Batch, allocation, script
 from admmctl.runs.environment import ranks_share_cores
 from admmctl.runs.record import rerun_line
 from admmctl.studies.bench import bench
@@ -47,6 +46,11 @@ STRANGE = [
 @pytest.fixture
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
     return FakeSlurm(tmp_path / "bin", monkeypatch)
+
+
+def environment_of(options: Options, threads: int = 1) -> dict[str, str]:
+    """What the ranks that are started so find in their environment."""
+    return dict(options.command([], threads).environment)
 
 
 # --- allocations
@@ -96,16 +100,16 @@ def test_inside_an_allocation_its_size_and_nodes_are_the_default(
 ) -> None:
     def found() -> tuple[int, str, bool]:
         options = check_options(None, None, "auto", False)
-        return options.cores, options.way(), options.elsewhere()
+        return options.cores, options.chosen().name, options.remote()
 
     assert found() == (1, "inline", False)
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv("SLURM_NTASKS", "5")
     assert found() == (5, "mpiexec", True)
-    assert check_options(2, None, "auto", False).way() == "mpiexec"
+    assert check_options(2, None, "auto", False).chosen().name == "mpiexec"
     assert check_options(None, None, "srun", False).cores == 5
-    assert check_options(2, None, "srun", False).way() == "srun"
-    assert check_options(None, None, "auto", False, hosts="h1:2,h2:2").way() == "mpiexec"
+    assert check_options(2, None, "srun", False).chosen().name == "srun"
+    assert check_options(None, None, "auto", False, hosts="h1:2,h2:2").chosen().name == "mpiexec"
     monkeypatch.setenv("SLURM_NTASKS", "1")
     assert found() == (1, "mpiexec", True), "salloc's shell may be on a login node"
     monkeypatch.setenv("SLURMD_NODENAME", "n1")
@@ -127,7 +131,7 @@ def test_the_mpi_family_says_who_starts_the_ranks_of_a_job(
 ) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv("SLURM_NTASKS", "2")
-    assert Options(cores=2, cluster=settings).way() == way
+    assert Options(cores=2, cluster=settings).chosen().name == way
 
 
 @pytest.fixture
@@ -141,27 +145,27 @@ def no_srun(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_job_without_an_srun_is_refused_with_the_cure(no_srun: None, monkeypatch: pytest.MonkeyPatch) -> None:
     options = check_options(None, None, "auto", False)
-    assert (options.cores, options.way()) == (2, "mpiexec")
-    for refuses in (options.check_cores, options.check_launcher):
+    assert (options.cores, options.chosen().name) == (2, "mpiexec")
+    for refuses in (options.check, lambda: options.chosen().check(options)):
         with pytest.raises(UserError, match=r"no srun on the PATH.*load the site's Slurm.*--launcher mpiexec"):
             refuses()
     with pytest.raises(UserError, match="srun was not found: this machine has no Slurm, or its module"):
-        check_options(2, None, "srun", False).check_cores()
+        check_options(2, None, "srun", False).check()
     with pytest.raises(UserError, match="no srun on the PATH"):
         bench(None, rows=10, cores=2, oversubscribe=True)
     monkeypatch.delenv("SLURM_JOB_NODELIST")
     monkeypatch.delenv("SLURM_NODELIST")
-    options.check_launcher()  # then mpiexec does not take it for a job, either
+    options.chosen().check(options)  # then mpiexec does not take it for a job, either
 
 
 def test_without_an_srun_mpiexec_starts_ranks_here_when_it_is_named(no_srun: None) -> None:
     options = check_options(None, None, "mpiexec", False)
-    assert (options.cores, options.elsewhere()) == (1, False)
-    options.check_cores()
-    assert [name for name in options.environment(1) if name.startswith("SLURM_")] == []
+    assert (options.cores, options.remote()) == (1, False)
+    options.check()
+    assert [name for name in environment_of(options) if name.startswith("SLURM_")] == []
     on_hosts = check_options(None, None, "auto", False, hosts="h1:2,h2:2")
-    on_hosts.check_cores()
-    assert [name for name in on_hosts.environment(1) if name.startswith("SLURM_")] == []
+    on_hosts.check()
+    assert [name for name in environment_of(on_hosts) if name.startswith("SLURM_")] == []
 
 
 @pytest.mark.parametrize(
@@ -186,7 +190,7 @@ def test_without_an_srun_mpiexec_starts_ranks_here_when_it_is_named(no_srun: Non
 def test_ssh_asks_for_no_password_and_waits_for_no_dead_host(
     mpi: Any, variables: dict[str, str], expected: dict[str, str | None]
 ) -> None:
-    environment = launch.by_ssh(variables, Launch(mpi=mpi))
+    environment = {**MPIEXEC[mpi].by_ssh(variables), **variables}
     assert {name: environment.get(name) for name in expected} == expected
     assert variables.items() <= environment.items()
 
@@ -212,12 +216,12 @@ def test_what_a_job_asked_for_its_tasks_is_not_asked_for_the_proxies_of_mpiexec(
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv("SLURM_NTASKS", "4")
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "2")
-    environment = Options(cores=4).environment(2)
+    environment = environment_of(Options(cores=4), 2)
     assert "SLURM_CPUS_PER_TASK" not in environment
     assert environment["SLURM_CPU_BIND"] == "none"
     assert (environment["SLURM_JOB_ID"], environment["OMP_NUM_THREADS"]) == ("7", "2")
-    assert "SLURM_CPUS_PER_TASK" in Options(cores=4, launcher="srun").environment(2)
-    assert "SLURM_CPUS_PER_TASK" in Options(cores=4, hosts=(("h1", 4),)).environment(2)
+    assert "SLURM_CPUS_PER_TASK" in environment_of(Options(cores=4, launcher="srun"), 2)
+    assert "SLURM_CPUS_PER_TASK" in environment_of(Options(cores=4, hosts=(("h1", 4),)), 2)
 
 
 @pytest.mark.parametrize("launcher", ["srun", "mpiexec"])
@@ -226,17 +230,17 @@ def test_more_ranks_than_the_job_has_cores_are_refused(
 ) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv("SLURM_NTASKS", "5")
-    Options(cores=5, launcher=launcher).check_cores()
+    Options(cores=5, launcher=launcher).check()
     with pytest.raises(UserError, match="--cores 6: job 7 has 5 cores"):
-        Options(cores=6, launcher=launcher).check_cores()
+        Options(cores=6, launcher=launcher).check()
     with pytest.raises(UserError, match="need pmix: set mpi, or plugin"):
-        Options(cores=5, cluster=Launch(mpi="openmpi")).check_cores()
+        Options(cores=5, cluster=Launch(mpi="openmpi")).check()
 
 
 def test_a_run_is_done_again_as_it_was_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def again() -> list[str]:
         options = check_options(2, None, "mpiexec", True, "h2,h1:3", "a site.yaml", 60)
-        line = rerun_line(Path("run"), 4, 1, options.words())
+        line = rerun_line(Path("run"), 4, 1, options.rerun_arguments())
         return shlex.split(line)[5:]
 
     monkeypatch.chdir(tmp_path)
@@ -246,9 +250,9 @@ def test_a_run_is_done_again_as_it_was_started(tmp_path: Path, monkeypatch: pyte
     assert again() == ["--oversubscribe", "--launcher", "mpiexec", *rest]
     monkeypatch.setenv("ADMMCTL_JOB", "results/job")
     assert again()[1:3] == ["--launcher", "sbatch"], "whoever reads it is not in the job"
-    assert Options().words() == ["--launcher", "sbatch"]
+    assert Options().rerun_arguments() == ["--launcher", "sbatch"]
     monkeypatch.delenv("ADMMCTL_JOB")
-    assert Options().words() == []
+    assert Options().rerun_arguments() == []
 
 
 # --- the scheduler's answers
@@ -279,20 +283,22 @@ def test_a_file_of_hosts_that_is_no_text_is_refused(tmp_path: Path) -> None:
 
 
 def test_sruns_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def line(threads: int = 1, **changes: Any) -> list[str]:
+        return Options(cores=4, launcher="srun", **changes).command(["x", "a b"], threads).line
+
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.delenv("SLURM_STEP_ID", raising=False)
     start = [sys.executable, "-P", "-m", "mpi4py", "x", "a b"]
-    plain = ["srun", "--ntasks=4", "--mpi=pmi2", "--kill-on-bad-exit=1"]
-    assert srun_command(4, ["x", "a b"], Launch(), 1) == [*plain, *start]
+    assert line() == ["srun", "--ntasks=4", "--mpi=pmi2", "--kill-on-bad-exit=1", *start]
     site = Launch(mpi="openmpi", binding="core", ranks_per_node=2)
-    assert srun_command(4, ["x", "a b"], site, 3, overcommit=True) == [
+    assert line(3, cluster=site, oversubscribe=True) == [
         *("srun", "--ntasks=4", "--mpi=pmix", "--kill-on-bad-exit=1", "--cpus-per-task=3"),
         *("--ntasks-per-node=2", "--cpu-bind=cores", "--overcommit", *start),
     ]
     monkeypatch.setenv("SLURM_STEP_ID", "0")
-    assert "--overlap" in srun_command(4, ["x"], Launch(), 1), "in srun --pty bash"
+    assert "--overlap" in line(), "in srun --pty bash"
     monkeypatch.delenv("SLURM_JOB_ID")
-    assert "--account=a b;c" in srun_command(4, ["x"], Launch(account="a b;c"), 1)
+    assert "--account=a b;c" in line(cluster=Launch(account="a b;c"))
 
 
 @pytest.mark.parametrize(
@@ -310,39 +316,41 @@ def test_sruns_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_mpiexecs_command_line_on_hosts(settings: Launch, expected: list[str]) -> None:
-    command = launch.mpiexec_command(3, ["x", "a b"], settings, parse_hosts("h1:2,h2:1"))
+    options = Options(cores=3, cluster=settings, hosts=parse_hosts("h1:2,h2:1"))
+    command = options.command(["x", "a b"], 1).line
     assert command[1 : 1 + len(expected)] == expected
     assert command[-7:] == ["3", sys.executable, "-P", "-m", "mpi4py", "x", "a b"]
 
 
 def test_open_mpi_is_told_of_variables_that_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of others it complains, a paragraph each."""
-    for name in (*launch.THREAD_VARIABLES, "PYTHONPATH"):
+    for name in (*THREAD_VARIABLES, "PYTHONPATH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(sys, "path", ["/nowhere", *sys.path])
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
 
     def told(threads: int | None) -> list[str]:
-        command = launch.mpiexec_command(2, ["x"], Launch(mpi="openmpi"), parse_hosts("h1:2"), threads)
-        return [word for before, word in pairwise(command) if before == "-x"]
+        options = Options(cores=2, cluster=Launch(mpi="openmpi"), hosts=parse_hosts("h1:2"))
+        line = options.command(["x"], threads).line
+        return [word for before, word in pairwise(line) if before == "-x"]
 
     assert told(None) == ["OMP_NUM_THREADS", "PYTHONUNBUFFERED", "ADMMCTL_CODE"]
     monkeypatch.setenv("PYTHONPATH", "/plugins")
-    assert told(3) == [*launch.THREAD_VARIABLES, "PYTHONPATH", "PYTHONUNBUFFERED", "ADMMCTL_CODE"]
+    assert told(3) == [*THREAD_VARIABLES, "PYTHONPATH", "PYTHONUNBUFFERED", "ADMMCTL_CODE"]
 
 
 def test_the_number_of_a_job_that_has_gone_reaches_no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
     """Open MPI's would look for its nodes."""
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv("SLURM_JOBID", "7")
-    ranks = Options(cores=2, launcher="mpiexec").environment(1)
+    ranks = environment_of(Options(cores=2, launcher="mpiexec"))
     assert not [name for name in ranks if name in ("SLURM_JOB_ID", "SLURM_JOBID")]
     monkeypatch.setenv("SLURM_NTASKS", "2")
-    assert Options(cores=2, launcher="mpiexec").environment(1)["SLURM_JOB_ID"] == "7", "in a job that is there"
+    assert environment_of(Options(cores=2, launcher="mpiexec"))["SLURM_JOB_ID"] == "7", "in a job that is there"
 
 
 def test_the_interface_reaches_the_ranks() -> None:
-    environment = launch.job_environment(2, 1, Launch(interface="ib0", environment={"X": "a b"}))
+    environment = environment_of(Options(cores=2, cluster=Launch(interface="ib0", environment={"X": "a b"})))
     assert (environment["FI_TCP_IFACE"], environment["X"]) == ("ib0", "a b")
 
 
@@ -372,10 +380,10 @@ def test_what_is_no_host_is_refused(text: str) -> None:
 
 def test_hosts_have_so_many_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     options = check_options(None, None, "auto", False, hosts="h1:2,h2:3")
-    assert (options.cores, options.way()) == (5, "mpiexec")
-    options.check_cores()
+    assert (options.cores, options.chosen().name) == (5, "mpiexec")
+    options.check()
     with pytest.raises(UserError, match="--cores 6: --hosts has 5 cores"):
-        check_options(6, None, "auto", False, hosts="h1:2,h2:3").check_cores()
+        check_options(6, None, "auto", False, hosts="h1:2,h2:3").check()
     with pytest.raises(UserError, match="--hosts is for --launcher mpiexec"):
         check_options(1, None, "srun", False, hosts="h1")
 
@@ -654,5 +662,5 @@ def test_ranks_share_cores_where_a_host_has_too_few(ranks: Any, shared: bool) ->
 )
 def test_ranks_and_hosts_that_fail_are_told_by_name(tmp_path: Path, said: list[str], words: str) -> None:
     with pytest.raises(RunFailed) as failure:
-        raise_on_failure(JobEnd(exit_code=1, said=said), tmp_path, 2)
+        JobEnd(exit_code=1, printed=said, ranks=2).raise_failure(finished=False)
     assert words in str(failure.value)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from admmctl.launch.said import last_words
+from admmctl.launch.ended import last_line
 
 RULE = "-" * 74
 HYDRA_END = """
@@ -213,12 +213,12 @@ mpirun noticed that process rank 1 with PID 27203 on node n7 exited on signal 7 
     ],
 )
 def test_the_cause_is_quoted(text: str, words: str) -> None:
-    told = last_words(text.splitlines())
+    told = last_line(text.splitlines())
     assert told is not None
     assert words in told
     assert "IGNORE THE BELOW" not in told
 
 
 def test_of_nothing_nothing_is_quoted() -> None:
-    assert last_words([]) is None
-    assert last_words(["", "  ", RULE]) is None
+    assert last_line([]) is None
+    assert last_line(["", "  ", RULE]) is None

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from admmctl.launch.watchdog import answer, slow, verdict, watch
+from admmctl.launch.ended import hanging, not_stopping
+from admmctl.launch.rank import answer, watch
 
 
 def test_a_rank_without_progress_says_so_once_and_where_it_is() -> None:
@@ -51,7 +52,7 @@ def _said(rank: int, waiting: bool) -> dict[str, Any]:
     ],
 )
 def test_who_hangs_is_found_among_those_that_wait(events: list[dict[str, Any]], words: str) -> None:
-    assert verdict(events, 2) == words
+    assert hanging(events, 2) == words
 
 
 @pytest.mark.parametrize(
@@ -63,16 +64,16 @@ def test_who_hangs_is_found_among_those_that_wait(events: list[dict[str, Any]], 
     ],
 )
 def test_why_a_job_does_not_stop_is_found_among_its_ranks(events: list[dict[str, Any]], words: str) -> None:
-    assert slow(events, 3) == f"not stopped after 8 s: {words}"
+    assert not_stopping(events, 3, 8) == f"not stopped after 8 s: {words}"
 
 
 def test_of_many_silent_ranks_a_few_are_named() -> None:
-    words = slow([_said(0, True)], 100)
+    words = not_stopping([_said(0, True)], 100, 8)
     assert words.endswith("rank 3 does not answer; rank 4 does not answer; and 95 more like it")
 
 
 def test_a_rank_that_is_asked_to_stop_says_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("admmctl.launch.watchdog.ANSWER", 0.1)
+    monkeypatch.setattr("admmctl.launch.rank.ANSWER", 0.1)
     told: list[dict[str, Any]] = []
     heard = threading.Event()
 
