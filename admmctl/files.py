@@ -103,7 +103,7 @@ def _like(target: Path, temporary: Path) -> None:
 
 
 @contextmanager
-def alone(target: Path, doing: str, say: Callable[[str], None]) -> Iterator[None]:
+def locked(target: Path, doing: str, say: Callable[[str], None]) -> Iterator[None]:
     """Work on ``target`` in one process at a time; a second one waits, saying so.
 
     ``doing`` is what is said to be going on: 'downloading', 'preparing'. The lock dies with its process.

@@ -9,7 +9,6 @@ import io
 import lzma
 import pickle
 import tarfile
-import zlib
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
@@ -20,9 +19,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from admmctl.data.catalog import Card, SourceFile
-from admmctl.data.dataset import Dataset, DataSettings, Part, Progress, Rows
-from admmctl.data.prepared import Prepared
-from admmctl.data.store import StoredSource
+from admmctl.data.dataset import Dataset
+from admmctl.data.prepared import Prepared, StoredSource
+from admmctl.data.source import DataSettings, Part, Progress, Rows
+from admmctl.data.wrapped import DAMAGED, intact
 from admmctl.errors import DataError
 
 SIDE, PIXELS = 32, 32 * 32 * 3
@@ -71,7 +71,7 @@ class Cifar10Source(StoredSource):
     """Rows of CIFAR-10: all 3,072 pixels, or an area-averaged grey image (the convex paper's 100 features)."""
 
     def __init__(self, folder: Path, version: int, grey: int | None) -> None:
-        super().__init__(folder, "cifar10", version)
+        super().__init__(folder, version)
         self._average = None if grey is None else area_average(SIDE, grey)
         if grey is not None:
             self.features = grey * grey
@@ -203,15 +203,13 @@ def _batches(raw: dict[str, Path]) -> Iterator[tuple[str, Part, bytes]]:
             if name not in raw:
                 continue
             path = raw[name]
-            try:
+            with intact(path):
                 content = path.read_bytes()
                 yield str(path), part, lzma.decompress(content) if path.suffix == ".xz" else content
-            except (lzma.LZMAError, EOFError) as error:
-                raise DataError(f"{path} is truncated or damaged ({error}); get it again") from None
         return
     path = raw[TARBALL.name]
-    _read_to_the_end(path)
-    try:
+    with intact(path, (*DAMAGED, OSError)):
+        _read_to_the_end(path)
         with tarfile.open(path) as archive:
             members = {PurePosixPath(member.name).name: member for member in archive if member.isfile()}
             # Members are read, never extracted: none can be written outside a folder.
@@ -220,20 +218,14 @@ def _batches(raw: dict[str, Path]) -> Iterator[tuple[str, Part, bytes]]:
                     raise DataError(f"{path} is not the CIFAR-10 tarball: there is no {name} in it")
                 stream = archive.extractfile(members[name])
                 yield f"{path}:{name}", part, b"" if stream is None else stream.read()
-    except (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-        raise DataError(f"{path} is truncated or damaged ({error}); get it again") from None
 
 
 def _read_to_the_end(path: Path) -> None:
-    """A compressed archive has its checksum at its end. Raises DataError when it is damaged or cut off."""
-    if not path.name.endswith(("gz", "tgz")):
-        return
-    try:
+    """A compressed archive has its checksum at its end: reading raises where it is damaged or cut off."""
+    if path.name.endswith(("gz", "tgz")):
         with gzip.open(path) as stream:
             while stream.read(1 << 20):
                 continue
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} is truncated or damaged ({error}); get it again") from None
 
 
 _INTEGERS = {f"{kind}{size}": np.dtype(f"{kind}{size}") for kind in "iu" for size in (1, 2, 4, 8)}

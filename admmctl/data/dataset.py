@@ -1,96 +1,25 @@
-"""What a dataset is to the rest: settings, a source of rows, a split into training and test rows."""
+"""What a dataset is to the rest: a name, its files, a source of rows, a split into training and test rows."""
 
 import os
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from abc import ABC
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
-from pydantic import Field
 
 from admmctl.data.catalog import Card, SourceFile
+from admmctl.data.prepared import Prepared, StoredSource
+from admmctl.data.source import DataSettings, Part, Progress, Rows, Source
 from admmctl.errors import DataError, UserError
-from admmctl.settings import Count, Fraction, Settings
 
-if TYPE_CHECKING:
-    from admmctl.data.prepared import Prepared
-
-Progress = Callable[[str, int, int], None]  # what is read, how far, of how much
-Rows = range | NDArray[np.int64]
-Part = Literal["train", "test", "extra"]
+__all__ = ["DataSettings", "Dataset", "Part", "Rows", "Source", "Split", "lacking_classes", "root", "split"]
 
 
 def root() -> Path:
     """Where prepared datasets live: ``./datasets``, or what ADMMCTL_DATASETS names."""
     return Path(os.environ.get("ADMMCTL_DATASETS") or "datasets")
-
-
-class DataSettings(Settings):
-    """The ``data:`` block of an experiment; datasets add keys of their own in a subclass."""
-
-    name: str
-    classes: list[int] | None = Field(
-        default=None, min_length=1, description="labels to keep, in this order; the first becomes class 0"
-    )
-    rows: Count | None = Field(default=None, description="rows to keep, before the split")
-    train: Count | None = Field(default=None, description="training rows: the first of the rows kept")
-    first: Count | None = Field(
-        default=None, description="of the training rows keep the first so many, after the split: test rows stay"
-    )
-    test: Literal["rest", "official"] | Fraction | None = Field(
-        default=None, description="rest | official | a fraction of the rows"
-    )
-    seed: int | None = Field(default=None, ge=0, description="shuffles the rows before the split")
-    validation: Fraction | None = Field(
-        default=None, description="a fraction of the training rows, held back for choices"
-    )
-    stream: bool = Field(
-        default=False, description="leave the rows on disk and read them in every pass, a chunk at a time"
-    )
-    scale: Literal["standard", "unit", "centred", "none"] = Field(
-        default="standard",
-        description="standardise, divide by the largest value, do that and subtract each feature's mean, or leave "
-        "inputs alone",
-    )
-
-
-class Source(ABC):
-    """Rows of one dataset, read a few at a time. Row numbers are those of the official files."""
-
-    features: int
-    labels_known: Sequence[int]  # the labels that occur, ascending
-    precision: type[np.floating[Any]] = (
-        np.float32
-    )  # of ``inputs``; float64 where float32 would lose what is stored
-    anything = False  # whether rows may hold numbers of any size; then what is too large is looked for
-    notes: Sequence[str] = ()  # what a person should know about how the data were read
-
-    @abstractmethod
-    def rows(self, part: Part) -> int:
-        """How many rows the official training or test set has (0: there is no official test set)."""
-
-    @abstractmethod
-    def labels(self, part: Part, rows: Rows) -> NDArray[np.int64]:
-        """The labels of ``rows``, shape (rows,)."""
-
-    @abstractmethod
-    def fingerprint(self) -> str:
-        """The sha256 that identifies the data, for the record."""
-
-    def stored(self, part: Part, rows: Rows) -> NDArray[Any]:
-        """The rows as they are stored, shape (rows, features), for a source that computes from them."""
-        raise NotImplementedError
-
-    @abstractmethod
-    def inputs(self, part: Part, rows: Rows, out: NDArray[Any]) -> None:
-        """Write the features of ``rows`` into ``out``, shape (rows, features), of ``precision``, unscaled."""
-
-    def where(self, part: Part, row: int) -> str:
-        """A row as messages call it."""
-        return f"row {row} of the {part} set"
 
 
 class Dataset(ABC):
@@ -105,9 +34,12 @@ class Dataset(ABC):
     parts_of_files: ClassVar[tuple[SourceFile, ...]] = ()  # what an official archive holds, with sums
     nothing_to_fetch: ClassVar[str] = "computed when it is needed, there is nothing to fetch"
 
-    @abstractmethod
     def open(self, settings: DataSettings) -> Source:
-        """The rows, without reading them. Raises DataError where they are missing or damaged."""
+        """The rows, without reading them: the prepared ones, unless a subclass has others.
+
+        Raises DataError where they are missing or damaged.
+        """
+        return StoredSource(self.folder(), self.card.version)
 
     def shape(self, settings: DataSettings) -> tuple[int, int]:
         """Features of a row and classes of an experiment, without the data where that is possible.
@@ -136,7 +68,7 @@ class Dataset(ABC):
         """Whether the seed shuffles the rows before the split."""
         return settings.seed is not None
 
-    def prepare(self, raw: dict[str, Path], prepared: "Prepared", progress: Progress) -> None:
+    def prepare(self, raw: dict[str, Path], prepared: Prepared, progress: Progress) -> None:
         """Turn raw files, by official name, into prepared arrays. Raises DataError when one is damaged."""
         raise NotImplementedError
 
@@ -243,19 +175,23 @@ def _split(dataset: Dataset, settings: DataSettings, source: Source) -> Split:
     test = settings.test
     if test is None:
         test = "rest" if settings.train is not None else dataset.test_by_default(settings)  # type: ignore[assignment]
+    part: Part = "train"
     if test == "official":
         if not source.rows("test"):
             raise DataError(f"data.test: {settings.name} has no official test set; valid: rest, or a fraction")
-        train = _first(pool, settings.train or len(pool), settings.name)
-        return Split(train, _of_classes(source, "test", classes), "test", classes)
-    if isinstance(test, float):
-        held = round(len(pool) * test)
-        train = _first(pool[: len(pool) - held], settings.train or len(pool) - held, settings.name)
-        return Split(train, pool[len(pool) - held :], "train", classes)
-    if settings.train is None:
+        tested, part = _of_classes(source, "test", classes), "test"
+    elif isinstance(test, float):
+        kept = len(pool) - round(len(pool) * test)
+        pool, tested = pool[:kept], pool[kept:]
+    elif settings.train is None:
         raise DataError("data.test: 'rest' needs data.train, the number of training rows")
-    train = _first(pool, settings.train, settings.name)
-    return Split(train, pool[len(train) :], "train", classes)
+    else:
+        tested = pool[settings.train :]
+    if (settings.train or 0) > len(pool):
+        raise DataError(
+            f"data.train: {settings.train:,} training rows asked for, but {settings.name} leaves {len(pool):,}"
+        )
+    return Split(pool[: settings.train], tested, part, classes)
 
 
 def _of_classes(source: Source, part: Part, classes: Sequence[int]) -> Rows:
@@ -263,12 +199,6 @@ def _of_classes(source: Source, part: Part, classes: Sequence[int]) -> Rows:
     if set(classes) == set(source.labels_known):
         return everything
     return np.flatnonzero(np.isin(source.labels(part, everything), classes))
-
-
-def _first(pool: Rows, count: int, name: str) -> Rows:
-    if count > len(pool):
-        raise DataError(f"data.train: {count:,} training rows asked for, but {name} leaves {len(pool):,}")
-    return pool[:count]
 
 
 def lacking_classes(

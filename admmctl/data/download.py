@@ -6,14 +6,17 @@ from urllib.parse import quote, urlsplit
 
 from admmctl.data.catalog import SourceFile
 from admmctl.data.partial import CHUNK, Partial
-from admmctl.data.transfer import Progress, Say, transfer
-from admmctl.data.web import Refused, is_url
-from admmctl.data.wrapped import is_zip, unwrapped
+from admmctl.data.source import Progress, Say
+from admmctl.data.transfer import Refused, Transfer
+from admmctl.data.wrapped import intact, is_zip, unwrapped
 from admmctl.errors import DataError
-from admmctl.files import alone
+from admmctl.files import locked
 from admmctl.folders import make_folder
 
-__all__ = ["Progress", "Say", "addresses", "check_mirror", "digest", "is_url", "obtain", "verify"]
+
+def is_url(place: str) -> bool:
+    """Whether ``place`` is an address rather than a folder."""
+    return place.lower().startswith(("http://", "https://"))
 
 
 def check_mirror(mirror: str) -> None:
@@ -56,7 +59,7 @@ def obtain(file: SourceFile, dataset: str, folder: Path, mirror: str | None, pro
         tries.setdefault(file.behind(address), []).append(address)
     try:
         make_folder(folder)
-        with alone(folder / file.name, "downloading", say):
+        with locked(folder / file.name, "downloading", say):
             for found in tries:
                 if _already_here(folder / found.name, found, progress, say):
                     return folder / found.name
@@ -79,7 +82,7 @@ def digest(path: Path, name: str, progress: Progress) -> str:
     """
     found, done = hashlib.sha256(), 0
     try:
-        with unwrapped(path) as stream:
+        with intact(path), unwrapped(path) as (stream, _):
             size = path.stat().st_size
             while chunk := stream.read(CHUNK):
                 if done:
@@ -182,7 +185,7 @@ def _complete(address: str, file: SourceFile, partial: Partial, progress: Progre
         say(f"{file.name}: what is here is longer than the official file; starting over")
         partial.start_over()
     for last in (False, True):
-        transfer(address, file, partial, progress, say)
+        Transfer(address, file, partial, progress, say).complete()
         problem = _sum_problem(file, partial, progress)
         if not problem:
             partial.finish()

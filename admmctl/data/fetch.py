@@ -2,21 +2,19 @@
 
 import os
 import tempfile
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from admmctl.data import prepared, store
+from admmctl.data import prepared
 from admmctl.data.catalog import datasets
 from admmctl.data.dataset import Dataset, root
-from admmctl.data.download import Progress, check_mirror, digest, is_url, obtain
+from admmctl.data.download import check_mirror, digest, is_url, obtain
+from admmctl.data.source import Progress, Say
 from admmctl.errors import DataError, UserError
-from admmctl.files import alone
+from admmctl.files import locked
 from admmctl.folders import leads_to, make_folder
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -31,10 +29,10 @@ class Request:
     extra: bool = False  # optional files too
 
 
-def split_names(words: list[str], files: list[Path]) -> tuple[list[str], list[Path]]:
+def split_names(arguments: list[str], files: list[Path]) -> tuple[list[str], list[Path]]:
     """Datasets and files of a command line: after ``--from A`` a shell's glob may have left B and C as names."""
-    names = [word for word in words if not files or word in datasets or not _like_a_file(word)]
-    files = files + [Path(word) for word in words if word not in names]
+    names = [name for name in arguments if not files or name in datasets or not _like_a_file(name)]
+    files = files + [Path(argument) for argument in arguments if argument not in names]
     _must_exist(files)
     if files and len(names) != 1:
         raise UserError(f"--from: name one dataset that the files are for, not {len(names)}")
@@ -47,8 +45,8 @@ def _must_exist(files: list[Path]) -> None:
             raise DataError(f"--from {file}: there is no such file")
 
 
-def _like_a_file(word: str) -> bool:
-    path = Path(word)
+def _like_a_file(argument: str) -> bool:
+    path = Path(argument)
     return path.exists() or len(path.parts) > 1 or bool(path.suffix)
 
 
@@ -66,7 +64,7 @@ def fetch(name: str, request: Request, say: Say, progress: Progress) -> Path | N
         return None
     options = dataset.options(request.rows, request.extra)
     folder = _place(dataset)
-    with alone(folder, "preparing", say):
+    with locked(folder, "preparing", say):
         prepared.recover(folder)
         manifest = _ready(dataset, folder) if not request.force else None
         if manifest is not None and not request.files and dataset.serves(manifest, options):
@@ -100,7 +98,7 @@ def check(name: str, say: Say) -> None:
         say(f"{name}: {dataset.nothing_to_fetch}")
         return
     folder = dataset.folder()
-    manifest = store.read_manifest(folder)
+    manifest = prepared.read_manifest(folder)
     if manifest is None:
         raise DataError(f"{name} is not in {folder.parent}; run: admmctl fetch {name}")
     if manifest.get("version") != dataset.card.version:
@@ -114,9 +112,9 @@ def check(name: str, say: Say) -> None:
 def _ready(dataset: Dataset, folder: Path) -> dict[str, Any] | None:
     """The manifest of a dataset that can be used as it is; None when it has to be made (again)."""
     try:
-        manifest = store.read_manifest(folder)
+        manifest = prepared.read_manifest(folder)
         if manifest is not None:
-            store.StoredSource(folder, folder.name, dataset.card.version)
+            prepared.StoredSource(folder, dataset.card.version)
         return manifest
     except DataError:
         return None

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from admmctl.data.catalog import Card
-from admmctl.data.dataset import Dataset, DataSettings, Part, Rows, Source
+from admmctl.data.dataset import Dataset
+from admmctl.data.source import DataSettings, Part, Rows, Source
 from admmctl.data.tables import Table, read_numbers
 from admmctl.errors import DataError
 
@@ -73,8 +74,8 @@ class FilesSource(Source):
     def __init__(self, settings: FilesSettings) -> None:
         self._parts: dict[Part, _Pair] = {}
         self._parts["train"] = _pair(settings.x, settings.y, settings.label, ("data.x", "data.y"))
-        one_alone = (settings.x_test is None) != (settings.y_test is None)
-        if one_alone and (settings.label is None or settings.y_test is not None):
+        unpaired = (settings.x_test is None) != (settings.y_test is None)
+        if unpaired and (settings.label is None or settings.y_test is not None):
             raise DataError("data: x_test and y_test belong together; one of them is missing")
         if settings.x_test is not None:
             keys = ("data.x_test", "data.y_test")

@@ -6,8 +6,6 @@ with the file.
 
 import csv
 import gzip
-import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,14 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from admmctl.data.catalog import Card, SourceFile
-from admmctl.data.dataset import Dataset, DataSettings, Progress
+from admmctl.data.dataset import Dataset
 from admmctl.data.prepared import Prepared
-from admmctl.data.store import StoredSource
-from admmctl.data.wrapped import is_zip, table_in
+from admmctl.data.source import Progress
+from admmctl.data.wrapped import DAMAGED, is_zip, unwrapped
 from admmctl.errors import DataError, UserError
 
 ROWS, FEATURES = 11_000_000, 28
 TEST_ROWS = 500_000  # the official test set: the last rows of the file
+_BROKEN: tuple[type[Exception], ...] = (*DAMAGED, RuntimeError)  # the last is raised by zip archives
 _CHUNK = 50_000  # rows parsed at a time
 FILE = SourceFile(
     "HIGGS.csv.gz",
@@ -51,9 +50,6 @@ class Higgs(Dataset):
         features="28",
         files=(FILE,),
     )
-
-    def open(self, settings: DataSettings) -> StoredSource:
-        return StoredSource(self.folder(), self.name, self.card.version)
 
     def options(self, rows: int | None, extra: bool) -> dict[str, Any]:
         if rows is not None and rows < TEST_SHARE:
@@ -129,7 +125,7 @@ def read_chunks(path: Path, skip: int, limit: int | None) -> Iterator[tuple[Any,
     except pandas.errors.EmptyDataError:
         if at == 0:
             raise DataError(f"{path} is empty") from None
-    except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, RuntimeError) as error:
+    except _BROKEN as error:
         raise DataError(f"{path} is truncated or damaged after {at:,} rows ({error}); get it again") from None
     except (ValueError, pandas.errors.ParserError) as error:
         raise DataError(_first_wrong_line(path, at) or f"{path}, after line {at:,}: {error}") from None
@@ -173,18 +169,9 @@ def _is_float32(cell: bytes) -> bool:
 @contextmanager
 def _text(path: Path) -> Iterator[IO[bytes]]:
     """The CSV inside ``path``, decompressed as it is read."""
-    if is_zip(path):
-        with zipfile.ZipFile(path) as archive:
-            inner = table_in(archive, path)
-            with archive.open(inner) as member:
-                if inner.filename.lower().endswith(".gz"):
-                    with gzip.open(member) as stream:
-                        yield stream  # type: ignore[misc]
-                else:
-                    yield member
-    elif path.name.lower().endswith(".gz"):
-        with gzip.open(path) as stream:
-            yield stream  # type: ignore[misc]
-    else:
-        with path.open("rb") as plain:
-            yield plain
+    with unwrapped(path) as (stream, name):
+        if name.lower().endswith(".gz"):
+            with gzip.open(stream) as text:
+                yield text  # type: ignore[misc]
+        else:
+            yield stream

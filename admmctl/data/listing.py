@@ -4,7 +4,7 @@ from typing import Any
 
 from admmctl.data.catalog import datasets
 from admmctl.data.dataset import Dataset
-from admmctl.data.store import StoredSource, read_manifest
+from admmctl.data.prepared import StoredSource, read_manifest
 from admmctl.errors import DataError, UserError
 
 
@@ -38,7 +38,7 @@ def describe(name: str) -> dict[str, Any]:
     try:
         manifest = read_manifest(folder)
         if manifest is not None:
-            StoredSource(folder, folder.name, card.version)
+            StoredSource(folder, card.version)
     except DataError as problem:
         return {**entry, "state": "damaged", "folder": str(folder), "problem": str(problem)}
     if manifest is None:

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from admmctl.data.catalog import Card, SourceFile
-from admmctl.data.dataset import Dataset, DataSettings, Part, Progress
+from admmctl.data.dataset import Dataset
 from admmctl.data.prepared import Prepared
-from admmctl.data.store import StoredSource
+from admmctl.data.source import DataSettings, Part, Progress
 from admmctl.errors import DataError
 
 _PLACES = (
@@ -76,9 +76,6 @@ class Mnist(Dataset):
 
     def image(self, settings: DataSettings) -> tuple[int, int, int]:
         return 1, 28, 28
-
-    def open(self, settings: DataSettings) -> StoredSource:
-        return StoredSource(self.folder(), self.name, self.card.version)
 
     def recognise(self, paths: list[Path]) -> dict[str, Path]:
         """The four files, compressed or not, or a folder of them; torchvision's is called MNIST/raw."""

@@ -1,30 +1,109 @@
-"""Writing a prepared dataset: rows appended to arrays on disk, a manifest last, never half of it visible."""
+"""Prepared datasets on disk: memory-mapped arrays and a manifest. Training only ever reads them.
+
+A folder is a dataset once its ``manifest.json`` exists, which is written last: never is half of it visible.
+Several ranks, on several hosts, may read one folder at the same time.
+"""
 
 import hashlib
+import io
 import json
+import math
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import DTypeLike, NDArray
 
-from admmctl.data.dataset import Part
-from admmctl.data.store import MANIFEST
+from admmctl.data.source import Part, Rows, Source
 from admmctl.errors import DataError
 from admmctl.files import write_json
 from admmctl.folders import discard
 
+MANIFEST = "manifest.json"
 _PROGRESS = "progress.json"
+
+
+# --- reading
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a prepared dataset, or None where there is none. Raises DataError when unreadable."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        cure = f"run: admmctl fetch {folder.name} --force"
+        raise DataError(f"{folder / MANIFEST} cannot be read: {error}; {cure}") from None
+    if not isinstance(manifest, dict) or "parts" not in manifest:
+        raise DataError(f"{folder / MANIFEST} is not a manifest; run: admmctl fetch {folder.name} --force")
+    return manifest
+
+
+class StoredSource(Source):
+    """Rows of a prepared dataset.
+
+    The manifest names, for each part, the arrays ``x`` (rows, features) and ``y`` (rows,), the first row of
+    the part in them, and its number of rows.
+    """
+
+    def __init__(self, folder: Path, version: int) -> None:
+        """Raises DataError when the dataset was not fetched, is of another version, or is damaged."""
+        name = folder.name
+        cure = f"run: admmctl fetch {name}"
+        manifest = read_manifest(folder)
+        if manifest is None:
+            raise DataError(f"dataset {name} is not in {folder.parent}; {cure}")
+        if manifest.get("version") != version:
+            raise DataError(f"dataset {name} in {folder} was prepared by another version; {cure} --force")
+        self._manifest = manifest
+        self._arrays: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {}
+        try:
+            self.features = int(manifest["features"])
+            self.labels_known: Sequence[int] = tuple(manifest["labels"])
+            for part, entry in manifest["parts"].items():
+                start, rows = entry["start"], entry["rows"]
+                x = np.load(folder / entry["x"], mmap_mode="r", allow_pickle=False)[start : start + rows]
+                y = np.load(folder / entry["y"], mmap_mode="r", allow_pickle=False)[start : start + rows]
+                if x.shape != (rows, self.features) or y.shape != (rows,):
+                    raise ValueError(f"{entry['x']} holds {x.shape} instead of {(rows, self.features)}")
+                self._arrays[part] = (x, y)
+        except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"dataset {name} in {folder} is damaged ({error}); {cure} --force") from None
+
+    def rows(self, part: Part) -> int:
+        return len(self._arrays[part][0]) if part in self._arrays else 0
+
+    def labels(self, part: Part, rows: Rows) -> NDArray[np.int64]:
+        return np.asarray(self._arrays[part][1][_index(rows)], dtype=np.int64)
+
+    def stored(self, part: Part, rows: Rows) -> NDArray[Any]:
+        return self._arrays[part][0][_index(rows)]
+
+    def inputs(self, part: Part, rows: Rows, out: NDArray[np.float32]) -> None:
+        out[...] = self.stored(part, rows)
+
+    def fingerprint(self) -> str:
+        return str(self._manifest["sha256"])
+
+
+def _index(rows: Rows) -> slice | NDArray[np.int64]:
+    """A slice where rows are consecutive: it reads only them, and copies nothing."""
+    return slice(rows.start, rows.stop, rows.step) if isinstance(rows, range) else rows
+
+
+# --- writing
 
 
 class Prepared:
     """Builds a dataset in a folder beside the final one and moves it there when it is complete.
 
     A preparation that was killed leaves that folder behind; the same preparation finds the rows written so
-    far and goes on (``Rows.done``), any other starts over. ``sources`` and ``options`` say which it is.
+    far and goes on (``Growing.done``), any other starts over. ``sources`` and ``options`` say which it is.
     """
 
     def __init__(
@@ -33,16 +112,15 @@ class Prepared:
         self.folder = folder
         self.options = options
         self._work, self._old = _part(folder), _old(folder)
-        identity = {"version": version, "sources": sources, "options": options}
-        self._identity = identity
+        self._identity = {"version": version, "sources": sources, "options": options}
         self._manifest: dict[str, Any] = {
             "name": name,
-            **identity,
+            **self._identity,
             "official": all(source["official"] for source in sources),
-            "sha256": hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest(),
+            "sha256": hashlib.sha256(json.dumps(self._identity, sort_keys=True).encode()).hexdigest(),
             "parts": {},
         }
-        self._rows: dict[str, Rows] = {}
+        self._rows: dict[str, Growing] = {}
 
     def __enter__(self) -> Self:
         try:
@@ -55,9 +133,9 @@ class Prepared:
             write_json(self._work / _PROGRESS, self._identity)
         return self
 
-    def rows(self, name: str, features: int, dtype: DTypeLike) -> "Rows":
+    def rows(self, name: str, features: int, dtype: DTypeLike) -> "Growing":
         """The growing arrays ``x_NAME.npy`` (rows, features) and ``y_NAME.npy`` (rows,)."""
-        self._rows[name] = Rows(self._work, name, features, np.dtype(dtype))
+        self._rows[name] = Growing(self._work, name, features, dtype)
         return self._rows[name]
 
     def part(self, part: Part, name: str, start: int, rows: int) -> None:
@@ -122,30 +200,16 @@ def strangers(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if not ours.fullmatch(path.name))
 
 
-class Rows:
+class Growing:
     """Two arrays that grow row by row on disk, ordinary .npy files once closed."""
 
-    def __init__(self, folder: Path, name: str, features: int, dtype: np.dtype[Any]) -> None:
+    def __init__(self, folder: Path, name: str, features: int, dtype: DTypeLike) -> None:
         self.features = features
-        self._shapes: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {
-            "x": ((features,), dtype),
-            "y": ((), np.dtype(np.uint8)),
-        }
-        self._files: dict[str, IO[bytes]] = {}
-        found = []
-        for axis, (shape, item) in self._shapes.items():
-            path = folder / f"{axis}_{name}.npy"
-            self._files[axis] = path.open("r+b" if path.exists() else "w+b")
-            size = self._files[axis].seek(0, os.SEEK_END) - self._offset(axis)
-            found.append(max(0, size // (item.itemsize * int(np.prod(shape)))))
-        self.done = min(found)  # whole rows that a killed preparation has left in both
-        for axis, (shape, item) in self._shapes.items():
-            file = self._files[axis]
-            if not self.done:
-                file.seek(0)
-                self._write_header(axis, 0)
-            file.truncate(self._offset(axis) + self.done * item.itemsize * int(np.prod(shape)))
-            file.seek(0, os.SEEK_END)
+        self._x = _Array(folder / f"x_{name}.npy", (features,), dtype)
+        self._y = _Array(folder / f"y_{name}.npy", (), np.uint8)
+        self.done = min(self._x.rows, self._y.rows)  # whole rows that a killed preparation has left in both
+        self._x.keep(self.done)
+        self._y.keep(self.done)
 
     def append(self, x: NDArray[Any], y: NDArray[Any]) -> None:
         """Add rows: ``x`` (rows, features), ``y`` (rows,) of labels 0 to 255."""
@@ -153,40 +217,53 @@ class Rows:
             raise ValueError(
                 f"rows of shape {x.shape} with labels of shape {y.shape}; expected {self.features} features"
             )
-        for axis, block in (("x", x), ("y", y)):
-            item = self._shapes[axis][1]
-            self._files[axis].write(np.ascontiguousarray(block, dtype=item).tobytes())
+        self._x.append(x)
+        self._y.append(y)
         self.done += len(x)
 
     def close(self) -> None:
         """Write the headers with the final number of rows."""
-        for axis, file in self._files.items():
-            if not file.closed:
-                file.flush()
-                self._write_header(axis, self.done)
-                os.fsync(file.fileno())
-                file.close()
+        self._x.close(self.done)
+        self._y.close(self.done)
 
-    def _write_header(self, axis: str, rows: int) -> None:
+
+class _Array:
+    """An .npy file that grows by its first axis."""
+
+    def __init__(self, path: Path, shape: tuple[int, ...], dtype: DTypeLike) -> None:
+        self._shape, self._dtype = shape, np.dtype(dtype)
+        self._row_bytes = self._dtype.itemsize * math.prod(shape)
+        self._file = path.open("r+b" if path.exists() else "w+b")
+        self._start = len(self._header(0))
+        self.rows = max(0, (self._file.seek(0, os.SEEK_END) - self._start) // self._row_bytes)
+
+    def keep(self, rows: int) -> None:
+        """Leave the first ``rows``, and go on after them."""
+        if not rows:
+            self._write_header(0)
+        self._file.truncate(self._start + rows * self._row_bytes)
+        self._file.seek(0, os.SEEK_END)
+
+    def append(self, block: NDArray[Any]) -> None:
+        self._file.write(np.ascontiguousarray(block, dtype=self._dtype).tobytes())
+
+    def close(self, rows: int) -> None:
+        if not self._file.closed:
+            self._file.flush()
+            self._write_header(rows)
+            os.fsync(self._file.fileno())
+            self._file.close()
+
+    def _write_header(self, rows: int) -> None:
+        self._file.seek(0)
+        self._file.write(self._header(rows))
+
+    def _header(self, rows: int) -> bytes:
         """NumPy leaves room in the header for a first axis of any length, so it never moves the rows."""
-        shape, item = self._shapes[axis]
-        file = self._files[axis]
-        file.seek(0)
-        header = {"shape": (rows, *shape), "fortran_order": False, "descr": npy.dtype_to_descr(item)}
-        npy.write_array_header_1_0(file, header)
-
-    def _offset(self, axis: str) -> int:
-        shape, item = self._shapes[axis]
-        return _header_length((*shape,), item)
-
-
-def _header_length(shape: tuple[int, ...], item: np.dtype[Any]) -> int:
-    from io import BytesIO
-
-    buffer = BytesIO()
-    header = {"shape": (0, *shape), "fortran_order": False, "descr": npy.dtype_to_descr(item)}
-    npy.write_array_header_1_0(buffer, header)
-    return len(buffer.getvalue())
+        buffer = io.BytesIO()
+        shape, kind = (rows, *self._shape), npy.dtype_to_descr(self._dtype)
+        npy.write_array_header_1_0(buffer, {"shape": shape, "fortran_order": False, "descr": kind})
+        return buffer.getvalue()
 
 
 def file_sha256(path: Path) -> str:

@@ -1,22 +1,21 @@
 """``admmctl fetch NAME --check``: which addresses answer, by their headers alone."""
 
 import re
-from collections.abc import Callable
 from http.client import HTTPResponse
 from urllib.error import HTTPError
 
 from admmctl.data.catalog import SourceFile, datasets
 from admmctl.data.dataset import Dataset
 from admmctl.data.download import addresses, check_mirror, is_url
-from admmctl.data.transfer import wrong_size
-from admmctl.data.web import Lost, Refused, open_address, request
+from admmctl.data.source import Say
+from admmctl.data.transfer import Lost, Refused, open_address, request, wrong_size
 from admmctl.errors import UserError
 
 _NO_HEAD = (405, 501)  # the answers of servers that give headers only with a file
 
 
-def reach(name: str, mirror: str | None, tell: Callable[[str], None]) -> list[str]:
-    """Ask every address of every file of a dataset, or of a mirror, and tell what each answers. Writes nothing.
+def reach(name: str, mirror: str | None, say: Say) -> list[str]:
+    """Ask every address of every file of a dataset, or of a mirror, and say what each answers. Writes nothing.
 
     Returns the files that no address has.
     """
@@ -26,13 +25,13 @@ def reach(name: str, mirror: str | None, tell: Callable[[str], None]) -> list[st
             raise UserError(f"--check asks addresses, and --mirror {mirror} is a folder")
     dataset: Dataset = datasets.load(name)()
     if not dataset.card.files:
-        tell(f"{name}: {dataset.nothing_to_fetch}")
+        say(f"{name}: {dataset.nothing_to_fetch}")
     missing = []
     for file in dataset.card.files:
         found = False
         for address in addresses(file, dataset.folder().name, mirror):
-            right, words = _ask(address, file.behind(address))
-            tell(f"{'yes' if right else 'no '}  {address}: {words}")
+            right, answer = _ask(address, file.behind(address))
+            say(f"{'yes' if right else 'no '}  {address}: {answer}")
             found |= right
         if not found:
             missing.append(file.name)
@@ -67,9 +66,9 @@ def _judge(response: HTTPResponse, file: SourceFile) -> tuple[bool, str]:
     problem = wrong_size(response, size, file)
     if problem:
         return False, problem
-    words = "it does not say how long it is" if size is None else f"{size:,} bytes"
+    answer = "it does not say how long it is" if size is None else f"{size:,} bytes"
     if file.holds is not None:
         # What is compressed already hardly shrinks in an archive.
         right = size is None or size > 0.9 * file.holds.bytes
-        return right, f"{words}, {'' if right else 'too few for '}an archive of {file.holds.name}"
-    return True, words if size is None else f"{words}, as expected"
+        return right, f"{answer}, {'' if right else 'too few for '}an archive of {file.holds.name}"
+    return True, answer if size is None else f"{answer}, as expected"

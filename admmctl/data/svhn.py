@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from admmctl.data.catalog import Card, SourceFile
-from admmctl.data.dataset import Dataset, DataSettings, Part, Progress, Rows, Source
+from admmctl.data.dataset import Dataset
 from admmctl.data.hog import HogSettings, features, hog
 from admmctl.data.matlab5 import read_variables
-from admmctl.data.prepared import Prepared
-from admmctl.data.prepared import Rows as Growing
-from admmctl.data.store import StoredSource
+from admmctl.data.prepared import Growing, Prepared, StoredSource
+from admmctl.data.source import DataSettings, Part, Progress, Rows, Source
 from admmctl.errors import DataError, UserError
 
 SIDE, PIXELS = 32, 32 * 32 * 3
@@ -73,7 +72,7 @@ class Svhn(Dataset):
     def open(self, settings: DataSettings) -> Source:
         assert isinstance(settings, SvhnSettings)
         try:
-            stored = StoredSource(self.folder(), "svhn", self.card.version)
+            stored = StoredSource(self.folder(), self.card.version)
         except DataError as error:
             if settings.use == "train":
                 raise

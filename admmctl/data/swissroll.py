@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from admmctl.data.catalog import Card
-from admmctl.data.dataset import Dataset, DataSettings, Part, Rows, Source
+from admmctl.data.dataset import Dataset
+from admmctl.data.source import DataSettings, Part, Rows, Source
 from admmctl.rng import uniform_rows
 from admmctl.settings import Count, NonNegative
 

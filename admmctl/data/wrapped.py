@@ -1,6 +1,8 @@
 """Files in wrappings, .xz and .zip: what they hold, as a stream. Nothing is unpacked to disk or held in memory."""
 
+import gzip
 import lzma
+import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -11,6 +13,24 @@ from typing import IO
 from admmctl.errors import DataError
 
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+# What reading a file that is cut off or damaged raises.
+DAMAGED: tuple[type[Exception], ...] = (
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+    gzip.BadGzipFile,
+    tarfile.TarError,
+    zlib.error,
+    EOFError,
+)
+
+
+@contextmanager
+def intact(path: Path, errors: tuple[type[Exception], ...] = DAMAGED) -> Iterator[None]:
+    """Read a file within this block: raises DataError where it is damaged, so that ``errors`` are raised."""
+    try:
+        yield
+    except errors as error:
+        raise DataError(f"{path} is truncated or damaged ({error}); get it again") from None
 
 
 def is_zip(path: Path) -> bool:
@@ -25,23 +45,19 @@ def is_zip(path: Path) -> bool:
 
 
 @contextmanager
-def unwrapped(path: Path) -> Iterator[IO[bytes]]:
-    """What an .xz or a zip file holds, or the file itself. Raises DataError where it is damaged, or OSError."""
-    try:
-        if is_zip(path):
-            with zipfile.ZipFile(path) as archive, archive.open(table_in(archive, path)) as member:
-                yield member
-        elif path.suffix == ".xz":
-            with lzma.open(path) as stream:
-                yield stream
-        else:
-            with path.open("rb") as file:
-                yield file
-    except (lzma.LZMAError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise DataError(f"{path} is truncated or damaged ({error}); get it again") from None
+def unwrapped(path: Path) -> Iterator[tuple[IO[bytes], str]]:
+    """What an .xz or a zip file holds, or the file itself, and its name. Raises OSError, or one of ``DAMAGED``."""
+    if is_zip(path):
+        with zipfile.ZipFile(path) as archive:
+            table = _table_in(archive, path)
+            with archive.open(table) as member:
+                yield member, table.filename
+    else:
+        with lzma.open(path) if path.suffix == ".xz" else path.open("rb") as file:
+            yield file, path.name
 
 
-def table_in(archive: zipfile.ZipFile, path: Path) -> zipfile.ZipInfo:
+def _table_in(archive: zipfile.ZipFile, path: Path) -> zipfile.ZipInfo:
     """The one CSV file, .csv or .csv.gz, in a zip archive. Raises DataError where that cannot be read."""
     found = [info for info in archive.infolist() if info.filename.lower().endswith((".csv.gz", ".csv"))]
     found = [info for info in found if not PurePosixPath(info.filename).name.startswith("._")]  # a Mac's notes

@@ -16,7 +16,7 @@ from admmctl.errors import Interrupted, RunFailed, UserError
 from admmctl.experiment import config as configuration
 from admmctl.experiment.config import Run, with_seed
 from admmctl.experiment.schema import Evaluate
-from admmctl.files import alone
+from admmctl.files import locked
 from admmctl.folders import make_folder
 from admmctl.launch import local
 from admmctl.launch.options import MOST, Options
@@ -100,7 +100,7 @@ def scaling(request: Request, watcher: Watcher, say: Say, part: int | None = Non
             with suppress(OSError):
                 folder.rmdir()
                 folder.parent.rmdir()
-    with alone(folder if part is None else folder / f"p{part}", "running", say):
+    with locked(folder if part is None else folder / f"p{part}", "running", say):
         _run_all(folder, {count: planned[count] for count in mine}, request, watcher, say)
     return folder
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
 from admmctl.errors import UserError
-from admmctl.files import alone, write_json
+from admmctl.files import locked, write_json
 from admmctl.studies.model import HeldOut, Law
 
 FILE = "study.json"
@@ -85,7 +85,7 @@ class Study(_Open):
 
     def write(self, folder: Path, say: Any) -> None:
         """Write study.json, with what other parts of the study have measured meanwhile."""
-        with alone(folder / FILE, "writing", say):
+        with locked(folder / FILE, "writing", say):
             latest = Study.read(folder) or self
             latest.machine |= self.machine
             write_json(folder / FILE, latest.model_dump())

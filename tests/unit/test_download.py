@@ -22,7 +22,7 @@ from support.http_server import CONTENT, OTHER, Reply, Server, get, note, nothin
 from support.small_data import sha256
 
 from admmctl import files
-from admmctl.data import download, transfer, web
+from admmctl.data import download, transfer
 from admmctl.data.catalog import SourceFile
 from admmctl.data.partial import Partial
 from admmctl.errors import DataError
@@ -389,13 +389,13 @@ def test_retry_after_is_honoured_up_to_a_limit(server, tmp_path, waits, status, 
 
 @pytest.mark.parametrize("hold", [0, 1000])
 def test_a_silent_server_times_out(server, tmp_path, monkeypatch, hold):
-    monkeypatch.setattr(web, "READ_TIMEOUT", 0.3)
+    monkeypatch.setattr(transfer, "READ_TIMEOUT", 0.3)
     said = get(tmp_path, server.plays(Reply(hold=hold)))
     assert any("no more bytes in time" in line for line in said)
 
 
 def test_a_server_that_never_answers_times_out(tmp_path, monkeypatch):
-    monkeypatch.setattr(web, "READ_TIMEOUT", 0.01)
+    monkeypatch.setattr(transfer, "READ_TIMEOUT", 0.01)
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         message = fails(tmp_path, f"http://127.0.0.1:{deaf.getsockname()[1]}/f")
     assert "no answer in time (6 times in a row)" in message
@@ -409,7 +409,7 @@ def test_a_connection_that_is_not_made_times_out(server, tmp_path, monkeypatch):
         raise TimeoutError
 
     monkeypatch.setattr(socket, "create_connection", connect)
-    monkeypatch.setattr(web, "CONNECT_TIMEOUT", 12.5)
+    monkeypatch.setattr(transfer, "CONNECT_TIMEOUT", 12.5)
     assert "no answer in time" in fails(tmp_path, server.url())
     assert timeouts == [12.5] * 6
 

@@ -618,14 +618,14 @@ def test_a_file_system_without_locks_is_used_all_the_same(
 def test_a_full_disk_is_a_clear_error_and_the_next_fetch_goes_on(
     official: Official, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    append = prepared.Rows.append
+    append = prepared.Growing.append
 
-    def full(self: prepared.Rows, x: Any, y: Any) -> None:
+    def full(self: prepared.Growing, x: Any, y: Any) -> None:
         append(self, x[:2], y[:2])
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(prepared.Rows, "append", full)
+        patch.setattr(prepared.Growing, "append", full)
         message = official.refusal(official.mirror)
     assert "No space left on device" in message
     with pytest.raises(DataError, match="is not in"):

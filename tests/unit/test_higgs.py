@@ -34,7 +34,7 @@ from admmctl.data import higgs, shards
 from admmctl.data.dataset import DataSettings
 from admmctl.data.fetch import Request, fetch
 from admmctl.data.higgs import Higgs, read_chunks
-from admmctl.data.store import StoredSource
+from admmctl.data.prepared import StoredSource
 from admmctl.errors import DataError, UserError
 
 VALUES = higgs_values(100)

@@ -281,7 +281,7 @@ import numpy as np
 
 from admmctl.data.catalog import Card, SourceFile
 from admmctl.data.dataset import Dataset
-from admmctl.data.store import StoredSource
+from admmctl.data.prepared import StoredSource
 
 
 class Stripes(Dataset):
@@ -296,7 +296,7 @@ class Stripes(Dataset):
     )
 
     def open(self, settings):
-        return StoredSource(self.folder(), self.name, self.card.version)
+        return StoredSource(self.folder(), self.card.version)
 
     def prepare(self, raw, prepared, progress):
         labels = np.loadtxt(raw["stripes.txt"], dtype=int)

@@ -9,7 +9,7 @@ import yaml
 from support.studies import Study, write_run
 
 from admmctl.errors import UserError
-from admmctl.files import alone as working
+from admmctl.files import locked as working
 from admmctl.runs import jobs
 from admmctl.runs.remove import plan, remove
 from admmctl.runs.resume import alone

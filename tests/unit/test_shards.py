@@ -156,7 +156,7 @@ def test_loading_long_rows_takes_little_more_than_they_do(
     scale: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shards, "_CHUNK_BYTES", 1 << 20)
-    monkeypatch.setattr("admmctl.data.stream._CHUNK_BYTES", 1 << 19)
+    monkeypatch.setattr("admmctl.data.shards._STREAM_BYTES", 1 << 19)
     generator = np.random.default_rng(0)
     np.save(tmp_path / "x.npy", generator.standard_normal((500, 5000)))
     np.save(tmp_path / "y.npy", np.arange(500) % 2)

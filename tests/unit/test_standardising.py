@@ -10,7 +10,7 @@ from support.small_data import Array, Few, plan_of
 
 import admmctl
 from admmctl.comm import Serial
-from admmctl.data import scaling, shards, stream
+from admmctl.data import scaling, shards
 from admmctl.data.files import FilesSettings
 from admmctl.errors import DataError
 from admmctl.runs.predict import load_model, predict_rows
@@ -130,7 +130,7 @@ def test_one_row_that_differs_is_enough() -> None:
 def test_on_any_number_of_ranks_rows_are_the_same(
     case: str, streamed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "_CHUNK_BYTES", 100)  # a few rows at a time
+    monkeypatch.setattr(shards, "_STREAM_BYTES", 100)  # a few rows at a time
     factor, offset = USUAL[case]
     alone = loaded(Z * factor + offset, scale="standard", stream=streamed)
     parts = on_ranks(3, lambda comm: read("x.npy", comm, scale="standard", stream=streamed))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from support.small_data import cut, entries
 
-from admmctl.data import store
+from admmctl.data import prepared
 from admmctl.data.prepared import Prepared
 from admmctl.errors import DataError
 
@@ -35,7 +35,7 @@ def changed(folder: Path, **keys: Any) -> None:
 
 def test_what_is_prepared_is_read_back(tmp_path: Path) -> None:
     stored(tmp_path / "toy")
-    source = store.StoredSource(tmp_path / "toy", "toy", 1)
+    source = prepared.StoredSource(tmp_path / "toy", 1)
     assert (source.features, source.labels_known) == (2, (0, 1, 2, 5))
     assert (source.rows("train"), source.rows("test")) == (6, 2)
     out = np.empty((2, 2), dtype=np.float32)
@@ -45,7 +45,7 @@ def test_what_is_prepared_is_read_back(tmp_path: Path) -> None:
     np.testing.assert_array_equal(out, [[10, 11], [0, 1]])
     assert source.labels("train", np.array([5, 0])).tolist() == [2, 0]
     assert source.labels("test", range(2)).tolist() == [5, 1]
-    manifest = store.read_manifest(tmp_path / "toy")
+    manifest = prepared.read_manifest(tmp_path / "toy")
     assert manifest is not None
     assert manifest["parts"]["train"]["label_counts"] == {"0": 2, "1": 2, "2": 2}
     assert len(source.fingerprint()) == 64
@@ -85,7 +85,7 @@ def test_a_damaged_dataset_names_itself_and_the_cure(tmp_path: Path, damage: str
     stored(folder)
     DAMAGES[damage](folder)
     with pytest.raises(DataError) as caught:
-        store.StoredSource(folder, "toy", 1)
+        prepared.StoredSource(folder, 1)
     assert "toy" in str(caught.value)
     assert "admmctl fetch toy --force" in str(caught.value)
 
@@ -96,10 +96,10 @@ def test_a_dataset_that_is_not_there_names_the_line_that_fetches_it(tmp_path: Pa
         stored(tmp_path / "toy")
         (tmp_path / "toy" / "manifest.json").unlink()
     with pytest.raises(DataError, match=r"dataset toy is not in .*; run: admmctl fetch toy$"):
-        store.StoredSource(tmp_path / "toy", "toy", 1)
+        prepared.StoredSource(tmp_path / "toy", 1)
 
 
 def test_a_dataset_of_another_version_asks_for_a_new_fetch(tmp_path: Path) -> None:
     stored(tmp_path / "toy", version=1)
     with pytest.raises(DataError, match=r"prepared by another version; run: admmctl fetch toy --force"):
-        store.StoredSource(tmp_path / "toy", "toy", 2)
+        prepared.StoredSource(tmp_path / "toy", 2)

@@ -5,7 +5,7 @@ import pytest
 
 import admmctl
 from admmctl.comm import Serial
-from admmctl.data import shards, stream
+from admmctl.data import shards
 from admmctl.data.dataset import DataSettings
 from admmctl.data.files import Files
 from admmctl.errors import UserError
@@ -29,14 +29,14 @@ def settings(block: dict, **more) -> DataSettings:
 @pytest.mark.parametrize("scale", ["standard", "unit", "centred", "none"])
 @pytest.mark.parametrize("chunk", [1, 1000, 4 << 20])
 def test_streamed_blocks_are_the_columns_in_memory(rows, scale, chunk, monkeypatch):
-    monkeypatch.setattr(stream, "_CHUNK_BYTES", chunk)
+    monkeypatch.setattr(shards, "_STREAM_BYTES", chunk)
     held, streamed = (
         shards.load(shards.plan(settings(rows, scale=scale, stream=on, validation=0.1), 1), Serial())
         for on in (False, True)
     )
     for name in ("train", "test", "validation"):
         one, other = getattr(held, name), getattr(streamed, name)
-        assert isinstance(other.a0, stream.Streamed)
+        assert isinstance(other.a0, shards.Streamed)
         assert other.a0.shape == one.a0.shape
         assert len(other.a0) == len(one.a0)
         np.testing.assert_array_equal(other.labels, one.labels)

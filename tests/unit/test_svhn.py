@@ -16,7 +16,7 @@ from admmctl.data import shards, svhn
 from admmctl.data.dataset import Part, Source
 from admmctl.data.fetch import Request, fetch
 from admmctl.data.hog import HogSettings, hog
-from admmctl.data.store import StoredSource
+from admmctl.data.prepared import StoredSource
 from admmctl.data.svhn import ChosenSource, Svhn, SvhnHog, SvhnHogSettings, SvhnSettings
 from admmctl.errors import DataError
 
