@@ -120,11 +120,11 @@ def runs_compare(
       admmctl runs compare results/mnist01
     """
     from admmctl.report.compare import compare, compare_table, write_csv
-    from admmctl.runs.places import find_folders
+    from admmctl.runs.places import find
     from admmctl.runs.recorded import COMPARED
 
     only_csv = to_stdout("--csv", csv, as_json)
-    result = compare(find_folders(runs, COMPARED, left_out))
+    result = compare(find(runs, COMPARED, left_out))
     if csv is not None:
         write_csv(result, csv)
     if not only_csv:
@@ -153,12 +153,12 @@ def runs_phases(
     """
     from admmctl.papers.claims import CONVEX_TABLE
     from admmctl.report.phases import phases, phases_table, write_csv
-    from admmctl.runs.places import find_folders
+    from admmctl.runs.places import find
     from admmctl.runs.reading import PHASES
     from admmctl.runs.recorded import COMPARED
 
     only_csv = to_stdout("--csv", csv, as_json)
-    result = phases(find_folders(runs, (*COMPARED, PHASES), left_out), CONVEX_TABLE, always=paper)
+    result = phases(find(runs, (*COMPARED, PHASES), left_out), CONVEX_TABLE, always=paper)
     if csv is not None:
         write_csv(result, csv)
     if not only_csv:

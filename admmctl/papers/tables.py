@@ -12,23 +12,24 @@ from admmctl.papers.measures import THEIRS, Finished, claim_rows, per_iteration
 from admmctl.report import style
 from admmctl.report.phases import CONVEX_PHASES, phase_rows, phases
 from admmctl.report.text import seconds
+from admmctl.runs.recorded import Recorded
 
 Rows = list[dict[str, Any]]
 
 
 def phases_table(material: Material) -> tuple[Figure, Rows]:
     """Table 1 of the convex paper: ours by phase above theirs."""
-    result = phases(material.folders, CONVEX_TABLE, always=True)
+    result = phases(map(Recorded, material.folders), CONVEX_TABLE, always=True)
     names = CONVEX_PHASES
     body = []
-    for row in result["methods"]:
-        met = math.isfinite(row["time_to_target_s"])
-        total = seconds(row["time_to_target_s"]) if met else f"> {seconds(row['train_s'])}, missed"
-        body.append([row["method"], total, *(seconds(row["phases"].get(name)) for name in names)])
-    for row in result["paper"]["methods"]:
-        each = [f"{row['phases'][name]:.3g}" if name in row["phases"] else "-" for name in names]
-        body.append([f"{row['method']}, {THEIRS}", f"{row['total_s']:.3g}", *each])
-    figure = _table(["", "total, s", *names], body, len(result["methods"]))
+    for row in result.methods:
+        met = math.isfinite(row.time_to_target_s)
+        total = seconds(row.time_to_target_s) if met else f"> {seconds(row.train_s)}, missed"
+        body.append([row.method, total, *(seconds(row.phases.get(name)) for name in names)])
+    for theirs in CONVEX_TABLE.methods:
+        each = [f"{theirs.phases[name]:.3g}" if name in theirs.phases else "-" for name in names]
+        body.append([f"{theirs.method}, {THEIRS}", f"{theirs.total_s:.3g}", *each])
+    figure = _table(["", "total, s", *names], body, len(result.methods))
     return figure, phase_rows(result)
 
 

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,152 +14,216 @@ from rich.text import Text
 from admmctl import files
 from admmctl.errors import UserError
 from admmctl.report.output import write
-from admmctl.report.statistics import median, verdicts
+from admmctl.report.statistics import Median, median, verdicts
 from admmctl.report.tables import Plain
-from admmctl.report.text import number, seconds
+from admmctl.report.text import interval, number, seconds
 from admmctl.runs.reading import CONFIG
-from admmctl.runs.recorded import COMPARED, Recorded, damage, read_config, read_environment, read_summary
+from admmctl.runs.recorded import COMPARED, Recorded
+from admmctl.runs.summary import Summary
 
 
-def comparable(folders: list[Path]) -> list[list[dict[str, Any]]]:
-    """Summaries of runs that may stand side by side, those of one method with one set of settings together.
+@dataclass(frozen=True)
+class Ended:
+    """A run that has ended, with what decides whether it may stand beside another, and which runs it repeats.
+
+    ``data`` is its data block; ``settings`` is a short name of everything but data, target and seed.
+    """
+
+    run: Recorded
+    summary: Summary
+    data: str
+    settings: str
+
+    @classmethod
+    def read(cls, run: Recorded) -> "Ended | None":
+        """None for a run that has not ended. Raises UserError for one without settings."""
+        if run.summary is None:
+            return None
+        config = run.config
+        if not config:
+            problem = run.damage((CONFIG,)) or (run.folder, "no settings")
+            raise UserError("{}: {}; leave this run out".format(*problem))
+        budget = {key: value for key, value in config.get("stop", {}).items() if key not in ("metric", "target")}
+        keys = ("network", "loss", "methods", "evaluate")
+        settings = json.dumps([*(config.get(key) for key in keys), budget], sort_keys=True)
+        digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
+        return cls(run, run.summary, json.dumps(config["data"], sort_keys=True), digest)
+
+    @property
+    def data_sha256(self) -> str | None:
+        """The checksum of the rows that it read, where that is recorded."""
+        return self.run.environment.data_sha256
+
+
+_CHECKSUM = "the checksum of the data"
+# What runs that stand side by side share.
+_QUESTION: dict[str, Callable[[Ended], Any]] = {
+    "data": lambda ended: ended.data,
+    _CHECKSUM: lambda ended: ended.data_sha256,
+    "the metric of the target": lambda ended: ended.summary.metric,
+    "the target": lambda ended: ended.summary.target,
+}
+
+
+def comparable(runs: Iterable[Recorded]) -> list[list[Ended]]:
+    """Runs that may stand side by side, those of one method with one set of settings together.
 
     They share data and target, or UserError says which differs. Unfinished runs are left out.
     """
-    runs = [dict(run.row) for run in map(Recorded, folders) if run.summary is not None]
-    if not runs:
+    ended = [found for run in runs if (found := Ended.read(run)) is not None]
+    if not ended:
         raise UserError("none of these runs has finished: there is nothing to compare")
-    for run in runs:
-        run["data"], run["settings"] = _config(Path(run["folder"]))
-        run["data_sha256"] = read_environment(Path(run["folder"])).get("data_sha256")
-    _must_share(runs, "data", "data")
-    _must_share([run for run in runs if run["data_sha256"]], "data_sha256", "the checksum of the data")
-    _must_share(runs, "metric", "the metric of the target")
-    _must_share(runs, "target", "the target")
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for run in runs:
-        key = (run["method"], int(run["ranks"]), run.get("threads_per_rank"), run["settings"])
-        groups.setdefault(key, []).append(run)
+    for what, value_of in _QUESTION.items():
+        # A run that broke before it knew its data has no checksum.
+        asked = [one for one in ended if what != _CHECKSUM or one.data_sha256]
+        for one in asked:
+            if value_of(one) != value_of(asked[0]):
+                raise UserError(
+                    f"these runs cannot be compared, {what} differs:\n"
+                    f"  {asked[0].run.folder}: {value_of(asked[0])}\n  {one.run.folder}: {value_of(one)}\n"
+                    "name runs that share it"
+                )
+    groups: dict[tuple[Any, ...], list[Ended]] = {}
+    for one in ended:
+        key = (one.summary.method, one.summary.ranks, one.summary.threads_per_rank, one.settings)
+        groups.setdefault(key, []).append(one)
     return list(groups.values())
 
 
-def in_sets(folders: list[Path]) -> list[list[Path]]:
+def in_sets(runs: Iterable[Recorded]) -> list[list[Recorded]]:
     """Runs that have ended, in sets that ``compare`` takes: each shares data and target; without damaged ones."""
-    sets: dict[tuple[Any, ...], list[Path]] = {}
-    for folder in folders:
-        summary = read_summary(folder)
-        if summary is None or damage(folder, COMPARED) is not None:
-            continue
-        key = (
-            _config(folder)[0],
-            read_environment(folder).get("data_sha256"),
-            summary["metric"],
-            summary["target"],
-        )
-        sets.setdefault(key, []).append(folder)
+    sets: dict[tuple[Any, ...], list[Recorded]] = {}
+    for run in runs:
+        ended = Ended.read(run) if run.damage(COMPARED) is None else None
+        if ended is not None:
+            key = tuple(value_of(ended) for value_of in _QUESTION.values())
+            sets.setdefault(key, []).append(run)
     return list(sets.values())
 
 
-def compare(folders: list[Path]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Repeats:
+    """One method with one set of settings: how many seeds it ran with, and how many of them met the target."""
+
+    method: str
+    settings: str
+    ranks: int
+    threads_per_rank: int | None
+    runs: int
+    reached: int
+
+    def name(self, among: Iterable["Repeats"]) -> str:
+        """Its method, with its settings where others are of this method, too."""
+        several = sum(other.method == self.method for other in among) > 1
+        return f"{self.method} ({self.settings})" if several else self.method
+
+    def share(self, target: float | None) -> str:
+        """How many met the target, of how many: '4/6', and '-/6' without a target."""
+        return f"{'-' if target is None else self.reached}/{self.runs}"
+
+
+@dataclass(frozen=True)
+class Compared(Repeats):
+    """A row of the comparison: medians over seeds, with intervals where there are enough of them."""
+
+    time_to_target_s: float
+    time_to_target_low_s: float | None
+    time_to_target_high_s: float | None
+    final_test_accuracy: float
+    final_test_accuracy_low: float | None
+    final_test_accuracy_high: float | None
+    train_s: float
+    seeds: list[int]
+    verdict: str | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What ``runs compare --json`` prints."""
+
+    experiment: str
+    metric: str
+    target: float | None
+    methods: list[Compared]
+
+
+def compare(runs: Iterable[Recorded]) -> Comparison:
     """Medians and intervals per method and ranks. Raises UserError when runs cannot be compared.
 
     Failed runs count as misses.
     """
-    groups = comparable(folders)
-    rows = [_row(members) for members in groups]
-    first = groups[0][0]
-    target = first["target"]
-    for row, words in zip(rows, verdicts([row["_time"] for row in rows]), strict=True):
-        row["verdict"] = words if target is not None else None
-        del row["_time"]
-    return {"experiment": first["experiment"], "metric": first["metric"], "target": target, "methods": rows}
+    groups = comparable(runs)
+    first = groups[0][0].summary
+    times = [median(times_to_target(repeats)) for repeats in groups]
+    found = verdicts(times) if first.target is not None else [None] * len(times)
+    rows = [_row(*each) for each in zip(groups, times, found, strict=True)]
+    return Comparison(first.experiment, first.metric, first.target, rows)
 
 
-def in_common(runs: list[dict[str, Any]], times: list[float]) -> dict[str, Any]:
+def in_common(repeats: list[Ended]) -> Repeats:
     """What runs of one method with one set of settings share, and how many of them reached the target."""
-    return {
-        "method": runs[0]["method"],
-        "settings": runs[0]["settings"],
-        "ranks": int(runs[0]["ranks"]),
-        "threads_per_rank": runs[0].get("threads_per_rank"),
-        "runs": len(times),
-        "reached": sum(not math.isinf(time) for time in times),
-    }
+    first, times = repeats[0], times_to_target(repeats)
+    summary, reached = first.summary, sum(not math.isinf(time) for time in times)
+    return Repeats(summary.method, first.settings, summary.ranks, summary.threads_per_rank, len(times), reached)
 
 
-def over_seeds(runs: list[dict[str, Any]], key: str, missing: float = math.inf) -> list[float]:
+def over_seeds(
+    repeats: list[Ended], value_of: Callable[[Ended], float | None], missing: float = math.inf
+) -> list[float]:
     """A value for every seed; ``missing`` stands for no value.
 
-    A seed that ran twice differs by noise of the clock alone: it is one repeat, of middling time.
+    A seed that ran twice differs by noise of the clock only: it is one repeat, of middling time.
     """
     by_seed: dict[int, list[float]] = {}
-    for run in runs:
-        by_seed.setdefault(int(run["seed"]), []).append(missing if run.get(key) is None else float(run[key]))
+    for one in repeats:
+        value = value_of(one)
+        by_seed.setdefault(one.summary.seed, []).append(missing if value is None else float(value))
     return [sorted(values)[len(values) // 2] for values in by_seed.values()]
 
 
-def _row(runs: list[dict[str, Any]]) -> dict[str, Any]:
+def times_to_target(repeats: list[Ended]) -> list[float]:
+    """Seconds to the target for every seed, infinity for a miss."""
+    return over_seeds(repeats, lambda one: one.summary.time_to_target_s)
+
+
+def train_s(repeats: list[Ended]) -> float:
+    """The median of the seconds of training."""
+    return median(over_seeds(repeats, lambda one: one.summary.train_s)).value
+
+
+def _row(repeats: list[Ended], time: Median, verdict: str | None) -> Compared:
     """One method with one set of settings: medians over its seeds."""
-    times = over_seeds(runs, "time_to_target_s")
     # A run without an accuracy is no better than the worst: missing counts as minus infinity.
-    worst_first = [-value for value in over_seeds(runs, "final_test_accuracy", missing=-math.inf)]
-    time, final = median(times), median(worst_first)
-    return {
-        **in_common(runs, times),
-        "time_to_target_s": time.value,
-        "time_to_target_low_s": time.low,
-        "time_to_target_high_s": time.high,
-        "final_test_accuracy": -final.value,
-        "final_test_accuracy_low": None if final.high is None else -final.high,
-        "final_test_accuracy_high": None if final.low is None else -final.low,
-        "train_s": median(over_seeds(runs, "train_s")).value,
-        "seeds": sorted({int(run["seed"]) for run in runs}),
-        "verdict": None,
-        "_time": time,
-    }
+    finals = over_seeds(repeats, lambda one: one.summary.final_test_accuracy, missing=-math.inf)
+    final = median([-value for value in finals])  # worst last
+    return Compared(
+        **vars(in_common(repeats)),
+        time_to_target_s=time.value,
+        time_to_target_low_s=time.low,
+        time_to_target_high_s=time.high,
+        final_test_accuracy=-final.value,
+        final_test_accuracy_low=None if final.high is None else -final.high,
+        final_test_accuracy_high=None if final.low is None else -final.low,
+        train_s=train_s(repeats),
+        seeds=sorted({one.summary.seed for one in repeats}),
+        verdict=verdict,
+    )
 
 
-def _config(folder: Path) -> tuple[str, str]:
-    """A run's data block, and a short name of its settings: everything but the seed. Raises UserError."""
-    config = read_config(folder)
-    if not config:
-        raise UserError("{}: {}; leave this run out".format(*damage(folder, (CONFIG,)) or (folder, "no settings")))
-    data = json.dumps(config["data"], sort_keys=True)
-    budget = {key: value for key, value in config.get("stop", {}).items() if key not in ("metric", "target")}
-    keys = ("network", "loss", "methods", "evaluate")
-    settings = json.dumps([*(config.get(key) for key in keys), budget], sort_keys=True)
-    return data, hashlib.sha256(settings.encode()).hexdigest()[:8]
-
-
-def _must_share(runs: list[dict[str, Any]], key: str, words: str) -> None:
-    first = runs[0] if runs else {}
-    for run in runs:
-        if run.get(key) != first.get(key):
-            raise UserError(
-                f"these runs cannot be compared, {words} differs:\n  {first['folder']}: {first.get(key)}\n"
-                f"  {run['folder']}: {run.get(key)}\nname runs that share it"
-            )
-
-
-def compare_table(result: dict[str, Any]) -> Group:
+def compare_table(result: Comparison) -> Group:
     """The comparison for people."""
-    target = "no target" if result["target"] is None else f"{result['metric']} {result['target']:g}"
-    table = Plain(title=f"{result['experiment']}: {target}")
-    for heading in ("method", "ranks", "reached", "target s", "95 % interval", "final", "verdict"):
-        if heading in ("method", "verdict"):
-            table.add_column(heading, overflow="fold")
-        else:
-            table.add_column(heading, justify="right")
-    for row in sorted(result["methods"], key=lambda row: row["time_to_target_s"]):
-        several = sum(other["method"] == row["method"] for other in result["methods"]) > 1
+    target = "no target" if result.target is None else f"{result.metric} {result.target:g}"
+    headings = ("method", "ranks", "reached", "target s", "95 % interval", "final", "verdict")
+    table = Plain(*headings, title=f"{result.experiment}: {target}", fold=["method", "verdict"])
+    for row in sorted(result.methods, key=lambda row: row.time_to_target_s):
         table.add_row(
-            f"{row['method']} ({row['settings']})" if several else row["method"],
-            str(row["ranks"]),
-            f"{row['reached']}/{row['runs']}" if result["target"] is not None else f"-/{row['runs']}",
-            seconds(row["time_to_target_s"]) if result["target"] is not None else "-",
-            _interval(row["time_to_target_low_s"], row["time_to_target_high_s"]),
-            number(row["final_test_accuracy"], 4),
-            row["verdict"] or "-",
+            row.name(result.methods),
+            str(row.ranks),
+            row.share(result.target),
+            seconds(row.time_to_target_s) if result.target is not None else "-",
+            interval(row.time_to_target_low_s, row.time_to_target_high_s),
+            number(row.final_test_accuracy, 4),
+            row.verdict or "-",
         )
     note = (
         "Medians over repeats, with order-statistic 95 % intervals from 6 repeats on.\n"
@@ -167,19 +233,13 @@ def compare_table(result: dict[str, Any]) -> Group:
     return Group(table, Text(""), Text(note))
 
 
-def _interval(low: float | None, high: float | None) -> str:
-    if low is None or high is None or math.isinf(low):
-        return "-"
-    return f"{seconds(low)} to {seconds(high)}"
-
-
-def write_csv(result: dict[str, Any], path: Path) -> None:
+def write_csv(result: Comparison, path: Path) -> None:
     """The comparison as CSV, a line per method. Raises UserError."""
-    columns = [key for key in result["methods"][0] if key != "seeds"]
-    write_table(path, columns, result["methods"])
+    columns = [part.name for part in fields(Compared) if part.name != "seeds"]
+    write_table(path, columns, map(vars, result.methods))
 
 
-def write_table(path: Path, columns: list[str], rows: list[dict[str, Any]]) -> None:
+def write_table(path: Path, columns: list[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """What ``--csv`` asks for, '-' for standard output. Raises UserError."""
     if path == files.STDOUT:
         write(files.to_csv(columns, rows))

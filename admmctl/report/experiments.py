@@ -7,7 +7,7 @@ from zlib import crc32
 from admmctl.report import style, svg
 from admmctl.report.compare import compare, in_sets
 from admmctl.report.html import Cell, Column, Html, Table, anchor, details, join, pairs, tag
-from admmctl.report.text import count, number, seconds
+from admmctl.report.text import count, interval, number, seconds
 from admmctl.runs.recorded import Recorded
 
 _ALREADY_SHOWN = ("folder", "rerun", "reason")
@@ -77,7 +77,7 @@ def section(name: str, runs: list[Recorded]) -> Html:
         tag("h3", name, id=section_id(name)),
         tag("p", _about(runs), class_="about"),
         _curves(name, runs, list(lines.values())),
-        *(_medians(result) for result in _comparisons(runs)),
+        *(_medians(compared, {run.method: run for run in runs}) for compared in in_sets(runs)),
         table.html(),
         details(
             f"Each run: how to run it again, phases, environment ({len(runs)})",
@@ -155,21 +155,11 @@ def _curves(name: str, runs: list[Recorded], lines: list[svg.Line]) -> Html | No
 # --- medians
 
 
-def _comparisons(runs: list[Recorded]) -> list[dict[str, Any]]:
-    """What ``runs compare`` says, of every set of runs that it takes, with the runs' own colours."""
-    looks = {run.method: run for run in runs}
-    results = []
-    for folders in in_sets([run.folder for run in runs]):
-        result = compare(folders)
-        result["looks"] = {row["method"]: looks.get(row["method"]) for row in result["methods"]}
-        result["runs"] = len(folders)
-        results.append(result)
-    return results
-
-
-def _medians(result: dict[str, Any]) -> Html:
-    target = result["target"]
-    goal = "no target" if target is None else f"target {result['metric'].replace('_', ' ')} {target:g}"
+def _medians(runs: list[Recorded], looks: dict[str, Recorded]) -> Html:
+    """What ``runs compare`` says of a set of runs, with the methods' own colours."""
+    result = compare(runs)
+    target = result.target
+    goal = "no target" if target is None else f"target {result.metric.replace('_', ' ')} {target:g}"
     columns = [
         Column("method"),
         Column("ranks x threads"),
@@ -180,32 +170,26 @@ def _medians(result: dict[str, Any]) -> Html:
         Column("train s", number=True, about="optimisation only; median"),
         Column("verdict"),
     ]
-    table = Table(f"Medians over repeats: {goal}, {count(result['runs'], 'run')}", columns)
-    for row in sorted(result["methods"], key=lambda row: (row["time_to_target_s"], -row["final_test_accuracy"])):
-        several = sum(other["method"] == row["method"] for other in result["methods"]) > 1
-        name = f"{row['method']} ({row['settings']})" if several else row["method"]
-        look = result["looks"][row["method"]]
-        final, time = row["final_test_accuracy"], row["time_to_target_s"]
-        share = row["reached"] / row["runs"]
+    table = Table(f"Medians over repeats: {goal}, {count(len(runs), 'run')}", columns)
+    for row in sorted(result.methods, key=lambda row: (row.time_to_target_s, -row.final_test_accuracy)):
+        look = looks.get(row.method)
+        final, time = row.final_test_accuracy, row.time_to_target_s
+        times: list[Any] = ["-", "-"]
+        if target is not None:
+            times = [Cell(seconds(time), time), interval(row.time_to_target_low_s, row.time_to_target_high_s)]
+        reached = f"{row.reached} of {row.runs}"
         table.rows.append(
             [
-                join((None if look is None else svg.dot(style.kind_of(look)), name)),
-                f"{row['ranks']} x {row['threads_per_rank'] or 1}",
-                Cell(f"{row['reached']} of {row['runs']}", share) if target is not None else f"{row['runs']} runs",
-                Cell("-") if target is None else Cell(seconds(time), time),
-                _interval(row["time_to_target_low_s"], row["time_to_target_high_s"])
-                if target is not None
-                else "-",
+                join((None if look is None else svg.dot(style.kind_of(look)), row.name(result.methods))),
+                f"{row.ranks} x {row.threads_per_rank or 1}",
+                f"{row.runs} runs" if target is None else Cell(reached, row.reached / row.runs),
+                *times,
                 Cell(number(final, 4), final) if math.isfinite(final) else Cell("-"),
-                Cell(seconds(row["train_s"]), row["train_s"]),
-                row["verdict"] or "-",
+                Cell(seconds(row.train_s), row.train_s),
+                row.verdict or "-",
             ]
         )
     return table.html()
-
-
-def _interval(low: float | None, high: float | None) -> str:
-    return "-" if low is None or high is None or math.isinf(low) else f"{seconds(low)} to {seconds(high)}"
 
 
 # --- runs

@@ -11,12 +11,13 @@ from support.studies import write_run
 
 from admmctl.errors import UserError
 from admmctl.papers.claims import CONVEX_TABLE
-from admmctl.report.phases import phases, phases_table, write_csv
+from admmctl.report.phases import PhasesResult, phases, phases_table, write_csv
+from admmctl.runs.recorded import Recorded
 
 
 def run(
     place: Path, method: str, seed: int, seconds: dict[str, float], reached: bool = True, **changes: Any
-) -> Path:
+) -> Recorded:
     """A run with such phases of training; loading, evaluation and the rest are added to them."""
     config = {
         "name": place.name,
@@ -29,7 +30,7 @@ def run(
     }
     outside = {"load": 5.0, "evaluate": 7.0, "rest": 1.0, "wall": 99.0}
     total = sum(seconds.values())
-    return write_run(
+    folder = write_run(
         place / f"{method}-p1-s{seed}",
         cores=1,
         seed=seed,
@@ -42,10 +43,11 @@ def run(
         phases={name: (time, time / 2, 0.0) for name, time in {**seconds, **outside}.items()},
         **changes,
     )
+    return Recorded(folder)
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> list[Path]:
+def made(tmp_path: Path) -> list[Recorded]:
     place = tmp_path / "made"
     rbcd = [
         run(place, "rbcd", seed, {"precompute": 0.5, "u": u, "v": 0.25, "dual": 0.125, "check": 0.5})
@@ -54,7 +56,7 @@ def made(tmp_path: Path) -> list[Path]:
     return [*rbcd, run(place, "mlp", 0, {"gradient": 9.0, "update": 1.0}, reached=False)]
 
 
-def text(result: dict[str, Any]) -> str:
+def text(result: PhasesResult) -> str:
     console = Console(width=80, record=True, file=StringIO(), markup=False, highlight=False)
     console.print(phases_table(result))
     return console.export_text()
@@ -62,12 +64,12 @@ def text(result: dict[str, Any]) -> str:
 
 def test_medians_over_repeats_of_what_counts_as_training(made):
     result = phases(made, CONVEX_TABLE)
-    rbcd, mlp = result["methods"]
-    assert rbcd["phases"] == {"precompute": 0.5, "u": 2.0, "v": 0.25, "dual": 0.125, "check": 0.5}
-    assert (rbcd["runs"], rbcd["reached"], rbcd["time_to_target_s"]) == (3, 3, 3.375)
-    assert mlp["phases"] == {"gradient": 9.0, "update": 1.0}
-    assert (mlp["reached"], mlp["time_to_target_s"], mlp["train_s"]) == (0, float("inf"), 10.0)
-    assert result["paper"] is None
+    rbcd, mlp = result.methods
+    assert rbcd.phases == {"precompute": 0.5, "u": 2.0, "v": 0.25, "dual": 0.125, "check": 0.5}
+    assert (rbcd.runs, rbcd.reached, rbcd.time_to_target_s) == (3, 3, 3.375)
+    assert mlp.phases == {"gradient": 9.0, "update": 1.0}
+    assert (mlp.reached, mlp.time_to_target_s, mlp.train_s) == (0, float("inf"), 10.0)
+    assert result.paper is None
 
 
 def test_the_table_has_the_papers_phases_and_the_sum_of_the_others(made):
@@ -120,9 +122,9 @@ def test_csv_has_all_phases_and_says_whose_they_are(made, tmp_path):
 
 
 def test_runs_that_did_not_end_are_left_out(made, tmp_path):
-    (made[0] / "summary.json").unlink()
-    (made[1] / "phases.csv").unlink()
-    assert phases(made)["methods"][0]["runs"] == 1
+    (made[0].folder / "summary.json").unlink()
+    (made[1].folder / "phases.csv").unlink()
+    assert phases(made).methods[0].runs == 1
     with pytest.raises(UserError, match="nothing to show"):
         phases(made[:2])
     other = run(tmp_path / "made", "exact", 0, {"u": 1.0}, target=0.5)
