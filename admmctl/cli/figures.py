@@ -41,14 +41,16 @@ def accuracy_plot(
 
       admmctl accuracy-plot results/swissroll --of train_loss --against epochs
     """
+    from admmctl.report.figures import View
     from admmctl.report.figures import accuracy_plot as draw
-    from admmctl.runs.places import find_folders
+    from admmctl.runs.places import find
     from admmctl.runs.recorded import DRAWN
 
     one_of("--axis", axis, AXES)
     one_of("--against", against, UNITS)
     one_of("--scale", scale, AXES)
-    for path in draw(find_folders(runs, DRAWN, left_out), output, axis, against, training, of, scale, note):  # type: ignore[arg-type]
+    view = View(of, against, axis, scale, training)  # type: ignore[arg-type]
+    for path in draw(find(runs, DRAWN, left_out), output, view, note):
         put(str(path))
 
 
@@ -68,10 +70,10 @@ def target_plot(
       admmctl target-plot results/mnist-graph-rates --over rho
     """
     from admmctl.report.figures import target_plot as draw
-    from admmctl.runs.places import find_folders
+    from admmctl.runs.places import find
     from admmctl.runs.recorded import DRAWN
 
-    for path in draw(find_folders(runs, DRAWN, left_out), over, one_of("--unit", unit, UNITS), output, note):
+    for path in draw(find(runs, DRAWN, left_out), over, one_of("--unit", unit, UNITS), output, note):
         put(str(path))
 
 

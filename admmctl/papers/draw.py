@@ -23,11 +23,10 @@ from admmctl.papers.measures import THEIRS, Finished, claim_rows, per_iteration
 from admmctl.papers.tables import minibatch_table, phases_table
 from admmctl.report import style
 from admmctl.report.condition import condition_figure
-from admmctl.report.curves import method_block
-from admmctl.report.figures import Against, Axis, curves, settings_against_target
+from admmctl.report.figures import Against, Axis, View, curves, settings_against_target
 from admmctl.report.scaling import seconds_figure
 from admmctl.report.statistics import median
-from admmctl.runs.recorded import read_config, read_curve, read_summary
+from admmctl.runs.recorded import Recorded, read_config, read_curve, read_summary
 
 Rows = list[dict[str, Any]]
 Panel = tuple[str, Against]
@@ -71,7 +70,7 @@ def _curves(*panels: Panel, training: bool = False) -> Callable[[Material], tupl
     """Curves of all runs, a panel for each column, with what the paper reports of these methods."""
 
     def drawing(material: Material) -> tuple[Figure, Rows]:
-        runs = [(folder, curve) for folder in material.folders if (curve := read_curve(folder))]
+        runs = [run for run in map(Recorded, material.folders) if run.curve]
         if not runs:
             raise UserError("none of its runs has an evaluation: there is nothing to draw")
         wide = style.COLUMN_WIDTH * (1.35 if len(panels) == 1 else 2.1)
@@ -80,15 +79,17 @@ def _curves(*panels: Panel, training: bool = False) -> Callable[[Material], tupl
         labels: list[str] = []
         title = ""
         for axes, (of, against) in zip(places[0], panels, strict=True):
-            there = [(folder, curve) for folder, curve in runs if of in curve[0]]
+            there = [run for run in runs if of in run.curve[0]]
             # A run of one solve beside long ones would make the axis logarithmic, and have no place on it.
             axis: Axis = "auto" if against == "seconds" else "linear"
-            labels, title = curves(axes, there, of, against, axis, training=training)
+            labels, title = curves(axes, there, View(of, against, axis, training=training))
         marks = _theirs(places[0][-1], material, panels[-1])
         handles, _ = places[0][-1].get_legend_handles_labels()
         _legend(figure, places[0][0], handles, [*labels, *marks])
         places[0][0].set_title(title, loc="left")
-        rows = _points(runs, [of for of, _ in panels] + ["train_accuracy"] * training)
+        rows = _points(
+            [(run.folder, run.curve) for run in runs], [of for of, _ in panels] + ["train_accuracy"] * training
+        )
         return figure, rows + claim_rows(material)
 
     return drawing
@@ -119,7 +120,7 @@ def _theirs(axes: Axes, material: Material, panel: Panel) -> list[str]:
 
 def _kinds(material: Material) -> dict[str, str]:
     """What every method looks like."""
-    blocks = [method_block(folder, read_summary(folder) or {}) for folder in material.folders]
+    blocks = [Recorded(folder).method_block for folder in material.folders]
     return {method: style.kind(method, block) for method, block in blocks}
 
 
@@ -180,12 +181,12 @@ def _seconds_to_target(material: Material) -> tuple[Figure, Rows]:
 def _rates(material: Material) -> tuple[Figure, Rows]:
     """Epochs to the target against rho."""
     figure, axes = plt.subplots()
-    settings_against_target(axes, material.folders, "rho", "epochs")
+    settings_against_target(axes, map(Recorded, material.folders), "rho", "epochs")
     axes.legend(loc="upper left", bbox_to_anchor=(-0.15, -0.17), ncols=2, columnspacing=1.2)
     rows = []
     for folder in material.folders:
         summary, curve = read_summary(folder) or {}, read_curve(folder)
-        rho = method_block(folder, summary)[1].get("rho")
+        rho = Recorded(folder).method_block[1].get("rho")
         met = summary.get("time_to_target_s") is not None and bool(curve)
         rho = rho[0] if isinstance(rho, list) else rho
         told = {"source": "ours", "method": summary.get("method"), "seed": summary.get("seed"), "rho": rho}
@@ -209,7 +210,7 @@ def _low_rank(material: Material) -> tuple[Figure, Rows]:
         runs = Finished(material, method)
         if not runs.folders:
             continue
-        block = method_block(runs.folders[0], runs.summaries[0])[1]
+        block = Recorded(runs.folders[0]).method_block[1]
         final = median([float(summary["final_test_accuracy"]) for summary in runs.summaries]).value
         told = {"source": "ours", "method": method, "update": block.get("w_update", "exact")}
         told |= {"columns": block.get("columns"), "p": _columns(block, runs)}

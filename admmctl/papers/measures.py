@@ -6,10 +6,10 @@ from typing import Any
 
 from admmctl.papers.claims import CLAIMS, Claim
 from admmctl.papers.material import Material
-from admmctl.report.curves import Curve, method_block
+from admmctl.report.curves import Curve
 from admmctl.report.statistics import median
 from admmctl.report.text import count, number, seconds
-from admmctl.runs.recorded import read_curve, read_summary
+from admmctl.runs.recorded import Recorded, read_curve, read_summary
 from admmctl.runs.summary import DONE
 from admmctl.studies.condition import Preconditioned
 
@@ -188,7 +188,7 @@ def _fewest_epochs(claim: Claim, runs: Finished) -> Ours:
     fewest = {"relu": math.inf, "dcutlu": math.inf}
     for folder in runs.material.folders:
         summary = read_summary(folder) or {}
-        unit = method_block(folder, summary)[0].partition("-")[0]
+        unit = Recorded(folder).method_block[0].partition("-")[0]
         curve = read_curve(folder)
         if unit in fewest and curve and summary.get("time_to_target_s") is not None:
             fewest[unit] = min(fewest[unit], curve[-1]["epoch"])

@@ -1,16 +1,16 @@
-"""What figures of curves are drawn from: run folders, grouped into repeats of one method."""
+"""What figures of curves are drawn from: recorded runs, grouped into repeats of one method."""
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
 
 from admmctl.errors import UserError
 from admmctl.report import style
 from admmctl.report.text import count
 from admmctl.runs.reading import Curve
-from admmctl.runs.recorded import Recorded, read_config, read_environment, read_summary
+from admmctl.runs.recorded import Recorded
+
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Group:
     method: str
     kind: str
     ranks: int
-    seeds: list[Any]
-    curves: list[Curve]
+    seeds: list[int | str] = field(default_factory=list)
+    curves: list[Curve] = field(default_factory=list)
 
     def parts(self) -> tuple[str, str, str, str]:
         """What tells it from others: experiment, method, ranks, repeats."""
@@ -30,30 +30,29 @@ class Group:
         return self.experiment, self.method, count(self.ranks, "rank"), repeats
 
 
-def grouped(runs: list[tuple[Path, Curve]]) -> list[Group]:
+def grouped(runs: list[Recorded]) -> list[Group]:
     """Repeats of a method on a number of ranks together, in the order of the runs."""
     groups: dict[tuple[str, str, int], Group] = {}
-    for folder, curve in runs:
-        summary = read_summary(folder) or {}
-        method, block = method_block(folder, summary)
-        ranks = int(summary.get("ranks") or 1)
-        key = (str(folder.parent), method, ranks)
-        group = groups.setdefault(key, Group(folder.parent.name, method, style.kind(method, block), ranks, [], []))
-        group.seeds.append(summary.get("seed", "?"))
-        group.curves.append(curve)
+    for run in runs:
+        place, (method, _) = run.folder.parent, run.method_block
+        ranks = int(run.number("ranks") or 1)
+        group = groups.setdefault(
+            (str(place), method, ranks), Group(place.name, method, style.kind_of(run), ranks)
+        )
+        group.seeds.append(run.row.get("seed", "?"))
+        group.curves.append(run.curve)
     return list(groups.values())
 
 
-def say_mixed_data(folders: Iterable[Path], say: Callable[[str], None]) -> None:
-    """Tell of runs with one data block that read different rows: files may have changed between them."""
-    read: dict[str, dict[str, Path]] = {}
-    for folder in folders:
-        block, sha256 = read_config(folder).get("data"), read_environment(folder).get("data_sha256")
-        if sha256 is not None:
-            read.setdefault(json.dumps(block, sort_keys=True), {}).setdefault(sha256, folder)
+def say_mixed_data(runs: Iterable[Recorded], say: Say) -> None:
+    """Name runs with one data block that read different rows: files may have changed between them."""
+    read: dict[str, dict[str, Recorded]] = {}
+    for run in runs:
+        if (sha256 := run.environment.data_sha256) is not None:
+            read.setdefault(json.dumps(run.data, sort_keys=True), {}).setdefault(sha256, run)
     for different in read.values():
         if len(different) > 1:
-            first, second, *_ = different.values()
+            first, second, *_ = (run.folder for run in different.values())
             say(f"{first} and {second} are of one data block, and read different data: the files have changed")
 
 
@@ -63,28 +62,21 @@ def spread(groups: list[Group], column: str) -> float:
     return max(ends) / min(ends) if ends else 1.0
 
 
-def targets(runs: list[tuple[Path, Curve]], metric: str) -> set[float]:
+def targets(runs: list[Recorded], metric: str) -> list[float]:
     """The targets of that metric, which end runs."""
-    summaries = [read_summary(folder) or {} for folder, _ in runs]
-    wanted = [s for s in summaries if s.get("target") is not None and s.get("metric") == metric]
-    return {float(s["target"]) for s in wanted}
+    wanted = [run.number("target") for run in runs if run.text("metric") == metric]
+    return sorted({target for target in wanted if target is not None})
 
 
-def method_block(folder: Path, summary: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """A run's method, and its block of settings."""
-    return Recorded(folder).method_block
-
-
-def with_column(runs: list[tuple[Path, Curve]], of: str, say: Callable[[str], None]) -> list[tuple[Path, Curve]]:
+def with_column(runs: list[Recorded], of: str, say: Say) -> list[Recorded]:
     """The runs that recorded ``of``. Raises UserError when none has."""
-    having = [(folder, curve) for folder, curve in runs if of in curve[0]]
+    having = [run for run in runs if of in run.curve[0]]
     if not having:
-        columns = dict.fromkeys(name for _, curve in runs for name in curve[0])
+        columns = dict.fromkeys(name for run in runs for name in run.curve[0])
         raise UserError(f"--of {of}: no run has it; valid: {', '.join(columns)}")
-    kept = {folder for folder, _ in having}
-    for folder, _ in runs:
-        if folder not in kept:
-            say(f"left out: {folder} has no {of}")
+    for run in runs:
+        if run not in having:
+            say(f"left out: {run.folder} has no {of}")
     return having
 
 
@@ -94,8 +86,8 @@ def labelled(groups: list[Group]) -> tuple[list[str], str]:
     shared = [len({each[place] for each in parts}) == 1 for place in range(4)]
     labels = []
     for experiment, method, *rest in parts:
-        own = [words for words, same in zip(rest, shared[2:], strict=True) if not same]
+        own = [part for part, same in zip(rest, shared[2:], strict=True) if not same]
         labels.append(style.plain(("" if shared[0] else f"{experiment}: ") + ", ".join([method, *own])))
     experiments = ", ".join(sorted({group.experiment for group in groups}))
-    rest = [words for words, same in zip(parts[0][2:], shared[2:], strict=True) if same]
+    rest = [part for part, same in zip(parts[0][2:], shared[2:], strict=True) if same]
     return labels, style.plain(", ".join([experiments, *rest]))

@@ -1,109 +1,99 @@
 """Figures from run folders."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
 from admmctl.errors import UserError
 from admmctl.report import style
-from admmctl.report.curves import (
-    Curve,
-    Group,
-    grouped,
-    labelled,
-    method_block,
-    say_mixed_data,
-    spread,
-    targets,
-    with_column,
-)
+from admmctl.report.curves import Group, Say, grouped, labelled, say_mixed_data, spread, targets, with_column
 from admmctl.report.statistics import MINIMUM, median
 from admmctl.runs.places import root
-from admmctl.runs.recorded import read_config, read_curve, read_summary
+from admmctl.runs.reading import Curve
+from admmctl.runs.recorded import Recorded
 
 Axis = Literal["auto", "log", "linear"]
 Against = Literal["seconds", "epochs", "iterations"]
 
-# What a curve is drawn against: its column, and the words on the axis.
+# What a curve is drawn against: its column, and the name of the axis.
 _AGAINST: dict[str, tuple[str, str]] = {
     "seconds": ("train_s", "seconds of training (train_s: optimisation only)"),
     "epochs": ("epoch", "epochs (rows seen / training rows)"),
     "iterations": ("iteration", "iterations (updates of the weights)"),
 }
 _WIDE = 20  # times that spread over this factor are drawn on a logarithmic axis
-# Other columns speak for themselves.
-_WORDS = {"train_loss": "training loss", "train_accuracy": "training accuracy"}
+# Other columns are called what they are.
+_NAMES = {"train_loss": "training loss", "train_accuracy": "training accuracy"}
 _MOST_TICKS = 8  # settings that have room under the axis
 _INSIDE = 4  # curves whose legend fits into the axes; that of more stands below
 
 
+@dataclass(frozen=True)
+class View:
+    """What is drawn of curves: the column ``of`` curve.csv, ``against`` seconds, epochs or iterations.
+
+    ``axis`` is the scale of these, ``scale`` that of the values: logarithmic by itself unless they are accuracies.
+    ``training`` adds the training accuracy, thinner.
+    """
+
+    of: str = "test_accuracy"
+    against: Against = "seconds"
+    axis: Axis = "auto"
+    scale: Axis = "auto"
+    training: bool = False
+
+
 def accuracy_plot(
-    folders: list[Path],
-    output: Path | None,
-    axis: Axis = "auto",
-    against: Against = "seconds",
-    training: bool = False,
-    of: str = "test_accuracy",
-    scale: Axis = "auto",
-    say: Callable[[str], None] = lambda text: None,
+    runs: Iterable[Recorded], output: Path | None, view: View = View(), say: Say = lambda text: None
 ) -> list[Path]:
-    """Test accuracy against seconds of training, a line per method, a band over its repeats, the target drawn.
+    """A curve against time, a line per method, a band over its repeats, the target drawn.
 
-    ``against`` takes epochs or iterations instead of seconds, ``axis`` is their scale; ``training`` adds the
-    training accuracy, thinner. ``of`` takes another column of curve.csv, on an axis of ``scale``: logarithmic
-    by itself unless it is an accuracy. ``say`` is told whose runs lack that column, and of
-    runs that read different data.
-
-    Written as PNG and PDF beside the runs (``accuracy.png``, or by the column), or to ``output``. Raises
-    UserError when no run has such a curve, or when the figure cannot be written.
+    ``say`` is called with runs that lack the column, and with runs that read different data. Written as PNG and
+    PDF beside the runs (``accuracy.png``, or by the column), or to ``output``. Raises UserError when no run has
+    such a curve, or when the figure cannot be written.
     """
     style.check_output(output)
-    if training and of != "test_accuracy":
-        raise UserError(f"--training goes with the test accuracy; --of {of} is drawn alone")
-    runs = [(folder, curve) for folder in folders if (curve := read_curve(folder))]
-    if not runs:
+    if view.training and view.of != "test_accuracy":
+        raise UserError(f"--training goes with the test accuracy; --of {view.of} is drawn by itself")
+    drawn = [run for run in runs if run.curve]
+    if not drawn:
         raise UserError("none of these runs has an evaluation yet: there is nothing to draw")
-    runs = with_column(runs, of, say)
-    say_mixed_data((folder for folder, _ in runs), say)
-    experiments = {folder.parent.resolve(): folder.parent for folder, _ in runs}
+    drawn = with_column(drawn, view.of, say)
+    say_mixed_data(drawn, say)
     figure, axes = plt.subplots()
-    labels, title = curves(axes, runs, of, against, axis, scale, training)
+    labels, title = curves(axes, drawn, view)
     if len(labels) > _INSIDE:
         style.legend_below(axes, labels)
     else:
-        axes.legend(loc="lower right" if of.endswith("accuracy") else "best")
+        axes.legend(loc="lower right" if view.of.endswith("accuracy") else "best")
     axes.set_title(title, loc="left")
-    if output is None:
-        name = "accuracy" if of == "test_accuracy" else of
-        output = (next(iter(experiments.values())) if len(experiments) == 1 else root()) / name
-    return _saved(figure, output)
+    name = "accuracy" if view.of == "test_accuracy" else view.of
+    return style.save(figure, output or _beside(drawn) / name)
 
 
-def curves(
-    axes: Axes,
-    runs: list[tuple[Path, Curve]],
-    of: str,
-    against: Against,
-    axis: Axis = "auto",
-    scale: Axis = "auto",
-    training: bool = False,
-) -> tuple[list[str], str]:
-    """Draw ``runs`` into ``axes``, which get their words and targets; returns the labels and a title."""
+def _beside(runs: Iterable[Recorded]) -> Path:
+    """The experiment's folder of these runs; that of all results where they are of several."""
+    experiments = {run.folder.parent.resolve(): run.folder.parent for run in runs}
+    return next(iter(experiments.values())) if len(experiments) == 1 else root()
+
+
+def curves(axes: Axes, runs: list[Recorded], view: View) -> tuple[list[str], str]:
+    """Draw ``runs`` into ``axes``, with targets and the names of both axes; returns the labels and a title."""
     groups = grouped(runs)
     labels, title = labelled(groups)
     # A run that met its target before its first step has no time above zero, and no place on a log axis.
-    column, words = _AGAINST[against]
+    column, time = _AGAINST[view.against]
     all_have_times = all(curve[-1][column] > 0 for group in groups for curve in group.curves)
-    logarithmic = axis == "log" or (axis == "auto" and all_have_times and spread(groups, column) > _WIDE)
-    values_log = _values_on_log(groups, of, scale)
+    logarithmic = view.axis == "log" or (view.axis == "auto" and all_have_times and spread(groups, column) > _WIDE)
+    values_log = _values_on_log(groups, view)
     seen: dict[str, int] = {}
     for place, (group, label) in enumerate(zip(groups, labels, strict=True)):
         color, marker = style.look(group.kind)
@@ -115,15 +105,15 @@ def curves(
             "markerfacecolor": color if number == 0 else "white",
             "markevery": (0.1 * place / len(groups), 0.1),  # in turn: lines that coincide are all seen
         }
-        _draw(axes, group, column, of, logarithmic, values_log, {**look, **marks})
-        if training:
+        _draw(axes, group, (column, logarithmic), (view.of, values_log), {**look, **marks})
+        if view.training:
             thin = {**look, "linewidth": 0.8, "alpha": 0.7}
-            _draw(axes, group, column, "train_accuracy", logarithmic, values_log, thin)
-    for metric in (of, "train_accuracy")[: 1 + training]:
+            _draw(axes, group, (column, logarithmic), ("train_accuracy", values_log), thin)
+    for metric in (view.of, "train_accuracy")[: 1 + view.training]:
         _draw_targets(axes, runs, metric)
-    axes.set_xlabel(words)
-    name = _WORDS.get(of, of.replace("_", " ")) + (" (log)" if values_log else "")
-    axes.set_ylabel("accuracy: test thick, training thin" if training else name)
+    axes.set_xlabel(time)
+    name = _NAMES.get(view.of, view.of.replace("_", " ")) + (" (log)" if values_log else "")
+    axes.set_ylabel("accuracy: test thick, training thin" if view.training else name)
     if logarithmic:
         axes.set_xscale("log")
     else:
@@ -133,8 +123,9 @@ def curves(
     return labels, title
 
 
-def _values_on_log(groups: list[Group], of: str, scale: Axis) -> bool:
+def _values_on_log(groups: list[Group], view: View) -> bool:
     """Whether the values have a logarithmic axis. Raises UserError where one was asked for, and none can be."""
+    of, scale = view.of, view.scale
     values = [row[of] for group in groups for curve in group.curves for row in curve]
     possible = any(value > 0 for value in values)
     if scale == "log" and not possible:
@@ -143,8 +134,8 @@ def _values_on_log(groups: list[Group], of: str, scale: Axis) -> bool:
     return scale == "log" or (scale == "auto" and automatic)
 
 
-def _draw_targets(axes: Axes, runs: list[tuple[Path, Curve]], metric: str) -> None:
-    for target in sorted(targets(runs, metric)):
+def _draw_targets(axes: Axes, runs: list[Recorded], metric: str) -> None:
+    for target in targets(runs, metric):
         axes.axhline(target, color="black", linewidth=0.8, linestyle=(0, (4, 3)))
         of = "training target" if metric == "train_accuracy" else "target"
         axes.annotate(
@@ -158,19 +149,15 @@ def _draw_targets(axes: Axes, runs: list[tuple[Path, Curve]], metric: str) -> No
         )
 
 
-def _draw(
-    axes: Axes,
-    group: Group,
-    column: str,
-    value: str,
-    logarithmic: bool,
-    values_log: bool,
-    look: dict[str, Any],
-) -> None:
-    """One line; with repeats, the median at every time and a band: the 95 % interval, or all of a few runs."""
+def _draw(axes: Axes, group: Group, x: tuple[str, bool], y: tuple[str, bool], look: dict[str, Any]) -> None:
+    """One line; with repeats, the median at every time and a band: the 95 % interval, or all of a few runs.
+
+    ``x`` and ``y`` are a column each, and whether its axis is logarithmic.
+    """
+    (column, _), (value, _) = x, y
 
     def has_place(row: dict[str, float]) -> bool:
-        return (row[column] > 0 or not logarithmic) and (row[value] > 0 or not values_log)
+        return all(row[name] > 0 or not logarithmic for name, logarithmic in (x, y))
 
     curves = [[row for row in curve if has_place(row)] for curve in group.curves]
     curves = [curve for curve in curves if curve]
@@ -203,11 +190,7 @@ def _held(curve: Curve, times: NDArray[np.floating], column: str, value: str) ->
 
 
 def target_plot(
-    folders: list[Path],
-    over: str,
-    unit: Against,
-    output: Path | None,
-    say: Callable[[str], None] = lambda text: None,
+    runs: list[Recorded], over: str, unit: Against, output: Path | None, say: Say = lambda text: None
 ) -> list[Path]:
     """What it took to reach the target against a setting, a line per activation and kind of method.
 
@@ -215,31 +198,28 @@ def target_plot(
     setting that missed the target is marked at the top. Raises UserError when no run has such a setting.
     """
     style.check_output(output)
-    say_mixed_data(folders, say)
+    say_mixed_data(runs, say)
     figure, axes = plt.subplots()
-    settings_against_target(axes, folders, over, unit)
+    settings_against_target(axes, runs, over, unit)
     axes.legend(loc="best")
-    if output is None:
-        parents = {folder.parent for folder in folders}
-        output = (parents.pop() if len(parents) == 1 else root()) / f"target-{over}"
-    return _saved(figure, output)
+    return style.save(figure, output or _beside(runs) / f"target-{over}")
 
 
-def settings_against_target(axes: Axes, folders: list[Path], over: str, unit: Against) -> None:
+def settings_against_target(axes: Axes, runs: Iterable[Recorded], over: str, unit: Against) -> None:
     """Draw what ``target_plot`` shows into ``axes``. Raises UserError when no run has such a setting."""
     taken: dict[tuple[str, str], dict[float, list[float]]] = {}
-    targets: set[str] = set()
-    for folder in folders:
-        summary, config = read_summary(folder) or {}, read_config(folder)
-        _, block = method_block(folder, summary)
+    goals: set[str] = set()
+    for run in runs:
+        _, block = run.method_block
         setting = block.get(over)
         setting = setting[0] if isinstance(setting, list) and setting else setting
-        if not isinstance(setting, int | float) or isinstance(setting, bool) or summary.get("target") is None:
+        target = run.number("target")
+        if not isinstance(setting, int | float) or isinstance(setting, bool) or target is None:
             continue
-        activation = str(config["network"].get("activation", "activation unknown"))
-        line = style.kind(summary["method"], block), activation
-        taken.setdefault(line, {}).setdefault(float(setting), []).append(_to_target(folder, summary, unit))
-        targets.add(f"{summary['metric'].replace('_', ' ')} {summary['target']:g}")
+        activation = str(run.config["network"].get("activation", "activation unknown"))
+        line = style.kind_of(run), activation
+        taken.setdefault(line, {}).setdefault(float(setting), []).append(_to_target(run, unit))
+        goals.add(f"{run.text('metric').replace('_', ' ')} {target:g}")
     if not taken:
         raise UserError(f"--over {over}: none of these runs has a target and such a number in its method block")
     top = max(
@@ -265,22 +245,10 @@ def settings_against_target(axes: Axes, folders: list[Path], over: str, unit: Ag
         axes.xaxis.set_minor_locator(NullLocator())
     axes.set_ylim(bottom=0, top=1.2 * top)
     axes.set_xlabel(f"{over} (log)")
-    axes.set_ylabel(f"{unit} to {', '.join(sorted(targets))}")
+    axes.set_ylabel(f"{unit} to {', '.join(sorted(goals))}")
 
 
-def _saved(figure: Figure, output: Path) -> list[Path]:
-    """Write PNG and PDF. Raises UserError."""
-    try:
-        return style.save(figure, output)
-    except OSError as error:
-        raise UserError(
-            f"{output} cannot be written: {error.strerror}; name another place with --output"
-        ) from None
-
-
-def _to_target(folder: Path, summary: dict[str, Any], unit: Against) -> float:
+def _to_target(run: Recorded, unit: Against) -> float:
     """Seconds, epochs or iterations at the evaluation that met the target; infinity for a miss."""
-    if summary.get("time_to_target_s") is None:
-        return math.inf
-    curve = read_curve(folder)
-    return float(curve[-1][_AGAINST[unit][0]]) if curve else math.inf
+    reached = run.number("time_to_target_s") is not None and run.curve
+    return float(run.curve[-1][_AGAINST[unit][0]]) if reached else math.inf

@@ -18,7 +18,7 @@ from admmctl.report import figures
 from admmctl.runs import loop as loop_module
 from admmctl.runs.clock import OUTSIDE
 from admmctl.runs.record import RunFolder
-from admmctl.runs.recorded import read_curve
+from admmctl.runs.recorded import Recorded, read_curve
 from admmctl.studies.space import settings_of_trials
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
@@ -162,7 +162,7 @@ def words_of(figure: Any) -> str:
 
 def test_the_time_axis_names_its_clock(drawn, results):
     runs = admmctl.train(experiment(), method="sgd", repeat=2)
-    figures.accuracy_plot([Path(run["folder"]) for run in runs], None)
+    figures.accuracy_plot([Recorded(Path(run["folder"])) for run in runs], None)
     (figure,) = drawn
     assert "train_s" in figure.axes[0].get_xlabel()
 
@@ -171,7 +171,7 @@ def test_a_figure_of_runs_that_stopped_on_test_accuracy_says_so(drawn, results):
     # The papers stop there, so some configs do; a reader must know that the test set was looked at.
     (run,) = admmctl.train(experiment(stop={"target": 0.2, "iterations": 5}), method="sgd")
     assert run["status"] == "reached"
-    figures.accuracy_plot([Path(run["folder"])], None)
+    figures.accuracy_plot([Recorded(Path(run["folder"]))], None)
     words = words_of(drawn[0]).lower()
     assert "stop" in words, words
     assert "test accuracy" in words

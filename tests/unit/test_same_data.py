@@ -11,7 +11,7 @@ import yaml
 import admmctl
 from admmctl.experiment.config import load
 from admmctl.report.figures import accuracy_plot
-from admmctl.runs.places import find_folders
+from admmctl.runs.places import find
 from admmctl.runs.recorded import read_environment
 from admmctl.runs.resume import Now
 from admmctl.runs.train import Options, Silent
@@ -117,11 +117,11 @@ def test_trials_of_other_data_run_again(config: Path, results: Path) -> None:
 def test_a_figure_of_runs_on_different_data_says_so(config: Path, results: Path) -> None:
     said: list[str] = []
     admmctl.train(config)
-    accuracy_plot(find_folders(["own"]), None, say=said.append)
+    accuracy_plot(find(["own"]), None, say=said.append)
     assert said == []
     write_rows(1)
     admmctl.train(config)
-    accuracy_plot(find_folders(["own"]), None, say=said.append)
+    accuracy_plot(find(["own"]), None, say=said.append)
     (note,) = said
     assert note.endswith("are of one data block, and read different data: the files have changed")
 
