@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,22 @@ def test_methods_and_model_know_arrays_and_a_communicator_only(path):
         if isinstance(node, ast.Call)
     }
     assert not calls & {"open", "print", "memmap", "savez", "save", "loadtxt", "fromfile", "tofile"}
+
+
+def dotted(path: Path) -> str:
+    """The name of a module as it is imported."""
+    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+def test_modules_import_one_another_in_no_circle():
+    # But for the package itself: ``admmctl.train`` loads the driver on first use, and ranks never use it.
+    modules = {dotted(path): path for path in MODULES if dotted(path) != "admmctl"}
+    graph = {}
+    for name, path in modules.items():
+        found = modules.keys() & set(imports(path))
+        # ``from admmctl.runs import record`` means the module, not its package.
+        graph[name] = {other for other in found if not any(more.startswith(f"{other}.") for more in found)}
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 
 def test_only_the_communicator_imports_mpi4py():
