@@ -1,4 +1,4 @@
-"""What is wrong with the blocks of an experiment file, beyond keys and types: checks that collect problems."""
+"""What is wrong with the blocks of an experiment file, beyond keys and types: where it is, and what."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -10,6 +10,7 @@ from admmctl.data.dataset import DataSettings
 from admmctl.errors import UserError
 from admmctl.experiment.explain import Problem, explain
 from admmctl.experiment.schema import MethodBlock, NetworkSettings, Stop, SweepSettings
+from admmctl.experiment.yamlfile import Key
 from admmctl.methods.method import methods
 from admmctl.model.activations import activation as activation_of
 from admmctl.model.activations import activations, name_of
@@ -20,10 +21,10 @@ from admmctl.settings import Settings
 def validate(
     model: type[Any],
     block: Any,
-    where: tuple[str | int, ...],
+    where: Key,
     problems: list[Problem],
     also: Iterable[str] = (),
-    shadow: tuple[str | int, ...] | None = None,
+    shadow: Key | None = None,
 ) -> Any:
     """Validate ``block``; on failure add every problem and return None.
 
@@ -42,139 +43,110 @@ def validate(
         return None
 
 
-def check_name(
-    name: str,
-    known: list[str],
-    supported: tuple[str, ...],
-    key: tuple[str | int, ...],
-    kind: str,
-    what: str,
-    problems: list[Problem],
-) -> None:
-    """``what``, a loss for instance, is ``known``, and the method has it."""
+Wrong = list[tuple[str, str]]  # keys below a block and what is wrong there; '' is the block itself
+
+
+def wrong_name(name: str, known: list[str], supported: tuple[str, ...], kind: str, what: str) -> Wrong:
+    """A loss or an activation, ``what``, is ``known``, and the method has it."""
     if name not in known:
-        problems.append(Problem(key, f"unknown {what} '{name}'{suggest(name, known)}"))
-    elif name not in supported:
-        problems.append(Problem(key, f"method {kind} has no {what} '{name}'; it has: {', '.join(supported)}"))
+        return [("", f"unknown {what} '{name}'{suggest(name, known)}")]
+    if name not in supported:
+        return [("", f"method {kind} has no {what} '{name}'; it has: {', '.join(supported)}")]
+    return []
 
 
-def check_activation(
-    text: str, supported: tuple[str, ...], key: tuple[str | int, ...], kind: str, problems: list[Problem]
-) -> None:
+def wrong_activation(text: str, supported: tuple[str, ...], kind: str) -> Wrong:
     """The name is known to the method, and its numbers make sense: dcutlu(0, 1)."""
-    before = len(problems)
-    check_name(name_of(text), list(activations), supported, key, kind, "activation", problems)
-    if len(problems) == before:
+    wrong = wrong_name(name_of(text), list(activations), supported, kind, "activation")
+    if not wrong:
         try:
             activation_of(text)
-        except ValueError as wrong:
-            problems.append(Problem(key, str(wrong)))
+        except ValueError as error:
+            return [("", str(error))]
+    return wrong
 
 
-def check_outputs(
-    network: NetworkSettings, data: DataSettings | None, key: tuple[str | int, ...], problems: list[Problem]
-) -> None:
+def wrong_outputs(network: NetworkSettings, data: DataSettings | None) -> Wrong:
     """As many outputs as classes, or one for two, where the file names its classes."""
-    classes = len(data.classes) if data is not None and data.classes else None
-    if network.outputs is None or classes is None:
-        return
+    classes = len(data.classes) if data is not None and data.classes else 0
     valid = (1, 2) if classes == 2 else (classes,)
-    if classes >= 2 and network.outputs not in valid:
-        words = " or ".join(map(str, valid))
-        problems.append(Problem(key, f"{network.outputs} outputs for {classes} classes; valid: {words}"))
+    if network.outputs is None or classes < 2 or network.outputs in valid:
+        return []
+    return [("outputs", f"{network.outputs} outputs for {classes} classes; valid: {' or '.join(map(str, valid))}")]
 
 
-def check_start(
-    network: NetworkSettings, key: tuple[str | int, ...], kind: str, own_model: bool, problems: list[Problem]
-) -> None:
+def wrong_start(network: NetworkSettings, kind: str, own_model: bool) -> Wrong:
     """A kernel to start from has a scale, a layer to draw and biases to hold its phases; without one, no scale."""
-    init = network.init
+    init, scale, smoothness = network.init, network.init_scale, network.init_smoothness
     if init == "random":
-        for name, given in (("init_scale", network.init_scale), ("init_smoothness", network.init_smoothness)):
-            if given is not None:
-                message = "is of a kernel, and there is none; give init: gaussian, laplacian or matern"
-                problems.append(Problem((*key, name), message))
-        return
-    if own_model:
-        problems.append(Problem((*key, "init"), f"method {kind} has a start of its own; valid: random"))
-    if network.init_scale is None:
-        problems.append(Problem((*key, "init_scale"), f"is missing: the length scale of the {init} kernel"))
-    if network.init_smoothness is not None and init != "matern":
-        problems.append(Problem((*key, "init_smoothness"), f"is of init: matern, not of {init}"))
-    if not network.bias:
-        problems.append(Problem((*key, "bias"), f"init: {init} draws biases for its phases; give bias: true"))
-    if not network.layers:
-        problems.append(Problem((*key, "layers"), f"init: {init} starts the first hidden layer; there is none"))
+        message = "is of a kernel, and there is none; give init: gaussian, laplacian or matern"
+        given = {"init_scale": scale, "init_smoothness": smoothness}
+        return [(name, message) for name, value in given.items() if value is not None]
+    rules = (
+        (own_model, "init", f"method {kind} has a start of its own; valid: random"),
+        (scale is None, "init_scale", f"is missing: the length scale of the {init} kernel"),
+        (smoothness is not None and init != "matern", "init_smoothness", f"is of init: matern, not of {init}"),
+        (not network.bias, "bias", f"init: {init} draws biases for its phases; give bias: true"),
+        (not network.layers, "layers", f"init: {init} starts the first hidden layer; there is none"),
+    )
+    return [(key, message) for broken, key, message in rules if broken]
 
 
-def check_convolution(
-    network: NetworkSettings,
-    data: DataSettings | None,
-    key: tuple[str | int, ...],
-    kind: str,
-    problems: list[Problem],
-) -> None:
+def wrong_convolution(network: NetworkSettings, data: DataSettings | None, kind: str) -> Wrong:
     """The method trains such layers, and they fit the images of the data."""
     convolution = network.convolution
     if convolution is None:
-        return
+        return []
+    wrong: Wrong = []
     if not methods.load(kind).convolutions:
         able = ", ".join(name for name in methods if methods.load(name).convolutions)
         message = f"method {kind} trains dense layers only (network: {{convolution: null}}); with these: {able}"
-        problems.append(Problem(key, message))
+        wrong.append(("convolution", message))
     if network.init != "random":
         message = f"{network.init} draws a dense layer, and the first one is convolutional; valid: random"
-        problems.append(Problem((*key[:-1], "init"), message))
+        wrong.append(("init", message))
     if data is None:
-        return
+        return wrong
     try:
         image = datasets.load(data.name)().image(data)
     except UserError as error:
-        problems.append(Problem(key, str(error)))
-        return
+        return [*wrong, ("convolution", str(error))]
     if image is None and convolution.image is None:
         message = f"is missing: {data.name} does not say what its images are; give [channels, height, width]"
-        problems.append(Problem((*key, "image"), message))
+        wrong.append(("convolution.image", message))
     shape = image or convolution.image
     if shape is not None:
         channels, height, width = shape
-        problems += [Problem((*key, own), text) for own, text in convolution.wrong((channels, height, width))]
+        fitting = convolution.wrong((channels, height, width))
+        wrong += [(f"convolution.{key}", message) for key, message in fitting]
+    return wrong
 
 
-def check_stop(stop: Stop, key: tuple[str | int, ...], data: DataSettings | None, problems: list[Problem]) -> None:
+def wrong_stop(stop: Stop, data: DataSettings | None) -> Wrong:
     """Patience has a validation split to watch, and the target can be met."""
+    wrong: Wrong = []
     if stop.patience is not None and data is not None and data.validation is None:
-        problems.append(
-            Problem((*key, "patience"), "needs a validation split; set data.validation, 0.1 for instance")
-        )
-    if stop.target is None:
-        return
-    if stop.metric != "train_loss" and not 0 < stop.target <= 1:
-        problems.append(
-            Problem(
-                (*key, "target"),
-                f"an accuracy of {stop.target:g} cannot be reached; valid: above 0, at most 1",
-            )
-        )
-    if stop.metric == "train_loss" and stop.target < 0:
-        problems.append(
-            Problem((*key, "target"), f"a loss of {stop.target:g} cannot be reached; valid: 0 or more")
-        )
+        wrong.append(("patience", "needs a validation split; set data.validation, 0.1 for instance"))
+    if stop.target is not None and stop.metric == "train_loss" and stop.target < 0:
+        wrong.append(("target", f"a loss of {stop.target:g} cannot be reached; valid: 0 or more"))
+    if stop.target is not None and stop.metric != "train_loss" and not 0 < stop.target <= 1:
+        message = f"an accuracy of {stop.target:g} cannot be reached; valid: above 0, at most 1"
+        wrong.append(("target", message))
+    return wrong
 
 
-def check_sweep(
-    sweep: SweepSettings, known: list[str], settings: dict[str, Settings], problems: list[Problem]
-) -> None:
+def wrong_sweep(sweep: SweepSettings, known: list[str], settings: dict[str, Settings]) -> list[tuple[Key, str]]:
     """The methods of a search space exist, and so do the keys it varies; ``settings`` by method."""
+    wrong: list[tuple[Key, str]] = []
     for method, space in sweep.space.items():
-        where = ("sweep", "space", method)
         if method not in known:
-            problems.append(Problem(where, f"there is no method '{method}'{suggest(method, known)}"))
+            wrong.append(((method,), f"there is no method '{method}'{suggest(method, known)}"))
         if method not in settings:
             continue
         valid = [*type(settings[method]).model_fields, *MethodBlock.model_fields]
         for key, values in space.items():
             if key.partition(".")[0] not in valid:
-                problems.append(Problem((*where, key), f"unknown key '{key}'{suggest(key, valid)}"))
+                wrong.append(((method, key), f"unknown key '{key}'{suggest(key, valid)}"))
             elif isinstance(values, list) and not values:
-                problems.append(Problem((*where, key), "no values; give a list of values, or low and high"))
+                wrong.append(((method, key), "no values; give a list of values, or low and high"))
+    return wrong

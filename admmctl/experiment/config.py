@@ -17,14 +17,15 @@ from admmctl.data.catalog import datasets
 from admmctl.data.dataset import DataSettings
 from admmctl.errors import ConfigError, UserError
 from admmctl.experiment.checks import (
-    check_activation,
-    check_convolution,
-    check_name,
-    check_outputs,
-    check_start,
-    check_stop,
-    check_sweep,
+    Wrong,
     validate,
+    wrong_activation,
+    wrong_convolution,
+    wrong_name,
+    wrong_outputs,
+    wrong_start,
+    wrong_stop,
+    wrong_sweep,
 )
 from admmctl.experiment.explain import Problem, report
 from admmctl.experiment.schema import (
@@ -39,7 +40,7 @@ from admmctl.experiment.schema import (
     Stop,
     SweepSettings,
 )
-from admmctl.experiment.yamlfile import Document, dump, parse_value, read
+from admmctl.experiment.yamlfile import Document, Key, dump, parse_value, read
 from admmctl.methods.method import methods
 from admmctl.model.losses import losses
 from admmctl.registry import suggest
@@ -128,10 +129,10 @@ def load(
         _override(document, override)
     for keys, value in (changes or {}).items():
         _put(document, keys, value, f"{'.'.join(keys)}={value}")
-    problems: list[Problem] = []
-    experiment = _check(document, path, problems)
-    if problems or experiment is None:
-        raise ConfigError(report(document, problems))
+    checker = _Checker(document.content)
+    experiment = checker.experiment(path)
+    if experiment is None:
+        raise ConfigError(report(document, checker.problems))
     return experiment
 
 
@@ -163,123 +164,122 @@ def _put(document: Document, keys: tuple[str, ...], value: Any, override: str) -
     document.mark_override(keys, override)
 
 
-def _check(document: Document, path: Path | None, problems: list[Problem]) -> Experiment | None:
-    file = validate(File, document.content, (), problems)
-    content = document.content
-    data = _check_data(content.get("data"), None if file is None else file.validation, problems)
-    runs: dict[str, Run] = {}
-    blocks = content.get("methods")
-    for method, block in blocks.items() if isinstance(blocks, dict) else ():
-        if block is None or isinstance(block, dict):
-            run = _check_method(str(method), block or {}, content, file, data, problems)
-            if run is not None:
-                runs[run.method] = run
-    if file is not None and file.sweep is not None:
-        check_sweep(file.sweep, list(file.methods), {name: run.settings for name, run in runs.items()}, problems)
-    if file is None or data is None or problems:
-        return None
-    return Experiment(file.name, runs, path, file.sweep)
+class _Checker:
+    """From an experiment's content to its runs; what is wrong on the way is collected in ``problems``."""
 
+    def __init__(self, content: dict[str, Any]) -> None:
+        self.problems: list[Problem] = []
+        self._content = content
+        self._file: File | None = validate(File, content, (), self.problems)
+        self._data = self._checked_data()
 
-def _check_data(block: Any, validation: float | None, problems: list[Problem]) -> DataSettings | None:
-    if not isinstance(block, dict):
-        return None  # the file's own check says so
-    name = block.get("name")
-    if not isinstance(name, str):
-        problems.append(Problem(("data", "name"), f"a dataset's name is needed; valid: {', '.join(datasets)}"))
-        return None
-    if name not in datasets:
-        problems.append(Problem(("data", "name"), f"unknown dataset '{name}'{suggest(name, list(datasets))}"))
-        return None
-    block = dict(block)
-    if validation is not None:
-        block.setdefault("validation", validation)
-    if isinstance(block.get("test"), int) and not isinstance(block["test"], bool):
-        block["test"] = float(block["test"])
-    settings: DataSettings | None = validate(datasets.load(name).Settings, block, ("data",), problems)
-    if settings and settings.classes and len(settings.classes) == 1:
-        problems.append(Problem(("data", "classes"), "at least two classes are needed to tell apart"))
-    if settings and settings.classes and len(set(settings.classes)) < len(settings.classes):
-        problems.append(Problem(("data", "classes"), "a class is named twice"))
-    return settings
+    def experiment(self, path: Path | None) -> Experiment | None:
+        """The experiment, or None where something is wrong."""
+        runs: dict[str, Run] = {}
+        blocks, file = self._content.get("methods"), self._file
+        for name, block in blocks.items() if isinstance(blocks, dict) else ():
+            if block is None or isinstance(block, dict):
+                run = self._run(str(name), block or {})
+                if run is not None:
+                    runs[run.method] = run
+        if file is not None and file.sweep is not None:
+            settings = {name: run.settings for name, run in runs.items()}
+            for key, message in wrong_sweep(file.sweep, list(file.methods), settings):
+                self._note(("sweep", "space", *key), message)
+        return None if file is None or self.problems else Experiment(file.name, runs, path, file.sweep)
 
+    def _note(self, key: Key, message: str) -> None:
+        self.problems.append(Problem(key, message))
 
-def _check_method(
-    name: str,
-    block: dict[str, Any],
-    content: dict[str, Any],
-    file: File | None,
-    data: DataSettings | None,
-    problems: list[Problem],
-) -> Run | None:
-    where = ("methods", name)
-    if not re.fullmatch(NAME, name) or len(name) > MAX_NAME:
-        problems.append(Problem(where, f"a method's name becomes a folder: {NAME_IN_WORDS}"))
-    kind = block.get("kind", name)
-    if not isinstance(kind, str) or kind not in methods:
-        key = ("methods", name, "kind") if "kind" in block else where
-        problems.append(Problem(key, f"unknown method '{kind}'{suggest(str(kind), list(methods))}"))
-        return None
-    method = methods.load(kind)
-    preset = block.get("preset")
-    if preset is not None and (not isinstance(preset, str) or preset not in method.presets):
-        valid = ", ".join(method.presets) or f"{kind} has none"
-        problems.append(Problem((*where, "preset"), f"unknown preset '{preset}'; valid: {valid}"))
-        return None
-    merged = {**_on_top(method.presets[preset] if preset else {}, block), "kind": kind}
-    common_keys = set(MethodBlock.model_fields) - set(method.Settings.model_fields)
-    common = validate(MethodBlock, {k: v for k, v in merged.items() if k in common_keys}, where, problems)
-    own = {key: value for key, value in merged.items() if key not in common_keys}
-    settings = validate(method.Settings, own, where, problems, also=common_keys)
-    if common is None:
-        common = MethodBlock(kind=kind)  # what is wrong was noted; look for more
+    def _note_all(self, where: Key, wrong: Wrong) -> None:
+        """What is wrong below ``where``."""
+        for key, message in wrong:
+            self._note((*where, *filter(None, key.split("."))), message)
 
-    network_block = {**_block(content, "network"), **(common.network or {})}
-    if common.bias is not None:
-        network_block["bias"] = common.bias
-    network = validate(NetworkSettings, network_block, (*where, "network"), problems, shadow=("network",))
-    stop = validate(Stop, _merge_stop(content, common.stop), (*where, "stop"), problems, shadow=("stop",))
-    unit = method.unit if settings is None else method.unit_of(settings)
-    evaluate_block = {"unit": unit, **_block(content, "evaluate"), **(common.evaluate or {})}
-    evaluate = validate(Evaluate, evaluate_block, (*where, "evaluate"), problems, shadow=("evaluate",))
-    loss = common.loss if common.loss is not None else content.get("loss")
-    network_key = (*where, "network") if common.network else ("network",)
-    loss_key = (*where, "loss") if common.loss else ("loss",)
-    stop_key = (*where, "stop") if common.stop else ("stop",)
-    if isinstance(loss, str):
-        check_name(loss, list(losses), method.losses, loss_key, kind, "loss", problems)
-    activation, key = network_block.get("activation", "relu"), (*network_key, "activation")
-    if isinstance(activation, str):
-        check_activation(activation, method.activations, key, kind, problems)
-    if network is not None:
-        check_outputs(network, data, (*network_key, "outputs"), problems)
-        check_start(network, network_key, kind, bool(method.own_model), problems)
-        check_convolution(network, data, (*network_key, "convolution"), kind, problems)
-    if stop is not None:
-        check_stop(stop, stop_key, data, problems)
-    if network is not None and settings is not None:
-        convolutions = len(network.convolution.filters) if network.convolution else 0
-        for own_key, message in method.check(settings, convolutions + len(network.layers) + 1):
-            problems.append(Problem((*where, own_key), message))
-    if file is None or data is None or settings is None or not isinstance(loss, str):
-        return None
-    if network is None or stop is None or evaluate is None:
-        return None
-    threads = common.threads if common.threads is not None else file.threads
-    return Run(
-        file.name,
-        name,
-        kind,
-        data,
-        network,
-        loss,
-        settings,
-        stop,
-        evaluate,
-        file.seed,
-        threads,
-        file.checkpoint,
-    )
+    def _checked_data(self) -> DataSettings | None:
+        block = self._content.get("data")
+        if not isinstance(block, dict):
+            return None  # the file's own check says so
+        name = block.get("name")
+        if not isinstance(name, str):
+            self._note(("data", "name"), f"a dataset's name is needed; valid: {', '.join(datasets)}")
+            return None
+        if name not in datasets:
+            self._note(("data", "name"), f"unknown dataset '{name}'{suggest(name, list(datasets))}")
+            return None
+        block = dict(block)
+        if self._file is not None and self._file.validation is not None:
+            block.setdefault("validation", self._file.validation)
+        if isinstance(block.get("test"), int) and not isinstance(block["test"], bool):
+            block["test"] = float(block["test"])
+        settings: DataSettings | None = validate(datasets.load(name).Settings, block, ("data",), self.problems)
+        if settings and settings.classes and len(settings.classes) == 1:
+            self._note(("data", "classes"), "at least two classes are needed to tell apart")
+        if settings and settings.classes and len(set(settings.classes)) < len(settings.classes):
+            self._note(("data", "classes"), "a class is named twice")
+        return settings
+
+    def _run(self, name: str, block: dict[str, Any]) -> Run | None:
+        """One method's run, or None where something is wrong with it or with the file."""
+        where, content, file, data = ("methods", name), self._content, self._file, self._data
+        if not re.fullmatch(NAME, name) or len(name) > MAX_NAME:
+            self._note(where, f"a method's name becomes a folder: {NAME_IN_WORDS}")
+        kind = block.get("kind", name)
+        if not isinstance(kind, str) or kind not in methods:
+            key = (*where, "kind") if "kind" in block else where
+            self._note(key, f"unknown method '{kind}'{suggest(str(kind), list(methods))}")
+            return None
+        method = methods.load(kind)
+        preset = block.get("preset")
+        if preset is not None and (not isinstance(preset, str) or preset not in method.presets):
+            valid = ", ".join(method.presets) or f"{kind} has none"
+            self._note((*where, "preset"), f"unknown preset '{preset}'; valid: {valid}")
+            return None
+        merged = {**_on_top(method.presets[preset] if preset else {}, block), "kind": kind}
+        common_keys = set(MethodBlock.model_fields) - set(method.Settings.model_fields)
+        given = {key: value for key, value in merged.items() if key in common_keys}
+        # What is wrong there is noted, and the search goes on.
+        common = validate(MethodBlock, given, where, self.problems) or MethodBlock(kind=kind)
+        own = {key: value for key, value in merged.items() if key not in common_keys}
+        settings = validate(method.Settings, own, where, self.problems, also=common_keys)
+
+        # A block of the method on top of the experiment's; what is wrong stands where it was written.
+        def resolved(model: type[Any], key: str, merged: dict[str, Any]) -> Any:
+            return validate(model, merged, (*where, key), self.problems, shadow=(key,))
+
+        network_block = {**_block(content, "network"), **(common.network or {})}
+        if common.bias is not None:
+            network_block["bias"] = common.bias
+        unit = method.unit if settings is None else method.unit_of(settings)
+        evaluate_block = {"unit": unit, **_block(content, "evaluate"), **(common.evaluate or {})}
+        network: NetworkSettings | None = resolved(NetworkSettings, "network", network_block)
+        stop: Stop | None = resolved(Stop, "stop", _merge_stop(content, common.stop))
+        evaluate: Evaluate | None = resolved(Evaluate, "evaluate", evaluate_block)
+        loss = common.loss if common.loss is not None else content.get("loss")
+        network_key = (*where, "network") if common.network else ("network",)
+        if isinstance(loss, str):
+            loss_key = (*where, "loss") if common.loss else ("loss",)
+            self._note_all(loss_key, wrong_name(loss, list(losses), method.losses, kind, "loss"))
+        activation = network_block.get("activation", "relu")
+        if isinstance(activation, str):
+            wrong = wrong_activation(activation, method.activations, kind)
+            self._note_all((*network_key, "activation"), wrong)
+        if network is not None:
+            self._note_all(network_key, wrong_outputs(network, data))
+            self._note_all(network_key, wrong_start(network, kind, bool(method.own_model)))
+            self._note_all(network_key, wrong_convolution(network, data, kind))
+        if stop is not None:
+            self._note_all((*where, "stop") if common.stop else ("stop",), wrong_stop(stop, data))
+        if network is not None and settings is not None:
+            convolutions = len(network.convolution.filters) if network.convolution else 0
+            self._note_all(where, method.check(settings, convolutions + len(network.layers) + 1))
+        if file is None or data is None or settings is None or not isinstance(loss, str):
+            return None
+        if network is None or stop is None or evaluate is None:
+            return None
+        threads = common.threads if common.threads is not None else file.threads
+        blocks = data, network, loss, settings, stop, evaluate
+        return Run(file.name, name, kind, *blocks, file.seed, threads, file.checkpoint)
 
 
 def _block(content: dict[str, Any], key: str) -> dict[str, Any]:
