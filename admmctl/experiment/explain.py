@@ -92,7 +92,7 @@ def _branches(annotation: Any) -> list[Any]:
 def _expected(item: Any) -> str:
     """What was expected, in plain words."""
     context = item.get("ctx", {})
-    words = {
+    texts = {
         "greater_than": "expected a number above {gt}",
         "greater_than_equal": "expected {ge} or more",
         "less_than": "expected a number below {lt}",
@@ -110,7 +110,7 @@ def _expected(item: Any) -> str:
         "dict_type": "expected a block with keys",
         "model_type": "expected a block with keys",
     }
-    template = words.get(item["type"])
+    template = texts.get(item["type"])
     return template.format(**context) if template else str(item["msg"]).removeprefix("Value error, ")
 
 

@@ -26,15 +26,15 @@ class ConvolutionSettings(Settings):
     def wrong(self, image: tuple[int, int, int]) -> list[tuple[str, str]]:
         """What does not fit images of that shape: (key, message) each."""
         channels, height, width = image
-        words, problems = f"images of {channels} x {height} x {width}", []
+        those, problems = f"images of {channels} x {height} x {width}", []
         if self.image is not None and tuple(self.image) != image:
-            problems.append(("image", f"expected {list(image)}, the {words} of the data, got {self.image}"))
+            problems.append(("image", f"expected {list(image)}, the {those} of the data, got {self.image}"))
         if self.size != "full" and self.size > min(height, width):
-            problems.append(("size", f"a filter of {self.size} x {self.size} is larger than the {words}"))
+            problems.append(("size", f"a filter of {self.size} x {self.size} is larger than the {those}"))
         if height % self.pool or width % self.pool:
             both = [p for p in range(1, min(height, width) + 1) if height % p == width % p == 0]
             valid = ", ".join(map(str, both))
-            problems.append(("pool", f"the {words} are not whole squares of {self.pool}; valid: {valid}"))
+            problems.append(("pool", f"the {those} are not whole squares of {self.pool}; valid: {valid}"))
         return problems
 
 
