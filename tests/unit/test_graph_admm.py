@@ -9,7 +9,8 @@ from support.ranks import CountingComm, on_ranks
 
 from admmctl import kernels
 from admmctl.experiment.config import load
-from admmctl.methods.graph.algorithm import GraphAdmm, GraphAdmmSettings, _table_2
+from admmctl.methods.graph import table_2
+from admmctl.methods.graph.algorithm import GraphAdmm, GraphAdmmSettings
 from admmctl.model.activations import Dcutlu, activation
 
 CUTS = {"relu": (0.0, np.inf), "dcutlu": (0.0, 1.0), "dcutlu(-0.5, 2)": (-0.5, 2.0)}
@@ -73,7 +74,7 @@ def nearest(x: Array, y: Array, z: Array, X: Array, cuts: tuple[float, float]) -
     return found
 
 
-def table_2(X: Array, W: Array, R_above: Array, rho_above, rho, beta, cuts, times: int) -> Array:
+def table_2_as_printed(X: Array, W: Array, R_above: Array, rho_above, rho, beta, cuts, times: int) -> Array:
     """Table 2 as printed, by brute force; returns X_new."""
     Y, Z = split(X, cuts)
     T = W @ (X + Y + Z) + R_above
@@ -99,10 +100,10 @@ def test_the_update_of_a_hidden_layer_is_table_2(kind, times, k, k_next):
     method = graph(rho=[0.2, 0.7], beta=[0.3], inner=times)
     s = method.init(problem([k], features=3, outputs=k_next, activation=kind))
     s.W[2][...] = generator.standard_normal(s.W[2].shape)
-    s.Q = method._gains(s)
+    s.Q = table_2.gains(s.W, s.rho, s.beta, CUTS[kind], np.float64)
     R = np.empty_like(X, order="F")
     method._hidden(s, 1, np.asfortranarray(X), np.asfortranarray(R_above), R)
-    expected = table_2(X, s.W[2][:, :k], R_above, 0.7, 0.2, 0.3, CUTS[kind], times)
+    expected = table_2_as_printed(X, s.W[2][:, :k], R_above, 0.7, 0.2, 0.3, CUTS[kind], times)
     np.testing.assert_allclose(X + R / 2, expected, atol=2e-4)
 
 
@@ -114,9 +115,9 @@ def test_both_ways_through_table_2_agree(kind, seed, rho, beta):
     R_above, cuts = generator.standard_normal((3, 7)), CUTS[kind]
     c = 1 / (rho + beta) + (1 if np.isinf(cuts[1]) else 2) / beta
     Q = 0.6 * W.T @ np.linalg.inv(np.eye(3) + 0.6 * c * W @ W.T)
-    fused = (Q @ R_above).T.copy()
-    kernels.graph_hidden(X.T.copy(), fused, 2 / (rho + beta), 2 / beta, *cuts)
-    np.testing.assert_allclose(fused.T, _table_2(X, W, Q, R_above, rho, beta, cuts, 1), atol=1e-10)
+    R = Q @ R_above
+    table_2.once(X, R, rho, beta, cuts)
+    np.testing.assert_allclose(R, table_2.several(X, W, Q, R_above, rho, beta, cuts, 1), atol=1e-10)
 
 
 @kinds
@@ -179,11 +180,11 @@ def table_1(method: GraphAdmm, s, v0: Array, y: Array, kind: str, decay: float) 
         else:
             W = s.W[i + 1][:, :-1]
             R_above = T - X[i + 1]
-            rhos = method.rho(s, i + 1), method.rho(s, i)
-            X_new = table_2(X[i], W, R_above, *rhos, method.beta(s, i), cuts, 1)
-        Lam = method.rho(s, i) * (X_new - X[i])
-        T = X_new + Lam / method.rho(s, i)
-        root = np.sqrt(decay / method.rho(s, i))
+            rhos = s.rho[i + 1], s.rho[i]
+            X_new = table_2_as_printed(X[i], W, R_above, *rhos, s.beta[i], cuts, 1)
+        Lam = s.rho[i] * (X_new - X[i])
+        T = X_new + Lam / s.rho[i]
+        root = np.sqrt(decay / s.rho[i])
         A = np.hstack([V[i - 1], root * np.eye(len(V[i - 1]))])
         b = np.hstack([T, np.zeros((len(T), len(V[i - 1])))])
         new[i] = np.linalg.lstsq(A.T, b.T, rcond=None)[0].T
@@ -335,13 +336,11 @@ def test_defaults_depend_on_whether_there_are_mini_batches():
 
 
 def test_the_papers_penalties_are_the_default_on_mini_batches():
-    method = GraphAdmm(GraphAdmmSettings(batch=50))
-    s = method.init(problem([5, 4], loss="cross-entropy"))
-    assert [method.rho(s, i) for i in (1, 2, 3)] == pytest.approx([0.2, 0.1, 0.05])
-    assert [method.beta(s, i) for i in (1, 2)] == pytest.approx([0.2, 0.1])
-    method = GraphAdmm(GraphAdmmSettings())
-    assert [method.rho(s, i) for i in (1, 2, 3)] == [0.05, 0.05, 1.0]
-    assert method.beta(s, 1) == 1.0
+    rho, beta = GraphAdmmSettings(batch=50).penalties(3, None)
+    assert rho == pytest.approx({1: 0.2, 2: 0.1, 3: 0.05})
+    assert beta == pytest.approx({1: 0.2, 2: 0.1})
+    assert GraphAdmmSettings().penalties(3, None) == ({1: 0.05, 2: 0.05, 3: 1.0}, {1: 1.0, 2: 1.0})
+    assert GraphAdmmSettings().penalties(2, 2.0) == ({1: 0.05, 2: 8.0}, {1: 1.0})
 
 
 @pytest.mark.parametrize("scale", [0.5, 3.0])

@@ -28,11 +28,11 @@ import numpy as np
 from admmctl import kernels
 from admmctl.errors import UserError
 from admmctl.methods.gradient.minibatch import MiniBatches
-from admmctl.methods.graph import accelerate
+from admmctl.methods.graph import accelerate, table_2
 from admmctl.methods.graph.accelerate import Accelerator, Average, accelerator
 from admmctl.methods.graph.layer_solves import LayerSolves, lasts
 from admmctl.methods.graph.settings import GraphAdmmSettings
-from admmctl.methods.least_squares import check_sides, gain, gain_bytes, solve_bytes
+from admmctl.methods.least_squares import check_sides, gain_bytes, solve_bytes
 from admmctl.methods.method import Array, Cost, Diverged, Method, Problem, Snapshot, Unit, check_per_layer
 from admmctl.model.gradient import flat_views, parameters
 from admmctl.model.initial import initial_weights
@@ -50,6 +50,8 @@ class GraphAdmmState:
     parameters: Array  # the weights to start from as one vector, and W[i] as views of it
     image: Array  # what came out of the last iteration
     W: dict[int, Array]
+    rho: dict[int, float]  # of layers 1..N
+    beta: dict[int, float]  # of hidden layers 1..N-1
     solves: LayerSolves
     X: dict[int, Array]
     V: dict[int, Array]  # V[i] of hidden layers, with its row of ones
@@ -85,8 +87,7 @@ class GraphAdmm(Method):
         return "iteration" if settings.batch is None else "epoch"
 
     def prepare(self, problem: Problem) -> None:
-        block: Array = np.zeros((2, 3), problem.a0.dtype)
-        kernels.graph_hidden(block, block.copy(), 1.0, 1.0, 0.0, 1.0)  # compiles
+        table_2.prepare(problem.a0.dtype.type)
 
     def init(self, problem: Problem) -> GraphAdmmState:
         """Random weights, and on mini-batches V_0 V_0' where it is to last."""
@@ -98,18 +99,16 @@ class GraphAdmm(Method):
         vector = np.concatenate([W.ravel() for W in start])
         columns = network.block(problem.a0.itemsize)
         batches = MiniBatches(problem, self.settings.batch or problem.total)
+        # On mini-batches, where solves are a good part of the work, float32 takes half the time.
+        precision = np.float64 if batches.count == 1 else dtype
         solves = LayerSolves(
-            [W.shape for W in start],
-            batches.batch,
-            self.settings.gram_every,
-            self.settings.damping,
-            dtype,
-            _precision(batches, dtype),
+            network.shapes, batches.batch, self.settings.gram_every, self.settings.damping, dtype, precision
         )
         if batches.count > 1 and lasts(self.settings.gram_every, batches.batch, sizes[0] + bias):
             with problem.clock.phase("gram"):
                 inputs = (network.inputs(problem.a0[:, block]) for block in network.blocks(problem.a0))
                 solves.add_all(1, inputs, batches.batch / problem.total, problem.comm)
+        rho, beta = self.settings.penalties(N, problem.loss.curvature)
         return GraphAdmmState(
             problem,
             batches,
@@ -118,28 +117,13 @@ class GraphAdmm(Method):
             vector,
             vector.copy(),
             dict(enumerate(flat_views(network, vector), start=1)),
-            solves=solves,
+            rho,
+            beta,
+            solves,
             X={i: np.empty((sizes[i], columns), dtype, order="F") for i in range(1, N + 1)},
             V={i: np.ones((sizes[i] + bias, columns), dtype, order="F") for i in range(1, N)},
             R={i: np.empty((sizes[i], columns), dtype, order="F") for i in range(1, N + 1)},
         )
-
-    def rho(self, s: GraphAdmmState, i: int) -> float:
-        """rho_i of layer i = 1..N."""
-        rho, above = self.settings.rho, s.problem.network.layers - i
-        if rho is None and self.settings.batch is None:
-            # All layers move at once: a loss of much curvature has to be approached in shorter steps.
-            return 0.05 if above else max(1.0, 4 * (s.problem.loss.curvature or 0.0))
-        if rho is None:
-            return 0.05 * float(2**above)
-        return rho[i - 1] if isinstance(rho, list) else rho
-
-    def beta(self, s: GraphAdmmState, i: int) -> float:
-        """beta_i of hidden layer i = 1..N-1."""
-        beta = self.settings.beta
-        if beta is None:
-            return 1.0 if self.settings.batch is None else self.rho(s, i)
-        return beta[i - 1] if isinstance(beta, list) else beta
 
     def step(self, s: GraphAdmmState) -> GraphAdmmState:
         """One iteration of Table 1, on a mini-batch or on all rows. Raises Diverged."""
@@ -148,7 +132,7 @@ class GraphAdmm(Method):
             v0, y = s.batches.take(s.iteration)
             rows = s.batches.rows(s.iteration)
         with p.clock.phase("solve"):
-            s.Q = self._gains(s)
+            s.Q = table_2.gains(s.W, s.rho, s.beta, p.network.activation.cuts, s.solves.precision)
         loss = np.zeros(1, s.parameters.dtype)
         s.solves.begin(s.iteration, rows)
         for columns in blocks(v0.shape[1], s.X[1].shape[1]):
@@ -168,66 +152,46 @@ class GraphAdmm(Method):
         p, N, n = s.problem, s.problem.network.layers, y.shape[1]
         h, clock = p.network.activation, p.clock
         V = {0: p.network.inputs(v0), **{i: V_i[:, :n] for i, V_i in s.V.items()}}
-        X = {i: X_i[:, :n] for i, X_i in s.X.items()}
-        R = {i: R_i[:, :n] for i, R_i in s.R.items()}
+        X, R = ({i: array[:, :n] for i, array in arrays.items()} for arrays in (s.X, s.R))
         for i in range(1, N + 1):
+            # (4)  X_i = W_i V_{i-1}, b_i in W_i
             with clock.phase("product"):
-                np.matmul(s.W[i], V[i - 1], out=X[i])  # (4)
+                np.matmul(s.W[i], V[i - 1], out=X[i])
+            # (5), (6)  V_i = X_i + Y_i + Z_i = h(X_i)
             if i < N:
                 with clock.phase("elementwise"):
-                    h.value(X[i], out=V[i][: len(X[i])])  # (6)
+                    h.value(X[i], out=V[i][: len(X[i])])
+        # X_N_new = argmin L_N,  R_N = 2 (X_N_new - X_N)
         with clock.phase("elementwise"):
             R[N][...] = 2 * (self._output(s, X[N], y) - X[N])
             loss = p.loss.value(X[N], y)
         for i in range(N, 0, -1):
+            # R_i V_{i-1}' and V_{i-1} V_{i-1}', for (W_i, b_i)_new
             with clock.phase("gram"):
                 s.solves.add(i, R[i], V[i - 1])
+            # X_{i-1}_new = argmin L_{i-1} with the old W_i,  R_{i-1} = 2 (X_{i-1}_new - X_{i-1})
             if i > 1:
                 self._hidden(s, i - 1, X[i - 1], R[i], R[i - 1])
         return loss
 
     def _output(self, s: GraphAdmmState, X: Array, y: Array) -> Array:
         """X_N_new = argmin f(X; O) + rho_N/2 ||X - X_N||^2, exactly, or by a quadratic model of f around X_N."""
-        loss, rho = s.problem.loss, self.rho(s, s.problem.network.layers)
+        loss, rho = s.problem.loss, s.rho[s.problem.network.layers]
         if loss.closed_form:
-            zero = np.zeros_like(X)
-            exact: Array = loss.z_update(y, X, zero, rho / 2)
-            return exact
+            return loss.z_update(y, X, np.zeros_like(X), rho / 2)
         return X - loss.gradient(X, y) / X.dtype.type(self.settings.quadratic + rho)
 
     def _hidden(self, s: GraphAdmmState, i: int, X: Array, R_above: Array, R: Array) -> None:
-        """R_i = 2 (X_i_new - X_i) of hidden layer i from R_{i+1}: Table 2 for X, Y and Z.
-
-        With T = X_{i+1} + R_{i+1} - b, the sum V_i = X_i + Y_i + Z_i meets T - W_{i+1} V_i = R_{i+1}; the
-        minimum moves X_i by D/(rho + beta), Y_i and Z_i by D/beta, with D = Q R_{i+1} (see _gains).
-        """
-        clock, rho, beta = s.problem.clock, self.rho(s, i), self.beta(s, i)
-        cuts = s.problem.network.activation.cuts
+        """R_i of hidden layer i from R_{i+1}, by Table 2."""
+        clock, cuts, inner = s.problem.clock, s.problem.network.activation.cuts, self.settings.inner
         with clock.phase("product"):
             np.matmul(s.Q[i], R_above, out=R)  # D
-        if self.settings.inner == 1:
-            with clock.phase("elementwise"):
-                kernels.graph_hidden(X.T, R.T, 2 / (rho + beta), 2 / beta, *cuts)
-            return
         with clock.phase("elementwise"):
-            W = s.W[i + 1][:, : len(X)]
-            R[...] = _table_2(X, W, s.Q[i], R_above, rho, beta, cuts, self.settings.inner)
-
-    def _gains(self, s: GraphAdmmState) -> dict[int, Array]:
-        """Q_i = rho W'(I + rho c W W')^-1 with W = W_{i+1}, rho = rho_{i+1}, shape (k_i, k_{i+1}).
-
-        c = 1/(rho_i + beta_i) + 1/beta_i, and once more 1/beta_i where there is an upper cut and so a Z.
-        """
-        Q = {}
-        upper = s.problem.network.activation.cuts[1]
-        for i in range(1, s.problem.network.layers):
-            k, rho, beta = s.problem.network.sizes[i], self.rho(s, i), self.beta(s, i)
-            c = 1 / (rho + beta) + (1 if np.isinf(upper) else 2) / beta
-            Q[i] = gain(
-                s.W[i + 1][:, :k], 1 / (self.rho(s, i + 1) * c), _precision(s.batches, s.parameters.dtype.type)
-            )
-            Q[i] /= Q[i].dtype.type(c)
-        return Q
+            if inner == 1:
+                table_2.once(X, R, s.rho[i], s.beta[i], cuts)
+            else:
+                W = s.W[i + 1][:, : len(X)]
+                R[...] = table_2.several(X, W, s.Q[i], R_above, s.rho[i], s.beta[i], cuts, inner)
 
     def _ridges(self, s: GraphAdmmState) -> dict[int, float]:
         """r_i of every layer's least squares: l2 / rho_i, or l2 times the step s_i of a layer.
@@ -236,16 +200,17 @@ class GraphAdmm(Method):
         2 / (rho_i + beta_i) and, on average over directions, by trace(W Q) / trace(W W').
         """
         if self.settings.decay == "penalty":
-            return {i: self.settings.l2 / self.rho(s, i) for i in s.W}
+            return {i: self.settings.l2 / s.rho[i] for i in s.W}
         N = s.problem.network.layers
         curvature = s.problem.loss.curvature
-        curvature = self.settings.quadratic if curvature is None else curvature
-        steps = {N: 2 / (curvature + self.rho(s, N))}
+        if curvature is None:
+            curvature = self.settings.quadratic
+        steps = {N: 2 / (curvature + s.rho[N])}
         for i in range(N - 1, 0, -1):
             W = s.W[i + 1][:, : s.problem.network.sizes[i]]
             square = float(np.vdot(W, W))
             shrunk = float(np.vdot(W, s.Q[i].T)) / square if square > 0 else 0.0
-            steps[i] = steps[i + 1] * shrunk * 2 / (self.rho(s, i) + self.beta(s, i))
+            steps[i] = steps[i + 1] * shrunk * 2 / (s.rho[i] + s.beta[i])
         return {i: self.settings.l2 * step for i, step in steps.items()}
 
     def _update_W(self, s: GraphAdmmState) -> None:
@@ -335,36 +300,3 @@ class GraphAdmm(Method):
         sums += sum(gain_bytes(k_next, k) for k, k_next in pairwise(network.sizes[1:]))
         blocks = 4 * 3 * network.block() * sum(network.sizes[1:])
         return Cost(gathered + sums + blocks + 12 * parameters(network), flop, batch, (4 * floats,))
-
-
-def _precision(batches: MiniBatches, dtype: type) -> type:
-    """Of the solves: on mini-batches, where they are a good part of the work, float32 takes half the time."""
-    return np.float64 if batches.count == 1 else dtype
-
-
-def _table_2(
-    X: Array, W: Array, Q: Array, R_above: Array, rho: float, beta: float, cuts: tuple[float, float], times: int
-) -> Array:
-    """2 (X_new - X) after going through Table 2 ``times`` times; shapes as in ``_hidden``.
-
-    The multipliers Gamma are kept divided by beta; the projection is that of kernels.graph_hidden.
-    """
-    lower, upper = cuts
-    below, above = lower > X, upper < X
-    Y, Z = np.where(below, lower - X, 0), np.where(above, upper - X, 0)
-    target = R_above + W @ (X + Y + Z)
-    x, y, z = X, Y, Z
-    gx, gy, gz = np.zeros_like(X), np.zeros_like(X), np.zeros_like(X)
-    for _ in range(times):
-        px, py, pz = (rho * X + beta * (x - gx)) / (rho + beta), y - gy, z - gz
-        D = Q @ (target - W @ (px + py + pz))
-        px, py = px + D / (rho + beta), py + D / beta
-        pz = pz + D / beta if np.isfinite(upper) else pz
-        gx, gy, gz = gx + px - x, gy + py - y, gz + pz - z
-        px, py, pz = px + gx, py + gy, pz + gz
-        on_lower = np.minimum((px + lower - py) / 2, lower)
-        on_upper = np.maximum((px + upper - pz) / 2, upper) if np.isfinite(upper) else px
-        x = np.where(below, on_lower, np.where(above, on_upper, np.clip(px, lower, upper)))
-        y, z = np.where(below, lower - x, 0), np.where(above, upper - x, 0)
-    result: Array = 2 * (x - X)
-    return result

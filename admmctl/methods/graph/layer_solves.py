@@ -35,7 +35,7 @@ class LayerSolves:
     ) -> None:
         self._pairs = {i: GramPair(*shape, dtype) for i, shape in enumerate(shapes, start=1)}
         self._lasts = {i: lasts(every, rows, k) for i, (_, k) in enumerate(shapes, start=1)}
-        self._every, self._rows, self._damping, self._precision = every, rows, damping, precision
+        self._every, self._rows, self._damping, self.precision = every, rows, damping, precision
         self._factors: dict[int, RidgeFactor] = {}
         self._held: dict[int, float] = {}  # what was added to V V' for it
         self._summed_at: dict[int, int] = {}  # the iteration in which V V' was summed
@@ -96,7 +96,7 @@ class LayerSolves:
 
     def _factor(self, i: int) -> None:
         triangle = self._pairs[i].triangle
-        self._factors[i] = RidgeFactor(triangle, self._held[i], absolute=True, dtype=self._precision)
+        self._factors[i] = RidgeFactor(triangle, self._held[i], absolute=True, dtype=self.precision)
 
     def memory(self) -> dict[str, Any]:
         """V V' of layers that may not be summed in the next iteration, and what made their factors."""

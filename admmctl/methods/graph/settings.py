@@ -62,6 +62,20 @@ class GraphAdmmSettings(AccelerationSettings):
     first_scale: Positive = Field(default=1.0, description="of the random weights of the first layer")
     inner: Count = Field(default=1, description="how often Table 2 is gone through")
 
+    def penalties(self, N: int, curvature: float | None) -> tuple[dict[int, float], dict[int, float]]:
+        """rho_i of layers i = 1..N and beta_i of hidden layers i = 1..N-1, for a loss of that curvature."""
+        layers, whole = range(1, N + 1), self.batch is None
+        if self.rho is not None:
+            rho = _each(self.rho, layers)
+        elif whole:
+            # All layers move at once: a loss of much curvature has to be approached in shorter steps.
+            rho = {**dict.fromkeys(layers, 0.05), N: max(1.0, 4 * (curvature or 0.0))}
+        else:
+            rho = {i: 0.05 * float(2 ** (N - i)) for i in layers}
+        if self.beta is None and not whole:
+            return rho, {i: rho[i] for i in layers[:-1]}
+        return rho, _each(1.0 if self.beta is None else self.beta, layers[:-1])
+
     @model_validator(mode="before")
     @classmethod
     def _by_mode(cls, given: Any) -> Any:
@@ -72,3 +86,8 @@ class GraphAdmmSettings(AccelerationSettings):
         # Anderson's acceleration takes the place of momentum.
         left_out = {"momentum"} if given.get("anderson") else set()
         return {**{key: value for key, value in defaults.items() if key not in left_out}, **given}
+
+
+def _each(penalty: float | list[float], layers: range) -> dict[int, float]:
+    """The penalty of every layer, given as one or as a list."""
+    return dict(zip(layers, penalty, strict=True)) if isinstance(penalty, list) else dict.fromkeys(layers, penalty)

@@ -1,0 +1,73 @@
+"""Table 2: X_i_new of a hidden layer, from how far the outputs of the layer above are to move.
+
+With T = X_{i+1} + R_{i+1} - b_{i+1}, the sum V_i = X_i + Y_i + Z_i of the forward pass meets
+T - W_{i+1} V_i = R_{i+1}. The minimum of (17) moves X_i by D / (rho_i + beta_i), and Y_i and Z_i by D / beta_i:
+
+    D = Q_i R_{i+1},   Q_i = rho_{i+1} W'(I + rho_{i+1} c W W')^-1,   W = W_{i+1},
+
+c = 1/(rho_i + beta_i) + 1/beta_i, and once more 1/beta_i where there is an upper cut and so a Z. What is handed on
+is R_i = 2 (X_i_new - X_i). Below, ``Omega`` are the index sets (7) and (8).
+"""
+
+import numpy as np
+
+from admmctl import kernels
+from admmctl.methods.least_squares import gain
+from admmctl.methods.method import Array
+
+Cuts = tuple[float, float]  # l and u
+
+
+def gains(
+    W: dict[int, Array], rho: dict[int, float], beta: dict[int, float], cuts: Cuts, dtype: type
+) -> dict[int, Array]:
+    """Q_i of every hidden layer, shape (k_i, k_{i+1}); ``dtype`` is that of the solve."""
+    Q = {}
+    for i in beta:
+        k = len(W[i])
+        c = 1 / (rho[i] + beta[i]) + (1 if np.isinf(cuts[1]) else 2) / beta[i]
+        Q[i] = gain(W[i + 1][:, :k], 1 / (rho[i + 1] * c), dtype)
+        Q[i] /= Q[i].dtype.type(c)
+    return Q
+
+
+def once(X: Array, D: Array, rho: float, beta: float, cuts: Cuts) -> None:
+    """D <- R = 2 (X_new - X), by Table 2 gone through once, in place; both are (k_i, samples)."""
+    kernels.graph_hidden(X.T, D.T, 2 / (rho + beta), 2 / beta, *cuts)
+
+
+def prepare(dtype: type) -> None:
+    """Compile what ``once`` runs."""
+    block: Array = np.zeros((3, 2), dtype, order="F")
+    once(block, block.copy(order="F"), 1.0, 1.0, (0.0, 1.0))
+
+
+def several(
+    X: Array, W: Array, Q: Array, R_above: Array, rho: float, beta: float, cuts: Cuts, times: int
+) -> Array:
+    """R = 2 (X_new - X), by Table 2 gone through ``times`` times.
+
+    ``W`` is that of the layer above, without biases. The multipliers Gamma are kept divided by beta.
+    """
+    l, u = cuts
+    Omega_l, Omega_u = l > X, u < X
+    Y, Z = np.where(Omega_l, l - X, 0), np.where(Omega_u, u - X, 0)
+    target = R_above + W @ (X + Y + Z)  # T
+    x, y, z = X, Y, Z  # X^c, Y^c, Z^c
+    gx, gy, gz = np.zeros_like(X), np.zeros_like(X), np.zeros_like(X)
+    for _ in range(times):
+        # (X, Y, Z) <- argmin L, from the minimum of all but what W is in
+        px, py, pz = (rho * X + beta * (x - gx)) / (rho + beta), y - gy, z - gz
+        D = Q @ (target - W @ (px + py + pz))
+        px, py = px + D / (rho + beta), py + D / beta
+        pz = pz + D / beta if np.isfinite(u) else pz
+        # Gamma <- Gamma + beta (X - X^c), ...
+        gx, gy, gz = gx + px - x, gy + py - y, gz + pz - z
+        # (X^c, Y^c, Z^c) <- the point nearest to (X, Y, Z) + Gamma / beta that satisfies (9) and (10)
+        px, py, pz = px + gx, py + gy, pz + gz
+        on_lower = np.minimum((px + l - py) / 2, l)
+        on_upper = np.maximum((px + u - pz) / 2, u) if np.isfinite(u) else px
+        x = np.where(Omega_l, on_lower, np.where(Omega_u, on_upper, np.clip(px, l, u)))
+        y, z = np.where(Omega_l, l - x, 0), np.where(Omega_u, u - x, 0)
+    result: Array = 2 * (x - X)
+    return result
