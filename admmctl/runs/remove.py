@@ -1,6 +1,5 @@
 """``admmctl runs remove``: run and study folders, and nothing else."""
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -8,12 +7,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from admmctl.errors import UserError
 from admmctl.runs import jobs
 from admmctl.runs.places import exists, is_run, root
-from admmctl.runs.resume import alone
+from admmctl.runs.recorded import Recorded
+from admmctl.runs.resume import held
 
 _INSIDE_A_RUN = ("checkpoint",)  # the only folder that a run's own may hold
 
@@ -102,12 +100,8 @@ def _removal(name: str, place: Path) -> Removal:
 
 def _check_run(place: Path) -> None:
     """Raises UserError for a folder that has a config.yaml, and was not made by a run."""
-    try:
-        config = yaml.safe_load((place / "config.yaml").read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        config = None
-    methods = config.get("methods") if isinstance(config, dict) else None
-    if not isinstance(methods, dict) or len(methods) != 1 or not {"name", "data"} <= set(config):
+    config = Recorded(place).config
+    if len(config.get("methods", ())) != 1 or "name" not in config:
         raise UserError(f"{place}: its config.yaml is not that of a run; remove the folder yourself")
     others = [path.name for path in place.iterdir() if path.is_dir() and path.name not in _INSIDE_A_RUN]
     if others:
@@ -125,9 +119,9 @@ def _held(removal: Removal) -> Iterator[None]:
     _check_jobs(removal)
     with ExitStack() as stack:
         for folder in dict.fromkeys((removal.folder, *removal.runs)):
-            stack.enter_context(alone(folder))
+            stack.enter_context(held(folder))
         for lock in _study_locks(removal):
-            stack.enter_context(_locked(lock, removal.folder))
+            stack.enter_context(held(lock, f"{removal.folder}: this study is going on in another process"))
         yield
 
 
@@ -146,13 +140,3 @@ def _study_locks(removal: Removal) -> list[Path]:
         return []
     own = removal.folder.with_name(f".{removal.folder.name}.lock")
     return [path for path in (own, *removal.folder.glob(".*.lock")) if path.is_file() and not path.is_symlink()]
-
-
-@contextmanager
-def _locked(lock: Path, folder: Path) -> Iterator[None]:
-    with lock.open("r+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{folder}: this study is going on in another process; wait for its end") from None
-        yield

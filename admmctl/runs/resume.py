@@ -34,7 +34,7 @@ def find(run: Run, ranks: int, config: object) -> Recorded | None:
     return None if newest is None else Recorded(newest)
 
 
-def elsewhere(run: Run) -> Path | None:
+def on_other_ranks(run: Run) -> Path | None:
     """An unfinished run of the same settings and seed on any number of ranks."""
     name = re.escape(folder_name(run, 0)).replace(r"\-p0\-", r"\-p\d+\-")
     path = _newest(run, name)
@@ -72,7 +72,7 @@ class Now:
             return [*filter(None, found), "its config.yaml cannot be read"]
         asked = run.stop.model_dump()
         found += [f"stop.{key} was {stop[key]}, is {asked[key]}" for key in asked if stop[key] != asked[key]]
-        return [words for words in found if words]
+        return [difference for difference in found if difference]
 
 
 def _newest(run: Run, name: str) -> Path | None:
@@ -101,16 +101,20 @@ def _is_of(folder: Path, run: Run) -> bool:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Hold a run folder while a run goes on in it. Raises UserError where another process does."""
-    handle = os.open(folder, os.O_RDONLY)
+def held(place: Path, text: str = "") -> Iterator[None]:
+    """Hold a run folder while a run goes on in it. Raises UserError where another process does; ``text`` says so.
+
+    A study holds a file.
+    """
+    handle = os.open(place, os.O_RDWR if place.is_file() else os.O_RDONLY)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            # Some network file systems have no locks for folders: then nobody can tell.
+            # Some network file systems have no locks for folders: then nobody can know.
             if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):
-                raise UserError(f"{folder}: this run is going on in another process; wait for its end") from None
+                text = text or f"{place}: this run is going on in another process"
+                raise UserError(f"{text}; wait for its end") from None
         yield
     finally:
         os.close(handle)

@@ -125,7 +125,7 @@ def train(
             continue
         if run not in ready:
             continue
-        other = resuming.elsewhere(run) if resume and found is None else None
+        other = resuming.on_other_ranks(run) if resume and found is None else None
         if other is not None:
             line = rerun_line(other, options.cores, None, options.rerun_arguments(), resume=True)
             watcher.event({"event": "note", "text": f"a new run; on other ranks one was begun: {line}"})
@@ -252,7 +252,7 @@ def execute(
     started = time.perf_counter()
     watcher = _Sturdy(watcher)
     if resume is not None:
-        with resuming.alone(resume.folder), _signals(options) as signals:
+        with resuming.held(resume.folder), _signals(options) as signals:
             folder = RunFolder.reopen(resume.folder, to_yaml(run.document()))
             return _go_on(run, options, watcher, folder, started, resume, signals)
     if place is None:
@@ -260,7 +260,7 @@ def execute(
     else:
         folder = RunFolder.create_at(place, to_yaml(run.document()))
     try:
-        with resuming.alone(folder.path), _signals(options) as signals:
+        with resuming.held(folder.path), _signals(options) as signals:
             return _go_on(run, options, watcher, folder, started, None, signals)
     except Interrupted as stop:
         if place is None:

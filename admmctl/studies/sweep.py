@@ -32,7 +32,7 @@ from admmctl.runs.broken import summary_of_the_dead
 from admmctl.runs.places import root
 from admmctl.runs.record import RunFolder
 from admmctl.runs.recorded import DRAWN, damage, read_curve, read_summary
-from admmctl.runs.resume import Now, alone
+from admmctl.runs.resume import Now, held
 from admmctl.runs.summary import DONE, Status
 from admmctl.runs.train import Options, Watcher, check, check_options, execute
 from admmctl.studies.space import Settings, settings_of_trials
@@ -112,7 +112,7 @@ def sweep(
         make_folder(folder)
     except OSError as error:
         raise UserError(f"the results folder {folder} cannot be written: {error.strerror}") from None
-    with alone(folder):
+    with held(folder):
         note = lambda text: watcher.event({"event": "note", "text": text})  # noqa: E731
         found = _Trials(folder, planned, report, note).run(cores)
     _write_table(folder, found)

@@ -14,7 +14,7 @@ from support.processes import alive, wait_until
 
 import admmctl
 from admmctl.runs import checkpoint_files
-from admmctl.runs.recorded import read_curve, read_phases, read_summary
+from admmctl.runs.recorded import Recorded
 
 pytestmark = pytest.mark.mpi
 
@@ -98,13 +98,13 @@ def unbroken(tmp_path, monkeypatch, results, ranks, method="admm"):
 
 
 def values(folder: Path):
-    return [{name: v for name, v in row.items() if name not in TIMES} for row in read_curve(folder)]
+    return [{name: v for name, v in row.items() if name not in TIMES} for row in Recorded(folder).curve]
 
 
 def check_against(folder, expected, exactly=True):
     curve, weights = expected
-    summary = read_summary(folder)
-    assert (summary["status"], summary["iterations"]) == ("exhausted", ITERATIONS)
+    summary = Recorded(folder).summary
+    assert (summary.status, summary.iterations) == ("exhausted", ITERATIONS)
     assert not (folder / "checkpoint").exists()
     found = np.load(folder / "weights.npz")
     if exactly:
@@ -114,14 +114,14 @@ def check_against(folder, expected, exactly=True):
         assert [row["iteration"] for row in values(folder)] == [row["iteration"] for row in curve]
         for row, other in zip(values(folder), curve, strict=True):
             assert list(row.values()) == pytest.approx(list(other.values()), rel=2e-3, abs=1e-3)
-    times = [(row["train_s"], row["wall_s"]) for row in read_curve(folder)]
+    times = [(row["train_s"], row["wall_s"]) for row in Recorded(folder).curve]
     assert times == sorted(times)
-    phases = read_phases(folder)
+    phases = Recorded(folder).phases
     assert sum(row["mean_s"] for name, row in phases.items() if name != "wall") == pytest.approx(
         phases["wall"]["mean_s"], rel=1e-6
     )
     assert phases["rest"]["min_s"] >= 0
-    assert summary["train_s"] <= summary["wall_s"]
+    assert summary.train_s <= summary.wall_s
 
 
 @pytest.mark.parametrize(
@@ -136,17 +136,17 @@ def test_a_stopped_run_goes_on_to_the_same_curve(ranks, number, method, start, r
     stopped = start("--method", method, ranks=ranks, stopped_by=number)
     assert stopped.returncode == 3, stopped.stderr
     folder = the_run(results)
-    summary = read_summary(folder)
-    assert summary["status"] == "interrupted"
-    assert 9 <= summary["iterations"] < ITERATIONS
-    assert (folder / "checkpoint" / str(summary["iterations"]) / "manifest.json").is_file()
-    assert summary["rerun"].endswith("--resume")
-    assert f"go on with: {summary['rerun']}" in stopped.stderr
+    summary = Recorded(folder).summary
+    assert summary.status == "interrupted"
+    assert 9 <= summary.iterations < ITERATIONS
+    assert (folder / "checkpoint" / str(summary.iterations) / "manifest.json").is_file()
+    assert summary.rerun.endswith("--resume")
+    assert f"go on with: {summary.rerun}" in stopped.stderr
     assert "(" not in stopped.stdout
 
     resumed = start("--method", method, "--resume", ranks=ranks)
     assert resumed.returncode == 0, resumed.stderr
-    assert f"going on from the checkpoint of iteration {summary['iterations']}" in resumed.stderr
+    assert f"going on from the checkpoint of iteration {summary.iterations}" in resumed.stderr
     check_against(folder, unbroken(tmp_path, monkeypatch, results, ranks, method))
     assert the_run(results) == folder
 
@@ -164,7 +164,7 @@ def test_a_killed_job_goes_on_from_its_last_checkpoint(ranks, start, results, tm
     assert killed.returncode == -signal.SIGKILL
     folder = the_run(results)
     assert wait_until(lambda: not alive(folder), 10)
-    assert read_summary(folder) is None
+    assert Recorded(folder).summary is None
     kept = sorted(int(place.name) for place in (folder / "checkpoint").iterdir() if place.name.isdecimal())
     assert len(kept) == 2
     assert kept[1] - kept[0] == 2
@@ -176,7 +176,7 @@ def test_a_killed_job_goes_on_from_its_last_checkpoint(ranks, start, results, tm
     assert f"the checkpoint of iteration {kept[1]} cannot be read" in resumed.stderr
     assert f"going on from the checkpoint of iteration {kept[0]}" in resumed.stderr
     check_against(folder, unbroken(tmp_path, monkeypatch, results, ranks))
-    assert read_phases(folder)["checkpoint"]["max_s"] > 0
+    assert Recorded(folder).phases["checkpoint"]["max_s"] > 0
 
 
 @pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
@@ -197,5 +197,5 @@ def test_data_that_have_changed_end_a_job_of_two_ranks_with_a_usage_error(start,
     refused = start("--resume", ranks=2)
     assert refused.returncode == 2
     assert "of another data" in refused.stderr
-    assert read_summary(folder)["status"] == "interrupted"
+    assert Recorded(folder).summary.status == "interrupted"
     assert place.is_dir()

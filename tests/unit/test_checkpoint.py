@@ -1,8 +1,6 @@
 """Checkpoints: whole or not at all, the last two kept, damage noticed, faults survived."""
 
 import errno
-import fcntl
-import json
 import os
 import shutil
 from pathlib import Path
@@ -19,7 +17,8 @@ from admmctl.methods.taylor.algorithm import Admm
 from admmctl.runs import checkpoint, checkpoint_files
 from admmctl.runs.checkpoint import SECONDS, Cadence, Checkpoints
 from admmctl.runs.checkpoint_files import Part, Unreadable
-from admmctl.runs.recorded import read_curve, read_summary
+from admmctl.runs.recorded import Recorded
+from admmctl.runs.resume import held
 
 ROWS = 11
 IDENTITY = {"hash": "12345678", "rows": ROWS}
@@ -240,52 +239,38 @@ def test_what_a_killed_job_left_goes_with_the_next_checkpoint(tmp_path):
 # -- when they are due
 
 
-class Time:
-    now = 0.0
-
-    def __call__(self):
-        return self.now
+def due(settings, size, *moments):
+    """Whether a checkpoint is due at those moments, of a cadence that begins at 0."""
+    now = [0.0]
+    cadence = Cadence(CheckpointSettings(**settings), size, lambda: now[0])
+    found = []
+    for now[0] in moments:
+        found.append(cadence.due(1))
+    return found
 
 
 def test_by_default_checkpoints_cost_two_hundredths_of_the_time_at_most():
-    time = Time()
-    cadence = Cadence(CheckpointSettings(), 0, time)
-    time.now = SECONDS - 1
-    assert not cadence.due(1)
-    time.now = SECONDS
-    assert cadence.due(2)
-    time.now += 30
-    cadence.wrote(30.0)  # that was slow: 30 s are 2 % of 1,500 s
-    time.now += 1469
-    assert not cadence.due(3)
-    time.now += 1
-    assert cadence.due(4)
-    cadence.wrote(0.1)
-    time.now += SECONDS
-    assert cadence.due(5)
+    now = [0.0]
+    cadence = Cadence(CheckpointSettings(), 0, lambda: now[0])
+    # What the last one took, and how long after it the next one is due: 30 s are 2 % of 1,500 s.
+    for cost, apart in ((0.0, SECONDS), (30.0, 1470.0), (0.1, SECONDS)):
+        began = now[0] = now[0] + cost
+        cadence.wrote(cost)
+        now[0] = began + apart - 1
+        assert not cadence.due(1)
+        now[0] = began + apart
+        assert cadence.due(1)
 
 
 def test_the_first_one_of_a_large_state_waits_for_its_share():
-    time = Time()
-    cadence = Cadence(CheckpointSettings(), 4_000_000_000, time)  # 40 s, at the speed that is assumed
-    time.now = 1900.0
-    assert not cadence.due(1)
-    time.now = 1970.0
-    assert cadence.due(2)
+    assert due({}, 4_000_000_000, 1900.0, 1970.0) == [False, True]  # 40 s, at the speed that is assumed
 
 
 def test_what_the_experiment_says_is_done():
-    time = Time()
-    every = Cadence(CheckpointSettings(every=3, unit="iteration"), 10**12, time)
+    every = Cadence(CheckpointSettings(every=3, unit="iteration"), 10**12)
     assert [i for i in range(1, 10) if every.due(i)] == [3, 6, 9]
-    seconds = Cadence(CheckpointSettings(every=2.5), 10**12, time)
-    time.now = 2.4
-    assert not seconds.due(1)
-    time.now = 2.5
-    assert seconds.due(1)
-    never = Cadence(CheckpointSettings(every=0), 0, time)
-    time.now = 1e9
-    assert not never.due(1)
+    assert due({"every": 2.5}, 10**12, 2.4, 2.5) == [False, True]
+    assert due({"every": 0}, 0, 1e9) == [False]
 
 
 # -- whole runs in this process
@@ -325,12 +310,11 @@ def breaks(monkeypatch):
 
 
 def curve(folder):
-    return [[v for name, v in row.items() if name not in ("train_s", "wall_s")] for row in read_curve(folder)]
+    return [[v for name, v in row.items() if name not in ("train_s", "wall_s")] for row in Recorded(folder).curve]
 
 
-def run_folder(results):
-    (folder,) = (results / "kept").iterdir()
-    return folder
+def evaluated(folder):
+    return [row["iteration"] for row in Recorded(folder).curve]
 
 
 @pytest.fixture
@@ -341,7 +325,7 @@ def kept(results, monkeypatch, breaks, tmp_path):
         admmctl.train(experiment(checkpoint={"every": 2, "unit": "iteration"}))
     monkeypatch.undo()
     monkeypatch.setenv("ADMMCTL_RESULTS", str(results))
-    folder = run_folder(results)
+    (folder,) = (results / "kept").iterdir()
     assert there(folder) == [2, 4]
     assert f"Run it again with: admmctl train {folder}/config.yaml --cores 1 --resume" in str(failure.value)
     return folder
@@ -357,15 +341,11 @@ def test_a_failed_run_goes_on(kept, tmp_path, monkeypatch):
     assert "going on from the checkpoint of iteration 4" in (kept / "log.txt").read_text()
 
 
-def test_budgets_may_change_on_the_way(kept):
-    (run,) = admmctl.train(experiment(stop={"iterations": 12}), resume=True)
-    assert (run["folder"], run["iterations"]) == (str(kept), 12)
-    assert [row["iteration"] for row in read_curve(kept)] == list(range(13))
-
-
-def test_a_budget_below_what_is_done_ends_at_once(kept):
-    (run,) = admmctl.train(experiment(stop={"iterations": 3}), resume=True)
-    assert (run["folder"], run["status"], run["iterations"]) == (str(kept), "exhausted", 4)
+@pytest.mark.parametrize(("budget", "iterations"), [(12, 12), (3, 4)])  # 4 is done already
+def test_budgets_may_change_on_the_way(kept, budget, iterations):
+    (run,) = admmctl.train(experiment(stop={"iterations": budget}), resume=True)
+    assert (run["folder"], run["status"], run["iterations"]) == (str(kept), "exhausted", iterations)
+    assert evaluated(kept) == list(range(iterations + 1))
     assert (kept / "weights.npz").is_file()
 
 
@@ -393,37 +373,32 @@ def test_without_a_checkpoint_the_run_starts_anew_in_its_folder(kept):
     shutil.rmtree(kept / "checkpoint")
     (run,) = admmctl.train(experiment(), resume=True)
     assert run["folder"] == str(kept)
-    assert [row["iteration"] for row in read_curve(kept)] == list(range(9))
+    assert evaluated(kept) == list(range(9))
 
 
 def test_with_none_that_can_be_read_too_and_it_is_said(kept):
     for place in (kept / "checkpoint").iterdir():
         os.truncate(place / "manifest.json", 10)
     admmctl.train(experiment(), resume=True)
-    assert [row["iteration"] for row in read_curve(kept)] == list(range(9))
+    assert evaluated(kept) == list(range(9))
     assert "the run starts anew" in (kept / "log.txt").read_text()
 
 
 def test_data_that_have_changed_are_refused_and_nothing_is_lost(kept):
-    summary = json.loads((kept / "summary.json").read_text())
+    summary = Recorded(kept).summary
     for place in (kept / "checkpoint").iterdir():
         content = checkpoint_files.read_manifest(place / "manifest.json")
         checkpoint_files.write_manifest(place / "manifest.json", {**content, "data": "another"})
     with pytest.raises(UserError, match="another data"):
         admmctl.train(experiment(), resume=True)
     assert there(kept) == [2, 4]
-    assert read_summary(kept) == summary
+    assert Recorded(kept).summary == summary
 
 
 def test_a_run_that_is_going_on_is_left_alone(kept):
-    handle = os.open(kept, os.O_RDONLY)
-    fcntl.flock(handle, fcntl.LOCK_EX)
-    try:
-        with pytest.raises(UserError, match="going on in another process"):
-            admmctl.train(experiment(), resume=True)
-    finally:
-        os.close(handle)
-    assert read_summary(kept)["status"] == "failed"
+    with held(kept), pytest.raises(UserError, match="going on in another process"):
+        admmctl.train(experiment(), resume=True)
+    assert Recorded(kept).summary.status == "failed"
 
 
 def test_a_full_disk_ends_no_run(results, monkeypatch):

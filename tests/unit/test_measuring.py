@@ -18,7 +18,7 @@ from admmctl.report import figures
 from admmctl.runs import loop as loop_module
 from admmctl.runs.clock import OUTSIDE
 from admmctl.runs.record import RunFolder
-from admmctl.runs.recorded import Recorded, read_curve
+from admmctl.runs.recorded import Recorded
 from admmctl.studies.space import settings_of_trials
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
@@ -97,7 +97,7 @@ def test_every_second_of_a_gradient_method_is_counted_once_and_where_it_belongs(
     # An evaluation scores the training rows and the test rows.
     gradients, evaluations = seconds.calls["add"], seconds.calls["score"] / 2
     assert gradients >= 12
-    assert evaluations == len(read_curve(Path(summary["folder"])))
+    assert evaluations == len(Recorded(Path(summary["folder"])).curve)
     assert phases["load"] == 1000.0
     assert phases["gradient"] == 5.0 * gradients
     assert phases["evaluate"] == 207.0 * evaluations
@@ -113,7 +113,7 @@ def test_the_clocks_of_the_curve_move_with_training_and_with_everything(method, 
     seconds.takes(loop_module, "score", 100.0)
     every = {"every": 1, "unit": "iteration"}
     (summary,) = admmctl.train(experiment(evaluate=every), method=method)
-    curve = read_curve(Path(summary["folder"]))
+    curve = Recorded(Path(summary["folder"])).curve
     assert curve[0]["train_s"] == 0.0
     for number, row in enumerate(curve):
         assert row["train_s"] % 5.0 == 0.0
@@ -186,7 +186,7 @@ def test_a_clock_that_is_set_back_changes_nothing(monkeypatch, results):
 
     monkeypatch.setattr(time, "time", backwards)
     (summary,) = admmctl.train(experiment(), method="gd")
-    curve = read_curve(Path(summary["folder"]))
+    curve = Recorded(Path(summary["folder"])).curve
     for name in ("train_s", "wall_s"):
         times = [row[name] for row in curve]
         assert times == sorted(times)
@@ -205,7 +205,7 @@ def test_time_to_target_is_that_of_the_first_evaluation_that_met_it(metric, meth
         "methods": {"adam": {"learning_rate": 0.05}, "lbfgs": {}},
     }
     (whole,) = admmctl.train(experiment(**common, stop={"iterations": 40}), method=method)
-    values = [row[metric] for row in read_curve(Path(whole["folder"]))]
+    values = [row[metric] for row in Recorded(Path(whole["folder"])).curve]
     if metric == "train_loss":
         target = min(values) * (1 + 1e-6)
         first = next(i for i, value in enumerate(values) if value <= target)
@@ -215,7 +215,7 @@ def test_time_to_target_is_that_of_the_first_evaluation_that_met_it(metric, meth
     assert first > 0
     stop = {"metric": metric, "target": target, "iterations": 40}
     (summary,) = admmctl.train(experiment(**common, stop=stop), method=method)
-    curve = read_curve(Path(summary["folder"]))
+    curve = Recorded(Path(summary["folder"])).curve
     assert summary["status"] == "reached"
     assert [row[metric] for row in curve] == values[: first + 1]  # it stops there
     assert summary["time_to_target_s"] == pytest.approx(curve[-1]["train_s"], rel=1e-8)

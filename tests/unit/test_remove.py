@@ -9,10 +9,10 @@ import yaml
 from support.studies import Study, write_run
 
 from admmctl.errors import UserError
-from admmctl.files import locked as working
+from admmctl.files import locked
 from admmctl.runs import jobs
 from admmctl.runs.remove import plan, remove
-from admmctl.runs.resume import alone
+from admmctl.runs.resume import held
 
 
 def run(place: Path) -> Path:
@@ -135,10 +135,10 @@ def test_what_a_link_leads_to_stays_for_new_runs(results: Path, tmp_path: Path, 
 
 def test_a_run_that_goes_on_is_refused(results: Path) -> None:
     path = run(results / "made" / "admm-p1-s0")
-    with alone(path):
+    with held(path):
         refused(path, "going on in another process")
     (removal,) = plan([str(path)])
-    with alone(path), pytest.raises(UserError, match="going on"):  # begun while the user was being asked
+    with held(path), pytest.raises(UserError, match="going on"):  # begun while the user was being asked
         remove([removal])
     assert (path / "config.yaml").is_file()
     remove([removal])
@@ -146,11 +146,11 @@ def test_a_run_that_goes_on_is_refused(results: Path) -> None:
 
 def test_a_study_at_work_is_refused_between_its_runs_too(results: Path) -> None:
     study = Study(results / "made" / "scaling-admm-target-1").runs({1: [1.0]})
-    with working(study.path, "running", print):
+    with locked(study.path, "running", print):
         refused(study.path, "this study is going on")
-    with working(study.path / "p2", "running", print):
+    with locked(study.path / "p2", "running", print):
         refused(study.path, "this study is going on")
-    with alone(study.path / "admm-p1-s0"):
+    with held(study.path / "admm-p1-s0"):
         refused(study.path, "going on in another process")
     assert plan([str(study.path)])
 

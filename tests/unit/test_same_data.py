@@ -12,7 +12,7 @@ import admmctl
 from admmctl.experiment.config import load
 from admmctl.report.figures import accuracy_plot
 from admmctl.runs.places import find
-from admmctl.runs.recorded import read_environment
+from admmctl.runs.recorded import Recorded
 from admmctl.runs.resume import Now
 from admmctl.runs.train import Options, Silent
 from admmctl.studies.scaling import Request, scaling
@@ -111,7 +111,7 @@ def test_trials_of_other_data_run_again(config: Path, results: Path) -> None:
     assert second.trials != first.trials
     now = Now().data(load(config).runs["sgd"])
     trials = sorted((results / "own" / "sweep-sgd").glob("trial-*"))
-    assert [read_environment(trial)["data_sha256"] for trial in trials] == [now, now]
+    assert [Recorded(trial).environment.data_sha256 for trial in trials] == [now, now]
 
 
 def test_a_figure_of_runs_on_different_data_says_so(config: Path, results: Path) -> None:

@@ -16,7 +16,7 @@ from admmctl.data import shards
 from admmctl.data.shards import Shard
 from admmctl.experiment.config import ConfigError, Evaluate, load
 from admmctl.runs.predict import predict_rows
-from admmctl.runs.recorded import read_curve
+from admmctl.runs.recorded import Recorded
 
 
 def experiment(**changes: Any) -> dict[str, Any]:
@@ -239,7 +239,7 @@ def run(tmp_path_factory: pytest.TempPathFactory):
 
 def test_the_curve_has_the_validation_accuracy(run):
     summary, folder = run
-    curve = read_curve(folder)
+    curve = Recorded(folder).curve
     assert summary["rows_train"] == 1350
     for row in curve:
         assert 0 <= row["validation_accuracy"] <= 1
@@ -251,7 +251,7 @@ def test_the_curve_has_the_validation_accuracy(run):
 
 def test_a_curve_without_a_split_has_no_such_column(results):
     (summary,) = admmctl.train(experiment(data={"name": "swissroll", "rows": 400}, stop={"epochs": 1}))
-    assert "validation_accuracy" not in read_curve(Path(summary["folder"]))[0]
+    assert "validation_accuracy" not in Recorded(Path(summary["folder"])).curve[0]
 
 
 def test_the_recorded_validation_accuracy_is_that_of_the_saved_weights(run, tmp_path):
@@ -264,7 +264,7 @@ def test_the_recorded_validation_accuracy_is_that_of_the_saved_weights(run, tmp_
     np.save(tmp_path / "x.npy", x)
     labels = np.array(predict_rows(folder, tmp_path / "x.npy", "best")["labels"])
     truth = made.source.labels("train", made.split.validation)
-    best = max(row["validation_accuracy"] for row in read_curve(folder))
+    best = max(row["validation_accuracy"] for row in Recorded(folder).curve)
     assert (labels == truth).mean() == pytest.approx(best, abs=1e-6)
 
 
@@ -279,7 +279,7 @@ def test_confusions_count_every_test_row_and_agree_with_the_accuracy(run):
     truth = made.source.labels("train", made.split.test)
     np.testing.assert_array_equal(final.sum(axis=1), np.bincount(truth))
     arrays = np.load(folder / "weights.npz")
-    (row,) = (row for row in read_curve(folder) if row["iteration"] == arrays["best_iteration"])
+    (row,) = (row for row in Recorded(folder).curve if row["iteration"] == arrays["best_iteration"])
     assert np.trace(best) / 500 == pytest.approx(row["test_accuracy"], abs=1e-6)
 
 

@@ -11,7 +11,7 @@ import admmctl
 from admmctl.methods.method import Diverged
 from admmctl.methods.taylor.algorithm import Admm
 from admmctl.runs import clock, worker
-from admmctl.runs.recorded import read_curve, read_phases
+from admmctl.runs.recorded import Recorded
 
 EXPERIMENT = {
     "name": "worker",
@@ -27,7 +27,7 @@ def run(iterations: int = 6) -> tuple[dict, list[dict[str, float]], dict]:
     """Summary, curve and saved arrays."""
     (summary,) = admmctl.train(EXPERIMENT, overrides=[f"stop.iterations={iterations}"])
     folder = Path(summary["folder"])
-    return summary, read_curve(folder), dict(np.load(folder / "weights.npz"))
+    return summary, Recorded(folder).curve, dict(np.load(folder / "weights.npz"))
 
 
 def test_saved_weights_are_those_of_the_iterations_they_name(results):
@@ -62,6 +62,6 @@ def test_where_ranks_share_cores_processor_time_is_kept_beside_the_time_that_pas
     clocks = {"perf_counter": time.perf_counter, "process_time": lambda: 1000 * time.perf_counter()}
     monkeypatch.setattr(clock, "time", SimpleNamespace(**clocks))
     folder = Path(run()[0]["folder"])
-    passed, ran = read_phases(folder), read_phases(folder, "cpu.csv")
+    passed, ran = Recorded(folder).phases, Recorded(folder).cpu
     assert set(ran) == set(passed) - {"rest", "wall"}
     assert ran["load"]["max_s"] == pytest.approx(1000 * passed["load"]["max_s"], rel=0.1)
