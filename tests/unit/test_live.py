@@ -9,8 +9,8 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,14 @@ def evaluation(iteration: int = 5, accuracy: float = 0.9, **changes: Any) -> dic
 PLANNED = {"event": "planned", "ranks": 2, "memory_mb": 300.0, "checkpoints": True}
 
 
+def board_of(*events: dict[str, Any], **stop: Any) -> Board:
+    """What is shown of a run after these events."""
+    board = Board(run(**stop))
+    for event in events:
+        board.event(event)
+    return board
+
+
 def shown(board: Board, width: int = 120, plain: bool = False) -> list[str]:
     return [line for line, _ in board.lines(width, plain)]
 
@@ -67,22 +75,25 @@ def line_with(board: Board, word: str, width: int = 120) -> str:
 # --- the parts of lines
 
 
-def test_a_sparkline_goes_from_its_lowest_to_its_highest() -> None:
-    assert sparkline([0, 1, 2, 3, 4, 5, 6, 7], 8) == "▁▂▃▄▅▆▇█"
-    assert sparkline([7, 0], 8) == "█▁"
+@pytest.mark.parametrize(
+    ("values", "width", "line"),
+    [
+        ([0, 1, 2, 3, 4, 5, 6, 7], 8, "▁▂▃▄▅▆▇█"),  # from the lowest to the highest
+        ([7, 0], 8, "█▁"),
+        ([9, 9, 9, 0, 1], 2, "▁█"),  # the last that there is room for
+        ([1, 2], 0, ""),
+        ([1, 2], -3, ""),
+        ([], 5, ""),
+        ([0, math.nan, 1, math.inf], 9, "▁ █ "),  # without what is no number
+        ([math.nan], 9, " "),
+    ],
+)
+def test_a_sparkline(values: list[float], width: int, line: str) -> None:
+    assert sparkline(values, width) == line
+
+
+def test_a_plain_sparkline_has_blocks_of_its_own() -> None:
     assert sparkline([0, 7], 8, PLAIN_BLOCKS) == f"{PLAIN_BLOCKS[0]}{PLAIN_BLOCKS[-1]}"
-
-
-def test_a_sparkline_shows_the_last_that_it_has_room_for() -> None:
-    assert sparkline([9, 9, 9, 0, 1], 2) == "▁█"
-    assert sparkline([1, 2], 0) == ""
-    assert sparkline([1, 2], -3) == ""
-    assert sparkline([], 5) == ""
-
-
-def test_a_sparkline_leaves_out_what_is_no_number() -> None:
-    assert sparkline([0, math.nan, 1, math.inf], 9) == "▁ █ "
-    assert sparkline([math.nan], 9) == " "
 
 
 def test_what_hardly_moves_looks_so() -> None:
@@ -96,7 +107,7 @@ def test_parts_are_joined_as_far_as_they_fit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"),
+    ("seconds", "text"),
     [
         (0.9, "0 s"),
         (59.9, "59 s"),
@@ -106,8 +117,8 @@ def test_parts_are_joined_as_far_as_they_fit() -> None:
         (1e7, "2,777 h 46 min"),
     ],
 )
-def test_durations(seconds: float, words: str) -> None:
-    assert duration(seconds) == words
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
 
 
 # --- the board
@@ -129,7 +140,7 @@ def test_no_line_is_longer_than_the_terminal_is_wide(width: int, plain: bool) ->
 
 
 def test_before_the_first_evaluation_it_says_that_it_loads() -> None:
-    board = Board(run(iterations=3))
+    board = board_of(iterations=3)
     assert shown(board)[0] == "tiny  admm  seed 0"
     assert "loading  0 s" in shown(board)
     board.event(PLANNED)
@@ -148,16 +159,14 @@ def test_before_the_first_evaluation_it_says_that_it_loads() -> None:
     ],
 )
 def test_the_bar_shows_the_limit_that_is_nearest(stop: dict[str, Any], words: str, share: int) -> None:
-    board = Board(run(**stop))
-    board.event(evaluation(5))
-    line = line_with(board, " of ")
+    line = line_with(board_of(evaluation(5), **stop), " of ")
     assert line == "█" * share + "░" * (40 - share) + f"  {words}"
 
 
 def test_the_time_to_go_is_that_of_the_evaluations(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    board = Board(run(iterations=100))
+    board = board_of(iterations=100)
     for number in range(6):
         now = 103.0 + number
         board.event(evaluation(10 * number))
@@ -167,8 +176,7 @@ def test_the_time_to_go_is_that_of_the_evaluations(monkeypatch: pytest.MonkeyPat
 def test_a_run_that_goes_on_does_not_count_what_was_done_before(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    board = Board(run(iterations=100))
-    board.event(evaluation(80))
+    board = board_of(evaluation(80), iterations=100)
     assert "time: 0 s" in shown(board)
     now = 10.0
     board.event(evaluation(90))
@@ -176,33 +184,28 @@ def test_a_run_that_goes_on_does_not_count_what_was_done_before(monkeypatch: pyt
 
 
 def test_the_target_is_told_with_the_best_so_far() -> None:
-    board = Board(run(target=0.95, iterations=100))
-    for number, accuracy in enumerate([0.5, 0.93, 0.9, math.nan]):
-        board.event(evaluation(number, accuracy))
+    before = [evaluation(number, accuracy) for number, accuracy in enumerate([0.5, 0.93, 0.9, math.nan])]
+    board = board_of(*before, target=0.95, iterations=100)
     assert line_with(board, "target") == "target 0.95: not yet, best 0.9300 after 0.5 s"
     board.event(evaluation(7, 0.96))
     assert line_with(board, "target") == "target 0.95: reached after 3.5 s"
 
 
 def test_a_loss_falls_to_its_target() -> None:
-    board = Board(run(metric="train_loss", target=0.1, iterations=100))
-    for number, accuracy in enumerate([0.5, 0.8, 0.7]):
-        board.event(evaluation(number, accuracy))
+    before = [evaluation(number, accuracy) for number, accuracy in enumerate([0.5, 0.8, 0.7])]
+    board = board_of(*before, metric="train_loss", target=0.1, iterations=100)
     assert line_with(board, "target") == "target train loss 0.1: not yet, best 0.2 after 0.5 s"
     board.event(evaluation(4, 0.95))
     assert line_with(board, "target") == "target train loss 0.1: reached after 2.0 s"
 
 
 def test_without_a_target_there_is_still_a_best() -> None:
-    board = Board(run(iterations=100))
-    board.event(evaluation(2, 0.75))
-    assert "no target: best 0.7500 after 1.0 s" in shown(board)
+    assert "no target: best 0.7500 after 1.0 s" in shown(board_of(evaluation(2, 0.75), iterations=100))
 
 
 def test_phases_are_shares_of_training_the_largest_first() -> None:
-    board = Board(run(iterations=100))
     phases = {"load": 9.0, "solve": 2.0, "reduce": 5.0, "product": 2.98, "gram": 0.02, "evaluate": 4.0}
-    board.event(evaluation(20, phases=phases))
+    board = board_of(evaluation(20, phases=phases), iterations=100)
     assert "training 10.0 s: communication 50 %, product 30 %, solve 20 %" in shown(board)
     assert "training 10.0 s: communication 50 %, other 50 %" in shown(board, 50)
     board.event(evaluation(20, phases={}))
@@ -210,16 +213,14 @@ def test_phases_are_shares_of_training_the_largest_first() -> None:
 
 
 def test_memory_is_what_is_held_and_what_was_expected() -> None:
-    board = Board(run(iterations=100))
-    board.event({**PLANNED, "ranks": 1})
-    board.event(evaluation(memory_mb=250.4))
+    board = board_of({**PLANNED, "ranks": 1}, evaluation(memory_mb=250.4), iterations=100)
     assert "memory: 250 MB, about 300 MB expected" in shown(board)
     board.event(PLANNED)
     assert "memory: 250 MB on rank 0, about 300 MB per rank expected" in shown(board)
 
 
 def test_what_ctrl_c_will_do_and_what_it_has_done() -> None:
-    board = Board(run(iterations=100))
+    board = board_of(iterations=100)
     assert shown(board)[-1] == "Ctrl-C: stop after this iteration; twice: at once"
     board.event(PLANNED)
     assert shown(board)[-1] == "Ctrl-C: stop after this iteration, with a checkpoint; twice: at once"
@@ -233,6 +234,14 @@ def test_what_ctrl_c_will_do_and_what_it_has_done() -> None:
 
 def screen(**options: Any) -> Console:
     return Console(file=io.StringIO(), width=80, force_terminal=True, force_interactive=True, **options)
+
+
+@contextmanager
+def watched(console: Console) -> Iterator[Live]:
+    """A view of a run that has started."""
+    with Live(console) as view:
+        view.started(run(iterations=3, target=0.99), Path("results/tiny/x"))
+        yield view
 
 
 def written(console: Console) -> str:
@@ -252,8 +261,7 @@ SUMMARY = {
 
 def test_elsewhere_there_are_plain_lines() -> None:
     console = Console(file=io.StringIO(), width=80)
-    with Live(console) as view:
-        view.started(run(iterations=3, target=0.99), Path("results/tiny/x"))
+    with watched(console) as view:
         view.event({**PLANNED, "ranks": 1})
         view.event({"event": "loaded", "rows_train": 9000, "rows_test": 1000})
         view.event(evaluation(3, 0.9, phases={"solve": 1.0}, memory_mb=200.0))
@@ -294,9 +302,7 @@ def test_the_view_goes_when_the_run_ends_and_leaves_its_result() -> None:
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
 def test_whatever_breaks_the_cursor_comes_back(error: type[BaseException]) -> None:
     console = screen()
-    view = Live(console)
-    view.started(run(iterations=3), Path("x"))
-    with suppress(error), view:
+    with suppress(error), watched(console):
         raise error
     text = written(console)
     assert text.count(HIDE) == text.count(SHOW) == 1
@@ -305,8 +311,7 @@ def test_whatever_breaks_the_cursor_comes_back(error: type[BaseException]) -> No
 
 def test_a_terminal_that_is_gone_is_no_error_at_the_end() -> None:
     console = screen()
-    with Live(console) as view:
-        view.started(run(iterations=3), Path("x"))
+    with watched(console):
         console.file.close()
 
 
@@ -318,8 +323,7 @@ def test_many_evaluations_are_drawn_seldom(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(live, "TICK_PAUSE", 60.0)
     monkeypatch.setattr(live, "EVENT_PAUSE", 30.0)
     console = screen()
-    with Live(console) as view:
-        view.started(run(iterations=3), Path("x"))
+    with watched(console) as view:
         before = drawings(console)
         for number in range(500):
             view.event(evaluation(number))
@@ -329,8 +333,7 @@ def test_many_evaluations_are_drawn_seldom(monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_clock_goes_on_while_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "TICK_PAUSE", 0.01)
     console = screen()
-    with Live(console) as view:
-        view.started(run(iterations=3), Path("x"))
+    with watched(console) as view:
         view.event({"event": "stopping"})  # noted by a signal's handler, drawn by the thread
         until = time.monotonic() + 10
         while "stopping after this iteration" not in written(console) and time.monotonic() < until:
@@ -341,8 +344,7 @@ def test_the_clock_goes_on_while_nothing_is_told(monkeypatch: pytest.MonkeyPatch
 def test_without_colours_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     console = screen()
-    with Live(console) as view:
-        view.started(run(iterations=3), Path("x"))
+    with watched(console) as view:
         view.event(evaluation())
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", written(console))
 
