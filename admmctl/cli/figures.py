@@ -120,10 +120,10 @@ def figures(
       admmctl figures --all
     """
     from admmctl.launch.options import check_options
-    from admmctl.papers.draw import draw
-    from admmctl.papers.drawings import make_folder
-    from admmctl.papers.listing import WIDTH, failures, figures_table
-    from admmctl.papers.make import Request, draw_all, listing, prepare
+    from admmctl.papers.draw import draw, make_folder
+    from admmctl.papers.entry import Request
+    from admmctl.papers.listing import WIDTH, failures, figures_table, listing
+    from admmctl.papers.make import Making, draw_all, prepare
     from admmctl.report.live import Live, error_console
 
     one_of("--scale", scale, SCALES)
@@ -131,19 +131,14 @@ def figures(
         raise UserError("name figures, or ask for --all, not both")
     if only_list or not (names or everything):
         listed = listing(names or [])
-        put_json({"figures": listed}) if as_json else put(figures_table(listed), narrowest=WIDTH)
+        documents = {"figures": [figure.document() for figure in listed]}
+        put_json(documents) if as_json else put(figures_table(listed), narrowest=WIDTH)
         return
     options = check_options(1)
     ready = prepare(names or [], scale, Request(seed, mirror), note)  # type: ignore[arg-type]
     folder = make_folder(output)
-    outcome = draw_all(
-        ready,
-        scale,  # type: ignore[arg-type]
-        options,
-        lambda material: draw(material, folder),
-        Live(error_console()),
-        note,
-    )
+    making = Making(scale, options, Live(error_console()), note)  # type: ignore[arg-type]
+    outcome = draw_all(ready, making, lambda material: draw(material, folder))
     if as_json:
         put_json(outcome.document())
     else:

@@ -116,7 +116,7 @@ def condition(
 
       admmctl condition configs/cifar2-convex-small.yaml --ranks 10,100,400
     """
-    from admmctl.papers.claims import CONVEX_CONDITION
+    from admmctl.papers.convex import CONDITION
     from admmctl.report.condition import check_output, condition_plot, condition_table
     from admmctl.report.live import Measuring, error_console
     from admmctl.studies.condition import condition as run_condition
@@ -128,4 +128,4 @@ def condition(
     if as_json:
         put_json({**vars(result), "figures": paths})
     else:
-        put(condition_table(result, CONVEX_CONDITION), "", "\n".join(paths))
+        put(condition_table(result, CONDITION), "", "\n".join(paths))

@@ -151,14 +151,14 @@ def runs_phases(
 
       admmctl runs phases results/cifar2-convex
     """
-    from admmctl.papers.claims import CONVEX_TABLE
+    from admmctl.papers.convex import TABLE
     from admmctl.report.phases import phases, phases_table, write_csv
     from admmctl.runs.places import find
     from admmctl.runs.reading import PHASES
     from admmctl.runs.recorded import COMPARED
 
     only_csv = to_stdout("--csv", csv, as_json)
-    result = phases(find(runs, (*COMPARED, PHASES), left_out), CONVEX_TABLE, always=paper)
+    result = phases(find(runs, (*COMPARED, PHASES), left_out), TABLE, always=paper)
     if csv is not None:
         write_csv(result, csv)
     if not only_csv:

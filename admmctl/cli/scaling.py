@@ -122,7 +122,7 @@ def scaling_plot(
 
       admmctl scaling-plot results/higgs --machine cray-xc30
     """
-    from admmctl.papers.claims import TO_TARGET
+    from admmctl.papers.taylor import POINTS
     from admmctl.report.scaling import scaling_plots, scaling_table
     from admmctl.studies.points import find_studies, summarise_all
 
@@ -131,7 +131,7 @@ def scaling_plot(
         note(f"left out: {reason}")
     if output is not None and len(results) > 1:
         raise UserError(f"--output names the figures of one study, and these are {len(results)}; name one of them")
-    drawn = [scaling_plots(result, output, TO_TARGET.get(result.data)) for result in results]
+    drawn = [scaling_plots(result, output, POINTS.get(result.data)) for result in results]
     paths = [str(path) for paths_of_study in drawn for path in paths_of_study]
     if as_json:
         put_json({"studies": results, "figures": paths})

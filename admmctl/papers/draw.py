@@ -1,270 +1,145 @@
-"""Drawings of the papers' figures and tables: from what ``Material`` holds to PNG, PDF, CSV and a caption.
+"""Figures of papers on paper: PNG, PDF, CSV and a description; and the drawings that several papers share."""
 
-A drawing of a name is a function that returns the figure, or None for what is a CSV alone, and the rows of its
-CSV, in which what the papers report is marked as theirs.
-"""
-
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from admmctl.errors import UserError
-from admmctl.files import write_csv, write_json
-from admmctl.papers.captions import sidecar
-from admmctl.papers.claims import BASELINES, CLAIMS, TO_TARGET
-from admmctl.papers.drawings import illustrate
-from admmctl.papers.material import Material
-from admmctl.papers.measures import THEIRS, Finished, claim_rows, per_iteration
-from admmctl.papers.tables import minibatch_table, phases_table
+from admmctl.files import STDOUT, write_csv
+from admmctl.papers.caption import describe
+from admmctl.papers.entry import Drawing, Material, Rows
+from admmctl.papers.measures import THEIRS, claim_rows
+from admmctl.report import figures as report
 from admmctl.report import style
-from admmctl.report.condition import condition_figure
-from admmctl.report.figures import Against, Axis, View, curves, settings_against_target
-from admmctl.report.scaling import seconds_figure
-from admmctl.report.statistics import median
-from admmctl.runs.recorded import Recorded, read_config, read_curve, read_summary
+from admmctl.report.figures import View
+from admmctl.runs.places import root
+from admmctl.runs.recorded import Recorded
 
-Rows = list[dict[str, Any]]
-Panel = tuple[str, Against]
+
+def make_folder(folder: Path | None) -> Path:
+    """Where figures land, ``results/figures`` by default. Raises UserError where there can be none."""
+    if folder == STDOUT:
+        raise UserError("--output -: expected a folder, for there are several files")
+    folder = folder or root() / "figures"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder} is no folder to write to: {error.strerror}; name another: --output") from None
+    return folder
 
 
 def draw(material: Material, folder: Path) -> dict[str, Any]:
-    """Write a figure's files into ``folder``; returns its entry with their paths and the caption's numbers.
+    """Write a figure's files into ``folder``; returns what ``figures --json`` says of it.
 
     Raises UserError where it cannot be drawn or written.
     """
-    name = material.entry["name"]
-    if material.entry["kind"] == "illustration":
-        written = illustrate(name, material.rows, material.facts, material.images, folder)
-    else:
-        figure, rows = DRAWINGS[material.entry["drawing"]](material)
-        try:
-            written = style.save(figure, folder / name)
-            written.append(folder / f"{name}.csv")
-            write_csv(written[-1], list(dict.fromkeys(key for row in rows for key in row)), rows)
-        except OSError as error:
-            raise UserError(f"{folder}/{name}.*: {error.strerror}; name another folder: --output") from None
-        finally:
-            plt.close(figure)
-    caption = sidecar(material, written)
+    entry, base = material.entry, folder / material.entry.name
+    figure, rows = entry.drawing.draw(material)
+    rows = rows if entry.drawing.has_theirs else [*rows, *claim_rows(entry)]
+    points = folder / f"{entry.name}.csv"
     try:
-        write_json(folder / f"{name}.json", caption)
+        written = [*style.save(figure, base), points]
+        write_csv(points, list(dict.fromkeys(key for row in rows for key in row)), rows)
+        description = describe(material, written)
+        written.append(description.write(folder))
     except OSError as error:
-        raise UserError(f"{folder}/{name}.json: {error.strerror}; name another folder: --output") from None
+        raise UserError(f"{base}.* cannot be written: {error.strerror}; name another folder: --output") from None
+    finally:
+        plt.close(figure)
+    facts = material.points.facts if material.points else {}
     return {
-        **material.entry,
-        **caption,
-        **({"facts": material.facts, "seed": material.facts["seed"]} if material.facts else {}),
-        "files": [str(path) for path in (*written, folder / f"{name}.json")],
+        **entry.document(),
+        **description.model_dump(),
+        **({"facts": facts, "seed": facts["seed"]} if facts else {}),
+        "files": [str(path) for path in written],
     }
 
 
-# --- curves
-
-
-def _curves(*panels: Panel, training: bool = False) -> Callable[[Material], tuple[Figure, Rows]]:
-    """Curves of all runs, a panel for each column, with what the paper reports of these methods."""
+def curves(name: str, *views: View) -> Drawing:
+    """Curves of all runs, a panel for each view, with what the paper reports of these methods."""
 
     def drawing(material: Material) -> tuple[Figure, Rows]:
-        runs = [run for run in map(Recorded, material.folders) if run.curve]
+        runs = [run for run in material.runs if run.curve]
         if not runs:
             raise UserError("none of its runs has an evaluation: there is nothing to draw")
-        wide = style.COLUMN_WIDTH * (1.35 if len(panels) == 1 else 2.1)
-        figure, places = plt.subplots(1, len(panels), figsize=(wide, style.COLUMN_WIDTH * 0.95), squeeze=False)
+        width = style.COLUMN_WIDTH * (1.35 if len(views) == 1 else 2.1)
+        figure, places = plt.subplots(1, len(views), figsize=(width, style.COLUMN_WIDTH * 0.95), squeeze=False)
         figure.subplots_adjust(wspace=0.3)
-        labels: list[str] = []
-        title = ""
-        for axes, (of, against) in zip(places[0], panels, strict=True):
-            there = [run for run in runs if of in run.curve[0]]
+        for axes, view in zip(places[0], views, strict=True):
             # A run of one solve beside long ones would make the axis logarithmic, and have no place on it.
-            axis: Axis = "auto" if against == "seconds" else "linear"
-            labels, title = curves(axes, there, View(of, against, axis, training=training))
-        marks = _theirs(places[0][-1], material, panels[-1])
-        handles, _ = places[0][-1].get_legend_handles_labels()
-        _legend(figure, places[0][0], handles, [*labels, *marks])
+            shown = view if view.against == "seconds" else replace(view, axis="linear")
+            labels, title = report.curves(axes, [run for run in runs if view.of in run.curve[0]], shown)
+        marks = _theirs(places[0][-1], material, views[-1])
+        _legend(places[0][0], places[0][-1].get_legend_handles_labels()[0], [*labels, *marks])
         places[0][0].set_title(title, loc="left")
-        rows = _points(
-            [(run.folder, run.curve) for run in runs], [of for of, _ in panels] + ["train_accuracy"] * training
-        )
-        return figure, rows + claim_rows(material)
+        columns = [view.of for view in views] + ["train_accuracy"] * any(view.training for view in views)
+        return figure, _points(runs, columns)
 
-    return drawing
+    return Drawing(name, drawing)
 
 
-def _theirs(axes: Axes, material: Material, panel: Panel) -> list[str]:
+def _theirs(axes: Axes, material: Material, view: View) -> list[str]:
     """Mark what the paper reports: a point of time and accuracy as a star, an accuracy as a level at the side."""
-    of, against = panel
+    kinds = {run.method: style.kind_of(run) for run in material.runs}
     labels = []
-    for claim in CLAIMS.get(material.entry["name"], ()):
-        if claim.mark is None or of != "test_accuracy":
+    for claim in material.entry.claims if view.of == "test_accuracy" else ():
+        if claim.mark is None:
             continue
         x, y = claim.mark
-        kind = _kinds(material).get(claim.method, claim.method)
-        label = f"{claim.method}, {THEIRS}: {claim.paper_text.partition(' (')[0]}"
-        look: dict[str, Any] = {"color": style.look(kind)[0], "marker": "*", "markersize": 9, "linestyle": ""}
+        label = f"{claim.method}, {THEIRS}: {claim.statement}"
+        color, _ = style.look(kinds.get(claim.method, claim.method))
+        look: dict[str, Any] = {"color": color, "marker": "*", "markersize": 9, "linestyle": "", "label": label}
         look |= {"markeredgecolor": style.BLACK, "markeredgewidth": 0.5, "zorder": 6}
         if x is None:
-            axes.plot([1.0], [y], transform=axes.get_yaxis_transform(), label=label, clip_on=False, **look)
-        elif against == "seconds":
+            axes.plot([1.0], [y], transform=axes.get_yaxis_transform(), clip_on=False, **look)
+        elif view.against == "seconds":
             # Other machines are orders of magnitude away: only a logarithmic axis has room for both.
             axes.set_xscale("log")
             axes.set_xlim(right=max(axes.get_xlim()[1], 2 * x))
-            axes.plot([x], [y], label=label, **look)
+            axes.plot([x], [y], **look)
         labels.append(label)
     return labels
 
 
-def _kinds(material: Material) -> dict[str, str]:
-    """What every method looks like."""
-    blocks = [Recorded(folder).method_block for folder in material.folders]
-    return {method: style.kind(method, block) for method, block in blocks}
-
-
-def _legend(figure: Figure, axes: Axes, handles: list[Any], labels: list[str]) -> None:
+def _legend(axes: Axes, handles: list[Any], labels: list[str]) -> None:
     """Under all panels, in columns where labels are short."""
-    columns = 3 if max(map(len, labels), default=0) <= 18 else 2 if max(map(len, labels)) <= 34 else 1
-    axes.legend(
-        handles,
-        list(map(style.plain, labels)),
-        loc="upper left",
-        bbox_to_anchor=(-0.15, -0.17),
-        ncols=columns,
-        columnspacing=1.2,
-    )
+    longest = max(map(len, labels), default=0)
+    columns = 3 if longest <= 18 else 2 if longest <= 34 else 1
+    place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (-0.15, -0.17), "columnspacing": 1.2}
+    axes.legend(handles, list(map(style.plain, labels)), ncols=columns, **place)
 
 
-def _points(runs: list[tuple[Path, list[dict[str, float]]]], columns: list[str]) -> Rows:
+def _points(runs: list[Recorded], columns: list[str]) -> Rows:
     """The curves as rows, ours."""
-    rows: Rows = []
-    for folder, curve in runs:
-        summary = read_summary(folder) or {}
-        own = {key: summary.get(key) for key in ("method", "seed", "ranks", "rows_train")}
-        keys = ["iteration", "epoch", "train_s", *dict.fromkeys(columns)]
-        rows += [{"source": "ours", **own, **{key: row.get(key) for key in keys}} for row in curve]
-    return rows
-
-
-# --- studies
-
-
-def _seconds_to_target(material: Material) -> tuple[Figure, Rows]:
-    """Seconds against cores, and the paper's baselines as levels: theirs, on a GPU."""
-    result = material.result
-    assert result is not None
-    figure = seconds_figure(result, TO_TARGET.get(result["data"]))
-    axes = figure.axes[0]
-    for method, time in BASELINES.get(result.data, {}).items():
-        label = f"{method}, {THEIRS}: {time:,g} s on a GPU"
-        axes.axhline(time, color=style.look(method)[0], linewidth=1, linestyle=(0, (1, 1)), label=label)
-    times = BASELINES.get(result.data, {}).values()
-    axes.set_ylim(top=max(axes.get_ylim()[1], 2 * max(times, default=0)))
-    axes.legend(loc="upper left", bbox_to_anchor=(-0.02, -0.16), fontsize=7.5)
-    rows = [
-        {
-            "source": "ours",
-            "method": result.method,
-            "cores": point.cores,
-            "seconds": time,
-            "median_s": point.median_s,
-            "clock": "processor time, shared cores" if point.shared else "train_s",
-        }
-        for point in result.points
-        for time in point.seconds
+    own = ("method", "seed", "ranks", "rows_train")
+    keys = ("iteration", "epoch", "train_s", *columns)
+    return [
+        {"source": "ours", **{key: run.row.get(key) for key in own}, **{key: row.get(key) for key in keys}}
+        for run in runs
+        for row in run.curve
     ]
-    return figure, rows + claim_rows(material)
 
 
-def _rates(material: Material) -> tuple[Figure, Rows]:
-    """Epochs to the target against rho."""
-    figure, axes = plt.subplots()
-    settings_against_target(axes, map(Recorded, material.folders), "rho", "epochs")
-    axes.legend(loc="upper left", bbox_to_anchor=(-0.15, -0.17), ncols=2, columnspacing=1.2)
-    rows = []
-    for folder in material.folders:
-        summary, curve = read_summary(folder) or {}, read_curve(folder)
-        rho = Recorded(folder).method_block[1].get("rho")
-        met = summary.get("time_to_target_s") is not None and bool(curve)
-        rho = rho[0] if isinstance(rho, list) else rho
-        told = {"source": "ours", "method": summary.get("method"), "seed": summary.get("seed"), "rho": rho}
-        rows.append({**told, "epochs": curve[-1]["epoch"] if met else None, "status": summary.get("status")})
-    return figure, rows + claim_rows(material)
-
-
-def _condition(material: Material) -> tuple[Figure, Rows]:
-    assert material.result is not None
-    rows = [{"source": "ours", **vars(point)} for point in material.result.points]
-    return condition_figure(material.result), rows + claim_rows(material)
-
-
-def _low_rank(material: Material) -> tuple[Figure, Rows]:
-    """Seconds of an iteration and test accuracy by the number of columns p, exact beside them."""
-    figure, (cost, quality) = plt.subplots(
-        1, 2, figsize=(style.COLUMN_WIDTH * 2.1, style.COLUMN_WIDTH * 0.9), layout="constrained"
-    )
-    rows: Rows = []
-    for method in dict.fromkeys(str((read_summary(folder) or {}).get("method")) for folder in material.folders):
-        runs = Finished(material, method)
-        if not runs.folders:
-            continue
-        block = Recorded(runs.folders[0]).method_block[1]
-        final = median([float(summary["final_test_accuracy"]) for summary in runs.summaries]).value
-        told = {"source": "ours", "method": method, "update": block.get("w_update", "exact")}
-        told |= {"columns": block.get("columns"), "p": _columns(block, runs)}
-        rows.append({**told, "seconds_per_iteration": per_iteration(runs)[0], "final_test_accuracy": final})
-    looks = {"nystrom": (style.BLUE, "o"), "nystrom-pcg": (style.VERMILLION, "s"), "exact": (style.BLACK, "")}
-    for update, (color, marker) in looks.items():
-        for columns in ("uniform", "leverage"):
-            mine = sorted(
-                (row for row in rows if row["update"] == update and (row["columns"] or "uniform") == columns),
-                key=lambda row: row["p"] or 0,
-            )
-            fill = "white" if columns == "leverage" else color
-            for axes, key in ((cost, "seconds_per_iteration"), (quality, "final_test_accuracy")):
-                if mine and update == "exact":
-                    axes.axhline(mine[0][key], color=color, linestyle="--", linewidth=1)
-                elif mine:
-                    x, y = [row["p"] for row in mine], [row[key] for row in mine]
-                    axes.plot(x, y, marker=marker, color=color, markerfacecolor=fill)
-    handles = [
-        Line2D([], [], color=color, marker=marker, linestyle="--" if name == "exact" else "-", label=name)
-        for name, (color, marker) in looks.items()
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
-    for axes, words in ((cost, "seconds of an iteration (train_s)"), (quality, "test accuracy")):
-        axes.set_xlabel("columns p of the sketch")
-        axes.set_xlim(left=0)
-        axes.set_ylabel(words)
-    cost.set_ylim(bottom=0)
-    return figure, rows + claim_rows(material)
-
-
-def _columns(block: dict[str, Any], runs: Finished) -> float | None:
-    """p of a low-rank update: a number of columns, or a share of the widest layer's inputs."""
-    if block.get("w_update", "exact") == "exact":
-        return None
-    rank = block["rank"]
-    config = read_config(runs.folders[0])
-    inputs = max(config["network"]["layers"]) + bool(config["network"].get("bias", True))
-    return float(rank) if rank >= 1 else float(round(rank * inputs))
-
-
-DRAWINGS: dict[str, Callable[[Material], tuple[Figure, Rows]]] = {
-    "accuracy": _curves(("test_accuracy", "seconds")),
-    "accuracy-epochs": _curves(("test_accuracy", "epochs")),
-    "accuracy-iterations": _curves(("test_accuracy", "iterations")),
-    "accuracy-and-training": _curves(("test_accuracy", "epochs"), training=True),
-    "loss": _curves(("train_loss", "seconds")),
-    "loss-iterations": _curves(("train_loss", "iterations")),
-    "loss-and-accuracy": _curves(("train_loss", "seconds"), ("test_accuracy", "seconds")),
-    "loss-and-accuracy-iterations": _curves(("test_loss", "iterations"), ("test_accuracy", "iterations")),
-    "seconds-to-target": _seconds_to_target,
-    "rates": _rates,
-    "condition": _condition,
-    "low-rank": _low_rank,
-    "phases-table": phases_table,
-    "minibatch-table": minibatch_table,
-}
+def table(headings: list[str], body: list[list[str]], ours: int) -> Figure:
+    """A table as a figure; the rows after the first ``ours`` are the paper's, and grey."""
+    width = style.COLUMN_WIDTH * 2
+    figure, axes = plt.subplots(figsize=(1.15 * width, 0.25 * (len(body) + 1)))
+    axes.set_axis_off()
+    widths = [0.22, *[0.78 / (len(headings) - 1)] * (len(headings) - 1)]
+    drawn = axes.table(body, colLabels=headings, colWidths=widths, loc="center", edges="horizontal")
+    drawn.auto_set_font_size(False)
+    drawn.set_fontsize(8)
+    drawn.scale(1, 1.3)
+    for (row, column), cell in drawn.get_celld().items():
+        cell.set_edgecolor(style.GREY)
+        cell.set_linewidth(0.5)
+        cell.get_text().set_horizontalalignment("left" if column == 0 else "right")
+        if row == 0:
+            cell.get_text().set_fontweight("bold")
+        elif row > ours:
+            cell.get_text().set_color(style.GREY)
+    return figure

@@ -1,42 +1,36 @@
-"""The points of the explanatory pictures: ``admmctl figures``. They are computed here, and drawn elsewhere.
+"""The explanatory figures of Burmeister's report: what a network is, its data, and toy problems.
 
-A figure is a function here, a line in ``FIGURES``, and a drawing of the same name in ``papers/drawings.py``.
-Everything random depends on the seed alone.
+A figure is a function that computes its points, a drawing from these points alone, and an entry in the list at the
+end; those of the toy problems are in ``toys.py``. Everything random depends on the seed alone.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import FancyArrowPatch
 from numpy.typing import NDArray
 
 from admmctl.data.svhn import FILES, SIDE, Svhn, SvhnSettings, read_digits
 from admmctl.data.swissroll import SwissRollSettings, SwissRollSource
 from admmctl.errors import DataError
 from admmctl.model.activations import activation
-from admmctl.papers.toys import (
-    Points,
-    Request,
-    Rows,
-    boundary,
-    features,
-    polynomials_parameters,
-    polynomials_samples,
-)
+from admmctl.papers import toys
+from admmctl.papers.entry import Drawing, Entry, Material, Points, Request, Rows
+from admmctl.papers.toys import CLASSES, WIDTH, panels, rows_of
+from admmctl.papers.trident import PAPER
+from admmctl.report import style
 
 SIZES = (3, 100, 50, 1)  # of the network that is sketched: configs/swissroll.yaml
 MOST_UNITS = 5  # units of a layer that are sketched
 PER_DIGIT, SEARCHED = 5, 500  # SVHN: images shown of every digit, and how many rows they are looked for in
-
-
-@dataclass(frozen=True)
-class Figure:
-    """How a figure's points are computed, what it shows, and its number in Burmeister's report."""
-
-    compute: Callable[[Request], Points]
-    shows: str
-    number: str
+ROLL = 21 / 89.4  # the ribbon's width over its length, along the spiral
 
 
 # --- what a network is
@@ -56,29 +50,103 @@ def neuron(request: Request) -> Points:
         if size > MOST_UNITS:
             heights[-1] += 1  # the gap
         heights -= heights.mean() if size <= MOST_UNITS else heights[-1] / 2
-        rows += [
-            {"layer": layer, "unit": unit, "x": float(layer), "y": float(-height)}
-            for unit, height in zip(units, heights, strict=True)
-        ]
+        rows += rows_of({"layer": layer, "unit": units, "x": float(layer), "y": -heights})
     return Points(rows, {"sizes": list(SIZES)})
+
+
+def draw_neuron(points: Points) -> Figure:
+    """One unit as sums and a bend, and a small network of them."""
+    figure, (one, whole) = panels(1, 2, 2.5, width_ratios=(1, 1.25))
+    for axes in (one, whole):
+        axes.set_axis_off()
+    for place, (name, weight) in enumerate((("$a_1$", "w_1"), ("$a_2$", "w_2"), ("$a_3$", "w_3"), ("1", "b"))):
+        height = 1.5 - place
+        _arrow(one, (0, height), (1.8, 0))
+        _unit(one, 0, height, name)
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+        one.text(0.8, height * (1 - 0.8 / 1.8), f"${weight}$", ha="center", va="center", bbox=box)
+    _arrow(one, (1.8, 0), (3.0, 0))
+    _arrow(one, (3.0, 0), (4.1, 0))
+    _unit(one, 1.8, 0, r"$\Sigma$", style.SKY)
+    _unit(one, 3.0, 0, "$h$", style.ORANGE)
+    one.text(2.35, 0.18, "$z$", ha="center")
+    one.text(3.85, 0, "$a_l$", ha="left", va="center")
+    one.text(0, -2.3, "inputs\n$a_{l-1}$", ha="center", va="top", fontsize=8)
+    one.set(xlim=(-0.5, 4.3), ylim=(-3.2, 2.1), aspect="equal")
+    one.set_title("one neuron: $a_l = h(z)$", loc="center")
+
+    sizes = points.facts["sizes"]
+    layers = [[row for row in points.rows if row["layer"] == layer] for layer in range(len(sizes))]
+    for below, above in pairwise(layers):
+        for start in below:
+            for end in above:
+                ends = (1.4 * start["x"], 1.4 * end["x"]), (start["y"], end["y"])
+                whole.plot(*ends, color=style.GREY, linewidth=0.4, zorder=1)
+    for units in layers:
+        x, last = 1.4 * units[0]["x"], units[0]["layer"] == len(layers) - 1
+        for unit in units:
+            color = "white" if unit["layer"] == 0 else style.SKY if last else style.ORANGE
+            whole.add_patch(plt.Circle((x, unit["y"]), 0.26, facecolor=color, edgecolor="black", zorder=2))
+        if units[-1]["unit"] != len(units):
+            between = (units[-2]["y"] + units[-1]["y"]) / 2
+            whole.plot([x] * 3, between + np.array([-0.3, 0, 0.3]), ".", color="black", markersize=3, zorder=3)
+        name = "inputs" if units[0]["layer"] == 0 else "output" if last else "hidden"
+        whole.text(x, -3.2, f"{units[-1]['unit']}\n{name}", ha="center", va="top", fontsize=8)
+    whole.set(xlim=(-0.6, 4.8), ylim=(-4.1, 2.9), aspect="equal")
+    whole.set_title("a network: " + "-".join(map(str, sizes)), loc="center")
+    return figure
+
+
+def _unit(axes: Axes, x: float, y: float, name: str, color: str = "white") -> None:
+    axes.add_patch(plt.Circle((x, y), 0.3, facecolor=color, edgecolor="black", zorder=2))
+    axes.text(x, y, name, ha="center", va="center", zorder=3)
+
+
+def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
+    """Between two units, from rim to rim."""
+    between = np.subtract(end, start)
+    rim = 0.3 * between / np.hypot(*between)
+    look: dict[str, Any] = {"arrowstyle": "-|>", "mutation_scale": 8, "color": "black", "shrinkA": 0, "shrinkB": 0}
+    axes.add_patch(FancyArrowPatch(tuple(start + rim), tuple(end - rim), linewidth=0.8, **look))
 
 
 def activations(request: Request) -> Points:
     """h(z) and h'(z) of every activation, by its own class; the step function is no activation of ours."""
     z = np.linspace(-4.0, 4.0, 401)
-    curves = {"step": (np.heaviside(z, 0.0), np.where(z == 0, np.nan, 0.0))}
+    step = {"activation": "step", "z": z, "h": np.heaviside(z, 0.0), "slope": np.where(z == 0, np.nan, 0.0)}
+    names, rows = ["step"], rows_of(step)
     for name in ("tanh", "sigmoid", "relu", "hard-sigmoid", "dcutlu(-1, 1)", "cosine"):
         h = activation(name)
         units = np.tile(z, (2, 1)) if name == "cosine" else z[None]  # a layer of D = 2: sqrt(2/D) is 1
         a, slope = h.value(units, np.empty_like(units)), np.ones_like(units)
         h.pull_back(units, a, slope)
-        curves[name] = (a[0], slope[0])
-    rows = [
-        {"activation": name, "z": float(at), "h": float(value), "slope": float(slope)}
-        for name, (h_z, slopes) in curves.items()
-        for at, value, slope in zip(z, h_z, slopes, strict=True)
-    ]
-    return Points(rows, {"activations": list(curves)})
+        names.append(name)
+        rows += rows_of({"activation": name, "z": z, "h": a[0], "slope": slope[0]})
+    return Points(rows, {"activations": names})
+
+
+def draw_activations(points: Points) -> Figure:
+    """Each activation, and its derivative."""
+    figure, axes = panels(4, 2, 1.35, sharex=True)
+    titles = {
+        "relu": "ReLU",
+        "hard-sigmoid": "hard-sigmoid: piecewise linear",
+        "sigmoid": "logistic sigmoid",
+        "cosine": "cosine, layer of $D = 2$ units",
+    }
+    key, drawn = axes[1], [axes[0], *axes[2:]]
+    for panel, name in zip(drawn, points.facts["activations"], strict=True):
+        z, h, slope = (points.column(key, activation=name) for key in ("z", "h", "slope"))
+        panel.plot(z, slope, "--", color=style.ORANGE, linewidth=1)
+        panel.plot(z, h, color=style.BLUE)
+        panel.set_title(titles.get(name, name), loc="left")
+        panel.set_ylim((-0.3, 4.2) if name == "relu" else (-1.25, 1.25))
+    for panel in axes[-2:]:
+        panel.set_xlabel("$z$")
+    key.set_axis_off()
+    lines = [Line2D([], [], color=style.BLUE), Line2D([], [], color=style.ORANGE, linestyle="--", linewidth=1)]
+    key.legend(lines, ["$h(z)$", "its slope"], loc="center")
+    return figure
 
 
 # --- data
@@ -87,28 +155,49 @@ def activations(request: Request) -> Points:
 def swissroll(request: Request) -> Points:
     """Points of the roll, flat on the ribbon and rolled up."""
     n = 1_500
-    source = SwissRollSource(SwissRollSettings(rows=n, seed=request.seed))
-    ribbon, labels, rolled = (
-        source.ribbon(range(n)),
-        source.labels("train", range(n)),
-        np.empty((n, 3), np.float32),
-    )
+    source, rolled = SwissRollSource(SwissRollSettings(rows=n, seed=request.seed)), np.empty((n, 3), np.float32)
     source.inputs("train", range(n), rolled)
-    columns = ("along", "across", "x", "y", "z")
-    rows = [
-        {"class": int(label), **dict(zip(columns, map(float, point), strict=True))}
-        for label, point in zip(labels, np.hstack([ribbon, rolled]), strict=True)
+    (along, across), (x, y, z) = source.ribbon(range(n)).T, rolled.T
+    columns = {"class": source.labels("train", range(n)), "along": along, "across": across, "x": x, "y": y, "z": z}
+    return Points(rows_of(columns), {"n": n})
+
+
+def draw_swissroll(points: Points) -> Figure:
+    """The ribbon laid flat, and rolled up."""
+    figure = plt.figure(figsize=(WIDTH, 4.4))
+    ribbon = figure.add_axes((0.1, 0.8, 0.87, 0.87 * ROLL * WIDTH / 4.4))
+    roll: Any = figure.add_axes((0.02, -0.02, 0.9, 0.72), projection="3d")
+    classes = points.column("class")
+    # One collection, which is drawn from back to front: neither class lies over the other.
+    edges = [CLASSES[label]["color"] for label in classes]
+    fills = [edge if label else "white" for label, edge in zip(classes, edges, strict=True)]
+    look: dict[str, Any] = {"s": 8, "edgecolors": edges, "facecolors": fills, "linewidth": 0.6}
+    ribbon.scatter(points.column("along"), points.column("across"), **look)
+    roll.scatter(*(points.column(key) for key in "xyz"), depthshade=False, **look)
+    ribbon.set(xlabel="along the ribbon (fraction)", ylabel="across", xlim=(0, 1), ylim=(0, 1), yticks=[0, 0.5, 1])
+    ribbon.set_title(f"the ribbon, {points.facts['n']:,} points", loc="left")
+    roll.set_box_aspect((28, 21, 28), zoom=1.1)
+    roll.view_init(elev=12, azim=-70)
+    roll.set(yticks=[0, 10, 20])
+    roll.tick_params(pad=-2, labelsize=8)
+    for set_label, name in ((roll.set_xlabel, "$x$"), (roll.set_ylabel, "$y$"), (roll.set_zlabel, "$z$")):
+        set_label(name, labelpad=-6)
+    marks = [
+        Line2D([], [], linestyle="", marker="o", markerfacecolor=fill, markeredgecolor=CLASSES[label]["color"])
+        for label, fill in ((0, "white"), (1, CLASSES[1]["color"]))
     ]
-    return Points(rows, {"n": n})
+    figure.legend(marks, ["class 0", "class 1"], loc="upper right", bbox_to_anchor=(1.0, 0.66))
+    return figure
 
 
 def digits(request: Request) -> Points:
     """The first images of every digit among the first training rows of SVHN, and their row numbers."""
     images, labels = _svhn(request.mirror)
-    rows: Rows = []
-    for digit in range(10):
-        for place, row in enumerate(np.flatnonzero(labels == digit)[:PER_DIGIT]):
-            rows.append({"label": digit, "place": place, "row": int(row)})
+    rows: Rows = [
+        {"label": digit, "place": place, "row": int(row)}
+        for digit in range(10)
+        for place, row in enumerate(np.flatnonzero(labels == digit)[:PER_DIGIT])
+    ]
     return Points(rows, {"searched": len(labels)}, images[[row["row"] for row in rows]])
 
 
@@ -125,13 +214,71 @@ def _svhn(mirror: Path | None) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     return source.stored("train", rows).reshape(-1, SIDE, SIDE, 3), source.labels("train", rows)
 
 
-FIGURES = {
-    "neuron": Figure(neuron, "a neuron, and a network", "Figure 1"),
-    "activations": Figure(activations, "activations and their slopes", "Figure 2"),
-    "polynomials-parameters": Figure(polynomials_parameters, "overfitting, by parameters", "Figure 3"),
-    "polynomials-samples": Figure(polynomials_samples, "and its cure, by samples", "Figure 4"),
-    "features": Figure(features, "classes that x^2 separates", "Figure 5"),
-    "swissroll": Figure(swissroll, "the Swiss roll, flat and rolled", "Figure 7"),
-    "digits": Figure(digits, "digits of SVHN, by label", "Figure 7"),
-    "boundary": Figure(boundary, "gradient descent's boundary", "Figures 8, 9"),
-}
+def draw_digits(points: Points) -> Figure:
+    """A column of images for every label."""
+    assert points.images is not None
+    down = 1 + max(row["place"] for row in points.rows)
+    figure, axes = panels(down, 10, WIDTH / 10, gridspec_kw={"wspace": 0.06, "hspace": 0.06})
+    for panel in axes:
+        panel.set_axis_off()
+    for row, image in zip(points.rows, points.images, strict=True):
+        axes[10 * row["place"] + row["label"]].imshow(image, interpolation="nearest")
+    for label in range(10):
+        axes[label].set_title(str(label), loc="center")
+    figure.suptitle(f"by label, of the first {points.facts['searched']:,} training rows", fontsize=9)
+    return figure
+
+
+# --- the list
+
+
+def _explained(
+    name: str,
+    number: str,
+    shows: str,
+    compute: Callable[[Request], Points],
+    draw: Callable[[Points], Figure],
+    dataset: str | None = None,
+) -> Entry:
+    """An illustration, by its number in the report."""
+
+    def drawing(material: Material) -> tuple[Figure, Rows]:
+        assert material.points is not None
+        return draw(material.points), material.points.rows
+
+    return Entry(
+        name,
+        PAPER,
+        number,
+        shows,
+        Drawing("illustration", drawing),
+        kind="illustration",
+        source="points",
+        repeats=1,
+        points=compute,
+        dataset=dataset,
+    )
+
+
+ENTRIES = (
+    _explained("neuron", "Figure 1", "a neuron, and a network", neuron, draw_neuron),
+    _explained("activations", "Figure 2", "activations and their slopes", activations, draw_activations),
+    _explained(
+        "polynomials-parameters",
+        "Figure 3",
+        "overfitting, by parameters",
+        toys.polynomials_parameters,
+        toys.draw_polynomials,
+    ),
+    _explained(
+        "polynomials-samples",
+        "Figure 4",
+        "and its cure, by samples",
+        toys.polynomials_samples,
+        toys.draw_polynomials,
+    ),
+    _explained("features", "Figure 5", "classes that x^2 separates", toys.features, toys.draw_features),
+    _explained("swissroll", "Figure 7", "the Swiss roll, flat and rolled", swissroll, draw_swissroll),
+    _explained("digits", "Figure 7", "digits of SVHN, by label", digits, draw_digits, dataset="svhn"),
+    _explained("boundary", "Figures 8, 9", "gradient descent's boundary", toys.boundary, toys.draw_boundary),
+)

@@ -1,47 +1,86 @@
-"""The list of figures for people, and what is said at the end of those that failed."""
+"""The list of figures for people, with the data that each needs, and a line for each that failed."""
 
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich.table import Table
 
+from admmctl.data.catalog import datasets
+from admmctl.errors import DataError
+from admmctl.papers.catalogue import CATALOGUE
+from admmctl.papers.entry import Entry, Quick
+from admmctl.papers.make import chosen, experiment
 from admmctl.report.tables import Plain
+from admmctl.report.text import count
 
 WIDTH = 100  # columns that the list needs
 COLUMNS = (("from", 11), ("shows", 21), ("data", 9), ("runs, and what quick leaves out", 26))
 
 
-def figures_table(entries: list[dict[str, Any]]) -> Table:
+@dataclass(frozen=True)
+class Data:
+    """The dataset of a figure, whether it is here, and how to get it."""
+
+    name: str
+    here: bool
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A figure, and the data that it needs when quickly drawn; None for a figure without."""
+
+    entry: Entry
+    data: Data | None
+
+    def document(self) -> dict[str, Any]:
+        """What ``figures --list --json`` says of it."""
+        return {**self.entry.document(), "data": None if self.data is None else asdict(self.data)}
+
+
+def listing(asked: Iterable[str] = ()) -> list[Listed]:
+    """Every figure, or those asked for. Raises UserError for an unknown one."""
+    return [Listed(entry, _data(entry)) for entry in (chosen(asked) or CATALOGUE.values())]
+
+
+def _data(entry: Entry) -> Data | None:
+    if entry.config is not None:
+        settings = next(iter(experiment(entry, "quick").runs.values())).data
+    elif entry.dataset is not None:
+        settings = datasets.load(entry.dataset).Settings(name=entry.dataset)
+    else:
+        return None
+    try:
+        datasets.load(settings.name)().open(settings)
+    except DataError as error:
+        return Data(settings.name, False, str(error))
+    return Data(settings.name, True)
+
+
+def figures_table(listed: list[Listed]) -> Table:
     """Name, where it is from, what it shows, its data, its runs and what the quick scale leaves out."""
     table = Plain()
     table.add_column("figure")
     for heading, width in COLUMNS:
         table.add_column(heading, width=width, overflow="fold")
-    for entry in entries:
-        number = entry["number"].replace("Figures", "Figs.").replace("Figure", "Fig.")
-        origin = f"{entry['paper'].partition(' ')[0].rstrip(',')} {number}"
-        table.add_row(entry["name"], origin, entry["shows"], _data(entry), _runs(entry))
+    for figure in listed:
+        entry, data = figure.entry, figure.data
+        number = entry.number.replace("Figures", "Figs.").replace("Figure", "Fig.")
+        here = "none" if data is None else f"{data.name}: {'here' if data.here else 'not here'}"
+        table.add_row(entry.name, f"{entry.paper.short} {number}", entry.shows, here, _runs(entry))
     return table
 
 
-def _data(entry: dict[str, Any]) -> str:
-    data = entry["data"]
-    if data is None:
-        return "none"
-    return f"{data['name']}: {'here' if data['here'] else 'not here'}"
-
-
-def _runs(entry: dict[str, Any]) -> str:
+def _runs(entry: Entry) -> str:
     """'higgs.yaml: 4 methods x 10, 7,200 cores; quick: ...'."""
-    if entry["source"] == "points":
+    if entry.config is None:
         return "no runs"
-    quick = "" if entry["quick"]["less"] == "nothing" else f"; quick: {entry['quick']['less']}"
-    if entry["source"] == "condition":
-        return f"{entry['config'].removeprefix('configs/')}: no runs{quick}"
-    methods, repeats = len(entry["methods"]), entry["repeats"]
-    cores = ", ".join(f"{count:,}" for count in entry["cores"])
-    what = f"{methods} method{'s' * (methods != 1)} x {repeats}"
-    config = entry["config"].removeprefix("configs/")
-    return f"{config}: {what}, {cores} core{'s' * (cores != '1')}{quick}"
+    methods = count(len(entry.methods), "method")
+    cores = ", ".join(f"{number:,}" for number in entry.cores)
+    runs = f"{methods} x {entry.repeats}, {cores} core{'s' * (entry.cores != (1,))}"
+    quick = "" if entry.quick == Quick() else f"; quick: {entry.quick.less}"
+    return f"{entry.config}.yaml: {'no runs' if entry.source == 'condition' else runs}{quick}"
 
 
 def failures(failed: dict[str, str]) -> str:

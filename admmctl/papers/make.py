@@ -1,40 +1,48 @@
-"""``admmctl figures``: figures by name, what they need, and one after another until all are drawn."""
+"""Make figures of papers: use the runs that are there already, make the missing ones, then draw."""
 
+import math
+import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-from admmctl.data.catalog import datasets
-from admmctl.errors import DataError, Interrupted, RunFailed, UserError
+from admmctl.data import shards
+from admmctl.errors import DataError, Interrupted, MissingExtra, RunFailed, UserError
+from admmctl.experiment import config as configuration
+from admmctl.experiment.config import Experiment, Run, with_seed
+from admmctl.experiment.schema import Stop
+from admmctl.launch import local as launch
+from admmctl.launch.cluster import FOLDERS
 from admmctl.launch.options import Options
-from admmctl.papers import paper_runs
 from admmctl.papers.catalogue import CATALOGUE
-from admmctl.papers.entry import Entry
-from admmctl.papers.explained import FIGURES
-from admmctl.papers.material import Material, Scale
-from admmctl.papers.toys import Request
+from admmctl.papers.entry import Entry, Material, Request, Scale
 from admmctl.registry import suggest
-from admmctl.runs.train import Watcher
-from admmctl.studies.scaling import Say
+from admmctl.runs import resume as resuming
+from admmctl.runs.places import is_run, root
+from admmctl.runs.recorded import EVERYTHING, Recorded
+from admmctl.runs.summary import Status
+from admmctl.runs.train import Watcher, check, execute
+from admmctl.studies.condition import condition
+from admmctl.studies.points import summarise
+from admmctl.studies.scaling import Request as StudyRequest
+from admmctl.studies.scaling import Say, scaling
 
-Draw = Callable[[Material], dict[str, Any]]
+QUICK = "-quick"  # behind an experiment's name: its shrunken runs stay apart from those of the file as it stands
+BUDGETS = ("iterations", "epochs", "seconds")
 
 
-@dataclass
-class Outcome:
-    """What became of the figures that were asked for: ``drawn`` is what ``draw`` returned of each."""
+@dataclass(frozen=True)
+class Making:
+    """How figures are made: at which scale, where their runs start, who watches, and who is told of it."""
 
-    drawn: list[dict[str, Any]] = field(default_factory=list)
-    skipped: dict[str, str] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
+    scale: Scale
+    options: Options
+    watcher: Watcher
+    say: Say
 
-    def document(self) -> dict[str, Any]:
-        """What ``figures --json`` prints."""
 
-        def reasons(figures: dict[str, str]) -> list[dict[str, str]]:
-            return [{"name": name, "reason": reason} for name, reason in figures.items()]
-
-        return {"figures": self.drawn, "skipped": reasons(self.skipped), "failed": reasons(self.failed)}
+# --- what was asked for
 
 
 def chosen(asked: Iterable[str]) -> list[Entry]:
@@ -44,31 +52,6 @@ def chosen(asked: Iterable[str]) -> list[Entry]:
         if name not in CATALOGUE:
             raise UserError(f"unknown figure '{name}'{suggest(name, list(CATALOGUE))}")
     return [CATALOGUE[name] for name in names]
-
-
-def listing(asked: Iterable[str] = ()) -> list[dict[str, Any]]:
-    """Every figure, or those asked for: all of its entry, and whether the data it needs is here."""
-    return [{**entry.document(), "data": _data(entry)} for entry in (chosen(asked) or CATALOGUE.values())]
-
-
-def _data(entry: Entry) -> dict[str, Any] | None:
-    """The dataset of a figure, quickly drawn, whether it is here, and how to get it; None for one without."""
-    if entry.config is None:
-        return _digits() if entry.name == "digits" else None
-    settings = next(iter(paper_runs.experiment(entry, "quick").runs.values())).data
-    return _opened(settings.name, settings)
-
-
-def _digits() -> dict[str, Any]:
-    return _opened("svhn", datasets.load("svhn").Settings(name="svhn"))
-
-
-def _opened(name: str, settings: Any) -> dict[str, Any]:
-    try:
-        datasets.load(name)().open(settings)
-    except DataError as error:
-        return {"name": name, "here": False, "reason": str(error)}
-    return {"name": name, "here": True, "reason": None}
 
 
 @dataclass
@@ -90,8 +73,11 @@ def prepare(asked: Sequence[str], scale: Scale, request: Request, say: Say) -> R
     ready = Ready()
     for entry in chosen(asked) or CATALOGUE.values():
         try:
-            paper_runs.need_data(entry, scale)
-            ready.figures.append((entry, _points(entry, scale, request)))
+            need_data(entry, scale)
+            points = entry.points(request) if entry.points else None
+            if points is not None:
+                points = replace(points, facts={**points.facts, "seed": request.seed})
+            ready.figures.append((entry, Material(entry, scale, points=points) if points else None))
         except DataError as error:
             if asked:
                 raise DataError(f"{entry.name}: {error}") from None
@@ -100,20 +86,46 @@ def prepare(asked: Sequence[str], scale: Scale, request: Request, say: Say) -> R
     return ready
 
 
-def draw_all(ready: Ready, scale: Scale, options: Options, draw: Draw, watcher: Watcher, say: Say) -> Outcome:
+def need_data(entry: Entry, scale: Scale) -> None:
+    """Raises DataError, with the line that fetches it, where a figure's data is not here."""
+    if entry.config is not None:
+        shards.plan(next(iter(experiment(entry, scale).runs.values())).data, 1)
+
+
+# --- all of them
+
+
+@dataclass
+class Outcome:
+    """What became of the figures that were asked for: ``drawn`` is what was said of each that is there now."""
+
+    drawn: list[dict[str, Any]] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def document(self) -> dict[str, Any]:
+        """What ``figures --json`` prints."""
+
+        def reasons(figures: dict[str, str]) -> list[dict[str, str]]:
+            return [{"name": name, "reason": reason} for name, reason in figures.items()]
+
+        return {"figures": self.drawn, "skipped": reasons(self.skipped), "failed": reasons(self.failed)}
+
+
+def draw_all(ready: Ready, making: Making, draw: Callable[[Material], dict[str, Any]]) -> Outcome:
     """Make the missing runs of every figure that is ``ready``, and ``draw`` it.
 
     A figure that fails does not stop the others. Raises Interrupted when it is stopped: what was finished is
     kept, and the same command goes on.
     """
     outcome = Outcome(skipped=dict(ready.skipped))
-    for number, (entry, points) in enumerate(ready.figures):
-        say(f"figure {number + 1} of {len(ready.figures)}: {entry.name}")
+    for number, (entry, illustration) in enumerate(ready.figures):
+        making.say(f"figure {number + 1} of {len(ready.figures)}: {entry.name}")
         try:
-            material, failures = (points, []) if points else paper_runs.make(entry, scale, options, watcher, say)
+            material, failures = (illustration, []) if illustration else make(entry, making)
             if failures:
                 outcome.failed[entry.name] = "\n".join(failures)
-            if material.folders or material.result is not None or material.rows:
+            if not material.is_empty:
                 outcome.drawn.append(draw(material))
             elif not failures:
                 outcome.skipped[entry.name] = "; ".join(material.left_out.values())
@@ -124,10 +136,172 @@ def draw_all(ready: Ready, scale: Scale, options: Options, draw: Draw, watcher: 
     return outcome
 
 
-def _points(entry: Entry, scale: Scale, request: Request) -> Material | None:
-    """What an illustration is drawn from; None for a figure that needs runs."""
-    if entry.source != "points":
-        return None
-    points = FIGURES[entry.name].compute(request)
-    facts = {**points.facts, "seed": request.seed}
-    return Material(entry.document(), scale, rows=points.rows, facts=facts, images=points.images)
+# --- the runs of one
+
+
+def config_file(name: str) -> Path:
+    """The experiment file of that name: of the current folder, or beside the package. Raises UserError."""
+    places = [folder.parent / f"{name}.yaml" for folder in FOLDERS]
+    found = next((path for path in places if path.is_file()), None)
+    if found is None:
+        raise UserError(f"there is no {places[0]} here; run this in a checkout of the repository")
+    return found
+
+
+def source(entry: Entry, scale: Scale) -> tuple[Path, list[str]]:
+    """The experiment file of a figure and the ``--set`` options of that scale; shrunken runs have another name."""
+    assert entry.config is not None
+    shrunk = scale == "quick" and bool(entry.quick.changes)
+    name = [f"name={entry.config}{QUICK}"] if shrunk else []
+    return config_file(entry.config), [*entry.plan(scale).changes, *name]
+
+
+def experiment(entry: Entry, scale: Scale) -> Experiment:
+    """The experiment of a figure, as that scale changes it. Raises UserError."""
+    return configuration.load(*source(entry, scale))
+
+
+def planned(entry: Entry, scale: Scale) -> list[Run]:
+    """Every run of a figure: its methods interleaved, a seed for each repeat. Raises UserError."""
+    plan, runs = entry.plan(scale), experiment(entry, scale).runs
+    return [
+        with_seed(runs[method], runs[method].seed + repeat)
+        for repeat in range(plan.repeats)
+        for method in plan.methods
+    ]
+
+
+def make(entry: Entry, making: Making) -> tuple[Material, list[str]]:
+    """What a figure is drawn from, and what failed on the way.
+
+    Raises UserError where nothing can be run, and Interrupted when it is stopped: finished runs are kept.
+    """
+    scale, say = making.scale, making.say
+    if entry.source == "condition":
+        config, changes = source(entry, scale)
+        return Material(entry, scale, conditions=condition(config, overrides=changes, say=say)), []
+    if entry.source == "scaling":
+        return _scaling(entry, making), []
+    asked = entry.plan(scale).cores
+    cores = min(asked[0], room(making.options))
+    options = replace(making.options, cores=cores)
+    folders, failures, left_out = [], [], {}
+    for run in planned(entry, scale):
+        if run.method in left_out:
+            continue
+        try:
+            folders.append(finished(run, cores, say) or _run(run, options, making.watcher))
+        except MissingExtra as missing:
+            left_out[run.method] = str(missing)
+            say(f"left out: {run.method}: {missing}")
+        except RunFailed as failure:
+            failures.append(str(failure))
+    return Material(entry, scale, folders, left_out=left_out, notes=_fewer(asked, (cores,))), failures
+
+
+def _scaling(entry: Entry, making: Making) -> Material:
+    """A scaling study of the figure's one method, in numbers."""
+    plan, most = entry.plan(making.scale), room(making.options)
+    # One core count makes no study: on a small machine its own cores, oversubscribed where there is only one.
+    counts = tuple(count for count in plan.cores if count <= most)
+    counts = counts if len(counts) > 1 else tuple(sorted({1, 2, min(most, max(plan.cores))}))
+    config, changes = source(entry, making.scale)
+    asked = StudyRequest(
+        config,
+        ",".join(map(str, counts)),
+        plan.methods[0],
+        plan.repeats,
+        to_target=True,
+        options=replace(making.options, oversubscribe=making.options.oversubscribe or max(counts) > most),
+        overrides=changes,
+    )
+    folder = scaling(asked, making.watcher, making.say)
+    runs = [path for path in sorted(folder.iterdir()) if is_run(path)]
+    return Material(entry, making.scale, runs, study=summarise(folder), notes=_fewer(plan.cores, counts))
+
+
+def room(options: Options) -> int:
+    """How many ranks may start: the cores of the allocation, of the hosts, or of this machine."""
+    if options.hosts:
+        return sum(slots for _, slots in options.hosts)
+    job = options.allocation()
+    return job.cores if job is not None else launch.available_cores()
+
+
+def _fewer(asked: tuple[int, ...], counts: tuple[int, ...]) -> list[str]:
+    if set(asked) <= set(counts):
+        return []
+    there, here = (", ".join(f"{count:,}" for count in each) for each in (asked, counts))
+    return [f"on {here} cores instead of {there}: there are no more here"]
+
+
+def _run(run: Run, options: Options, watcher: Watcher) -> Path:
+    """Make the run, or go on with it where the same command was interrupted; returns its folder."""
+    check(run, options)
+    begun = resuming.find(run, options.cores, None)
+    if begun is not None:
+        before = _recorded(begun, run.method)
+        if begun.done or before is None or before.document() != run.document():
+            begun = None
+    return Path(execute(run, options, watcher, resume=begun)["folder"])
+
+
+# --- runs that are there already
+
+
+def finished(run: Run, ranks: int, say: Say = lambda text: None) -> Path | None:
+    """The newest finished run of the same hash, data and ranks that went as far as this one should.
+
+    ``say`` is told of one that would do, and is damaged.
+    """
+    pattern = re.compile(rf"{re.escape(resuming.folder_name(run, ranks))}(-\d+)?")
+    found = [
+        path
+        for folder in sorted({run.experiment, run.experiment.removesuffix(QUICK)})
+        if (root() / folder).is_dir()
+        for path in (root() / folder).iterdir()
+        if pattern.fullmatch(path.name) and is_run(path) and _is_sound(path, say) and _is_sufficient(run, path)
+    ]
+    return max(found, key=lambda path: (path / "summary.json").stat().st_mtime, default=None)
+
+
+def _is_sound(folder: Path, say: Say) -> bool:
+    problem = Recorded(folder).damage(EVERYTHING)
+    if problem is not None:
+        say(f"left out: {problem[0]}: {problem[1]}")
+    return problem is None
+
+
+def _is_sufficient(run: Run, folder: Path) -> bool:
+    """Whether a recorded run of the same hash shows what ``run`` would: it ended, and not before this one."""
+    recorded = Recorded(folder)
+    before = _recorded(recorded, run.method)
+    if before is None or recorded.summary is None or not recorded.done:
+        return False
+    if (before.evaluate, before.threads) != (run.evaluate, run.threads):
+        return False
+    # The rows that are here now may be others: a part of HIGGS, for instance, or all of it.
+    if resuming.Now().other_data(run, folder):
+        return False
+    same_target = (before.stop.target, before.stop.metric) == (run.stop.target, run.stop.metric)
+    if recorded.summary.status is Status.EXHAUSTED:
+        return (same_target or run.stop.target is None) and _is_as_far(run.stop, before.stop)
+    return same_target or recorded.summary.status is Status.DIVERGED
+
+
+def _is_as_far(asked: Stop, before: Stop) -> bool:
+    """Whether no budget of ``before`` is smaller; one that is not given is endless."""
+
+    def limit(stop: Stop, key: str) -> float:
+        value = getattr(stop, key)
+        return math.inf if value is None else float(value)
+
+    return before.patience == asked.patience and all(limit(asked, key) <= limit(before, key) for key in BUDGETS)
+
+
+def _recorded(run: Recorded, method: str) -> Run | None:
+    """The run that a folder was made by, as its experiment says."""
+    try:
+        return configuration.load(run.folder / "config.yaml").runs.get(method)
+    except UserError:
+        return None  # damaged: it is run again

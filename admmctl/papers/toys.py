@@ -1,10 +1,12 @@
 """The toy problems of the explanatory figures: polynomials, features, gradient descent on two dimensions."""
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from numpy.polynomial import Polynomial
 from numpy.typing import NDArray
 
@@ -13,10 +15,11 @@ from admmctl.methods.gradient.sgd import Gd, GdSettings
 from admmctl.methods.method import Problem, Untimed
 from admmctl.model.losses import losses
 from admmctl.model.network import Network, classify
+from admmctl.papers.entry import Points, Request, Rows
+from admmctl.report import style
 from admmctl.rng import normals, uniform_rows
 
 Array = NDArray[np.float64]
-Rows = list[dict[str, Any]]
 
 NOISE = 0.3  # standard deviation around the sine, as in Bishop's book
 DEGREE = 9  # of the fits to more and more points
@@ -24,23 +27,24 @@ FRESH = 1_000  # new points of the same source that a fit is tested on
 DRAWS = 101  # sets of points behind a median error
 ITERATIONS = (0, 500, 1000, 2000, 3000)
 LEARNING_RATE = 0.02
+WIDTH = style.COLUMN_WIDTH * 1.35
+# Two classes, told apart by colour and by shape.
+CLASSES: dict[int, dict[str, Any]] = {
+    0: {"color": style.VERMILLION, "marker": "x", "label": "class 0"},
+    1: {"color": style.BLUE, "marker": "o", "label": "class 1"},
+}
 
 
-@dataclass(frozen=True)
-class Request:
-    """What was asked for besides the names; ``mirror`` has the official files of what is not prepared."""
-
-    seed: int = 0
-    mirror: Path | None = None
+def rows_of(columns: dict[str, Any]) -> Rows:
+    """The rows of a table that is given by its columns: arrays, or what is the same in all rows."""
+    arrays = np.broadcast_arrays(*columns.values())
+    return [dict(zip(columns, row, strict=True)) for row in zip(*map(np.ndarray.tolist, arrays), strict=True)]
 
 
-@dataclass(frozen=True)
-class Points:
-    """What a figure is drawn from: the rows of its CSV, what is worth saying, and images where it shows some."""
-
-    rows: Rows
-    facts: dict[str, Any]
-    images: NDArray[np.uint8] | None = None
+def panels(down: int, across: int, height: float, **options: Any) -> tuple[Figure, list[Axes]]:
+    """A figure one column wide, ``height`` inches per row of panels."""
+    figure, axes = plt.subplots(down, across, figsize=(WIDTH, height * down), layout="constrained", **options)
+    return figure, list(np.ravel(axes))
 
 
 # --- overfitting: polynomials by least squares
@@ -70,11 +74,10 @@ def rms(polynomial: Polynomial, x: Array, y: Array) -> float:
 def _fitted(x: Array, y: Array, panel: str, M: int) -> Rows:
     """Observations, the sine, and the fit, as rows (panel, kind, x, y)."""
     fine = np.linspace(0.0, 1.0, 201)
-    curves = {"observed": (x, y), "sine": (fine, sine(fine)), "fit": (fine, fit(x, y, M)(fine))}
     return [
-        {"panel": panel, "kind": kind, "x": float(at), "y": float(value)}
-        for kind, (xs, ys) in curves.items()
-        for at, value in zip(xs, ys, strict=True)
+        *rows_of({"panel": panel, "kind": "observed", "x": x, "y": y}),
+        *rows_of({"panel": panel, "kind": "sine", "x": fine, "y": sine(fine)}),
+        *rows_of({"panel": panel, "kind": "fit", "x": fine, "y": fit(x, y, M)(fine)}),
     ]
 
 
@@ -104,6 +107,49 @@ def polynomials_samples(request: Request) -> Points:
     return Points(rows, {"M": DEGREE, "noise": NOISE, "fresh": FRESH, "draws": DRAWS})
 
 
+def draw_polynomials(points: Points) -> Figure:
+    """A panel for every fit, and below them the errors."""
+    facts = points.facts
+    names = [name for name in dict.fromkeys(points.column("panel")) if name != "rms"]
+    down = len(names) // 2
+    figure = plt.figure(figsize=(WIDTH, 1.6 * (down + 1.2)), layout="constrained")
+    grid = figure.add_gridspec(down + 1, 2, height_ratios=[1.0] * down + [1.2])
+    for place, name in enumerate(names):
+        axes = figure.add_subplot(grid[place // 2, place % 2])
+        hollow = {"markerfacecolor": "none", "markersize": 3.5}
+        for kind, line, look in (
+            ("sine", "--", {"color": style.GREEN, "label": "sin 2πx"}),
+            ("fit", "-", {"color": style.VERMILLION, "label": "fit"}),
+            ("observed", "o", {"color": style.BLUE, "label": "observed", **hollow}),
+        ):
+            axes.plot(*(points.column(key, panel=name, kind=kind) for key in "xy"), line, **look)
+        axes.set(ylim=(-2, 2), xlabel="$x$" if place // 2 == down - 1 else "")
+        axes.set_title(f"${name}$", loc="left")
+        if place % 2 == 0:
+            axes.set_ylabel("$y$")
+        if place == 0:
+            figure.legend(loc="outside upper center", ncols=3)
+    errors = figure.add_subplot(grid[down, :])
+    for kind, color, marker in (("training", style.BLUE, "o"), ("fresh", style.VERMILLION, "s")):
+        x, y = (points.column(key, panel="rms", kind=kind) for key in "xy")
+        label = "on the points of the fit" if kind == "training" else f"on {facts['fresh']:,} fresh points"
+        errors.plot(x, y, color=color, marker=marker, label=label)
+    errors.axhline(facts["noise"], color=style.GREY, linestyle=":", label="standard deviation of the noise")
+    errors.legend(loc="best")
+    errors.set_ylim(bottom=0)
+    if "M" in facts:
+        errors.set_xscale("log")
+        errors.set_xlabel(f"samples $n$ (log), $M = {facts['M']}$; medians of {facts['draws']} draws")
+        ticks = [10, 20, 50, 100, 200, 500, 1000]
+        errors.set_xticks(ticks, labels=[f"{n:,}" for n in ticks])
+        errors.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        errors.set_xlabel(f"features $M$ beside the constant, $n = {facts['n']}$")
+        errors.set_xticks(range(10))
+    errors.set_ylabel("rms error of $y$")
+    return figure
+
+
 # --- features
 
 
@@ -115,16 +161,9 @@ def features(request: Request) -> Points:
     outer = np.abs(x) > 1.5
     squares = x**2
     threshold = float((squares[~outer].max() + squares[outer].min()) / 2)
-    rows = [
-        {"class": int(label), "x": float(at), "x^2": float(square)}
-        for label, at, square in zip(outer, x, squares, strict=True)
-    ]
-    facts = {
-        "threshold": threshold,
-        "accuracy_x": best_threshold(x, outer),
-        "accuracy_x2": best_threshold(squares, outer),
-    }
-    return Points(rows, facts)
+    accuracies = {"accuracy_x": best_threshold(x, outer), "accuracy_x2": best_threshold(squares, outer)}
+    rows = rows_of({"class": outer.astype(int), "x": x, "x^2": squares})
+    return Points(rows, {"threshold": threshold, **accuracies})
 
 
 def best_threshold(feature: Array, labels: NDArray[np.bool_]) -> float:
@@ -132,6 +171,27 @@ def best_threshold(feature: Array, labels: NDArray[np.bool_]) -> float:
     cuts = np.concatenate([[-np.inf], np.sort(feature)])
     right = [np.mean((feature > cut) == labels) for cut in cuts]
     return float(max(*right, *(1 - share for share in right)))
+
+
+def draw_features(points: Points) -> Figure:
+    """Points on a line, apart once their squares are drawn beside them."""
+    facts = points.facts
+    figure, (line, plane) = panels(2, 1, 1.6, height_ratios=(0.35, 1), sharex=True)
+    for label, look in CLASSES.items():
+        x, squares = (points.column(key, **{"class": label}) for key in ("x", "x^2"))
+        line.scatter(x, np.zeros_like(x), s=16, linewidth=1, **look)
+        plane.scatter(x, squares, s=16, linewidth=1, **look)
+    fine = np.linspace(-3, 3, 201)
+    plane.plot(fine, fine**2, color=style.GREY, linewidth=0.6, zorder=1)
+    plane.axhline(facts["threshold"], color=style.GREEN, label=f"$x^2 = {facts['threshold']:.2f}$")
+    line.set(yticks=[], ylim=(-1, 1))
+    line.grid(False)
+    line.spines["left"].set_visible(False)
+    line.set_title(f"$x$ alone: the best threshold gets {100 * facts['accuracy_x']:.0f} % right", loc="left")
+    plane.set_title(f"with the feature $x^2$: a line gets {100 * facts['accuracy_x2']:.0f} %", loc="left")
+    plane.set(xlabel="$x$", ylabel="$x^2$")
+    plane.legend(loc="upper center")
+    return figure
 
 
 # --- gradient descent
@@ -155,10 +215,7 @@ def boundary(request: Request) -> Points:
     start = request.seed + 1  # of seed 0 this one has some way to go; some starts arrive in 100 iterations
     problem = Problem(a0, labels[None].astype(float), network, loss, Serial(), Untimed(), start, 0, n)
     gd = Gd(GdSettings(learning_rate=LEARNING_RATE))
-    rows: Rows = [
-        {"part": "data", "x": float(at), "y": float(value), "class": int(label)}
-        for at, value, label in zip(x, y, labels, strict=True)
-    ]
+    rows = rows_of({"part": "data", "x": x, "y": y, "class": labels})
     state = gd.init(problem)
     for iteration in range(ITERATIONS[-1] + 1):
         if iteration:
@@ -174,3 +231,27 @@ def boundary(request: Request) -> Points:
             }
             rows.append({**row, **dict(zip(("w_x", "w_y", "w_1"), map(float, W[0][0]), strict=True))})
     return Points(rows, {"n": n, "learning_rate": LEARNING_RATE, "iterations": list(ITERATIONS)})
+
+
+def draw_boundary(points: Points) -> Figure:
+    """Training a unit: its cost, and the boundary that moves."""
+    figure, axes = panels(3, 2, 1.75)
+    training = {row["iteration"]: row for row in points.rows if row["part"] == "training"}
+    iterations = points.facts["iterations"]
+    x = np.array([0.0, 4.0])
+    for panel, iteration in zip(axes[1:], iterations, strict=True):
+        for label, look in CLASSES.items():
+            across, up = (points.column(key, part="data", **{"class": label}) for key in "xy")
+            panel.scatter(across, up, s=8, linewidth=0.8, **look)
+        row = training[iteration]
+        panel.plot(x, -(row["w_1"] + row["w_x"] * x) / row["w_y"], color=style.GREEN, label="boundary")
+        panel.set(xlim=(0, 4), ylim=(-3, 22), xlabel="$x$", ylabel="$y$")
+        panel.set_title(f"{iteration:,} iterations: {100 * row['accuracy']:.0f} % right", loc="left")
+    axes[0].plot(list(training), [row["objective"] for row in training.values()], color=style.BLUE)
+    shown = [training[iteration]["objective"] for iteration in iterations]
+    axes[0].plot(iterations, shown, "o", color=style.GREEN)
+    axes[0].set(xlabel="iteration", ylabel="objective (log)", yscale="log", xticks=[0, 1000, 2000, 3000])
+    style.log_axis(axes[0])
+    axes[0].set_title("mean logistic loss", loc="left")
+    figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure

@@ -82,15 +82,15 @@ def _figure(figure: Figure, place: int, page: Path) -> Html:
     facts += [f"not there: {name}" for name in figure.absent]
     about = tag("p", "; ".join(filter(None, facts)), class_="about") if any(facts) else None
     image = None
-    if "png" in figure.files:
-        source = data_uri(figure.files["png"].read_bytes(), "image/png")
+    if "png" in figure.paths:
+        source = data_uri(figure.paths["png"].read_bytes(), "image/png")
         image = tag("img", src=source, alt=f"{title}. {figure.caption}".strip(), loading="lazy", class_="zoomable")
-    elif "pdf" in figure.files:
-        image = tag("p", tag("a", figure.files["pdf"].name, href=_link(figure.files["pdf"], page)), class_="about")
+    elif "pdf" in figure.paths:
+        image = tag("p", tag("a", figure.paths["pdf"].name, href=_link(figure.paths["pdf"], page)), class_="about")
     return tag(
         "div",
         tag("figure", image, tag("figcaption", *caption, about)),
-        _points(figure.files["csv"], page) if "csv" in figure.files else None,
+        _points(figure.paths["csv"], page) if "csv" in figure.paths else None,
         id=figure_id(place),
         class_=f"card {figure.kind}",
     )

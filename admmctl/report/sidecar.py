@@ -1,62 +1,128 @@
-"""What lies beside a figure: ``results/figures/NAME.json``, which says what it shows and the numbers in it."""
+"""What lies beside a figure: ``results/figures/NAME.json``, which says what it shows and the numbers in it.
 
-import json
-import math
+One class writes and reads it. A file that does not describe a figure is named with the reason.
+"""
+
 import re
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NamedTuple
 
+from pydantic import BaseModel, ConfigDict
+
+from admmctl.files import write_json
 from admmctl.runs.places import exists
+from admmctl.runs.reading import Damaged, checked, read_mapping
+from admmctl.runs.summary import Number as Real
+from admmctl.runs.summary import rule
 
 KINDS = ("figure", "table", "illustration")
-FILES = ("png", "pdf", "csv")
+ENDINGS = ("png", "pdf", "csv")
 PNG = b"\x89PNG\r\n\x1a\n"  # how every PNG begins
 
+Text = Annotated[
+    str, rule(lambda value: value is None or isinstance(value, str), "text", made=lambda value: value or "")
+]
 
-class _Broken(ValueError):
-    """Why a file is no description of a figure."""
+
+def _are_files(value: Any) -> bool:
+    """Names by ending, never paths. Where there is no such file, null may say so."""
+
+    def named(ending: str) -> bool:
+        name = value.get(ending)
+        return name is None or (isinstance(name, str) and Path(name).name == name and name.endswith(f".{ending}"))
+
+    return isinstance(value, dict) and all(map(named, ENDINGS))
 
 
-@dataclass(frozen=True)
-class Number:
+Files = Annotated[
+    dict[str, str],
+    rule(
+        _are_files,
+        "the names of .png, .pdf and .csv files beside it",
+        made=lambda value: {ending: value[ending] for ending in ENDINGS if value.get(ending)},
+    ),
+]
+
+
+class Number(BaseModel):
     """A number of a paper beside ours. ``ratio`` is ours over the paper's, ``same_work`` whether that compares."""
 
-    what: str
-    unit: str
-    paper: float | None
-    paper_text: str
-    ours: float | None
-    ours_text: str
-    ratio: float | None
-    same_work: bool
-    note: str
+    model_config = ConfigDict(frozen=True)
+
+    what: Text
+    unit: Text
+    paper: Real
+    paper_text: Text
+    ours: Real
+    ours_text: Text
+    ratio: Real
+    same_work: Annotated[bool, rule(lambda value: isinstance(value, bool), "true or false")]
+    note: Text
 
 
-@dataclass(frozen=True)
-class Figure:
-    """A figure or table of ours that stands for one of a paper; ``files`` are those that exist, by ending."""
+class Figure(BaseModel):
+    """A figure or table of ours that stands for one of a paper; ``folder`` is where it lies."""
 
-    name: str
-    paper: str
-    number: str
-    shows: str
-    kind: str
-    caption: str
-    scale: str
-    files: dict[str, Path]
-    absent: list[str]
-    runs: list[str]
+    model_config = ConfigDict(frozen=True)
+
+    name: Text
+    paper: Text
+    number: Text
+    shows: Text
+    kind: Annotated[str, rule(lambda value: value in KINDS, f"one of {', '.join(KINDS)}")]
+    caption: Text
+    scale: Text
+    files: Files
+    runs: list[Annotated[str, rule(lambda value: isinstance(value, str), "text")]]
     numbers: list[Number]
+
+    _folder: Path = Path()
+
+    @classmethod
+    def read(cls, path: Path) -> "Figure":
+        """What a file describes. Raises Damaged where that is no figure."""
+        found = read_mapping(path)
+        try:
+            figure = checked(cls, found or {})
+        except Damaged as reason:
+            raise Damaged(f"it does not describe a figure: {reason}") from None
+        figure._folder = path.parent
+        png = figure.paths.get("png")
+        if png is not None and not png.read_bytes().startswith(PNG):
+            raise Damaged(f"files.png: {png.name} is no PNG image")
+        return figure
+
+    def write(self, folder: Path) -> Path:
+        """Write NAME.json; returns its path. Raises OSError."""
+        path = folder / f"{self.name}.json"
+        write_json(path, self.model_dump())
+        return path
+
+    @cached_property
+    def paths(self) -> dict[str, Path]:
+        """Its files that exist, by ending."""
+        named = {ending: self._folder / name for ending, name in self.files.items()}
+        return {ending: path for ending, path in named.items() if exists(path)}
+
+    @property
+    def absent(self) -> list[str]:
+        """Names of its files that are not there."""
+        return [name for ending, name in self.files.items() if ending not in self.paths]
 
     def about(self, folders: list[Path]) -> bool:
         """Whether it was drawn from one of these runs. Its paths may be relative to another folder than ours."""
         chosen = {folder.absolute().parts[-2:] for folder in folders}
         return any(Path(run).parts[-2:] in chosen for run in self.runs)
 
+    @property
+    def _place(self) -> tuple[Any, ...]:
+        """In its paper, by number: Figure 2 before Figure 10."""
+        parts = re.split(r"(\d+)", self.number)
+        return self.paper, [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], self.name
 
-@dataclass(frozen=True)
-class LeftOut:
+
+class LeftOut(NamedTuple):
     """A file that the report does not use, and why."""
 
     file: str
@@ -66,112 +132,16 @@ class LeftOut:
 def read_figures(folder: Path) -> tuple[list[Figure], list[LeftOut]]:
     """The figures that a folder describes, a paper's together and in its order; and broken files.
 
-    Papers that are illustrated alone, without anything measured, come last.
+    Papers of which nothing is measured, only illustrated, come last.
     """
     found: list[Figure] = []
     broken: list[LeftOut] = []
     for path in sorted(folder.glob("*.json")):
         try:
-            found.append(_figure(path))
+            found.append(Figure.read(path))
+        except Damaged as reason:
+            broken.append(LeftOut(str(path), str(reason)))
         except OSError as error:
             broken.append(LeftOut(str(path), f"it cannot be read: {error.strerror}"))
-        except _Broken as error:
-            broken.append(LeftOut(str(path), str(error)))
-        except (ValueError, RecursionError):  # no text, no JSON, or a number or nesting beyond all measure
-            broken.append(LeftOut(str(path), "it is not JSON"))
     measured = {figure.paper for figure in found if figure.kind != "illustration"}
-    return sorted(found, key=lambda figure: (figure.paper not in measured, *_order(figure))), broken
-
-
-def _order(figure: Figure) -> tuple[Any, ...]:
-    """By paper, then by number: Figure 2 before Figure 10."""
-    parts = re.split(r"(\d+)", figure.number)
-    return figure.paper, [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], figure.name
-
-
-def _figure(path: Path) -> Figure:
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(content, dict):
-        raise _Broken("it does not describe a figure: expected a JSON object")
-    keys = ("name", "paper", "number", "shows", "kind", "caption", "scale", "files", "runs", "numbers")
-    _has(content, keys, "")
-    if content["kind"] not in KINDS:
-        raise _Broken(f"kind: {_short(content['kind'])}; expected {', '.join(KINDS)}")
-    files, absent = _files(path, content["files"])
-    return Figure(
-        **{key: _words(content, key, "") for key in keys[:7]},
-        files=files,
-        absent=absent,
-        runs=[_word(run, "runs") for run in _list(content, "runs")],
-        numbers=[_number(item, f"numbers[{place}].") for place, item in enumerate(_list(content, "numbers"))],
-    )
-
-
-def _number(item: Any, where: str) -> Number:
-    if not isinstance(item, dict):
-        raise _Broken(f"{where.rstrip('.')}: expected a JSON object")
-    keys = ("what", "unit", "paper", "paper_text", "ours", "ours_text", "ratio", "same_work", "note")
-    _has(item, keys, where)
-    if not isinstance(item["same_work"], bool):
-        raise _Broken(f"{where}same_work: {_short(item['same_work'])}; expected true or false")
-    words = {key: _words(item, key, where) for key in ("what", "unit", "paper_text", "ours_text", "note")}
-    numbers = {key: _float(item, key, where) for key in ("paper", "ours", "ratio")}
-    return Number(**words, **numbers, same_work=item["same_work"])  # type: ignore[arg-type]
-
-
-def _files(path: Path, named: Any) -> tuple[dict[str, Path], list[str]]:
-    """The files beside a description, and the names of those that are not there. Only names, never paths."""
-    if not isinstance(named, dict):
-        raise _Broken(f"files: {_short(named)}; expected names by ending")
-    files: dict[str, Path] = {}
-    absent = []
-    for ending in FILES:
-        name = named.get(ending)
-        if name is None:
-            continue
-        if Path(_word(name, f"files.{ending}")).name != name or not name.endswith(f".{ending}"):
-            raise _Broken(f"files.{ending}: {_short(name)}; expected the name of a .{ending} file beside it")
-        if exists(path.with_name(name)):
-            files[ending] = path.with_name(name)
-        else:
-            absent.append(name)
-    if "png" in files and not files["png"].read_bytes().startswith(PNG):
-        raise _Broken(f"files.png: {files['png'].name} is no PNG image")
-    return files, absent
-
-
-def _has(content: dict[str, Any], keys: tuple[str, ...], where: str) -> None:
-    missing = [where + key for key in keys if key not in content]
-    if missing:
-        raise _Broken(f"it does not describe a figure: it lacks {', '.join(missing)}")
-
-
-def _words(content: dict[str, Any], key: str, where: str) -> str:
-    """A text; null is an empty one."""
-    return "" if content[key] is None else _word(content[key], where + key)
-
-
-def _word(value: Any, where: str) -> str:
-    if not isinstance(value, str):
-        raise _Broken(f"{where}: {_short(value)}; expected text")
-    return value
-
-
-def _list(content: dict[str, Any], key: str) -> list[Any]:
-    if not isinstance(content[key], list):
-        raise _Broken(f"{key}: {_short(content[key])}; expected a list")
-    return content[key]
-
-
-def _float(content: dict[str, Any], key: str, where: str) -> float | None:
-    value = content[key]
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e300 or math.isnan(value):
-        raise _Broken(f"{where}{key}: {_short(value)}; expected a number or null")
-    return float(value)
-
-
-def _short(value: Any) -> str:
-    shown = json.dumps(value)
-    return shown if len(shown) <= 40 else f"{shown[:37]}..."
+    return sorted(found, key=lambda figure: (figure.paper not in measured, *figure._place)), broken

@@ -81,7 +81,7 @@ def _text(path: Path) -> str | None:
         raise Damaged(f"it cannot be read: {error.strerror}") from None
 
 
-def _mapping(path: Path) -> dict[str, Any] | None:
+def read_mapping(path: Path) -> dict[str, Any] | None:
     """A file that holds one JSON object."""
     text = _text(path)
     if text is None:
@@ -111,20 +111,28 @@ def checked(kind: type[T], found: dict[str, Any]) -> T:
         return _adapter(kind).validate_python(found)
     except ValidationError as error:
         problems = error.errors()
-    missing = [str(problem["loc"][0]) for problem in problems if problem["type"] == "missing"]
+    missing = [_key(problem["loc"]) for problem in problems if problem["type"] == "missing"]
     if missing:
         raise Damaged(f"it lacks {', '.join(missing)}")
-    raise Damaged(f"{problems[0]['loc'][0]}: {problems[0]['msg']}")
+    problem = problems[0]
+    expected = {"list_type": "a list", "model_type": "keys and values"}.get(problem["type"])
+    reason = f"expected {expected}, found {reprlib.repr(problem['input'])}" if expected else problem["msg"]
+    raise Damaged(f"{_key(problem['loc'])}: {reason}")
+
+
+def _key(location: tuple[int | str, ...]) -> str:
+    """'numbers[0].paper'."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).removeprefix(".")
 
 
 def _summary(folder: Path) -> tuple[Summary, dict[str, Any]] | None:
     """The summary, and all that the file says."""
-    found = _mapping(folder / SUMMARY_FILE)
+    found = read_mapping(folder / SUMMARY_FILE)
     return None if found is None else (checked(Summary, found), found)
 
 
 def _environment(folder: Path) -> Environment:
-    found = _mapping(folder / ENVIRONMENT) or {}
+    found = read_mapping(folder / ENVIRONMENT) or {}
     return replace(checked(Environment, {**found, "facts": {}}), facts=found)
 
 
@@ -203,7 +211,7 @@ def _row(columns: Sequence[str], values: Sequence[str], finite: Sequence[str], p
 
 
 def _confusion(folder: Path) -> Confusion | None:
-    found = _mapping(folder / CONFUSION)
+    found = read_mapping(folder / CONFUSION)
     if found is None:
         return None
     classes = found.get("classes")

@@ -35,7 +35,7 @@ DONE = tuple(status for status in Status if status.done)
 # --- what values may be, in a file that anybody may have changed
 
 
-def _rule(good: Callable[[Any], bool], expected: str, made: Callable[[Any], Any] = lambda value: value) -> Any:
+def rule(good: Callable[[Any], bool], expected: str, made: Callable[[Any], Any] = lambda value: value) -> Any:
     """A check of a value, with the error that says what is ``expected``; ``made`` turns it into what is kept."""
 
     def check(value: Any) -> Any:
@@ -72,19 +72,19 @@ def _or_null(good: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: value is None or good(value)
 
 
-Line = Annotated[str, _rule(_is_line, "a line of text")]
-Text = Annotated[str, _rule(_is_text, "text")]
-Command = Annotated[str | None, _rule(_or_null(_is_text), "a command line")]
-Whole = Annotated[int, _rule(is_whole, "a whole number")]
-WholeOrNull = Annotated[int | None, _rule(_or_null(is_whole), "a whole number or null")]
-Number = Annotated[float | None, _rule(_or_null(_is_number), "a number or null")]
+Line = Annotated[str, rule(_is_line, "a line of text")]
+Text = Annotated[str, rule(_is_text, "text")]
+Command = Annotated[str | None, rule(_or_null(_is_text), "a command line")]
+Whole = Annotated[int, rule(is_whole, "a whole number")]
+WholeOrNull = Annotated[int | None, rule(_or_null(is_whole), "a whole number or null")]
+Number = Annotated[float | None, rule(_or_null(_is_number), "a number or null")]
 Names = Annotated[
-    list[str], _rule(lambda value: isinstance(value, list) and all(map(_is_line, value)), "a list of names")
+    list[str], rule(lambda value: isinstance(value, list) and all(map(_is_line, value)), "a list of names")
 ]
-Checksum = Annotated[str | None, _rule(_or_null(_is_line), "a checksum")]
+Checksum = Annotated[str | None, rule(_or_null(_is_line), "a checksum")]
 _Status = Annotated[
     Status,
-    _rule(lambda value: value in tuple(Status), f"one of {', '.join(Status)}", made=lambda value: Status(value)),
+    rule(lambda value: value in tuple(Status), f"one of {', '.join(Status)}", made=lambda value: Status(value)),
 ]
 
 

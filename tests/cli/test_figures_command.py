@@ -9,7 +9,7 @@ from scipy.io import savemat
 from support.shell import Shell
 
 from admmctl.errors import Interrupted, RunFailed
-from admmctl.papers import make as study
+from admmctl.papers import make
 from admmctl.papers.catalogue import CATALOGUE
 from admmctl.papers.entry import Entry, Quick
 
@@ -22,24 +22,18 @@ def mat(path: Path, images: np.ndarray, labels: np.ndarray) -> Path:
     return path
 
 
-TINY = Entry(
-    "tiny",
-    "A paper",
-    "Figure 1",
-    "the Swiss roll, small",
-    "accuracy",
-    config="swissroll",
-    methods=("admm",),
-    quick=Quick("300 rows, 3 iterations", ("data.rows=300", "network.layers=[5]", "stop.iterations=3")),
+ABSENT = replace(CATALOGUE["taylor-1b"], name="absent", quick=Quick())
+LITTLE = ("data.rows=300", "network.layers=[5]", "stop.iterations=3")
+TINY = replace(
+    ABSENT, name="tiny", config="swissroll", methods=("admm",), claims=(), quick=Quick("300 rows", LITTLE)
 )
-ELSEWHERE = replace(TINY, name="elsewhere", config="svhn", quick=Quick())
 
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> dict[str, Entry]:
     """A catalogue of two illustrations, a figure that takes a second, and one whose data is not here."""
-    entries = {name: CATALOGUE[name] for name in ("features", "digits")} | {"tiny": TINY, "elsewhere": ELSEWHERE}
-    monkeypatch.setattr(study, "CATALOGUE", entries)
+    entries = {name: CATALOGUE[name] for name in ("features", "digits")} | {"tiny": TINY, "absent": ABSENT}
+    monkeypatch.setattr(make, "CATALOGUE", entries)
     return entries
 
 
@@ -81,37 +75,35 @@ def test_all_leaves_out_what_has_no_data_and_says_how_to_get_it(shell: Shell, re
     assert answer.code == 0
     assert [figure["name"] for figure in answer.json()["figures"]] == ["features", "tiny"]
     cures = {skipped["name"]: skipped["reason"] for skipped in answer.json()["skipped"]}
-    assert list(cures) == ["digits", "elsewhere"]
+    assert list(cures) == ["digits", "absent"]
     assert cures["digits"].endswith("run: admmctl fetch svhn")
-    assert cures["elsewhere"].endswith("run: admmctl fetch svhn --extra")
+    assert cures["absent"].endswith("run: admmctl fetch svhn --extra")
     assert [line for line in answer.err.splitlines() if line.startswith("skipped: ")] == [
         f"skipped: {name}: {reason}" for name, reason in cures.items()
     ]
     assert len(list((results / "figures").iterdir())) == 4 * 2
 
 
-def test_a_figure_that_fails_does_not_stop_the_others(shell: Shell, few, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*arguments: object, **named: object) -> None:
-        raise RunFailed("a rank broke")
+@pytest.mark.parametrize(
+    ("end", "code", "message"),
+    [
+        (RunFailed("a rank broke"), 1, "tiny: a rank broke"),
+        (Interrupted("interrupted after 2 iterations"), 3, "the same command goes on from here"),
+    ],
+    ids=["failed", "interrupted"],
+)
+def test_a_run_that_fails_does_not_stop_other_figures_and_an_interruption_does(
+    shell: Shell, few, monkeypatch: pytest.MonkeyPatch, end: Exception, code: int, message: str
+) -> None:
+    def execute(*arguments: object, **named: object) -> None:
+        raise end
 
-    monkeypatch.setattr(study.paper_runs, "execute", broken)
+    monkeypatch.setattr(make, "execute", execute)
     few["neuron"] = CATALOGUE["neuron"]  # after it
     answer = shell("figures", "tiny", "neuron")
-    assert answer.code == 1
-    assert "neuron.png" in answer.out
-    assert "tiny: a rank broke" in answer.err
-
-
-def test_an_interruption_keeps_runs_and_says_that_the_same_command_goes_on(
-    shell: Shell, few, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def stopped(*arguments: object, **named: object) -> None:
-        raise Interrupted("interrupted after 2 iterations")
-
-    monkeypatch.setattr(study.paper_runs, "execute", stopped)
-    answer = shell("figures", "tiny")
-    assert answer.code == 3
-    assert "the same command goes on from here" in answer.err
+    assert answer.code == code
+    assert message in answer.err
+    assert ("neuron.png" in answer.out) == (code == 1)
 
 
 def test_what_cannot_be_drawn_is_one_clear_error(shell: Shell, results: Path) -> None:

@@ -2,7 +2,6 @@
 
 import csv
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,17 +10,25 @@ from matplotlib.figure import Figure
 from admmctl.data.swissroll import SwissRollSettings, SwissRollSource
 from admmctl.experiment.config import load
 from admmctl.model.activations import activation
-from admmctl.papers import drawings as report
-from admmctl.papers import explained as study
-from admmctl.papers import toys
-from admmctl.papers.explained import FIGURES, Request
+from admmctl.papers import explained, toys
+from admmctl.papers.draw import draw
+from admmctl.papers.entry import Material, Points, Request
 
+ENTRIES = {entry.name: entry for entry in explained.ENTRIES}
+COMPUTED = [name for name, entry in ENTRIES.items() if entry.dataset is None]
 SEEDS = pytest.mark.parametrize("seed", [0, 1, 2])
-COMPUTED = [name for name in FIGURES if name != "digits"]
 
 
-def column(points: toys.Points, key: str, **only: Any) -> Any:
-    return report.column(points.rows, key, **only)
+def material(name: str, seed: int = 0) -> Material:
+    entry = ENTRIES[name]
+    assert entry.points is not None
+    points = entry.points(Request(seed))
+    return Material(entry, "quick", points=Points(points.rows, {**points.facts, "seed": seed}, points.images))
+
+
+def drawn(name: str) -> Figure:
+    figure, _ = ENTRIES[name].drawing.draw(material(name))
+    return figure
 
 
 # --- the points
@@ -29,28 +36,28 @@ def column(points: toys.Points, key: str, **only: Any) -> Any:
 
 def test_the_network_that_is_sketched_is_that_of_the_example():
     network = load(Path(__file__).parents[2] / "configs" / "swissroll.yaml").runs["admm"].network
-    assert (3, *network.layers, 1) == study.SIZES
-    points = study.neuron(Request())
-    for layer, size in enumerate(study.SIZES):
-        units = column(points, "unit", layer=layer).tolist()
+    assert (3, *network.layers, 1) == explained.SIZES
+    points = explained.neuron(Request())
+    for layer, size in enumerate(explained.SIZES):
+        units = points.column("unit", layer=layer).tolist()
         assert (units[0], units[-1]) == (1, size)
-        assert len(units) == min(size, study.MOST_UNITS)
-        heights = column(points, "y", layer=layer)
+        assert len(units) == min(size, explained.MOST_UNITS)
+        heights = points.column("y", layer=layer)
         assert (heights[:-1] > heights[1:]).all()
         assert heights[0] == -heights[-1]  # centred
 
 
 def test_the_activations_are_those_that_networks_compute():
-    points = study.activations(Request())
-    z = column(points, "z", activation="step")
-    assert column(points, "h", activation="step").tolist() == [float(at > 0) for at in z]
+    points = explained.activations(Request())
+    z = points.column("z", activation="step")
+    assert points.column("h", activation="step").tolist() == [float(at > 0) for at in z]
     for name in ("tanh", "sigmoid", "relu", "hard-sigmoid", "dcutlu(-1, 1)"):
         h = activation(name)
-        np.testing.assert_array_equal(column(points, "h", activation=name), h.value(z[None], z[None].copy())[0])
-    np.testing.assert_allclose(column(points, "h", activation="cosine"), np.cos(z), atol=1e-12)
+        np.testing.assert_array_equal(points.column("h", activation=name), h.value(z[None], z[None].copy())[0])
+    np.testing.assert_allclose(points.column("h", activation="cosine"), np.cos(z), atol=1e-12)
     for name in points.facts["activations"]:
         # The slope, against differences; at a kink and at a step there is none.
-        a, slope = column(points, "h", activation=name), column(points, "slope", activation=name)
+        a, slope = (points.column(key, activation=name) for key in ("h", "slope"))
         smooth = np.abs(z[1:-1] - np.round(z[1:-1])) > 0.03
         differences = (a[2:] - a[:-2]) / (z[2:] - z[:-2])
         np.testing.assert_allclose(slope[1:-1][smooth], differences[smooth], atol=1e-3)
@@ -58,45 +65,36 @@ def test_the_activations_are_those_that_networks_compute():
 
 @SEEDS
 def test_more_parameters_fit_the_points_ever_better_and_in_the_end_through_them(seed):
-    points = study.polynomials_parameters(Request(seed))
-    training = column(points, "y", panel="rms", kind="training")
-    fresh = column(points, "y", panel="rms", kind="fresh")
+    points = toys.polynomials_parameters(Request(seed))
+    training, fresh = (points.column("y", panel="rms", kind=kind) for kind in ("training", "fresh"))
     assert len(training) == 10
     assert (np.diff(training) <= 1e-9).all()
     assert training[-1] < 1e-9  # n = 10, M = 9
     assert fresh[-1] > 1.2 * fresh.min()  # overfitting
     assert fresh.min() > 0.9 * toys.NOISE  # nobody foresees the noise
-
-
-@SEEDS
-def test_a_drawn_fit_is_the_least_squares_polynomial_of_its_points(seed):
-    points = study.polynomials_parameters(Request(seed))
     for M in (0, 1, 3):
-        panel = f"M = {M}"
-        x, y = (column(points, key, panel=panel, kind="observed") for key in "xy")
-        fine, drawn = (column(points, key, panel=panel, kind="fit") for key in "xy")
-        expected = np.polyval(np.polyfit(x, y, M), fine)
-        np.testing.assert_allclose(drawn, expected, atol=1e-9)
-    observed = [column(points, "y", panel=f"M = {M}", kind="observed").tolist() for M in (0, 1, 3, 9)]
+        x, y = (points.column(key, panel=f"M = {M}", kind="observed") for key in "xy")
+        fine, fit = (points.column(key, panel=f"M = {M}", kind="fit") for key in "xy")
+        np.testing.assert_allclose(fit, np.polyval(np.polyfit(x, y, M), fine), atol=1e-9)
+    observed = [points.column("y", panel=f"M = {M}", kind="observed").tolist() for M in (0, 1, 3, 9)]
     assert all(each == observed[0] for each in observed)
 
 
 @SEEDS
 def test_more_samples_bring_both_errors_to_that_of_the_noise(seed):
-    points = study.polynomials_samples(Request(seed))
-    n = column(points, "x", panel="rms", kind="fresh")
-    training, fresh = (column(points, "y", panel="rms", kind=kind) for kind in ("training", "fresh"))
-    assert (n[0], training[0]) == (10, pytest.approx(0, abs=1e-9))
+    points = toys.polynomials_samples(Request(seed))
+    training, fresh = (points.column("y", panel="rms", kind=kind) for kind in ("training", "fresh"))
+    assert points.column("x", panel="rms", kind="fresh")[0] == 10
+    assert training[0] == pytest.approx(0, abs=1e-9)
     assert fresh[0] > 1.5 * fresh[-1]
-    assert fresh[-1] == pytest.approx(toys.NOISE, rel=0.1)
-    assert training[-1] == pytest.approx(toys.NOISE, rel=0.1)
+    assert [training[-1], fresh[-1]] == pytest.approx([toys.NOISE] * 2, rel=0.1)
     assert (fresh > training).all()
 
 
 @SEEDS
 def test_no_threshold_on_x_separates_the_classes_and_one_on_its_square_does(seed):
-    points = study.features(Request(seed))
-    x, squares, labels = (column(points, key) for key in ("x", "x^2", "class"))
+    points = toys.features(Request(seed))
+    x, squares, labels = (points.column(key) for key in ("x", "x^2", "class"))
     np.testing.assert_array_equal(squares, x**2)
     assert ((squares > points.facts["threshold"]) == labels).all()
     cuts = np.concatenate([[-9], (np.sort(x)[1:] + np.sort(x)[:-1]) / 2])
@@ -108,62 +106,52 @@ def test_no_threshold_on_x_separates_the_classes_and_one_on_its_square_does(seed
 
 @SEEDS
 def test_gradient_descent_lowers_the_objective_all_the_way_and_finds_the_boundary(seed):
-    points = study.boundary(Request(seed))
-    objective, accuracy = (column(points, key, part="training") for key in ("objective", "accuracy"))
+    points = toys.boundary(Request(seed))
+    training = [row for row in points.rows if row["part"] == "training"]
+    objective, accuracy = (points.column(key, part="training") for key in ("objective", "accuracy"))
     assert (np.diff(objective) < 0).all()
     assert accuracy[-1] > max(0.9, accuracy[0])
-    x, y, labels = (column(points, key, part="data") for key in ("x", "y", "class"))
+    x, y, labels = (points.column(key, part="data") for key in ("x", "y", "class"))
     assert ((y > 4 * x + 2) == labels).all()
-    # The line that is drawn is the classifier whose accuracy is told.
-    for place, iteration in enumerate(column(points, "iteration", part="training")):
-        if iteration in toys.ITERATIONS:
-            w_x, w_y, w_1 = (column(points, key, part="training")[place] for key in ("w_x", "w_y", "w_1"))
-            assert np.mean((w_x * x + w_y * y + w_1 > 0) == labels) == accuracy[place]
-    slope = -column(points, "w_x", part="training")[-1] / column(points, "w_y", part="training")[-1]
-    assert slope == pytest.approx(4, abs=0.3)
+    # The line that is drawn is the classifier of that accuracy.
+    for row in training:
+        if row["iteration"] in toys.ITERATIONS:
+            assert np.mean((row["w_x"] * x + row["w_y"] * y + row["w_1"] > 0) == labels) == row["accuracy"]
+    assert -training[-1]["w_x"] / training[-1]["w_y"] == pytest.approx(4, abs=0.3)
 
 
 def test_the_roll_is_that_of_the_dataset():
-    points = study.swissroll(Request(3))
+    points = explained.swissroll(Request(3))
     source = SwissRollSource(SwissRollSettings(rows=1500, seed=3))
     n, rolled = points.facts["n"], np.empty((1500, 3), np.float32)
     source.inputs("train", range(n), rolled)
-    np.testing.assert_array_equal(np.column_stack([column(points, key) for key in "xyz"]), rolled)
-    np.testing.assert_array_equal(column(points, "class"), source.labels("train", range(n)))
-    along, across = column(points, "along"), column(points, "across")
-    assert ((along < 0.5) ^ (across < 0.5)).astype(int).tolist() == column(points, "class").tolist()
+    np.testing.assert_array_equal(np.column_stack([points.column(key) for key in "xyz"]), rolled)
+    np.testing.assert_array_equal(points.column("class"), source.labels("train", range(n)))
+    along, across = points.column("along"), points.column("across")
+    assert ((along < 0.5) ^ (across < 0.5)).astype(int).tolist() == points.column("class").tolist()
 
 
 @pytest.mark.parametrize("name", COMPUTED)
 def test_a_seed_gives_the_same_points_and_another_gives_others(name):
-    one, again, other = (FIGURES[name].compute(Request(seed)).rows for seed in (0, 0, 1))
-    assert str(one) == str(again)  # NaN equals itself as text
-    assert (str(one) == str(other)) == (name in ("neuron", "activations"))
+    first, same, other = (str(ENTRIES[name].points(Request(seed)).rows) for seed in (0, 0, 1))
+    assert first == same  # as text, in which NaN equals itself
+    assert (first == other) == (name in ("neuron", "activations"))
 
 
 # --- the drawings
 
 
-def test_every_figure_has_a_drawing():
-    assert set(report.DRAWINGS) | {"digits"} == set(FIGURES)
-
-
 @pytest.mark.parametrize("name", COMPUTED)
 def test_a_figure_lies_with_its_points(name, tmp_path):
-    points = FIGURES[name].compute(Request())
-    written = report.illustrate(name, points.rows, points.facts, points.images, tmp_path)
-    assert written == [tmp_path / f"{name}.{suffix}" for suffix in ("png", "pdf", "csv")]
-    assert [path.read_bytes()[:4] for path in written[:2]] == [b"\x89PNG", b"%PDF"]
-    with written[2].open() as file:
+    shown = material(name)
+    files = draw(shown, tmp_path)["files"]
+    assert files == [str(tmp_path / f"{name}.{suffix}") for suffix in ("png", "pdf", "csv", "json")]
+    assert [Path(file).read_bytes()[:4] for file in files[:2]] == [b"\x89PNG", b"%PDF"]
+    with Path(files[2]).open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == len(points.rows)
-    for row, expected in zip(rows, points.rows, strict=True):
+    assert shown.points is not None
+    for row, expected in zip(rows, shown.points.rows, strict=True):
         assert {key: text for key, text in row.items() if text} == {key: str(x) for key, x in expected.items()}
-
-
-def drawn(name: str) -> Figure:
-    points = FIGURES[name].compute(Request())
-    return report.DRAWINGS[name](points.rows, points.facts)
 
 
 def test_the_boundary_has_a_panel_for_every_iteration_of_the_report():
@@ -188,25 +176,22 @@ def test_no_text_of_a_figure_lies_over_another(name):
         if text.get_text() and text.get_visible()
     ]
     boxes = [(text.get_text(), text.get_window_extent()) for text in texts]
-    for number, (words, box) in enumerate(boxes):
-        for others, other in boxes[:number]:
-            assert not box.overlaps(other), (words, others)
+    for number, (text, box) in enumerate(boxes):
+        for other, place in boxes[:number]:
+            assert not box.overlaps(place), (text, other)
 
 
-# --- digits
-
-
-def test_the_digits_that_are_shown_have_the_labels_they_stand_under(results, monkeypatch):
+def test_the_digits_that_are_shown_have_the_labels_they_stand_under(monkeypatch):
     labels = np.array([1, 0, 1, 5, 1, 1, 1, 1, 5])
     images = np.arange(9, dtype=np.uint8)[:, None, None, None] * np.ones((1, 32, 32, 3), np.uint8)
-    monkeypatch.setattr(study, "_svhn", lambda mirror: (images, labels))
-    points = study.digits(Request())
+    monkeypatch.setattr(explained, "_svhn", lambda mirror: (images, labels))
+    points = explained.digits(Request())
     assert points.images is not None
-    np.testing.assert_array_equal(points.images[:, 0, 0, 0], column(points, "row"))
-    np.testing.assert_array_equal(labels[column(points, "row")], column(points, "label"))
-    assert column(points, "row", label=1).tolist() == [0, 2, 4, 5, 6]  # the first five
-    figure = report.image_grid(points.rows, points.facts, points.images)
-    shown = {number: axes.images[0].get_array()[0, 0, 0] for number, axes in enumerate(figure.axes) if axes.images}
+    np.testing.assert_array_equal(points.images[:, 0, 0, 0], points.column("row"))
+    np.testing.assert_array_equal(labels[points.column("row")], points.column("label"))
+    assert points.column("row", label=1).tolist() == [0, 2, 4, 5, 6]  # the first five
+    panels = enumerate(explained.draw_digits(points).axes)
+    shown = {number: axes.images[0].get_array()[0, 0, 0] for number, axes in panels if axes.images}
     assert shown[0] == 1  # a zero, on top
     assert [shown[10 * place + 1] for place in range(5)] == [0, 2, 4, 5, 6]
     assert len(shown) == len(points.rows)

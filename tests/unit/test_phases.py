@@ -10,7 +10,7 @@ from rich.console import Console
 from support.studies import write_run
 
 from admmctl.errors import UserError
-from admmctl.papers.claims import CONVEX_TABLE
+from admmctl.papers.convex import TABLE
 from admmctl.report.phases import PhasesResult, phases, phases_table, write_csv
 from admmctl.runs.recorded import Recorded
 
@@ -63,7 +63,7 @@ def text(result: PhasesResult) -> str:
 
 
 def test_medians_over_repeats_of_what_counts_as_training(made):
-    result = phases(made, CONVEX_TABLE)
+    result = phases(made, TABLE)
     rbcd, mlp = result.methods
     assert rbcd.phases == {"precompute": 0.5, "u": 2.0, "v": 0.25, "dual": 0.125, "check": 0.5}
     assert (rbcd.runs, rbcd.reached, rbcd.time_to_target_s) == (3, 3, 3.375)
@@ -92,7 +92,7 @@ def test_without_a_convex_method_the_largest_phases_have_columns(tmp_path):
 @pytest.mark.parametrize(("name", "paper"), [("made", True), ("cifar2-convex", False)])
 def test_the_papers_numbers_are_marked_as_theirs(tmp_path, name, paper):
     folder = run(tmp_path / name, "rbcd", 0, {"precompute": 0.5, "u": 1.0})
-    words = text(phases([folder], CONVEX_TABLE, always=paper))
+    words = text(phases([folder], TABLE, always=paper))
     assert "their numbers, on their machines" in words
     (line,) = (line.split() for line in words.splitlines() if line.startswith("nysPCG"))
     assert line == ["nysPCG", "(GPU)", "39.484", "16.321", "23.119", "0.043", "0.001"]
@@ -101,16 +101,16 @@ def test_the_papers_numbers_are_marked_as_theirs(tmp_path, name, paper):
 
 def test_the_papers_phases_add_up_to_their_totals():
     # The headings of the table are shifted in print; in this order its rows add up.
-    for row in CONVEX_TABLE.methods:
+    for row in TABLE.methods:
         if row.phases:
             assert sum(row.phases.values()) == pytest.approx(row.total_s, abs=1.1e-3)
 
 
 def test_csv_has_all_phases_and_says_whose_they_are(made, tmp_path):
-    write_csv(phases(made, CONVEX_TABLE, always=True), tmp_path / "phases.csv")
+    write_csv(phases(made, TABLE, always=True), tmp_path / "phases.csv")
     with (tmp_path / "phases.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["source"] for row in rows[:3]] == ["measured", "measured", CONVEX_TABLE.source]
+    assert [row["source"] for row in rows[:3]] == ["measured", "measured", TABLE.source]
     assert (rows[0]["check_s"], rows[0]["gradient_s"]) == ("0.5", "")
     assert (rows[2]["method"], rows[2]["time_to_target_s"], rows[2]["precompute_s"]) == (
         "nysPCG (GPU)",

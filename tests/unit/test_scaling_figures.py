@@ -15,7 +15,7 @@ from rich.console import Console
 from support.studies import Study
 
 from admmctl.errors import UserError
-from admmctl.papers.claims import TO_TARGET
+from admmctl.papers.taylor import POINTS
 from admmctl.report import scaling as report
 from admmctl.report.scaling import scaling_plots, scaling_table
 from admmctl.report.text import seconds
@@ -45,7 +45,7 @@ def draw(result: Findings, monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]
 
     with monkeypatch.context() as patch:
         patch.setattr(report.style, "save", save)
-        scaling_plots(result, paper=TO_TARGET.get(result.data))
+        scaling_plots(result, paper=POINTS.get(result.data))
     return found
 
 

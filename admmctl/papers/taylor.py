@@ -1,0 +1,186 @@
+"""Taylor et al. 2016, "Training Neural Networks Without Gradients": SVHN and HIGGS, in seconds.
+
+Of each dataset two figures: seconds to a target against cores, and accuracy against time. Burmeister's report
+shows the same, with the same numbers.
+"""
+
+from dataclasses import dataclass, replace
+
+from matplotlib.figure import Figure
+
+from admmctl.papers.draw import curves
+from admmctl.papers.entry import Claim, Drawing, Entry, Material, Paper, Quick, Rows
+from admmctl.papers.measures import THEIRS, best_accuracy, seconds_on_most_cores, seconds_to_accuracy
+from admmctl.report import style
+from admmctl.report.figures import View
+from admmctl.report.scaling import PaperPoint, seconds_figure
+
+PAPER = Paper("Taylor et al. 2016", "Taylor")
+METHODS = ("admm", "sgd", "cg", "lbfgs")
+SVHN_ROWS, HIGGS_ROWS = 120_290, 10_500_000
+_SVHN_SOURCE, _HIGGS_SOURCE = "Taylor et al. 2016, section 7.1", "Taylor et al. 2016, section 7.2"
+_GPU = "theirs on a GPU"
+_CRAY = "the paper ran on a Cray XC30, its baselines on an NVIDIA K40"
+
+# By the dataset's name, as studies have it: seconds to the target on many cores.
+POINTS = {
+    "svhn-hog": PaperPoint(
+        1024, 13.3, "Taylor et al. 2016: 13.3 s on 1,024 cores\n(120,290 rows, to 95 %, theirs)"
+    ),
+    "higgs": PaperPoint(7200, 7.8, "Taylor et al. 2016: 7.8 s on 7,200 cores\n(10.5 M rows, to 64 %, theirs)"),
+}
+# And those of the baselines. Figure 1a gives others than section 7.1 does; both papers print them so.
+BASELINES = {
+    "svhn-hog": {"lbfgs": 3.2, "cg": 9.3, "sgd": 8.2},
+    "higgs": {"lbfgs": 181.0, "cg": 2640.0},
+}
+
+
+def _seconds(
+    method: str, paper: float | None, statement: str, source: str, level: float, rows: int, beside: str = _GPU
+) -> Claim:
+    """Seconds of training until the test accuracy is at ``level``, marked in a figure of accuracy against time."""
+    return Claim(
+        f"seconds to {100 * level:g} % test accuracy, {method}",
+        "s",
+        paper,
+        statement,
+        source,
+        seconds_to_accuracy(level),
+        method,
+        rows,
+        mark=None if paper is None else (paper, level),
+        beside=beside,
+    )
+
+
+def _on_most_cores(claim: Claim) -> Claim:
+    """The same of a scaling study."""
+    what = f"{claim.what}, on the most cores"
+    return replace(claim, what=what, measure=seconds_on_most_cores, mark=None)
+
+
+_SVHN_CLAIMS = (
+    _seconds("admm", 13.3, "13.3 s on 1,024 cores", _SVHN_SOURCE, 0.95, SVHN_ROWS, "other cores"),
+    *(
+        _seconds(method, time, f"{time:g} s on a GPU", _SVHN_SOURCE, 0.95, SVHN_ROWS)
+        for method, time in (("sgd", 28.3), ("cg", 10.1), ("lbfgs", 3.3))
+    ),
+)
+_HIGGS_CLAIMS = (
+    _seconds("admm", 7.8, "7.8 s on 7,200 cores", _HIGGS_SOURCE, 0.64, HIGGS_ROWS, "other cores"),
+    _seconds("sgd", None, "never in seven hours on a GPU", _HIGGS_SOURCE, 0.64, HIGGS_ROWS),
+    _seconds("cg", 2640.0, "44 minutes on a GPU", _HIGGS_SOURCE, 0.64, HIGGS_ROWS),
+    _seconds("lbfgs", 181.0, "181 s on a GPU", _HIGGS_SOURCE, 0.64, HIGGS_ROWS),
+    Claim(
+        "best test accuracy, lbfgs",
+        "%",
+        75.0,
+        "as well as 75 %",
+        f"{_HIGGS_SOURCE}, footnote",
+        best_accuracy,
+        "lbfgs",
+        HIGGS_ROWS,
+    ),
+)
+
+
+def _seconds_to_target(material: Material) -> tuple[Figure, Rows]:
+    """Seconds against cores, and the paper's baselines as levels: theirs, on a GPU."""
+    study = material.study
+    assert study is not None
+    figure = seconds_figure(study, POINTS.get(study.data))
+    axes, baselines = figure.axes[0], BASELINES.get(study.data, {})
+    for method, time in baselines.items():
+        label = f"{method}, {THEIRS}: {time:,g} s on a GPU"
+        axes.axhline(time, color=style.look(method)[0], linewidth=1, linestyle=(0, (1, 1)), label=label)
+    axes.set_ylim(top=max(axes.get_ylim()[1], 2 * max(baselines.values(), default=0)))
+    axes.legend(loc="upper left", bbox_to_anchor=(-0.02, -0.16), fontsize=7.5)
+    return figure, [
+        {
+            "source": "ours",
+            "method": study.method,
+            "cores": point.cores,
+            "seconds": time,
+            "median_s": point.median_s,
+            "clock": "processor time, shared cores" if point.shared else "train_s",
+        }
+        for point in study.points
+        for time in point.seconds
+    ]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset of the paper: our experiment on it, the paper's cores and numbers, and what is left when quick."""
+
+    title: str
+    config: str
+    goal: str
+    cores: tuple[int, ...]
+    claims: tuple[Claim, ...]
+    differs: str
+    rows_less: str
+    less: tuple[str, ...]
+    changes: tuple[str, ...] = ()
+
+    def entries(self, prefix: str, paper: Paper, number: int) -> tuple[Entry, Entry]:
+        """The two figures of that number in a paper."""
+        scaling = Entry(
+            f"{prefix}-{number}a",
+            paper,
+            f"Figure {number}a",
+            f"{self.title}: seconds to {self.goal} against cores",
+            Drawing("seconds-to-target", _seconds_to_target),
+            source="scaling",
+            config=self.config,
+            methods=METHODS[:1],
+            repeats=10,
+            cores=self.cores,
+            changes=self.changes,
+            quick=Quick(f"{self.rows_less}, 1 and 2 cores, 2 repeats", self.less, repeats=2, cores=(1, 2)),
+            differs=self.differs,
+            claims=(_on_most_cores(self.claims[0]),),
+        )
+        batch_less = ("methods.cg.stop.iterations=20", "methods.lbfgs.stop.iterations=20")
+        accuracy = Entry(
+            f"{prefix}-{number}b",
+            paper,
+            f"Figure {number}b",
+            f"{self.title}: test accuracy against time, with baselines",
+            curves("accuracy", View()),
+            config=self.config,
+            methods=METHODS,
+            repeats=10,
+            cores=self.cores[-1:],
+            quick=Quick(
+                f"{self.rows_less}, 20 iterations or 5 epochs, 1 core, 1 repeat", (*self.less, *batch_less)
+            ),
+            differs=self.differs,
+            claims=self.claims,
+        )
+        return scaling, accuracy
+
+
+SVHN = Dataset(
+    "SVHN",
+    "svhn",
+    "95 %",
+    (64, 128, 256, 512, 1024, 2496),
+    _SVHN_CLAIMS,
+    f"{_CRAY}; HOG features are computed here; ours has a bias and a ridge",
+    "6,000 official rows, no extra ones",
+    ("data.use=train", "data.first=6000", "stop.iterations=20", "methods.sgd.stop.epochs=5"),
+)
+HIGGS = Dataset(
+    "HIGGS",
+    "higgs",
+    "64 %",
+    (900, 1800, 3600, 7200),
+    _HIGGS_CLAIMS,
+    f"{_CRAY}; settings of our own, with a bias and a ridge",
+    "10,000 rows",
+    ("data.first=10000", "stop.iterations=20", "methods.sgd.stop.epochs=5"),
+    changes=("stop.target=0.64",),
+)
+ENTRIES = (*SVHN.entries("taylor", PAPER, 1), *HIGGS.entries("taylor", PAPER, 2))

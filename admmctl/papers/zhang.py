@@ -1,0 +1,144 @@
+"""Zhang and Kleijn, "Training deep neural networks via optimization over graphs": MNIST."""
+
+import math
+
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+from admmctl.papers.draw import curves, table
+from admmctl.papers.entry import Claim, Drawing, Entry, Material, Ours, Paper, Quick, Rows
+from admmctl.papers.measures import THEIRS, final_accuracy, per_iteration, seconds_per_iteration
+from admmctl.report.figures import View, settings_against_target
+from admmctl.report.text import seconds
+
+PAPER = Paper("Zhang and Kleijn", "Zhang")
+RATES = ("0.005", "0.01", "0.02", "0.05", "0.1", "0.2", "0.5")
+
+
+def _final(method: str, paper: float) -> Claim:
+    return Claim(
+        f"final test accuracy, {method}",
+        "%",
+        paper,
+        f"{paper:g} % at the last iteration",
+        "Zhang and Kleijn, section 5.0.1",
+        final_accuracy,
+        method,
+        60_000,
+        mark=(None, paper / 100),
+    )
+
+
+def _mini_batch(method: str, paper: float, spread: float, theirs: str) -> Claim:
+    return Claim(
+        f"seconds of a mini-batch of 3,000, {method}",
+        "s",
+        paper,
+        f"{paper:g} s, standard deviation {spread:g}",
+        f"{theirs}; Zhang and Kleijn, Table 3",
+        seconds_per_iteration,
+        method,
+        beside="another machine",
+        any_size=True,
+    )
+
+
+def fewest_epochs(material: Material, method: str) -> Ours:
+    """Fewest epochs to the target over all learning rates: of ReLU over DCutLU."""
+    fewest = {"relu": math.inf, "dcutlu": math.inf}
+    for run in material.runs:
+        unit = str(run.config["network"].get("activation")).partition("(")[0]
+        if unit in fewest and run.curve and run.number("time_to_target_s") is not None:
+            fewest[unit] = min(fewest[unit], run.curve[-1]["epoch"])
+    text = " against ".join(f"{epochs:g}" if math.isfinite(epochs) else "none" for epochs in fewest.values())
+    reached = math.isfinite(min(fewest.values()))
+    return fewest["relu"] / fewest["dcutlu"] if reached else None, f"{text} epochs"
+
+
+def _rates(material: Material) -> tuple[Figure, Rows]:
+    """Epochs to the target against rho."""
+    figure, axes = plt.subplots()
+    settings_against_target(axes, material.runs, "rho", "epochs")
+    axes.legend(loc="upper left", bbox_to_anchor=(-0.15, -0.17), ncols=2, columnspacing=1.2)
+    rows: Rows = []
+    for run in material.runs:
+        rho = run.method_block[1].get("rho")
+        met = run.number("time_to_target_s") is not None and run.curve
+        row = {"source": "ours", "method": run.method, "seed": run.row.get("seed")}
+        row |= {"rho": rho[0] if isinstance(rho, list) else rho}
+        rows.append({**row, "epochs": run.curve[-1]["epoch"] if met else None, "status": run.status})
+    return figure, rows
+
+
+def _mini_batches(material: Material) -> tuple[Figure, Rows]:
+    """Table 3: seconds of a mini-batch, ours and theirs."""
+    rows: Rows = []
+    body = []
+    for claim in material.entry.claims:
+        mean, spread = per_iteration(material.finished(claim.method))
+        rows.append({"source": "ours", "method": claim.method, "mean_s": mean, "standard_deviation_s": spread})
+        body.append([claim.method, seconds(mean), seconds(spread), f"{claim.paper:g}"])
+    return table(["mini-batch of 3,000", "ours, s", "spread, s", f"{THEIRS}, s"], body, len(body)), rows
+
+
+ENTRIES = (
+    Entry(
+        "zhang-2a",
+        PAPER,
+        "Figure 2a",
+        "MNIST: accuracy by epoch of ADMM over a graph, SGD and Adam",
+        curves("accuracy-and-training", View(against="epochs", training=True)),
+        config="mnist-graph",
+        methods=("graph-printed", "graph-admm", "sgd", "adam"),
+        quick=Quick("8 epochs instead of 100, 1 repeat", ("stop.epochs=8",)),
+        differs="the paper does not say how often it ran; graph-admm is our variant, graph-printed theirs",
+        claims=(_final("graph-printed", 98.41), _final("adam", 98.23), _final("sgd", 97.98)),
+    ),
+    Entry(
+        "zhang-2b",
+        PAPER,
+        "Figure 2b",
+        "MNIST: epochs to a cross-entropy of 0.05 by learning rate, ReLU and DCutLU",
+        Drawing("rates", _rates),
+        config="mnist-graph-rates",
+        methods=tuple(f"{unit}-{rate}" for unit in ("relu", "dcutlu") for rate in RATES),
+        repeats=1,
+        quick=Quick(
+            "3,000 rows in one mini-batch, 100-120 units, a loss of 0.5 instead of 0.05, 3 rates of 7",
+            ("data.first=3000", "network.layers=[100, 120]", "stop.epochs=30", "stop.target=0.5"),
+            tuple(f"{unit}-{rate}" for unit in ("relu", "dcutlu") for rate in ("0.02", "0.05", "0.2")),
+        ),
+        claims=(
+            Claim(
+                "fewest epochs to the target, ReLU over DCutLU",
+                "",
+                None,
+                "a graph without numbers: ReLU needs significantly fewer",
+                "Zhang and Kleijn, section 5.0.2",
+                fewest_epochs,
+                "relu",
+            ),
+        ),
+    ),
+    Entry(
+        "zhang-table3",
+        PAPER,
+        "Table 3",
+        "MNIST: seconds of a mini-batch of 3,000",
+        Drawing("minibatch-table", _mini_batches),
+        kind="table",
+        config="mnist-graph",
+        methods=("sgd", "adam", "graph-printed", "graph-dcutlu"),
+        quick=Quick(
+            "8 epochs instead of 100 (3 of DCutLU), 1 repeat",
+            ("stop.epochs=8", "methods.graph-dcutlu.stop.epochs=3"),
+        ),
+        differs="theirs ran on a MacBook Pro; the spread is over epochs here",
+        claims=(
+            _mini_batch("sgd", 0.2257, 0.0444, "SGD (ReLU)"),
+            _mini_batch("adam", 0.2398, 0.0416, "Adam (ReLU)"),
+            _mini_batch("graph-printed", 0.9373, 0.0851, "ADMM (ReLU)"),
+            _mini_batch("graph-dcutlu", 1.446, 0.0949, "ADMM (DCutLU)"),
+        ),
+    ),
+)
