@@ -24,8 +24,8 @@ figures: $(VENV)/.ready  ## draw the papers' figures at the quick scale from own
 	$(ADMMCTL) figures --all --scale quick
 	$(ADMMCTL) report
 
-test: $(VENV)/.ready-dev  ## run the tests
-	$(BIN)/python -m pytest
+test: $(VENV)/.ready-dev  ## run the tests on all cores
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 test-extras: $(VENV)/.ready-extras  ## run the tests that need PyTorch or JAX (installs both)
 	$(BIN)/python -m pytest tests/unit/test_torch.py tests/unit/test_convex_backends.py tests/unit/test_snapshots.py

@@ -7,8 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import scipy.linalg  # noqa: F401  (its BLAS is another than NumPy's)
 from hypothesis import settings
 from support.shell import TINY, Shell
+from threadpoolctl import threadpool_limits
+
+import admmctl.kernels  # noqa: F401  (before ``quick_processes`` says how others load it)
+from admmctl.launch.local import available_cores
 
 # A job in the background may be started with these ignored, and our commands leave them so: then no test of an
 # interruption could pass. What the tests start has them as a terminal gives them.
@@ -16,10 +21,28 @@ for _number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
     if signal.getsignal(_number) == signal.SIG_IGN:
         signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
+# Other tests run at the same time: one thread of BLAS each.
+threadpool_limits(limits=1, user_api="blas")
+
 # The same examples in every run; look for new ones with: pytest --hypothesis-profile=explore
 settings.register_profile("admmctl", max_examples=50, deadline=None, derandomize=True)
 settings.register_profile("explore", max_examples=2000, deadline=None)
 settings.load_profile("admmctl")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """``-n auto`` is a worker for each core that we may use, in a container too."""
+    return available_cores()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A worker gets whole files, and makes their fixtures once. What starts ranks is all on one worker."""
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            group = "ranks" if item.get_closest_marker("mpi") else item.path.name
+            item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +75,26 @@ def shell(
 def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tables as on a terminal of 80 columns; those of a pipe are as wide as it takes."""
     monkeypatch.setattr("admmctl.report.output.room", lambda narrowest: max(narrowest, 80))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_processes() -> Iterator[None]:
+    """What tests start does without numba, and starts in half the time; ranks that wait give their core away.
+
+    Loops of this process are compiled.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ADMMCTL_KERNELS", "numpy")
+        patch.setenv("MPIR_CVAR_ENABLE_HEAVY_YIELD", "1")
+        yield
+
+
+@pytest.fixture
+def with_numba() -> Iterator[None]:
+    """What is started compiles its loops, as it does for users."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("ADMMCTL_KERNELS")
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from admmctl import kernels
 pytestmark = pytest.mark.mpi
 
 
+@pytest.mark.usefixtures("with_numba")
 @pytest.mark.skipif(not kernels.COMPILED, reason="numba is not here")
 def test_ranks_compile_every_loop_once_and_for_all(
     results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

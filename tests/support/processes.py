@@ -8,7 +8,7 @@ from pathlib import Path
 
 def program(path: Path, code: str) -> Path:
     """A program of Python code at ``path``: a stand-in for mpiexec, srun, sbatch and their like."""
-    path.write_text(f"#!{sys.executable}\n{code}\n")
+    path.write_text(f"#!{sys.executable} -IS\n{code}\n")  # without site-packages it starts at once
     path.chmod(0o755)
     return path
 

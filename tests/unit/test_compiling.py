@@ -210,6 +210,7 @@ def experiment_of(h: str) -> dict[str, Any]:
 def in_a_process(tmp_path: Path, before: str = "", h: str = "relu", **variables: str) -> tuple[float, int, str]:
     """Accuracy, how often the run said what is wrong, and that, of a run in a process of its own."""
     environment = {**os.environ, "ADMMCTL_RESULTS": str(tmp_path / "results"), **variables}
+    del environment["ADMMCTL_KERNELS"]
     code = RUN.format(before=before, experiment=experiment_of(h))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr

@@ -67,6 +67,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[float,
         )
     one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     environment = {**os.environ, **one, "ADMMCTL_RESULTS": str(folder / "results")}
+    del environment["ADMMCTL_KERNELS"]
     done = subprocess.run(
         [sys.executable, str(SCRIPT)],
         input=json.dumps(experiments),
