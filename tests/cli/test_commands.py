@@ -24,7 +24,7 @@ from admmctl.data import shards
 from admmctl.experiment.config import load
 from admmctl.launch.local import available_cores
 from admmctl.runs.record import Evaluation, RunFolder
-from admmctl.runs.recorded import read_curve
+from admmctl.runs.recorded import Recorded
 
 COMMANDS = [
     [],
@@ -446,7 +446,7 @@ def test_a_full_disk_ends_the_run_with_a_clear_error(
     assert json.loads((folder / "summary.json").read_text())["status"] == "failed"
     if json_too:
         assert [run["status"] for run in answer.json()["runs"]] == ["failed"]
-    assert [row["iteration"] for row in read_curve(folder)] == [0, 1]
+    assert [row["iteration"] for row in Recorded(folder).curve] == [0, 1]
 
 
 def test_a_method_that_fails_does_not_stop_the_next_and_the_exit_code_is_1(
@@ -506,7 +506,7 @@ def test_a_real_ctrl_c_stops_after_the_iteration_and_keeps_the_record(shell: She
     assert "Traceback" not in err
     (run,) = json.loads(out)["runs"]
     assert (run["status"], run["reason"]) == ("interrupted", "asked to stop")
-    assert read_curve(Path(run["folder"]))[-1]["iteration"] == run["iterations"]
+    assert Recorded(Path(run["folder"])).curve[-1]["iteration"] == run["iterations"]
     assert (Path(run["folder"]) / "weights.npz").is_file()
 
 
@@ -756,7 +756,7 @@ def test_predictions_of_the_training_rows_are_as_good_as_the_record_says(shell: 
     assert answer.code == 0
     predicted = np.array(answer.json()["labels"])
     assert (predicted[90:] == labels[90:]).mean() == pytest.approx(run["final_test_accuracy"])
-    curve = read_curve(Path(run["folder"]))
+    curve = Recorded(Path(run["folder"])).curve
     assert (predicted[:90] == labels[:90]).mean() == pytest.approx(curve[-1]["train_accuracy"])
 
     best = np.array(shell("predict", run["folder"], "--input", "rows.npy", "--json").json()["labels"])

@@ -18,7 +18,7 @@ from support.studies import SMALL, Study, machine
 
 from admmctl.cli import main
 from admmctl.launch.local import available_cores
-from admmctl.runs.recorded import read_curve, read_phases, read_summary
+from admmctl.runs.recorded import Recorded
 from admmctl.studies import scaling as module
 
 pytestmark = pytest.mark.mpi
@@ -138,8 +138,8 @@ def test_runs_of_a_study_are_runs_like_any_other(shell, study):
     assert [(row["ranks"], row["runs"]) for row in compared] == [(1, 2), (2, 2)]
     assert shell("runs", "list", "--json").json()["runs"] == []  # an experiment's runs are not its studies'
     for run in RUNS:
-        assert "admmctl train" in read_summary(study / run)["rerun"]
-        assert len(read_curve(study / run)) == 2  # evaluated at the start and at the end only
+        assert "admmctl train" in Recorded(study / run).summary.rerun
+        assert len(Recorded(study / run).curve) == 2  # evaluated at the start and at the end only
         config = yaml.safe_load((study / run / "config.yaml").read_text())
         assert config["stop"] == {"metric": "test_accuracy", "iterations": 3}
 
@@ -189,7 +189,7 @@ def test_a_run_that_breaks_is_told_and_run_again(shell, study, monkeypatch):
     assert (broken.code, broken.out) == (1, "")
     assert "the moon is in the way" in broken.err
     assert str(run) in broken.err
-    assert read_summary(run)["status"] == "failed"
+    assert Recorded(run).summary.status == "failed"
     document = shell(*COMMAND, "--json").json()
     assert [point["runs"] for point in document["points"]] == [2, 2]
     after = times(study)
@@ -203,7 +203,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(shell, study, monke
         in_the_way(shell.folder, patch, "time.sleep(0.5)")
         process = real_shell(*COMMAND)
         try:
-            assert wait_until(lambda: bool(read_curve(run)))
+            assert wait_until(lambda: bool(Recorded(run).curve))
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=15)
         finally:
@@ -212,7 +212,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(shell, study, monke
     assert (process.returncode, out) == (3, "")
     assert "the same command goes on from here" in err
     assert "Traceback" not in err
-    assert read_summary(run)["status"] == "interrupted"
+    assert Recorded(run).summary.status == "interrupted"
     before = times(study)
     assert shell(*COMMAND).code == 0
     after = times(study)
@@ -237,7 +237,7 @@ def test_ranks_that_share_a_core_are_counted_by_processor_time(shell, monkeypatc
     one, two = document["points"]
     assert (one["shared"], two["shared"]) == (False, True)
     run = Path(document["study"]) / "admm-p2-s0"
-    cpu, wall = read_phases(run, "cpu.csv"), read_phases(run)
+    cpu, wall = Recorded(run).cpu, Recorded(run).phases
     own = sum(cpu[name]["max_s"] for name in cpu if name not in ("load", "evaluate", "reduce", "solve"))
     assert two["median_s"] == pytest.approx(own + cpu["solve"]["mean_s"], rel=1e-6)
     assert wall  # the other clock is kept as well

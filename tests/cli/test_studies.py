@@ -14,7 +14,7 @@ import yaml
 from support.processes import alive, wait_until
 from support.shell import Shell, real_shell
 
-from admmctl.runs.recorded import read_curve
+from admmctl.runs.recorded import Recorded
 
 STUDY = """\
 name: study
@@ -287,7 +287,7 @@ def test_ctrl_c_ends_a_sweep_and_its_trials_and_it_can_go_on(shell: Shell, resul
     endless = ["--set", "stop={iterations: 10000000}", "--method", "gd", "--cores", "2"]
     process = real_shell("sweep", "study.yaml", *endless)
     try:
-        assert wait_until(lambda: len([p for p in results.rglob("curve.csv") if read_curve(p.parent)]) == 2)
+        assert wait_until(lambda: len([p for p in results.rglob("curve.csv") if Recorded(p.parent).curve]) == 2)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=15)
     finally:

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 import admmctl
-from admmctl.runs.recorded import read_curve
+from admmctl.runs.recorded import Recorded
 
 ALL = os.environ.get("ADMMCTL_CLUSTER_TESTS", "all") != "short"  # or the few that continuous integration runs
 TIMES = {"train_s", "wall_s"}
@@ -83,7 +83,7 @@ def wait_for(what: Callable[[], Any], seconds: float, every: float = 0.02) -> An
 
 
 def curve(folder: Path) -> list[dict[str, Any]]:
-    return [{name: value for name, value in row.items() if name not in TIMES} for row in read_curve(folder)]
+    return [{name: value for name, value in row.items() if name not in TIMES} for row in Recorded(folder).curve]
 
 
 def only_run(results: Path, name: str) -> Path:

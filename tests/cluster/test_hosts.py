@@ -20,7 +20,7 @@ from real import (
     write,
 )
 
-from admmctl.runs.recorded import read_summary
+from admmctl.runs.recorded import Recorded
 
 pytestmark = pytest.mark.cluster
 
@@ -43,8 +43,8 @@ def test_three_hosts_train_over_ssh(hosts: Hosts, results: Path, tmp_path: Path)
     ok(command(hosts, config(tmp_path)))
     crossed = [hosts.received(number) - old for number, old in zip((1, 2, 3), before, strict=True)]
     folder = only_run(results, "hosts")
-    assert read_summary(folder)["ranks"] == 3
-    assert read_summary(folder)["iterations"] == ITERATIONS
+    assert Recorded(folder).summary.ranks == 3
+    assert Recorded(folder).summary.iterations == ITERATIONS
     # An iteration's sums are of some kilobytes: every host has received them from another one.
     assert min(crossed) > 1000 * ITERATIONS, crossed
     print(f"\nssh: {ITERATIONS} iterations on 3 hosts, bytes received by each over its wire: {crossed}")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from real import ALL, Hosts, curve, experiment, newest_iteration, ok, only_run, ranks, run, start, wait_for, write
 
-from admmctl.runs.recorded import read_summary
+from admmctl.runs.recorded import Recorded
 
 pytestmark = pytest.mark.cluster
 
@@ -65,7 +65,7 @@ def test_a_job_on_three_nodes_and_its_end(slurm: Hosts, jobs: Jobs, results: Pat
     assert code == 0, said
     crossed = [slurm.received(number) - old for number, old in zip((1, 2, 3), before, strict=True)]
     folder = only_run(results, "jobs")
-    assert read_summary(folder)["iterations"] == 60
+    assert Recorded(folder).summary.iterations == 60
     assert min(crossed) > 1000 * 60, crossed
     print(f"\nslurm: job {number}, 3 tasks on 3 nodes, 60 iterations, bytes received by each node: {crossed}")
 
@@ -89,16 +89,16 @@ def test_a_job_out_of_time_stops_with_a_checkpoint_and_goes_on(jobs: Jobs) -> No
     folder = jobs.run_at(3)
     code, said = jobs.wait()
     assert code == 3, said
-    summary = read_summary(folder)
-    assert summary["status"] == "interrupted"
-    assert (folder / "checkpoint" / str(summary["iterations"]) / "manifest.json").is_file()
+    summary = Recorded(folder).summary
+    assert summary.status == "interrupted"
+    assert (folder / "checkpoint" / str(summary.iterations) / "manifest.json").is_file()
     jobs.submit("--resume", iterations=100_000)
-    assert jobs.run_at(summary["iterations"] + 30) == folder
+    assert jobs.run_at(summary.iterations + 30) == folder
     log = (jobs.folder() / "log.txt").read_text()
-    assert f"going on from the checkpoint of iteration {summary['iterations']}" in log
+    assert f"going on from the checkpoint of iteration {summary.iterations}" in log
     ok(jobs.slurm.admmctl("head", "cancel", str(jobs.folder())))
     assert jobs.wait()[0] == 3
-    print(f"\ntime limit: exit code 3 with the checkpoint of iteration {summary['iterations']}, resumed")
+    print(f"\ntime limit: exit code 3 with the checkpoint of iteration {summary.iterations}, resumed")
 
 
 @whole

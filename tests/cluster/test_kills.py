@@ -25,7 +25,7 @@ from real import (
     write,
 )
 
-from admmctl.runs.recorded import read_summary
+from admmctl.runs.recorded import Recorded
 
 pytestmark = pytest.mark.cluster
 
@@ -48,7 +48,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, A
         patch.setenv("ADMMCTL_DATASETS", str(place / "datasets"))
         ok(command(config))
         folder = only_run(place, "killed")
-        return curve(folder), float(read_summary(folder)["wall_s"])
+        return curve(folder), float(Recorded(folder).summary.wall_s)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -78,7 +78,7 @@ def test_a_killed_rank_is_noticed_and_the_run_goes_on_to_the_same_curve(
             if job.poll() is None:
                 job.kill()
     folder = only_run(results, "killed")
-    assert read_summary(folder)["iterations"] == ITERATIONS
+    assert Recorded(folder).summary.iterations == ITERATIONS
     assert curve(folder) == expected
     assert not ranks(folder)
     assert said
@@ -114,6 +114,6 @@ def _kill(job: Any, results: Path, rank: int, after: float) -> str | None:
     assert "Run it again with" in out
     assert noticed <= NOTICED
     assert left_of(everyone, folder) == []
-    summary = read_summary(folder)
-    assert summary["status"] == "failed"
-    return f"rank {rank} at {after:.2f} s, iteration {summary['iterations']}, noticed after {noticed:.2f} s"
+    summary = Recorded(folder).summary
+    assert summary.status == "failed"
+    return f"rank {rank} at {after:.2f} s, iteration {summary.iterations}, noticed after {noticed:.2f} s"

@@ -24,7 +24,7 @@ from real import (
 )
 
 from admmctl.runs.memory import available
-from admmctl.runs.recorded import read_curve, read_summary
+from admmctl.runs.recorded import Recorded
 
 pytestmark = [
     pytest.mark.cluster,
@@ -66,7 +66,7 @@ def test_64_ranks_on_this_machine(results: Path, tmp_path: Path) -> None:
         if job.poll() is None:
             job.kill()
     assert job.returncode == 0, out
-    assert (read_summary(folder)["ranks"], read_summary(folder)["iterations"]) == (LOCAL, 2)
+    assert (Recorded(folder).summary.ranks, Recorded(folder).summary.iterations) == (LOCAL, 2)
     assert left_of(everyone, folder) == []
     print(f"\n{LOCAL} local ranks: first evaluation after {started:.1f} s, {each:.0f} MiB per rank")
 
@@ -85,11 +85,11 @@ def test_the_largest_job_of_slurm_that_fits(slurm: Hosts, results: Path, tmp_pat
     done = run(slurm.admmctl("head", "wait", str(job)), 600)
     assert done.returncode == 0, done.stdout
     folder = only_run(results, "many")
-    assert (read_summary(folder)["ranks"], read_summary(folder)["iterations"]) == (tasks, 2)
+    assert (Recorded(folder).summary.ranks, Recorded(folder).summary.iterations) == (tasks, 2)
     assert wait_for(lambda: not ranks(folder), 20)
     number = json.loads((job / "job.json").read_text())["job"]
     print(
         f"\nslurm: job {number} of {tasks} tasks on 3 overcommitted nodes: first evaluation "
-        f"{read_curve(folder)[0]['wall_s']:.0f} s after the start, {time.monotonic() - began:.0f} s in all, "
-        f"{read_summary(folder)['peak_rss_mb']:.0f} MB per rank at its peak, libraries that all share included"
+        f"{Recorded(folder).curve[0]['wall_s']:.0f} s after the start, {time.monotonic() - began:.0f} s in all, "
+        f"{Recorded(folder).summary['peak_rss_mb']:.0f} MB per rank at its peak, libraries that all share included"
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import admmctl
-from admmctl.runs.recorded import read_curve
+from admmctl.runs.recorded import Recorded
 
 pytestmark = pytest.mark.mpi
 
@@ -37,7 +37,7 @@ def test_any_number_of_ranks_makes_the_same_curve(method, results):
         (summary,) = admmctl.train(EXPERIMENT, method=method, cores=ranks, oversubscribe=True)
         assert (summary["ranks"], summary["rows_train"], summary["rows_test"]) == (ranks, TRAIN, TEST)
         folder = Path(summary["folder"])
-        curves.append((summary["status"], summary["reason"], read_curve(folder)))
+        curves.append((summary["status"], summary["reason"], Recorded(folder).curve))
         phases = (folder / "phases.csv").read_text().splitlines()[1:]
         for line in phases:
             largest, mean, smallest = map(float, line.split(",")[1:])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import admmctl
-from admmctl.runs.recorded import read_curve
+from admmctl.runs.recorded import Recorded
 
 pytestmark = pytest.mark.mpi
 
@@ -42,7 +42,7 @@ def test_any_number_of_ranks_makes_the_same_curve(method, size, data, results):
         (summary,) = admmctl.train(document, cores=ranks, oversubscribe=True)
         assert summary["ranks"] == ranks
         assert (summary["rows_train"], summary["rows_test"]) == (321, 80)
-        curves.append(read_curve(Path(summary["folder"])))
+        curves.append(Recorded(Path(summary["folder"])).curve)
     one, *others = curves
     assert len(one) == 11
     for other in others:

@@ -21,7 +21,7 @@ from admmctl.cli import main
 from admmctl.errors import Interrupted, RunFailed, UserError
 from admmctl.launch import start
 from admmctl.launch.local import available_cores
-from admmctl.runs.recorded import read_curve, read_phases, read_summary
+from admmctl.runs.recorded import Recorded
 from admmctl.runs.train import Silent
 from admmctl.studies.bench import bench
 
@@ -78,17 +78,17 @@ def run_folder(results: Path) -> Path:
 
 @pytest.mark.parametrize("init", ["forward", "gaussian"])
 def test_any_number_of_ranks_makes_the_same_curve(init, results):
-    check_curves(*(read_curve(train(ranks, admm={"init": init})) for ranks in (1, 2, 3)))
+    check_curves(*(Recorded(train(ranks, admm={"init": init})).curve for ranks in (1, 2, 3)))
 
 
 def test_any_number_of_ranks_makes_the_same_curve_of_classical_admm(results):
     methods = {"classical-admm": {"ridge": 1e-3, "warm_iterations": 5}}
-    check_curves(*(read_curve(train(ranks, methods=methods)) for ranks in (1, 2)))
+    check_curves(*(Recorded(train(ranks, methods=methods)).curve for ranks in (1, 2)))
 
 
 def test_any_number_of_ranks_makes_the_same_curve_of_the_printed_loop(results):
     methods = {"admm-printed": {"ridge": 1e-3, "warm_iterations": 5}}
-    check_curves(*(read_curve(train(ranks, methods=methods)) for ranks in (1, 3)), measures=("train_loss",))
+    check_curves(*(Recorded(train(ranks, methods=methods)).curve for ranks in (1, 3)), measures=("train_loss",))
 
 
 def check_curves(one, *others, measures=("train_loss", "objective", "residual_z")):
@@ -138,14 +138,14 @@ def test_a_rank_that_breaks_ends_the_job(action, told, results, tmp_path, monkey
         admmctl.train(experiment(), cores=2)
     assert time.monotonic() - started < 10
     folder = run_folder(results)
-    summary = read_summary(folder)
-    assert summary["status"] == "failed"
-    assert summary["iterations"] == 2
-    assert told.lower() in summary["reason"].lower()
+    summary = Recorded(folder).summary
+    assert summary.status == "failed"
+    assert summary.iterations == 2
+    assert told.lower() in summary.reason.lower()
     assert told.lower() in str(failure.value).lower()
     assert str(folder) in str(failure.value)
     assert failure.value.runs[0]["folder"] == str(folder)
-    assert [row["iteration"] for row in read_curve(folder)] == [0, 1, 2]
+    assert [row["iteration"] for row in Recorded(folder).curve] == [0, 1, 2]
     assert wait_until(lambda: not alive(folder), 5)
 
 
@@ -193,7 +193,7 @@ def test_one_driver_of_a_launcher_starts_ranks_of_its_own(results, tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     (summary,) = results.rglob("summary.json")
-    assert read_summary(summary.parent)["ranks"] == 2
+    assert Recorded(summary.parent).summary.ranks == 2
 
 
 def test_modules_of_the_current_folder_are_none_of_the_ranks(results, tmp_path, monkeypatch):
@@ -225,7 +225,9 @@ def command(results, tmp_path):
         arguments = [str(Path(sys.executable).parent / "admmctl"), "train", str(config), "--cores", "2"]
         process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         processes.append(process)
-        assert wait_until(lambda: any(len(read_curve(path.parent)) > 2 for path in results.rglob("curve.csv")), 30)
+        assert wait_until(
+            lambda: any(len(Recorded(path.parent).curve) > 2 for path in results.rglob("curve.csv")), 30
+        )
         folder = run_folder(results)
         assert len(alive(folder)) >= 2
         return process, folder
@@ -247,11 +249,11 @@ def test_an_interrupted_job_leaves_a_readable_folder_and_no_ranks(number, comman
     assert process.returncode == Interrupted.exit_code == 3
     assert output == ""
     assert "interrupted after" in errors
-    summary = read_summary(folder)
-    assert summary["status"] == "interrupted"
-    curve = read_curve(folder)
-    assert summary["iterations"] == curve[-1]["iteration"] >= 2
-    assert summary["final_test_accuracy"] == pytest.approx(curve[-1]["test_accuracy"], rel=1e-8)
+    summary = Recorded(folder).summary
+    assert summary.status == "interrupted"
+    curve = Recorded(folder).curve
+    assert summary.iterations == curve[-1]["iteration"] >= 2
+    assert summary.final_test_accuracy == pytest.approx(curve[-1]["test_accuracy"], rel=1e-8)
     arrays = np.load(folder / "weights.npz")
     assert all(np.isfinite(arrays[f"final_W{l}"]).all() for l in (1, 2, 3))
     assert (folder / "phases.csv").is_file()
@@ -268,8 +270,8 @@ def test_a_second_interruption_does_not_wait_for_a_rank_that_hangs(command, tmp_
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=10)
     assert process.returncode == 3
-    summary = read_summary(folder)
-    assert (summary["status"], summary["iterations"]) == ("interrupted", 2)
+    summary = Recorded(folder).summary
+    assert (summary.status, summary.iterations) == ("interrupted", 2)
     assert wait_until(lambda: not alive(folder), 5)
 
 
@@ -291,7 +293,7 @@ def test_a_signal_that_comes_as_the_record_is_written_does_not_break_it(results)
         signal.signal(signal.SIGTERM, before)
     assert reached == []
     folder = run_folder(results)
-    assert read_summary(folder)["status"] == "interrupted"
+    assert Recorded(folder).summary.status == "interrupted"
     assert wait_until(lambda: not alive(folder), 5)
 
 
@@ -318,7 +320,7 @@ def test_a_stopped_rank_is_named_after_the_first_interruption(command, tmp_path,
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=15)
     assert process.returncode == 3
-    assert read_summary(folder)["status"] == "interrupted"
+    assert Recorded(folder).summary.status == "interrupted"
     assert wait_until(lambda: not alive(folder), 5)
 
 
@@ -337,7 +339,7 @@ def test_a_rank_that_is_stopped_before_it_finds_the_others_ends_the_start(result
     with pytest.raises(RunFailed, match=r"after 4 s without progress: 1 of 2 ranks has started \(not rank 1\)"):
         admmctl.train(experiment(), cores=2, cluster=tmp_path / "site.yaml")
     folder = run_folder(results)
-    assert read_summary(folder)["status"] == "failed"
+    assert Recorded(folder).summary.status == "failed"
     assert alive(folder) == []
     assert wait_until(lambda: shared() <= before, 5), "the rank that waited had made it"
 
@@ -373,7 +375,9 @@ def test_a_driver_leaves_nothing_open(ranks, ends, results, tmp_path):
     words = ["train", str(tmp_path / "ranks.yaml"), "--cores", str(ranks), "--oversubscribe"]
     process = subprocess.Popen([*python, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if ends == "interrupted":
-        assert wait_until(lambda: any(len(read_curve(path.parent)) > 2 for path in results.rglob("curve.csv")), 30)
+        assert wait_until(
+            lambda: any(len(Recorded(path.parent).curve) > 2 for path in results.rglob("curve.csv")), 30
+        )
         process.send_signal(signal.SIGINT)
     errors = process.communicate(timeout=60)[1]
     assert process.returncode == {"by itself": 0, "interrupted": 3, "refused": 2}[ends], errors
@@ -385,7 +389,7 @@ def test_ranks_end_when_their_driver_is_killed(command):
     process, folder = command()
     process.kill()
     assert wait_until(lambda: not alive(folder), 10)
-    assert read_curve(folder)[0]["iteration"] == 0
+    assert Recorded(folder).curve[0]["iteration"] == 0
 
 
 @pytest.mark.parametrize(
@@ -404,11 +408,11 @@ def test_a_rank_that_hangs_is_named_and_ends_the_job(action, told, results, tmp_
         admmctl.train(experiment(), cores=2, patience=2.0)
     assert time.monotonic() - started < 20
     folder = run_folder(results)
-    summary = read_summary(folder)
-    assert (summary["status"], summary["iterations"]) == ("failed", 2)
-    assert re.search(told, summary["reason"])
-    assert summary["reason"] in str(failure.value)
-    assert summary["rerun"] in str(failure.value)
+    summary = Recorded(folder).summary
+    assert (summary.status, summary.iterations) == ("failed", 2)
+    assert re.search(told, summary.reason)
+    assert summary.reason in str(failure.value)
+    assert summary.rerun in str(failure.value)
     assert wait_until(lambda: not alive(folder), 5)
 
 
@@ -436,7 +440,7 @@ def test_ranks_end_when_their_launcher_is_killed(command):
     process.communicate(timeout=15)
     assert process.returncode == 1
     assert wait_until(lambda: not alive(folder), 5)
-    assert read_summary(folder)["status"] == "failed"
+    assert Recorded(folder).summary.status == "failed"
 
 
 # -- ranks that share cores, and machines that are too small
@@ -466,7 +470,7 @@ def two_cores():
 
 def test_ranks_that_share_cores_leave_their_processor_time(results, two_cores, capsys, monkeypatch):
     folder = train(3, stop={"iterations": 4})
-    phases, shared = read_phases(folder), read_phases(folder, "cpu.csv")
+    phases, shared = Recorded(folder).phases, Recorded(folder).cpu
     assert set(shared) == set(phases) - {"rest", "wall"} >= {"load", "evaluate", "gram", "solve"}
     for name, row in shared.items():
         assert row["max_s"] >= row["mean_s"] >= row["min_s"] >= 0
@@ -494,7 +498,7 @@ def test_ranks_on_cores_of_their_own_leave_none(ranks, results, capsys):
     if ranks > available_cores():
         pytest.skip("this machine has one core")
     folder = train(ranks, stop={"iterations": 1})
-    assert read_phases(folder)
+    assert Recorded(folder).phases
     assert not (folder / "cpu.csv").exists()
     with pytest.raises(SystemExit):
         main(["runs", "show", str(folder)])

@@ -19,7 +19,7 @@ from admmctl.model.gradient import Gradient, flat_views, gradient_flop, paramete
 from admmctl.model.network import Network
 from admmctl.runs.build import shape_network
 from admmctl.runs.predict import load_model, predict_rows
-from admmctl.runs.recorded import read_curve
+from admmctl.runs.recorded import Recorded
 
 MNIST: dict[str, Any] = {"name": "mnist", "scale": "unit"}
 TRAINABLE = ["admm", "sgd", "adam", "gd", "cg", "lbfgs"]
@@ -209,7 +209,7 @@ def test_a_run_learns_and_what_it_saves_predicts_the_same(method, bias, images, 
     (summary,) = admmctl.train(document)
     folder = Path(summary["folder"])
     assert summary["status"] == "exhausted"
-    first, *_, last = read_curve(folder)
+    first, *_, last = Recorded(folder).curve
     assert last["train_loss"] < first["train_loss"]
     if method not in ("sgd", "adam", "gd"):  # which take more steps than these
         assert last["train_accuracy"] > 0.8

@@ -17,7 +17,7 @@ from admmctl.data import shards
 from admmctl.errors import Interrupted, RunFailed, UserError
 from admmctl.experiment import config as configuration
 from admmctl.experiment.config import Run, to_yaml
-from admmctl.runs.recorded import read_summary
+from admmctl.runs.recorded import Recorded
 from admmctl.runs.train import Options, Silent
 from admmctl.studies import scaling as module
 from admmctl.studies.points import summarise
@@ -80,7 +80,7 @@ class Place:
         )
         if failed:
             raise RunFailed(f"run {place} failed: out of luck", [])
-        return read_summary(place) or {}
+        return Recorded(place).row
 
     def __call__(self, cores: str = "1,2", overrides: tuple[str, ...] = (), **options: Any) -> Path:
         """The study's folder; what was run, measured and said since."""
@@ -525,9 +525,9 @@ def test_weak_scaling_of_an_experiment_with_validation_rows_keeps_the_test_rows(
 
 def test_weak_runs_have_their_shares(place):
     folder = place("1,2,4", weak=True, repeat=1)
-    rows = {path.name: read_summary(path)["rows_train"] for path in folder.iterdir() if path.is_dir()}
+    rows = {path.name: Recorded(path).summary.rows_train for path in folder.iterdir() if path.is_dir()}
     assert rows == {"admm-p1-s0": 75, "admm-p2-s0": 150, "admm-p4-s0": 300}
-    assert {read_summary(path)["rows_test"] for path in folder.iterdir() if path.is_dir()} == {100}
+    assert {Recorded(path).summary.rows_test for path in folder.iterdir() if path.is_dir()} == {100}
     assert summarise(folder).weak
     assert "weak" in folder.name
 
@@ -549,11 +549,11 @@ def test_parts_make_the_study_that_one_command_makes(place):
 
 def test_weak_parts_have_the_rows_of_the_whole_study(place):
     whole = place("1,2,4", repeat=1, weak=True, iterations=3)
-    rows = {path.name: read_summary(path)["rows_train"] for path in whole.glob("admm-*")}
+    rows = {path.name: Recorded(path).summary.rows_train for path in whole.glob("admm-*")}
     shutil.rmtree(whole)
     for part in (1, 2, 4):
         place("1,2,4", repeat=1, weak=True, iterations=3, part=part)
-    assert {path.name: read_summary(path)["rows_train"] for path in whole.glob("admm-*")} == rows
+    assert {path.name: Recorded(path).summary.rows_train for path in whole.glob("admm-*")} == rows
 
 
 def test_a_part_that_is_none_is_refused(place):

@@ -9,7 +9,7 @@ from admmctl.data import shards
 from admmctl.data.dataset import DataSettings
 from admmctl.data.files import Files
 from admmctl.errors import UserError
-from admmctl.runs.recorded import read_curve
+from admmctl.runs.recorded import Recorded
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_streamed_rows_train_the_same(rows, results, method, block, bias):
                 "evaluate": {"unit": "iteration"},
             }
         )
-        curves.append(read_curve(results / f"streamed-{on}" / summary["folder"].rpartition("/")[2]))
+        curves.append(Recorded(results / f"streamed-{on}" / summary["folder"].rpartition("/")[2]).curve)
     assert len(curves[0]) > 1
     for one, other in zip(*curves, strict=True):
         assert other["train_loss"] == pytest.approx(one["train_loss"], rel=1e-3)

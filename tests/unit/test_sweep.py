@@ -22,7 +22,7 @@ import admmctl
 from admmctl.cli import main
 from admmctl.experiment.config import load
 from admmctl.runs.places import find_folders
-from admmctl.runs.recorded import read_curve, read_summary
+from admmctl.runs.recorded import Recorded
 from admmctl.runs.summary import Summary
 
 GRID = {"search": "grid", "space": {"gd": {"learning_rate": [0.3, 0.01]}}}
@@ -122,7 +122,7 @@ def test_every_trial_is_kept_with_its_settings_and_its_curve(first):
         assert folder.parent == Path(result["folder"])
         config = yaml.safe_load((folder / "config.yaml").read_text())
         assert {key: config["methods"]["sgd"][key] for key in trial["settings"]} == trial["settings"]
-        assert read_summary(folder)["status"] == trial["status"] == "exhausted"
+        assert Recorded(folder).summary.status == trial["status"] == "exhausted"
         assert 1e-3 <= trial["settings"]["learning_rate"] <= 1.0
     assert len({trial["settings"]["learning_rate"] for trial in result["trials"]}) == 3
 
@@ -140,7 +140,7 @@ def test_trials_use_their_whole_budget_whatever_the_target(first):
     # A target is met on test rows: stopping there would tune on the test set.
     _, result = first
     for trial in result["trials"]:
-        curve = read_curve(Path(trial["folder"]))
+        curve = Recorded(Path(trial["folder"])).curve
         assert [row["epoch"] for row in curve] == [0, 1, 2, 3, 4]
         assert (
             max(row["test_accuracy"] for row in curve[:-1]) >= 0.52 or trial["number"] != result["best"]["number"]
@@ -151,9 +151,9 @@ def test_trials_use_their_whole_budget_whatever_the_target(first):
 def test_a_trial_is_judged_by_validation_accuracy_and_the_best_wins(first):
     _, result = first
     for trial in result["trials"]:
-        curve = read_curve(Path(trial["folder"]))
+        curve = Recorded(Path(trial["folder"])).curve
         assert trial["validation_accuracy"] == max(row["validation_accuracy"] for row in curve)
-        assert read_summary(Path(trial["folder"]))["rows_train"] == 270  # 30 of 300 are held back
+        assert Recorded(Path(trial["folder"])).summary.rows_train == 270  # 30 of 300 are held back
     scores = [trial["validation_accuracy"] for trial in result["trials"]]
     assert len(set(scores)) > 1
     assert result["best"]["number"] == scores.index(max(scores))
@@ -241,7 +241,7 @@ def test_more_trials_keep_those_there_are(again, first):
 
 def test_trials_of_another_budget_are_not_taken_for_these(again):
     (trial,) = again.sweep("--set", "stop.epochs=6", "--trials", "1")["trials"]
-    assert read_curve(Path(trial["folder"]))[-1]["epoch"] == 6
+    assert Recorded(Path(trial["folder"])).curve[-1]["epoch"] == 6
 
 
 # -- the test set
@@ -310,7 +310,7 @@ def test_a_trial_that_fails_is_kept_with_its_reason_and_tried_again(place, monke
     assert result["best"]["number"] == 0
     folder = Path(bad["folder"])
     assert "out of luck" in (folder / "log.txt").read_text()
-    summary = read_summary(folder)
+    summary = json.loads((folder / "summary.json").read_text())
     assert set(summary) == set(Summary.__dataclass_fields__)
     assert {key: summary[key] for key in ("experiment", "method", "seed", "ranks", "status", "iterations")} == {
         "experiment": "swept",
@@ -371,8 +371,8 @@ def test_a_validation_split_of_the_experiment_is_kept_also_for_the_winner(place)
     place.write(data=data, sweep={"search": "grid", "space": space}, stop={"iterations": 3})
     result = place.sweep("--method", "gd", "--cores", "2")
     trials = result["trials"]
-    assert [read_summary(Path(trial["folder"]))["rows_train"] for trial in trials] == [240, 240]
-    assert [read_summary(Path(trial["folder"]))["iterations"] for trial in trials] == [1, 40]
+    assert [Recorded(Path(trial["folder"])).summary.rows_train for trial in trials] == [240, 240]
+    assert [Recorded(Path(trial["folder"])).summary.iterations for trial in trials] == [1, 40]
     assert result["best"]["number"] == 1
     assert result["run"]["rows_train"] == 240
     assert result["run"]["iterations"] == 40
@@ -458,21 +458,21 @@ def test_a_sweep_that_is_interrupted_ends_its_trials_which_keep_what_they_have(p
     place.write(stop={"iterations": 10_000_000}, sweep=GRID)
     process = start(place, "--method", "gd", "--cores", "2")
     assert wait_until(
-        lambda: len([path for path in place.results.rglob("curve.csv") if read_curve(path.parent)]) == 2
+        lambda: len([path for path in place.results.rglob("curve.csv") if Recorded(path.parent).curve]) == 2
     )
     process.send_signal(number)
     out, err = process.communicate(timeout=20)
     assert (process.returncode, out) == (3, "")
     assert "interrupted; the same command goes on with the sweep" in err
     trials = [path.parent for path in place.results.rglob("curve.csv")]
-    assert [read_summary(trial)["status"] for trial in trials] == ["interrupted", "interrupted"]
+    assert [Recorded(trial).summary.status for trial in trials] == ["interrupted", "interrupted"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_the_second_interruption_of_a_sweep_does_not_wait_for_a_trial_that_hangs(place):
     place.write(stop={"iterations": 10_000_000}, sweep=GRID)
     process = start(place, "--method", "gd")
-    assert wait_until(lambda: any(read_curve(path.parent) for path in place.results.rglob("curve.csv")))
+    assert wait_until(lambda: any(Recorded(path.parent).curve for path in place.results.rglob("curve.csv")))
     (trial,) = workers(place.results)
     os.kill(trial, signal.SIGSTOP)
     process.send_signal(signal.SIGINT)

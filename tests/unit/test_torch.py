@@ -19,7 +19,7 @@ from admmctl.methods.gradient.sgd import Adam, AdamSettings, Sgd, SgdSettings
 from admmctl.methods.method import Diverged, Finished
 from admmctl.model.fourier import Kernel
 from admmctl.model.gradient import Gradient, flat_views, parameters
-from admmctl.runs.recorded import read_curve
+from admmctl.runs.recorded import Recorded
 
 
 def experiment(**changes: Any) -> dict[str, Any]:
@@ -170,7 +170,7 @@ def test_curves_agree_with_ours(name, torch, results):
     kind, settings = PAIRS[name]
     methods = {kind: {"batch": 128, **settings}, f"torch-{kind}": {"batch": 128, **settings}}
     runs = admmctl.train(experiment(methods=methods), method="all")
-    ours, theirs = (read_curve(Path(run["folder"])) for run in runs)
+    ours, theirs = (Recorded(Path(run["folder"])).curve for run in runs)
     assert [row["epoch"] for row in ours] == [0, 1, 2, 3]
     for one, other in zip(ours, theirs, strict=True):
         assert (one["iteration"], one["epoch"]) == (other["iteration"], other["epoch"])
