@@ -1,6 +1,7 @@
 """Commands for finished runs: predict, runs list, show, compare, phases, export, remove."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from admmctl.cli.options import Json, RunArguments, to_stdout
 from admmctl.errors import UserError
 from admmctl.report.output import put, put_json
 
+CONVEX = "cifar2-convex"  # the experiment of what the convex paper's Table 1 is about
 NO_RUNS = "no runs yet; start one with: admmctl train configs/swissroll.yaml"
 
 
@@ -151,14 +153,17 @@ def runs_phases(
 
       admmctl runs phases results/cifar2-convex
     """
-    from admmctl.papers.convex import TABLE
     from admmctl.report.phases import phases, phases_table, write_csv
     from admmctl.runs.places import find
     from admmctl.runs.reading import PHASES
     from admmctl.runs.recorded import COMPARED
 
     only_csv = to_stdout("--csv", csv, as_json)
-    result = phases(find(runs, (*COMPARED, PHASES), left_out), TABLE, always=paper)
+    result = phases(find(runs, (*COMPARED, PHASES), left_out))
+    if paper or result.experiment == CONVEX:
+        from admmctl.papers.convex import TABLE
+
+        result = replace(result, paper=TABLE)
     if csv is not None:
         write_csv(result, csv)
     if not only_csv:

@@ -1,7 +1,7 @@
 """``runs phases``: where the seconds to a target went, method by method (Table 1 of the convex paper)."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -41,17 +41,11 @@ class PaperMethod:
 
 @dataclass(frozen=True)
 class PaperTable:
-    """A paper's table of seconds by phase, and our ``experiment`` of the same problem."""
+    """A paper's table of seconds by phase."""
 
-    experiment: str
     source: str
     problem: str
     methods: tuple[PaperMethod, ...]
-
-    def document(self) -> dict[str, Any]:
-        """What ``runs phases --json`` says of it."""
-        methods = [asdict(method) for method in self.methods]
-        return {"source": self.source, "problem": self.problem, "methods": methods}
 
 
 @dataclass(frozen=True)
@@ -65,22 +59,21 @@ class Phases(Repeats):
 
 @dataclass(frozen=True)
 class PhasesResult:
-    """What ``runs phases --json`` prints."""
+    """What ``runs phases --json`` prints; ``paper`` may stand beside it."""
 
     experiment: str
     metric: str
     target: float | None
     rows_train: int | None
     methods: list[Phases]
-    paper: dict[str, Any] | None
+    paper: PaperTable | None = None
 
 
-def phases(runs: Iterable[Recorded], paper: PaperTable | None = None, always: bool = False) -> PhasesResult:
+def phases(runs: Iterable[Recorded]) -> PhasesResult:
     """Median seconds of training by phase, for every method, over the repeats that have ended.
 
-    A phase counts with its largest seconds over ranks. The numbers of ``paper`` come along for runs of its
-    experiment, and for all runs with ``always``. Raises UserError when no run has phases, or when runs cannot be
-    compared.
+    A phase counts with its largest seconds over ranks. Raises UserError when no run has phases, or when runs
+    cannot be compared.
     """
     ended = [run for run in runs if run.done and run.phases]
     if not ended:
@@ -88,14 +81,12 @@ def phases(runs: Iterable[Recorded], paper: PaperTable | None = None, always: bo
     groups = comparable(ended)
     names = list(dict.fromkeys(name for run in ended for name in _training(run)))
     first = groups[0][0].summary
-    beside = paper is not None and (always or first.experiment == paper.experiment)
     return PhasesResult(
         first.experiment,
         first.metric,
         first.target,
         first.rows_train,
         [_row(repeats, names) for repeats in groups],
-        paper.document() if paper is not None and beside else None,
     )
 
 
@@ -162,20 +153,21 @@ def _note(result: PhasesResult) -> str:
     )
 
 
-def _paper(paper: dict[str, Any]) -> Group:
-    title = f"{paper['source']}: their numbers, on their machines"
+def _paper(paper: PaperTable) -> Group:
+    title = f"{paper.source}: their numbers, on their machines"
     table = Plain("method", "total", *CONVEX_PHASES, title=title, fold=["method"])
-    for row in paper["methods"]:
-        times = (row["total_s"], *(row["phases"].get(name) for name in CONVEX_PHASES))
-        table.add_row(row["method"], *map(number, times))
-    return Group(table, Text(""), Text(paper["problem"]))
+    for row in paper.methods:
+        times = (row.total_s, *(row.phases.get(name) for name in CONVEX_PHASES))
+        table.add_row(row.method, *map(number, times))
+    return Group(table, Text(""), Text(paper.problem))
 
 
 def phase_rows(result: PhasesResult) -> list[dict[str, Any]]:
     """A line per method with all its phases, then the paper's, marked in the first column."""
-    paper = result.paper or {"methods": []}
-    rows = [{"source": "measured", **vars(row)} for row in result.methods]
-    rows += [{"source": paper["source"], **row, "time_to_target_s": row["total_s"]} for row in paper["methods"]]
+    rows: list[dict[str, Any]] = [{"source": "measured", **vars(row)} for row in result.methods]
+    if result.paper is not None:
+        theirs = ({"time_to_target_s": row.total_s, **vars(row)} for row in result.paper.methods)
+        rows += [{"source": result.paper.source, **row} for row in theirs]
     names = list(dict.fromkeys(name for row in rows for name in row["phases"]))
     columns = ["source", *(part.name for part in fields(Phases) if part.name != "phases")]
     return [
