@@ -6,8 +6,8 @@ from dataclasses import replace
 from matplotlib.figure import Figure
 
 from admmctl.papers.draw import curves, table
-from admmctl.papers.entry import Claim, Drawing, Entry, Kind, Material, Measure, Ours, Paper, Quick, Rows
-from admmctl.papers.measures import THEIRS, final_accuracy, seconds_to_target
+from admmctl.papers.entry import Claim, Drawing, Entry, Material, Measure, Ours, Paper, Quick, Rows
+from admmctl.papers.measures import FINAL_ACCURACY, THEIRS, seconds_to_target
 from admmctl.report.condition import condition_figure
 from admmctl.report.figures import View
 from admmctl.report.phases import CONVEX_PHASES, PaperMethod, PaperTable, phase_rows, phases
@@ -45,27 +45,25 @@ def _condition(material: Material) -> tuple[Figure, Rows]:
     return condition_figure(material.conditions), rows
 
 
-def condition_drop(rank: int) -> Measure:
-    """The condition number without a preconditioner, over that with a sketch of a rank."""
-
-    def measure(material: Material, method: str) -> Ours:
-        assert material.conditions is not None
-        points = material.conditions.points
-        plain = next(point.condition for point in points if point.preconditioner == "none")
-        found = next((point.condition for point in points if point.rank == rank), None)
-        if found is None:
-            return None, f"no sketch of rank {rank}"
-        return plain / found, f"{plain / found:.3g} ({plain:.4g} against {found:.4g})"
-
-    return measure
+def _condition_drop(material: Material, method: str) -> Ours:
+    assert material.conditions is not None
+    points = material.conditions.points
+    plain = next(point.condition for point in points if point.preconditioner == "none")
+    found = next((point.condition for point in points if point.rank == 100), None)
+    if found is None:
+        return None, "no sketch of rank 100"
+    return plain / found, f"{plain / found:.3g} ({plain:.4g} against {found:.4g})"
 
 
-def condition_of_jacobi(material: Material, method: str) -> Ours:
-    """The condition number with Jacobi's preconditioner, over that without."""
+def _condition_of_jacobi(material: Material, method: str) -> Ours:
     assert material.conditions is not None
     by_name = {point.preconditioner: point.condition for point in material.conditions.points}
     ratio = by_name["jacobi"] / by_name["none"]
     return ratio, f"{ratio:.3g}"
+
+
+DROP = Measure("condition number without preconditioner over that with rank 100", "", _condition_drop)
+JACOBI = Measure("condition number with Jacobi's preconditioner over that without", "", _condition_of_jacobi)
 
 
 # --- Table 1: seconds by phase
@@ -85,59 +83,34 @@ def _phases(material: Material) -> tuple[Figure, Rows]:
     return table(["", "total, s", *CONVEX_PHASES], body, len(result.methods)), phase_rows(result)
 
 
-def _to_97(method: str, theirs: str, machine: str = "theirs on a GPU") -> Claim:
+def _to_97(method: str, theirs: str, beside: str = "theirs on a GPU") -> Claim:
     total = next(row.total_s for row in TABLE.methods if row.method == theirs)
-    return Claim(
-        f"seconds to 97 % of the training rows, {method}",
-        "s",
-        total,
-        f"{total:.4g} s, {theirs}",
-        TABLE.source,
-        seconds_to_target,
-        method,
-        10_000,
-        beside=machine,
-    )
+    statement = f"{total:.4g} s, {theirs}"
+    return Claim(TO_97, method, total, statement, TABLE.source, 10_000, beside)
 
 
-_NYSTROM = _to_97("nystrom-pcg", "nysPCG (GPU)")
-_RBCD = _to_97("rbcd", "RBCD (CPU)", "their CPU")
+TO_97 = seconds_to_target("97 % of the training rows")
+_NYSTROM, _TORCH = _to_97("nystrom-pcg", "nysPCG (GPU)"), _to_97("rbcd-torch", "RBCD (GPU)")
+_RBCD, _JAX = _to_97("rbcd", "RBCD (CPU)", "their CPU"), _to_97("rbcd-jax", "RBCD (JAX-GPU)")
 _MLP = _to_97("mlp", "Adam (GPU)")
-_TORCH = _to_97("rbcd-torch", "RBCD (GPU)")
-_JAX = _to_97("rbcd-jax", "RBCD (JAX-GPU)")
-
-
-def _full_size(
-    name: str,
-    number: str,
-    shows: str,
-    drawing: Drawing,
-    methods: tuple[str, ...],
-    claims: tuple[Claim, ...],
-    kind: Kind = "figure",
-) -> Entry:
-    """An entry from the runs on all rows. The quick scale leaves out ``rbcd-printed``, which takes long."""
-    quick = tuple(method for method in methods if method != "rbcd-printed")
-    less = "2,000 rows, grey images of 16 x 16, at most 15 iterations or epochs, 1 repeat"
-    return Entry(
-        f"convex-{name}",
-        PAPER,
-        number,
-        f"CIFAR-10, two classes: {shows}",
-        drawing,
-        kind=kind,
-        config="cifar2-convex",
-        methods=methods,
-        quick=Quick(
-            less if quick == methods else f"{less}, no rbcd-printed",
-            ("data.first=2000", "data.grey=16", "stop.iterations=15", "methods.mlp.stop.epochs=15"),
-            None if quick == methods else quick,
-        ),
-        differs="theirs ran on a GPU; rbcd solves each block exactly here, rbcd-printed goes as theirs",
-        claims=claims,
-    )
-
-
+_LESS = "2,000 rows, grey images of 16 x 16, at most 15 iterations or epochs, 1 repeat"
+_ALL_ROWS = Entry(
+    "convex-3",
+    PAPER,
+    "Figure 3",
+    "CIFAR-10, two classes: loss and accuracy at full size, against Adam",
+    curves("loss-and-accuracy", View("train_loss"), View()),
+    config="cifar2-convex",
+    methods=("exact", "nystrom-pcg", "rbcd", "rbcd-torch", "rbcd-printed", "mlp"),
+    quick=Quick(
+        f"{_LESS}, no rbcd-printed",
+        ("data.first=2000", "data.grey=16", "stop.iterations=15", "methods.mlp.stop.epochs=15"),
+        ("exact", "nystrom-pcg", "rbcd", "rbcd-torch", "mlp"),
+    ),
+    differs="theirs ran on a GPU; rbcd solves each block exactly here, rbcd-printed goes as theirs",
+    claims=(_NYSTROM, _RBCD, _MLP, _TORCH),
+)
+_GRAPH = "a graph without numbers; nysPCG best, RBCD slower but cheaper"
 _SMALL = ("convex-cg", "jacobi-pcg", "nystrom-pcg", "rbcd")
 ENTRIES = (
     Entry(
@@ -150,18 +123,7 @@ ENTRIES = (
         methods=_SMALL,
         quick=Quick("60 iterations instead of 200, 1 repeat", ("stop.iterations=60",)),
         differs="the first 1,000 rows, grey and 10 x 10; the paper does not say which rows",
-        claims=tuple(
-            Claim(
-                f"final test accuracy, {method}",
-                "%",
-                None,
-                "a graph without numbers; nysPCG best, RBCD slower but cheaper",
-                "section 3.1",
-                final_accuracy,
-                method,
-            )
-            for method in _SMALL
-        ),
+        claims=tuple(Claim(FINAL_ACCURACY, method, None, _GRAPH, "section 3.1") for method in _SMALL),
     ),
     Entry(
         "convex-2",
@@ -175,50 +137,40 @@ ENTRIES = (
         differs="the paper's rows and penalty are not known: compare the drop, not the height",
         claims=(
             Claim(
-                "condition number without preconditioner over that with rank 100",
-                "",
+                DROP,
+                "nystrom",
                 100,
                 "by a factor of 100",
                 "Feng, Shah and Abraham, section 2.4",
-                condition_drop(100),
-                "nystrom",
                 beside="other rows",
                 comparable=False,
             ),
-            Claim(
-                "condition number with Jacobi's preconditioner over that without",
-                "",
-                None,
-                "above 1: it increases it",
-                "Feng, Shah and Abraham, section 3.1",
-                condition_of_jacobi,
-                "jacobi",
-            ),
+            Claim(JACOBI, "jacobi", None, "above 1: it increases it", "Feng, Shah and Abraham, section 3.1"),
         ),
     ),
-    _full_size(
-        "3",
-        "Figure 3",
-        "loss and accuracy at full size, against Adam",
-        curves("loss-and-accuracy", View("train_loss"), View()),
-        ("exact", "nystrom-pcg", "rbcd", "rbcd-torch", "rbcd-printed", "mlp"),
-        (_NYSTROM, _RBCD, _MLP, _TORCH),
+    _ALL_ROWS,
+    replace(
+        _ALL_ROWS,
+        name="convex-4",
+        number="Figure 4",
+        shows="CIFAR-10, two classes: training loss of RBCD by NumPy, PyTorch, JAX",
+        drawing=curves("loss", View("train_loss")),
+        methods=("rbcd", "rbcd-torch", "rbcd-jax"),
+        quick=replace(_ALL_ROWS.quick, less=_LESS, methods=None),
+        claims=(_RBCD, _TORCH, _JAX),
     ),
-    _full_size(
-        "4",
-        "Figure 4",
-        "training loss of RBCD by NumPy, PyTorch, JAX",
-        curves("loss", View("train_loss")),
-        ("rbcd", "rbcd-torch", "rbcd-jax"),
-        (_RBCD, _TORCH, _JAX),
-    ),
-    _full_size(
-        "table1",
-        "Table 1",
-        "seconds to 97 % of the training rows, by phase",
-        Drawing("phases-table", _phases, has_theirs=True),
-        ("exact", "nystrom-pcg", "block-pcg", "rbcd", "rbcd-torch", "rbcd-jax", "rbcd-printed", "mlp"),
-        (_NYSTROM, _RBCD, _MLP, _TORCH, _JAX),
+    replace(
+        _ALL_ROWS,
+        name="convex-table1",
+        number="Table 1",
+        shows="CIFAR-10, two classes: seconds to 97 % of the training rows, by phase",
+        drawing=Drawing("phases-table", _phases, has_theirs=True),
         kind="table",
+        methods=("exact", "nystrom-pcg", "block-pcg", "rbcd", "rbcd-torch", "rbcd-jax", "rbcd-printed", "mlp"),
+        quick=replace(
+            _ALL_ROWS.quick,
+            methods=("exact", "nystrom-pcg", "block-pcg", "rbcd", "rbcd-torch", "rbcd-jax", "mlp"),
+        ),
+        claims=(_NYSTROM, _RBCD, _MLP, _TORCH, _JAX),
     ),
 )

@@ -19,7 +19,6 @@ Source = Literal["points", "runs", "scaling", "condition"]
 Scale = Literal["quick", "full"]
 Rows = list[dict[str, Any]]
 Ours = tuple[float | None, str]  # our number beside a paper's, or None, and a text of it
-Measure = Callable[["Material", str], Ours]  # of a figure's material, and a method
 
 
 @dataclass(frozen=True)
@@ -65,33 +64,52 @@ class Drawing:
 
 
 @dataclass(frozen=True)
-class Claim:
-    """A number that a paper gives, and how ours is measured.
+class Measure:
+    """A number that is taken of a figure's material and a method; ``what`` names it, with {} for the method.
 
-    ``paper`` is None where the paper has no number, only a ``statement``; ``source`` says where it is printed.
-    ``measure`` finds ours, of the runs of ``method``.
-    ``rows`` are the paper's training rows: on fewer it is other work. ``mark`` is where a figure of accuracies
-    shows it, (seconds, accuracy); without seconds it is a level. ``beside`` are other differences of the paper's
-    settings; ``comparable`` is False where they make it other work. ``any_size``: a smaller run measures the same.
+    ``mark`` is where a figure of accuracies shows the paper's number, (seconds, accuracy); without seconds it is a
+    level. ``any_size``: a smaller run measures the same.
     """
 
     what: str
     unit: str
-    paper: float | None
-    statement: str
-    source: str
-    measure: Measure
-    method: str
-    rows: int | None = None
-    mark: tuple[float | None, float] | None = None
-    beside: str = ""
-    comparable: bool = True
+    ours: "Callable[[Material, str], Ours]"
+    mark: Callable[[float], tuple[float | None, float]] | None = None
     any_size: bool = False
 
+
+@dataclass(frozen=True)
+class Claim:
+    """A number that a paper gives, and the measure of ours.
+
+    ``paper`` is None where the paper has no number, only a ``statement``; ``source`` says where it is printed.
+    ``rows`` are the paper's training rows: on fewer it is other work. ``beside`` are other differences of the
+    paper's settings; ``comparable`` is False where they make it other work.
+    """
+
+    measure: Measure
+    method: str
+    paper: float | None
+    statement: str
+    source: str = ""
+    rows: int | None = None
+    beside: str = ""
+    comparable: bool = True
+
     @property
-    def paper_text(self) -> str:
+    def what(self) -> str:
+        """The measure, by name."""
+        return self.measure.what.format(self.method)
+
+    @property
+    def text(self) -> str:
         """The statement and where it is from."""
         return f"{self.statement} ({self.source})" if self.source else self.statement
+
+    @property
+    def mark(self) -> tuple[float | None, float] | None:
+        """Where a figure of accuracies shows it."""
+        return None if self.paper is None or self.measure.mark is None else self.measure.mark(self.paper)
 
 
 @dataclass(frozen=True)

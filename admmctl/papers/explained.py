@@ -232,7 +232,7 @@ def draw_digits(points: Points) -> Figure:
 # --- the list
 
 
-def _explained(
+def _entry(
     name: str,
     number: str,
     shows: str,
@@ -261,24 +261,12 @@ def _explained(
 
 
 ENTRIES = (
-    _explained("neuron", "Figure 1", "a neuron, and a network", neuron, draw_neuron),
-    _explained("activations", "Figure 2", "activations and their slopes", activations, draw_activations),
-    _explained(
-        "polynomials-parameters",
-        "Figure 3",
-        "overfitting, by parameters",
-        toys.polynomials_parameters,
-        toys.draw_polynomials,
-    ),
-    _explained(
-        "polynomials-samples",
-        "Figure 4",
-        "and its cure, by samples",
-        toys.polynomials_samples,
-        toys.draw_polynomials,
-    ),
-    _explained("features", "Figure 5", "classes that x^2 separates", toys.features, toys.draw_features),
-    _explained("swissroll", "Figure 7", "the Swiss roll, flat and rolled", swissroll, draw_swissroll),
-    _explained("digits", "Figure 7", "digits of SVHN, by label", digits, draw_digits, dataset="svhn"),
-    _explained("boundary", "Figures 8, 9", "gradient descent's boundary", toys.boundary, toys.draw_boundary),
+    _entry("neuron", "Figure 1", "a neuron, and a network", neuron, draw_neuron),
+    _entry("activations", "Figure 2", "activations and their slopes", activations, draw_activations),
+    _entry("polynomials-parameters", "Figure 3", "overfitting, by parameters", toys.by_parameters, toys.draw_fits),
+    _entry("polynomials-samples", "Figure 4", "and its cure, by samples", toys.by_samples, toys.draw_fits),
+    _entry("features", "Figure 5", "classes that x^2 separates", toys.features, toys.draw_features),
+    _entry("swissroll", "Figure 7", "the Swiss roll, flat and rolled", swissroll, draw_swissroll),
+    _entry("digits", "Figure 7", "digits of SVHN, by label", digits, draw_digits, dataset="svhn"),
+    _entry("boundary", "Figures 8, 9", "gradient descent's boundary", toys.boundary, toys.draw_boundary),
 )

@@ -255,33 +255,29 @@ def finished(run: Run, ranks: int, say: Say = lambda text: None) -> Path | None:
     ``say`` is told of one that would do, and is damaged.
     """
     pattern = re.compile(rf"{re.escape(resuming.folder_name(run, ranks))}(-\d+)?")
-    found = [
-        path
-        for folder in sorted({run.experiment, run.experiment.removesuffix(QUICK)})
-        if (root() / folder).is_dir()
-        for path in (root() / folder).iterdir()
-        if pattern.fullmatch(path.name) and is_run(path) and _is_sound(path, say) and _is_sufficient(run, path)
-    ]
+    folders = [root() / experiment for experiment in sorted({run.experiment, run.experiment.removesuffix(QUICK)})]
+    found = []
+    for path in (path for folder in folders if folder.is_dir() for path in folder.iterdir()):
+        if not pattern.fullmatch(path.name) or not is_run(path):
+            continue
+        recorded = Recorded(path)
+        problem = recorded.damage(EVERYTHING)
+        if problem is not None:
+            say("left out: {}: {}".format(*problem))
+        elif _is_sufficient(run, recorded):
+            found.append(path)
     return max(found, key=lambda path: (path / "summary.json").stat().st_mtime, default=None)
 
 
-def _is_sound(folder: Path, say: Say) -> bool:
-    problem = Recorded(folder).damage(EVERYTHING)
-    if problem is not None:
-        say(f"left out: {problem[0]}: {problem[1]}")
-    return problem is None
-
-
-def _is_sufficient(run: Run, folder: Path) -> bool:
+def _is_sufficient(run: Run, recorded: Recorded) -> bool:
     """Whether a recorded run of the same hash shows what ``run`` would: it ended, and not before this one."""
-    recorded = Recorded(folder)
     before = _recorded(recorded, run.method)
     if before is None or recorded.summary is None or not recorded.done:
         return False
     if (before.evaluate, before.threads) != (run.evaluate, run.threads):
         return False
     # The rows that are here now may be others: a part of HIGGS, for instance, or all of it.
-    if resuming.Now().other_data(run, folder):
+    if resuming.Now().other_data(run, recorded.folder):
         return False
     same_target = (before.stop.target, before.stop.metric) == (run.stop.target, run.stop.metric)
     if recorded.summary.status is Status.EXHAUSTED:

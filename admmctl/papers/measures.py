@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 from admmctl.papers.entry import Claim, Entry, Material, Measure, Ours, Rows
 from admmctl.report.sidecar import Number
@@ -24,8 +25,8 @@ def claim_rows(entry: Entry) -> Rows:
             "method": claim.method,
             "what": claim.what,
             "value": claim.paper,
-            "unit": claim.unit,
-            "words": claim.paper_text,
+            "unit": claim.measure.unit,
+            "words": claim.text,
         }
         for claim in entry.claims
     ]
@@ -41,7 +42,7 @@ def _beside(claim: Claim, material: Material) -> Number:
     ours: float | None = None
     try:
         left_out = material.left_out.get(claim.method)
-        ours, text = (None, f"left out: {left_out}") if left_out else claim.measure(material, claim.method)
+        ours, text = (None, f"left out: {left_out}") if left_out else claim.measure.ours(material, claim.method)
     except NoRun:
         text = "no finished run"
     if ours is not None and not math.isfinite(ours):
@@ -51,13 +52,13 @@ def _beside(claim: Claim, material: Material) -> Number:
     notes = [claim.beside] if claim.beside else []
     notes += [f"{rows:,.0f} rows here, {claim.rows:,} theirs"] if other_rows else []
     notes += [f"quick: {material.entry.quick.less}"] if material.shrunk else []
-    shrunk = material.shrunk and not claim.any_size
+    shrunk = material.shrunk and not claim.measure.any_size
     both = claim.paper is not None and ours is not None
     return Number(
         what=claim.what,
-        unit=claim.unit,
+        unit=claim.measure.unit,
         paper=claim.paper,
-        paper_text=claim.paper_text,
+        paper_text=claim.text,
         ours=ours,
         ours_text=text,
         ratio=ours / claim.paper if ours is not None and claim.paper else None,
@@ -77,10 +78,12 @@ def some(material: Material, method: str) -> list[Recorded]:
     return runs
 
 
-def _median(value: Callable[[Recorded], float | None], text: Callable[[float, list[Recorded]], str]) -> Measure:
+def _median(
+    value: Callable[[Recorded], float | None], text: Callable[[float, list[Recorded]], str]
+) -> Callable[[Material, str], Ours]:
     """The median of ``value`` over the repeats, and its text."""
 
-    def measure(material: Material, method: str) -> Ours:
+    def ours(material: Material, method: str) -> Ours:
         runs = some(material, method)
         found = [each for run in runs if (each := value(run)) is not None]
         if not found:
@@ -88,7 +91,7 @@ def _median(value: Callable[[Recorded], float | None], text: Callable[[float, li
         middle = median(found).value
         return middle, text(middle, runs) + (f", median of {len(runs)}" if len(runs) > 1 else "")
 
-    return measure
+    return ours
 
 
 def _time(value: float) -> str:
@@ -100,32 +103,23 @@ def _time_on_ranks(value: float, runs: list[Recorded]) -> str:
     return f"{_time(value)} on {', '.join(ranks)}"
 
 
-def seconds_to_accuracy(level: float) -> Measure:
-    """Training seconds at the first evaluation whose test accuracy is at ``level``."""
-
-    def reached(run: Recorded) -> float:
-        return next((row["train_s"] for row in run.curve if row["test_accuracy"] >= level), math.inf)
-
-    return _median(reached, _time_on_ranks)
+def _met(run: Recorded, value: float | None) -> float:
+    """Infinity for a run that missed its target."""
+    return math.inf if run.number("time_to_target_s") is None or value is None else value
 
 
-def _or_infinity(value: float | None) -> float:
-    return math.inf if value is None else value
-
-
-seconds_to_target = _median(lambda run: _or_infinity(run.number("time_to_target_s")), _time_on_ranks)
-
-
-def _percent(key: str) -> Measure:
-    def percent(run: Recorded) -> float | None:
+def _percent(key: str) -> Callable[[Material, str], Ours]:
+    def value(run: Recorded) -> float | None:
         found = run.number(key)
         return None if found is None else 100 * found
 
-    return _median(percent, lambda value, runs: f"{value:.2f} %")
+    return _median(value, lambda middle, runs: f"{middle:.2f} %")
 
 
-final_accuracy = _percent("final_test_accuracy")
-best_accuracy = _percent("best_test_accuracy")
+FINAL_ACCURACY = Measure(
+    "final test accuracy, {}", "%", _percent("final_test_accuracy"), mark=lambda paper: (None, paper / 100)
+)
+BEST_ACCURACY = Measure("best test accuracy, {}", "%", _percent("best_test_accuracy"))
 
 
 def accuracy_after(updates: int) -> Measure:
@@ -134,33 +128,53 @@ def accuracy_after(updates: int) -> Measure:
     def later(run: Recorded) -> float:
         return 100 * next((row["test_accuracy"] for row in run.curve if row["iteration"] >= updates), math.nan)
 
-    return _median(later, lambda value, runs: f"{number(value, 1)} %")
+    ours = _median(later, lambda middle, runs: f"{number(middle, 1)} %")
+    return Measure(f"test accuracy after {updates} updates, {{}}", "%", ours)
 
 
-def _iterations(run: Recorded) -> float:
-    return math.inf if run.number("time_to_target_s") is None else float(run.row["iterations"])
+def seconds_to_accuracy(level: float) -> Measure:
+    """Training seconds at the first evaluation whose test accuracy is at ``level``."""
+
+    def reached(run: Recorded) -> float:
+        return next((row["train_s"] for row in run.curve if row["test_accuracy"] >= level), math.inf)
+
+    what = f"seconds to {100 * level:g} % test accuracy, {{}}"
+    return Measure(what, "s", _median(reached, _time_on_ranks), mark=lambda paper: (paper, level))
 
 
-def iterations_to_target(material: Material, method: str) -> Ours:
+def seconds_on_most_cores(level: float) -> Measure:
+    """Of a scaling study to a target of ``level``."""
+
+    def ours(material: Material, method: str) -> Ours:
+        assert material.study is not None
+        point = material.study.points[-1]
+        clock = ", processor time of shared cores" if point.shared else ""
+        repeats = f", median of {point.runs}" if point.runs > 1 else ""
+        return point.median_s, f"{_time(point.median_s)} on {count(point.cores, 'core')}{clock}{repeats}"
+
+    return Measure(f"seconds to {100 * level:g} % test accuracy, {{}}, on the most cores", "s", ours)
+
+
+def seconds_to_target(target: str) -> Measure:
+    """Training seconds to the target of the runs, which is called that."""
+    ours = _median(lambda run: _met(run, run.number("time_to_target_s")), _time_on_ranks)
+    return Measure(f"seconds to {target}, {{}}", "s", ours)
+
+
+def _iterations(material: Material, method: str) -> Ours:
     """Iterations to the runs' target; infinity for a miss."""
     target = some(material, method)[0].number("target")
 
-    def text(value: float, runs: list[Recorded]) -> str:
-        steps = f"{value:,.0f}" if math.isfinite(value) else f"missed in {runs[0].row['iterations']:,}"
+    def text(middle: float, runs: list[Recorded]) -> str:
+        steps = f"{middle:,.0f}" if math.isfinite(middle) else f"missed in {runs[0].row['iterations']:,}"
         return f"{steps}, to test accuracy {target:g}"
 
     if target is None:
         return None, "its runs have no target"
-    return _median(_iterations, text)(material, method)
+    return _median(lambda run: _met(run, run.number("iterations")), text)(material, method)
 
 
-def seconds_on_most_cores(material: Material, method: str) -> Ours:
-    """Of a scaling study."""
-    assert material.study is not None
-    point = material.study.points[-1]
-    clock = ", processor time of shared cores" if point.shared else ""
-    repeats = f", median of {point.runs}" if point.runs > 1 else ""
-    return point.median_s, f"{_time(point.median_s)} on {count(point.cores, 'core')}{clock}{repeats}"
+ITERATIONS = Measure("iterations to the target, {}", "", _iterations)
 
 
 def per_iteration(runs: list[Recorded]) -> tuple[float, float]:
@@ -168,7 +182,7 @@ def per_iteration(runs: list[Recorded]) -> tuple[float, float]:
     spans = [
         (later["train_s"] - row["train_s"], later["iteration"] - row["iteration"])
         for run in runs
-        for row, later in zip(run.curve, run.curve[1:], strict=False)
+        for row, later in pairwise(run.curve)
         if later["iteration"] > row["iteration"]
     ]
     if not spans:
@@ -176,9 +190,3 @@ def per_iteration(runs: list[Recorded]) -> tuple[float, float]:
     mean = sum(time for time, _ in spans) / sum(steps for _, steps in spans)
     squares = sum((time / steps - mean) ** 2 for time, steps in spans)
     return mean, math.sqrt(squares / max(1, len(spans) - 1))
-
-
-def seconds_per_iteration(material: Material, method: str) -> Ours:
-    """As ``per_iteration``."""
-    mean, spread = per_iteration(some(material, method))
-    return mean, f"{seconds(mean)} s, standard deviation {seconds(spread)} over epochs"

@@ -81,7 +81,7 @@ def _fitted(x: Array, y: Array, panel: str, M: int) -> Rows:
     ]
 
 
-def polynomials_parameters(request: Request) -> Points:
+def by_parameters(request: Request) -> Points:
     """Ten points, fitted with M = 0, 1, 3 and 9; and the error of every M, on them and on fresh points."""
     x, y = noisy(request.seed, "train", 10)
     fresh = noisy(request.seed, "fresh", FRESH)
@@ -91,7 +91,7 @@ def polynomials_parameters(request: Request) -> Points:
     return Points(rows, {"n": 10, "noise": NOISE, "fresh": FRESH})
 
 
-def polynomials_samples(request: Request) -> Points:
+def by_samples(request: Request) -> Points:
     """M = 9, fitted to 15 and 100 points; and the error against n, medians over many sets of points."""
     seed = request.seed
     rows = [row for n in (15, 100) for row in _fitted(*noisy(seed, "train", n), f"n = {n}", DEGREE)]
@@ -107,7 +107,7 @@ def polynomials_samples(request: Request) -> Points:
     return Points(rows, {"M": DEGREE, "noise": NOISE, "fresh": FRESH, "draws": DRAWS})
 
 
-def draw_polynomials(points: Points) -> Figure:
+def draw_fits(points: Points) -> Figure:
     """A panel for every fit, and below them the errors."""
     facts = points.facts
     names = [name for name in dict.fromkeys(points.column("panel")) if name != "rms"]

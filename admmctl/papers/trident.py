@@ -3,6 +3,7 @@
 What it shows of SVHN and HIGGS is Taylor et al.'s; its explanatory figures are in ``explained.py``.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -11,8 +12,8 @@ from matplotlib.lines import Line2D
 
 from admmctl.papers import taylor
 from admmctl.papers.draw import curves
-from admmctl.papers.entry import Claim, Drawing, Entry, Material, Ours, Paper, Quick, Rows
-from admmctl.papers.measures import accuracy_after, final_accuracy, per_iteration, some
+from admmctl.papers.entry import Claim, Drawing, Entry, Material, Measure, Ours, Paper, Quick, Rows
+from admmctl.papers.measures import FINAL_ACCURACY, accuracy_after, per_iteration, some
 from admmctl.report import style
 from admmctl.report.figures import View
 from admmctl.report.statistics import median
@@ -23,48 +24,18 @@ PAPER = Paper("Burmeister (Trident)", "Burmeister")
 DEEP = ("shallow-full", "shallow-stochastic", "deep-full", "deep-stochastic")
 
 
-# --- Figure 6: units that start as random features of a kernel
-
-
-def _kernel(side: str, data: str, config: str, quick: Quick, differs: str) -> Entry:
-    statement = "a graph without numbers; cosine units start higher and stay above"
-    return Entry(
-        f"trident-6-{side}",
-        PAPER,
-        f"Figure 6, {side}",
-        f"{data}: cosine units from a kernel against tanh units",
-        curves("accuracy-iterations", View(against="iterations")),
-        config=config,
-        methods=("cosine-kernel", "tanh-random", "random-features"),
-        quick=quick,
-        differs=f"settings are from our own search{differs}",
-        claims=tuple(
-            Claim(
-                f"test accuracy after {updates} updates, {method}",
-                "%",
-                None,
-                statement,
-                "Burmeister, section 2.3",
-                accuracy_after(updates),
-                method,
-            )
-            for method in ("cosine-kernel", "tanh-random")
-            for updates in (5, 50)
-        ),
-    )
-
-
 # --- Figure 12: W-updates of a wide layer from p columns of a a'
-
-
-def _final(method: str, statement: str, source: str = "") -> Claim:
-    return Claim(f"final test accuracy, {method}", "%", None, statement, source, final_accuracy, method)
 
 
 def _cost_over_exact(material: Material, method: str) -> Ours:
     ours, _ = per_iteration(some(material, method))
     exact, _ = per_iteration(material.finished("exact"))
     return ours / exact, f"{ours / exact:.2g} ({seconds(ours)} s against {seconds(exact)} s)"
+
+
+COST_OVER_EXACT = Measure(
+    "seconds of an iteration from a tenth of the columns, over the exact one", "", _cost_over_exact
+)
 
 
 def _low_rank(material: Material) -> tuple[Figure, Rows]:
@@ -117,79 +88,97 @@ def _row(method: str, runs: list[Recorded]) -> dict[str, Any]:
     }
 
 
-# --- section 4.2: random subsets of the rows
+# --- the figures
 
-
-def _deep(name: str, rows: int) -> Entry:
-    statement = 'no number; ADMM on all rows "settles on a local minimum" in deep nets'
-    return Entry(
-        f"trident-deep-{name}",
-        PAPER,
-        "section 4.2",
-        f"{name.upper()}: ADMM on all rows against random subsets, shallow and deep",
-        curves("accuracy-epochs", View(against="epochs")),
-        config=f"{name}-stochastic",
-        methods=DEEP,
-        quick=Quick(f"{rows:,} rows, 15 epochs, 1 repeat", (f"data.first={rows}", "stop.epochs=15")),
-        differs="the report proposes random subsets as future work and has no numbers",
-        claims=tuple(_final(method, statement, "Burmeister, section 4") for method in DEEP),
-    )
-
-
-ENTRIES = (
-    _kernel(
-        "left",
-        "Swiss roll",
-        "swissroll-kernel",
-        Quick("40,000 rows instead of 160,000, 1 repeat", ("data.rows=40000", "stop.epochs=4")),
-        "",
+_KERNEL = Entry(
+    "trident-6-left",
+    PAPER,
+    "Figure 6, left",
+    "Swiss roll: cosine units from a kernel against tanh units",
+    curves("accuracy-iterations", View(against="iterations")),
+    config="swissroll-kernel",
+    methods=("cosine-kernel", "tanh-random", "random-features"),
+    quick=Quick("40,000 rows instead of 160,000, 1 repeat", ("data.rows=40000", "stop.epochs=4")),
+    differs="settings are from our own search",
+    claims=tuple(
+        Claim(
+            accuracy_after(updates),
+            method,
+            None,
+            "a graph without numbers; cosine units start higher and stay above",
+            "Burmeister, section 2.3",
+        )
+        for method in ("cosine-kernel", "tanh-random")
+        for updates in (5, 50)
     ),
-    _kernel(
-        "right",
-        "SVHN",
-        "svhn-kernel",
-        Quick("10,000 rows, 5 epochs, 1 repeat", ("data.first=10000", "stop.epochs=5")),
-        ", on 800 digits; the report does not give its width",
+)
+_SUBSETS = Entry(
+    "trident-deep-mnist",
+    PAPER,
+    "section 4.2",
+    "MNIST: ADMM on all rows against random subsets, shallow and deep",
+    curves("accuracy-epochs", View(against="epochs")),
+    config="mnist-stochastic",
+    methods=DEEP,
+    quick=Quick("5,000 rows, 15 epochs, 1 repeat", ("data.first=5000", "stop.epochs=15")),
+    differs="the report proposes random subsets as future work and has no numbers",
+    claims=tuple(
+        Claim(
+            FINAL_ACCURACY,
+            method,
+            None,
+            'no number; ADMM on all rows "settles on a local minimum" in deep nets',
+            "Burmeister, section 4",
+        )
+        for method in DEEP
+    ),
+)
+_WIDE = Entry(
+    "trident-12",
+    PAPER,
+    "Figure 12 (its study)",
+    "MNIST, a wide layer: W-updates from p columns of a a', by p",
+    Drawing("low-rank", _low_rank),
+    config="mnist-wide",
+    methods=("exact", "nystrom", "nystrom-pcg", *(f"nystrom-{p}" for p in (100, 200, 800, 1600, "leverage"))),
+    quick=Quick(
+        "1,200 units instead of 4,000, 4,000 rows, 5 iterations, p up to 800, 1 repeat",
+        ("network.layers=[1200]", "data.first=4000", "stop.iterations=5"),
+        ("exact", "nystrom", "nystrom-pcg", "nystrom-100", "nystrom-200", "nystrom-800"),
+    ),
+    differs="the report proposes the update and shows its matrices; this is what it does in training",
+    claims=(
+        Claim(
+            COST_OVER_EXACT,
+            "nystrom",
+            None,
+            "a large amount is expected, no number",
+            "Burmeister, section 4.1.2",
+        ),
+        Claim(FINAL_ACCURACY, "exact", None, "no number"),
+        Claim(FINAL_ACCURACY, "nystrom", None, "no number"),
+    ),
+)
+ENTRIES = (
+    _KERNEL,
+    replace(
+        _KERNEL,
+        name="trident-6-right",
+        number="Figure 6, right",
+        shows="SVHN: cosine units from a kernel against tanh units",
+        config="svhn-kernel",
+        quick=Quick("10,000 rows, 5 epochs, 1 repeat", ("data.first=10000", "stop.epochs=5")),
+        differs="settings are from our own search, on 800 digits; the report does not give its width",
     ),
     *taylor.SVHN.entries("trident", PAPER, 10),
     *taylor.HIGGS.entries("trident", PAPER, 11),
-    Entry(
-        "trident-12",
-        PAPER,
-        "Figure 12 (its study)",
-        "MNIST, a wide layer: W-updates from p columns of a a', by p",
-        Drawing("low-rank", _low_rank),
-        config="mnist-wide",
-        methods=(
-            "exact",
-            "nystrom",
-            "nystrom-pcg",
-            "nystrom-100",
-            "nystrom-200",
-            "nystrom-800",
-            "nystrom-1600",
-            "nystrom-leverage",
-        ),
-        quick=Quick(
-            "1,200 units instead of 4,000, 4,000 rows, 5 iterations, p up to 800, 1 repeat",
-            ("network.layers=[1200]", "data.first=4000", "stop.iterations=5"),
-            ("exact", "nystrom", "nystrom-pcg", "nystrom-100", "nystrom-200", "nystrom-800"),
-        ),
-        differs="the report proposes the update and shows its matrices; this is what it does in training",
-        claims=(
-            Claim(
-                "seconds of an iteration from a tenth of the columns, over the exact one",
-                "",
-                None,
-                "a large amount is expected, no number",
-                "Burmeister, section 4.1.2",
-                _cost_over_exact,
-                "nystrom",
-            ),
-            _final("exact", "no number"),
-            _final("nystrom", "no number"),
-        ),
+    _WIDE,
+    _SUBSETS,
+    replace(
+        _SUBSETS,
+        name="trident-deep-higgs",
+        shows="HIGGS: ADMM on all rows against random subsets, shallow and deep",
+        config="higgs-stochastic",
+        quick=Quick("10,000 rows, 15 epochs, 1 repeat", ("data.first=10000", "stop.epochs=15")),
     ),
-    _deep("mnist", rows=5_000),
-    _deep("higgs", rows=10_000),
 )

@@ -64,8 +64,8 @@ def test_the_activations_are_those_that_networks_compute():
 
 
 @SEEDS
-def test_more_parameters_fit_the_points_ever_better_and_in_the_end_through_them(seed):
-    points = toys.polynomials_parameters(Request(seed))
+def test_by_parameters_fit_the_points_ever_better_and_in_the_end_through_them(seed):
+    points = toys.by_parameters(Request(seed))
     training, fresh = (points.column("y", panel="rms", kind=kind) for kind in ("training", "fresh"))
     assert len(training) == 10
     assert (np.diff(training) <= 1e-9).all()
@@ -81,8 +81,8 @@ def test_more_parameters_fit_the_points_ever_better_and_in_the_end_through_them(
 
 
 @SEEDS
-def test_more_samples_bring_both_errors_to_that_of_the_noise(seed):
-    points = toys.polynomials_samples(Request(seed))
+def test_by_samples_bring_both_errors_to_that_of_the_noise(seed):
+    points = toys.by_samples(Request(seed))
     training, fresh = (points.column("y", panel="rms", kind=kind) for kind in ("training", "fresh"))
     assert points.column("x", panel="rms", kind="fresh")[0] == 10
     assert training[0] == pytest.approx(0, abs=1e-9)
