@@ -100,13 +100,12 @@ class Law:
 class CostModel:
     """Seconds per iteration on any number of cores. ``law`` is None where no Allreduce was ever measured."""
 
-    row_s: float  # per row of a rank's share
-    fixed_s: float  # per iteration, however few the rows
-    solve_s: float  # per iteration, repeated by every rank
+    seconds_per_row: float  # of a rank's share
+    seconds_fixed: float  # per iteration, however few the rows
+    seconds_solve: float  # per iteration, repeated by every rank
     imbalance: float  # how much longer the busiest rank takes than the mean one: 0.1 is 10 %
     message_bytes: tuple[int, ...]  # of the Allreduces of one iteration
     law: Law | None
-    smallest: int  # core count of the study, from which speed-up is counted
 
     def parts(self, cores: int, rows: int) -> dict[str, float]:
         """Seconds per iteration of ``rows`` rows in all, as compute, solve and reduce.
@@ -115,7 +114,7 @@ class CostModel:
         """
         return {
             "compute": self.compute(cores, rows),
-            "solve": self.solve_s,
+            "solve": self.seconds_solve,
             "reduce": self.communication(cores),
         }
 
@@ -125,7 +124,7 @@ class CostModel:
 
     def compute(self, cores: int, rows: int) -> float:
         """Seconds per iteration of the busiest rank's work on its own rows."""
-        even = self.fixed_s + self.row_s * math.ceil(rows / cores)
+        even = self.seconds_fixed + self.seconds_per_row * math.ceil(rows / cores)
         return even * (1 + self.imbalance) if cores > 1 else even
 
     def communication(self, cores: int) -> float:
@@ -144,14 +143,7 @@ class CostModel:
 
     def amdahl(self, cores: int, rows: int) -> float:
         """A bound: rows split perfectly, the rest as on one core, no communication. Seconds per iteration."""
-        return self.fixed_s + self.row_s * rows / cores + self.solve_s
-
-    def ideal(self, cores: int, rows: int) -> float:
-        """A bound: the same rows on the study's smallest core count, split perfectly. Seconds per iteration.
-
-        Raises UserError where that is more than one core and communication is unknown.
-        """
-        return self.seconds(self.smallest, rows) * self.smallest / cores
+        return self.seconds_fixed + self.seconds_per_row * rows / cores + self.seconds_solve
 
 
 @dataclass(frozen=True)
@@ -182,13 +174,12 @@ def fit(points: list[Point], exchanges: list[Exchange], message_bytes: list[int]
             raise UserError(f"the runs on {point.cores} cores have no time of computation to fit a cost model to")
     row_s, fixed_s = _fit_compute(points)
     model = CostModel(
-        row_s=row_s,
-        fixed_s=fixed_s,
-        solve_s=median(point.solve_s for point in points),
+        seconds_per_row=row_s,
+        seconds_fixed=fixed_s,
+        seconds_solve=median(point.solve_s for point in points),
         imbalance=0.0,
         message_bytes=tuple(message_bytes),
         law=_fit_law(points, exchanges, message_bytes),
-        smallest=min(point.cores for point in points),
     )
     # The busiest rank over the mean one, less what is explained by a row more in its share.
     ratios = [
@@ -215,9 +206,7 @@ def held_out(points: list[Point], exchanges: list[Exchange], message_bytes: list
     found = []
     for left_out in cores[1:]:
         model = fit([point for point in points if point.cores != left_out], exchanges, message_bytes)
-        for point in points:
-            if point.cores == left_out:
-                found.append(_compare(model, point))
+        found += [_compare(model, point) for point in points if point.cores == left_out]
     return found
 
 
@@ -235,15 +224,15 @@ def on_machine(model: CostModel, machine: Machine, here_gflops: float) -> CostMo
     network = machine.network
     return replace(
         model,
-        row_s=model.row_s * slower,
-        fixed_s=model.fixed_s * slower,
-        solve_s=model.solve_s * slower,
+        seconds_per_row=model.seconds_per_row * slower,
+        seconds_fixed=model.seconds_fixed * slower,
+        seconds_solve=model.seconds_solve * slower,
         law=Law(network.latency_s, network.seconds_per_byte, network.seconds_per_byte_summed),
     )
 
 
 def _compare(model: CostModel, point: Point) -> HeldOut:
-    predicted = model.compute(point.cores, point.rows) + model.solve_s
+    predicted = model.compute(point.cores, point.rows) + model.seconds_solve
     measured = point.compute_s + point.solve_s
     if model.law is None or point.reduce_s is None:
         return HeldOut(point.cores, predicted, measured, communication=False)

@@ -11,8 +11,7 @@ from admmctl.errors import UserError
 from admmctl.launch.cluster import load_machine
 from admmctl.runs.clock import OUTSIDE
 from admmctl.runs.places import exists, is_run, root
-from admmctl.runs.recorded import damage, read_config, read_environment, read_phases, read_summary
-from admmctl.runs.summary import DONE
+from admmctl.runs.recorded import Recorded
 from admmctl.studies.model import CostModel, Exchange, Point, fit, held_out, on_machine
 from admmctl.studies.scaling import MEASURED
 from admmctl.studies.study import FILE, CoreCount, Curve, Findings, Fitted, OtherMachine, SmallStep, Study
@@ -27,13 +26,17 @@ Rows = Callable[[int], int]  # training rows by core count
 class Timed:
     """One run of a study, seconds per iteration by kind of work."""
 
-    cores: int
     shared: bool  # ranks shared cores: its times are processor time, and say nothing of communication
     seconds: float  # to the goal; infinity where it was missed
     iterations: int  # to the goal
     rows: int
     phases: dict[str, float]  # means over ranks
     point: Point
+
+    @property
+    def cores(self) -> int:
+        """One for each rank."""
+        return self.point.cores
 
 
 def find_studies(names: list[str] | None) -> list[Path]:
@@ -66,7 +69,7 @@ def summarise_all(folders: list[Path], machine: str | None, named: bool) -> tupl
     """
     results, left_out = [], []
     for folder in folders:
-        damages = filter(None, (damage(place, MEASURED) for place in _runs(folder)))
+        damages = filter(None, (run.damage(MEASURED) for run in _runs(folder)))
         left_out += [f"{file}: {reason}" for file, reason in damages]
         try:
             results.append(summarise(folder, machine))
@@ -92,8 +95,9 @@ def summarise(folder: Path, machine: str | None = None) -> Findings:
     study = Study.read(folder)
     if study is None:
         raise UserError(f"{folder} is no scaling study: it has no {FILE}")
-    runs = _on_one_footing([timed for place in _runs(folder) if (timed := _timed(place, study))])
-    _must_share_data(folder)
+    recorded = _runs(folder)
+    runs = _on_one_footing([timed for run in recorded if (timed := _timed(run, study))])
+    _must_share_data(folder, recorded)
     by_cores = {count: [run for run in runs if run.cores == count] for count in sorted({r.cores for r in runs})}
     if not by_cores:
         raise Unfinished(f"{folder}: no run of this study has finished; start it again with admmctl scaling")
@@ -123,8 +127,8 @@ def summarise(folder: Path, machine: str | None = None) -> Findings:
     )
 
 
-def _runs(folder: Path) -> list[Path]:
-    return [place for place in sorted(folder.iterdir()) if is_run(place)]
+def _runs(folder: Path) -> list[Recorded]:
+    return [Recorded(place) for place in sorted(folder.iterdir()) if is_run(place)]
 
 
 def _on_one_footing(runs: list[Timed]) -> list[Timed]:
@@ -133,44 +137,42 @@ def _on_one_footing(runs: list[Timed]) -> list[Timed]:
     return [run for run in runs if not run.shared or run.cores not in free]
 
 
-def _timed(place: Path, study: Study) -> Timed | None:
+def _timed(run: Recorded, study: Study) -> Timed | None:
     """A finished run, or None where there is none, or a damaged one."""
-    summary = read_summary(place)
-    if summary is None or summary["status"] not in DONE or damage(place, MEASURED) is not None:
+    summary, cpu = run.summary, run.cpu
+    if summary is None or not summary.status.done or run.damage(MEASURED) is not None:
         return None
-    cores, iterations = int(summary["ranks"]), max(1, int(summary["iterations"]))
-    wall, cpu = read_phases(place), read_phases(place, "cpu.csv")
-    phases = {name: values for name, values in (cpu or wall).items() if name not in (*OUTSIDE, "rest", "wall")}
-    rows, train_s = summary["rows_train"], summary["train_s"]
+    phases = {name: found for name, found in (cpu or run.phases).items() if name not in (*OUTSIDE, "rest", "wall")}
+    rows, train_s = summary.rows_train, summary.train_s
     if not phases or rows is None or train_s is None:
         return None
-    own, solve = _parts({name: values["mean_s"] for name, values in phases.items()})
+    own, solve = _parts({name: found["mean_s"] for name, found in phases.items()})
     reduce_s = phases.get("reduce", {}).get("min_s", 0.0)
     # Ranks wait for the busiest one in the reductions: its own work is what is left beside the shortest wait.
-    busiest, _ = _parts({name: values["max_s"] for name, values in phases.items()})
+    busiest, _ = _parts({name: found["max_s"] for name, found in phases.items()})
     if not cpu:
         busiest = max(own, train_s - reduce_s - solve)
     seconds = busiest + solve if cpu else train_s
     if study.goal == "target":
-        reached = summary["time_to_target_s"]
+        reached = summary.time_to_target_s
         seconds = math.inf if reached is None else (seconds if cpu else reached)
-    elif summary["iterations"] < (study.iterations or 0):
+    elif summary.iterations < (study.iterations or 0):
         seconds = math.inf  # diverged, or with nothing left to do: it is no faster for that
+    iterations = max(1, summary.iterations)
     return Timed(
-        cores=cores,
         shared=bool(cpu),
         seconds=seconds,
         iterations=iterations,
         rows=rows,
         # Waiting for a core that another rank has is no work.
-        phases={name: values["mean_s"] for name, values in phases.items() if not cpu or name != "reduce"},
+        phases={name: found["mean_s"] for name, found in phases.items() if not cpu or name != "reduce"},
         point=Point(
-            cores=cores,
+            cores=summary.ranks,
             rows=min(rows, study.batch or rows),
             compute_s=busiest / iterations,
             compute_mean_s=own / iterations,
             solve_s=solve / iterations,
-            reduce_s=None if cores == 1 or cpu else reduce_s / iterations,
+            reduce_s=None if summary.ranks == 1 or cpu else reduce_s / iterations,
         ),
     )
 
@@ -212,18 +214,11 @@ def _modelled(
     messages = list(here[0].message_bytes) if here else []
     points = [*points, *_small(study)]
     model = fit(points, exchanges, messages)
-    fitted = Fitted(
-        seconds_per_row=model.row_s,
-        seconds_fixed=model.fixed_s,
-        seconds_solve=model.solve_s,
-        imbalance=model.imbalance,
-        message_bytes=list(model.message_bytes),
-        law=model.law,
-        held_out=[
-            replace(left, predicted_s=left.predicted_s * iterations, measured_s=left.measured_s * iterations)
-            for left in held_out(points, exchanges, messages)
-        ],
-    )
+    errors = [
+        replace(left, predicted_s=left.predicted_s * iterations, measured_s=left.measured_s * iterations)
+        for left in held_out(points, exchanges, messages)
+    ]
+    fitted = Fitted(**vars(model), held_out=errors)
     most = 4 * max(by_cores) if model.law is not None else 1
     curve = _curve(model, iterations, rows_of, most, list(by_cores))
     if machine is None:
@@ -312,22 +307,20 @@ def _warnings(points: list[CoreCount], study: Study) -> list[str]:
     return found
 
 
-def _must_share_data(folder: Path) -> None:
+def _must_share_data(folder: Path, runs: list[Recorded]) -> None:
     """Raises UserError when the runs of a study read different rows, or trained something else."""
-    seen: dict[str, Path] = {}
-    for place in _runs(folder):
-        if read_summary(place) is None:
-            continue
-        config, sha256 = read_config(place), read_environment(place).get("data_sha256")
-        if not config or sha256 is None:
+    seen: dict[str, Recorded] = {}
+    for run in runs:
+        sha256 = run.environment.data_sha256
+        if run.summary is None or not run.config or sha256 is None:
             continue  # a run that never started says nothing
         # Weak scaling takes as many of the same rows as there are ranks.
-        data = {key: value for key, value in config["data"].items() if key != "first"}
-        parts = [*(config.get(key) for key in ("network", "loss", "methods")), data, sha256]
-        seen.setdefault(json.dumps(parts, sort_keys=True), place)
+        data = {key: value for key, value in run.data.items() if key != "first"}
+        parts = [*(run.config.get(key) for key in ("network", "loss", "methods")), data, sha256]
+        seen.setdefault(json.dumps(parts, sort_keys=True), run)
     if len(seen) > 1:
-        first, second, *_ = seen.values()
+        first, second, *_ = (run.folder.name for run in seen.values())
         raise UserError(
-            f"the runs of {folder} cannot be compared: {first.name} and {second.name} differ in their data, "
+            f"the runs of {folder} cannot be compared: {first} and {second} differ in their data, "
             "network or method; remove one of them"
         )

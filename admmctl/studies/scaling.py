@@ -22,10 +22,9 @@ from admmctl.launch import local
 from admmctl.launch.options import MOST, Options
 from admmctl.runs.places import root
 from admmctl.runs.reading import CPU, PHASES
-from admmctl.runs.recorded import COMPARED, damage, read_summary
+from admmctl.runs.recorded import COMPARED, Recorded
 from admmctl.runs.resume import Now
 from admmctl.runs.submit import Order, common
-from admmctl.runs.summary import DONE
 from admmctl.runs.train import Watcher, check, execute
 from admmctl.studies.bench import on_cores
 from admmctl.studies.study import FILE, Machine, NoSmallStep, SmallStep, Study
@@ -236,11 +235,11 @@ def _run_all(folder: Path, planned: dict[int, Run], request: Request, watcher: W
     for done, (number, count, one) in enumerate(todo):
         seeded = with_seed(one, one.seed + number)
         place = folder / f"{one.method}-p{count}-s{seeded.seed}"
-        summary = read_summary(place)
-        differs = "" if summary is None else now.other_data(seeded, place)
+        run = Recorded(place)
+        differs = "" if run.summary is None else now.other_data(seeded, place)
         if differs:
             say(f"{place.name} runs again: {differs}")
-        elif summary is not None and summary["status"] in DONE and damage(place, MEASURED) is None:
+        elif run.done and run.damage(MEASURED) is None:
             continue
         say(f"run {done + 1} of {len(todo)}: {count} core{'s' * (count > 1)}, seed {seeded.seed}")
         try:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
 from admmctl.errors import UserError
 from admmctl.files import locked, write_json
-from admmctl.studies.model import HeldOut, Law
+from admmctl.studies.model import CostModel, HeldOut
 
 FILE = "study.json"
 
@@ -127,15 +127,9 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """The cost model's costs of an iteration, and its errors on core counts that it was not fitted to."""
+class Fitted(CostModel):
+    """The cost model, and its errors on core counts that it was not fitted to."""
 
-    seconds_per_row: float
-    seconds_fixed: float
-    seconds_solve: float
-    imbalance: float
-    message_bytes: list[int]
-    law: Law | None
     held_out: list[HeldOut]
 
 

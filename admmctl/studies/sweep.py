@@ -31,9 +31,9 @@ from admmctl.methods.method import methods
 from admmctl.runs.broken import summary_of_the_dead
 from admmctl.runs.places import root
 from admmctl.runs.record import RunFolder
-from admmctl.runs.recorded import DRAWN, damage, read_curve, read_summary
+from admmctl.runs.recorded import DRAWN, Recorded
 from admmctl.runs.resume import Now, held
-from admmctl.runs.summary import DONE, Status
+from admmctl.runs.summary import Status
 from admmctl.runs.train import Options, Watcher, check, check_options, execute
 from admmctl.studies.space import Settings, settings_of_trials
 
@@ -175,20 +175,21 @@ class _Trials:
         # Unlike a run's, a trial's name holds its budget too: another budget is another trial.
         identity = hashlib.sha256(to_yaml(run.document()).encode()).hexdigest()[:8]
         place = self.folder / f"trial-{number:03d}-{identity}"
-        summary = read_summary(place)
-        differs = "" if summary is None else self.now.other_data(run, place)
+        trained = Recorded(place)
+        differs = "" if trained.summary is None else self.now.other_data(run, place)
         if differs:
             self.note(f"trial {number} runs again: {differs}")
-        if differs or summary is None or summary["status"] not in DONE or damage(place, DRAWN) is not None:
-            summary = self._train(run, place)
-        scored = [row for row in read_curve(place) if row.get("validation_accuracy", math.nan) >= 0]
+        row = trained.row
+        if differs or not trained.done or trained.damage(DRAWN) is not None:
+            row, trained = self._train(run, place), Recorded(place)
+        scored = [row for row in trained.curve if row.get("validation_accuracy", math.nan) >= 0]
         best = max(scored, key=lambda row: row["validation_accuracy"], default={"iteration": 0, "epoch": 0.0})
         trial = Trial(
             number=number,
             settings=settings,
             validation_accuracy=best.get("validation_accuracy"),
-            status=summary["status"],
-            reason=summary["reason"],
+            status=row["status"],
+            reason=row["reason"],
             iteration=int(best["iteration"]),
             epoch=best["epoch"],
             folder=str(place),
@@ -232,14 +233,14 @@ class _Trials:
             output, errors = process.communicate()
         finally:
             self.running.discard(process)
-        summary = read_summary(place)
-        if summary is None:
-            events = [event for line in output.splitlines() if (event := parse_event(line))]
-            messages = [event["message"] for event in events if event["event"] == "error"]
-            reason = messages[0] if messages else f"exit code {process.returncode}"
-            summary = summary_of_the_dead(run, Options(), folder, Status.FAILED, reason, started)
-            folder.log(errors or reason)
-        return summary
+        trained = Recorded(place)
+        if trained.summary is not None:
+            return trained.row
+        events = [event for line in output.splitlines() if (event := parse_event(line))]
+        messages = [event["message"] for event in events if event["event"] == "error"]
+        reason = messages[0] if messages else f"exit code {process.returncode}"
+        folder.log(errors or reason)
+        return summary_of_the_dead(run, Options(), folder, Status.FAILED, reason, started)
 
 
 def _as_long(base: Run, best: Trial) -> Stop:
