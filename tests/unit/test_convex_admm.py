@@ -609,29 +609,6 @@ def test_patterns_are_those_of_all_rows(cuts, d, asked):
 # -- ranks
 
 
-@pytest.mark.parametrize("cuts", [[0, 17, 60], [0, 2, 45, 60]])
-@pytest.mark.parametrize("outputs", [1, 3])
-@pytest.mark.parametrize("solver", ITERATIVE)
-def test_any_number_of_ranks_makes_the_same_weights(solver, outputs, cuts):
-    settings = {"solver": solver, "adapt_rho": True, "rho": 0.02, "check_every": 3, "scale_rows": True}
-
-    def train(comm, columns=slice(None)):
-        p = rows(outputs=outputs, samples=60, comm=comm, columns=columns)
-        method, s = trained(p, 10, **settings)
-        return method.weights(s), method.residuals(s), s.system.rho
-
-    W, residuals, rho = train(CountingComm())
-    assert rho != 0.02  # rho was adapted on the way
-    parts = on_ranks(len(cuts) - 1, lambda comm: train(comm, slice(cuts[comm.rank], cuts[comm.rank + 1])))
-    for part in parts:
-        assert part[2] == rho
-        for found, expected, first in zip(part[0], W, parts[0][0], strict=True):
-            np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
-            np.testing.assert_array_equal(found, first)
-        for name, value in residuals.items():
-            assert part[1][name] == pytest.approx(value, rel=1e-5, abs=1e-7), name
-
-
 @pytest.mark.parametrize("solver", ["exact", "cholesky"])
 def test_direct_solvers_refuse_several_ranks(solver):
     network = rows().network

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.problems import Array, problem, smallest_cost
-from support.ranks import CountingComm, on_ranks
+from support.ranks import CountingComm
 
 from admmctl import kernels
 from admmctl.experiment.config import load
@@ -217,26 +217,6 @@ def test_a_mini_batch_is_an_iteration_on_its_rows():
         for i in (1, 2):
             np.testing.assert_allclose(s.W[i], expected[i], atol=2e-3)
     assert method.rows_seen(s) == 40 + 40 + 20 + 40 + 40
-
-
-@pytest.mark.parametrize(("batch", "every"), [(None, 1), (50, 1), (50, 3)])
-@pytest.mark.parametrize("size", [2, 3])
-def test_any_number_of_ranks_makes_the_same_weights(size, batch, every):
-    method = graph(batch=batch, gram_every=every)
-    cuts = np.array([0, 37, 80, 120])[[0, 2, 3] if size == 2 else [0, 1, 2, 3]]
-
-    def train(comm, columns=slice(None)):
-        s = method.init(problem([6, 4], loss="cross-entropy", comm=comm, columns=columns))
-        for _ in range(7):
-            s = method.step(s)
-        return method.weights(s)
-
-    whole = train(CountingComm())
-    parts = on_ranks(size, lambda comm: train(comm, slice(cuts[comm.rank], cuts[comm.rank + 1])))
-    for part in parts:
-        for W, expected, first in zip(part, whole, parts[0], strict=True):
-            np.testing.assert_allclose(W, expected, rtol=1e-8, atol=1e-9)
-            np.testing.assert_array_equal(W, first)
 
 
 @pytest.mark.parametrize("batch", [None, 50])

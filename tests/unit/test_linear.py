@@ -162,19 +162,6 @@ def test_a_linear_hinge_comes_near_its_optimum():
 # -- ranks, and the rest of an experiment
 
 
-@pytest.mark.parametrize("loss", ["squared", "cross-entropy"])
-@pytest.mark.parametrize("cuts", [[0, 71, 120], [0, 2, 70, 120]])
-def test_ranks_find_the_weights_of_one(loss, cuts):
-    whole, _ = trained(problem([], loss=loss, outputs=3), steps=20)
-
-    def work(comm):
-        columns = slice(cuts[comm.rank], cuts[comm.rank + 1])
-        return trained(problem([], loss=loss, outputs=3, columns=columns, comm=comm), steps=20)[0]
-
-    for W in on_ranks(len(cuts) - 1, work):
-        np.testing.assert_allclose(W, whole, rtol=1e-6, atol=1e-8)
-
-
 @pytest.mark.parametrize("loss", ["squared", "signed-squared", "hinge", "cross-entropy"])
 def test_hidden_layers_are_left_out(loss, results):
     experiment = {

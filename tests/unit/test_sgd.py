@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from support.problems import Array, NoClock, problem
-from support.ranks import CountingComm, on_ranks
+from support.ranks import CountingComm
 
 from admmctl.experiment.config import ConfigError, load
 from admmctl.methods.closed_form.linear import Linear, LinearSettings
@@ -147,25 +147,6 @@ def test_training_starts_at_the_random_weights_of_the_seed_with_zero_biases():
         assert (start(other) != start(p)).any()
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_numbers_keep_their_type(dtype):
-    for method in (sgd(momentum=0.9, weight_decay=0.1), adam(weight_decay=0.1)):
-        s = after(method, problem([6, 4], dtype=dtype), 3)
-        assert all(W_l.dtype == dtype for W_l in method.weights(s))
-        assert all(array.dtype == dtype for array in s.memory.values())
-
-
-def test_weights_handed_out_are_copies():
-    p = problem([6, 4])
-    method = sgd(momentum=0.9, learning_rate=0.05)
-    s, undisturbed = method.init(p), method.init(p)
-    for _ in range(4):
-        for W_l in method.weights(s):
-            W_l[...] = np.nan
-        s, undisturbed = method.step(s), method.step(undisturbed)
-    np.testing.assert_array_equal(s.parameters, undisturbed.parameters)
-
-
 # -- which rows make a mini-batch
 
 
@@ -229,31 +210,6 @@ def test_ranks_see_the_mini_batches_of_the_whole(cuts, batch):
         assert all(low <= row < high for epoch in part for rows in epoch for row in rows)
 
 
-@pytest.mark.parametrize(
-    "method",
-    [
-        sgd(batch=16, momentum=0.9, nesterov=True, learning_rate=0.05, weight_decay=0.01),
-        adam(batch=16, learning_rate=0.02),
-        adam(batch=1, learning_rate=0.02),  # most ranks have no row of a mini-batch
-        Gd(GdSettings(learning_rate=0.05)),
-    ],
-    ids=["nesterov", "adam", "adam, one row", "gd"],
-)
-@pytest.mark.parametrize("cuts", [[0, 71, 120], [0, 2, 70, 120]])
-def test_ranks_make_the_steps_of_one(method, cuts):
-    whole = after(method, problem([6, 4], activation="tanh"), 20)
-
-    def work(comm):
-        columns = slice(cuts[comm.rank], cuts[comm.rank + 1])
-        s = after(method, problem([6, 4], activation="tanh", columns=columns, comm=comm), 20)
-        return s.parameters, method.rows_seen(s), comm.lengths
-
-    for vector, rows, lengths in on_ranks(len(cuts) - 1, work):
-        np.testing.assert_allclose(vector, whole.parameters, rtol=1e-9, atol=1e-11)
-        assert rows == whole.rows_seen
-        assert lengths == [len(vector)] * 20  # one Allreduce of the gradient a step, and nothing else
-
-
 def test_rows_seen_make_epochs():
     method, p = sgd(batch=50), problem([4], samples=120)
     s = method.init(p)
@@ -262,6 +218,7 @@ def test_rows_seen_make_epochs():
         s = method.step(s)
         seen.append(method.rows_seen(s))
     assert seen == [0, 50, 100, 120, 170, 220, 240]
+    assert p.comm.lengths == [parameters(p.network)] * 6  # one Allreduce of the gradient a step, and nothing else
 
 
 # -- divergence

@@ -1,0 +1,134 @@
+"""One table of every method on problems of its kind, and what tests do with an entry of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+
+from admmctl.methods.method import Finished, Method, Problem, methods
+from admmctl.model.convolution import Stack
+from support.problems import Array, problem
+from support.ranks import on_ranks
+
+SAMPLES = 120
+
+
+@dataclass(frozen=True)
+class Case:
+    """A method by its kind and settings, and what is particular about its problem."""
+
+    kind: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    particular: dict[str, Any] = field(default_factory=dict)
+
+    def method(self, dtype: type = np.float32) -> Method:
+        """A new one. Skips the test where its library is not here."""
+        if self.kind.startswith("torch"):
+            pytest.importorskip("torch")
+        loaded = methods.load(self.kind)
+        own = {"dtype": np.dtype(dtype).name} if self.kind == "convex-admm" else {}
+        made: Method = loaded(loaded.Settings(**self.settings, **own))
+        return made
+
+    def problem(self, dtype: type = np.float32, **changes: Any) -> Problem:
+        """Its problem, or one rank's part of it."""
+        given = {"hidden": [6, 5], "dtype": dtype, "samples": SAMPLES, **self.particular, **changes}
+        if self.kind == "convex-admm":
+            given["hidden"] = [2 * self.settings["patterns"] * given.get("outputs", 1)]
+        return problem(given.pop("hidden"), **given)
+
+    @property
+    def several_ranks(self) -> bool:
+        """Whether several ranks make what one makes; solver: auto takes another solver there."""
+        return not self.kind.startswith("torch") and self.settings.get("solver") not in (
+            "exact",
+            "cholesky",
+            "auto",
+        )
+
+
+def start(case: Case, dtype: type = np.float32, **changes: Any) -> tuple[Method, Any]:
+    """A method and its state before the first iteration."""
+    method = case.method(dtype)
+    return method, method.init(case.problem(dtype, **changes))
+
+
+def advance(method: Method, state: Any, iterations: int) -> tuple[Any, list[list[Array]]]:
+    """The state after so many iterations, or where it has finished; the weights, and all it measures, of each."""
+    curve: list[list[Array]] = []
+    try:
+        for _ in range(iterations):
+            state = method.step(state)
+            measured = [*method.residuals(state).values(), method.rows_seen(state) or 0]
+            curve.append([*(W_l.copy() for W_l in method.weights(state)), np.array(measured)])
+    except Finished:
+        pass
+    return state, curve
+
+
+def same(first: list[list[Array]], second: list[list[Array]], **tolerances: float) -> None:
+    """Hold two curves against each other: bit for bit unless ``tolerances`` are those of assert_allclose."""
+    assert len(first) == len(second)
+    for one, other in zip(first, second, strict=True):
+        for a, b in zip(one, other, strict=True):
+            if tolerances:
+                np.testing.assert_allclose(a, b, **tolerances)
+            else:
+                np.testing.assert_array_equal(a, b)
+
+
+def on_parts(cuts: list[int], work: Callable[[Any, slice], Any]) -> list[Any]:
+    """What ``work(comm, columns)`` returns on each of several ranks; rank r has the rows from cuts[r] on."""
+    return on_ranks(len(cuts) - 1, lambda comm: work(comm, slice(cuts[comm.rank], cuts[comm.rank + 1])))
+
+
+ADAPTED = {"patterns": 4, "tolerance": 0.0, "rho": 0.02, "adapt_rho": True, "check_every": 3}
+CASES = [
+    Case(*given)
+    for given in (
+        ("admm", {}, {}),
+        ("admm", {"warm_iterations": 2, "beta": [1.0, 2.0, 0.5]}, {"loss": "hinge"}),
+        ("admm", {"init": "gaussian", "sweep": "backward_first", "multipliers": "bregman"}, {"hidden": [20, 18]}),
+        ("admm", {}, {"activation": "tanh", "outputs": 3}),
+        ("admm", {"w_update": "nystrom", "min_width": 5, "rank": 4}, {"hidden": [20, 18]}),
+        ("admm", {"w_update": "nystrom", "min_width": 5, "rank": 4, "columns": "leverage"}, {"hidden": [20, 18]}),
+        ("admm", {"w_update": "nystrom-pcg", "min_width": 5, "rank": 4}, {"hidden": [20, 18]}),
+        ("admm", {"warm_iterations": 2}, {"features": 16, "convolution": Stack((1, 4, 4), (2, 3), (3, 3), 2)}),
+        ("admm", {"warm_iterations": 2}, {"features": 16, "convolution": Stack((1, 4, 4), (2,), (4, 4), 1)}),
+        ("stochastic-admm", {"subset": 0.5, "warm_iterations": 2}, {}),
+        ("stochastic-admm", {"subset": 0.5, "inner": 2, "w_update": "nystrom", "min_width": 5, "rank": 4}, {}),
+        ("admm-printed", {"warm_iterations": 2, "ridge": 1e-2}, {"loss": "hinge"}),
+        ("classical-admm", {"warm_iterations": 2}, {}),
+        ("classical-admm", {"warm_iterations": 2}, {"bias": False, "loss": "hinge"}),
+        ("graph-admm", {}, {}),
+        ("graph-admm", {"anderson": 3}, {"loss": "cross-entropy"}),
+        ("graph-admm", {"average": 0.9, "gram_every": 2}, {}),
+        ("graph-admm", {"batch": 50}, {"loss": "cross-entropy", "outputs": 3}),
+        ("graph-admm", {"batch": 50, "gram_every": 3, "decay": "objective"}, {}),
+        ("sgd", {"batch": 50, "momentum": 0.9, "nesterov": True}, {}),
+        ("adam", {"batch": 50}, {"loss": "cross-entropy"}),
+        ("adam", {"batch": 1}, {}),  # most ranks have no row of a mini-batch
+        ("gd", {}, {}),
+        ("cg", {}, {}),
+        ("lbfgs", {"weight_decay": 0.01}, {"loss": "hinge"}),
+        ("linear", {}, {"loss": "cross-entropy", "hidden": []}),
+        *[
+            ("convex-admm", {"solver": solver, **ADAPTED}, {"loss": "signed-squared", "outputs": 3})
+            for solver in ("exact", "cholesky", "block-pcg", "nystrom-pcg", "jacobi-pcg", "convex-cg", "rbcd")
+        ],
+        ("convex-admm", {"solver": "auto", **ADAPTED}, {"loss": "signed-squared"}),
+        ("torch-sgd", {"batch": 50, "momentum": 0.9}, {}),
+        ("torch-adam", {"batch": 50}, {}),
+        ("torch-lbfgs", {}, {}),
+        ("linear", {}, {"hidden": [], "outputs": 3}),
+        ("linear", {}, {"hidden": [], "outputs": 3, "features": 300, "loss": "signed-squared"}),
+        ("random-features", {}, {"activation": "cosine", "outputs": 3}),
+    )
+]
+each = pytest.mark.parametrize("case", CASES, ids=[f"{case.kind}-{number}" for number, case in enumerate(CASES)])
+spread = pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, id=f"{case.kind}-{number}") for number, case in enumerate(CASES) if case.several_ranks],
+)

@@ -1,0 +1,55 @@
+"""What holds for every method: any number of ranks, types that are kept, data left alone, a NaN noticed."""
+
+import numpy as np
+import pytest
+from support.methods import advance, each, on_parts, same, spread, start
+
+from admmctl.methods.method import Diverged
+
+
+@spread
+@pytest.mark.parametrize("cuts", [[0, 71, 120], [0, 2, 70, 120]])
+def test_any_number_of_ranks_makes_the_iterates_of_one(case, cuts):
+    def train(comm=None, columns=slice(None)):
+        method, state = start(case, np.float64, comm=comm, columns=columns)
+        state, curve = advance(method, state, 7)
+        method.close(state)
+        return curve
+
+    whole, parts = train(), on_parts(cuts, train)
+    # Conjugate gradients that end at a tolerance may take one step more.
+    atol = 5e-3 if case.settings.get("w_update") == "nystrom-pcg" else 1e-7
+    same(whole, parts[0], rtol=1e-5, atol=atol)
+    for part in parts[1:]:
+        same(parts[0], part)
+
+
+@each
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_weights_have_the_type_of_the_data_and_are_copies_and_the_data_are_left_alone(case, dtype):
+    method, p = case.method(dtype), case.problem(dtype)
+    a0, y, state = p.a0.copy(), p.y.copy(), method.init(p)
+    other, undisturbed = start(case, dtype)
+    for _ in range(2):
+        for W_l in method.weights(state):
+            assert W_l.dtype == dtype
+            if case.kind not in ("admm", "admm-printed", "stochastic-admm"):
+                W_l[...] = np.nan
+        state, curve = advance(method, state, 1)
+        undisturbed, expected = advance(other, undisturbed, 1)
+        same(curve, expected)
+    np.testing.assert_array_equal(p.a0, a0)
+    np.testing.assert_array_equal(p.y, y)
+    method.close(state)
+    other.close(undisturbed)
+
+
+@each
+@pytest.mark.filterwarnings("ignore")
+def test_a_nan_in_the_data_is_divergence(case):
+    method, p = case.method(), case.problem()
+    p.a0[0, 3] = np.nan
+    if case.settings.get("solver") in ("convex-cg", "jacobi-pcg"):
+        pytest.skip("it takes no step from where it started, whose loss is finite")
+    with pytest.raises(Diverged):
+        advance(method, method.init(p), 120)
