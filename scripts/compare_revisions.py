@@ -82,7 +82,7 @@ EXPERIMENTS: dict[str, dict[str, Any]] = {
 # Words of names whose numbers are seconds, memory, or of the machine at that moment.
 MEASURED = re.compile(r"(^|_)(s|ms|seconds|wall|mb|gflops?|cpu|time|peak|load|fraction|spread)($|_)|seconds|_s\b")
 # What a record says of the program, the moment and the machine's speed, not of the result.
-MOMENT = {"git", "commit", "dirty", "version", "packages", "host", "hosts", "machine", "small"}
+MOMENT = {"git_commit", "git_dirty", "version", "packages", "host", "hosts", "machine", "small"}
 NUMBER = re.compile(r"-?\d+(\.\d+)?(e[-+]?\d+)?")
 
 
