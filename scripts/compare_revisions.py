@@ -8,6 +8,7 @@ a report. Both revisions are checked out in a temporary folder, and nothing of i
 
 import argparse
 import csv
+import html
 import json
 import os
 import re
@@ -309,16 +310,20 @@ def table(path: Path) -> list[dict[str, str]]:
 
 
 def wording(path: Path) -> list[str]:
-    """The different lines of a text without its numbers: seconds stand among them, and where a run broke off."""
-    text = re.sub(r"data:[a-z/+]+;base64,[A-Za-z0-9+/=]+|<svg.*?</svg>", "", path.read_text(), flags=re.DOTALL)
-    return sorted({NUMBER.sub("#", line) for line in text.splitlines()})
+    """The different pieces of a text, without numbers: seconds stand among them, and where a run broke off."""
+    text = path.read_text()
+    if path.suffix == ".html":
+        text = re.sub(r"<(style|script|svg).*?</\1>", "", text, flags=re.DOTALL)
+        text = html.unescape(re.sub(r"\s*<[^>]+>\s*", "\n", text))
+    text = re.sub(r"\b[0-9a-f]{40}\b", "#", text)  # a commit
+    return sorted({NUMBER.sub("#", " ".join(line.split())) for line in text.splitlines()} - {""})
 
 
 def differing(old: Any, new: Any, name: str) -> Iterator[str]:
     """Where two records differ, but for what was measured."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in dict.fromkeys([*old, *new]):
-            if MEASURED.search(str(key)) or key in MOMENT:
+            if MEASURED.search(str(key)) or str(key).removeprefix("machine.") in MOMENT:
                 continue
             if key not in old or key not in new:
                 yield f"{name}: {key} is on one side alone"

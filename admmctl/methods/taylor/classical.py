@@ -11,22 +11,22 @@ that of ``admm`` with its targets moved by u and v, in the order of Algorithm 1:
 then all W_l, then all z_l are that order. Without multipliers (``warm_iterations``) both methods are the same.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
 from pydantic import Field
 
-from admmctl.methods.least_squares import Factor, GramPair, check_sides, gain_bytes, solve_bytes, solve_layers
+from admmctl.methods.least_squares import Factor, GramPair, solve_layers
 from admmctl.methods.method import Array, Cost, Problem, Snapshot
 from admmctl.methods.taylor.family import TaylorMethod
-from admmctl.methods.taylor.layers import gains
-from admmctl.methods.taylor.settings import PenaltySettings
-from admmctl.methods.taylor.state import measures
+from admmctl.methods.taylor.layers import check_layers, gains, layers_cost
+from admmctl.methods.taylor.settings import LowRankSettings, PenaltySettings
+from admmctl.methods.taylor.state import Layers, measures
 from admmctl.model.initial import initial_weights
 from admmctl.model.network import Network
 from admmctl.settings import Positive
+
+_EXACT = LowRankSettings()  # every W-update is
 
 
 class ClassicalAdmmSettings(PenaltySettings):
@@ -39,15 +39,13 @@ class ClassicalAdmmSettings(PenaltySettings):
 
 
 @dataclass
-class ClassicalState:
-    """Layers are numbered as in ``admm``; a[l] (k_l + 1, samples) has a row of ones where there are biases.
+class ClassicalState(Layers):
+    """With a, u and v of all layers; a[l] (k_l + 1, samples) has a row of ones where there are biases.
 
     After an iteration ``a`` and ``pairs`` are those of the next one.
     """
 
-    problem: Problem
     settings: ClassicalAdmmSettings
-    z: dict[int, Array]
     a: dict[int, Array]
     u: dict[int, Array]
     v: dict[int, Array]
@@ -57,20 +55,15 @@ class ClassicalState:
     ridge: float = 0.0  # the largest one used: rounding may have asked for more than the setting
     iteration: int = 0
 
-    def blocks(self) -> Iterator[slice]:
-        """This rank's columns, a cache-sized block at a time."""
-        samples, block = self.u[1].shape[1], self.problem.network.block(self.u[1].itemsize)
-        return (slice(low, min(low + block, samples)) for low in range(0, samples, block))
-
     def rows(self) -> dict[str, Array]:
         """z, u and v by name, samples first; a follows from them."""
-        kept = {"z": self.z, "u": self.u, "v": self.v}
-        return {f"{name}{l}": array.T for name, layers in kept.items() for l, array in layers.items()}
+        multipliers = {"u": self.u, "v": self.v}
+        own = {f"{name}{l}": x.T for name, layers in multipliers.items() for l, x in layers.items()}
+        return {**super().rows(), **own}
 
     def inputs(self, l: int, columns: slice) -> Array:
         """What W_l multiplies: a_{l-1} with its row of ones, where there are biases."""
-        p = self.problem
-        return p.network.inputs(p.a0[:, columns]) if l == 1 else self.a[l - 1][:, columns]
+        return self.a0(columns) if l == 1 else self.a[l - 1][:, columns]
 
 
 class ClassicalAdmm(TaylorMethod):
@@ -164,8 +157,9 @@ class ClassicalAdmm(TaylorMethod):
 
         return ClassicalState(
             problem,
+            network.block(problem.a0.itemsize),
+            {l: zeros(sizes[l]) for l in range(1, L + 1)},
             self.settings,
-            z={l: zeros(sizes[l]) for l in range(1, L + 1)},
             a={l: np.ones((sizes[l] + bias, samples), dtype, order="F") for l in range(1, L)},
             u={l: zeros(sizes[l]) for l in range(1, L + 1)},
             v={l: zeros(sizes[l]) for l in range(1, L)},
@@ -173,24 +167,13 @@ class ClassicalAdmm(TaylorMethod):
         )
 
     def check_size(self, network: Network, total: int, ranks: int, free: int | None) -> None:
-        """Raises UserError where a matrix of the W-updates has too many entries."""
-        check_sides([k for _, k in network.shapes], "W-update")
+        check_layers(_EXACT, network, total)
 
     def cost(self, network: Network, samples: int, total: int) -> Cost:
-        sizes, bias = network.sizes, network.bias
-        flop, message, gains = 0.0, 0, 0
-        for l, (k, k_next) in enumerate(pairwise(sizes), start=1):
-            k1 = k + bias
-            flop += 4.0 * total * k1 * k_next  # z a' and W a
-            message += k1 * k_next
-            if l > 1:  # a a', its factor, both products of the a-update, the factor in V
-                flop += total * k1 * (k1 + 1) + k1**3 / 3 + 4.0 * total * k * k_next + min(k, k_next) ** 3 / 3
-                message += k1 * (k1 + 1) // 2
-                gains += gain_bytes(k_next, k)
-        kept = 2 * sum(sizes[1:]) + sum(2 * k + bias for k in sizes[1:-1])  # z and u; a and v
+        sizes, layers = network.sizes, layers_cost(_EXACT, network, total)
+        kept = 2 * sum(sizes[1:]) + sum(2 * k + network.bias for k in sizes[1:-1])  # z and u; a and v
         scratch = 4 * network.block() * 6 * max(sizes[1:])
-        state = 4 * samples * kept + solve_bytes(network.shapes, kept=1) + gains + scratch
-        return Cost(state, flop, total, (4 * message,))
+        return Cost(4 * samples * kept + scratch + layers.state_bytes, layers.flop, total, (4 * layers.message,))
 
     def snapshot(self, s: ClassicalState) -> Snapshot:
         common = {"W": self.weights(s), "inputs": s.pairs[1].memory(), "ridge": s.ridge, "iteration": s.iteration}
@@ -198,8 +181,7 @@ class ClassicalAdmm(TaylorMethod):
 
     def restore(self, s: ClassicalState, snapshot: Snapshot) -> ClassicalState:
         """a and the sums of the next W-update are computed again, as ``step`` does."""
-        for name, kept in s.rows().items():
-            kept[...] = snapshot.rows[name]
+        s.recall_rows(snapshot.rows)
         common = snapshot.common
         s.W = dict(enumerate(common["W"], start=1))
         s.ridge, s.iteration = common["ridge"], common["iteration"]

@@ -16,26 +16,25 @@ from admmctl.rng import normal_rows
 
 
 @dataclass
-class Samples:
-    """What is kept of samples from one iteration to the next: z[1] .. z[L] and lam, numbered as in the paper."""
+class Layers:
+    """What methods with Taylor's penalties keep of this rank's samples: z[1] .. z[L], numbered as in the paper."""
 
     problem: Problem
     block: int  # columns at a time
     z: dict[int, Array]
-    lam: Array
 
     def blocks(self) -> Iterator[slice]:
         """This rank's columns, a cache-sized block at a time."""
-        samples = self.lam.shape[1]
+        samples = self.z[1].shape[1]
         for low in range(0, samples, self.block):
             yield slice(low, min(low + self.block, samples))
 
     def rows(self) -> dict[str, Array]:
-        """All that is kept, by name, samples first."""
-        return {**{f"z{l}": z_l.T for l, z_l in self.z.items()}, "lam": self.lam.T}
+        """All that a snapshot needs of samples, by name, samples first."""
+        return {f"z{l}": z_l.T for l, z_l in self.z.items()}
 
     def recall_rows(self, rows: Mapping[str, Array]) -> None:
-        """Take back what ``rows`` said."""
+        """Put back what ``rows`` gave."""
         for name, kept in self.rows().items():
             kept[...] = rows[name]
 
@@ -45,8 +44,18 @@ class Samples:
 
 
 @dataclass
+class Samples(Layers):
+    """With lam, the multipliers of the last constraint."""
+
+    lam: Array
+
+    def rows(self) -> dict[str, Array]:
+        return {**super().rows(), "lam": self.lam.T}
+
+
+@dataclass
 class AdmmState(Samples):
-    """With what iterates on them: W[1] .. W[L], and a[1] .. a[L-1], which follows from z and W.
+    """With W[1] .. W[L], and a[1] .. a[L-1], which follow from z and W.
 
     After an iteration ``a`` and ``pairs``, the sums over this rank's samples, are those of the next one.
     """
@@ -66,7 +75,7 @@ class AdmmState(Samples):
         return target(self, self.settings, l, columns)
 
     def new_inputs(self) -> None:
-        """Sum a_0 a_0' again in the next pass: the inputs are others now."""
+        """The inputs have changed: the next pass sums a_0 a_0' anew."""
         self.pairs[1].fix(False)
         self.pairs[1].clear()
         self.a0_factor = None
@@ -84,7 +93,7 @@ class AdmmState(Samples):
         )
 
     def recall(self, common: dict[str, Any]) -> None:
-        """Take back what is common to all ranks; sums are of nothing yet."""
+        """Put back what is common to all ranks; the sums are still zero."""
         self.W = dict(enumerate(common["W"], start=1))
         for l, memory in enumerate(common["sums"], start=1):
             self.pairs[l].clear()
