@@ -120,7 +120,7 @@ def figures(
       admmctl figures --all
     """
     from admmctl.launch.options import check_options
-    from admmctl.papers.draw import draw, make_folder
+    from admmctl.papers.draw import make_folder
     from admmctl.papers.entry import Request
     from admmctl.papers.listing import WIDTH, failures, figures_table, listing
     from admmctl.papers.make import Making, draw_all, prepare
@@ -135,10 +135,10 @@ def figures(
         put_json(documents) if as_json else put(figures_table(listed), narrowest=WIDTH)
         return
     options = check_options(1)
-    ready = prepare(names or [], scale, Request(seed, mirror), note)  # type: ignore[arg-type]
+    outcome = prepare(names or [], scale, Request(seed, mirror), note)  # type: ignore[arg-type]
     folder = make_folder(output)
     making = Making(scale, options, Live(error_console()), note)  # type: ignore[arg-type]
-    outcome = draw_all(ready, making, lambda material: draw(material, folder))
+    draw_all(outcome, making, folder)
     if as_json:
         put_json(outcome.document())
     else:

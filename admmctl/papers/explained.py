@@ -5,6 +5,7 @@ end; those of the toy problems are in ``toys.py``. Everything random depends on 
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -242,6 +243,10 @@ def _entry(
 ) -> Entry:
     """An illustration, by its number in the report."""
 
+    def points(request: Request) -> Points:
+        found = compute(request)
+        return replace(found, facts={**found.facts, "seed": request.seed})
+
     def drawing(material: Material) -> tuple[Figure, Rows]:
         assert material.points is not None
         return draw(material.points), material.points.rows
@@ -255,7 +260,7 @@ def _entry(
         kind="illustration",
         source="points",
         repeats=1,
-        points=compute,
+        points=points,
         dataset=dataset,
     )
 

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from admmctl.launch import local as launch
 from admmctl.launch.cluster import FOLDERS
 from admmctl.launch.options import Options
 from admmctl.papers.catalogue import CATALOGUE
+from admmctl.papers.draw import draw
 from admmctl.papers.entry import Entry, Material, Request, Scale
 from admmctl.registry import suggest
 from admmctl.runs import resume as resuming
@@ -55,50 +56,10 @@ def chosen(asked: Iterable[str]) -> list[Entry]:
 
 
 @dataclass
-class Ready:
-    """Figures whose data is here, an illustration with its points; and why others are skipped."""
-
-    figures: list[tuple[Entry, Material | None]] = field(default_factory=list)
-    skipped: dict[str, str] = field(default_factory=dict)
-
-
-def prepare(asked: Sequence[str], scale: Scale, request: Request, say: Say) -> Ready:
-    """What can be drawn of the figures ``asked`` for, of all where none is named; nothing is run or written.
-
-    Of all, those whose data is not here are skipped; by name, that is a DataError. Raises UserError for an
-    unknown name.
-    """
-    if request.mirror is not None and not request.mirror.is_dir():
-        raise UserError(f"--mirror {request.mirror}: there is no such folder")
-    ready = Ready()
-    for entry in chosen(asked) or CATALOGUE.values():
-        try:
-            need_data(entry, scale)
-            points = entry.points(request) if entry.points else None
-            if points is not None:
-                points = replace(points, facts={**points.facts, "seed": request.seed})
-            ready.figures.append((entry, Material(entry, scale, points=points) if points else None))
-        except DataError as error:
-            if asked:
-                raise DataError(f"{entry.name}: {error}") from None
-            ready.skipped[entry.name] = str(error)
-            say(f"skipped: {entry.name}: {error}")
-    return ready
-
-
-def need_data(entry: Entry, scale: Scale) -> None:
-    """Raises DataError, with the line that fetches it, where a figure's data is not here."""
-    if entry.config is not None:
-        shards.plan(next(iter(experiment(entry, scale).runs.values())).data, 1)
-
-
-# --- all of them
-
-
-@dataclass
 class Outcome:
-    """What became of the figures that were asked for: ``drawn`` is what was said of each that is there now."""
+    """What becomes of figures: those that are ``ready`` to be made, and in the end what is said of each."""
 
+    ready: list[Material] = field(default_factory=list)
     drawn: list[dict[str, Any]] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
@@ -112,28 +73,57 @@ class Outcome:
         return {"figures": self.drawn, "skipped": reasons(self.skipped), "failed": reasons(self.failed)}
 
 
-def draw_all(ready: Ready, making: Making, draw: Callable[[Material], dict[str, Any]]) -> Outcome:
-    """Make the missing runs of every figure that is ``ready``, and ``draw`` it.
+def prepare(asked: Sequence[str], scale: Scale, request: Request, say: Say) -> Outcome:
+    """What can be drawn of the figures ``asked`` for, of all where none is named; nothing is run or written.
+
+    Illustrations have their points then. Of all, those whose data is not here are skipped; by name, that is a
+    DataError. Raises UserError for an unknown name.
+    """
+    if request.mirror is not None and not request.mirror.is_dir():
+        raise UserError(f"--mirror {request.mirror}: there is no such folder")
+    outcome = Outcome()
+    for entry in chosen(asked) or CATALOGUE.values():
+        try:
+            need_data(entry, scale)
+            points = None if entry.points is None else entry.points(request)
+            outcome.ready.append(Material(entry, scale, points=points))
+        except DataError as error:
+            if asked:
+                raise DataError(f"{entry.name}: {error}") from None
+            outcome.skipped[entry.name] = str(error)
+            say(f"skipped: {entry.name}: {error}")
+    return outcome
+
+
+def need_data(entry: Entry, scale: Scale) -> None:
+    """Raises DataError, with the line that fetches it, where a figure's data is not here."""
+    if entry.config is not None:
+        shards.plan(next(iter(experiment(entry, scale).runs.values())).data, 1)
+
+
+def draw_all(outcome: Outcome, making: Making, folder: Path) -> None:
+    """Make the missing runs of every figure that is ready, and draw it into ``folder``.
 
     A figure that fails does not stop the others. Raises Interrupted when it is stopped: what was finished is
     kept, and the same command goes on.
     """
-    outcome = Outcome(skipped=dict(ready.skipped))
-    for number, (entry, illustration) in enumerate(ready.figures):
-        making.say(f"figure {number + 1} of {len(ready.figures)}: {entry.name}")
+    for number, material in enumerate(outcome.ready, start=1):
+        entry = material.entry
+        failures: list[str] = []
+        making.say(f"figure {number} of {len(outcome.ready)}: {entry.name}")
         try:
-            material, failures = (illustration, []) if illustration else make(entry, making)
+            if material.points is None:
+                material, failures = make(entry, making)
             if failures:
                 outcome.failed[entry.name] = "\n".join(failures)
             if not material.is_empty:
-                outcome.drawn.append(draw(material))
+                outcome.drawn.append(draw(material, folder))
             elif not failures:
                 outcome.skipped[entry.name] = "; ".join(material.left_out.values())
         except Interrupted as stop:
             raise Interrupted(f"{stop}\nthe same command goes on from here", stop.runs) from None
         except (RunFailed, UserError) as error:
             outcome.failed[entry.name] = str(error)
-    return outcome
 
 
 # --- the runs of one

@@ -170,8 +170,10 @@ ENTRIES = (
         quick=Quick("10,000 rows, 5 epochs, 1 repeat", ("data.first=10000", "stop.epochs=5")),
         differs="settings are from our own search, on 800 digits; the report does not give its width",
     ),
-    *taylor.SVHN.entries("trident", PAPER, 10),
-    *taylor.HIGGS.entries("trident", PAPER, 11),
+    *(
+        replace(entry, name=f"trident-{number}", paper=PAPER, number=f"Figure {number}")
+        for entry, number in zip(taylor.ENTRIES, ("10a", "10b", "11a", "11b"), strict=True)
+    ),
     _WIDE,
     _SUBSETS,
     replace(

@@ -12,7 +12,7 @@ from admmctl.experiment.config import load
 from admmctl.model.activations import activation
 from admmctl.papers import explained, toys
 from admmctl.papers.draw import draw
-from admmctl.papers.entry import Material, Points, Request
+from admmctl.papers.entry import Material, Request
 
 ENTRIES = {entry.name: entry for entry in explained.ENTRIES}
 COMPUTED = [name for name, entry in ENTRIES.items() if entry.dataset is None]
@@ -22,8 +22,7 @@ SEEDS = pytest.mark.parametrize("seed", [0, 1, 2])
 def material(name: str, seed: int = 0) -> Material:
     entry = ENTRIES[name]
     assert entry.points is not None
-    points = entry.points(Request(seed))
-    return Material(entry, "quick", points=Points(points.rows, {**points.facts, "seed": seed}, points.images))
+    return Material(entry, "quick", points=entry.points(Request(seed)))
 
 
 def drawn(name: str) -> Figure:
