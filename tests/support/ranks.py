@@ -11,15 +11,17 @@ Array = NDArray[Any]
 
 
 class CountingComm:
-    """One rank that remembers how many numbers every Allreduce carried."""
+    """One rank that remembers how many numbers, and bytes, every Allreduce carried."""
 
     rank, size = 0, 1
 
     def __init__(self) -> None:
         self.lengths: list[int] = []
+        self.nbytes: list[int] = []
 
     def allreduce(self, buffer: Array, op: str = "sum") -> None:
         self.lengths.append(buffer.size)
+        self.nbytes.append(buffer.nbytes)
 
     def gather(self, item: Any) -> list[Any]:
         return [item]

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from support.problems import Array, problem, smallest_cost
-from support.ranks import CountingComm, on_ranks
 
 from admmctl.methods.method import Problem, methods
 from admmctl.methods.taylor.algorithm import Admm
@@ -179,36 +178,6 @@ def test_the_record_says_the_augmented_lagrangian():
     method = classical(**penalties(3))
     s = state_after(method, problem([6, 4]), 5)
     assert method.residuals(s)["objective"] == pytest.approx(lagrangian(method, s, frozen(s)) / 120, rel=1e-9)
-
-
-@pytest.mark.parametrize("hidden", [[], [8, 5]], ids=["no hidden layer", "two hidden layers"])
-@pytest.mark.parametrize("ranks", [2, 3])
-def test_any_number_of_ranks_makes_the_same_iterates(hidden, ranks):
-    method = classical(ridge=1e-3, warm_iterations=3)
-    edges = [0, 37, 70, 120] if ranks == 3 else [0, 37, 120]
-
-    def run(comm) -> tuple[list[Array], dict[str, float], list[int]]:
-        columns = slice(edges[comm.rank], edges[comm.rank + 1])
-        s = state_after(method, problem(hidden, columns=columns, comm=comm), 8)
-        lengths = list(comm.lengths)
-        return method.weights(s), method.residuals(s), lengths
-
-    W, residuals, lengths = _serial(method, hidden)
-    for other, theirs, lengths_there in on_ranks(ranks, run):
-        for ours, there in zip(W, other, strict=True):
-            np.testing.assert_allclose(there, ours, rtol=1e-8, atol=1e-9)
-        assert theirs == pytest.approx(residuals, rel=1e-8)
-        assert lengths_there == lengths
-
-
-def _serial(method: ClassicalAdmm, hidden: list[int]) -> tuple[list[Array], dict[str, float], list[int]]:
-    comm = CountingComm()
-    s = state_after(method, problem(hidden, comm=comm), 8)
-    lengths = list(comm.lengths)
-    assert len(lengths) == 9  # one reduction to start with, and one in every iteration
-    cost = method.cost(s.problem.network, 120, 120)
-    assert {4 * length for length in lengths[1:]} == set(cost.messages)
-    return method.weights(s), method.residuals(s), lengths
 
 
 def test_the_memory_that_it_counts_is_what_it_keeps():

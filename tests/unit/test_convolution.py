@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.problems import Array, NoClock, problem
-from support.ranks import CountingComm, on_ranks
 
 from admmctl.comm import Serial
 from admmctl.methods.least_squares import RidgeFactor, reduce_pairs
@@ -385,37 +384,6 @@ def test_the_objective_falls_without_multipliers(stack, sweep, init):
         found = method.residuals(s)["objective"]
         assert found <= objective * (1 + 1e-6)
         objective = found
-
-
-@stacks
-def test_ranks_with_uneven_rows_make_the_iterates_of_one(stack):
-    def run(comm, columns):
-        method = admm(warm_iterations=2)
-        p = convolutional(stack, comm=comm, columns=columns)
-        s = method.init(p)
-        for _ in range(4):
-            s = method.step(s)
-        return method.weights(s), method.residuals(s)
-
-    (W, residuals) = run(CountingComm(), slice(None))
-    for cuts in ((0, 27, 40), (0, 3, 30, 40)):
-        parts = [slice(*pair) for pair in itertools.pairwise(cuts)]
-        for other, same in on_ranks(len(parts), lambda comm, parts=parts: run(comm, parts[comm.rank])):
-            for one, two in zip(W, other, strict=True):
-                np.testing.assert_allclose(two, one, rtol=1e-7, atol=1e-8)
-            assert same["objective"] == pytest.approx(residuals["objective"], rel=1e-8)
-
-
-def test_an_iteration_is_one_reduction_of_the_size_that_cost_says():
-    for stack in NETWORKS.values():
-        comm = CountingComm()
-        p = convolutional(stack, comm=comm, dtype=np.float32)
-        method = admm()
-        s = method.init(p)
-        comm.lengths.clear()
-        method.step(s)
-        (message,) = method.cost(p.network, 40, 40).messages
-        assert [4 * length for length in comm.lengths] == [message]
 
 
 def test_what_is_kept_below_a_pooled_layer_is_its_residuals():

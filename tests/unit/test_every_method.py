@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from support.methods import advance, each, on_parts, same, spread, start
+from support.ranks import CountingComm
 
-from admmctl.methods.method import Diverged
+from admmctl.methods.method import Diverged, Finished
 
 
 @spread
@@ -53,3 +54,21 @@ def test_a_nan_in_the_data_is_divergence(case):
         pytest.skip("it takes no step from where it started, whose loss is finite")
     with pytest.raises(Diverged):
         advance(method, method.init(p), 120)
+
+
+@spread
+def test_cost_names_the_messages_of_an_iteration(case):
+    by_descent = case.kind == "linear" and case.particular.get("loss") == "cross-entropy"
+    if by_descent or case.kind in ("cg", "lbfgs", "convex-admm"):
+        pytest.skip("a search or a solver sends as many as it takes")
+    comm, method = CountingComm(), case.method()
+    p = case.problem(comm=comm)
+    state = method.init(p)
+    try:
+        for _ in range(2):  # a sum that is made once and for all is no message of the second
+            comm.nbytes.clear()
+            state = method.step(state)
+            sent = tuple(comm.nbytes)
+    except Finished:
+        pass
+    assert sent == method.cost(p.network, 120, 120).messages
