@@ -197,14 +197,14 @@ def runs_export(
     """
     from admmctl.report.export.writing import export
     from admmctl.report.live import Measuring, error_console
-    from admmctl.runs.places import find_folders
+    from admmctl.runs.places import find
     from admmctl.runs.reading import CURVE
     from admmctl.runs.recorded import COMPARED
 
-    folders = find_folders(runs, (*COMPARED, CURVE), left_out)
+    found = find(runs, (*COMPARED, CURVE), left_out)
     with Measuring(error_console()) as progress:
         result = export(
-            folders, form, output, force, lambda done, total: progress.at(f"{done} of {total} runs written")
+            found, form, output, force, lambda done, total: progress.at(f"{done} of {total} runs written")
         )
     put_json(result) if as_json else put(f"{len(result['runs'])} runs in {output}")
 

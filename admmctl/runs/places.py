@@ -91,12 +91,3 @@ def _folders(place: Path, problems: list[tuple[Path, str]]) -> list[Path]:
     except OSError as error:
         problems.append((place, f"it cannot be read: {error.strerror}"))
         return []
-
-
-def find_folders(
-    names: list[str] | None = None,
-    reads: Sequence[str] = (),
-    left_out: Callable[[Path, str], None] = lambda file, reason: None,
-) -> list[Path]:
-    """The folders of the runs that ``find`` finds."""
-    return [run.folder for run in find(names, reads, left_out)]

@@ -11,7 +11,7 @@ import pytest
 from support.shell import Shell
 
 from admmctl.cli import streams
-from admmctl.runs.places import find_folders
+from admmctl.runs.places import find
 
 ASCII = {"PYTHONIOENCODING": "ascii"}
 C_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
@@ -45,7 +45,7 @@ def rows(shell: Shell, results: Path) -> list[object]:
     """The words of a ``predict`` that prints more than a pipe holds."""
     assert shell("train", "tiny.yaml").code == 0
     Path("X.csv").write_text("0.1,0.2,0.3\n" * 8000)
-    return ["predict", *find_folders(), "--input", "X.csv"]
+    return ["predict", *(run.folder for run in find()), "--input", "X.csv"]
 
 
 # --- closed
@@ -68,7 +68,7 @@ def test_closed_streams_change_nothing_else(shell: Shell, arguments: list[object
 
 def test_a_question_without_standard_input_is_refused(shell: Shell, results: Path) -> None:
     assert shell("train", "tiny.yaml").code == 0
-    done = command(["runs", "remove", *find_folders()], "<&-")
+    done = command(["runs", "remove", *(run.folder for run in find())], "<&-")
     assert done.returncode == 2
     assert b"there is no terminal to ask at; add --yes\n" in done.stderr
 
@@ -80,7 +80,7 @@ def test_a_run_without_any_stream_is_recorded_and_nothing_is_printed_into_its_fi
 ) -> None:
     done = command(["train", "tiny.yaml", "--cores", cores, "--oversubscribe"], ">&- 2>&- <&-")
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
-    (run,) = find_folders()
+    (run,) = (found.folder for found in find())
     assert json.loads((run / "summary.json").read_text())["iterations"] == 3
     other = shell("train", "tiny.yaml", "--cores", cores, "--oversubscribe", "--json").json()["runs"][0]["folder"]
     for name in ("config.yaml", "curve.csv"):
@@ -150,7 +150,7 @@ def test_characters_that_an_encoding_lacks_are_spelled_out(
     name = "r\u2026\u00fc"  # the second is in latin-1, the first is not
     Path("strange.yaml").write_text(Path("tiny.yaml").read_text())
     assert shell("train", "strange.yaml").code == 0
-    (run,) = find_folders()
+    (run,) = (found.folder for found in find())
     summary = json.loads((run / "summary.json").read_text())
     (run / "summary.json").write_text(json.dumps({**summary, "method": name}))
     spelled = rb"r\u2026" + (b"\xfc" if "latin-1" in environment.values() else rb"\xfc")

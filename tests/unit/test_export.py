@@ -17,6 +17,7 @@ from admmctl.report.export import tensorboard
 from admmctl.report.export.source import flat, read_all, safe
 from admmctl.report.export.writing import FORMATS, RECORD, export
 from admmctl.runs.record import RunFolder
+from admmctl.runs.recorded import Recorded
 
 LOSSES = [0.9, 0.5, math.nan, math.inf]
 
@@ -38,6 +39,10 @@ def unfinished(folder: Path, name: str = "sgd-p1-s0-00000000") -> Path:
 
 def quiet(done: int, total: int) -> None:
     assert 0 <= done <= total
+
+
+def exported(folders: list[Path], form: str, output: Path, force: bool = False) -> dict[str, Any]:
+    return export(list(map(Recorded, folders)), form, output, force, quiet)
 
 
 def table(path: Path) -> list[dict[str, str]]:
@@ -70,7 +75,7 @@ def test_any_name_becomes_that_of_a_file(name: str, expected: str) -> None:
 
 def test_every_run_has_a_name_of_its_own(tmp_path: Path) -> None:
     folders = [made(tmp_path / "one" / "made"), made(tmp_path / "two" / "made"), made(tmp_path / "made" / "study")]
-    names = [run.name for run in read_all(folders)]
+    names = [run.name for run in read_all(list(map(Recorded, folders)))]
     assert names == [
         "made/admm-p1-s0-00000000",
         "made/admm-p1-s0-00000000-2",
@@ -86,7 +91,7 @@ def test_blocks_become_keys_with_dots() -> None:
 
 
 def test_csv_has_a_row_per_run_and_a_row_per_evaluation(runs: list[Path], tmp_path: Path) -> None:
-    result = export(runs, "csv", tmp_path / "out", False, quiet)
+    result = exported(runs, "csv", tmp_path / "out")
     assert result["files"] == ["curves.csv", "runs.csv"]
     finished, cut = table(tmp_path / "out" / "runs.csv")
     assert finished["run"] == "made/admm-p1-s0-00000000"
@@ -111,7 +116,7 @@ def test_a_run_of_which_little_is_left_is_exported_still(tmp_path: Path) -> None
     (path / "config.yaml").write_text("{not yaml")
     (path / "environment.json").write_text("[]")
     for form in ("csv", "tensorboard", "mlflow-file"):
-        assert export([path], form, tmp_path / form, False, quiet)["runs"] == [f"x/{path.name}"]
+        assert exported([path], form, tmp_path / form)["runs"] == [f"x/{path.name}"]
     (row,) = table(tmp_path / "csv" / "runs.csv")
     assert row["status"] == "unfinished"
     assert table(tmp_path / "csv" / "curves.csv") == []
@@ -125,7 +130,7 @@ def test_parquet_without_its_package_says_how_to_get_it(
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r"pip install 'admmctl\[parquet\]'"):
-        export(runs, "parquet", tmp_path / "out", False, quiet)
+        exported(runs, "parquet", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -133,7 +138,7 @@ def test_parquet_has_the_same_tables(runs: list[Path], tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     import pandas as pd
 
-    export(runs, "parquet", tmp_path / "out", False, quiet)
+    exported(runs, "parquet", tmp_path / "out")
     table, curves = (pd.read_parquet(tmp_path / "out" / f"{name}.parquet") for name in ("runs", "curves"))
     assert table["status"].tolist() == ["reached", "unfinished"]
     assert table["time_to_target_s"].isna().tolist() == [False, True]
@@ -235,7 +240,7 @@ def values_of(path: Path) -> Iterator[tuple[float, int, dict[int, list[Any]]]]:
 
 
 def test_tensorboard_gets_every_column_by_iteration(runs: list[Path], tmp_path: Path) -> None:
-    export(runs, "tensorboard", tmp_path / "out", False, quiet)
+    exported(runs, "tensorboard", tmp_path / "out")
     (path,) = (tmp_path / "out" / "made" / runs[0].name).iterdir()
     assert "tfevents" in path.name
     scalars: dict[str, list[tuple[int, float]]] = {}
@@ -255,7 +260,7 @@ def test_tensorboard_gets_every_column_by_iteration(runs: list[Path], tmp_path: 
 
 
 def test_tensorboard_gets_settings_as_text_and_as_hyper_parameters(runs: list[Path], tmp_path: Path) -> None:
-    export(runs, "tensorboard", tmp_path / "out", False, quiet)
+    exported(runs, "tensorboard", tmp_path / "out")
     plugins: dict[str, Any] = {}
     for folder in (tmp_path / "out" / "made", tmp_path / "out" / "other"):
         (path,) = folder.rglob("events*")
@@ -282,7 +287,7 @@ def test_tensorboard_gets_settings_as_text_and_as_hyper_parameters(runs: list[Pa
 
 def test_mlflow_gets_a_folder_per_experiment_and_run(runs: list[Path], tmp_path: Path) -> None:
     place = tmp_path / "out"
-    export(runs, "mlflow-file", place, False, quiet)
+    exported(runs, "mlflow-file", place)
     experiments = {}
     for path in place.glob("*/meta.yaml"):
         meta = yaml.safe_load(path.read_text())
@@ -316,9 +321,9 @@ WRITTEN = [form for form in FORMATS if form != "parquet"]
 @pytest.mark.parametrize("form", WRITTEN)
 def test_a_second_export_replaces_the_first_and_nothing_else(runs: list[Path], tmp_path: Path, form: str) -> None:
     place = tmp_path / "out"
-    first = export(runs, form, place, False, quiet)
+    first = exported(runs, form, place)
     (place / "mine.txt").write_text("mine")
-    assert export(runs, form, place, False, quiet) == first
+    assert exported(runs, form, place) == first
     assert (place / "mine.txt").read_text() == "mine"
     found = {str(path.relative_to(place)) for path in place.rglob("*") if path.is_file()}
     assert found == {*first["files"], "mine.txt", RECORD}
@@ -329,17 +334,17 @@ def test_what_others_wrote_is_replaced_by_force_alone(runs: list[Path], tmp_path
     place.mkdir()
     (place / "runs.csv").write_text("mine")
     with pytest.raises(UserError, match=r"runs\.csv is there already.*--force"):
-        export(runs, "csv", place, False, quiet)
+        exported(runs, "csv", place)
     assert [path.name for path in place.iterdir()] == ["runs.csv"]
     assert (place / "runs.csv").read_text() == "mine"
-    export(runs, "csv", place, True, quiet)
+    exported(runs, "csv", place, force=True)
     assert len(table(place / "runs.csv")) == 2
     assert (place / "curves.csv").exists()
 
 
 def test_more_runs_are_added_to_a_store(runs: list[Path], tmp_path: Path) -> None:
     for run in runs:
-        export([run], "tensorboard", tmp_path / "out", False, quiet)
+        exported([run], "tensorboard", tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").glob("*/*")) == sorted(run.name for run in runs)
 
 
@@ -352,7 +357,7 @@ def test_an_export_that_breaks_leaves_nothing(
 
     monkeypatch.setattr("admmctl.report.export.writing._publish", full)
     with pytest.raises(UserError, match="No space left on device"):
-        export(runs, form, tmp_path / "out", False, quiet)
+        exported(runs, form, tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["made", "other"]
 
 
@@ -371,10 +376,10 @@ def test_what_cannot_be_done_is_refused(
     monkeypatch.chdir(tmp_path)
     Path("file").write_text("mine")
     with pytest.raises(UserError, match=message):
-        export(runs, form, Path(output), False, quiet)
+        exported(runs, form, Path(output))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "made", "other"]
 
 
 def test_no_runs_are_no_export(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no runs to export"):
-        export([], "csv", tmp_path / "out", False, quiet)
+        exported([], "csv", tmp_path / "out")

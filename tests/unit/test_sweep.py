@@ -21,7 +21,7 @@ from support.processes import wait_until
 import admmctl
 from admmctl.cli import main
 from admmctl.experiment.config import load
-from admmctl.runs.places import find_folders
+from admmctl.runs.places import find
 from admmctl.runs.recorded import Recorded
 from admmctl.runs.summary import Summary
 
@@ -182,7 +182,7 @@ def test_the_winner_is_trained_again_alone_on_all_training_rows(first):
     assert "validation" not in config["data"]
     assert {key: config["methods"]["sgd"][key] for key in result["best"]["settings"]} == result["best"]["settings"]
     assert run["target"] == 0.52  # now the target counts again
-    assert find_folders([str(place.results / "swept")]) == [folder]  # a comparison sees no trials
+    assert find([str(place.results / "swept")]) == [Recorded(folder)]  # a comparison sees no trials
 
 
 def test_best_yaml_is_an_experiment_that_train_takes(first, results):

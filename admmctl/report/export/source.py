@@ -3,11 +3,11 @@
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from admmctl.runs.recorded import Recorded, read_config, read_curve, read_environment
+from admmctl.runs.recorded import Recorded
 
 
 @dataclass(frozen=True)
@@ -33,25 +33,23 @@ class Exported:
         return self.started + max(self.summary.get("wall_s") or 0.0, last)
 
 
-def read_all(folders: list[Path]) -> list[Exported]:
+def read_all(runs: list[Recorded]) -> list[Exported]:
     """All runs, each with a name that no other has."""
     taken: set[str] = set()
     found = []
-    for folder in folders:
-        run = _read(folder)
+    for run in map(_read, runs):
         name, number = run.name, 1
         while name in taken:
             number += 1
             name = f"{run.name}-{number}"
         taken.add(name)
-        found.append(Exported(**{**run.__dict__, "name": name}))
+        found.append(replace(run, name=name))
     return found
 
 
-def _read(folder: Path) -> Exported:
-    config = read_config(folder)
-    summary = Recorded(folder).row
-    experiment = str(config.get("name") or summary["experiment"])
+def _read(run: Recorded) -> Exported:
+    folder = run.folder
+    experiment = str(run.config.get("name") or run.experiment)
     parts = [experiment, folder.absolute().name]
     if folder.absolute().parent.name != experiment:
         parts.insert(1, folder.absolute().parent.name)  # a run of a study
@@ -59,10 +57,10 @@ def _read(folder: Path) -> Exported:
         name="/".join(map(safe, parts)),
         folder=folder,
         experiment=experiment,
-        summary=summary,
-        settings=flat(config),
-        machine=flat(read_environment(folder)),
-        curve=read_curve(folder),
+        summary=run.row,
+        settings=flat(run.config),
+        machine=flat(run.environment.facts),
+        curve=run.curve,
         started=(folder / "config.yaml").stat().st_mtime,  # written when a run starts
     )
 

@@ -14,6 +14,7 @@ from admmctl.files import move, write_json
 from admmctl.registry import suggest
 from admmctl.report.export import mlflow_file, tables, tensorboard
 from admmctl.report.export.source import Exported, read_all
+from admmctl.runs.recorded import Recorded
 
 # Each writes runs into an empty folder, which is then moved to the second. ``say`` is told how many are done.
 Say = Callable[[int, int], None]
@@ -26,7 +27,7 @@ FORMATS: dict[str, Callable[[list[Exported], Path, Path, Say], None]] = {
 RECORD = ".admmctl-export.json"  # in the folder of an export: the files that it wrote
 
 
-def export(folders: list[Path], form: str, output: Path, force: bool, say: Say) -> dict[str, Any]:
+def export(recorded: list[Recorded], form: str, output: Path, force: bool, say: Say) -> dict[str, Any]:
     """Write runs to the folder ``output``; what was written, and how to read it.
 
     What lies there already stays, but for files that an earlier export wrote; with ``force`` files of the same
@@ -36,11 +37,11 @@ def export(folders: list[Path], form: str, output: Path, force: bool, say: Say) 
         raise UserError(f"--format {form}{suggest(form, list(FORMATS))}")
     if form == "parquet":
         tables.require_parquet()
-    if not folders:
+    if not recorded:
         raise UserError("there are no runs to export; start one with: admmctl train configs/swissroll.yaml")
     if output.name in ("", "..", "-") or (output.exists() and not output.is_dir()):
         raise UserError(f"--output {output}: expected a folder, which is made when it is not there")
-    runs = read_all(folders)
+    runs = read_all(recorded)
     try:
         with _beside(output) as staged:
             FORMATS[form](runs, staged, output.absolute(), say)
