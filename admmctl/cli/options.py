@@ -1,4 +1,4 @@
-"""Options and arguments that several commands take, and what they say."""
+"""Options and arguments that several commands take, with their help."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +13,7 @@ UNITS = ("seconds", "epochs", "iterations")
 AXES = ("auto", "log", "linear")
 SCALES = ("quick", "full")
 
-# Sections of help pages, below the options that say what is done.
+# Sections of help pages, below the options that choose what is done.
 RANKS, OUTPUT = "Ranks, threads and jobs", "Output"
 
 Config = Annotated[
@@ -63,6 +63,9 @@ FigureFile = Annotated[
     Path | None,
     typer.Option("--output", help="File name; .png and .pdf are both written.", rich_help_panel=OUTPUT),
 ]
+TableFile = Annotated[
+    Path | None, typer.Option("--csv", help="Write the table there as CSV too, with all columns; - for CSV alone.")
+]
 RunArguments = Annotated[
     list[str] | None,
     typer.Argument(
@@ -86,8 +89,8 @@ def to_stdout(option: str, file: Path | None, as_json: bool) -> bool:
     return file == STDOUT
 
 
-def one_of(option: str, word: str, valid: tuple[str, ...]) -> Any:
-    """``word`` when it is one of ``valid``; raises UserError."""
-    if word not in valid:
-        raise UserError(f"{option} {word}: valid: {', '.join(valid)}")
-    return word
+def one_of(option: str, value: str, valid: tuple[str, ...]) -> Any:
+    """``value`` when it is one of ``valid``; raises UserError."""
+    if value not in valid:
+        raise UserError(f"{option} {value}: valid: {', '.join(valid)}")
+    return value

@@ -9,7 +9,7 @@ import typer
 
 from admmctl.cli import complete
 from admmctl.cli.app import app, left_out, note, runs_app
-from admmctl.cli.options import Json, RunArguments, to_stdout
+from admmctl.cli.options import Json, RunArguments, TableFile, to_stdout
 from admmctl.errors import UserError
 from admmctl.report.output import put, put_json
 
@@ -107,9 +107,7 @@ def runs_show(runs: RunArguments = None, as_json: Json = False) -> None:
 @runs_app.command("compare")
 def runs_compare(
     runs: RunArguments = None,
-    csv: Annotated[
-        Path | None, typer.Option("--csv", help="Write the comparison there as CSV too; - for CSV alone.")
-    ] = None,
+    csv: TableFile = None,
     as_json: Json = False,
 ) -> None:
     """Compare methods over their repeats: medians with intervals, reached k of n, and a verdict.
@@ -139,9 +137,7 @@ def runs_phases(
     paper: Annotated[
         bool, typer.Option("--paper", help="Show the convex paper's Table 1, too; cifar2-convex always does.")
     ] = False,
-    csv: Annotated[
-        Path | None, typer.Option("--csv", help="Write all phases there as CSV too; - for CSV alone.")
-    ] = None,
+    csv: TableFile = None,
     as_json: Json = False,
 ) -> None:
     """Show where the seconds to the target went: by method and phase, medians over repeats.
