@@ -181,37 +181,3 @@ def _from_here(line: str, config: Path) -> str:
         if not config.is_file():
             return line
     return shlex.join([*parts[:2], str(config), *parts[3:]])
-
-
-# --- for callers that do not have a Recorded run yet
-
-
-def read_summary(folder: Path) -> dict[str, Any] | None:
-    """A run's summary, or None while there is none that can be read."""
-    run = Recorded(folder)
-    return None if run.summary is None else {key: value for key, value in run.row.items() if key != "folder"}
-
-
-def read_environment(folder: Path) -> dict[str, Any]:
-    """Where a run ran."""
-    return Recorded(folder).environment.facts
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """A run's resolved experiment."""
-    return Recorded(folder).config
-
-
-def read_phases(folder: Path, name: str = PHASES) -> Phases:
-    """phases.csv, or cpu.csv."""
-    return Recorded(folder).cpu if name == CPU else Recorded(folder).phases
-
-
-def read_curve(folder: Path) -> Curve:
-    """The rows of curve.csv."""
-    return Recorded(folder).curve
-
-
-def damage(folder: Path, files: Iterable[str]) -> tuple[Path, str] | None:
-    """What ``Recorded.damage`` says."""
-    return Recorded(folder).damage(files)

@@ -29,9 +29,6 @@ class Status(StrEnum):
         return self not in (Status.FAILED, Status.INTERRUPTED)
 
 
-DONE = tuple(status for status in Status if status.done)
-
-
 # --- what values may be, in a file that anybody may have changed
 
 
