@@ -1,3 +1,3 @@
 """The papers: a file for each, with its experiments, its numbers and its own drawings."""
 
-import admmctl.report  # noqa: F401  # before matplotlib is loaded: it is told there that figures are files
+import admmctl.report  # noqa: F401  # sets matplotlib's backend, before matplotlib is loaded

@@ -53,9 +53,9 @@ class Points:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A drawing by name: from what there is, a figure and the rows of its CSV.
+    """A drawing by name. ``draw`` returns a figure and the rows of its CSV.
 
-    The paper's claims follow these rows, marked as theirs; ``has_theirs``: the rows have them already.
+    The paper's claims are added to these rows, marked as theirs, unless ``has_theirs``: they have them already.
     """
 
     name: str

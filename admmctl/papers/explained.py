@@ -1,7 +1,7 @@
 """The explanatory figures of Burmeister's report: what a network is, its data, and toy problems.
 
-A figure is a function that computes its points, a drawing from these points alone, and an entry in the list at the
-end; those of the toy problems are in ``toys.py``. Everything random depends on the seed alone.
+A figure has a function that computes its points, a function that draws them, and an entry in the list at the end;
+those of the toy problems are in ``toys.py``. Everything random depends on the seed only.
 """
 
 from collections.abc import Callable

@@ -35,7 +35,7 @@ BUDGETS = ("iterations", "epochs", "seconds")
 
 @dataclass(frozen=True)
 class Making:
-    """How figures are made: at which scale, where their runs start, who watches, and who is told of it."""
+    """How figures are made: at which scale and where their runs start; ``watcher`` and ``say`` follow it."""
 
     scale: Scale
     options: Options
@@ -221,8 +221,8 @@ def room(options: Options) -> int:
 def _fewer(asked: tuple[int, ...], counts: tuple[int, ...]) -> list[str]:
     if set(asked) <= set(counts):
         return []
-    there, here = (", ".join(f"{count:,}" for count in each) for each in (asked, counts))
-    return [f"on {here} cores instead of {there}: there are no more here"]
+    wanted, here = (", ".join(f"{count:,}" for count in each) for each in (asked, counts))
+    return [f"on {here} cores instead of {wanted}: there are no more here"]
 
 
 def _run(run: Run, options: Options, watcher: Watcher) -> Path:
@@ -242,7 +242,7 @@ def _run(run: Run, options: Options, watcher: Watcher) -> Path:
 def finished(run: Run, ranks: int, say: Say = lambda text: None) -> Path | None:
     """The newest finished run of the same hash, data and ranks that went as far as this one should.
 
-    ``say`` is told of one that would do, and is damaged.
+    ``say`` is called with each that would do, but is damaged.
     """
     pattern = re.compile(rf"{re.escape(resuming.folder_name(run, ranks))}(-\d+)?")
     folders = [root() / experiment for experiment in sorted({run.experiment, run.experiment.removesuffix(QUICK)})]
@@ -290,4 +290,4 @@ def _recorded(run: Recorded, method: str) -> Run | None:
     try:
         return configuration.load(run.folder / "config.yaml").runs.get(method)
     except UserError:
-        return None  # damaged: it is run again
+        return None  # damaged: a new run is made

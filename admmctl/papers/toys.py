@@ -1,4 +1,7 @@
-"""The toy problems of the explanatory figures: polynomials, features, gradient descent on two dimensions."""
+"""The toy problems of the explanatory figures: polynomials, features, gradient descent on two dimensions.
+
+Each has a function that computes its points, and one that draws them.
+"""
 
 from typing import Any
 
@@ -28,7 +31,7 @@ DRAWS = 101  # sets of points behind a median error
 ITERATIONS = (0, 500, 1000, 2000, 3000)
 LEARNING_RATE = 0.02
 WIDTH = style.COLUMN_WIDTH * 1.35
-# Two classes, told apart by colour and by shape.
+# Two classes differ by colour and by shape.
 CLASSES: dict[int, dict[str, Any]] = {
     0: {"color": style.VERMILLION, "marker": "x", "label": "class 0"},
     1: {"color": style.BLUE, "marker": "o", "label": "class 1"},
@@ -212,7 +215,7 @@ def boundary(request: Request) -> Points:
     a0 = np.asfortranarray([x, y, np.ones(n)])
     network = Network.build(2, [], 1, "relu", bias=True)
     loss = losses.load("cross-entropy")()
-    start = request.seed + 1  # of seed 0 this one has some way to go; some starts arrive in 100 iterations
+    start = request.seed + 1  # the one after seed 0 is far from the end; some starts arrive in 100 iterations
     problem = Problem(a0, labels[None].astype(float), network, loss, Serial(), Untimed(), start, 0, n)
     gd = Gd(GdSettings(learning_rate=LEARNING_RATE))
     rows = rows_of({"part": "data", "x": x, "y": y, "class": labels})

@@ -77,7 +77,7 @@ def test_condition_draws_prints_and_writes(shell: Shell, results: Path):
 
 
 @pytest.mark.parametrize(
-    ("line", "words"),
+    ("line", "message"),
     [
         ("condition gradient.yaml", "has no method of kind convex-admm"),
         ("condition rolled.yaml --method mlp", "this one is of kind adam"),
@@ -90,6 +90,6 @@ def test_condition_draws_prints_and_writes(shell: Shell, results: Path):
         ("condition", "Missing argument"),
     ],
 )
-def test_what_makes_no_sense_is_refused(shell: Shell, results: Path, line: str, words: str):
-    assert words in shell.refusal(*line.split())
+def test_what_makes_no_sense_is_refused(shell: Shell, results: Path, line: str, message: str):
+    assert message in shell.refusal(*line.split())
     assert not results.exists()

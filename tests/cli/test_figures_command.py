@@ -39,8 +39,8 @@ def few(monkeypatch: pytest.MonkeyPatch) -> dict[str, Entry]:
 
 @pytest.mark.usefixtures("terminal")
 def test_without_a_name_figures_are_listed(shell: Shell, results: Path) -> None:
-    for words in ([], ["--list"]):
-        answer = shell("figures", *words)
+    for arguments in ([], ["--list"]):
+        answer = shell("figures", *arguments)
         assert answer.code == 0
         lines = answer.out.splitlines()
         assert max(map(len, lines)) <= 100
@@ -74,13 +74,11 @@ def test_all_leaves_out_what_has_no_data_and_says_how_to_get_it(shell: Shell, re
     answer = shell("figures", "--all", "--json")
     assert answer.code == 0
     assert [figure["name"] for figure in answer.json()["figures"]] == ["features", "tiny"]
-    cures = {skipped["name"]: skipped["reason"] for skipped in answer.json()["skipped"]}
-    assert list(cures) == ["digits", "absent"]
-    assert cures["digits"].endswith("run: admmctl fetch svhn")
-    assert cures["absent"].endswith("run: admmctl fetch svhn --extra")
-    assert [line for line in answer.err.splitlines() if line.startswith("skipped: ")] == [
-        f"skipped: {name}: {reason}" for name, reason in cures.items()
-    ]
+    skipped = {figure["name"]: figure["reason"] for figure in answer.json()["skipped"]}
+    assert skipped["digits"].endswith("run: admmctl fetch svhn")
+    assert skipped["absent"].endswith("run: admmctl fetch svhn --extra")
+    lines = [line.removeprefix("skipped: ") for line in answer.err.splitlines() if line.startswith("skipped: ")]
+    assert lines == [f"{name}: {skipped[name]}" for name in ("digits", "absent")]
     assert len(list((results / "figures").iterdir())) == 4 * 2
 
 
@@ -108,7 +106,7 @@ def test_a_run_that_fails_does_not_stop_other_figures_and_an_interruption_does(
 
 def test_what_cannot_be_drawn_is_one_clear_error(shell: Shell, results: Path) -> None:
     Path("file").touch()
-    for words, message in {
+    for arguments, message in {
         "swisroll": "did you mean 'swissroll'?",
         "neuron digits": "digits: dataset svhn is not in",
         "taylor-1b": "run: admmctl fetch svhn",
@@ -119,7 +117,7 @@ def test_what_cannot_be_drawn_is_one_clear_error(shell: Shell, results: Path) ->
         "digits --mirror .": "there is no train_32x32.mat",
         "neuron --output file": "file is no folder to write to",
     }.items():
-        assert message in shell.refusal("figures", *words.split())
+        assert message in shell.refusal("figures", *arguments.split())
     assert not results.exists()
 
 
@@ -127,8 +125,7 @@ def test_digits_come_from_the_prepared_data_or_from_a_mirror(shell: Shell, resul
     generator = np.random.default_rng(0)
     images, labels = generator.integers(0, 256, (40, 32, 32, 3)).astype(np.uint8), np.arange(40) * 7 % 10
     path = mat(Path("mirror/svhn/train_32x32.mat"), images, labels)
-    answer = shell("figures", "digits", "--mirror", "mirror", "--output", "one")
-    assert answer.code == 0
+    assert shell("figures", "digits", "--mirror", "mirror", "--output", "one").code == 0
     assert shell("fetch", "svhn", "--from", path).code == 0
     assert shell("figures", "digits", "--output", "two").code == 0
     for name in ("digits.csv", "digits.png"):

@@ -17,18 +17,8 @@ NASTY = "<script>alert(\"1\")</script> & 'it'"
 
 def number(what: str = "seconds to 95 %", **changes: Any) -> dict[str, Any]:
     """A number of a paper beside ours, as a description has it."""
-    return {
-        "what": what,
-        "unit": "s",
-        "paper": 10.0,
-        "paper_text": "",
-        "ours": 5.0,
-        "ours_text": "",
-        "ratio": 0.5,
-        "same_work": True,
-        "note": "",
-        **changes,
-    }
+    values = {"what": what, "unit": "s", "paper": 10.0, "ours": 5.0, "ratio": 0.5, "same_work": True}
+    return {**values, "paper_text": "", "ours_text": "", "note": "", **changes}
 
 
 def description(name: str, **changes: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,8 @@ TINY = replace(
 )
 
 
-def made(entry: Entry, said: list[str] | None = None) -> Material:
-    material, failures = make(
-        entry, Making("quick", Options(), Silent(), [].append if said is None else said.append)
-    )
+def made(entry: Entry, say: Callable[[str], None] = lambda text: None) -> Material:
+    material, failures = make(entry, Making("quick", Options(), Silent(), say))
     assert not failures
     return material
 
@@ -109,11 +108,9 @@ def test_a_run_that_stopped_at_another_target_or_failed_is_not_used_again(result
 def test_a_damaged_run_is_made_again_and_named(results, file):
     first = made(TINY).folders
     (first[0] / file).write_bytes(b"{\xff")
-    said: list[str] = []
-    folders = made(TINY, said).folders
-    assert [line for line in said if line.startswith("left out")] == [
-        f"left out: {first[0] / file}: it is not text in UTF-8"
-    ]
+    lines: list[str] = []
+    folders = made(TINY, lines.append).folders
+    assert f"left out: {first[0] / file}: it is not text in UTF-8" in lines
     assert folders[1:] == first[1:]
     assert Recorded(folders[0]).damage(EVERYTHING) is None  # made anew, or in the same folder
     assert (folders[0] == first[0]) == (file == "summary.json")

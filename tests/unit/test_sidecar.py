@@ -48,14 +48,14 @@ def test_files_may_lack_and_those_that_are_gone_are_named(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "reason"),
     [
         ({"kind": "film"}, "kind: expected one of figure, table, illustration, found 'film'"),
         ({"caption": 3}, "caption: expected text, found 3"),
         ({"files": ["a.png"]}, "files: "),
         ({"files": {"png": "../secret.png"}}, "files: expected the names of .png, .pdf and .csv files beside it"),
         ({"files": {"png": "/etc/passwd"}}, "files: "),
-        ({"files": {"png": "words.txt"}}, "files: "),
+        ({"files": {"png": "notes.txt"}}, "files: "),
         ({"files": {"png": "text.png"}}, "text.png is no PNG image"),
         ({"runs": "results"}, "runs: expected a list, found 'results'"),
         ({"runs": [1]}, "runs[0]: expected text, found 1"),
@@ -70,7 +70,7 @@ def test_files_may_lack_and_those_that_are_gone_are_named(tmp_path: Path) -> Non
     ],
 )
 def test_a_broken_description_is_named_with_its_reason(
-    tmp_path: Path, changes: dict[str, Any], words: str
+    tmp_path: Path, changes: dict[str, Any], reason: str
 ) -> None:
     (tmp_path / "text.png").write_text("no image")
     write(tmp_path, "good", description("good"))
@@ -78,7 +78,7 @@ def test_a_broken_description_is_named_with_its_reason(
     figures, (broken,) = read_figures(tmp_path)
     assert [figure.name for figure in figures] == ["good"]
     assert broken.file == str(path)
-    assert words in broken.reason
+    assert reason in broken.reason
 
 
 @pytest.mark.parametrize(
