@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from support.studies import Study, machine
 
 from admmctl.errors import UserError
 from admmctl.files import to_json
+from admmctl.studies import study as document
 from admmctl.studies.points import find_studies, summarise
 from admmctl.studies.study import CoreCount
 
@@ -28,6 +30,15 @@ def points(study: Study, machine: str | None = None) -> dict[int, CoreCount]:
     text = to_json(result)
     json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
     return {point.cores: point for point in result.points}
+
+
+def fixed(path: Path, **changes: Any) -> Study:
+    """A study of ten iterations, without a target."""
+    return Study(path, goal="iterations", iterations=10, target=None, **changes)
+
+
+def warnings(study: Study, word: str) -> list[str]:
+    return [warning for warning in summarise(study.path).warnings if word in warning]
 
 
 def refusal(study: Study) -> str:
@@ -68,25 +79,21 @@ def test_with_too_many_misses_there_is_no_speed_up(made):
     assert (found[4].speed_up, found[4].efficiency) == (4.0, 1.0)
 
 
-@pytest.mark.parametrize("missed", [[None, None, 1.0], [None]])
-def test_nothing_is_faster_than_a_smallest_count_that_missed(made, missed):
-    made.runs({1: missed, 2: [1.0], 4: [None]})
-    result = summarise(made.path)
-    for point in result.points:
+@pytest.mark.parametrize(
+    ("missed", "later"), [([None, None, 1.0], [1.0]), ([None], [1.0]), ([None, None], [None, None])]
+)
+def test_nothing_is_faster_than_a_smallest_count_that_missed(made, missed, later):
+    made.runs({1: missed, 2: later, 4: [None]})
+    for point in points(made).values():
         assert not math.isfinite(point.speed_up)
         assert json.loads(to_json(point))["efficiency"] is None
-    assert not [words for words in result.warnings if "efficiency" in words], "of nothing it is not too good"
-
-
-def test_a_study_that_never_reached_its_target_can_be_shown(made):
-    made.runs({1: [None, None], 2: [None, None]})
-    assert [point.reached for point in points(made).values()] == [0, 0]
+    assert warnings(made, "efficiency") == [], "of nothing it is not too good"
 
 
 def test_a_number_of_iterations_is_timed_by_all_of_its_training(tmp_path):
-    study = Study(tmp_path / "s", goal="iterations", iterations=10, target=None)
-    study.run(1, 4.0, time_to_target_s=None, status="exhausted", target=None)
-    study.run(2, 2.5, time_to_target_s=None, status="exhausted", target=None)
+    study = fixed(tmp_path / "s")
+    for cores, time in ((1, 4.0), (2, 2.5)):
+        study.run(cores, time, time_to_target_s=None, status="exhausted", target=None)
     one, two = points(study).values()
     assert (one.median_s, two.median_s, two.reached) == (4.0, 2.5, 1)
     assert summarise(study.path).warnings == []
@@ -100,7 +107,7 @@ def test_the_time_to_the_target_is_not_the_time_of_the_run(made):
 
 @pytest.mark.parametrize("status", ["diverged", "exhausted"])
 def test_a_run_that_ended_early_is_no_fast_run_of_many_iterations(tmp_path, status):
-    study = Study(tmp_path / "s", goal="iterations", iterations=10, target=None)
+    study = fixed(tmp_path / "s")
     for cores in (1, 2):
         study.run(cores, 4.0, time_to_target_s=None, status="exhausted")
     study.run(2, 0.1, time_to_target_s=None, status=status, iterations=1)
@@ -141,7 +148,7 @@ def test_cores_are_in_the_order_of_numbers(made):
 
 
 def test_weak_scaling_is_as_efficient_as_it_is_as_fast(tmp_path):
-    study = Study(tmp_path / "s", cores=(2, 8), weak=True, goal="iterations", iterations=10)
+    study = fixed(tmp_path / "s", cores=(2, 8), weak=True)
     study.run(2, 4.0, rows_train=1000)
     study.run(8, 5.0, rows_train=4000)
     two, eight = points(study).values()
@@ -155,41 +162,32 @@ def test_weak_scaling_is_as_efficient_as_it_is_as_fast(tmp_path):
 # -- warnings
 
 
-@pytest.mark.parametrize(("iterations", "told"), [((100, 125), False), ((100, 126), True), ((126, 100), True)])
-def test_iterations_that_spread_by_more_than_a_quarter_are_told(made, iterations, told):
+@pytest.mark.parametrize(("iterations", "warned"), [((100, 125), 0), ((100, 126), 1), ((126, 100), 1)])
+def test_iterations_that_spread_by_more_than_a_quarter_are_warned_of(made, iterations, warned):
     for cores, number in zip((1, 2), iterations, strict=True):
         made.run(cores, 2.0 / cores, iterations=number)
-    found = [words for words in summarise(made.path).warnings if "iterations" in words]
-    assert len(found) == told
-    if told:
-        assert "25%" in found[0]
-        assert "(100 to 126)" in found[0]
+    found = warnings(made, "iterations")
+    assert len(found) == warned
+    assert all("25%" in warning and "(100 to 126)" in warning for warning in found)
     assert [point.iterations for point in points(made).values()] == [[number] for number in iterations]
 
 
-def test_the_spread_is_that_of_medians(made):
-    for number in (100, 100, 900):
-        made.run(1, 2.0, iterations=number)
-    for number in (110, 5, 110):
-        made.run(2, 1.0, iterations=number)
-    assert summarise(made.path).warnings == []
-
-
-def test_a_fixed_number_of_iterations_has_no_spread_to_tell(tmp_path):
-    study = Study(tmp_path / "s", goal="iterations", iterations=10)
+def test_the_spread_is_that_of_medians_and_a_fixed_number_of_iterations_has_none(made, tmp_path):
+    for cores, iterations in ((1, (100, 100, 900)), (2, (110, 5, 110))):
+        for number in iterations:
+            made.run(cores, 2.0 / cores, iterations=number)
+    study = fixed(tmp_path / "s")
     study.run(1, 2.0, iterations=10)
     study.run(2, 1.0, iterations=20)
-    assert not [words for words in summarise(study.path).warnings if "iterations" in words]
+    assert warnings(made, "") == warnings(study, "iterations") == []
 
 
-@pytest.mark.parametrize(("seconds", "told"), [(5.0 / 1.09, False), (5.0 / 1.10001, True), (5.0 / 1.3, True)])
-def test_an_efficiency_above_a_tenth_too_much_is_told(made, seconds, told):
+@pytest.mark.parametrize(("seconds", "warned"), [(5.0 / 1.09, 0), (5.0 / 1.10001, 1), (5.0 / 1.3, 1)])
+def test_an_efficiency_above_a_tenth_too_much_is_warned_of(made, seconds, warned):
     made.runs({1: [10.0], 2: [seconds]})
-    found = [words for words in summarise(made.path).warnings if "efficiency" in words]
-    assert len(found) == told
-    if told:
-        assert found[0].startswith("2 cores: efficiency")
-        assert "110%" in found[0]
+    found = warnings(made, "efficiency")
+    assert len(found) == warned
+    assert all(warning.startswith("2 cores: efficiency") and "110%" in warning for warning in found)
 
 
 # -- ranks that share cores
@@ -215,10 +213,9 @@ def test_where_cores_are_shared_processor_time_counts_and_it_is_said(made):
     assert found[2].median_s == pytest.approx(2.0)  # neither the 30 s of waiting, nor load, nor reductions
     assert found[2].speed_up == pytest.approx(2.0)
     assert found[4].median_s == math.inf
-    told = [words for words in summarise(made.path).warnings if "shared" in words]
-    assert [words.partition(" ")[0] for words in told] == ["2", "4"]
-    assert "processor time" in told[0]
-    assert "without communication" in told[0]
+    warned = warnings(made, "shared")
+    assert [warning.partition(" ")[0] for warning in warned] == ["2", "4"]
+    assert "processor time, without communication" in warned[0]
 
 
 def test_where_all_share_cores_nothing_is_said_of_communication(tmp_path):
@@ -262,13 +259,10 @@ def test_the_model_lies_on_measurements_that_follow_it(made):
         assert result.curve.ideal[part] == pytest.approx(result.curve.seconds[0] / 2**part)
 
 
-def test_the_model_counts_the_rows_of_a_batch_where_an_iteration_has_no_more(tmp_path):
-    study = Study(tmp_path / "s", batch=100)
-    study.runs({1: [2.0], 2: [1.0]})
-    assert max(summarise(study.path).curve.cores) == 8
-    study = Study(tmp_path / "t", batch=5)
-    study.runs({1: [2.0], 2: [1.0]})
-    assert max(summarise(study.path).curve.cores) == 4  # no rank without a row
+@pytest.mark.parametrize(("batch", "most"), [(100, 8), (5, 4)], ids=["", "no rank without a row"])
+def test_the_model_counts_the_rows_of_a_batch_where_an_iteration_has_no_more(tmp_path, batch, most):
+    study = Study(tmp_path / "s", batch=batch).runs({1: [2.0], 2: [1.0]})
+    assert max(summarise(study.path).curve.cores) == most
 
 
 def test_another_machine_has_a_curve_of_its_own(made):
@@ -294,20 +288,17 @@ def test_a_machine_that_is_unknown_or_has_nothing_to_compare_with_is_refused(mad
 # -- what cannot be compared
 
 
-def test_one_point_makes_no_study(made):
+def test_a_study_of_no_or_one_point_says_what_is_missing(made):
+    assert "no run of this study has finished" in refusal(made)
+    for status in ("failed", "interrupted"):
+        made.run(1, None, status=status)
+    assert "no run of this study has finished" in refusal(made)
     made.runs({2: [1.0, 2.0]})
     message = refusal(made)
     assert "2 core(s)" in message
     assert "one point" in message
     made.run(1, 4.0)
     assert list(points(made)) == [1, 2]
-
-
-def test_a_study_without_a_finished_run_says_so(made):
-    assert "no run of this study has finished" in refusal(made)
-    for status in ("failed", "interrupted"):
-        made.run(1, None, status=status)
-    assert "no run of this study has finished" in refusal(made)
 
 
 def test_runs_that_failed_or_were_interrupted_do_not_count(made):
@@ -321,13 +312,9 @@ def test_runs_that_failed_or_were_interrupted_do_not_count(made):
 
 
 def config(**changes: Any) -> dict[str, Any]:
-    return {
-        "data": {"name": "swissroll", "rows": 4000},
-        "network": {"layers": [10]},
-        "loss": "squared",
-        "methods": {"admm": {"kind": "admm"}},
-        **changes,
-    }
+    data = {"name": "swissroll", "rows": 4000}
+    methods = {"admm": {"kind": "admm"}}
+    return {"data": data, "network": {"layers": [10]}, "loss": "squared", "methods": methods, **changes}
 
 
 @pytest.mark.parametrize(
@@ -348,13 +335,11 @@ def test_runs_of_something_else_are_refused_by_name(made, changes):
     made.run(2, 2.0, config=config(), seed=7)
     made.run(4, 1.0, **{"config": config(), **changes})
     message = refusal(made)
-    assert "cannot be compared" in message
-    assert "admm-p1-s0" in message
-    assert "admm-p4-s0" in message
+    assert all(word in message for word in ("cannot be compared", "admm-p1-s0", "admm-p4-s0"))
 
 
 def test_weak_scaling_may_have_other_rows_on_every_number_of_cores(tmp_path):
-    study = Study(tmp_path / "s", weak=True, goal="iterations", iterations=10)
+    study = fixed(tmp_path / "s", weak=True)
     for cores in (1, 2):
         data = {"name": "swissroll", "rows": 4000, "first": 1500 * cores, "test": 0.25}
         study.run(cores, 1.0, config=config(data=data), rows_train=1500 * cores)
@@ -362,14 +347,6 @@ def test_weak_scaling_may_have_other_rows_on_every_number_of_cores(tmp_path):
 
 
 # -- damage
-
-
-def left_out_or_named(study: Study, run: str) -> bool:
-    """Whether a study goes on, or is refused by the name of this run or for want of it."""
-    try:
-        return len(points(study)) == 2
-    except UserError as error:
-        return run in str(error) or "one point" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -384,36 +361,20 @@ def left_out_or_named(study: Study, run: str) -> bool:
         ("phases.csv", "phase,max_s\nproduct,1.0\n"),
         ("phases.csv", "\0\0\0"),
         ("config.yaml", None),
+        *product(("environment.json", "config.yaml"), ("", "{", "[]", '"text"', "\xff", "- [a", "5")),
     ],
 )
-def test_a_damaged_run_is_left_out_or_refused_in_words(made, file, text):
+def test_a_damaged_run_is_left_out(made, file, text):
     made.runs({1: [4.0], 2: [2.0], 4: [1.0]})
     path = made.path / "admm-p4-s0" / file
-    path.write_text(text) if text is not None else path.unlink()
-    assert left_out_or_named(made, "admm-p4-s0")
+    path.write_text(text, encoding="latin-1") if text is not None else path.unlink()
+    assert list(points(made)) == [1, 2]
 
 
-@pytest.mark.parametrize("file", ["environment.json", "config.yaml"])
-@pytest.mark.parametrize("text", ["", "{", "[]", '"text"', "\xff", "- [a", "5"])
-def test_a_run_that_says_nothing_of_its_data_is_no_traceback(made, file, text):
-    made.runs({1: [4.0], 2: [2.0]})
-    (made.path / "admm-p2-s0" / file).write_text(text, encoding="latin-1")
-    assert left_out_or_named(made, "admm-p2-s0")
+KINDS = ['{"kind": "sweep"}', '{"kind": "scaling"}', '{"kind": "scaling", "machine": []}']
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "{",
-        "[]",
-        "null",
-        '{"kind": "sweep"}',
-        '{"kind": "scaling"}',
-        '{"kind": "scaling", "machine": []}',
-        "\xff",
-    ],
-)
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "\xff", *KINDS])
 def test_a_damaged_study_is_refused_in_words(made, text):
     made.runs({1: [4.0], 2: [2.0]})
     (made.path / "study.json").write_text(text, encoding="latin-1")
@@ -422,16 +383,15 @@ def test_a_damaged_study_is_refused_in_words(made, text):
     assert "remove the folder" in message
 
 
+EXCHANGE = {"ranks": 1, "allreduce": [{"bytes": "x"}], "message_bytes": []}
+
+
 @pytest.mark.parametrize(
     ("key", "value", "where"),
     [
         ("machine", [], "machine"),
         ("machine", {"1": None}, "machine.1"),
-        (
-            "machine",
-            {"1": {"ranks": 1, "allreduce": [{"bytes": "x"}], "message_bytes": []}},
-            "machine.1.allreduce.0",
-        ),
+        ("machine", {"1": EXCHANGE}, "machine.1.allreduce.0"),
         ("small", {"phases": 3}, "small"),
         ("goal", "fun", "goal"),
         ("target", "high", "target"),
@@ -445,6 +405,18 @@ def test_a_study_of_wrong_types_is_refused_in_words(made, key, value, where):
     message = refusal(made)
     assert f"study.json does not describe a scaling study ({where}" in message
     assert "remove the folder" in message
+
+
+def test_study_json_is_read_and_written_as_it_is(made):
+    whole = {**made.document, "later": [1], "machine": {"1": machine(1, cpu="A processor"), "2": machine(2)}}
+    made.write(whole)
+    study = document.Study.read(made.path)
+    assert study is not None
+    study.write(made.path, pytest.fail)
+    assert json.loads((made.path / "study.json").read_text()) == whole
+    old = {key: value for key, value in whole.items() if key != "small"}
+    made.write(old)
+    assert document.Study.read(made.path) == study.model_copy(update={"small": None})
 
 
 def test_a_folder_that_is_no_study_is_refused(tmp_path):
@@ -508,15 +480,15 @@ def test_other_files_that_a_glob_names_are_ignored(results):
     assert names(results, find_studies(glob)) == ["one/scaling-a", "one/scaling-b"]
 
 
-@pytest.mark.parametrize("name", ["three", "one/scaling-c", "x" * 5000, "a\0b"])
-def test_a_study_that_is_not_there_is_refused(results, name):
-    with pytest.raises(UserError, match="there is no such study"):
-        find_studies([name])
-
-
-@pytest.mark.parametrize("name", ["one/figure.png", "one/admm-p1-s0-12345678"])
-def test_something_that_is_no_study_is_refused(results, name):
-    with pytest.raises(UserError, match="no scaling study in"):
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        *((name, "there is no such study") for name in ("three", "one/scaling-c", "x" * 5000, "a\0b")),
+        *((name, "no scaling study in") for name in ("one/figure.png", "one/admm-p1-s0-12345678")),
+    ],
+)
+def test_what_is_no_study_is_refused(results, name, words):
+    with pytest.raises(UserError, match=words):
         find_studies([name])
 
 

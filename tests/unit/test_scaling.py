@@ -90,6 +90,17 @@ class Place:
         request = Request(path, cores, options=how, overrides=overrides, **options)
         return scaling(request, Silent(), self.said.append, part)
 
+    def study(self, *arguments: Any, **options: Any) -> Study:
+        """What study.json says after that."""
+        study = Study.read(self(*arguments, **options))
+        assert study is not None
+        return study
+
+    def rows(self, folder: Path) -> dict[str, tuple[int | None, int | None]]:
+        """Training and test rows of every run."""
+        summaries = {path.name: Recorded(path).summary for path in folder.glob("admm-*")}
+        return {name: (found.rows_train, found.rows_test) for name, found in summaries.items() if found}
+
     def refusal(self, cores: str = "1,2", overrides: tuple[str, ...] = (), **options: Any) -> str:
         """Refused with exit code 2 before anything was written, measured or run."""
         before = sorted(self.results.parent.rglob("*"))
@@ -128,19 +139,17 @@ def test_core_counts_are_sorted_and_each_is_there_once(counts, comma):
 
 @given(st.text(max_size=8))
 def test_other_words_for_cores_are_refused(text):
-    words = [word.strip() for word in text.split(",") if word.strip()]
-    assume(not words or not all(word.isdecimal() for word in words))
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    assume(not parts or not all(part.isdecimal() for part in parts))
     with pytest.raises(UserError, match="--cores"):
         parse_cores(text)
 
 
-@pytest.mark.parametrize(
-    "text", ["", ",", "a,b", "0,1", "1,2,", "1;2", "-1,2", "1.0,2", "1,²", "1,1000001", "all", "1-4", "1 2"]
-)
+BAD = ["", ",", "a,b", "0,1", "1;2", "-1,2", "1.0,2", "1,²", "1,1000001", "all", "1-4", "1 2"]
+
+
+@pytest.mark.parametrize("text", BAD)
 def test_what_is_no_list_of_core_counts_says_what_one_is(text):
-    if text == "1,2,":
-        assert parse_cores(text) == [1, 2]
-        return
     with pytest.raises(UserError, match=r"--cores .*expected numbers of cores .*1,2,4"):
         parse_cores(text)
 
@@ -179,22 +188,18 @@ def test_what_makes_no_sense_is_refused_before_anything_is_written(place, option
         assert word in message, message
 
 
-def test_a_missing_launcher_is_told_before_anything_is_written(place, monkeypatch):
-    monkeypatch.setenv("ADMMCTL_MPIEXEC", "no-such-mpiexec")
-    assert "no-such-mpiexec" in place.refusal()
-
-
-def test_a_results_folder_that_cannot_be_written_is_told(place, monkeypatch):
+def test_a_missing_launcher_and_a_results_folder_that_cannot_be_written_are_refused(place, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setenv("ADMMCTL_MPIEXEC", "no-such-mpiexec")
+        assert "no-such-mpiexec" in place.refusal()
     monkeypatch.setenv("ADMMCTL_RESULTS", str(place.path / "small.yaml"))
     assert "cannot be written" in place.refusal()
 
 
 def test_a_launcher_of_another_mpi_leaves_no_study_behind(place, monkeypatch):
-    def of_another_family(
-        run: Run, rows: int, repeat: int, cores: int, say: Any, options: Any = None
-    ) -> dict[str, Any]:
+    def of_another_family(run: Run, rows: int, repeat: int, cores: int, *others: Any) -> dict[str, Any]:
         if cores == 1:
-            return place.on_cores(run, rows, repeat, cores, say)
+            return place.on_cores(run, rows, repeat, cores, *others)
         raise UserError("2 ranks were started but MPI sees 1")
 
     monkeypatch.setattr(module, "on_cores", of_another_family)
@@ -223,20 +228,14 @@ def test_seeds_count_from_the_experiments_own(place):
 
 
 def test_a_study_says_what_it_is_and_on_what_machine(place):
-    study = Study.read(place("1,2"))
-    assert study is not None
+    study = place.study("1,2")
     assert (study.experiment, study.method, study.method_kind) == ("small", "admm", "admm")
     assert (study.goal, study.iterations, study.target, study.weak) == ("target", None, 0.9, False)
     assert (study.metric, study.data, study.batch) == ("test_accuracy", "swissroll", None)
     assert sorted(study.machine) == ["1", "2"]
     assert study.small.model_dump() == SMALL
-
-
-def test_a_method_on_batches_says_how_many_rows_it_reads(place):
     place.write(methods={"sgd": {"batch": 32}})
-    study = Study.read(place("1,2"))
-    assert study is not None
-    assert study.batch == 32
+    assert place.study("1,2").batch == 32  # the rows that an iteration reads
 
 
 @pytest.mark.parametrize(
@@ -251,11 +250,9 @@ def test_a_method_on_batches_says_how_many_rows_it_reads(place):
     ],
 )
 def test_the_target_is_timed_where_there_is_one_and_nothing_else_is_asked(place, options, goal, iterations):
-    folder = place("1,2", **options)
-    study = Study.read(folder)
-    assert study is not None
+    study = place.study("1,2", **options)
     assert (study.goal, study.iterations) == (goal, iterations)
-    config = yaml.safe_load((folder / "admm-p1-s0" / "config.yaml").read_text())
+    config = Recorded(next(place.results.rglob("admm-p1-s0"))).config
     if goal == "target":
         assert config["stop"]["target"] == 0.9
     else:
@@ -269,7 +266,7 @@ def test_a_number_of_iterations_ends_at_nothing_else(place):
         data={"name": "swissroll", "rows": 400, "validation": 0.1},
         stop={"iterations": 7, "target": 0.5, "epochs": 3, "seconds": 1.0, "patience": 2},
     )
-    config = yaml.safe_load((place("1,2", iterations=9) / "admm-p2-s0" / "config.yaml").read_text())
+    config = Recorded(place("1,2", iterations=9) / "admm-p2-s0").config
     assert config["stop"] == {"metric": "test_accuracy", "iterations": 9}
 
 
@@ -326,88 +323,53 @@ def test_repeats_and_core_counts_are_added_to_what_is_there(place):
     assert [(point.cores, point.runs) for point in found] == [(1, 2), (2, 2), (4, 2)]
 
 
+ROWS = ["network.layers=[6]", "data.rows=404", "data.test=0.5", "data.seed=3", "data.scale=none", "data.noise=0.5"]
+SETTINGS = ["methods.admm.beta=3.0", "seed=1", "stop.target=0.8", *ROWS]
+
+
 @pytest.mark.parametrize(
-    "other",
+    ("first", "other"),
     [
-        {"overrides": ("methods.admm.beta=3.0",)},
-        {"overrides": ("network.layers=[6]",)},
-        {"overrides": ("data.rows=404",)},
-        {"overrides": ("data.seed=3",)},
-        {"overrides": ("data.scale=none",)},
-        {"overrides": ("seed=1",)},
-        {"overrides": ("stop.target=0.8",)},
-        {"method": "gd"},
-        {"iterations": 8},
-        {"weak": True},
+        *(({}, {"overrides": (change,)}) for change in SETTINGS),
+        *(({}, other) for other in ({"method": "gd"}, {"iterations": 8}, {"weak": True})),
+        *(
+            ({"weak": True}, {"weak": True, "overrides": (change,)})
+            for change in (*ROWS, "methods.admm.beta=3.0", "data.classes=[1, 0]")
+        ),
+        ({"weak": True}, {"weak": True, "cores": "1,2,4"}),
+        # As many rows per rank, 150, but other test rows.
+        ({"weak": True}, {"weak": True, "cores": "1,4", "overrides": ("data.rows=800",)}),
     ],
     ids=str,
 )
-def test_other_settings_make_another_study(place, other):
-    first = place("1,2")
-    second = place("1,2", **other)
-    assert second != first
-    assert len(place.ran) == 6
+def test_other_settings_make_another_study(place, first, other):
+    folder = place(**first)
+    assert place(**other) != folder
+    assert len(place.ran) == 3 * len(other.get("cores", "1,2").split(","))
 
 
-@pytest.mark.parametrize(
-    "override",
-    [
-        "methods.admm.beta=3.0",
-        "network.layers=[6]",
-        "data.rows=800",
-        "data.test=0.5",
-        "data.seed=3",
-        "data.scale=none",
-        "data.noise=0.5",
-        "data.classes=[1, 0]",
-    ],
-)
-def test_other_settings_make_another_weak_study(place, override):
-    first = place("1,2", weak=True)
-    assert place("1,2", (override,), weak=True) != first
-    assert len(place.ran) == 6
-
-
-def test_a_weak_study_of_other_shares_is_another_one(place):
-    assert place("1,2", weak=True) != place("1,2,4", weak=True)
-
-
-def test_a_weak_study_with_as_many_rows_per_rank_but_others_is_another_one(place):
-    first = place("1,2", weak=True)  # 150 rows a rank, and 100 to test
-    second = place("1,4", ("data.rows=800",), weak=True)  # 150 rows a rank, and 200 to test
-    assert first != second
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"kind": "sweep"}'])
-def test_a_damaged_study_is_refused_and_not_run(place, text):
-    folder = place("1,2")
-    (folder / "study.json").write_text(text)
+def test_a_damaged_study_is_refused_and_not_run(place):
+    path = place("1,2") / "study.json"
+    path.write_text("{")
     with pytest.raises(UserError, match=r"study\.json .*remove the folder"):
         place("1,2,4")
     assert (place.ran, place.measured) == ([], [])
-    assert (folder / "study.json").read_text() == text
+    assert path.read_text() == "{"
 
 
 # -- what goes wrong on the way
 
 
 def test_a_run_that_fails_does_not_stop_the_others_and_is_tried_again(place):
-    place.failing = {(2, 0)}
-    with pytest.raises(RunFailed, match=r"admm-p2-s0 failed: out of luck"):
-        place("1,2", repeat=2)
-    assert place.ran == [(1, 0), (2, 0), (1, 1), (2, 1)]
-    place.failing = set()
-    folder = place("1,2", repeat=2)
-    assert place.ran == [(2, 0)]
-    assert [point.runs for point in summarise(folder).points] == [2, 2]
-
-
-def test_every_failure_is_told(place):
     place.failing = {(2, 0), (1, 1)}
     with pytest.raises(RunFailed) as failure:
         place("1,2", repeat=2)
-    assert "admm-p2-s0" in str(failure.value)
-    assert "admm-p1-s1" in str(failure.value)
+    assert place.ran == [(1, 0), (2, 0), (1, 1), (2, 1)]
+    assert all(f"{name} failed: out of luck" in str(failure.value) for name in ("admm-p2-s0", "admm-p1-s1"))
+    place.failing = set()
+    folder = place("1,2", repeat=2)
+    assert place.ran == [(2, 0), (1, 1)]
+    assert [point.runs for point in summarise(folder).points] == [2, 2]
 
 
 def test_an_interruption_keeps_what_is_finished_and_says_how_to_go_on(place):
@@ -423,15 +385,13 @@ def test_an_interruption_keeps_what_is_finished_and_says_how_to_go_on(place):
 
 
 def test_a_method_that_cannot_run_on_hardly_any_rows_is_studied_all_the_same(place, monkeypatch):
-    def large_only(run: Run, rows: int, repeat: int, cores: int, say: Any, options: Any = None) -> dict[str, Any]:
+    def large_only(run: Run, rows: int, repeat: int, cores: int, *others: Any) -> dict[str, Any]:
         if rows:
             raise UserError("bench: the method needs more rows")
         return machine(cores)
 
     monkeypatch.setattr(module, "on_cores", large_only)
-    study = Study.read(place("1,2"))
-    assert study is not None
-    assert study.small == NoSmallStep(error="bench: the method needs more rows")
+    assert place.study("1,2").small == NoSmallStep(error="bench: the method needs more rows")
     assert len(place.ran) == 6
 
 
@@ -525,9 +485,7 @@ def test_weak_scaling_of_an_experiment_with_validation_rows_keeps_the_test_rows(
 
 def test_weak_runs_have_their_shares(place):
     folder = place("1,2,4", weak=True, repeat=1)
-    rows = {path.name: Recorded(path).summary.rows_train for path in folder.iterdir() if path.is_dir()}
-    assert rows == {"admm-p1-s0": 75, "admm-p2-s0": 150, "admm-p4-s0": 300}
-    assert {Recorded(path).summary.rows_test for path in folder.iterdir() if path.is_dir()} == {100}
+    assert place.rows(folder) == {"admm-p1-s0": (75, 100), "admm-p2-s0": (150, 100), "admm-p4-s0": (300, 100)}
     assert summarise(folder).weak
     assert "weak" in folder.name
 
@@ -535,25 +493,17 @@ def test_weak_runs_have_their_shares(place):
 # -- in parts, each a job's
 
 
-def test_parts_make_the_study_that_one_command_makes(place):
-    whole = place("1,2,4", repeat=2)
-    expected = {path.name for path in whole.iterdir() if path.is_dir()}
-    described = Study.read(whole)
+@pytest.mark.parametrize("weak", [False, True], ids=["strong", "weak"])
+def test_parts_make_the_study_that_one_command_makes(place, weak):
+    asked: dict[str, Any] = {"repeat": 2, "weak": weak, "iterations": 3}
+    whole = place("1,2,4", **asked)
+    expected, described = place.rows(whole), Study.read(whole)
     shutil.rmtree(whole)
     for part in (4, 1, 2):
-        assert place("1,2,4", repeat=2, part=part) == whole
+        assert place("1,2,4", **asked, part=part) == whole
         assert place.ran == [(part, 0), (part, 1)]
-    assert {path.name for path in whole.iterdir() if path.is_dir()} == expected
+    assert place.rows(whole) == expected
     assert Study.read(whole) == described
-
-
-def test_weak_parts_have_the_rows_of_the_whole_study(place):
-    whole = place("1,2,4", repeat=1, weak=True, iterations=3)
-    rows = {path.name: Recorded(path).summary.rows_train for path in whole.glob("admm-*")}
-    shutil.rmtree(whole)
-    for part in (1, 2, 4):
-        place("1,2,4", repeat=1, weak=True, iterations=3, part=part)
-    assert {path.name: Recorded(path).summary.rows_train for path in whole.glob("admm-*")} == rows
 
 
 def test_a_part_that_is_none_is_refused(place):
