@@ -4,7 +4,8 @@ import json
 import os
 import shutil
 import signal
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -87,9 +88,18 @@ def study(shell: Shell, results: Path, first: tuple[Path, str, str]) -> Path:
     return folder
 
 
-def times(study: Path) -> dict[str, int]:
-    """When the files of every run were last written."""
-    return {run: max(path.stat().st_mtime_ns for path in (study / run).iterdir()) for run in RUNS}
+@contextmanager
+def only_these_change(study: Path, *runs: str) -> Iterator[None]:
+    """Within the block the files of these runs are written anew, and of no others."""
+
+    def written() -> dict[str, int]:
+        found = {run: (study / run).glob("*") for run in RUNS}
+        return {run: max((path.stat().st_mtime_ns for path in files), default=0) for run, files in found.items()}
+
+    before = written()
+    yield
+    after = written()
+    assert {run for run in RUNS if after[run] != before[run]} == set(runs)
 
 
 def in_the_way(place: Path, monkeypatch: pytest.MonkeyPatch, action: str) -> None:
@@ -151,9 +161,8 @@ def test_interleaved_runs_were_written_in_turns(study):
 
 @pytest.mark.usefixtures("terminal")
 def test_a_second_time_runs_nothing_and_says_the_same(shell, study, first):
-    before = times(study)
-    document = shell(*COMMAND, "--json").json()
-    assert times(study) == before
+    with only_these_change(study):
+        document = shell(*COMMAND, "--json").json()
     assert {**document, "study": ""} == {**json.loads(first[1]), "study": ""}
     answer = shell(*COMMAND)
     assert answer.code == 0
@@ -162,61 +171,48 @@ def test_a_second_time_runs_nothing_and_says_the_same(shell, study, first):
         assert words in answer.out
 
 
-def test_a_run_without_a_summary_is_run_again_and_no_other(shell, study):
-    (study / "admm-p1-s1" / "summary.json").unlink()
-    before = times(study)
-    assert shell(*COMMAND).code == 0
-    after = times(study)
-    assert {run for run in RUNS if after[run] != before[run]} == {"admm-p1-s1"}
+@pytest.mark.parametrize("file", ["summary.json", "phases.csv", "environment.json", "config.yaml", None])
+def test_a_run_without_a_summary_or_with_a_damaged_file_is_run_again_and_no_other(shell, study, file):
+    run = study / "admm-p1-s1"
+    (run / "summary.json").unlink() if file is None else (run / file).write_bytes(b"{\xff")
+    with only_these_change(study, "admm-p1-s1"):
+        assert shell(*COMMAND).code == 0
 
 
-@pytest.mark.parametrize("file", ["summary.json", "phases.csv", "environment.json", "config.yaml"])
-def test_a_run_that_is_damaged_is_run_again_and_no_other(shell, study, file):
-    (study / "admm-p1-s1" / file).write_bytes(b"{\xff")
-    before = times(study)
-    assert shell(*COMMAND).code == 0
-    after = times(study)
-    assert {run for run in RUNS if after[run] != before[run]} == {"admm-p1-s1"}
-
-
-def test_a_run_that_breaks_is_told_and_run_again(shell, study, monkeypatch):
+def test_a_run_that_breaks_is_named_and_run_again(shell, study, monkeypatch):
     run = study / "admm-p2-s0"
     (run / "summary.json").unlink()
-    before = times(study)
-    with monkeypatch.context() as patch:
-        in_the_way(shell.folder, patch, "raise RuntimeError('the moon is in the way')")
-        broken = shell(*COMMAND)
-    assert (broken.code, broken.out) == (1, "")
-    assert "the moon is in the way" in broken.err
-    assert str(run) in broken.err
-    assert Recorded(run).summary.status == "failed"
-    document = shell(*COMMAND, "--json").json()
+    with only_these_change(study, "admm-p2-s0"):
+        with monkeypatch.context() as patch:
+            in_the_way(shell.folder, patch, "raise RuntimeError('the moon is in the way')")
+            broken = shell(*COMMAND)
+        assert (broken.code, broken.out) == (1, "")
+        assert "the moon is in the way" in broken.err
+        assert str(run) in broken.err
+        assert Recorded(run).status == "failed"
+        document = shell(*COMMAND, "--json").json()
     assert [point["runs"] for point in document["points"]] == [2, 2]
-    after = times(study)
-    assert {name for name in RUNS if after[name] != before[name]} == {"admm-p2-s0"}
 
 
 def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(shell, study, monkeypatch):
     run = study / "admm-p2-s1"
     shutil.rmtree(run)
-    with monkeypatch.context() as patch:
-        in_the_way(shell.folder, patch, "time.sleep(0.5)")
-        process = real_shell(*COMMAND)
-        try:
-            assert wait_until(lambda: bool(Recorded(run).curve))
-            process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=15)
-        finally:
-            process.kill()
-            process.communicate()
-    assert (process.returncode, out) == (3, "")
-    assert "the same command goes on from here" in err
-    assert "Traceback" not in err
-    assert Recorded(run).summary.status == "interrupted"
-    before = times(study)
-    assert shell(*COMMAND).code == 0
-    after = times(study)
-    assert {name for name in RUNS if after[name] != before[name]} == {"admm-p2-s1"}
+    with only_these_change(study, "admm-p2-s1"):
+        with monkeypatch.context() as patch:
+            in_the_way(shell.folder, patch, "time.sleep(0.5)")
+            process = real_shell(*COMMAND)
+            try:
+                assert wait_until(lambda: bool(Recorded(run).curve))
+                process.send_signal(signal.SIGINT)
+                out, err = process.communicate(timeout=15)
+            finally:
+                process.kill()
+                process.communicate()
+        assert (process.returncode, out) == (3, "")
+        assert "the same command goes on from here" in err
+        assert "Traceback" not in err
+        assert Recorded(run).status == "interrupted"
+        assert shell(*COMMAND).code == 0
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to a core")
@@ -248,21 +244,32 @@ def test_ranks_that_share_a_core_are_counted_by_processor_time(shell, monkeypatc
 # --- scaling-plot
 
 
-def test_a_study_is_drawn_and_shown(shell, study, monkeypatch):
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are files of a few letters."""
     monkeypatch.setattr(Figure, "savefig", lambda figure, file, **options: file.write(b"a figure"))
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_study_is_drawn_and_shown_also_beside_an_unfinished_one(shell, study, results):
     answer = shell("scaling-plot", "rolled")
     assert (answer.code, answer.err) == (0, "")
-    figures = [line for line in answer.out.splitlines() if line.endswith((".png", ".pdf"))]
-    assert [Path(path).name for path in figures] == [
+    figures = [Path(line) for line in answer.out.splitlines() if line.endswith((".png", ".pdf"))]
+    assert [path.name for path in figures] == [
         f"{study.name}-{name}.{suffix}" for name in ("seconds", "speedup", "phases") for suffix in ("png", "pdf")
     ]
-    assert all(Path(path).is_file() and Path(path).parent == study.parent for path in figures)
+    assert all(path.is_file() and path.parent == study.parent for path in figures)
     assert "speed-up" in answer.out
     assert "held-out" in answer.out
+    Study(results / "rolled" / "scaling-gd-3it-abc123").run(1, 4.0)
+    both = shell("scaling-plot")
+    assert both.code == 0, both.err
+    assert study.name in both.out
+    assert "scaling-gd-3it-abc123" in both.err
 
 
-def test_all_studies_are_drawn_in_one_json_document(shell, study, results, monkeypatch):
-    monkeypatch.setattr(Figure, "savefig", lambda figure, file, **options: file.write(b"a figure"))
+@pytest.mark.usefixtures("quick")
+def test_all_studies_are_drawn_in_one_json_document(shell, study, results):
     Study(results / "made" / "scaling-admm-target-abc123").runs({1: [4.0], 2: [None]})
     answer = shell("scaling-plot", "--json")
     assert answer.err == ""
@@ -272,15 +279,6 @@ def test_all_studies_are_drawn_in_one_json_document(shell, study, results, monke
     assert all(Path(path).is_file() for path in document["figures"])
     missed = document["studies"][0]["points"][1]
     assert (missed["median_s"], missed["seconds"], missed["speed_up"]) == (None, [None], None)
-
-
-def test_an_unfinished_study_does_not_hide_the_others(shell, study, results, monkeypatch):
-    monkeypatch.setattr(Figure, "savefig", lambda figure, file, **options: file.write(b"a figure"))
-    Study(results / "rolled" / "scaling-gd-3it-abc123").run(1, 4.0)
-    answer = shell("scaling-plot")
-    assert answer.code == 0, answer.err
-    assert study.name in answer.out
-    assert "scaling-gd-3it-abc123" in answer.out + answer.err
 
 
 def figures(folder: Path) -> list[Path]:
@@ -311,12 +309,12 @@ def test_what_cannot_be_drawn_is_refused_and_nothing_is_written(shell, results, 
     assert figures(shell.folder) == []
 
 
-def test_without_studies_it_says_how_to_make_one(shell):
-    assert "admmctl scaling CONFIG --cores 1,2" in shell.refusal("scaling-plot")
-    assert "admmctl scaling CONFIG --cores 1,2" in shell.refusal("scaling-plot", "--json")
+@pytest.mark.parametrize("flags", [[], ["--json"]], ids=["text", "json"])
+def test_without_studies_it_says_how_to_make_one(shell, flags):
+    assert "admmctl scaling CONFIG --cores 1,2" in shell.refusal("scaling-plot", *flags)
 
 
-# --- what is refused
+# --- what is refused: tests/unit/test_scaling.py has the rest
 
 
 @pytest.mark.parametrize("command", ["scaling", "scaling-plot"])
@@ -326,24 +324,22 @@ def test_the_commands_explain_themselves(shell, command):
     assert f"admmctl {command} " in answer.out
 
 
+SHARED = ["--cores", "1,2", "--oversubscribe"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         ([], ["--cores"]),
-        (["--cores", ""], ["--cores", "1,2,4"]),
         (["--cores", "2"], ["one point"]),
-        (["--cores", "a,b"], ["--cores a,b"]),
         (["--cores", "1,999"], ["--cores 999", "--oversubscribe"]),
-        (["--cores", "1,2", "--oversubscribe", "--repeat", "0"], ["--repeat 0"]),
-        (["--cores", "1,2", "--oversubscribe", "--repeat", "some"], ["--repeat"]),
-        (
-            ["--cores", "1,2", "--oversubscribe", "--iterations", "3", "--to-target"],
-            ["and --to-target"],
-        ),
-        (["--cores", "1,2", "--oversubscribe", "--to-target"], ["no target"]),
-        (["--cores", "1,2", "--oversubscribe", "--method", "all"], ["--method all"]),
-        (["--cores", "1,2", "--oversubscribe", "--set", "data={name: mnist}"], ["admmctl fetch mnist"]),
-        (["--cores", "1,2", "--oversubscribe", "--set", "netwrk=1"], ["did you mean 'network'"]),
+        ([*SHARED, "--repeat", "0"], ["--repeat 0"]),
+        ([*SHARED, "--repeat", "some"], ["--repeat"]),
+        ([*SHARED, "--iterations", "3", "--to-target"], ["and --to-target"]),
+        ([*SHARED, "--to-target"], ["no target"]),
+        ([*SHARED, "--method", "all"], ["--method all"]),
+        ([*SHARED, "--set", "data={name: mnist}"], ["admmctl fetch mnist"]),
+        ([*SHARED, "--set", "netwrk=1"], ["did you mean 'network'"]),
     ],
     ids=" ".join,
 )

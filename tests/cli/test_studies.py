@@ -4,17 +4,12 @@ import csv
 import json
 import math
 import shutil
-import signal
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import yaml
-from support.processes import alive, wait_until
-from support.shell import Shell, real_shell
-
-from admmctl.runs.recorded import Recorded
+from support.shell import Shell
 
 STUDY = """\
 name: study
@@ -233,6 +228,7 @@ def test_trials_are_listed_and_shown_like_runs(shell: Shell) -> None:
 
 SWEEPS: list[tuple[list[str], list[str]]] = [
     (["--method", "linear"], ["no search space for method linear", "gd, sgd"]),
+    (["--method", "all"], ["--method all", "name one"]),
     (["--method", "gdd"], ["--method", "unknown method 'gdd'", "did you mean 'gd'"]),
     (["--trials", "0"], ["--trials 0", "1 or more"]),
     (["--trials", "few"], ["--trials"]),
@@ -246,6 +242,12 @@ SWEEPS: list[tuple[list[str], list[str]]] = [
     (["--set", "sweep.space.gd.learning_rate=[zero]"], ["learning_rate", "expected a number", "zero"]),
     (["--set", "sweep.space.gd.learning_rate={low: 0.1}"], ["learning_rate", "high"]),
     (["--set", "sweep.space.gd.learning_rate={low: 0.1, high: 1.0}"], ["gd.learning_rate", "points"]),
+    (["--set", "sweep.space.sgd={}", "--method", "sgd"], ["no search space for method sgd"]),
+    (["--set", "sweep.space.gd={learning_rate: [-1.0]}"], ["learning_rate", "above 0"]),
+    (["--set", "sweep.space.sgd={batch: [many]}", "--method", "sgd"], ["batch", "whole number", "many"]),
+    (["--set", "sweep.space.gd={network.layrs: [[3]]}"], ["layrs", "did you mean 'layers'"]),
+    (["--set", "data.train=200"], ["no rows are left to test on"]),
+    (["--set", f"data={json.dumps({'name': 'mnist', 'classes': [0, 1]})}"], ["run: admmctl fetch mnist"]),
     (["--set", "sweep.trials=0"], ["sweep.trials", "1 or more"]),
     (["--set", "sweep.search=random"], ["sweep.search", "grid"]),
     (["--set", "sweep.serach=grid"], ["serach", "did you mean 'search'"]),
@@ -271,34 +273,9 @@ def test_a_typing_error_in_the_file_is_named_with_its_line(shell: Shell) -> None
     assert "study.yaml:16" in shell.refusal("train", "study.yaml")
 
 
-def test_sweeping_data_that_is_not_here_says_how_to_get_it(shell: Shell, results: Path) -> None:
-    data: dict[str, Any] = {"name": "mnist", "classes": [0, 1]}
-    message = shell.refusal("sweep", "study.yaml", "--set", f"data={json.dumps(data)}")
-    assert "run: admmctl fetch mnist" in message
-    assert not results.exists()
-
-
 def test_a_results_folder_that_cannot_be_written(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ADMMCTL_RESULTS", str(shell.folder / "study.yaml"))
     assert "cannot be written" in shell.refusal("sweep", "study.yaml", "--json")
-
-
-def test_ctrl_c_ends_a_sweep_and_its_trials_and_it_can_go_on(shell: Shell, results: Path) -> None:
-    endless = ["--set", "stop={iterations: 10000000}", "--method", "gd", "--cores", "2"]
-    process = real_shell("sweep", "study.yaml", *endless)
-    try:
-        assert wait_until(lambda: len([p for p in results.rglob("curve.csv") if Recorded(p.parent).curve]) == 2)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=15)
-    finally:
-        process.kill()
-        process.communicate()
-    assert (process.returncode, out) == (3, "")
-    assert "interrupted" in err
-    assert "Traceback" not in err
-    assert wait_until(lambda: not alive(f"{results}/study/sweep"))
-    document = shell("sweep", "study.yaml", "--method", "gd", "--cores", 2, "--json").json()
-    assert [trial["status"] for trial in document["trials"]] == ["exhausted", "exhausted"]
 
 
 # --- accuracy-plot over repeats

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from support.processes import wait_until
+from support.processes import alive, wait_until
 
 import admmctl
 from admmctl.cli import main
@@ -67,14 +67,6 @@ class Place:
         assert code == 0, err
         return json.loads(out)
 
-    def refusal(self, *arguments: str) -> str:
-        """Refused with exit code 2, nothing on standard output, nothing written."""
-        before = sorted(self.results.rglob("*"))
-        code, out, err = self(*arguments)
-        assert (code, out) == (2, ""), err
-        assert sorted(self.results.rglob("*")) == before
-        return err
-
 
 @pytest.fixture
 def place(results: Path, tmp_path: Path) -> Place:
@@ -94,7 +86,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, dic
 
 
 @pytest.fixture
-def again(first: tuple[Place, dict[str, Any]], place: Place) -> Place:
+def swept(first: tuple[Place, dict[str, Any]], place: Place) -> Place:
     """A place where that sweep has run already."""
     shutil.copytree(first[0].results, place.results)  # with its times of writing
     return place
@@ -110,50 +102,44 @@ def plain(trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{key: value for key, value in trial.items() if key != "folder"} for trial in trials]
 
 
+def recorded(result: dict[str, Any]) -> list[tuple[dict[str, Any], Recorded]]:
+    """Every trial, with its run."""
+    return [(trial, Recorded(Path(trial["folder"]))) for trial in result["trials"]]
+
+
 # -- what a sweep leaves behind
 
 
-def test_every_trial_is_kept_with_its_settings_and_its_curve(first):
+def test_every_trial_is_kept_and_differs_in_its_settings_alone(first):
     _, result = first
     assert [trial["number"] for trial in result["trials"]] == [0, 1, 2]
-    assert len({trial["folder"] for trial in result["trials"]}) == 3
-    for trial in result["trials"]:
-        folder = Path(trial["folder"])
-        assert folder.parent == Path(result["folder"])
-        config = yaml.safe_load((folder / "config.yaml").read_text())
-        assert {key: config["methods"]["sgd"][key] for key in trial["settings"]} == trial["settings"]
-        assert Recorded(folder).summary.status == trial["status"] == "exhausted"
+    others = []
+    for trial, run in recorded(result):
+        assert run.folder.parent == Path(result["folder"])
+        assert run.status == trial["status"] == "exhausted"
+        block = run.config["methods"]["sgd"]
+        assert {key: block.pop(key) for key in trial["settings"]} == trial["settings"]
         assert 1e-3 <= trial["settings"]["learning_rate"] <= 1.0
+        others.append(run.config)
+    assert others[0] == others[1] == others[2]
     assert len({trial["settings"]["learning_rate"] for trial in result["trials"]}) == 3
-
-
-def test_trials_differ_in_what_is_swept_and_in_nothing_else(first):
-    _, result = first
-    configs = [yaml.safe_load((Path(trial["folder"]) / "config.yaml").read_text()) for trial in result["trials"]]
-    for config in configs:
-        for key in ("learning_rate", "batch"):
-            del config["methods"]["sgd"][key]
-    assert configs[0] == configs[1] == configs[2]
 
 
 def test_trials_use_their_whole_budget_whatever_the_target(first):
     # A target is met on test rows: stopping there would tune on the test set.
     _, result = first
-    for trial in result["trials"]:
-        curve = Recorded(Path(trial["folder"])).curve
-        assert [row["epoch"] for row in curve] == [0, 1, 2, 3, 4]
-        assert (
-            max(row["test_accuracy"] for row in curve[:-1]) >= 0.52 or trial["number"] != result["best"]["number"]
-        )
-        assert "target" not in yaml.safe_load((Path(trial["folder"]) / "config.yaml").read_text())["stop"]
+    for trial, run in recorded(result):
+        assert [row["epoch"] for row in run.curve] == [0, 1, 2, 3, 4]
+        met = max(row["test_accuracy"] for row in run.curve[:-1]) >= 0.52
+        assert met or trial["number"] != result["best"]["number"]
+        assert "target" not in run.config["stop"]
 
 
 def test_a_trial_is_judged_by_validation_accuracy_and_the_best_wins(first):
     _, result = first
-    for trial in result["trials"]:
-        curve = Recorded(Path(trial["folder"])).curve
-        assert trial["validation_accuracy"] == max(row["validation_accuracy"] for row in curve)
-        assert Recorded(Path(trial["folder"])).summary.rows_train == 270  # 30 of 300 are held back
+    for trial, run in recorded(result):
+        assert trial["validation_accuracy"] == max(row["validation_accuracy"] for row in run.curve)
+        assert run.summary.rows_train == 270  # 30 of 300 are held back
     scores = [trial["validation_accuracy"] for trial in result["trials"]]
     assert len(set(scores)) > 1
     assert result["best"]["number"] == scores.index(max(scores))
@@ -172,13 +158,13 @@ def test_the_table_has_a_line_per_trial(first):
         assert row["status"] == "exhausted"
 
 
-def test_the_winner_is_trained_again_alone_on_all_training_rows(first):
+def test_the_winner_is_trained_once_more_on_all_training_rows(first):
     place, result = first
     run = result["run"]
     folder = Path(run["folder"])
     assert folder.parent == place.results / "swept"  # beside the other runs, not among the trials
     assert (run["rows_train"], run["rows_test"], run["ranks"]) == (300, 100, 1)
-    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config = Recorded(folder).config
     assert "validation" not in config["data"]
     assert {key: config["methods"]["sgd"][key] for key in result["best"]["settings"]} == result["best"]["settings"]
     assert run["target"] == 0.52  # now the target counts again
@@ -198,50 +184,34 @@ def test_best_yaml_is_an_experiment_that_train_takes(first, results):
 # -- going on
 
 
-def test_a_finished_sweep_runs_no_trial_again(again, first):
-    before = written(again.results)
+@pytest.mark.parametrize("what", ["nothing", "cut off", "summary.json", "curve.csv", "config.yaml"])
+def test_a_trial_that_is_cut_off_or_damaged_is_run_again_and_no_other(swept, first, what):
+    (trial,) = swept.results.rglob("trial-001-*")
+    if what == "cut off":
+        (trial / "summary.json").unlink()
+        (trial / "curve.csv").write_text((trial / "curve.csv").read_text()[:100])
+    elif what != "nothing":
+        lines = (trial / what).read_bytes().splitlines(keepends=True)
+        (trial / what).write_bytes(b"".join([*lines[:2], b"\xff\n", *lines[2:]]))
+    before = written(swept.results)
     assert len(before) > 12
-    result = again.sweep()
-    assert written(again.results) == before
+    result = swept.sweep()
+    after = written(swept.results)
+    changed = {path.parent for path in before if after.get(path) != before[path]}
+    assert changed == (set() if what == "nothing" else {trial})
     assert plain(result["trials"]) == plain(first[1]["trials"])
     assert result["best"]["number"] == first[1]["best"]["number"]
 
 
-def test_a_trial_that_was_cut_off_is_run_again_and_no_other(again, first):
-    (cut,) = again.results.rglob("trial-001-*")
-    (cut / "summary.json").unlink()
-    (cut / "curve.csv").write_text((cut / "curve.csv").read_text()[:100])
-    before = {path: time for path, time in written(again.results).items() if path.parent != cut}
-    result = again.sweep()
-    after = written(again.results)
-    assert {path: after[path] for path in before} == before
-    assert plain(result["trials"]) == plain(first[1]["trials"])
-
-
-@pytest.mark.parametrize("file", ["summary.json", "curve.csv", "config.yaml"])
-def test_a_trial_that_is_damaged_is_run_again_and_no_other(again, first, file):
-    (bad,) = again.results.rglob("trial-001-*")
-    lines = (bad / file).read_bytes().splitlines(keepends=True)
-    (bad / file).write_bytes(b"".join([*lines[:2], b"\xff\n", *lines[2:]]))
-    before = {path: time for path, time in written(again.results).items() if path.parent != bad}
-    result = again.sweep()
-    after = written(again.results)
-    assert {path: after[path] for path in before} == before
-    assert plain(result["trials"]) == plain(first[1]["trials"])
-
-
-def test_more_trials_keep_those_there_are(again, first):
-    before = written(again.results)
-    result = again.sweep("--trials", "4")
-    after = written(again.results)
+def test_more_trials_keep_those_there_are_and_another_budget_makes_others(swept, first):
+    before = written(swept.results)
+    result = swept.sweep("--trials", "4")
+    after = written(swept.results)
     assert {path: after[path] for path in before} == before
     assert plain(result["trials"][:3]) == plain(first[1]["trials"])
     assert len(result["trials"]) == 4
-
-
-def test_trials_of_another_budget_are_not_taken_for_these(again):
-    (trial,) = again.sweep("--set", "stop.epochs=6", "--trials", "1")["trials"]
-    assert Recorded(Path(trial["folder"])).curve[-1]["epoch"] == 6
+    ((_, run),) = recorded(swept.sweep("--set", "stop.epochs=6", "--trials", "1"))
+    assert run.curve[-1]["epoch"] == 6
 
 
 # -- the test set
@@ -402,19 +372,9 @@ def test_a_method_with_a_dot_in_its_name_can_be_swept(place):
     assert trial["status"] == "exhausted"
 
 
-def test_all_methods_are_swept_or_all_is_refused(place):
-    space = {"gd": {"learning_rate": [0.2]}, "adam": {"learning_rate": [0.01]}}
-    place.write(methods={"gd": {}, "adam": {}}, sweep={"search": "grid", "space": space})
-    code, _, err = place("--method", "all")
-    if code == 2:
-        assert "all" in err
-    else:
-        assert {path.name for path in place.results.glob("swept/sweep-*")} == {"sweep-gd", "sweep-adam"}
-
-
 @pytest.mark.usefixtures("terminal")
-def test_people_see_every_trial_as_it_ends_and_a_table(again):
-    code, out, err = again()
+def test_people_see_every_trial_as_it_ends_and_a_table(swept):
+    code, out, err = swept()
     assert code == 0
     for number in range(3):
         assert f"trial {number}" in err
@@ -422,50 +382,24 @@ def test_people_see_every_trial_as_it_ends_and_a_table(again):
         assert words in out
 
 
-# -- what is refused, before anything is written
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--trials", "0"], ["--trials 0", "1 or more"]),
-        (["--cores", "0"], ["--cores 0", "1 or more"]),
-        (["--cores", "999"], ["--cores 999", "this machine has"]),
-        (["--method", "sgdd"], ["unknown method 'sgdd'", "did you mean 'sgd'"]),
-        (["--method", "gd"], ["no search space for method gd", "sgd"]),
-        (["--set", "sweep=null"], ["no sweep: block"]),
-        (["--set", "sweep.space.sgd.batch=[]"], ["sweep.space.sgd.batch", "no values"]),
-        (["--set", "sweep.space.sgd={}"], ["no search space for method sgd"]),
-        (["--set", "sweep.space.sgd={rate: [1.0]}"], ["unknown key 'rate'", "valid:"]),
-        (["--set", "sweep.space.sgd={learning_rate: [-1.0]}"], ["learning_rate", "above 0"]),
-        (["--set", "sweep.space.sgd={batch: [many]}"], ["batch", "whole number", "many"]),
-        (["--set", "sweep.space.sgd={network.layrs: [[3]]}"], ["layrs", "did you mean 'layers'"]),
-        (["--set", "sweep={search: grid, space: {sgd: {batch: {low: 1.0, high: 9.0}}}}"], ["points"]),
-        (["--set", "data.train=400"], ["no rows are left to test on"]),
-    ],
-)
-def test_wrong_usage_is_refused_before_anything_is_written(place, arguments, words):
-    message = place.refusal(*arguments)
-    for word in words:
-        assert word in message, message
-
-
 # -- a sweep that is interrupted
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_sweep_that_is_interrupted_ends_its_trials_which_keep_what_they_have(place, number):
+def test_a_sweep_that_is_interrupted_ends_its_trials_which_keep_what_they_have_and_goes_on(place, number):
     place.write(stop={"iterations": 10_000_000}, sweep=GRID)
     process = start(place, "--method", "gd", "--cores", "2")
-    assert wait_until(
-        lambda: len([path for path in place.results.rglob("curve.csv") if Recorded(path.parent).curve]) == 2
-    )
+    curves = place.results.rglob
+    assert wait_until(lambda: len([path for path in curves("curve.csv") if Recorded(path.parent).curve]) == 2)
     process.send_signal(number)
     out, err = process.communicate(timeout=20)
     assert (process.returncode, out) == (3, "")
     assert "interrupted; the same command goes on with the sweep" in err
-    trials = [path.parent for path in place.results.rglob("curve.csv")]
-    assert [Recorded(trial).summary.status for trial in trials] == ["interrupted", "interrupted"]
+    assert "Traceback" not in err
+    assert wait_until(lambda: not workers(place.results))
+    assert [Recorded(path.parent).status for path in curves("curve.csv")] == ["interrupted", "interrupted"]
+    result = place.sweep("--method", "gd", "--cores", "2", "--set", "stop={iterations: 3}")
+    assert [trial["status"] for trial in result["trials"]] == ["exhausted", "exhausted"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -491,9 +425,4 @@ def start(place: Place, *words: str) -> "subprocess.Popen[str]":
 
 def workers(folder: Path) -> list[int]:
     """The processes of trials below ``folder``."""
-    found = []
-    for words in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):
-            if b"admmctl.runs.worker" in (said := words.read_bytes()) and os.fsencode(folder) in said:
-                found.append(int(words.parent.name))
-    return found
+    return alive(f"{folder}/swept/sweep")
