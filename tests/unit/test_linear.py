@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog, minimize
 from scipy.special import logsumexp
+from support.methods import on_parts
 from support.problems import Array, problem
-from support.ranks import CountingComm, on_ranks
+from support.ranks import CountingComm
 
 import admmctl
 from admmctl.errors import UserError
@@ -44,63 +45,74 @@ def loss_of(p: Problem, W: Array) -> float:
     return p.loss.value(W @ inputs(p), p.y)
 
 
-# -- least squares
+# -- least squares: on the side of the inputs, or of the rows where these are fewer than the 120 rows
+
+
+def normal_equations(p: Problem, ridge: float) -> Array:
+    """The weights, with the ridge relative to the mean diagonal of a a', in float64."""
+    a, y = inputs(p).astype(float), p.y.astype(float)
+    if p.loss.threshold == 0:
+        y = 2 * y - 1
+    mean = np.mean(np.sum(a * a, axis=1))
+    return np.linalg.solve(a @ a.T + ridge * mean * np.eye(len(a)), a @ y.T).T
 
 
 @outputs
 @biases
-def test_least_squares_are_those_of_numpy(outputs, bias):
-    p = problem([], outputs=outputs, bias=bias)
-    W, steps = trained(p, ridge=0.0)
-    expected, *_ = np.linalg.lstsq(inputs(p).T, p.y.T)
-    np.testing.assert_allclose(W, expected.T, rtol=1e-9, atol=1e-11)
+@pytest.mark.parametrize("loss", ["squared", "signed-squared"])
+@pytest.mark.parametrize(("features", "ridge"), [(4, 0.0), (4, 0.3), (119, 1e-2), (120, 1e-2), (300, 1e-2)])
+def test_least_squares_are_those_of_the_normal_equations(outputs, bias, loss, features, ridge):
+    p = problem([], features=features, outputs=outputs, bias=bias, loss=loss)
+    W, steps = trained(p, ridge=ridge)
+    np.testing.assert_allclose(W, normal_equations(p, ridge), rtol=1e-8, atol=1e-11)
     assert steps == 1
-
-
-@outputs
-@biases
-def test_least_squares_of_labels_of_both_signs_are_those_of_numpy(outputs, bias):
-    p = problem([], outputs=outputs, bias=bias, loss="signed-squared")
-    W, steps = trained(p, ridge=0.0)
-    expected, *_ = np.linalg.lstsq(inputs(p).T, np.where(p.y > 0.5, 1, -1).T)
-    np.testing.assert_allclose(W, expected.T, rtol=1e-9, atol=1e-11)
-    assert steps == 1
-    # No other weights have less of the loss itself.
-    slope = p.loss.gradient(W @ inputs(p), p.y) @ inputs(p).T
-    np.testing.assert_allclose(slope, 0, atol=1e-10)
+    if ridge == 0:  # no other weights have less of the loss itself
+        np.testing.assert_allclose(p.loss.gradient(W @ inputs(p), p.y) @ inputs(p).T, 0, atol=1e-10)
 
 
 @outputs
 def test_the_default_ridge_is_hardly_felt(outputs):
     p = problem([], outputs=outputs)
-    W, _ = trained(p)
-    expected, *_ = np.linalg.lstsq(inputs(p).T, p.y.T)
-    np.testing.assert_allclose(W, expected.T, atol=1e-5)
+    np.testing.assert_allclose(trained(p)[0], normal_equations(p, 0.0), atol=1e-5)
 
 
-def test_a_ridge_is_relative_to_the_mean_diagonal():
-    p = problem([], outputs=3)
-    a = inputs(p)
-    W, _ = trained(p, ridge=0.3)
-    mean = np.mean(np.sum(a * a, axis=1))
-    expected = np.linalg.solve(a @ a.T + 0.3 * mean * np.eye(len(a)), a @ p.y.T).T
-    np.testing.assert_allclose(W, expected, rtol=1e-9)
-
-
-def test_inputs_that_repeat_each_other_have_a_solution():
-    p = problem([], features=4)
-    p.a0[1] = p.a0[0]
-    W, _ = trained(p)
-    expected, *_ = np.linalg.lstsq(inputs(p).T, p.y.T)
-    assert loss_of(p, W) == pytest.approx(loss_of(p, expected.T), rel=1e-6)
-
-
-def test_least_squares_in_single_precision():
-    p = problem([], dtype=np.float32)
-    W, _ = trained(p)
+@pytest.mark.parametrize(("features", "ridge"), [(4, 1e-6), (300, 1e-2)])
+def test_least_squares_in_single_precision(features, ridge):
+    p = problem([], features=features, outputs=3, dtype=np.float32)
+    W, _ = trained(p, ridge=ridge)
     assert W.dtype == np.float32
-    expected, *_ = np.linalg.lstsq(inputs(p).T.astype(float), p.y.T.astype(float))
-    np.testing.assert_allclose(W, expected.T, atol=1e-4)
+    np.testing.assert_allclose(W, normal_equations(p, ridge), atol=1e-4)
+
+
+def test_without_a_ridge_they_are_the_shortest_that_fit():
+    p = problem([], features=300, outputs=3)
+    expected, *_ = np.linalg.lstsq(inputs(p).T, p.y.T)
+    np.testing.assert_allclose(trained(p, ridge=0.0)[0], expected.T, atol=1e-10)
+
+
+def test_inputs_or_rows_that_repeat_each_other_have_a_solution():
+    p = problem([])
+    p.a0[1] = p.a0[0]
+    expected, *_ = np.linalg.lstsq(inputs(p).T, p.y.T)
+    assert loss_of(p, trained(p)[0]) == pytest.approx(loss_of(p, expected.T), rel=1e-6)
+    p = problem([], features=300)
+    p.a0[:, 1], p.y[:, 1] = p.a0[:, 0], p.y[:, 0]
+    np.testing.assert_allclose(trained(p, ridge=0.0)[0] @ inputs(p), p.y, atol=1e-6)
+
+
+@biases
+@pytest.mark.parametrize("cuts", [[0, 71, 120], [0, 2, 70, 120]])
+def test_ranks_find_the_weights_of_one_from_each_others_rows(bias, cuts, monkeypatch):
+    # Blocks of 50 columns: they end within ranks, and ranks within them.
+    monkeypatch.setattr("admmctl.model.network.Network.block", lambda network, itemsize=4: 50)
+
+    def work(comm=None, columns=slice(None)):
+        shape = {"features": 300, "outputs": 3, "bias": bias, "loss": "signed-squared"}
+        return trained(problem([], columns=columns, comm=comm, **shape), ridge=1e-2)[0]
+
+    whole = work()
+    for W in on_parts(cuts, work):
+        np.testing.assert_allclose(W, whole, rtol=1e-9, atol=1e-12)
 
 
 # -- logistic regression: a convex problem, whose optimum another solver finds from another formula
@@ -162,92 +174,31 @@ def test_a_linear_hinge_comes_near_its_optimum():
 # -- ranks, and the rest of an experiment
 
 
-@pytest.mark.parametrize("loss", ["squared", "signed-squared", "hinge", "cross-entropy"])
-def test_hidden_layers_are_left_out(loss, results):
-    experiment = {
+def experiment(**changes):
+    return {
         "name": "linear",
         "data": {"name": "swissroll", "rows": 200},
         "network": {"layers": [8, 5], "activation": "tanh"},
-        "loss": loss,
+        "loss": "squared",
         "methods": {"sgd": {}, "linear": {}},
         "stop": {"iterations": 3},
+        **changes,
     }
+
+
+@pytest.mark.parametrize("loss", ["squared", "signed-squared", "hinge", "cross-entropy"])
+def test_hidden_layers_are_left_out(loss, results):
     shapes = {}
-    for summary in admmctl.train(experiment, method="all"):
+    for summary in admmctl.train(experiment(loss=loss), method="all"):
         arrays = np.load(Path(summary["folder"]) / "weights.npz")
         shapes[summary["method"]] = [arrays[n].shape for n in arrays if n.startswith("final_W")]
     assert shapes == {"sgd": [(8, 3), (5, 8), (1, 5)], "linear": [(1, 3)]}
 
 
 def test_least_squares_end_after_one_iteration_whatever_the_budget(results):
-    experiment = {
-        "name": "linear",
-        "data": {"name": "swissroll", "rows": 200},
-        "network": {"layers": [8]},
-        "loss": "squared",
-        "methods": {"linear": {}},
-        "stop": {"iterations": 100},
-    }
-    (summary,) = admmctl.train(experiment)
+    (summary,) = admmctl.train(experiment(stop={"iterations": 100}), method="linear")
     assert (summary["iterations"], summary["status"]) == (1, "exhausted")
     assert summary["reason"] == "least squares is solved in one step"
-
-
-# -- more features than rows: least squares on the side of the rows
-
-
-def reference(p: Problem, ridge: float) -> Array:
-    """The weights by the normal equations, with a side of the inputs, in float64."""
-    a, y = inputs(p).astype(float), p.y.astype(float)
-    mean = np.mean(np.sum(a * a, axis=1))
-    return np.linalg.solve(a @ a.T + ridge * mean * np.eye(len(a)), a @ y.T).T
-
-
-@outputs
-@biases
-@pytest.mark.parametrize("features", [119, 120, 300])
-def test_more_features_than_rows_give_the_weights_of_the_normal_equations(outputs, bias, features):
-    p = problem([], features=features, outputs=outputs, bias=bias)
-    W, steps = trained(p, ridge=1e-2)
-    np.testing.assert_allclose(W, reference(p, 1e-2), rtol=1e-8, atol=1e-12)
-    assert steps == 1
-
-
-def test_without_a_ridge_they_are_the_shortest_that_fit():
-    p = problem([], features=300, outputs=3)
-    W, _ = trained(p, ridge=0.0)
-    expected, *_ = np.linalg.lstsq(inputs(p).T, p.y.T)
-    np.testing.assert_allclose(W, expected.T, atol=1e-10)
-
-
-def test_rows_that_repeat_each_other_have_a_solution():
-    p = problem([], features=300)
-    p.a0[:, 1], p.y[:, 1] = p.a0[:, 0], p.y[:, 0]
-    W, _ = trained(p, ridge=0.0)
-    np.testing.assert_allclose(W @ inputs(p), p.y, atol=1e-6)
-
-
-def test_more_features_than_rows_in_single_precision():
-    p = problem([], features=300, outputs=3, dtype=np.float32)
-    W, _ = trained(p, ridge=1e-2)
-    assert W.dtype == np.float32
-    np.testing.assert_allclose(W, reference(p, 1e-2), atol=1e-4)
-
-
-@biases
-@pytest.mark.parametrize("cuts", [[0, 71, 120], [0, 2, 70, 120]])
-def test_ranks_find_the_weights_of_one_from_each_others_rows(bias, cuts, monkeypatch):
-    # Blocks of 50 columns: they end within ranks, and ranks within them.
-    monkeypatch.setattr("admmctl.model.network.Network.block", lambda network, itemsize=4: 50)
-    given = {"features": 300, "outputs": 3, "bias": bias, "loss": "signed-squared"}
-    whole, _ = trained(problem([], **given), ridge=1e-2)
-
-    def work(comm):
-        columns = slice(cuts[comm.rank], cuts[comm.rank + 1])
-        return trained(problem([], columns=columns, comm=comm, **given), ridge=1e-2)[0]
-
-    for W in on_ranks(len(cuts) - 1, work):
-        np.testing.assert_allclose(W, whole, rtol=1e-9, atol=1e-12)
 
 
 # -- what it costs

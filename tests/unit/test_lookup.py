@@ -2,7 +2,6 @@
 
 import math
 from functools import partial
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -109,29 +108,6 @@ def test_the_z_update_of_an_activation_is_near_the_cheapest_z(name, values, gamm
     assert (z == z[0]).all()
 
 
-@kinds
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("place", ["a", "m", "both"])
-def test_what_is_not_finite_stays_so_and_spoils_no_other(name, dtype, place):
-    for wrong in (np.nan, np.inf, -np.inf):
-        a = np.full((UNITS, 3), 0.2, dtype, order="F")
-        m = np.full((UNITS, 3), 0.4, dtype, order="F")
-        for x in {"a": [a], "m": [m], "both": [a, m]}[place]:
-            x[2, 1] = wrong
-        z = np.zeros_like(m)
-        activations.load(name)().z_update(z, a, m, 10.0, 1.0)
-        assert not np.isfinite(z[2, 1])
-        assert np.isfinite(np.delete(z.ravel(order="F"), UNITS + 2)).all()
-
-
-@kinds
-def test_a_z_that_satisfies_both_constraints_stays(name):
-    m = np.asfortranarray(np.tile(np.array([-3.0, -0.2, 0.0, 0.25, 1.0, 2.5]), (UNITS, 1)))
-    z = np.empty_like(m)
-    activations.load(name)().z_update(z, np.asfortranarray(h(name, m)), m, 10.0, 1.0)
-    np.testing.assert_allclose(z, m, rtol=0, atol=TOLERANCE)
-
-
 def test_a_far_away_m_stays_and_one_that_is_worth_the_way_moves():
     z, m = np.empty((1, 4)), np.array([[200.0, -200.0, 20.0, 1e6]])
     activations.load("tanh")().z_update(z, np.array([[1.0, -1.0, 0.5, -1.5]]), m, 10.0, 1.0)
@@ -168,21 +144,6 @@ def test_compiled_and_plain_read_the_same(period, dtype):
     (table_kernels.read_cosine if period else table_kernels.read_tanh)(compiled, *given)
     table_kernels._read_plain(plain, *given, period)
     np.testing.assert_allclose(compiled, plain, atol=3e-4)
-
-
-@kinds
-def test_a_block_of_columns_is_updated_and_nothing_else(name):
-    rng = np.random.default_rng(0)
-    samples, block = 20, slice(7, 13)
-    a = np.asfortranarray(rng.uniform(-0.4, 0.4, (UNITS + 1, samples)))
-    z, m = (np.asfortranarray(rng.standard_normal((UNITS, samples))) for _ in range(2))
-    before = SimpleNamespace(z=z.copy(), a=a.copy(), m=m.copy())
-    activations.load(name)().z_update(z[:, block], a[:, block], m[:, block], 10.0, 1.0)
-    outside = np.r_[0:7, 13:20]
-    np.testing.assert_array_equal(z[:, outside], before.z[:, outside])
-    assert (z[:, block] != before.z[:, block]).all()
-    np.testing.assert_array_equal(a, before.a)
-    np.testing.assert_array_equal(m, before.m)
 
 
 def test_a_table_is_built_once_per_ratio_and_says_what_it_is():
