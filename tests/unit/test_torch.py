@@ -1,6 +1,5 @@
 """PyTorch's methods: the same start, losses, gradients and mini-batches as ours; and life without PyTorch."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +9,9 @@ import numpy as np
 import pytest
 import yaml
 from support.problems import Array, NoClock, problem
+from support.shell import Shell
 
 import admmctl
-from admmctl.cli import main
 from admmctl.errors import UserError
 from admmctl.methods.gradient import torch_methods
 from admmctl.methods.gradient.sgd import Adam, AdamSettings, Sgd, SgdSettings
@@ -75,23 +74,19 @@ def mean_loss_and_gradient(p, W: list[Array], decay: float = 0.0) -> tuple[float
 # -- the same start, loss, gradient, mini-batches, steps
 
 
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("hidden", [[], [6], [6, 4]], ids=["1 layer", "2 layers", "3 layers"])
-def test_training_starts_where_ours_does(hidden, bias, torch):
-    p = problem(hidden, bias=bias, dtype=np.float32, seed=3)
+@pytest.mark.parametrize(
+    "particular",
+    [
+        *({"hidden": hidden, "bias": bias} for hidden in ([], [6], [6, 4]) for bias in (True, False)),
+        {"hidden": [6, 4], "activation": "cosine", "kernel": Kernel("matern", 0.7)},  # its phases are kept
+    ],
+    ids=str,
+)
+def test_training_starts_where_ours_does(particular, torch):
+    p = problem(**particular, dtype=np.float32, seed=3)
     ours = Sgd(SgdSettings())
     expected = ours.weights(ours.init(p))
-    for method in (torch_sgd(), torch_adam(), torch_lbfgs()):
-        for one, other in zip(method.weights(method.init(p)), expected, strict=True):
-            assert one.dtype == np.float32
-            np.testing.assert_array_equal(one, other)
-
-
-def test_training_starts_at_our_kernel_features(torch):
-    p = problem([6, 4], activation="cosine", dtype=np.float32, seed=3, kernel=Kernel("matern", 0.7))
-    ours = Sgd(SgdSettings())
-    expected = ours.weights(ours.init(p))
-    assert expected[0][:, -1].min() > 0  # the phases
+    assert ("kernel" in particular) == bool(p.network.bias and expected[0][:, -1].any())
     for method in (torch_sgd(), torch_adam(), torch_lbfgs()):
         for one, other in zip(method.weights(method.init(p)), expected, strict=True):
             np.testing.assert_array_equal(one, other)
@@ -104,41 +99,25 @@ def loss_and_gradient(method: Any, s: Any) -> tuple[float, Array]:
     return float(value.detach()), flat([W_l.grad.numpy() for W_l in s.W])
 
 
-per_loss = pytest.mark.parametrize("loss", ["squared", "hinge", "cross-entropy"])
-per_activation = pytest.mark.parametrize("activation", ["relu", "hard-sigmoid", "tanh", "sigmoid", "cosine"])
-per_output = pytest.mark.parametrize("outputs", [1, 3])
-
-
-@per_loss
-@per_activation
-@per_output
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("decay", [0.0, 0.1])
-def test_loss_and_gradient_are_ours(loss, activation, outputs, bias, decay, torch):
+# At the start biases are zero: where all units below are off, a unit or an output lies exactly at its kink at 0.
+@pytest.mark.parametrize("loss", ["squared", "hinge", "cross-entropy"])
+@pytest.mark.parametrize("activation", ["relu", "hard-sigmoid", "tanh", "sigmoid", "cosine"])
+@pytest.mark.parametrize("outputs", [1, 3])
+@pytest.mark.parametrize(
+    ("bias", "decay", "noise"),
+    [(True, 0.0, 0.0), (True, 0.0, 0.3), (True, 0.1, 0.3), (False, 0.0, 0.3), (False, 0.1, 0.3)],
+)
+def test_loss_and_gradient_are_ours(loss, activation, outputs, bias, decay, noise, torch):
     p = problem([6, 4], dtype=np.float32, outputs=outputs, loss=loss, activation=activation, bias=bias)
     method = torch_sgd(weight_decay=decay)
     s = method.init(p)
     generator = np.random.default_rng(1)
-    for W_l in s.W:  # random biases too: no unit lies at a kink
-        W_l.data += torch.from_numpy(0.3 * generator.standard_normal(W_l.shape, np.float32))
+    for W_l in s.W:
+        W_l.data += torch.from_numpy(noise * generator.standard_normal(W_l.shape, np.float32))
     value, gradient = loss_and_gradient(method, s)
     expected_value, expected = mean_loss_and_gradient(p, method.weights(s), decay)
     assert value == pytest.approx(expected_value, rel=1e-5)
     assert np.abs(expected).max() > 1e-3
-    np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
-
-
-@per_loss
-@per_activation
-@per_output
-def test_the_first_gradient_is_ours(loss, activation, outputs, torch):
-    # Zero biases: where all units below are off, a unit or an output lies exactly at its kink at 0.
-    p = problem([6, 4], dtype=np.float32, outputs=outputs, loss=loss, activation=activation)
-    method = torch_sgd()
-    s = method.init(p)
-    value, gradient = loss_and_gradient(method, s)
-    expected_value, expected = mean_loss_and_gradient(p, method.weights(s))
-    assert value == pytest.approx(expected_value, rel=1e-5)
     np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
 
 
@@ -296,21 +275,15 @@ def test_a_gpu_is_waited_for_at_the_end_of_every_phase(torch, monkeypatch):
 # -- what is refused
 
 
-def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """Exit code 2, nothing on standard output, a message without a traceback."""
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as end:
-        main(arguments)
-    captured = capsys.readouterr()
-    assert (end.value.code, captured.out) == (2, "")
-    assert "Traceback" not in captured.err
-    return captured.err
+@pytest.fixture
+def shell(tmp_path: Path, results: Path, capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(tmp_path, capsys)
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> str:
+def config(tmp_path: Path) -> Path:
     (tmp_path / "torch.yaml").write_text(yaml.safe_dump(experiment(), sort_keys=False))
-    return str(tmp_path / "torch.yaml")
+    return tmp_path / "torch.yaml"
 
 
 @pytest.mark.parametrize("kind", ["torch-sgd", "torch-adam", "torch-lbfgs"])
@@ -322,30 +295,19 @@ def test_without_torch_its_methods_say_how_to_get_it(kind, no_torch, results):
     assert not list(results.rglob("*"))
 
 
-def test_without_torch_the_command_exits_with_2(no_torch, config, results, capsys):
-    message = refusal(capsys, "train", config, "--method", "torch-sgd", "--json")
-    assert "needs PyTorch, which is not installed" in message
-    assert not list(results.rglob("*"))
-
-
-def test_without_torch_a_dry_run_still_shows_what_would_run(no_torch, config, results, capsys):
-    with pytest.raises(SystemExit) as end:
-        main(["train", config, "--method", "all", "--dry-run", "--json"])
-    assert not end.value.code
-    plans = json.loads(capsys.readouterr().out)["runs"]
+def test_without_torch_a_dry_run_still_shows_what_would_run(no_torch, config, shell):
+    plans = shell("train", config, "--method", "all", "--dry-run", "--json").json()["runs"]
     assert [next(iter(plan["config"]["methods"])) for plan in plans] == ["sgd", "torch-sgd", "admm"]
 
 
-def test_without_torch_all_methods_but_its_own_run_and_they_are_named(no_torch, config, results, capsys):
-    with pytest.raises(SystemExit) as end:
-        main(["train", config, "--method", "all", "--repeat", "2", "--json", "--set", "stop.epochs=1"])
-    captured = capsys.readouterr()
-    assert not end.value.code
-    runs = json.loads(captured.out)["runs"]
+def test_without_torch_all_methods_but_its_own_run_and_they_are_named(no_torch, config, shell):
+    answer = shell("train", config, "--method", "all", "--repeat", "2", "--json", "--set", "stop.epochs=1")
+    assert answer.code == 0
+    runs = answer.json()["runs"]
     assert [(run["method"], run["seed"]) for run in runs] == [("sgd", 0), ("admm", 0), ("sgd", 1), ("admm", 1)]
-    assert captured.err.count("torch-sgd") == 1
-    assert "skipped torch-sgd" in captured.err
-    assert "pip install 'admmctl[torch]'" in captured.err
+    assert answer.err.count("torch-sgd") == 1
+    assert "skipped torch-sgd" in answer.err
+    assert "pip install 'admmctl[torch]'" in answer.err
 
 
 def test_without_torch_an_experiment_of_its_methods_alone_is_refused(no_torch, results):
@@ -354,42 +316,42 @@ def test_without_torch_an_experiment_of_its_methods_alone_is_refused(no_torch, r
     assert refused.value.exit_code == 2
 
 
-def no_cuda(torch: Any) -> None:
+def test_without_torch_the_command_is_refused(no_torch, config, results, shell):
+    assert "needs PyTorch, which is not installed" in shell.refusal(
+        "train", config, "--method", "torch-sgd", "--json"
+    )
+    assert not list(results.rglob("*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--set", "methods.torch-sgd={device: cuda}"], ["device: cuda", "no CUDA device", "device: cpu"]),
+        (["--cores", "2", "--oversubscribe"], ["torch-sgd runs on one rank; use --cores 1"]),
+    ],
+    ids=["no GPU", "two ranks"],
+)
+def test_what_torch_cannot_do_here_is_refused(arguments, parts, torch, config, results, shell):
+    if torch.cuda.is_available() and "--set" in arguments:
+        pytest.skip("there is a GPU here")
+    message = shell.refusal("train", config, "--method", "torch-sgd", *arguments)
+    assert all(part in message for part in parts)
+    assert not list(results.rglob("*"))
+
+
+def test_a_method_whose_gpu_is_missing_is_skipped_by_name(torch, config, shell):
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")
+    changes = ["--set", "methods.torch-sgd={device: cuda}", "--set", "stop.epochs=1"]
+    answer = shell("train", config, "--method", "all", *changes, "--json")
+    assert answer.code == 0
+    assert [run["method"] for run in answer.json()["runs"]] == ["sgd", "admm"]
+    assert "skipped torch-sgd: device: cuda" in answer.err
 
 
-def test_a_gpu_that_is_not_there_is_refused(torch, config, results, capsys):
-    no_cuda(torch)
-    message = refusal(
-        capsys, "train", config, "--method", "torch-sgd", "--set", "methods.torch-sgd={device: cuda}"
-    )
-    assert "device: cuda" in message
-    assert "no CUDA device" in message
-    assert "device: cpu" in message
-    assert not list(results.rglob("*"))
-
-
-def test_a_method_whose_gpu_is_missing_is_skipped_by_name(torch, config, results, capsys):
-    no_cuda(torch)
-    arguments = ["--set", "methods.torch-sgd={device: cuda}", "--set", "stop.epochs=1", "--json"]
-    with pytest.raises(SystemExit) as end:
-        main(["train", config, "--method", "all", *arguments])
-    captured = capsys.readouterr()
-    assert not end.value.code
-    assert [run["method"] for run in json.loads(captured.out)["runs"]] == ["sgd", "admm"]
-    assert "skipped torch-sgd: device: cuda" in captured.err
-
-
-def test_another_device_is_refused_with_those_there_are(config, results, capsys):
-    message = refusal(capsys, "train", config, "--dry-run", "--set", "methods.torch-sgd={device: tpu}")
+def test_another_device_is_refused_with_those_there_are(config, shell):
+    message = shell.refusal("train", config, "--dry-run", "--set", "methods.torch-sgd={device: tpu}")
     assert "methods.torch-sgd.device: expected 'cpu' or 'cuda', got 'tpu'" in message
-
-
-def test_torch_runs_on_one_rank(torch, config, results, capsys):
-    message = refusal(capsys, "train", config, "--method", "torch-sgd", "--cores", "2", "--oversubscribe")
-    assert "torch-sgd runs on one rank; use --cores 1" in message
-    assert not list(results.rglob("*"))
 
 
 def test_a_state_of_more_than_one_rank_is_refused(torch):

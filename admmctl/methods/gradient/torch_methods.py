@@ -110,10 +110,14 @@ class TorchMethod(Method):
         state.optimiser.zero_grad(set_to_none=True)
         return state
 
+    def batch(self, total: int) -> int:
+        """Rows of a mini-batch; all of them where the method has none."""
+        return min(getattr(self.settings, "batch", total), total)
+
     def step(self, s: TorchState) -> TorchState:
         """One mini-batch. Raises Diverged."""
         p, torch = s.problem, s.torch
-        batch = min(self.settings.batch, p.total)
+        batch = self.batch(p.total)
         batches = -(-p.total // batch)
         number = s.iteration % batches
         with self._synchronised(s, "shuffle"):
@@ -125,8 +129,7 @@ class TorchMethod(Method):
             x, y = (s.x[rows], s.y[rows]) if batches > 1 else (s.x, s.y)
         with self._synchronised(s, "gradient"):
             s.optimiser.zero_grad(set_to_none=True)
-            loss = self.loss(s, x, y)
-            loss.backward()
+            self.loss(s, x, y).backward()
         with self._synchronised(s, "update"):
             s.optimiser.step()
         s.iteration += 1
@@ -175,7 +178,7 @@ class TorchMethod(Method):
 
     def cost(self, network: Network, samples: int, total: int) -> Cost:
         """Inputs and targets are copied to the device; a batch keeps every layer for its gradient."""
-        batch = min(getattr(self.settings, "batch", total), total)
+        batch = self.batch(total)
         layers = 3 * 4 * batch * sum(network.sizes)
         state = 4 * samples * (network.sizes[0] + 1 + network.sizes[-1]) + 8 * total + layers
         flop = gradient_flop(network, batch) if self.unit == "epoch" else None
@@ -205,7 +208,7 @@ class TorchMethod(Method):
             if memory:
                 s.optimiser.state[W_l] = _to_torch(torch, memory, s.device)
         s.iteration, s.epoch, s.rows_seen = common["iteration"], common["epoch"], common["rows_seen"]
-        if hasattr(self.settings, "batch") and s.epoch >= 0 and self.settings.batch < s.problem.total:
+        if s.epoch >= 0 and self.batch(s.problem.total) < s.problem.total:
             s.order = epoch_order(s.problem.seed, s.epoch, s.problem.total)
         return s
 
