@@ -1,7 +1,7 @@
 """What the files of the papers are written in: figures, the numbers that a paper gives, and what is drawn from."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -170,7 +170,7 @@ class Entry:
 
     def document(self) -> dict[str, Any]:
         """What ``figures --json`` says of it."""
-        quick = {**asdict(self.plan("quick")), "changes": self.quick.changes}
+        quick = {**vars(self.plan("quick")), "changes": self.quick.changes}
         return {
             "name": self.name,
             "paper": self.paper.name,
@@ -180,7 +180,7 @@ class Entry:
             "drawing": self.drawing.name,
             "source": self.source,
             "config": None if self.config is None else f"configs/{self.config}.yaml",
-            **asdict(self.plan("full")),
+            **vars(self.plan("full")),
             "quick": {"less": self.quick.less, **quick},
             "differs": self.differs,
         }

@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import FancyArrowPatch
+from matplotlib.patches import Circle, FancyArrowPatch
 from numpy.typing import NDArray
 
 from admmctl.data.svhn import FILES, SIDE, Svhn, SvhnSettings, read_digits
@@ -87,7 +87,7 @@ def draw_neuron(points: Points) -> Figure:
         x, last = 1.4 * units[0]["x"], units[0]["layer"] == len(layers) - 1
         for unit in units:
             color = "white" if unit["layer"] == 0 else style.SKY if last else style.ORANGE
-            whole.add_patch(plt.Circle((x, unit["y"]), 0.26, facecolor=color, edgecolor="black", zorder=2))
+            whole.add_patch(Circle((x, unit["y"]), 0.26, facecolor=color, edgecolor="black", zorder=2))
         if units[-1]["unit"] != len(units):
             between = (units[-2]["y"] + units[-1]["y"]) / 2
             whole.plot([x] * 3, between + np.array([-0.3, 0, 0.3]), ".", color="black", markersize=3, zorder=3)
@@ -99,7 +99,7 @@ def draw_neuron(points: Points) -> Figure:
 
 
 def _unit(axes: Axes, x: float, y: float, name: str, color: str = "white") -> None:
-    axes.add_patch(plt.Circle((x, y), 0.3, facecolor=color, edgecolor="black", zorder=2))
+    axes.add_patch(Circle((x, y), 0.3, facecolor=color, edgecolor="black", zorder=2))
     axes.text(x, y, name, ha="center", va="center", zorder=3)
 
 

@@ -1,7 +1,7 @@
 """The list of figures for people, with the data that each needs, and a line for each that failed."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from rich.table import Table
@@ -36,7 +36,7 @@ class Listed:
 
     def document(self) -> dict[str, Any]:
         """What ``figures --list --json`` says of it."""
-        return {**self.entry.document(), "data": None if self.data is None else asdict(self.data)}
+        return {**self.entry.document(), "data": self.data}
 
 
 def listing(asked: Iterable[str] = ()) -> list[Listed]:
