@@ -42,7 +42,7 @@ def methods(context: typer.Context, incomplete: str) -> list[str]:
     """The methods of the experiment file that was named before, and 'all' where the command takes it."""
     import yaml
 
-    # While the option has no value yet, the words before it are not sorted into parameters.
+    # While the option has no value yet, the arguments before it are not sorted into parameters.
     named = [context.params.get("config"), *context.args]
     try:
         file = Path(next(word for word in named if word is not None))

@@ -100,7 +100,7 @@ def datasets_list(context: typer.Context, as_json: Json = False) -> None:
       admmctl datasets
     """
     from admmctl.data.listing import listing
-    from admmctl.report.tables import datasets_table
+    from admmctl.report.datasets import datasets_table
 
     if context.invoked_subcommand is None:
         entries = listing()
@@ -124,7 +124,7 @@ def datasets_show(
       admmctl datasets show higgs
     """
     from admmctl.data.listing import describe
-    from admmctl.report.tables import dataset_details
+    from admmctl.report.datasets import dataset_details
 
     entry = describe(name)
     put_json(entry) if as_json else put(dataset_details(entry))

@@ -42,11 +42,11 @@ def bench(
       admmctl bench configs/higgs.yaml --rows 500000 --cores 2
     """
     from admmctl.report.bench import bench_tables
-    from admmctl.report.live import Measuring, error_console
+    from admmctl.report.live import error_console, measuring
     from admmctl.studies.bench import bench as run_bench
 
-    with Measuring(error_console()) as progress:
-        result = run_bench(config, method, rows, cores, repeat, settings or [], progress.at, oversubscribe)
+    with measuring(error_console()) as say:
+        result = run_bench(config, method, rows, cores, repeat, settings or [], say, oversubscribe)
     put_json(result.model_dump()) if as_json else put(bench_tables(result))
 
 
@@ -77,11 +77,11 @@ def doctor(
       admmctl doctor configs/higgs.yaml --cores 8
     """
     from admmctl.report.doctor import doctor_table
-    from admmctl.report.live import Measuring, error_console
+    from admmctl.report.live import error_console, measuring
     from admmctl.studies.doctor import doctor as examine
 
-    with Measuring(error_console()) as progress:
-        checks = examine(config, cores, settings or [], hosts, cluster, progress.at)
+    with measuring(error_console()) as say:
+        checks = examine(config, cores, settings or [], hosts, cluster, say)
     put_json({"checks": checks}) if as_json else put(doctor_table(checks))
     if any(check.state == "error" for check in checks):
         raise typer.Exit(AdmmctlError.exit_code)
@@ -118,12 +118,12 @@ def condition(
     """
     from admmctl.papers.convex import CONDITION
     from admmctl.report.condition import check_output, condition_plot, condition_table
-    from admmctl.report.live import Measuring, error_console
+    from admmctl.report.live import error_console, measuring
     from admmctl.studies.condition import condition as run_condition
 
     check_output(output)
-    with Measuring(error_console()) as progress:
-        result = run_condition(config, ranks, method, settings or [], progress.at)
+    with measuring(error_console()) as say:
+        result = run_condition(config, ranks, method, settings or [], say)
     paths = [str(path) for path in condition_plot(result, output)]
     if as_json:
         put_json({**vars(result), "figures": paths})

@@ -192,16 +192,14 @@ def runs_export(
       admmctl runs export --format tensorboard --output logs
     """
     from admmctl.report.export.writing import export
-    from admmctl.report.live import Measuring, error_console
+    from admmctl.report.live import error_console, measuring
     from admmctl.runs.places import find
     from admmctl.runs.reading import CURVE
     from admmctl.runs.recorded import COMPARED
 
     found = find(runs, (*COMPARED, CURVE), left_out)
-    with Measuring(error_console()) as progress:
-        result = export(
-            found, form, output, force, lambda done, total: progress.at(f"{done} of {total} runs written")
-        )
+    with measuring(error_console()) as say:
+        result = export(found, form, output, force, lambda done, total: say(f"{done} of {total} runs written"))
     put_json(result) if as_json else put(f"{len(result['runs'])} runs in {output}")
 
 

@@ -1,6 +1,6 @@
 """What ``admmctl datasets`` tells: what exists, what is here, and the details of one."""
 
-from typing import Any
+from typing import Any, Literal, NotRequired, TypedDict
 
 from admmctl.data.catalog import datasets
 from admmctl.data.dataset import Dataset
@@ -8,11 +8,40 @@ from admmctl.data.prepared import StoredSource, read_manifest
 from admmctl.errors import DataError, UserError
 
 
-def describe(name: str) -> dict[str, Any]:
+class OfficialFile(TypedDict):
+    """A file that ``fetch`` asks for."""
+
+    name: str
+    bytes: int
+    sha256: str
+    addresses: list[str]
+    optional: bool
+
+
+class Entry(TypedDict):
+    """A dataset, as ``datasets --json`` prints it. ``sources`` and ``parts`` are those of its manifest."""
+
+    name: str
+    title: str
+    state: Literal["here", "absent", "computed", "yours", "damaged"]
+    rows: str
+    features: str
+    licence: str
+    citation: str
+    folder: str | None
+    disk_bytes: int
+    files: list[OfficialFile]
+    official: NotRequired[bool]
+    sources: NotRequired[list[dict[str, Any]]]
+    parts: NotRequired[dict[str, dict[str, Any]]]
+    problem: NotRequired[str]
+
+
+def describe(name: str) -> Entry:
     """Everything known about one dataset. Raises UserError when there is none of that name."""
     dataset: Dataset = datasets.load(name)()
     card, folder = dataset.card, dataset.folder()
-    entry: dict[str, Any] = {
+    entry: Entry = {
         "name": name,
         "title": card.title,
         "state": "computed" if name != "files" else "yours",
@@ -57,21 +86,25 @@ def describe(name: str) -> dict[str, Any]:
     }
 
 
-def listing() -> list[dict[str, Any]]:
+def listing() -> list[Entry]:
     """All datasets, in the order of the catalogue."""
     return [_described(name) for name in datasets]
 
 
-def _described(name: str) -> dict[str, Any]:
+def _described(name: str) -> Entry:
     """A dataset, or why it cannot be described: a broken package must not hide the others."""
     try:
         return describe(name)
     except UserError as problem:
-        unknown = dict.fromkeys(("title", "rows", "features", "licence", "citation"), "unknown")
+        unknown = "unknown"
         return {
             "name": name,
+            "title": unknown,
             "state": "damaged",
-            **unknown,
+            "rows": unknown,
+            "features": unknown,
+            "licence": unknown,
+            "citation": unknown,
             "folder": None,
             "disk_bytes": 0,
             "files": [],

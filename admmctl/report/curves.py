@@ -81,7 +81,7 @@ def with_column(runs: list[Recorded], of: str, say: Say) -> list[Recorded]:
 
 
 def labelled(groups: list[Group]) -> tuple[list[str], str]:
-    """A label for every curve, and the title: what all share is said once, there."""
+    """A label for every curve, and the title: what all curves share stands in the title only."""
     parts = [group.parts() for group in groups]
     shared = [len({each[place] for each in parts}) == 1 for place in range(4)]
     labels = []

@@ -1,9 +1,10 @@
-"""What a person sees while a run goes on: a live view on a terminal, plain lines elsewhere."""
+"""What a person sees while a run goes on: a live view on a terminal, otherwise plain lines."""
 
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -116,25 +117,14 @@ class View:
             self._live.refresh()
 
 
-class Measuring:
-    """Says what is being measured: a spinner on a terminal, nothing elsewhere."""
-
-    def __init__(self, console: Console) -> None:
-        spinner = "line" if console.options.ascii_only else "dots"
-        self._status = console.status("starting", spinner=spinner) if console.is_terminal else None
-
-    def __enter__(self) -> "Measuring":
-        if self._status is not None:
-            self._status.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._status is not None:
-            self._status.stop()
-
-    def at(self, what: str) -> None:
-        if self._status is not None:
-            self._status.update(what)
+@contextmanager
+def measuring(console: Console) -> Iterator[Callable[[str], None]]:
+    """A function that shows what is being measured: beside a spinner on a terminal, and nowhere otherwise."""
+    if not console.is_terminal:
+        yield lambda what: None
+        return
+    with console.status("starting", spinner="line" if console.options.ascii_only else "dots") as status:
+        yield status.update
 
 
 class Downloads:

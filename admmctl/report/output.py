@@ -24,7 +24,7 @@ def put(*parts: RenderableType | None, narrowest: int = _NARROWEST) -> None:
     console = Console(
         file=text,
         width=width,
-        height=25,  # given as well: a width alone is not heeded where TERM is dumb
+        height=25,  # where TERM is dumb, rich takes a width only together with a height
         force_terminal=terminal,
         markup=False,
         highlight=False,
@@ -33,8 +33,8 @@ def put(*parts: RenderableType | None, narrowest: int = _NARROWEST) -> None:
     for part in parts:
         if part is not None:
             console.print(part, soft_wrap=isinstance(part, str), crop=False)
-    said = text.getvalue()
-    write(said if terminal else "".join(f"{line.rstrip()}\n" for line in said.splitlines()))
+    printed = text.getvalue()
+    write(printed if terminal else "".join(f"{line.rstrip()}\n" for line in printed.splitlines()))
 
 
 def room(narrowest: int) -> int:

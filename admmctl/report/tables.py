@@ -1,6 +1,6 @@
 """Tables of runs, read from their folders."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from admmctl.errors import UserError
-from admmctl.report.text import number, seconds, size
+from admmctl.report.text import number, seconds
 from admmctl.runs.reading import PHASE_COLUMNS
 from admmctl.runs.recorded import Recorded
 
@@ -64,8 +64,11 @@ class Plain(Table):
         yield from super().__rich_console__(console, options.update(width=max(options.max_width, needed)))
 
 
-def runs_table(runs: list[dict[str, Any]]) -> Group:
-    """A table per experiment, a line per run: accuracy, seconds, iterations."""
+def runs_table(runs: Sequence[Mapping[str, Any]]) -> Group:
+    """A table per experiment, a line per run: accuracy, seconds, iterations.
+
+    A run is a row of ``runs list --json``: all of its summary, or of its job.
+    """
     parts: list[RenderableType] = []
     for experiment in dict.fromkeys(str(run.get("experiment")) for run in runs):
         headings = ("run", "status", "final", "best", "iter", "train s", "target s")
@@ -85,11 +88,9 @@ def runs_table(runs: list[dict[str, Any]]) -> Group:
     return Group(*parts)
 
 
-def _run_row(run: dict[str, Any]) -> list[str]:
-    if run.get("target") is None:
-        to_target = "none"
-    else:
-        to_target = seconds(run.get("time_to_target_s")) if run.get("time_to_target_s") is not None else "missed"
+def _run_row(run: Mapping[str, Any]) -> list[str]:
+    time = run.get("time_to_target_s")
+    to_target = "none" if run.get("target") is None else "missed" if time is None else seconds(time)
     return [
         Path(run["folder"]).name,
         run["status"],
@@ -167,48 +168,6 @@ def only_run(runs: list[Recorded], name: str) -> Path:
         names = "\n  ".join(str(run.folder) for run in runs)
         raise UserError(f"{name} holds {len(runs)} runs; name one of them:\n  {names}")
     return runs[0].folder
-
-
-def datasets_table(entries: list[dict[str, Any]]) -> Table:
-    """A line per dataset."""
-    texts = ("dataset", "here", "rows", "features")
-    table = Plain(*texts, "disk", fold=texts)
-    states = {"here": "yes", "absent": "no", "computed": "computed", "yours": "your files", "damaged": "damaged"}
-    for entry in entries:
-        rows = entry["rows"]
-        if "parts" in entry:
-            rows = " + ".join(f"{part['rows']:,} {name}" for name, part in entry["parts"].items())
-        unofficial = "" if entry.get("official", True) else ", unofficial"
-        table.add_row(
-            entry["name"], states[entry["state"]] + unofficial, rows, entry["features"], size(entry["disk_bytes"])
-        )
-    return table
-
-
-def dataset_details(entry: dict[str, Any]) -> Table:
-    """Everything about one dataset."""
-    table = Plain.facts(padding=(0, 1))
-    for key in ("name", "title", "state", "problem", "rows", "features", "licence", "citation", "folder"):
-        if entry.get(key) is not None:
-            table.add_row(key, str(entry[key]))
-    if entry["disk_bytes"]:
-        table.add_row("disk", size(entry["disk_bytes"]))
-    for part, found in entry.get("parts", {}).items():
-        counts = "  ".join(f"{label}: {count:,}" for label, count in found["label_counts"].items())
-        table.add_row(f"{part} rows", f"{found['rows']:,}  ({counts})")
-    for source in entry.get("sources", []):
-        official = "official" if source["official"] else "not the official file"
-        table.add_row(
-            "made from", f"{source['file']}  {source['bytes']:,} bytes  {official}  sha256 {source['sha256']}"
-        )
-    for file in entry["files"]:
-        optional = "  (with --extra)" if file["optional"] else ""
-        table.add_row(
-            "official file", f"{file['name']}  {file['bytes']:,} bytes{optional}  sha256 {file['sha256']}"
-        )
-        for address in file["addresses"]:
-            table.add_row("", address)
-    return table
 
 
 def confusion_table(run: Recorded) -> "Confusion | None":

@@ -28,7 +28,7 @@ Array = NDArray[np.float64]
 
 SHORT = 2048  # bytes up to which MPICH sends whole messages, by its documented default (5.0 in fact: 8)
 ITEM = 4  # bytes of a number: sums over samples are float32
-# Unknowns are told apart only where the smallest singular value of the scaled equations is above this
+# Unknowns are separated only where the smallest singular value of the scaled equations is above this
 # fraction of the largest: below it, 5 % of noise decides how a cost is divided between them.
 DISTINCT = 0.05
 

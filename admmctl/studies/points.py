@@ -132,7 +132,7 @@ def _runs(folder: Path) -> list[Recorded]:
 
 
 def _on_one_footing(runs: list[Timed]) -> list[Timed]:
-    """Where a number of cores was shared once and free another time, the runs on free cores alone."""
+    """Where a number of cores was shared once and free another time, only the runs on free cores."""
     free = {run.cores for run in runs if not run.shared}
     return [run for run in runs if not run.shared or run.cores not in free]
 

@@ -49,7 +49,7 @@ class Request:
     overrides: Sequence[str] = ()
 
     def arguments(self) -> list[str]:
-        """The words of a command line that ask for this study, without those on how ranks start."""
+        """The options of a command line that ask for this study, without those on how ranks start."""
         found = ["--cores", self.cores, "--repeat", str(self.repeat)]
         found += ["--method", self.method] if self.method is not None else []
         found += ["--iterations", str(self.iterations)] if self.iterations is not None else []

@@ -51,7 +51,7 @@ class NoSmallStep(BaseModel):
 
 
 class Study(_Open):
-    """study.json. ``goal`` is what is timed: the way to the target, or ``iterations`` of them."""
+    """study.json. ``goal`` is what is timed: the run up to its target, or so many ``iterations``."""
 
     kind: Literal["scaling"] = "scaling"
     experiment: str
