@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from support.experiments import swissroll
 from support.processes import alive, wait_until
 
 import admmctl
@@ -48,16 +49,15 @@ if "PMI_RANK" in os.environ or os.environ.get("INLINE"):
 
 
 def experiment(**changes):
-    return {
-        "name": "resumed",
-        "data": {"name": "swissroll", "rows": 1203, "test": 0.25},
-        "network": {"layers": [8, 6]},
-        "loss": "squared",
-        "methods": {"admm": {}, "sgd": {"stop": {"iterations": ITERATIONS}, "evaluate": {"unit": "iteration"}}},
-        "stop": {"iterations": ITERATIONS},
-        "evaluate": {"every": 3},
+    return swissroll(
+        "resumed",
+        layers=(8, 6),
+        data={"name": "swissroll", "rows": 1203, "test": 0.25},
+        methods={"admm": {}, "sgd": {"stop": {"iterations": ITERATIONS}, "evaluate": {"unit": "iteration"}}},
+        stop={"iterations": ITERATIONS},
+        evaluate={"every": 3},
         **changes,
-    }
+    )
 
 
 @pytest.fixture

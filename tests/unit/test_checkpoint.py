@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.experiments import swissroll
 from support.ranks import CountingComm, on_ranks
 
 import admmctl
@@ -277,15 +278,7 @@ def test_what_the_experiment_says_is_done():
 
 
 def experiment(**changes):
-    return {
-        "name": "kept",
-        "data": {"name": "swissroll", "rows": 200},
-        "network": {"layers": [4]},
-        "loss": "squared",
-        "methods": {"admm": {}},
-        "stop": {"iterations": 8},
-        **changes,
-    }
+    return swissroll("kept", 200, (4,), **{"stop": {"iterations": 8}, **changes})
 
 
 class Broken(Exception):

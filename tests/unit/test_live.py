@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from support.experiments import swissroll
 
 from admmctl.experiment import config
 from admmctl.report import live
@@ -24,13 +25,7 @@ from admmctl.report.board import PLAIN_BLOCKS, Board, joined, sparkline
 from admmctl.report.live import Live
 from admmctl.report.text import duration
 
-TINY: dict[str, Any] = {
-    "name": "tiny",
-    "data": {"name": "swissroll", "rows": 120},
-    "network": {"layers": [5, 4]},
-    "loss": "squared",
-    "methods": {"admm": {}},
-}
+TINY = swissroll("tiny", 120, (5, 4))
 
 
 def run(**stop: Any) -> config.Run:

@@ -58,30 +58,25 @@ def test_a_target_stops_the_run_and_keeps_the_evaluation_before_it():
     assert "test_accuracy 0.6" in outcome.reason
 
 
-def test_a_target_between_evaluations_is_met_at_the_next_one():
-    outcome = run(
-        accuracies(0.1, 0.9), seconds_per_step=1.0, evaluate=Evaluate(every=3), target=0.6, iterations=50
-    )
-    assert (outcome.status, outcome.time_to_target_s, outcome.previous_evaluation_s) == ("reached", 3.0, 0.0)
-
-
-def test_a_target_met_at_the_start_has_no_evaluation_before_it():
-    outcome = run(accuracies(0.9), target=0.6, iterations=50)
-    assert (outcome.status, outcome.iterations, outcome.time_to_target_s) == ("reached", 0, 0.0)
-    assert outcome.previous_evaluation_s is None
-
-
-def test_a_target_met_at_the_last_iteration_counts():
-    outcome = run(accuracies(0.1, 0.1, 0.9), target=0.9, iterations=2)
-    assert outcome.status == "reached"
+@pytest.mark.parametrize(
+    ("accuracies", "settings", "iterations", "time", "previous"),
+    [
+        ((0.1, 0.9), {"evaluate": Evaluate(every=3), "iterations": 50}, 3, 3.0, 0.0),  # met between evaluations
+        ((0.9,), {"iterations": 50}, 0, 0.0, None),  # met at the start
+        ((0.1, 0.1, 0.9), {"iterations": 2}, 2, 2.0, 1.0),  # met at the last iteration
+    ],
+)
+def test_a_target_is_met_at_an_evaluation(accuracies, settings, iterations, time, previous):
+    script = [{"accuracy": accuracy} for accuracy in accuracies]
+    outcome = run(script, seconds_per_step=1.0, target=0.6, **settings)
+    assert (outcome.status, outcome.iterations) == ("reached", iterations)
+    assert (outcome.time_to_target_s, outcome.previous_evaluation_s) == (time, previous)
 
 
 def test_a_missed_target_leaves_no_time():
     outcome = run(accuracies(0.1, 0.5), target=0.6, iterations=4)
-    assert outcome.status == "exhausted"
-    assert outcome.reason == "used up: 4 iterations"
-    assert outcome.time_to_target_s is None
-    assert outcome.previous_evaluation_s is None
+    assert (outcome.status, outcome.reason) == ("exhausted", "used up: 4 iterations")
+    assert (outcome.time_to_target_s, outcome.previous_evaluation_s) == (None, None)
 
 
 def test_a_loss_target_is_met_from_above():
@@ -91,9 +86,8 @@ def test_a_loss_target_is_met_from_above():
 
 
 def test_a_training_accuracy_target():
-    outcome = run(
-        [{"loss": 1.0, "accuracy": 1.0}, {"loss": 0.01}], metric="train_accuracy", target=1.0, iterations=9
-    )
+    script = [{"loss": 1.0, "accuracy": 1.0}, {"loss": 0.01}]
+    outcome = run(script, metric="train_accuracy", target=1.0, iterations=9)
     assert (outcome.status, outcome.iterations) == ("reached", 1)
 
 

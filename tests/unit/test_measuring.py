@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.experiments import swissroll
 from support.problems import problem
 from support.ranks import CountingComm
 
@@ -19,6 +20,7 @@ from admmctl.runs import loop as loop_module
 from admmctl.runs.clock import OUTSIDE
 from admmctl.runs.record import RunFolder
 from admmctl.runs.recorded import Recorded
+from admmctl.runs.train import Silent
 from admmctl.studies.space import settings_of_trials
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
@@ -34,15 +36,7 @@ METHODS: dict[str, dict[str, Any]] = {
 
 
 def experiment(**changes: Any) -> dict[str, Any]:
-    return {
-        "name": "measured",
-        "data": {"name": "swissroll", "rows": 400},
-        "network": {"layers": [8]},
-        "loss": "squared",
-        "methods": METHODS,
-        "stop": {"iterations": 12},
-        **changes,
-    }
+    return swissroll("measured", **{"methods": METHODS, "stop": {"iterations": 12}, **changes})
 
 
 def phases_of(folder: str | Path) -> dict[str, float]:
@@ -231,7 +225,7 @@ def test_a_miss_has_no_time_in_the_summary(results):
 # -- rule 4: repeats are repeats
 
 
-class Order:
+class Order(Silent):
     """A watcher that writes down in which order runs start."""
 
     def __init__(self) -> None:
@@ -239,15 +233,6 @@ class Order:
 
     def started(self, run: Any, folder: Path) -> None:
         self.started_runs.append((run.method, run.seed))
-
-    def event(self, event: dict[str, Any]) -> None:
-        pass
-
-    def ended(self, summary: dict[str, Any]) -> None:
-        pass
-
-    def skipped(self, run: Any, reason: str) -> None:
-        pass
 
 
 def test_repeats_are_interleaved_and_have_seeds_of_their_own_on_record(results):

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from support.experiments import swissroll
 
 import admmctl
 from admmctl.cli import main
@@ -26,14 +27,7 @@ from admmctl.runs.record import Evaluation, RunFolder, rerun_line
 from admmctl.runs.recorded import Recorded
 from admmctl.runs.summary import Status, Summary
 
-EXPERIMENT: dict[str, Any] = {
-    "name": "tiny",
-    "data": {"name": "swissroll", "rows": 120},
-    "network": {"layers": [5, 4]},
-    "loss": "squared",
-    "methods": {"admm": {}},
-    "stop": {"iterations": 4, "target": 0.9999},
-}
+EXPERIMENT = swissroll("tiny", 120, (5, 4), stop={"iterations": 4, "target": 0.9999})
 # The contract of the run folder.
 SUMMARY_FIELDS = """
     experiment method seed metric status reason target time_to_target_s previous_evaluation_s iterations

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.experiments import swissroll
 from support.ranks import on_ranks
 from support.scripted import ROWS, ScriptedMethod, loop
 
@@ -20,15 +21,12 @@ from admmctl.runs.recorded import Recorded
 
 
 def experiment(**changes: Any) -> dict[str, Any]:
-    return {
-        "name": "validation",
+    own = {
         "data": {"name": "swissroll", "rows": 400, "validation": 0.1},
-        "network": {"layers": [8]},
-        "loss": "squared",
         "methods": {"adam": {"learning_rate": 0.05}},
         "stop": {"epochs": 12},
-        **changes,
     }
+    return swissroll("validation", **{**own, **changes})
 
 
 def plan(ranks: int = 1, **data: Any) -> shards.Plan:
@@ -145,14 +143,10 @@ def test_the_best_iterate_is_the_one_of_highest_validation_accuracy():
     assert max(shown, key=lambda e: e.test_accuracy).iteration == 0
 
 
-def test_of_two_that_are_as_good_the_first_is_the_best():
-    outcome, _ = scripted(0.2, 0.6, 0.6, 0.6, iterations=3)
-    assert outcome.best_iteration == 1
-
-
-def test_where_nothing_is_right_the_first_is_the_best():
-    outcome, _ = scripted(0.0, 0.0, 0.0, iterations=2)
-    assert outcome.best_iteration == 0
+@pytest.mark.parametrize(("accuracies", "best"), [((0.2, 0.6, 0.6, 0.6), 1), ((0.0, 0.0, 0.0), 0)])
+def test_of_several_that_are_as_good_the_first_is_the_best(accuracies, best):
+    outcome, _ = scripted(*accuracies, iterations=len(accuracies) - 1)
+    assert outcome.best_iteration == best
 
 
 def test_without_a_validation_split_there_is_no_validation_accuracy():
@@ -173,14 +167,16 @@ def test_patience_ends_the_run_that_many_evaluations_after_the_best_one():
     assert (outcome.iterations, outcome.best_iteration) == (3, 1)
 
 
-def test_a_better_evaluation_renews_patience():
-    outcome, _ = scripted(0.1, 0.1, 0.2, 0.1, 0.3, 0.2, 0.2, 0.2, patience=2, iterations=50)
-    assert (outcome.best_iteration, outcome.iterations) == (4, 6)
-
-
-def test_as_good_is_not_better():
-    outcome, _ = scripted(0.4, patience=3, iterations=50)
-    assert (outcome.best_iteration, outcome.iterations) == (0, 3)
+@pytest.mark.parametrize(
+    ("accuracies", "patience", "best", "iterations"),
+    [
+        ((0.1, 0.1, 0.2, 0.1, 0.3, 0.2, 0.2, 0.2), 2, 4, 6),  # a better evaluation renews it
+        ((0.4,), 3, 0, 3),  # as good is not better
+    ],
+)
+def test_patience_counts_from_the_last_better_evaluation(accuracies, patience, best, iterations):
+    outcome, _ = scripted(*accuracies, patience=patience, iterations=50)
+    assert (outcome.best_iteration, outcome.iterations) == (best, iterations)
 
 
 def test_patience_counts_evaluations_and_no_iterations():

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from support.experiments import swissroll
 
 import admmctl
 from admmctl.methods.method import Diverged
@@ -13,14 +14,7 @@ from admmctl.methods.taylor.algorithm import Admm
 from admmctl.runs import clock, worker
 from admmctl.runs.recorded import Recorded
 
-EXPERIMENT = {
-    "name": "worker",
-    "data": {"name": "swissroll", "rows": 400},
-    "network": {"layers": [8]},
-    "loss": "squared",
-    "methods": {"admm": {}},
-    "evaluate": {"every": 3},
-}
+EXPERIMENT = swissroll("worker", evaluate={"every": 3})
 
 
 def run(iterations: int = 6) -> tuple[dict, list[dict[str, float]], dict]:
