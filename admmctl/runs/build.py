@@ -1,13 +1,36 @@
-"""The network of a run: its settings, and the data at hand."""
+"""What a run is made of before its rows are read: the same for its driver and for its ranks."""
 
+from dataclasses import dataclass
+
+from admmctl.data import shards
 from admmctl.data.catalog import datasets
 from admmctl.data.shards import Plan
 from admmctl.errors import UserError
 from admmctl.experiment.config import Run
-from admmctl.methods.method import methods
+from admmctl.methods.method import Method, methods, trainer
 from admmctl.model.convolution import Stack
 from admmctl.model.fourier import Kernel
 from admmctl.model.network import Network
+from admmctl.runs import memory
+
+
+@dataclass(frozen=True)
+class Built:
+    """Where the rows of every rank lie, the network for them, and the method that trains it."""
+
+    plan: Plan
+    network: Network
+    method: Method
+
+    def memory(self) -> memory.Estimate:
+        """What the rank with the most rows will take."""
+        return memory.estimate(self.plan, self.network, self.method)
+
+
+def build(run: Run, ranks: int) -> Built:
+    """The same for the driver and for each of the ``ranks``. Raises UserError for data that does not fit."""
+    plan = shards.plan(run.data, ranks)
+    return Built(plan, build_network(run, plan), trainer(run.kind, run.settings, run.loss))
 
 
 def build_network(run: Run, plan: Plan) -> Network:

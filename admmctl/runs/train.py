@@ -10,7 +10,6 @@ from typing import Any, Protocol
 from threadpoolctl import threadpool_limits
 
 from admmctl.comm import Serial
-from admmctl.data import shards
 from admmctl.errors import AdmmctlError, Interrupted, MissingExtra, RunFailed, UserError
 from admmctl.experiment import config as configuration
 from admmctl.experiment.config import Run, to_yaml, with_seed
@@ -19,10 +18,11 @@ from admmctl.launch.job import STOPPING, Command, watch
 from admmctl.launch.launchers import LauncherName
 from admmctl.launch.options import MOST, Options, Threads, check_options
 from admmctl.launch.signals import StopSignals
-from admmctl.methods.method import methods, trainer
+from admmctl.methods.method import methods
 from admmctl.runs import checkpoint, jobs, memory
 from admmctl.runs import resume as resuming
 from admmctl.runs.broken import summary_of_the_dead
+from admmctl.runs.build import build
 from admmctl.runs.places import root
 from admmctl.runs.record import RunFolder, rerun_line
 from admmctl.runs.recorded import Recorded
@@ -203,8 +203,6 @@ def plan(runs: list[Run], repeat: int, options: Options) -> list[Run]:
 
 def check(run: Run, options: Options) -> None:
     """Everything that can be refused before a folder is made: cores, data, rows, outputs."""
-    from admmctl.runs.build import build_network
-
     options.check()
     method = methods.load(run.kind)
     method.require(run.settings)
@@ -212,14 +210,12 @@ def check(run: Run, options: Options) -> None:
         raise UserError(f"method {run.method} runs on one rank; use --cores 1")
     if run.data.stream and not method.streams:
         raise UserError(f"data.stream: method {run.method} needs its rows in memory; set data.stream: false")
-    data = shards.plan(run.data, options.cores)
-    data.check()
-    network = build_network(run, data)
-    made = trainer(run.kind, run.settings, run.loss)
+    built = build(run, options.cores)
+    built.plan.check()
     free = None if options.remote() else memory.available()
-    made.check_size(network, data.rows_train, options.cores, free)
+    built.method.check_size(built.network, built.plan.rows_train, options.cores, free)
     if not options.remote():  # there the ranks look for themselves
-        memory.check_here(memory.estimate(data, network, made), options.cores)
+        memory.check_here(built.memory(), options.cores)
 
 
 def command(folder: Path, options: Options, threads: int | None) -> Command:

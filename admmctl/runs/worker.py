@@ -31,11 +31,11 @@ from admmctl.errors import UserError  # noqa: E402
 from admmctl.experiment.config import load  # noqa: E402
 from admmctl.launch import rank as this_rank  # noqa: E402
 from admmctl.launch.signals import handle  # noqa: E402
-from admmctl.methods.method import Problem, trainer  # noqa: E402
+from admmctl.methods.method import Problem  # noqa: E402
 from admmctl.model.losses import losses  # noqa: E402
 from admmctl.model.network import predicted, targets  # noqa: E402
 from admmctl.runs import environment, memory  # noqa: E402
-from admmctl.runs.build import build_network  # noqa: E402
+from admmctl.runs.build import build  # noqa: E402
 from admmctl.runs.checkpoint import Checkpoints  # noqa: E402
 from admmctl.runs.clock import Clock, over_ranks, summarise_phases  # noqa: E402
 from admmctl.runs.loop import Loop, Outcome  # noqa: E402
@@ -82,15 +82,15 @@ class _Rank:
         """The network, the method, and this rank's rows. Raises UserError where they do not fit into memory."""
         run, comm = self.run, self.comm
         with self.clock.phase("load"):
-            self.plan = plan = shards.plan(run.data, comm.size)
-            network = build_network(run, plan)
-            self.method = method = trainer(run.kind, run.settings, run.loss)
-            needed = memory.check(memory.estimate(plan, network, method), comm)
+            built = build(run, comm.size)
+            self.plan, self.method, network = built.plan, built.method, built.network
+            needed = memory.check(built.memory(), comm)
             free = memory.available_per_rank(comm)
-            method.settle(network, plan.rows_train, comm.size, None if free is None else free - needed)
-            self.memory_mb = memory.check(memory.estimate(plan, network, method), comm) / memory.MB
-            self.tell("planned", ranks=comm.size, memory_mb=self.memory_mb, checkpoints=method.checkpoints)
-            self.parts = shards.load(plan, comm)
+            room = None if free is None else free - needed
+            self.method.settle(network, self.plan.rows_train, comm.size, room)
+            self.memory_mb = memory.check(built.memory(), comm) / memory.MB
+            self.tell("planned", ranks=comm.size, memory_mb=self.memory_mb, checkpoints=self.method.checkpoints)
+            self.parts = shards.load(self.plan, comm)
         train = self.parts.train
         self.problem = Problem(
             a0=train.a0,

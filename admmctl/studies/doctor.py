@@ -7,7 +7,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -15,17 +15,17 @@ from typing import Literal
 import numpy as np
 
 from admmctl import __version__, kernels
-from admmctl.data import dataset, shards
+from admmctl.data import dataset
 from admmctl.errors import AdmmctlError, DataError, MissingExtra, RunFailed, UserError
 from admmctl.experiment import config as configuration
 from admmctl.experiment.config import Experiment
-from admmctl.launch import local, programs, slurm
-from admmctl.launch.inherited import code, located_code, without_leftovers
+from admmctl.launch import local, slurm
+from admmctl.launch.inherited import code, located_code
 from admmctl.launch.launchers import find_mpiexec
 from admmctl.launch.options import Options, check_options
-from admmctl.methods.method import methods, trainer
+from admmctl.methods.method import methods
 from admmctl.runs import environment, memory
-from admmctl.runs.build import build_network
+from admmctl.runs.build import build
 from admmctl.runs.places import root
 from admmctl.studies import probes
 
@@ -85,74 +85,75 @@ def _split(message: str) -> tuple[str, str]:
     return detail, cure
 
 
-Findings = Iterator[tuple[State, str, str]]
+Found = tuple[State, str, str]  # and the detail, and the cure
 
 
-def _admmctl(patient: Patient) -> Findings:
+def _ok(detail: str) -> list[Found]:
+    return [("ok", detail, "")]
+
+
+def _warning(detail: str, cure: str) -> list[Found]:
+    return [("warning", detail, cure)]
+
+
+def _error(detail: str, cure: str) -> list[Found]:
+    return [("error", detail, cure)]
+
+
+def _admmctl(patient: Patient) -> list[Found]:
     packages = " ".join(
         f"{name} {found}" for name in ("numpy", "scipy") if (found := environment.package_version(name))
     )
-    yield "ok", f"{__version__}, Python {platform.python_version()}, {packages}, {platform.system()}", ""
+    return _ok(f"{__version__}, Python {platform.python_version()}, {packages}, {platform.system()}")
 
 
-def _mpi_library(patient: Patient) -> Findings:
-    found = probes.mpi(probes.ONE_RANK, without_leftovers(programs.environment()))
-    yield "ok", found["library"], ""
+def _mpi_library(patient: Patient) -> list[Found]:
+    return _ok(probes.mpi_library())
 
 
-def _launcher(patient: Patient) -> Findings:
+def _launcher(patient: Patient) -> list[Found]:
     two = replace(patient.options, cores=2)
-    if two.chosen().name == "srun":
-        slurm.check_plugin(two.cluster)
-        yield "ok", f"srun --mpi={two.cluster.srun_plugin()}, in job {os.environ['SLURM_JOB_ID']}", ""
-        return
     two.chosen().check(two)
+    if two.chosen().name == "srun":
+        return _ok(f"srun --mpi={two.cluster.srun_plugin()}, in job {os.environ['SLURM_JOB_ID']}")
     program = find_mpiexec(two.cluster.mpiexec)
-    started = probes.family(probes.launcher_version(program))
-    library = probes.family(probes.mpi(probes.ONE_RANK, without_leftovers(programs.environment()))["library"])
+    started, library = probes.family(probes.launcher_version(program)), probes.family(probes.mpi_library())
     if started is None or library is None:
-        yield "ok", f"{program}, of a family that is not known", ""
-    elif started != library:
-        yield (
-            "error",
+        return _ok(f"{program}, of a family that is not known")
+    if started != library:
+        return _error(
             f"{program} is of {started}, but the MPI library of this Python of {library}",
-            "unset ADMMCTL_MPIEXEC, or install both of one family: pip install --force-reinstall mpich mpi4py",
+            f"unset ADMMCTL_MPIEXEC, or install both of one family: {probes.REINSTALL}",
         )
-    else:
-        yield "ok", f"{program}, {started} like the library", ""
+    return _ok(f"{program}, {started} like the library")
 
 
-def _two_ranks(patient: Patient) -> Findings:
+def _two_ranks(patient: Patient) -> list[Found]:
     two = replace(patient.options, cores=max(2, len(patient.options.hosts)))
     two.chosen().check(two)
     command = two.command(probes.MPI, 1)
     found = probes.mpi(command.line, command.environment)
     if found["size"] != two.cores:
-        yield (
-            "error",
+        return _error(
             f"{two.cores} ranks were started and each believes to be alone: the launcher does not belong to "
             f"{found['library']}",
-            "unset ADMMCTL_MPIEXEC, or reinstall both: pip install --force-reinstall mpich mpi4py",
+            f"unset ADMMCTL_MPIEXEC, or reinstall both: {probes.REINSTALL}",
         )
-    elif found["codes"] != [code()]:
-        yield (
-            "error",
+    if found["codes"] != [code()]:
+        return _error(
             f"the ranks run admmctl {' and '.join(found['codes'])}, and this is {located_code()}",
             "install the same version on every host, and let PYTHONPATH name no other checkout",
         )
-    elif not found["right"]:
-        yield (
-            "error",
-            f"the Allreduce of {found['library']} gave a wrong sum",
-            "reinstall: pip install mpich mpi4py",
+    if not found["right"]:
+        return _error(
+            f"the Allreduce of {found['library']} gave a wrong sum", "reinstall: pip install mpich mpi4py"
         )
-    else:
-        place = " and ".join(found["hosts"])
-        yield "ok", f"an Allreduce of 1 MiB on {place} took {1e3 * found['seconds']:.2g} ms", ""
+    place = " and ".join(found["hosts"])
+    return _ok(f"an Allreduce of 1 MiB on {place} took {1e3 * found['seconds']:.2g} ms")
 
 
-def _blas(patient: Patient) -> Findings:
-    read = local.thread_variables()
+def _blas(patient: Patient) -> list[Found]:
+    read, cores = local.thread_variables(), local.available_cores()
     named = {name: os.environ[name] for name in local.THREAD_VARIABLES if name in os.environ}
     detail = ", ".join(environment.blas()) or "unknown"
     for name, value in named.items():
@@ -160,101 +161,79 @@ def _blas(patient: Patient) -> Findings:
     threads = local.threads_in_environment()
     wanted = patient.options.cores * (threads or 1)
     if threads is None and any(name in read for name in named):
-        yield (
-            "warning",
-            f"{detail}: not a number of threads; one per rank is used",
-            "set it to a number, or unset it",
+        return _warning(
+            f"{detail}: not a number of threads; one per rank is used", "set it to a number, or unset it"
         )
-    elif threads is not None and wanted > local.available_cores():
-        yield (
-            "warning",
-            f"{detail}: {wanted} threads in all on {_cores(local.available_cores())}",
+    if threads is not None and wanted > cores:
+        return _warning(
+            f"{detail}: {wanted} threads in all on {_cores(cores)}",
             "unset it: one thread per rank is the default",
         )
-    else:
-        yield "ok", detail if threads is not None else f"{detail}, one thread per rank", ""
+    return _ok(detail if threads is not None else f"{detail}, one thread per rank")
 
 
-def _numba(patient: Patient) -> Findings:
+def _numba(patient: Patient) -> list[Found]:
     block = np.zeros((2, 2), np.float32)
     kernels.z_relu(block, block.copy(), block.copy(), 1.0, 1.0)  # or nobody knows whether it works
     trouble = kernels.trouble()
-    yield ("warning", *_split(trouble)) if trouble else ("ok", kernels.described(), "")
+    return _warning(*_split(trouble)) if trouble else _ok(kernels.described())
 
 
-def _cores_allowed(patient: Patient) -> Findings:
-    if patient.options.remote() or slurm.allocation() is not None:
-        yield from _cores_elsewhere(patient.options)
-        return
-    allowed, present, ranks = local.available_cores(), os.cpu_count() or 1, patient.options.cores
+def _cores_allowed(patient: Patient) -> list[Found]:
+    options, job, ranks = patient.options, slurm.allocation(), patient.options.cores
+    if options.hosts or job is not None:
+        if options.hosts:
+            room, where = sum(slots for _, slots in options.hosts), f"--hosts ({len(options.hosts)} of them)"
+        else:
+            assert job is not None
+            room, where = job.cores, f"job {job.job}"
+        detail = f"{where}: {_cores(room)}, {ranks} rank{'s' * (ranks != 1)}"
+        return _warning(detail, f"use --cores {room} or fewer") if ranks > room else _ok(detail)
+    allowed, present = local.available_cores(), os.cpu_count() or 1
     detail = f"{_cores(allowed)} allowed" + (f" of {present}" if present != allowed else "")
     quota = probes.cpu_quota()
     if quota is not None and quota < allowed:
         detail += f", with the processor time of {quota:g} (a container's limit)"
         allowed = max(1, int(quota))
     if ranks > allowed:
-        yield (
-            "warning",
+        return _warning(
             f"{detail}, and {ranks} ranks",
             f"use --cores {allowed} or fewer; with --oversubscribe ranks share cores: correct, but slower",
         )
-    else:
-        yield "ok", f"{detail}: --cores up to {allowed}", ""
+    return _ok(f"{detail}: --cores up to {allowed}")
 
 
-def _cores_elsewhere(options: Options) -> Findings:
-    """Of hosts or of an allocation."""
-    job = slurm.allocation()
-    if options.hosts:
-        room, where = sum(slots for _, slots in options.hosts), f"--hosts ({len(options.hosts)} of them)"
-    else:
-        assert job is not None
-        room, where = job.cores, f"job {job.job}"
-    detail = f"{where}: {_cores(room)}, {options.cores} rank{'s' * (options.cores != 1)}"
-    if options.cores > room:
-        yield "warning", detail, f"use --cores {room} or fewer"
-    else:
-        yield "ok", detail, ""
-
-
-def _memory(patient: Patient) -> Findings:
+def _memory(patient: Patient) -> list[Found]:
     free = memory.available()
     if free is None:
-        yield "warning", "the memory that is free here is not known", ""
-        return
+        return _warning("the memory that is free here is not known", "")
     room = f"{free / GB:.1f} GB free"
     if patient.experiment is None:
-        yield "ok", f"{room}; with an experiment file, what it needs is compared", ""
-        return
-    ranks, needs = patient.options.cores, {}
+        return _ok(f"{room}; with an experiment file, what it needs is compared")
+    ranks, needs, refused = patient.options.cores, {}, []
     for name, run in patient.experiment.runs.items():
         try:
             method = methods.load(run.kind)
-            plan = shards.plan(run.data, min(ranks, method.ranks or ranks))
-            needs[name] = memory.estimate(
-                plan, build_network(run, plan), trainer(run.kind, run.settings, run.loss)
-            )
-        except DataError as error:
-            yield "warning", f"{room}; what is needed is not known: {_split(str(error))[0]}", _split(str(error))[1]
-            return
-        except MissingExtra:
-            continue  # told below, by its own line
-    refused = {}
-    for name, needed in needs.items():
-        try:
+            needed = build(run, min(ranks, method.ranks or ranks)).memory()
+            needs[name] = needed.per_rank(ranks) / GB
             memory.check_here(needed, ranks)
+        except DataError as error:
+            detail, cure = _split(str(error))
+            return _warning(f"{room}; what is needed is not known: {detail}", cure)
+        except MissingExtra:
+            continue  # its own line names it
         except UserError as error:
-            refused[name] = str(error)
-    for name, reason in refused.items():
-        detail, cure = _split(reason)
-        yield "error", f"{name}: {detail}", cure
-    if needs and not refused:
-        largest = max(needs, key=lambda name: needs[name].per_rank(ranks))
-        each = needs[largest].per_rank(ranks) / GB
-        yield "ok", f"{room}; {patient.experiment.name} needs {each:.2f} GB per rank ({largest})", ""
+            if name not in needs:
+                raise
+            refused += _error(*_split(f"{name}: {error}"))
+    if refused or not needs:
+        return refused
+    largest = max(needs, key=lambda name: needs[name])
+    return _ok(f"{room}; {patient.experiment.name} needs {needs[largest]:.2f} GB per rank ({largest})")
 
 
-def _disk(patient: Patient) -> Findings:
+def _disk(patient: Patient) -> list[Found]:
+    found: list[Found] = []
     for what, folder, variable in (
         ("results", root(), "ADMMCTL_RESULTS"),
         ("datasets", dataset.root(), "ADMMCTL_DATASETS"),
@@ -264,91 +243,77 @@ def _disk(patient: Patient) -> Findings:
             place = place.parent
         free = shutil.disk_usage(place).free
         detail = f"{what} in {folder}: {free / GB:.1f} GB free"
-        if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-            yield (
-                "error",
-                f"{what} in {folder}: {place} cannot be written",
-                f"change its permissions, or name another folder in {variable}",
-            )
+        if not _writable(place):
+            cure = f"change its permissions, or name another folder in {variable}"
+            found += _error(f"{what} in {folder}: {place} cannot be written", cure)
         elif free < LITTLE_DISK:
-            state: State = "error" if free < NO_DISK else "warning"
-            yield state, detail, f"free some space, or name another folder in {variable}"
+            cure = f"free some space, or name another folder in {variable}"
+            found += _error(detail, cure) if free < NO_DISK else _warning(detail, cure)
         else:
-            yield "ok", detail, ""
+            found += _ok(detail)
+    return found
 
 
-def _shared_memory(patient: Patient) -> Findings:
+def _writable(folder: Path) -> bool:
+    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+
+
+def _shared_memory(patient: Patient) -> list[Found]:
     if sys.platform != "linux":
-        yield "ok", "not used on this system", ""
-        return
+        return _ok("not used on this system")
     place = probes.SHM
-    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        yield "error", f"{place} cannot be written", f"mount it: mount -t tmpfs -o mode=1777 tmpfs {place}"
-        return
+    if not _writable(place):
+        return _error(f"{place} cannot be written", f"mount it: mount -t tmpfs -o mode=1777 tmpfs {place}")
     free = shutil.disk_usage(place).free
     if free < LITTLE_SHM:
-        yield (
-            "error" if free < NO_SHM else "warning",
+        return (_error if free < NO_SHM else _warning)(
             f"{free / 1e6:.0f} MB free: messages between ranks pass through it",
             f"remove what is left over in {place}, or give the container more: docker run --shm-size=1g",
         )
-    else:
-        yield "ok", f"{free / GB:.1f} GB free", ""
+    return _ok(f"{free / GB:.1f} GB free")
 
 
-def _slurm(patient: Patient) -> Findings:
+def _slurm(patient: Patient) -> list[Found]:
     job = slurm.allocation()
-    inside = job is not None
     if shutil.which("srun") is None:
-        if inside:
-            yield "error", "this is an allocation, but there is no srun", "load the site's Slurm module"
-        else:
-            yield "ok", "not on this machine; ranks are started by mpiexec", ""
-        return
-    matters: State = "error" if inside else "warning"
+        if job is not None:
+            return _error("this is an allocation, but there is no srun", "load the site's Slurm module")
+        return _ok("not on this machine; ranks are started by mpiexec")
+    trouble = _warning if job is None else _error
     try:
-        version = probes.said(["srun", "--version"])
+        version = probes.first_line(["srun", "--version"])
     except RunFailed as failure:
-        yield matters, str(failure), "set SLURM_CONF or ask the site, where this machine belongs to a cluster"
-        return
+        return trouble(str(failure), "set SLURM_CONF or ask the site, where this machine belongs to a cluster")
     plugins = probes.slurm_mpi_plugins()
     detail = f"{version}, MPI by {', '.join(plugins) or 'nothing'}"
-    if job is not None:
-        detail += f", inside job {job.job}"
+    detail += "" if job is None else f", inside job {job.job}"
     wanted = patient.options.cluster.srun_plugin()
     if patient.options.cluster.by_srun() and wanted not in plugins:
-        yield (
-            matters,
+        return trouble(
             f"{detail}: no {wanted}, which this MPI needs",
             f"ask for Slurm's plug-in mpi_{wanted}, or use --launcher mpiexec",
         )
-    else:
-        yield "ok", detail, ""
+    return _ok(detail)
 
 
-def _library(name: str, extra_for: str) -> Callable[[Patient], Findings]:
+def _library(name: str, extra_for: str) -> Callable[[Patient], list[Found]]:
     """The check of an optional library and its devices."""
 
-    def examine(patient: Patient) -> Findings:
+    def examine(patient: Patient) -> list[Found]:
         found = probes.library(name)
         if found is None:
-            install = f"pip install 'admmctl[{name}]'"
             needed = _needs(patient.experiment, name)
             if needed:
-                yield "warning", f"not installed, and {', '.join(needed)} needs it", install
-            else:
-                yield "ok", f"not installed; {extra_for} would need it", ""
-            return
-        detail = f"{found['version']} on {', '.join(found['devices'])}"
-        gpus = probes.gpus()
+                install = f"pip install 'admmctl[{name}]'"
+                return _warning(f"not installed, and {', '.join(needed)} needs it", install)
+            return _ok(f"not installed; {extra_for} would need it")
+        detail, gpus = f"{found['version']} on {', '.join(found['devices'])}", probes.gpus()
         if gpus and not found["gpu"]:
-            yield (
-                "warning",
+            return _warning(
                 f"{detail}, but this machine has {gpus[0]}",
                 f"install {name} for CUDA, and see that nvidia-smi's driver is recent enough for it",
             )
-        else:
-            yield "ok", detail, ""
+        return _ok(detail)
 
     return examine
 
@@ -357,10 +322,9 @@ def _needs(experiment: Experiment | None, library: str) -> list[str]:
     """The methods of an experiment that use a library."""
     if experiment is None:
         return []
-    runs = experiment.runs.items()
     return [
         name
-        for name, run in runs
+        for name, run in experiment.runs.items()
         if run.kind.startswith(f"{library}-") or getattr(run.settings, "backend", "") == library
     ]
 
@@ -369,7 +333,7 @@ def _cores(count: int) -> str:
     return f"{count} core{'s' * (count != 1)}"
 
 
-CHECKS: dict[str, Callable[[Patient], Findings]] = {
+CHECKS: dict[str, Callable[[Patient], list[Found]]] = {
     "admmctl": _admmctl,
     "MPI library": _mpi_library,
     "launcher": _launcher,

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from admmctl.errors import RunFailed
-from admmctl.launch.programs import ask, python
+from admmctl.launch.inherited import without_leftovers
+from admmctl.launch.programs import ask, environment, python
 from admmctl.launch.slurm import mpi_plugins
 
 MPI = ["-m", "admmctl.launch.probe"]
-ONE_RANK = python("-m", "mpi4py", *MPI)  # one rank, which no launcher starts
+REINSTALL = "pip install --force-reinstall mpich mpi4py"
 SHM = Path("/dev/shm")
 CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 RANKS_SECONDS = 30.0  # a start takes about one; a slow network file system some more
@@ -50,11 +51,13 @@ def mpi(command: list[str], environment: Mapping[str, str] | None = None) -> dic
     answer = ask(command, RANKS_SECONDS, environment)
     lines = [line for line in answer.out.splitlines() if line.startswith("{")]
     if answer.code or not lines:
-        raise RunFailed(
-            f"it ended with exit code {answer.code}: {answer.last_line()}; "
-            "reinstall MPI: pip install --force-reinstall mpich mpi4py"
-        )
+        raise RunFailed(f"it ended with exit code {answer.code}: {answer.last_line()}; reinstall MPI: {REINSTALL}")
     return dict(json.loads(lines[0]))
+
+
+def mpi_library() -> str:
+    """The MPI library of this Python, as one rank has it that no launcher starts."""
+    return str(mpi(python("-m", "mpi4py", *MPI), without_leftovers(environment()))["library"])
 
 
 def family(text: str) -> str | None:
@@ -68,8 +71,8 @@ def launcher_version(program: str) -> str:
     return ask([program, "--version"], QUICK_SECONDS).out
 
 
-def said(command: list[str]) -> str:
-    """The only, or the first line a program says."""
+def first_line(command: list[str]) -> str:
+    """The only, or the first line that a program prints."""
     answer = ask(command, QUICK_SECONDS)
     if answer.code:
         raise RunFailed(f"{command[0]} failed: {answer.last_line()}")

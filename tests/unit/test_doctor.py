@@ -73,7 +73,7 @@ def test_a_check_that_breaks_is_an_error_line(monkeypatch: pytest.MonkeyPatch) -
 def test_a_launcher_of_another_family_is_an_error(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program(place / "bin" / "mpiexec", "print('mpiexec (OpenRTE) 4.1.4')")
     monkeypatch.setenv("ADMMCTL_MPIEXEC", "mpiexec")
-    monkeypatch.setattr(probes, "mpi", lambda command, environment: {"library": "MPICH Version: 5.0.2"})
+    monkeypatch.setattr(probes, "mpi_library", lambda: "MPICH Version: 5.0.2")
     state, detail, cure = line("launcher")
     assert state == "error"
     assert "of Open MPI, but the MPI library of this Python of MPICH" in detail
