@@ -62,7 +62,6 @@ def scaling(
     from admmctl.launch.options import check_options
     from admmctl.report.live import Live, error_console
     from admmctl.report.scaling import scaling_table
-    from admmctl.runs.submit import planned
     from admmctl.studies import scaling as study
     from admmctl.studies.points import summarise
 
@@ -71,7 +70,7 @@ def scaling(
     if launcher == "sbatch":
         orders = study.orders(request, dry_run)
         if dry_run:
-            scripts = [planned(order) for order in orders]
+            scripts = [order.script() for order in orders]
             put_json({"scripts": scripts}) if as_json else put("\n".join(scripts).rstrip("\n"))
         else:
             hand_in(orders, as_json)

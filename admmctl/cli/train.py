@@ -96,40 +96,28 @@ def train(
 
       admmctl train configs/svhn.yaml --cores 256 --launcher sbatch --dry-run
     """
+    from admmctl.launch.options import check_options
     from admmctl.report.live import Live, error_console
     from admmctl.report.tables import runs_table
     from admmctl.runs import train as driver
-    from admmctl.runs.submit import planned, train_order
+    from admmctl.runs.submit import train_order
 
-    options = driver.check_options(cores, threads, launcher, oversubscribe, hosts, cluster, watchdog)
-    if options.chosen().name == "sbatch":
-        order = train_order(config, method, repeat, options, settings or [], dry_run, resume)
+    options = check_options(cores, threads, launcher, oversubscribe, hosts, cluster, watchdog)
+    request = driver.Request(config, options, method, repeat, settings or [], resume)
+    if launcher == "sbatch":
+        order = train_order(request, dry_run)
         if dry_run:
-            put_json({"script": planned(order)}) if as_json else put(planned(order).rstrip("\n"))
+            put_json({"script": order.script()}) if as_json else put(order.script().rstrip("\n"))
         else:
             hand_in([order], as_json)
         return
     if dry_run:
-        plans = driver.dry_run(config, method, repeat, options, settings or [])
+        plans = driver.dry_run(request)
         put_json({"runs": plans}) if as_json else put("\n".join(driver.plan_text(plan) for plan in plans))
         return
     try:
         with Live(error_console()) as live:
-            runs = driver.train(
-                config,
-                method=method,
-                cores=options.cores,
-                threads=options.threads,
-                repeat=repeat,
-                launcher=options.launcher,
-                oversubscribe=oversubscribe,
-                hosts=hosts,
-                cluster=cluster,
-                overrides=settings or [],
-                watcher=live,
-                resume=resume,
-                patience=watchdog,
-            )
+            runs = driver.train_all(request, live)
     except (RunFailed, Interrupted) as stop:
         if as_json:
             put_json({"runs": stop.runs})

@@ -40,6 +40,11 @@ class Ranks:
             name = "inline" if inline else "srun" if by_srun else "mpiexec"
         return MPIEXEC[self.cluster.mpi] if name == "mpiexec" else LAUNCHERS[name]
 
+    @property
+    def inline(self) -> bool:
+        """Whether the one rank is this process."""
+        return self.chosen().name == "inline"
+
     def allocation(self) -> slurm.Allocation | None:
         """The Slurm job whose nodes take the ranks, if there is one: mpiexec finds them by itself."""
         here = self.launcher == "mpiexec" and slurm.unreachable()

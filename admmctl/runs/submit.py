@@ -4,13 +4,12 @@ import os
 import shlex
 import shutil
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from admmctl.errors import AdmmctlError, Interrupted, UserError
-from admmctl.experiment import config as configuration
 from admmctl.experiment.config import Run
 from admmctl.files import write_json
 from admmctl.launch import slurm
@@ -19,7 +18,7 @@ from admmctl.launch.programs import environment, python
 from admmctl.runs import jobs
 from admmctl.runs.places import root
 from admmctl.runs.record import new_folder
-from admmctl.runs.train import Silent, check_all, plan
+from admmctl.runs.train import Request, Silent
 
 CONFIG = "experiment.yaml"
 # What a job finds even where the site does not hand the environment on.
@@ -28,45 +27,56 @@ HANDED_ON = ("ADMMCTL_RESULTS", "ADMMCTL_DATASETS", "PYTHONPATH")
 
 @dataclass(frozen=True)
 class Order:
-    """A job to hand in: ``command`` with its words, on the experiment file ``config``."""
+    """A job to hand in: ``command`` with its arguments, on the experiment file ``config``."""
 
     run: Run  # the first, for its names and threads
     label: str  # of the job's folder: method and ranks
     config: Path
     command: str  # train or scaling
-    words: Sequence[str]
+    arguments: Sequence[str]
     options: Options
+    overrides: Iterable[str]
     runs: int | None = None  # how many it makes, where that is known before
 
+    def line(self, folder: Path) -> list[str]:
+        """What the job runs. The launcher is found in the job."""
+        options = replace(self.options, launcher="auto")
+        return [
+            *python("-m", "admmctl", self.command, str((folder / CONFIG).absolute()), *self.arguments),
+            *(["--threads", str(options.threads)] if options.threads is not None else []),
+            *(argument for override in self.overrides for argument in ("--set", override)),
+            *options.arguments(),
+        ]
 
-def train_order(
-    config: Path,
-    method: str | None,
-    repeat: int,
-    options: Options,
-    overrides: Sequence[str],
-    dry: bool,
-    resume: bool = False,
-) -> Order:
+    def script(self, folder: Path | None = None) -> str:
+        """The job script; by default of a folder that is not made. Raises UserError for what cannot be in one."""
+        folder = folder or root() / self.run.experiment / f"job-{self.label}"
+        given = environment()
+        exports = {name: _absolute(name, given[name]) for name in HANDED_ON if given.get(name)}
+        batch = slurm.Batch(
+            name=f"{self.run.experiment}-{self.label}",
+            ranks=self.options.cores,
+            threads=self.options.threads_for(self.run) or 1,
+            log=(folder / jobs.LOG).absolute(),
+            work=Path.cwd(),
+            command=self.line(folder),
+            exports={**exports, slurm.JOB_RECORD: str(folder.absolute())},
+        )
+        return slurm.script(batch, self.options.cluster)
+
+
+def train_order(request: Request, dry: bool) -> Order:
     """``train`` as a job. All but its cores is checked now, and unless ``dry`` its data."""
-    experiment = configuration.load(config, overrides)
-    runs = plan(experiment.select(method), repeat, options)
+    runs, options = request.runs(), request.options
     if not dry:
-        check_all(runs, options, Silent(), several=method == "all")
-    words = ["--cores", str(options.cores)]
-    words += ["--method", method] if method is not None else []
-    words += ["--repeat", str(repeat)] if repeat > 1 else []
-    words += ["--resume"] if resume else []
-    words += ["--watchdog", f"{options.watchdog:g}"] if options.watchdog else []
-    label = f"{method or runs[0].method}-p{options.cores}"
-    return Order(runs[0], label, config, "train", [*words, *common(options, overrides)], options, len(runs))
-
-
-def common(options: Options, overrides: Sequence[str]) -> list[str]:
-    """What every command of a job is told."""
-    words = ["--threads", str(options.threads)] if options.threads is not None else []
-    words += ["--oversubscribe"] if options.oversubscribe else []
-    return words + [word for override in overrides for word in ("--set", override)]
+        request.check_all(runs, Silent())
+    arguments = ["--cores", str(options.cores)]
+    arguments += ["--method", request.method] if request.method is not None else []
+    arguments += ["--repeat", str(request.repeat)] if request.repeat > 1 else []
+    arguments += ["--resume"] if request.resume else []
+    label = f"{request.method or runs[0].method}-p{options.cores}"
+    config = Path(str(request.config))
+    return Order(runs[0], label, config, "train", arguments, options, request.overrides, len(runs))
 
 
 def submit(order: Order) -> dict[str, Any]:
@@ -83,12 +93,12 @@ def submit(order: Order) -> dict[str, Any]:
         "ranks": order.options.cores,
         "runs": order.runs,
         "submitted": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "command": _command(order, folder),
+        "command": order.line(folder),
     }
     path = folder / jobs.SCRIPT
     try:
         shutil.copyfile(order.config, folder / CONFIG)  # later changes to the file are for later jobs
-        path.write_text(script(order, folder), encoding="utf-8", errors="surrogateescape")
+        path.write_text(order.script(folder), encoding="utf-8", errors="surrogateescape")
         path.chmod(0o755)
         # Whatever happens to this process from here on: the folder knows that there may be a job.
         write_json(folder / jobs.RECORD, record)
@@ -125,35 +135,6 @@ def _hand_in(path: Path, folder: Path) -> tuple[str, str]:
         raise slurm.MayBeQueued(f"{doubt}\n{unclear}") from None
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted while sbatch was at work\n{unclear}") from None
-
-
-def planned(order: Order) -> str:
-    """The script of a job that is not handed in: for ``--dry-run``."""
-    return script(order, root() / order.run.experiment / f"job-{order.label}")
-
-
-def script(order: Order, folder: Path) -> str:
-    """The job script. Raises UserError for what cannot be part of one."""
-    given = environment()
-    exports = {name: _absolute(name, given[name]) for name in HANDED_ON if given.get(name)}
-    threads = order.options.threads_for(order.run)
-    batch = slurm.Batch(
-        name=f"{order.run.experiment}-{order.label}",
-        ranks=order.options.cores,
-        threads=threads or 1,
-        log=(folder / jobs.LOG).absolute(),
-        work=Path.cwd(),
-        command=_command(order, folder),
-        exports={**exports, slurm.JOB_RECORD: str(folder.absolute())},
-    )
-    return slurm.script(batch, order.options.cluster)
-
-
-def _command(order: Order, folder: Path) -> list[str]:
-    """What the job runs."""
-    site = order.options.site
-    words = [*order.words, *([] if site is None else ["--cluster", str(site)])]
-    return [*python("-m", "admmctl", order.command), str((folder / CONFIG).absolute()), *words]
 
 
 def _absolute(name: str, value: str) -> str:

@@ -2,10 +2,11 @@
 
 import shlex
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from threadpoolctl import threadpool_limits
 
@@ -77,6 +78,46 @@ class _Sturdy(Watcher):
             self._watcher = Silent()
 
 
+@dataclass(frozen=True)
+class Request:
+    """What is to be trained: methods of an experiment file, or of a mapping with the same keys; and how."""
+
+    config: str | Path | Mapping[str, Any]
+    options: Options
+    method: str | None = None
+    repeat: int = 1
+    overrides: Iterable[str] = ()
+    resume: bool = False
+
+    def runs(self) -> list[Run]:
+        """Every run with its seed: repeats interleave methods, and each repeat has a seed of its own."""
+        runs = configuration.load(self.config, self.overrides).select(self.method)
+        if not 1 <= self.repeat <= MOST:
+            raise UserError(f"--repeat {self.repeat}: expected 1 or more, at most {MOST:,}")
+        if self.options.inline and self.options.cores > 1:
+            cores = self.options.cores
+            raise UserError(f"--launcher inline runs one rank; for --cores {cores} use --launcher mpiexec")
+        return [with_seed(run, run.seed + number) for number in range(self.repeat) for run in runs]
+
+    def check_all(self, runs: list[Run], watcher: Watcher) -> list[Run]:
+        """Those that can be started. Of --method all, those whose extra is missing are left out, by name."""
+        ready: list[Run] = []
+        skipped: dict[str, MissingExtra] = {}
+        for run in runs:
+            try:
+                check(run, self.options)
+                ready.append(run)
+            except MissingExtra as missing:
+                if self.method != "all":
+                    raise
+                if run.method not in skipped:
+                    watcher.skipped(run, str(missing))
+                skipped[run.method] = missing
+        if runs and not ready:
+            raise UserError("every method of this experiment needs an extra that is not installed")
+        return ready
+
+
 def train(
     config: str | Path | Mapping[str, Any],
     *,
@@ -101,21 +142,19 @@ def train(
     Raises UserError for wrong usage, configuration or data before anything is written, RunFailed when a
     run breaks, and Interrupted when one is stopped; finished runs keep their folders in any case.
     """
-    experiment = configuration.load(config, overrides)
     options = check_options(cores, threads, launcher, oversubscribe, hosts, cluster, patience)
-    if options.chosen().name == "sbatch":
+    if options.launcher == "sbatch":
         raise UserError("launcher sbatch: jobs are handed in by the command, admmctl train --launcher sbatch")
-    runs = plan(experiment.select(method), repeat, options)
-    watcher = watcher or Silent()
-    resume = resume or slurm.requeued()
-    begun = [resuming.find(run, options.cores, config) if resume else None for run in runs]
-    begun = _still_the_same(runs, begun, watcher)
-    ready = check_all(
-        [run for run, found in zip(runs, begun, strict=True) if found is None or not found.done],
-        options,
-        watcher,
-        several=method == "all",
-    )
+    return train_all(Request(config, options, method, repeat, overrides, resume), watcher or Silent())
+
+
+def train_all(request: Request, watcher: Watcher) -> list[dict[str, Any]]:
+    """What is asked for, run by run; see ``train``."""
+    runs, options = request.runs(), request.options
+    resume = request.resume or slurm.requeued()
+    begun = _begun(runs, request, watcher) if resume else [None] * len(runs)
+    todo = [run for run, found in zip(runs, begun, strict=True) if found is None or not found.done]
+    ready = request.check_all(todo, watcher)
     summaries: list[dict[str, Any]] = []
     failures = []
     for run, found in zip(runs, begun, strict=True):
@@ -145,60 +184,17 @@ def train(
     return summaries
 
 
-def _still_the_same(
-    runs: list[Run], begun: Sequence[Recorded | None], watcher: "Watcher"
-) -> list[Recorded | None]:
-    """Of runs that were begun, those that still are what is asked for: a finished one is of its data and stop."""
-    now, same = resuming.Now(), list(begun)
+def _begun(runs: list[Run], request: Request, watcher: Watcher) -> list[Recorded | None]:
+    """Of each run its record, where it was begun and still is what is asked for: a finished one is of its data and
+    stop.
+    """
+    now = resuming.Now()
+    begun = [resuming.find(run, request.options.cores, request.config) for run in runs]
     for number, (run, found) in enumerate(zip(runs, begun, strict=True)):
         if found is not None and found.done and (differs := now.other(run, found.folder)):
             watcher.event({"event": "note", "text": f"a new run beside {found.folder}: {'; '.join(differs)}"})
-            same[number] = None
-    return same
-
-
-def check_all(runs: list[Run], options: Options, watcher: "Watcher", several: bool) -> list[Run]:
-    """The runs that can be started. Of ``several``, those whose extra is missing are left out, by name."""
-    ready, told = [], set()
-    for run in runs:
-        try:
-            check(run, options)
-            ready.append(run)
-        except MissingExtra as missing:
-            if not several:
-                raise
-            if run.method not in told:
-                watcher.skipped(run, str(missing))
-            told.add(run.method)
-    if runs and not ready:
-        raise UserError("every method of this experiment needs an extra that is not installed")
-    return ready
-
-
-def dry_run(
-    config: str | Path, method: str | None, repeat: int, options: Options, overrides: Iterable[str]
-) -> list[dict[str, Any]]:
-    """What ``train`` would run, checked as far as that goes without data or a scheduler."""
-    experiment = configuration.load(config, overrides)
-    return [describe_plan(run, options) for run in plan(experiment.select(method), repeat, options)]
-
-
-def plan_text(plan: dict[str, Any]) -> str:
-    """A planned run for people: the folder, the command, the resolved experiment."""
-    command = "in this process" if plan["command"] is None else shlex.join(plan["command"])
-    return (
-        f"# folder:  {plan['folder']}\n# ranks:   {plan['ranks']}\n"
-        f"# threads: {plan['threads_per_rank']} per rank\n# runs:    {command}\n{to_yaml(plan['config'])}"
-    )
-
-
-def plan(runs: list[Run], repeat: int, options: Options) -> list[Run]:
-    """Every run with its seed: repeats interleave methods, and each repeat has a seed of its own."""
-    if not 1 <= repeat <= MOST:
-        raise UserError(f"--repeat {repeat}: expected 1 or more, at most {MOST:,}")
-    if options.chosen().name == "inline" and options.cores > 1:
-        raise UserError(f"--launcher inline runs one rank; for --cores {options.cores} use --launcher mpiexec")
-    return [with_seed(run, run.seed + number) for number in range(repeat) for run in runs]
+            begun[number] = None
+    return begun
 
 
 def check(run: Run, options: Options) -> None:
@@ -218,23 +214,36 @@ def check(run: Run, options: Options) -> None:
         memory.check_here(built.memory(), options.cores)
 
 
-def command(folder: Path, options: Options, threads: int | None) -> Command:
+def dry_run(request: Request) -> list[dict[str, Any]]:
+    """What would run, checked as far as that goes without data or a scheduler: for ``--dry-run``."""
+    plans, options = [], request.options
+    for run in request.runs():
+        folder = root() / run.experiment / folder_name(run, options.cores)
+        plans.append(
+            {
+                "folder": str(folder),
+                "ranks": options.cores,
+                "threads_per_rank": options.threads_for(run) or "from the environment",
+                "command": None if options.inline else _command(folder, run, options).line,
+                "config": run.document(),
+            }
+        )
+    return plans
+
+
+def plan_text(plan: dict[str, Any]) -> str:
+    """A planned run for people: the folder, the command, the resolved experiment."""
+    command = "in this process" if plan["command"] is None else shlex.join(plan["command"])
+    return (
+        f"# folder:  {plan['folder']}\n# ranks:   {plan['ranks']}\n"
+        f"# threads: {plan['threads_per_rank']} per rank\n# runs:    {command}\n{to_yaml(plan['config'])}"
+    )
+
+
+def _command(folder: Path, run: Run, options: Options) -> Command:
     """What starts the ranks of a run."""
     worker = ["-m", "admmctl.runs.worker", str(folder), str(options.cores), f"{options.watchdog or 0:g}"]
-    return options.command([*worker, *options.rerun_arguments()], threads)
-
-
-def describe_plan(run: Run, options: Options) -> dict[str, Any]:
-    """What would run, without data or a scheduler: for ``--dry-run``."""
-    folder = root() / run.experiment / folder_name(run, options.cores)
-    inline = options.chosen().name == "inline"
-    return {
-        "folder": str(folder),
-        "ranks": options.cores,
-        "threads_per_rank": options.threads_for(run) or "from the environment",
-        "command": None if inline else command(folder, options, options.threads_for(run)).line,
-        "config": run.document(),
-    }
+    return options.command([*worker, *options.rerun_arguments()], options.threads_for(run))
 
 
 def execute(
@@ -246,88 +255,94 @@ def execute(
     ``resume`` is a run that goes on, from its last checkpoint where it has one.
     """
     started = time.perf_counter()
-    watcher = _Sturdy(watcher)
+    document = to_yaml(run.document())
     if resume is not None:
-        with resuming.held(resume.folder), _signals(options) as signals:
-            folder = RunFolder.reopen(resume.folder, to_yaml(run.document()))
-            return _go_on(run, options, watcher, folder, started, resume, signals)
-    if place is None:
-        folder = RunFolder.create(folder_name(run, options.cores), run.experiment, to_yaml(run.document()))
+        path = resume.folder
+    elif place is not None:
+        path = RunFolder.create_at(place, document).path
     else:
-        folder = RunFolder.create_at(place, to_yaml(run.document()))
+        path = RunFolder.create(folder_name(run, options.cores), run.experiment, document).path
+    # A job's signals are held from now on: one that comes as its record is written does not break it.
+    signals = nullcontext() if options.inline else StopSignals()
     try:
-        with resuming.held(folder.path), _signals(options) as signals:
-            return _go_on(run, options, watcher, folder, started, None, signals)
+        with resuming.held(path), signals as asked:
+            folder = RunFolder(path) if resume is None else RunFolder.reopen(path, document)
+            return _Execution(run, options, _Sturdy(watcher), folder, started, resume).to_its_end(asked)
     except Interrupted as stop:
         if place is None:
             raise
         # What goes on is the study, by its own command.
-        message = f"interrupted after {stop.runs[0]['iterations']} iterations; recorded in {folder.path}"
+        message = f"interrupted after {stop.runs[0]['iterations']} iterations; recorded in {path}"
         raise Interrupted(message, stop.runs) from None
 
 
-def _signals(options: Options) -> AbstractContextManager[StopSignals | None]:
-    """The signals of a job from now on, so that one that comes as its record is written does not break it."""
-    return nullcontext() if options.chosen().name == "inline" else StopSignals()
+@dataclass
+class _Execution:
+    """One run in its folder."""
 
+    run: Run
+    options: Options
+    watcher: Watcher
+    folder: RunFolder
+    started: float
+    resume: Recorded | None
+    asked: bool = False  # to stop, in this process
 
-def _go_on(
-    run: Run,
-    options: Options,
-    watcher: Watcher,
-    folder: RunFolder,
-    started: float,
-    resume: Recorded | None,
-    signals: StopSignals | None,
-) -> dict[str, Any]:
-    """The run in its folder, to its end. ``signals`` are those of a job, until its record is whole."""
-    watcher.started(run, folder.path)
-    if resume is not None and not checkpoint.exist(folder.path):
-        watcher.event({"event": "note", "text": "there is no checkpoint: the run starts anew"})
-    jobs.started(folder.path)
-    threads = options.threads_for(run)
-    if crowding := options.crowding(threads):
-        watcher.event({"event": "note", "text": crowding})
-    asked = False
+    def to_its_end(self, signals: StopSignals | None) -> dict[str, Any]:
+        """Its summary. ``signals`` are those of a job, until its record is whole."""
+        path = self.folder.path
+        self.watcher.started(self.run, path)
+        if self.resume is not None and not checkpoint.exist(path):
+            self.watcher.event({"event": "note", "text": "there is no checkpoint: the run starts anew"})
+        jobs.started(path)
+        try:
+            self._work(signals)
+        except UserError:
+            if self.resume is None:
+                self.folder.discard()
+            elif self.resume.summary is not None:
+                self.folder.write_summary(self.resume.summary)
+            raise
+        except (Exception, KeyboardInterrupt) as error:
+            self._broken(error)
+        summary = Recorded(path).row
+        self.watcher.ended(summary)
+        if summary["status"] == "interrupted":
+            message = f"interrupted after {summary['iterations']} iterations; go on with: {summary['rerun']}"
+            raise Interrupted(message, [summary])
+        if self.asked or (signals is not None and signals.so_far()):
+            # Too late for this run, but not for what comes after it.
+            raise Interrupted(f"interrupted, when this run had come to its end: {path}", [summary])
+        return summary
 
-    def stop() -> None:
-        nonlocal asked
-        asked = True
-        watcher.event(STOPPING)
-
-    try:
-        if options.chosen().name == "inline":
+    def _work(self, signals: StopSignals | None) -> None:
+        """Train, in this process or in a job."""
+        folder, options = self.folder, self.options
+        threads = options.threads_for(self.run)
+        if crowding := options.crowding(threads):
+            self.watcher.event({"event": "note", "text": crowding})
+        if options.inline:
             with threadpool_limits(limits=threads, user_api="blas"):
-                work(folder, Serial(), watcher.event, options.rerun_arguments(), started, stop)
+                work(folder, Serial(), self.watcher.event, options.rerun_arguments(), self.started, self._stop)
         else:
-            end = watch(command(folder.path, options, threads), watcher.event, folder.log, signals)
+            end = watch(_command(folder.path, self.run, options), self.watcher.event, folder.log, signals)
             end.raise_failure(finished=Recorded(folder.path).summary is not None)
-    except UserError:
-        if resume is None:
-            folder.discard()
-        elif resume.summary is not None:
-            folder.write_summary(resume.summary)
-        raise
-    except (Exception, KeyboardInterrupt) as error:
+
+    def _stop(self) -> None:
+        self.asked = True
+        self.watcher.event(STOPPING)
+
+    def _broken(self, error: BaseException) -> NoReturn:
+        """Leave a summary, and raise Interrupted or RunFailed."""
         stopped = isinstance(error, KeyboardInterrupt | Interrupted)
         reason = str(error) or type(error).__name__
         if not isinstance(error, AdmmctlError | KeyboardInterrupt):
             reason = f"{type(error).__name__}: {error}"
         status = Status.INTERRUPTED if stopped else Status.FAILED
-        summary = summary_of_the_dead(run, options, folder, status, reason, started)
-        watcher.ended(summary)
+        summary = summary_of_the_dead(self.run, self.options, self.folder, status, reason, self.started)
+        self.watcher.ended(summary)
         if stopped:
             raise Interrupted(f"interrupted; go on with: {summary['rerun']}", [summary]) from None
-        message = f"run {folder.path} failed: {reason}\nIts log: {folder.path / 'log.txt'}"
-        message += f"\nRun it again with: {summary['rerun']}"
-        raise RunFailed(message, [summary]) from error
-    summary = Recorded(folder.path).row
-    watcher.ended(summary)
-    if summary["status"] == "interrupted":
-        message = f"interrupted after {summary['iterations']} iterations; go on with: {summary['rerun']}"
-        raise Interrupted(message, [summary])
-    if asked or (
-        signals is not None and signals.so_far()
-    ):  # too late for this run, but not for what comes after it
-        raise Interrupted(f"interrupted, when this run had come to its end: {folder.path}", [summary])
-    return summary
+        path = self.folder.path
+        message = f"run {path} failed: {reason}\nIts log: {path / 'log.txt'}"
+        raise RunFailed(f"{message}\nRun it again with: {summary['rerun']}", [summary]) from error

@@ -24,7 +24,7 @@ from admmctl.runs.places import root
 from admmctl.runs.reading import CPU, PHASES
 from admmctl.runs.recorded import COMPARED, Recorded
 from admmctl.runs.resume import Now
-from admmctl.runs.submit import Order, common
+from admmctl.runs.submit import Order
 from admmctl.runs.train import Watcher, check, execute
 from admmctl.studies.bench import on_cores
 from admmctl.studies.study import FILE, Machine, NoSmallStep, SmallStep, Study
@@ -125,9 +125,9 @@ def orders(request: Request, dry: bool) -> list[Order]:
         sized = replace(request.options, cores=count)
         if not dry:
             check(run, sized)
-        arguments = [*request.arguments(), "--part", str(count), *common(sized, request.overrides)]
+        arguments = [*request.arguments(), "--part", str(count)]
         label = f"scaling-{run.method}-p{count}"
-        found.append(Order(run, label, request.config, "scaling", arguments, sized))
+        found.append(Order(run, label, request.config, "scaling", arguments, sized, request.overrides))
     return found
 
 
