@@ -38,7 +38,9 @@ STEPS = 6
 def library(request):
     """The name of a library; what it changes for the whole process is put back."""
     pytest.importorskip(request.param)
-    if request.param == "torch":
+    if request.param == "numpy":
+        yield "numpy"
+    elif request.param == "torch":
         import torch
 
         threads = torch.get_num_threads()
@@ -135,17 +137,20 @@ def test_ranks_may_compute_with_any_library(library, solver):
 
 
 @types
-def test_factors_and_triangular_solves(library, dtype):
+@pytest.mark.parametrize("library", ["numpy", "torch", "jax"], indirect=True)
+@pytest.mark.parametrize(("side", "columns"), [(1, 1), (5, 3), (8, 5)])
+def test_factors_and_triangular_solves(library, dtype, side, columns):
     found = backend(library, "cpu", dtype)
     generator = np.random.default_rng(0)
-    R = generator.standard_normal((5, 9)).astype(dtype)
-    A, B = (R @ R.T).astype(dtype), generator.standard_normal((5, 3)).astype(dtype)
+    R = generator.standard_normal((side, side + 4)).astype(dtype)
+    A, B = (R @ R.T + 0.1 * np.eye(side)).astype(dtype), generator.standard_normal((side, columns)).astype(dtype)
     L = found.cholesky(found.array(A.copy()))
     limit = 1e-10 if dtype == "float64" else 1e-4
     np.testing.assert_allclose(np.tril(found.numpy(L)), np.linalg.cholesky(A), atol=limit)
-    expected = np.linalg.solve(np.linalg.cholesky(A), B)
-    np.testing.assert_allclose(found.numpy(found.solve_lower(L, found.array(B))), expected, atol=limit)
-    np.testing.assert_allclose(A @ found.numpy(found.solve(L, found.array(B))), B, atol=limit * 10)
+    expected, there = np.linalg.solve(np.linalg.cholesky(A), B), found.array(B.copy())
+    np.testing.assert_allclose(found.numpy(found.solve_lower(L, there)), expected, atol=limit)
+    np.testing.assert_allclose(A @ found.numpy(found.solve(L, there)), B, atol=limit * 10)
+    np.testing.assert_array_equal(found.numpy(there), B)
     for second in (-1.0, 0.0, np.nan):
         with pytest.raises(Diverged, match="positive definite"):
             found.cholesky(found.array(np.diag([1.0, second, 1.0])))
