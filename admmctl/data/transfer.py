@@ -72,7 +72,7 @@ def open_address(request: web.Request) -> HTTPResponse:
 def _judge(error: Exception, request: web.Request) -> Lost | Refused:
     """Is it worth another try? A broken line is; a closed door, a bad certificate or address is not."""
     cause = error.reason if isinstance(error, URLError) and isinstance(error.reason, Exception) else error
-    text = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
+    text = getattr(cause, "strerror", None) or str(cause).strip() or type(cause).__name__
     if isinstance(cause, TimeoutError):
         text = "no answer in time"
     if request.host != urlsplit(request.full_url).netloc:

@@ -18,8 +18,6 @@ from admmctl.data import download
 from admmctl.data.catalog import SourceFile
 
 CONTENT = random.Random(0).randbytes(3000)
-
-
 OTHER = random.Random(1).randbytes(3000)  # as long, but not the official file
 
 
@@ -45,11 +43,12 @@ class Reply:
     cut: int | None = None  # the connection is closed after so many bytes of the answer, headers and all
     cut_body: int | None = None  # ... or after so many bytes of the body
     reset: bool = False  # ... by a reset
+    raw: bytes | None = None  # in place of head and body
     hold: int | None = None  # after so many bytes of the body, wait for ``Server.release``
 
 
 class Server:
-    """Answers GET /PATH with the replies scripted for the path, then with ``otherwise``."""
+    """Answers GET /PATH with the replies scripted for the path, then by ``folder`` or with ``otherwise``."""
 
     def __init__(self) -> None:
         handler = type("Handler", (_Handler,), {"scripted": self})
@@ -64,6 +63,7 @@ class Server:
     def reset(self) -> None:
         self.script: dict[str, deque[Reply]] = {}
         self.otherwise = Reply()
+        self.folder: Path | None = None  # whose files are at hand
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.release.set()
         self.release = threading.Event()
@@ -96,8 +96,12 @@ class Server:
         return [headers.get("Range", "") for _, headers in self.requests]
 
     def reply(self, path: str) -> Reply:
-        replies = self.script.get(path)
-        return replies.popleft() if replies else self.otherwise
+        if replies := self.script.get(path):
+            return replies.popleft()
+        if self.folder is None:
+            return self.otherwise
+        file = self.folder / path.lstrip("/")
+        return Reply(file.read_bytes()) if file.is_file() else Reply(status=404)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -155,6 +159,8 @@ def _pump(source: socket.socket, target: socket.socket) -> None:
 
 def answer(reply: Reply, asked: str | None, if_range: str | None) -> tuple[bytes, bytes]:
     """The bytes of an answer: head and body."""
+    if reply.raw is not None:
+        return b"", reply.raw
     if reply.status:
         return _head(f"{reply.status} Scripted", [*reply.headers, ("Content-Length", "0")]), b""
     headers = [("Content-Type", reply.type), *reply.headers]
@@ -187,6 +193,13 @@ def _head(status: str, headers: list[tuple[str, str]]) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode()
 
 
+def unused_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        return int(unused.getsockname()[1])
+
+
 def official(*addresses: str, name: str = "big.gz") -> SourceFile:
     return SourceFile(name, len(CONTENT), hashlib.sha256(CONTENT).hexdigest(), addresses)
 
@@ -197,14 +210,14 @@ def nothing(*_: Any) -> None:
 
 def get(folder: Path, *addresses: str, mirror: str | None = None, progress: Any = nothing) -> list[str]:
     """Obtain the file; what was said, having checked that the right bytes are there and nothing half-done."""
-    said: list[str] = []
-    path = download.obtain(official(*addresses), "demo", folder, mirror, progress, said.append)
+    messages: list[str] = []
+    path = download.obtain(official(*addresses), "demo", folder, mirror, progress, messages.append)
     assert path == folder / "big.gz"
     assert path.read_bytes() == CONTENT
     assert not part(folder).exists()
     assert not note(folder).exists()
-    assert all("\n" not in line for line in said)
-    return said
+    assert all("\n" not in line for line in messages)
+    return messages
 
 
 def part(folder: Path) -> Path:

@@ -66,9 +66,7 @@ def as_files(folder: Path, contents: dict[str, bytes] = CONTENTS) -> list[Path]:
 
 
 def as_xz(folder: Path, contents: dict[str, bytes] = CONTENTS) -> list[Path]:
-    for name, content in contents.items():
-        (folder / f"{name}.xz").write_bytes(lzma.compress(content, preset=0))
-    return [folder / f"{name}.xz" for name in sorted(contents)]
+    return as_files(folder, {f"{name}.xz": lzma.compress(content, preset=0) for name, content in contents.items()})
 
 
 def as_folder(folder: Path, contents: dict[str, bytes] = CONTENTS) -> list[Path]:
@@ -98,6 +96,14 @@ def opened(**options: Any) -> cifar10.Cifar10Source:
     return Cifar10().open(Cifar10Settings(**options))
 
 
+def check() -> None:
+    """The prepared rows are the expected ones."""
+    for part in PARTS:
+        x, labels = all_rows(opened(), part)
+        np.testing.assert_array_equal(x, EXPECTED[part][0])
+        assert labels == EXPECTED[part][1]
+
+
 @pytest.fixture
 def mine(results: Path, tmp_path: Path) -> Path:
     """An empty folder for the user's files."""
@@ -105,27 +111,14 @@ def mine(results: Path, tmp_path: Path) -> Path:
     return tmp_path / "mine"
 
 
+@pytest.mark.parametrize("pickled_again", [False, True])
 @pytest.mark.parametrize("wrap", WRAPPINGS)
-def test_the_batches_are_read_from_every_wrapping(mine: Path, wrap: Any) -> None:
-    said = get("cifar10", *wrap(mine))
+def test_the_batches_are_read_from_every_wrapping(mine: Path, wrap: Any, pickled_again: bool) -> None:
+    contents = {name: again(x, labels) for name, (x, labels) in SMALL.items()} if pickled_again else CONTENTS
+    said = get("cifar10", *wrap(mine, contents))
     assert any("is not the official" in line for line in said)
-    source = opened()
-    assert (source.features, source.labels_known) == (3072, tuple(range(10)))
-    for part in PARTS:
-        x, labels = all_rows(source, part)
-        np.testing.assert_array_equal(x, EXPECTED[part][0])
-        assert labels == EXPECTED[part][1]
-
-
-def test_every_wrapping_of_the_same_batches_gives_the_same_arrays(mine: Path, tmp_path: Path) -> None:
-    found = []
-    for wrap in WRAPPINGS:
-        folder = mine / wrap.__name__
-        folder.mkdir()
-        get("cifar10", *wrap(folder))
-        found.append([path.read_bytes() for path in sorted((tmp_path / "datasets" / "cifar10").glob("*.npy"))])
-    assert len(found[0]) == 4
-    assert all(arrays == found[0] for arrays in found)
+    assert (opened().features, opened().labels_known) == (3072, tuple(range(10)))
+    check()
 
 
 @pytest.mark.parametrize("core", ["numpy.core.multiarray", "numpy._core.multiarray"])
@@ -143,15 +136,8 @@ def again(
     x: Array, labels: Any, protocol: int = pickle.DEFAULT_PROTOCOL, text: bool = True, core: str = "_core"
 ) -> bytes:
     """A batch as a later Python pickles it: keys as text, or as bytes, and NumPy's inside of any version."""
-    content: dict[Any, Any] = {
-        "batch_label": "a batch",
-        "labels": labels,
-        "data": x,
-        "filenames": ["a.png"] * len(x),
-    }
-    if not text:
-        content = {key.encode(): value for key, value in content.items()}
-    found = pickle.dumps(content, protocol)
+    content = {"batch_label": "a batch", "labels": labels, "data": x, "filenames": ["a.png"] * len(x)}
+    found = pickle.dumps(content if text else {key.encode(): value for key, value in content.items()}, protocol)
     if protocol >= 4:
         # Without the frame, whose length would be another: it need not be there.
         frame = found.index(b"\x95")
@@ -188,20 +174,21 @@ def test_a_batch_that_a_later_python_pickled_again(protocol: int, core: str, tex
         assert (found.dtype, numbers.dtype, numbers.tolist()) == (np.uint8, np.int64, labels)
 
 
-@pytest.mark.parametrize("wrap", WRAPPINGS)
-def test_batches_pickled_again_are_read_from_every_wrapping(mine: Path, wrap: Any) -> None:
-    get("cifar10", *wrap(mine, {name: again(x, labels) for name, (x, labels) in SMALL.items()}))
-    for part in PARTS:
-        x, labels = all_rows(opened(), part)
-        np.testing.assert_array_equal(x, EXPECTED[part][0])
-        assert labels == EXPECTED[part][1]
-
-
 @pytest.mark.parametrize("place", ["{}", "./{}", "data/cifar/{}"])
 def test_a_tarball_that_was_packed_again_may_have_its_batches_anywhere(mine: Path, place: str) -> None:
     members = {place.format(name): content for name, content in CONTENTS.items()}
     get("cifar10", tarball(mine / "mine.tgz", members | {"._data_batch_1": b"a Mac's notes"}))
-    assert all_rows(opened())[1] == EXPECTED["train"][1]
+    check()
+
+
+def test_members_of_a_tarball_that_climb_out_are_never_written(mine: Path, tmp_path: Path) -> None:
+    before = {path for path in tmp_path.rglob("*") if "datasets" not in path.parts}
+    climbing = {"../../climbed": b"x", "/tmp/climbed-admmctl": b"x"}
+    path = tarball(mine / "climbing.tar.gz", climbing | in_order(CONTENTS))
+    get("cifar10", path)
+    after = {path for path in tmp_path.rglob("*") if "datasets" not in path.parts}
+    assert after - before == {path}
+    assert not Path("/tmp/climbed-admmctl").exists()
 
 
 @pytest.mark.parametrize("wrap", [as_tarball, as_folder])
@@ -276,20 +263,21 @@ def test_a_pickle_that_would_run_code_runs_nothing_and_is_refused(
     monkeypatch.chdir(tmp_path)
     RAN.clear()
     evil = ATTACKS[attack]
-    for content in (
-        evil,
+    hidden: list[Any] = [
         {"data": evil, "labels": [0]},
         {"data": 0, "labels": [evil]},
-        {"labels": [1], "other": {"a": (evil,)}},
-    ):
-        with pytest.raises(DataError, match=r"it asks for .*, which image data does not need") as caught:
+        {"labels": [1], "a": (evil,)},
+    ]
+    for content in (evil, *hidden):
+        with pytest.raises(
+            DataError, match=r"^evil is not a CIFAR-10 batch.* asks for .*, which image data does not"
+        ):
             read_batch("evil", pickle.dumps(content, protocol))
-        assert str(caught.value).startswith("evil is not a CIFAR-10 batch")
     assert RAN == []
     assert list(tmp_path.iterdir()) == []
 
 
-def test_opcodes_that_reach_for_objects_by_other_ways_are_refused(tmp_path: Path) -> None:
+def test_opcodes_that_reach_for_objects_by_other_ways_are_refused() -> None:
     for content in (
         b"\x80\x02cadmmctl.data\ncifar10\n.",
         b"(S'touch pwned'\nios\nsystem\n.",
@@ -334,24 +322,12 @@ def test_an_array_forged_by_hand_like_this_is_read() -> None:
 def test_an_array_whose_type_claims_to_hold_objects_corrupts_nothing(flags: int) -> None:
     """NumPy believes the state in a pickle: it would write pointers of 8 bytes into room for bytes."""
     program = (
-        "import sys\n"
-        "from admmctl.data.cifar10 import read_batch\n"
-        "from admmctl.errors import DataError\n"
-        "try:\n"
-        "    read_batch('forged', sys.stdin.buffer.read())\n"
-        "except DataError:\n"
-        "    print('refused')\n"
+        "import sys; from admmctl.data.cifar10 import read_batch; read_batch('forged', sys.stdin.buffer.read())"
     )
     # In a process of its own, which may crash.
-    environment = {**os.environ, "PYTHONPATH": str(Path(cifar10.__file__).parents[2])}
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        input=forged(flags, 1, NUMBERS),
-        capture_output=True,
-        env=environment,
-        check=False,
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"refused\n", b"")
+    done = subprocess.run([sys.executable, "-c", program], input=forged(flags, 1, NUMBERS), capture_output=True)
+    assert done.returncode == 1
+    assert b"DataError: forged is not a CIFAR-10 batch" in done.stderr
 
 
 @pytest.mark.parametrize("wrap", WRAPPINGS)
@@ -359,9 +335,7 @@ def test_a_batch_that_would_run_code_is_named_and_leaves_no_dataset(mine: Path, 
     evil = pickle.dumps(ATTACKS["calls a function"], 2)
     RAN.clear()
     message = refusal("cifar10", *wrap(mine, CONTENTS | {"data_batch_3": evil}))
-    assert "data_batch_3" in message
-    assert str(mine) in message
-    assert "it asks for" in message
+    assert all(text in message for text in ("data_batch_3", str(mine), "it asks for"))
     assert RAN == []
     assert entries(tmp_path / "datasets") == []
 
@@ -426,9 +400,9 @@ def test_a_truncated_tarball_is_refused_at_every_cut(mine: Path, tmp_path: Path)
     whole = path.read_bytes()
     for keep in range(len(whole) - 9, 600, -(len(whole) // 12)):
         path.write_bytes(whole[:keep])
-        message = refusal("cifar10", path)
-        assert str(path) in message
-        assert "truncated" in message
+        assert f"{path} is truncated" in refusal("cifar10", path)
+    path.write_bytes(b"<html>please log in</html>")
+    assert f"--from {path}: neither" in refusal("cifar10", path)
     assert entries(tmp_path / "datasets") == []
 
 
@@ -448,9 +422,7 @@ def test_a_tarball_with_wrong_bytes_is_refused_wherever_they_are(mine: Path, tmp
 def test_a_truncated_xz_file_is_named(mine: Path, tmp_path: Path) -> None:
     paths = as_xz(mine)
     cut(mine / "data_batch_2.xz", -30)
-    message = refusal("cifar10", *paths)
-    assert str(mine / "data_batch_2.xz") in message
-    assert "truncated" in message
+    assert f"{mine / 'data_batch_2.xz'} is truncated" in refusal("cifar10", *paths)
     (mine / "data_batch_2.xz").write_bytes(b"no xz at all")
     assert str(mine / "data_batch_2.xz") in refusal("cifar10", mine)
     assert entries(tmp_path / "datasets") == []
@@ -458,29 +430,9 @@ def test_a_truncated_xz_file_is_named(mine: Path, tmp_path: Path) -> None:
 
 def test_a_tarball_without_a_batch_is_named_with_what_it_lacks(mine: Path) -> None:
     path = tarball(mine / "other.tar.gz", dict.fromkeys(("a", f"{FOLDER}/data_batch_1"), b"x"))
-    message = refusal("cifar10", path)
-    assert str(path) in message
-    path = tarball(mine / "some.tar.gz", {f"{FOLDER}/{name}": CONTENTS[name] for name in BATCHES[:4]})
-    message = refusal("cifar10", path)
-    assert str(path) in message
-    assert "data_batch_5" in message
-
-
-def test_members_of_a_tarball_that_climb_out_are_never_written(mine: Path, tmp_path: Path) -> None:
-    before = {path for path in tmp_path.rglob("*") if "datasets" not in path.parts}
-    path = tarball(
-        mine / "climbing.tar.gz", {"../../climbed": b"x", "/tmp/climbed-admmctl": b"x", **in_order(CONTENTS)}
-    )
-    get("cifar10", path)
-    after = {path for path in tmp_path.rglob("*") if "datasets" not in path.parts}
-    assert after - before == {path}
-    assert not Path("/tmp/climbed-admmctl").exists()
-
-
-def test_a_file_that_is_no_archive_is_named(mine: Path) -> None:
-    path = mine / "cifar-10-python.tar.gz"
-    path.write_bytes(b"<html>please log in</html>")
     assert str(path) in refusal("cifar10", path)
+    path = tarball(mine / "some.tar.gz", {f"{FOLDER}/{name}": CONTENTS[name] for name in BATCHES[:4]})
+    assert f"{path} is not the CIFAR-10 tarball: there is no data_batch_5" in refusal("cifar10", path)
 
 
 def test_batches_that_are_missing_are_named(mine: Path) -> None:
@@ -501,7 +453,7 @@ def test_a_folder_without_batches_is_refused_even_beside_one_that_has_them(mine:
 def test_a_folder_that_holds_the_tarball_serves_as_well(mine: Path) -> None:
     as_tarball(mine)
     get("cifar10", mine)
-    assert all_rows(opened())[1] == EXPECTED["train"][1]
+    check()
 
 
 def test_a_mirror_takes_official_batches_only(mine: Path, tmp_path: Path) -> None:
@@ -552,6 +504,9 @@ def test_grey_images_equal_a_direct_average_over_areas(prepared: None, side: int
         found, labels = all_rows(source, part)
         np.testing.assert_allclose(found, averaged(EXPECTED[part][0], side), rtol=1e-5, atol=1e-3)
         assert labels == EXPECTED[part][1]
+    out = np.empty((3, side * side), dtype=np.float32)
+    source.inputs("test", np.array([7, 2, 2]), out)  # any rows
+    np.testing.assert_allclose(out, found[[7, 2, 2]], rtol=1e-6)
 
 
 @given(side=st.integers(1, 32))
@@ -561,18 +516,8 @@ def test_averaging_keeps_sums_and_lets_every_pixel_count_the_same(side: int) -> 
     assert weights.min() >= 0
     np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-6)
     np.testing.assert_allclose(weights.sum(axis=0), side / 32, rtol=1e-5)
-
-
-def test_eight_by_eight_is_the_mean_of_whole_squares() -> None:
-    np.testing.assert_array_equal(area_average(32, 8), np.kron(np.eye(8), np.full(4, 0.25)))
-
-
-def test_grey_rows_may_be_any_rows(prepared: None) -> None:
-    source = opened(grey=10)
-    everything, _ = all_rows(source)
-    out = np.empty((3, 100), dtype=np.float32)
-    source.inputs("train", np.array([17, 2, 2]), out)
-    np.testing.assert_allclose(out, everything[[17, 2, 2]], rtol=1e-6)
+    if side == 8:  # whole squares
+        np.testing.assert_array_equal(weights, np.kron(np.eye(8), np.full(4, 0.25)))
 
 
 @pytest.mark.parametrize("first", range(10))
