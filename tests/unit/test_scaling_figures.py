@@ -1,6 +1,7 @@
 """Figures and the table of a scaling study: what they show of made-up runs, and of which clock."""
 
 import math
+from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -35,18 +36,30 @@ def several(study: Study) -> Study:
     return study.runs({1: [4.0, 4.2, 4.4], 2: [2.1, 2.2, 2.3], 4: [1.2, 1.3, 1.4]})
 
 
-def draw(result: Findings, monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
-    """The figures by name, as they would be written."""
-    found: dict[str, Figure] = {}
+@pytest.fixture
+def draw(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Figure]]:
+    """The figures of a study, or of its findings, by name, as they would be written."""
 
-    def save(figure: Figure, path: Path) -> list[Path]:
-        found[path.name.rpartition("-")[2]] = figure
-        return [path]
+    def figures_of(study: Study | Findings) -> dict[str, Figure]:
+        found: dict[str, Figure] = {}
 
-    with monkeypatch.context() as patch:
-        patch.setattr(report.style, "save", save)
-        scaling_plots(result, paper=POINTS.get(result.data))
-    return found
+        def save(figure: Figure, path: Path) -> list[Path]:
+            found[path.name.rpartition("-")[2]] = figure
+            return [path]
+
+        result = study if isinstance(study, Findings) else summarise(study.path)
+        with monkeypatch.context() as patch:
+            patch.setattr(report.style, "save", save)
+            scaling_plots(result, paper=POINTS.get(result.data))
+        return found
+
+    return figures_of
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are files of a few letters."""
+    monkeypatch.setattr(Figure, "savefig", lambda figure, file, **options: file.write(b"a figure"))
 
 
 def labels(axes: Axes) -> list[str]:
@@ -77,27 +90,24 @@ def test_three_figures_are_written_beside_the_study_as_png_and_pdf(made):
         assert path.read_bytes().startswith(b"\x89PNG" if path.suffix == ".png" else b"%PDF")
 
 
-@pytest.mark.parametrize(
-    ("output", "first"),
-    [("figure", "figure"), ("figure.pdf", "figure"), ("v1.2", "v1.2")],
-)
-def test_figures_are_called_as_asked(made, tmp_path, monkeypatch, output, first):
-    monkeypatch.setattr(Figure, "savefig", lambda figure, file, **options: file.write(b"a figure"))
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(("output", "first"), [("figure", "figure"), ("figure.pdf", "figure"), ("v1.2", "v1.2")])
+def test_figures_are_called_as_asked(made, tmp_path, output, first):
     written = scaling_plots(summarise(several(made).path), tmp_path / output)
     assert [path.name for path in written] == [f"{first}-{name}" for name in NAMES]
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == sorted(p.name for p in written)
 
 
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("output", [".", "..", "nowhere/figure", "file/figure"])
 def test_figures_that_cannot_be_written_are_refused_in_words(made, tmp_path, monkeypatch, output):
-    monkeypatch.setattr(Figure, "savefig", lambda figure, file, **options: file.write(b"a figure"))
     monkeypatch.chdir(tmp_path)
     Path("file").touch()
     result = summarise(several(made).path)
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(UserError):
         scaling_plots(result, Path(output))
-    assert [path for path in sorted(tmp_path.rglob("*")) if path not in before] == []
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def shared(study: Study) -> None:
@@ -134,9 +144,9 @@ KINDS: dict[str, Any] = {
     ("kind", "machine"),
     [*((kind, None) for kind in KINDS), *((kind, "cray-xc30") for kind in ("all missed", "shared cores"))],
 )
-def test_every_kind_of_study_can_be_drawn(made, monkeypatch, kind, machine):
+def test_every_kind_of_study_can_be_drawn(made, draw, kind, machine):
     KINDS[kind](made)
-    figures = draw(summarise(made.path, machine), monkeypatch)
+    figures = draw(summarise(made.path, machine))
     assert list(figures) == ["seconds", "speedup", "phases"]
     for figure in figures.values():
         figure.canvas.draw()
@@ -146,9 +156,9 @@ def test_every_kind_of_study_can_be_drawn(made, monkeypatch, kind, machine):
 
 
 @pytest.mark.parametrize("name", ["a_b_c", "cost$5$_^x"])
-def test_names_are_shown_as_they_are(made, monkeypatch, name):
+def test_names_are_shown_as_they_are(made, draw, name):
     made.write({**made.document, "experiment": name, "method": f"m{name}"})
-    figures = draw(summarise(several(made).path), monkeypatch)
+    figures = draw(several(made))
     axes = figures["seconds"].axes[0]
     assert axes.get_title(loc="left").replace(r"\$", "$").startswith(f"{name}, ")
     assert any(label.replace(r"\$", "$").startswith(f"m{name}, ") for label in labels(axes))
@@ -157,8 +167,8 @@ def test_names_are_shown_as_they_are(made, monkeypatch, name):
 # -- what is drawn
 
 
-def test_measured_points_are_the_medians(made, monkeypatch):
-    figures = draw(summarise(several(made).path), monkeypatch)
+def test_measured_points_are_the_medians(made, draw):
+    figures = draw(several(made))
     line = drawn(figures["seconds"].axes[0], "admm, median of 3")
     assert list(line.get_xdata()) == [1, 2, 4]
     assert list(line.get_ydata()) == [4.2, 2.2, 1.3]
@@ -170,24 +180,24 @@ def test_measured_points_are_the_medians(made, monkeypatch):
     assert any(values == pytest.approx([1, 2.1 / 2.2, 1.05 / 1.3]) for values in efficiencies)
 
 
-def test_below_six_repeats_every_one_is_drawn_and_from_six_on_an_interval(made, monkeypatch):
+def test_below_six_repeats_every_one_is_drawn_and_from_six_on_an_interval(made, draw):
     made.runs({1: [4.0, 5.0, 6.0], 2: [2.0, 2.1, 2.2, 2.3, 2.4, 9.0]})
-    axes = draw(summarise(made.path), monkeypatch)["seconds"].axes[0]
+    axes = draw(made)["seconds"].axes[0]
     ticks = [line for line in axes.get_lines() if line.get_marker() == "_"]
     assert [(list(line.get_xdata()), sorted(line.get_ydata())) for line in ticks] == [([1] * 3, [4.0, 5.0, 6.0])]
     bars = [line for line in axes.get_lines() if list(line.get_xdata()) == [2, 2]]
     assert [list(line.get_ydata()) for line in bars] == [[2.0, 9.0]]
 
 
-def test_one_run_is_no_median(made, monkeypatch):
-    axes = draw(summarise(made.runs({1: [4.0], 2: [2.0]}).path), monkeypatch)["seconds"].axes[0]
-    assert "admm, one run" in labels(axes)
-    assert not [label for label in labels(axes) if "median" in label]
+def test_one_run_is_no_median(made, draw):
+    found = labels(draw(made.runs({1: [4.0], 2: [2.0]}))["seconds"].axes[0])
+    assert "admm, one run" in found
+    assert not [label for label in found if "median" in label]
 
 
-def test_the_model_is_a_line_with_its_bounds(made, monkeypatch):
+def test_the_model_is_a_line_with_its_bounds(made, draw):
     result = summarise(several(made).path)
-    axes = draw(result, monkeypatch)["seconds"].axes[0]
+    axes = draw(result)["seconds"].axes[0]
     for label, name in (("model, this machine", "seconds"), ("ideal", "ideal"), ("Amdahl bound", "amdahl")):
         line = drawn(axes, label)
         assert list(line.get_xdata()) == result.curve.cores
@@ -198,10 +208,10 @@ def test_the_model_is_a_line_with_its_bounds(made, monkeypatch):
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
 
 
-def test_the_models_speed_up_is_from_the_smallest_count_too(made, monkeypatch):
+def test_the_models_speed_up_is_from_the_smallest_count_too(made, draw):
     made.runs({2: [4.0], 4: [2.2]})
     result = summarise(made.path)
-    above, below = draw(result, monkeypatch)["speedup"].axes
+    above, below = draw(result)["speedup"].axes
     model = drawn(above, "model")
     assert (model.get_xdata()[0], model.get_ydata()[0]) == (2, 1)
     seconds = dict(zip(result.curve.cores, result.curve.seconds, strict=True))
@@ -216,19 +226,19 @@ def test_the_models_speed_up_is_from_the_smallest_count_too(made, monkeypatch):
     assert below.get_ylabel() == "efficiency"
 
 
-def test_no_model_is_better_than_ideal_also_from_three_cores(made, monkeypatch):
-    above, _ = draw(summarise(made.runs({3: [4.0], 6: [2.2]}).path), monkeypatch)["speedup"].axes
+def test_no_model_is_better_than_ideal_also_from_three_cores(made, draw):
+    above, _ = draw(made.runs({3: [4.0], 6: [2.2]}))["speedup"].axes
     for label in ("model", "Amdahl bound"):
         line = drawn(above, label)
         assert line.get_xdata()[0] == 3  # from where it is counted
         assert all(y <= x / 3 * (1 + 1e-9) for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True))
 
 
-def test_weak_scaling_says_so_and_its_ideal_is_flat(tmp_path, monkeypatch):
+def test_weak_scaling_says_so_and_its_ideal_is_flat(tmp_path, draw):
     study = Study(tmp_path / "s", weak=True, goal="iterations", iterations=10, target=None)
     study.run(1, 4.0, rows_train=1500)
     study.run(2, 5.0, rows_train=3000)
-    figures = draw(summarise(study.path), monkeypatch)
+    figures = draw(study)
     for figure in figures.values():
         assert "1,500 rows per rank, weak scaling" in figure.axes[0].get_title(loc="left")
     ideal = drawn(figures["seconds"].axes[0], "ideal").get_ydata()
@@ -237,9 +247,9 @@ def test_weak_scaling_says_so_and_its_ideal_is_flat(tmp_path, monkeypatch):
     assert list(drawn(figures["speedup"].axes[0], "admm").get_ydata()) == pytest.approx([1, 1.6])
 
 
-def test_where_cores_were_shared_points_are_hollow_and_say_so(made, monkeypatch):
+def test_where_cores_were_shared_points_are_hollow_and_say_so(made, draw):
     shared(made)
-    figures = draw(summarise(made.path), monkeypatch)
+    figures = draw(made)
     axes = figures["seconds"].axes[0]
     hollow = drawn(axes, "admm, one run (shared cores: processor time)")
     full = next(line for line in axes.get_lines() if line.get_label() == "admm, one run")
@@ -248,18 +258,13 @@ def test_where_cores_were_shared_points_are_hollow_and_say_so(made, monkeypatch)
     phases = figures["phases"].axes[0]
     assert [tick.get_text() for tick in phases.get_xticklabels()] == ["1", "2*", "4*"]
     assert "processor time" in phases.get_xlabel()
-
-
-def test_waiting_for_a_shared_core_is_not_drawn_as_work(made, monkeypatch):
     # A rank that waits for another one spins: its processor time in reductions is the scheduler's doing.
-    shared(made)
-    phases = draw(summarise(made.path), monkeypatch)["phases"].axes[0]
     assert max(bar.get_y() + bar.get_height() for bar in phases.patches) < 0.5  # 4 s and 1 s of 10 iterations
 
 
-def test_the_phases_add_up_to_an_iteration(made, monkeypatch):
+def test_the_phases_add_up_to_an_iteration(made, draw):
     made.runs({1: [4.0], 2: [2.0]})
-    axes = draw(summarise(made.path), monkeypatch)["phases"].axes[0]
+    axes = draw(made)["phases"].axes[0]
     tops = [bar.get_y() + bar.get_height() for bar in axes.patches]
     assert max(tops) == pytest.approx(0.94 * 4.0 / 10)
     assert sorted(labels(axes)) == ["elementwise", "product", "reduce", "solve"]  # no load, no evaluation
@@ -267,12 +272,12 @@ def test_the_phases_add_up_to_an_iteration(made, monkeypatch):
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1", "2"]
 
 
-def test_axes_have_units_and_name_their_clock(made, monkeypatch, tmp_path):
-    axes = draw(summarise(several(made).path), monkeypatch)["seconds"].axes[0]
+def test_axes_have_units_and_name_their_clock(made, draw, tmp_path):
+    axes = draw(several(made))["seconds"].axes[0]
     assert axes.get_ylabel() == "seconds to test accuracy 0.9 (train_s)"
     assert axes.get_xlabel() == "cores (one rank each)"
     fixed = Study(tmp_path / "s", goal="iterations", iterations=1, target=None).runs({1: [4.0], 2: [2.0]})
-    axes = draw(summarise(fixed.path), monkeypatch)["seconds"].axes[0]
+    axes = draw(fixed)["seconds"].axes[0]
     assert axes.get_ylabel() == "seconds for 1 iteration (train_s)"
     assert axes.get_title(loc="left") == "made, 3,000 rows"
 
@@ -284,9 +289,9 @@ def test_axes_have_units_and_name_their_clock(made, monkeypatch, tmp_path):
         ("svhn-hog", 1024, 13.3, ["Taylor", "1,024 cores", "13.3 s", "theirs", "95 %"]),
     ],
 )
-def test_the_papers_number_is_drawn_as_theirs(made, monkeypatch, data, cores, time, words):
+def test_the_papers_number_is_drawn_as_theirs(made, draw, data, cores, time, words):
     made.write({**made.document, "data": data})
-    axes = draw(summarise(several(made).path), monkeypatch)["seconds"].axes[0]
+    axes = draw(several(made))["seconds"].axes[0]
     star = drawn(axes, "Taylor")
     assert (list(star.get_xdata()), list(star.get_ydata())) == ([cores], [time])
     (label,) = [label for label in labels(axes) if "Taylor" in label]
@@ -306,16 +311,16 @@ def test_the_papers_number_is_drawn_as_theirs(made, monkeypatch, data, cores, ti
     ],
     ids=str,
 )
-def test_the_papers_time_to_accuracy_is_on_no_other_figure(made, monkeypatch, changes):
+def test_the_papers_time_to_accuracy_is_on_no_other_figure(made, draw, changes):
     # Measuring rule 6: fixed-iteration time and time to accuracy are different plots.
     made.write({**made.document, **changes})
-    for figure in draw(summarise(several(made).path), monkeypatch).values():
+    for figure in draw(several(made)).values():
         assert "Taylor" not in all_text(figure)
 
 
-def test_another_machine_is_named_and_drawn_beside_this_one(made, monkeypatch):
+def test_another_machine_is_named_and_drawn_beside_this_one(made, draw):
     result = summarise(several(made).path, "cray-xc30")
-    axes = draw(result, monkeypatch)["seconds"].axes[0]
+    axes = draw(result)["seconds"].axes[0]
     line = drawn(axes, "model, Cray XC30")
     assert list(line.get_ydata()) == result.machine.curve.seconds
     assert drawn(axes, "model, this machine")
@@ -359,9 +364,8 @@ def test_the_table_says_what_it_is_about(made):
 def test_the_table_says_where_cores_were_shared(made):
     shared(made)
     text = shown(summarise(made.path)).replace("\n", " ")
-    assert "note: 2 cores: ranks shared cores" in text
-    assert "(computation only)" in text
-    assert "2*" in text
+    for words in ("note: 2 cores: ranks shared cores", "(computation only)", "2*"):
+        assert words in text
 
 
 @settings(max_examples=8)
