@@ -73,7 +73,6 @@ class Sweep:
 
 
 Report = Callable[[Trial, int, int], None]  # a trial that ended, how many have, how many there are
-Note = Callable[[str], None]
 Planned = tuple[int, Settings, Run]  # the number of a trial, what it sets, and its run
 
 
@@ -113,8 +112,7 @@ def sweep(
     except OSError as error:
         raise UserError(f"the results folder {folder} cannot be written: {error.strerror}") from None
     with held(folder):
-        note = lambda text: watcher.event({"event": "note", "text": text})  # noqa: E731
-        found = _Trials(folder, planned, report, note).run(cores)
+        found = _Trials(folder, planned, report, watcher).run(cores)
     _write_table(folder, found)
     scored = [(t.validation_accuracy, -t.number, t) for t in found if t.validation_accuracy is not None]
     scored = [each for each in scored if each[2].status != "diverged"]
@@ -154,8 +152,8 @@ def _plan(path: Path, overrides: list[str], method: str, chosen: list[Settings])
 class _Trials:
     """The trials of a sweep, run side by side; those that finished in an earlier sweep are taken as they are."""
 
-    def __init__(self, folder: Path, planned: list[Planned], report: Report, note: Note) -> None:
-        self.folder, self.planned, self.report, self.note = folder, planned, report, note
+    def __init__(self, folder: Path, planned: list[Planned], report: Report, watcher: Watcher) -> None:
+        self.folder, self.planned, self.report, self.watcher = folder, planned, report, watcher
         self.running: set[subprocess.Popen[str]] = set()  # to be ended with the sweep
         self.ended = 0
         self.now = Now()
@@ -178,7 +176,7 @@ class _Trials:
         trained = Recorded(place)
         differs = "" if trained.summary is None else self.now.other_data(run, place)
         if differs:
-            self.note(f"trial {number} runs again: {differs}")
+            self.watcher.event({"event": "note", "text": f"trial {number} runs again: {differs}"})
         row = trained.row
         if differs or not trained.done or trained.damage(DRAWN) is not None:
             row, trained = self._train(run, place), Recorded(place)
