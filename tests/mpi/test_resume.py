@@ -17,7 +17,8 @@ import admmctl
 from admmctl.runs import checkpoint_files
 from admmctl.runs.recorded import Recorded
 
-pytestmark = pytest.mark.mpi
+# What is started and the runs of this process are compared bit for bit: the same loops for both.
+pytestmark = [pytest.mark.mpi, pytest.mark.usefixtures("with_numba")]
 
 ITERATIONS = 60
 TIMES = {"train_s", "wall_s"}
