@@ -54,7 +54,7 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """Those of one run. Every rank has one, and calls all of it together.
+    """The checkpoints of one run. Every rank has such an object, and all ranks call its methods together.
 
     ``identity`` is what must not have changed: the hash of the settings, the data, the number of rows. This rank
     has rows ``start`` to ``stop``. ``say`` is called on rank 0, with what a user should know.
@@ -147,7 +147,7 @@ class Checkpoints:
 
         Raises UserError where the newest one is of other settings or data.
         """
-        numbers = np.full(_MOST + 1, -1.0)  # there is always one -1 behind them
+        numbers = np.full(_MOST + 1, -1.0)  # so that the list ends in -1, however many there are
         if self._comm.rank == 0:
             there = self._there()[:_MOST]
             numbers[: len(there)] = there
@@ -199,7 +199,7 @@ class Checkpoints:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _once(self, text: str) -> None:
-        """Say something, but not at every checkpoint."""
+        """Say something once, and not at every checkpoint."""
         reason = text.split(": ", 1)[-1]
         if reason not in self._told:
             self._told.add(reason)
@@ -246,5 +246,5 @@ class Cadence:
         return self._now() - self._last >= apart
 
     def wrote(self, seconds: float) -> None:
-        """A checkpoint has just been written, or not been possible, in so many seconds."""
+        """A checkpoint took so many seconds, whether it could be written or not."""
         self._cost, self._last = seconds, self._now()

@@ -40,9 +40,9 @@ class Clock:
         return {"seconds": dict(self.seconds), "cpu_seconds": dict(self.cpu_seconds), "wall": self.wall}
 
     def resume(self, seconds: Mapping[str, float], cpu_seconds: Mapping[str, float], wall: float) -> None:
-        """Go on where an earlier process stopped. What was timed in this one so far is loading.
+        """Go on where an earlier process stopped.
 
-        What was computed again to get there was counted in its time.
+        What was timed in this process so far becomes loading: the earlier process has counted it already.
         """
         loaded, cpu_loaded = sum(self.seconds.values()), sum(self.cpu_seconds.values())
         self.seconds = {**seconds, "load": seconds.get("load", 0.0) + loaded}

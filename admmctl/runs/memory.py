@@ -121,7 +121,7 @@ def _cache(limit_file: Path) -> int:
 
 
 def _held() -> int:
-    """What this process has taken already, of what the program takes by itself; 0 where nobody says."""
+    """The part of PROGRAM_BYTES that this process holds already; 0 where the system does not say it."""
     return min(_bytes(_STATUS, "RssAnon") or 0, PROGRAM_BYTES - SHARED_BYTES)
 
 
@@ -182,7 +182,7 @@ def _by_host(machines: list[tuple[str, int | None, int]], shared: int = 0) -> li
     for name, ranks in found.items():
         least = min((free for free, _ in ranks if free is not None), default=None)
         holds = sum(held for _, held in ranks)
-        # They hold what they share, too, if this system says what they hold.
+        # What they hold includes what they share, where this system says what they hold.
         rooms.append((name, len(ranks), None if least is None else least + holds + (shared if holds else 0)))
     return rooms
 

@@ -75,7 +75,7 @@ def find(
 
 
 def _begun(path: Path) -> bool:
-    """Whether a run was begun in this folder, as far as anybody can see: one that cannot be read is named."""
+    """Whether a run was begun in this folder. One that cannot be looked into counts: it is named as damaged."""
     try:
         (path / "config.yaml").lstat()
     except (FileNotFoundError, NotADirectoryError):

@@ -138,7 +138,7 @@ class RunFolder:
             file.write(text.getvalue())
 
     def rewrite(self, evaluations: Iterable[Evaluation]) -> None:
-        """Make curve.csv one of these rows alone: a run goes on from there."""
+        """Replace curve.csv by these rows: a run goes on after them."""
         self._columns = []
         fresh = self.path / ".curve.csv.part"
         fresh.unlink(missing_ok=True)

@@ -42,7 +42,7 @@ def on_other_ranks(run: Run) -> Path | None:
 
 
 class Now:
-    """What runs would be made of now, to be held against what is recorded. Data are looked at once."""
+    """What runs would read now, to be compared with what is recorded. Each data set is looked at once."""
 
     def __init__(self) -> None:
         self._sums: dict[str, str] = {}

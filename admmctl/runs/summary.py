@@ -44,11 +44,13 @@ def rule(good: Callable[[Any], bool], expected: str, made: Callable[[Any], Any] 
     return PlainValidator(check)
 
 
-_BYTES = dict.fromkeys(range(0xDC80, 0xDD00))  # of names of files that are no text: they are printed as bytes
+_BYTES = dict.fromkeys(
+    range(0xDC80, 0xDD00)
+)  # bytes of file names that are not UTF-8, as Python spells them: they can be printed
 
 
 def _is_text(value: Any) -> bool:
-    """Text of any length, without halves of characters, which JSON can say and nobody can print."""
+    """Text of any length. JSON may hold halves of characters (surrogates), which cannot be printed: no text."""
     return isinstance(value, str) and not re.search("[\ud800-\udfff]", value.translate(_BYTES))
 
 
