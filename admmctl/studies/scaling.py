@@ -82,7 +82,7 @@ def scaling(request: Request, watcher: Watcher, say: Say, part: int | None = Non
     mine = [count for count in counts if part in (None, count)]
     for count in mine:
         check(run, replace(request.options, cores=count))
-    planned = {count: _share(run, count, max(counts)) if goal.weak else run for count in counts}
+    planned = {count: share(run, count, max(counts)) if goal.weak else run for count in counts}
     rows = planned[min(counts)].data.first
     identity = _identity(run, goal, rows and rows // min(counts))
     folder = root() / run.experiment / f"scaling-{run.method}-{goal.name()}-{identity}"
@@ -179,7 +179,7 @@ def _towards(run: Run, goal: Goal) -> Run:
     )
 
 
-def _share(run: Run, cores: int, most: int) -> Run:
+def share(run: Run, cores: int, most: int) -> Run:
     """Weak scaling: all rows on the largest number of cores, and as many per rank on fewer; the same test rows."""
     rows = shards.plan(run.data, most).rows_train // most * cores
     return replace(run, data=run.data.model_copy(update={"first": rows}))

@@ -22,6 +22,19 @@ def machine(cores: int, **changes: Any) -> dict[str, Any]:
 SMALL = {"rows_per_iteration": 64, "phases": {"product": 6.8e-3, "elementwise": 8.5e-4, "solve": 1.6e-2}}
 
 
+def small_experiment(**changes: Any) -> dict[str, Any]:
+    """An experiment that a scaling study may be made of."""
+    return {
+        "name": "small",
+        "data": {"name": "swissroll", "rows": 400},
+        "network": {"layers": [5]},
+        "loss": "squared",
+        "methods": {"admm": {}, "gd": {}, "linear": {}},
+        "stop": {"iterations": 7, "target": 0.9},
+        **changes,
+    }
+
+
 def write_run(
     place: Path, *, cores: int, seed: int, time: float | None, config: dict[str, Any] | None = None, **changes: Any
 ) -> Path:
