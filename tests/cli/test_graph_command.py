@@ -25,7 +25,7 @@ def config(tmp_path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "part"),
     [
         ("methods.graph-admm.rho=0", "methods.graph-admm.rho"),
         ("methods.graph-admm.rho=[1.0, -1.0]", "methods.graph-admm.rho"),
@@ -42,8 +42,8 @@ def config(tmp_path) -> Path:
         ("methods.graph-admm.l2=-1", "methods.graph-admm.l2"),
     ],
 )
-def test_what_makes_no_sense_is_refused(shell: Shell, results, config, change, words):
-    assert words in shell.refusal("train", config, "--set", change)
+def test_what_makes_no_sense_is_refused(shell: Shell, results, config, change, part):
+    assert part in shell.refusal("train", config, "--set", change)
     assert not list(results.glob("*"))
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support.problems import Array, smallest_cost
 
 from admmctl import kernels
-from admmctl.model.activations import activations
+from admmctl.model.activations import Dcutlu, activation, activations
 from admmctl.model.lookup import TOLERANCE as TABLE_TOLERANCE
 
 PLAIN = {"relu": kernels._z_relu_plain, "hard-sigmoid": lambda *given: kernels._z_cut_plain(*given, 0.0, 1.0)}
@@ -153,3 +153,17 @@ def test_a_block_of_columns_is_updated_and_nothing_else(name):
     assert (z[:, block] != before.z[:, block]).all()
     np.testing.assert_array_equal(a, before.a)
     np.testing.assert_array_equal(m, before.m)
+
+
+@pytest.mark.parametrize("text", ["dcutlu(1, 1)", "dcutlu(2, 1)", "dcutlu(nan, 1)", "dcutlu(0, inf)", "dcutlu(0"])
+def test_cuts_that_make_no_sense_are_refused(text):
+    with pytest.raises(ValueError, match=r"dcutlu|expected"):
+        activation(text)
+
+
+def test_an_activation_with_its_numbers():
+    made = activation("dcutlu(-1, 2.5)")
+    assert isinstance(made, Dcutlu)
+    assert made.cuts == (-1.0, 2.5)
+    np.testing.assert_array_equal(made.value(np.array([-3.0, 0.0, 4.0]), out=np.empty(3)), [-1, 0, 2.5])
+    assert activation("dcutlu").cuts == (0.0, 1.0)

@@ -10,8 +10,8 @@ from support.ranks import CountingComm
 from admmctl import kernels
 from admmctl.experiment.config import load
 from admmctl.methods.graph import table_2
-from admmctl.methods.graph.algorithm import GraphAdmm, GraphAdmmSettings
-from admmctl.model.activations import Dcutlu, activation
+from admmctl.methods.graph.algorithm import GraphAdmm, GraphAdmmSettings, GraphAdmmState
+from admmctl.methods.method import Problem
 
 CUTS = {"relu": (0.0, np.inf), "dcutlu": (0.0, 1.0), "dcutlu(-0.5, 2)": (-0.5, 2.0)}
 kinds = pytest.mark.parametrize("kind", list(CUTS))
@@ -32,6 +32,14 @@ PLAIN = {
 
 def graph(**settings) -> GraphAdmm:
     return GraphAdmm(GraphAdmmSettings(**{"rho": 0.3, "beta": 0.4, **PLAIN, **settings}))
+
+
+def after(method: GraphAdmm, p: Problem, iterations: int) -> GraphAdmmState:
+    """The state after so many iterations."""
+    s = method.init(p)
+    for _ in range(iterations):
+        s = method.step(s)
+    return s
 
 
 def split(X: Array, cuts: tuple[float, float]) -> tuple[Array, Array]:
@@ -256,22 +264,19 @@ def test_sums_of_few_rows_serve_one_iteration():
     comm = CountingComm()
     method = graph(batch=40, gram_every=50)
     p = problem([30], loss="cross-entropy", comm=comm)
-    s = method.init(p)
-    for _ in range(12):
-        s = method.step(s)
+    after(method, p, 12)
     assert comm.lengths[1:] == [5 * 30 + 31 + 31 * 32 // 2 + 1] * 12
     assert method.cost(p.network, 120, 120).messages == (4 * comm.lengths[-1],)
 
 
-def test_old_sums_change_the_way_and_not_its_end():
-    def end(**settings):
-        method = graph(rho=1.0, l2=5.0, **settings)
-        s = method.init(problem([], loss="cross-entropy"))
-        for _ in range(400):
-            s = method.step(s)
-        return method.weights(s)[0]
+def fixed_point(**settings) -> Array:
+    """The weights that a network without hidden layers ends at: there is one such point."""
+    method = graph(**{"rho": 1.0, "l2": 5.0, **settings})
+    return method.weights(after(method, problem([], loss="cross-entropy"), 400))[0]
 
-    np.testing.assert_allclose(end(gram_every=8), end(), atol=1e-6)
+
+def test_old_sums_change_the_steps_and_not_their_end():
+    np.testing.assert_allclose(fixed_point(gram_every=8), fixed_point(), atol=1e-6)
 
 
 def test_a_short_last_mini_batch_renews_no_sums():
@@ -284,20 +289,6 @@ def test_a_short_last_mini_batch_renews_no_sums():
     renewed = set(born)
     assert renewed >= {0, 1, 3, 4}
     assert not any(i % 3 == 2 for i in renewed)
-
-
-@pytest.mark.parametrize("text", ["dcutlu(1, 1)", "dcutlu(2, 1)", "dcutlu(nan, 1)", "dcutlu(0, inf)", "dcutlu(0"])
-def test_cuts_that_make_no_sense_are_refused(text):
-    with pytest.raises(ValueError, match=r"dcutlu|expected"):
-        activation(text)
-
-
-def test_an_activation_with_its_numbers():
-    made = activation("dcutlu(-1, 2.5)")
-    assert isinstance(made, Dcutlu)
-    assert made.cuts == (-1.0, 2.5)
-    np.testing.assert_array_equal(made.value(np.array([-3.0, 0.0, 4.0]), out=np.empty(3)), [-1, 0, 2.5])
-    assert activation("dcutlu").cuts == (0.0, 1.0)
 
 
 # -- defaults, L2, acceleration
@@ -325,29 +316,15 @@ def test_the_papers_penalties_are_the_default_on_mini_batches():
 
 @pytest.mark.parametrize("scale", [0.5, 3.0])
 def test_l2_by_the_objective_does_not_depend_on_the_step(scale):
-    # Without a hidden layer the fixed point is that of loss + l2 / 2 ||W||^2, whatever the step.
-    def fixed_point(**settings):
-        method = graph(decay="objective", l2=5.0, **settings)
-        s = method.init(problem([], loss="cross-entropy"))
-        for _ in range(400):
-            s = method.step(s)
-        return method.weights(s)[0], s.problem
-
-    (W, p), (other, _) = fixed_point(rho=1.0), fixed_point(rho=scale)
-    np.testing.assert_allclose(W, other, atol=1e-6)
+    # The fixed point is that of loss + l2 / 2 ||W||^2, whatever the step.
+    W, p = fixed_point(decay="objective"), problem([], loss="cross-entropy")
+    np.testing.assert_allclose(W, fixed_point(decay="objective", rho=scale), atol=1e-6)
     gradient = p.loss.gradient(W @ p.a0, p.y) @ p.a0.T + 5.0 * W
     np.testing.assert_allclose(gradient, 0, atol=1e-4)
 
 
 def test_l2_by_the_penalty_moves_with_rho():
-    def weights(rho):
-        method = graph(rho=rho, l2=5.0)
-        s = method.init(problem([], loss="cross-entropy"))
-        for _ in range(400):
-            s = method.step(s)
-        return method.weights(s)[0]
-
-    assert np.abs(weights(1.0) - weights(0.1)).max() > 1e-3
+    assert np.abs(fixed_point() - fixed_point(rho=0.1)).max() > 1e-3
 
 
 def test_damping_shortens_the_step_and_keeps_its_end():
@@ -392,9 +369,7 @@ def test_all_rows_with_defaults_learn_what_no_linear_model_can(loss, activation_
     p.a0[:-1] = generator.uniform(-1, 1, p.a0[:-1].shape)
     p.y[...] = p.a0[0] * p.a0[1] > 0
     method = GraphAdmm(GraphAdmmSettings(l2=1.0))
-    s = method.init(p)
-    for _ in range(40):
-        s = method.step(s)
+    s = after(method, p, 40)
     z = p.network.forward(method.weights(s), p.a0)
     assert ((z > p.loss.threshold) == (p.y > 0.5)).mean() > 0.9
 
