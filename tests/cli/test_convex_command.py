@@ -75,7 +75,7 @@ def test_predictions_are_those_of_the_recovered_network(shell: Shell, config, tm
     np.save(tmp_path / "rows.npy", x)
     answer = shell("predict", run["folder"], "--input", tmp_path / "rows.npy", "--iterate", "final", "--json")
     assert answer.code == 0, answer.err
-    said = answer.json()
+    answered = answer.json()
     with np.load(Path(run["folder"]) / "weights.npz", allow_pickle=False) as file:
         a = (x - file["input_shift"]) * file["input_factor"]
         W, b = file["final_W1"], file["final_b1"]
@@ -84,10 +84,10 @@ def test_predictions_are_those_of_the_recovered_network(shell: Shell, config, tm
         outputs_ = np.maximum(a @ W.T + b, 0) @ file["final_W2"].T + file["final_b2"]
         assert not file["final_b2"].any()
         classes = file["classes"]
-    np.testing.assert_allclose(said["outputs"], outputs_, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(answered["outputs"], outputs_, rtol=1e-3, atol=1e-4)
     chosen = (outputs_[:, 0] > 0).astype(int) if outputs == 1 else outputs_.argmax(axis=1)
-    assert said["labels"] == classes[chosen].tolist()
-    assert len(set(said["labels"])) == 2
+    assert answered["labels"] == classes[chosen].tolist()
+    assert len(set(answered["labels"])) == 2
 
 
 @pytest.mark.parametrize("solver", SOLVERS)

@@ -142,22 +142,22 @@ def test_every_method_is_among_them() -> None:
 
 
 def test_a_method_is_prepared_and_waited_for_before_it_starts() -> None:
-    told: list[str] = []
+    calls: list[str] = []
 
     class Comm(CountingComm):
         def barrier(self) -> None:
-            told.append("barrier")
+            calls.append("barrier")
 
     class Prepared:
         def prepare(self, of: Any) -> None:
-            told.append("prepare")
+            calls.append("prepare")
 
         def init(self, of: Any) -> str:
-            told.append("init")
+            calls.append("init")
             return "state"
 
     assert start(Prepared(), problem([3], comm=Comm())) == "state"
-    assert told == ["prepare", "barrier", "init"]
+    assert calls == ["prepare", "barrier", "init"]
 
 
 # -- any layout is one and the same loop
@@ -215,8 +215,8 @@ def in_a_process(tmp_path: Path, before: str = "", h: str = "relu", **variables:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
-    accuracy, times, said = json.loads(done.stdout.splitlines()[-1])
-    return accuracy, times, said
+    accuracy, times, message = json.loads(done.stdout.splitlines()[-1])
+    return accuracy, times, message
 
 
 NO_FOLDER = "import numba.core.caching as c; c.CacheImpl._locator_classes = []"
@@ -235,7 +235,7 @@ SLOWER = "element-wise loops run on NumPy, with the same results, slower"
 
 @needs_numba
 @pytest.mark.parametrize(
-    ("before", "h", "said"),
+    ("before", "h", "message"),
     [
         (NO_FOLDER, "tanh", "numba's cache has no folder: loops are compiled anew in every process"),
         (
@@ -255,12 +255,12 @@ SLOWER = "element-wise loops run on NumPy, with the same results, slower"
     ids=["no folder", "full disk", "no compiler", "no numba", "no compiling", "NumPy was asked for"],
 )
 def test_a_run_goes_on_without_numba_or_its_cache_and_says_so_once(
-    before: str, said: str, h: str, tmp_path: Path
+    before: str, message: str, h: str, tmp_path: Path
 ) -> None:
     accuracy, times, trouble = in_a_process(tmp_path, before, h, NUMBA_CACHE_DIR=str(tmp_path / "cache"))
-    assert said in trouble
-    assert bool(said) == bool(trouble)
-    assert times == bool(said)
+    assert message in trouble
+    assert bool(message) == bool(trouble)
+    assert times == bool(message)
     assert accuracy == pytest.approx(in_this_process(h), abs=0.02)
 
 
@@ -277,8 +277,8 @@ def in_this_process(h: str) -> float:
 def test_a_numba_that_breaks_while_it_is_loaded(tmp_path: Path) -> None:
     (tmp_path / "numba").mkdir()
     (tmp_path / "numba" / "__init__.py").write_text("raise SystemError('initialization\\nof _internal failed')")
-    _, times, said = in_a_process(tmp_path, f"sys.path.insert(0, {str(tmp_path)!r})")
-    assert said.startswith("numba cannot be loaded (initialization of _internal failed): ")
+    _, times, message = in_a_process(tmp_path, f"sys.path.insert(0, {str(tmp_path)!r})")
+    assert message.startswith("numba cannot be loaded (initialization of _internal failed): ")
     assert times == 1
 
 
@@ -295,6 +295,6 @@ def test_a_damaged_cache_is_done_without(damage: str, tmp_path: Path) -> None:
             index.write_bytes(b"rubbish")
         else:
             index.mkdir()
-    _, times, said = in_a_process(tmp_path, NUMBA_CACHE_DIR=str(cache))
-    assert said.startswith("numba's cache fails (")
+    _, times, message = in_a_process(tmp_path, NUMBA_CACHE_DIR=str(cache))
+    assert message.startswith("numba's cache fails (")
     assert times == 1

@@ -22,11 +22,11 @@ ITERATIVE = ["convex-cg", "jacobi-pcg", "nystrom-pcg", "block-pcg", "rbcd"]
 def objective(s: ConvexAdmmState, v: Array, beta: float) -> float:
     """Problem (4) at v, by loops; in the type of v."""
     X, D, y, C, P = s.system.X, s.system.D, s.system.y, s.system.C, s.system.P
-    said = np.zeros_like(y)
+    outputs_ = np.zeros_like(y)
     for c in range(C):
         for i in range(P):
-            said[:, c] += D[:, i] * (X @ (v[:, c * P + i] - v[:, (C + c) * P + i]))
-    return float(((said - y) ** 2).sum() / 2 + beta * np.linalg.norm(v, axis=0).sum())
+            outputs_[:, c] += D[:, i] * (X @ (v[:, c * P + i] - v[:, (C + c) * P + i]))
+    return float(((outputs_ - y) ** 2).sum() / 2 + beta * np.linalg.norm(v, axis=0).sum())
 
 
 def inside(s: ConvexAdmmState, v: Array) -> Array:
@@ -316,13 +316,13 @@ def test_several_outputs_are_as_many_problems_of_one(solver):
     method, s = trained(whole, 200, solver=solver)
     P = 5
     for c in range(3):
-        alone = replace(rows(), y=whole.y[c : c + 1])
-        one_method, one = trained(alone, 200, solver=solver)
+        single = replace(rows(), y=whole.y[c : c + 1])
+        one_method, one = trained(single, 200, solver=solver)
         for sign in (0, 1):
             first = (sign * 3 + c) * P
             np.testing.assert_allclose(s.v[:, first : first + P], one.v[:, sign * P : sign * P + P], atol=1e-9)
         z = whole.network.forward(method.weights(s), whole.a0)
-        np.testing.assert_allclose(z[c], alone.network.forward(one_method.weights(one), alone.a0)[0], atol=1e-9)
+        np.testing.assert_allclose(z[c], single.network.forward(one_method.weights(one), single.a0)[0], atol=1e-9)
 
 
 def test_residuals_say_what_was_computed(converged):
@@ -362,9 +362,9 @@ def test_the_recovered_network_says_what_the_convex_model_says_inside_of_the_con
     s = replace(s, v=inside(s, s.v))
     W = method.weights(s)
     assert [w.shape for w in W] == [(10 * outputs, 3 + bias), (outputs, 10 * outputs + bias)]
-    said = s.system.F(s.v).T
-    assert np.abs(said).max() > 0.1
-    np.testing.assert_allclose(p.network.forward(W, p.a0), said, atol=1e-9)
+    outputs_ = s.system.F(s.v).T
+    assert np.abs(outputs_).max() > 0.1
+    np.testing.assert_allclose(p.network.forward(W, p.a0), outputs_, atol=1e-9)
     if bias:
         assert not W[1][:, -1].any()
     # Its weight decay is the group norm.
@@ -384,9 +384,9 @@ def test_the_gated_network_on_training_rows_is_the_convex_model(outputs, bias, s
     p = rows(outputs=outputs, bias=bias, samples=200)
     method, s = trained(p, 20, scale_rows=scale_rows)
     z = gated_forward(p.network, method.weights(s), method.gates(s), p.a0)
-    said = s.system.F(s.v).T
-    np.testing.assert_allclose(z, said, atol=1e-12)
-    np.testing.assert_array_equal(method.own_labels(s, p.a0), classify(said, 0.0))
+    outputs_ = s.system.F(s.v).T
+    np.testing.assert_allclose(z, outputs_, atol=1e-12)
+    np.testing.assert_array_equal(method.own_labels(s, p.a0), classify(outputs_, 0.0))
     # Rows it has not seen, one by one.
     other = rows(outputs=outputs, bias=bias, seed=5)
     z = gated_forward(p.network, method.weights(s), method.gates(s), other.a0)

@@ -40,8 +40,8 @@ def test_patterns_are_distinct_not_empty_and_those_of_their_vectors(seed, n, d, 
 
 def test_patterns_depend_on_the_seed_alone():
     X = drawn()
-    first, again, other = (sample(X, 20, seed, CountingComm()) for seed in (3, 3, 4))
-    np.testing.assert_array_equal(first.H, again.H)
+    first, same, other = (sample(X, 20, seed, CountingComm()) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(first.H, same.H)
     assert not np.isin(other.H, first.H).any()
     assert first.count == 20
     # More of them begin with some of the fewer, and vectors are normal.

@@ -544,9 +544,9 @@ def test_the_memory_that_a_solver_says_it_needs_is_what_it_takes(name):
         tracemalloc.stop()
     # What a product with A holds is there for every solver, and counted with the rows of the method.
     rows = 6 * 8 * n * 2 * P
-    said = solvers.load(name).bytes(Size(n, d, P, 1, 8), settings)
-    assert peak < 1.3 * said + rows
-    assert said < 4 * peak
+    counted = solvers.load(name).bytes(Size(n, d, P, 1, 8), settings)
+    assert peak < 1.3 * counted + rows
+    assert counted < 4 * peak
 
 
 def test_sizes_count_one_output_s_unknowns_and_every_output_s_numbers():

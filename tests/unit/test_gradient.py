@@ -122,11 +122,11 @@ def test_a_smaller_block_after_a_larger_one_sees_nothing_of_it():
     W = flat_views(p.network, vector)
     backprop = Gradient(p.network, p.loss, 20, np.float64)
     backprop.add(W, p.a0, p.y, flat_views(p.network, np.zeros_like(vector)))
-    again, fresh = np.zeros_like(vector), np.zeros_like(vector)
-    few = backprop.add(W, p.a0[:, :3], p.y[:, :3], flat_views(p.network, again))
+    reused, fresh = np.zeros_like(vector), np.zeros_like(vector)
+    few = backprop.add(W, p.a0[:, :3], p.y[:, :3], flat_views(p.network, reused))
     other = Gradient(p.network, p.loss, 3, np.float64)
     assert few == other.add(W, p.a0[:, :3], p.y[:, :3], flat_views(p.network, fresh))
-    np.testing.assert_array_equal(again, fresh)
+    np.testing.assert_array_equal(reused, fresh)
 
 
 def test_gradients_are_added_to_what_is_there():

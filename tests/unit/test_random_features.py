@@ -70,13 +70,13 @@ def test_a_run_is_one_step_and_unrolls_the_roll(results):
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "part"),
     [
         ({"loss": "hinge"}, "method random-features has no loss 'hinge'; it has: squared, signed-squared"),
         ({"network": {"layers": []}}, "random-features needs a hidden layer"),
         ({"methods": {"random-features": {"ridge": -1.0}}}, "random-features.ridge"),
     ],
 )
-def test_what_it_cannot_do_is_refused(changes, words):
-    with pytest.raises(ConfigError, match=words):
+def test_what_it_cannot_do_is_refused(changes, part):
+    with pytest.raises(ConfigError, match=part):
         admmctl.train(experiment(**changes))

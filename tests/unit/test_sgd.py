@@ -293,7 +293,7 @@ def test_hidden_layers_learn_what_a_linear_model_cannot(method):
 
 
 @pytest.mark.parametrize(
-    ("block", "words"),
+    ("block", "part"),
     [
         ("sgd={nesterov: true}", "nesterov: needs a momentum above 0"),
         ("sgd={momentum: 1.0}", "momentum: expected a number below 1"),
@@ -305,7 +305,7 @@ def test_hidden_layers_learn_what_a_linear_model_cannot(method):
         ("gd={batch: 10}", "unknown key 'batch'"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(block, words):
+def test_settings_that_make_no_sense_are_refused(block, part):
     experiment = {
         "name": "settings",
         "data": {"name": "swissroll"},
@@ -315,7 +315,7 @@ def test_settings_that_make_no_sense_are_refused(block, words):
     }
     with pytest.raises(ConfigError) as refusal:
         load(experiment, [f"methods.{block}"])
-    assert words in str(refusal.value)
+    assert part in str(refusal.value)
 
 
 def test_gd_is_evaluated_every_iteration_and_mini_batches_every_epoch():
