@@ -1,6 +1,5 @@
 """Solvers of the convex method's primal update: A, its parts and its solutions against dense algebra."""
 
-import itertools
 import tracemalloc
 from types import SimpleNamespace
 
@@ -8,11 +7,21 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.problems import Array
-from support.ranks import CountingComm
+from support.convex_systems import (
+    DIRECT,
+    ITERATIVE,
+    apart,
+    dense,
+    dense_F,
+    dense_G,
+    every,
+    made,
+    normal,
+    outputs,
+    solver_of,
+    vectors,
+)
 
-from admmctl.methods.convex import nystrom
-from admmctl.methods.convex.backend import backend
 from admmctl.methods.convex.choose import solvers
 from admmctl.methods.convex.settings import ConvexAdmmSettings
 from admmctl.methods.convex.solvers import (
@@ -26,98 +35,6 @@ from admmctl.methods.convex.solvers import (
     inverse_gram,
     to_vectors,
 )
-from admmctl.methods.convex.system import System
-
-# Enough steps, and a tolerance that lets them be made.
-LONG = {"inner_tolerance": 1e-9, "inner_iterations": 400}
-DIRECT = {"cholesky": {"solver": "cholesky"}, "exact": {"solver": "exact"}}
-ITERATIVE = {
-    "convex-cg": {"solver": "convex-cg", **LONG},
-    "jacobi-pcg": {"solver": "jacobi-pcg", **LONG},
-    "nystrom-pcg of rank 15": {"solver": "nystrom-pcg", "rank": 15, **LONG},
-    "nystrom-pcg of its own rank": {"solver": "nystrom-pcg", "rank": "auto", **LONG},
-    "block-pcg": {"solver": "block-pcg", **LONG},
-    **{
-        f"rbcd, {block} at once, {search}{', preconditioned' * precondition}": {
-            "solver": "rbcd",
-            "block": block,
-            "precondition": precondition,
-            "line_search": search,
-            # Gradients alone take the condition of B with them.
-            "inner_iterations": 1000,
-            "inner_tolerance": 1e-9,
-        }
-        for block, precondition, search in itertools.product((1, 5), (True, False), ("exact", "backtracking"))
-    },
-}
-ALL = {**DIRECT, **ITERATIVE}
-every = pytest.mark.parametrize("solver", list(ALL))
-outputs = pytest.mark.parametrize("C", [1, 3])
-
-
-def made(n=40, d=4, P=6, C=1, rho=0.3, dtype="float64", seed=0, scale=0.5) -> System:
-    """Normal rows and the patterns of normal vectors: ``scale`` of the rows decides how far A is from I."""
-    generator = np.random.default_rng(seed)
-    X = scale * generator.standard_normal((n, d))
-    D = X @ generator.standard_normal((d, P)) >= 0
-    y = np.sign(generator.standard_normal((n, C)))
-    return System(X, D, y, rho, backend("numpy", "cpu", dtype), CountingComm())
-
-
-def solver_of(name: str, system: System, seed: int = 3, **changes):
-    """One of ``ALL``, or one by its own name and nothing but ``changes``."""
-    settings = ConvexAdmmSettings(**{**ALL.get(name, {"solver": name}), **changes}, dtype=system.X.dtype.name)
-    return solvers.load(settings.solver)(system, settings, seed)
-
-
-def normal(system: System, columns: int, seed: int = 1) -> Array:
-    drawn = np.random.default_rng(seed).standard_normal((system.d, columns))
-    return system.backend.array(drawn)
-
-
-def apart(system: System, u: Array, b: Array) -> float:
-    """||A u - b|| / ||b||, with the A of ``dense``."""
-    A, u, b = dense(system), vectors(system, u), vectors(system, b)
-    return float(np.linalg.norm(A @ u - b) / np.linalg.norm(b))
-
-
-def dense_F(system: System) -> Array:
-    """F of one output, (n, 2 P d): row by row, pattern by pattern."""
-    X, D = system.X.astype(np.float64), system.D
-    F = np.zeros((system.n, 2, system.P, system.d))
-    for j in range(system.n):
-        for i in range(system.P):
-            if D[j, i] == 1:
-                F[j, 0, i] = X[j]
-                F[j, 1, i] = -X[j]
-    return F.reshape(system.n, -1)
-
-
-def dense_G(system: System) -> Array:
-    """G of one output, (2 P n, 2 P d): (2 D_i - I) X of every block."""
-    X, D = system.X.astype(np.float64), system.D
-    G = np.zeros((2, system.P, system.n, 2, system.P, system.d))
-    for sign in (0, 1):
-        for i in range(system.P):
-            for j in range(system.n):
-                G[sign, i, j, sign, i] = X[j] if D[j, i] == 1 else -X[j]
-    return G.reshape(2 * system.P * system.n, -1)
-
-
-def dense(system: System) -> Array:
-    F, G = dense_F(system), dense_G(system)
-    return np.eye(F.shape[1]) + F.T @ F / system.rho + G.T @ G
-
-
-def vectors(system: System, U: Array) -> Array:
-    """Columns by sign, output and pattern as one long column for each output, by loops."""
-    P, rows = system.P, len(U)
-    C = U.shape[1] // (2 * P)
-    long = np.empty((2, P, rows, C))
-    for sign, c, i in itertools.product((0, 1), range(C), range(P)):
-        long[sign, i, :, c] = U[:, (sign * C + c) * P + i]
-    return long.reshape(-1, C)
-
 
 # -- the operators
 
@@ -306,209 +223,6 @@ def test_conjugate_gradients_without_a_preconditioner_leave_residuals_alone():
     solver = solver_of("convex-cg", system)
     assert type(solver) is ConjugateGradients
     np.testing.assert_array_equal(solver.precondition(r), r)
-
-
-def inverse_of(system: System, solver) -> Array:
-    """M^-1 as a matrix, column by column."""
-    columns = []
-    for one in np.eye(2 * system.P * system.d):
-        columns.append(to_vectors(system, solver.precondition(from_vectors(system, one[:, None]))))
-    return np.hstack(columns)
-
-
-def condition(system: System, inverse: Array) -> float:
-    eigenvalues = np.linalg.eigvals(inverse @ dense(system)).real
-    return eigenvalues.max() / eigenvalues.min()
-
-
-@pytest.mark.parametrize("rank", [5, 20, 47])
-def test_a_sketch_is_orthonormal_and_below_H(rank):
-    system = made()
-    H = dense(system) - np.eye(48)
-    found = nystrom.sketch(system, rank, 0)
-    assert (found.rank, found.U.shape, found.eigenvalues.shape) == (rank, (48, rank), (rank,))
-    np.testing.assert_allclose(found.U.T @ found.U, np.eye(rank), atol=1e-10)
-    assert (np.diff(found.eigenvalues) <= 0).all()
-    assert (found.eigenvalues >= 0).all()
-    # A Nystrom approximation is never above what it approximates.
-    rest = H - found.U * found.eigenvalues @ found.U.T
-    assert np.linalg.eigvalsh(rest).min() > -1e-9 * np.linalg.norm(H)
-
-
-def test_a_sketch_of_full_rank_is_H():
-    system = made()
-    H = dense(system) - np.eye(48)
-    found = nystrom.sketch(system, 48, 0)
-    np.testing.assert_allclose(found.U * found.eigenvalues @ found.U.T, H, atol=1e-9 * np.linalg.norm(H))
-    # More than there are unknowns is as many.
-    solver = solver_of("nystrom-pcg", system, 0, rank=1000)
-    assert solver.sketch.rank == 48
-    # And M is then A, but for the factor of its smallest eigenvalue.
-    smallest = solver.sketch.eigenvalues[-1] + 1
-    np.testing.assert_allclose(inverse_of(system, solver) @ dense(system), smallest * np.eye(48), atol=1e-7)
-
-
-def test_the_preconditioner_of_a_sketch_is_as_in_the_paper():
-    system = made()
-    solver = solver_of("nystrom-pcg of rank 15", system)
-    U, eigenvalues = solver.sketch.U, solver.sketch.eigenvalues
-    expected = (eigenvalues[-1] + 1) * (U / (eigenvalues + 1)) @ U.T + np.eye(48) - U @ U.T
-    np.testing.assert_allclose(inverse_of(system, solver), expected, atol=1e-10)
-
-
-def test_preconditioners_improve_the_condition():
-    # Rows with few strong directions: the eigenvalues of A fall.
-    system = made(n=60, scale=np.array([6.0, 1.0, 0.1, 0.03]))
-    plain = condition(system, np.eye(48))
-    sketched = [
-        condition(system, inverse_of(system, solver_of("nystrom-pcg", system, 0, rank=rank)))
-        for rank in (5, 20, 40)
-    ]
-    assert plain > sketched[0] > 2 * sketched[1] > 4 * sketched[2]
-    assert condition(system, inverse_of(system, solver_of("block-pcg", system))) < plain / 10
-    assert condition(system, inverse_of(system, solver_of("jacobi-pcg", system))) < plain / 10
-
-
-@pytest.mark.parametrize("rank", [5, 15, 30])
-def test_the_error_of_a_sketch_is_estimated(rank):
-    system = made()
-    found = nystrom.sketch(system, rank, 0)
-    rest = dense(system) - np.eye(48) - found.U * found.eigenvalues @ found.U.T
-    true = np.linalg.norm(rest, 2)
-    assert 0.5 * true < nystrom.missed(system, found, 0, powers=10)[0] <= true * (1 + 1e-9)
-
-
-def test_a_rank_of_its_own_grows_where_eigenvalues_fall():
-    falling = made(n=40, d=12, P=4, scale=20.0 ** -np.linspace(-1.5, 2, 12))
-    flat = made(n=60, d=20, P=3, scale=1.0)
-    small = made(n=40, d=12, P=4, scale=0.01)
-    ranks = {
-        name: nystrom.adaptive_sketch(system, 0).rank
-        for name, system in (("falling", falling), ("flat", flat), ("small", small))
-    }
-    # Nothing to gain: as small as it can be. Nothing gained by doubling: two are enough.
-    assert ranks["small"] == nystrom.FIRST_RANK
-    assert ranks["flat"] == 2 * nystrom.FIRST_RANK
-    assert ranks["falling"] > 2 * nystrom.FIRST_RANK
-    left, _ = nystrom.missed(falling, nystrom.adaptive_sketch(falling, 0), 0)
-    assert left <= nystrom.GOOD
-    # Never more than there are unknowns.
-    assert nystrom.adaptive_sketch(made(n=8, d=1, P=3, scale=30.0), 0).rank == 6
-
-
-# -- block coordinate descent
-
-
-def blocks_of(u: Array, P: int, i: int) -> tuple[Array, Array]:
-    return u[:, i], u[:, P + i]
-
-
-def test_the_prediction_that_is_printed_drifts_and_ours_does_not():
-    # One block after another by exact line search, y^ renewed as printed and as it should be.
-    system = made()
-    X, D, P = system.X, system.D, system.P
-    b = normal(system, 2 * P)
-    u = 0.1 * normal(system, 2 * P, seed=4)
-    ours, printed = system.F(u)[:, 0], system.F(u)[:, 0]
-    for i in np.random.default_rng(0).permutation(P):
-        gradient = system.A(u) - b
-        g = np.zeros_like(u)
-        g[:, [i, P + i]] = gradient[:, [i, P + i]]
-        before = blocks_of(u.copy(), P, i)
-        u = u - np.vdot(g, g) / np.vdot(g, system.A(g)) * g
-        after = blocks_of(u, P, i)
-        F_i = D[:, i, None] * X
-        ours = ours + F_i @ ((after[0] - before[0]) - (after[1] - before[1]))
-        printed = printed + F_i @ ((after[0] - after[1]) - (before[0] + before[1]))
-        np.testing.assert_allclose(ours, system.F(u)[:, 0], atol=1e-12)
-    assert np.linalg.norm(printed - system.F(u)[:, 0]) > 0.1 * np.linalg.norm(printed)
-
-
-class Watched:
-    """What rbcd sees at every step: the prediction that it holds, and the direction that it goes."""
-
-    def __init__(self, solver) -> None:
-        self.predictions, self.steps, self.directions = [], [], []
-        gradient, step, ahead = solver._gradient, solver._step, solver._ahead
-
-        def watched_gradient(X, D, T, r, chosen, rho):
-            self.predictions.append(np.array(r))
-            return gradient(X, D, T, r, chosen, rho)
-
-        def watched_ahead(X, D, p, chosen):
-            self.directions.append(np.array(p))
-            return ahead(X, D, p, chosen)
-
-        def watched_step(slope, curvature):
-            self.steps.append((step(slope, curvature), slope, curvature))
-            return self.steps[-1][0]
-
-        solver._gradient, solver._step, solver._ahead = watched_gradient, watched_step, watched_ahead
-
-
-@outputs
-@pytest.mark.parametrize("block", [1, 4, 5, 99])
-@pytest.mark.parametrize("search", ["exact", "backtracking"])
-@pytest.mark.parametrize("precondition", [True, False])
-def test_every_step_of_rbcd_lowers_the_cost_and_keeps_the_prediction(C, block, search, precondition):
-    system = made(C=C)
-    P = system.P
-    b, u = normal(system, 2 * C * P), normal(system, 2 * C * P, seed=5)
-    options = {"block": block, "line_search": search, "precondition": precondition}
-    solver = solver_of("rbcd", system, 11, inner_iterations=3, inner_tolerance=0, **options)
-    watched = Watched(solver)
-    end, steps = solver.solve(b, u)
-    per_pass = -(-P // min(block, P))
-    assert steps == 3 * per_pass == len(watched.steps)
-
-    # The same steps again, on the whole of u.
-    order = np.random.default_rng([11, 0xBCD])
-    cost = lambda u: np.vdot(u, system.A(u)) / 2 - np.vdot(u, b)  # noqa: E731
-    taken = 0
-    for _ in range(3):
-        patterns = order.permutation(P)
-        for low in range(0, P, min(block, P)):
-            chosen = patterns[low : low + min(block, P)]
-            places = (np.arange(2 * C)[:, None] * P + chosen).ravel()
-            np.testing.assert_allclose(watched.predictions[taken], system.F(u), atol=1e-10)
-            step, slope, _ = watched.steps[taken]
-            p = np.zeros_like(u)
-            p[:, places] = watched.directions[taken]
-            gradient = system.A(u) - b
-            expected = gradient[:, places]
-            if precondition:
-                expected = np.linalg.solve(np.eye(system.d) + system.X.T @ system.X, expected)
-            np.testing.assert_allclose(watched.directions[taken], expected, atol=1e-9)
-            if search == "exact":
-                assert step == pytest.approx(np.vdot(gradient, p) / np.vdot(p, system.A(p)))
-            else:
-                # By halves, to the first that lowers the cost enough.
-                assert np.log2(step) == round(np.log2(step)) <= 0
-            fall = cost(u) - cost(u - step * p)
-            assert fall >= step * slope / 4 * (1 - 1e-9) > 0
-            if step < 1 and search == "backtracking":
-                assert cost(u) - cost(u - 2 * step * p) < 2 * step * slope / 4
-            u = u - step * p
-            taken += 1
-    np.testing.assert_allclose(end, u, atol=1e-10)
-
-
-def test_rbcd_at_the_solution_stays_there():
-    # All gradients are zero: no direction has a curvature, and no line is searched.
-    system = made()
-    for search in ("exact", "backtracking"):
-        u, _ = solver_of("rbcd", system, line_search=search).solve(system.zeros(), system.zeros())
-        assert not u.any()
-
-
-def test_rbcd_visits_blocks_in_another_order_every_time_and_the_same_for_a_seed():
-    system = made()
-    b = normal(system, 2 * system.P)
-    one, same, other = (solver_of("rbcd", system, seed, block=1) for seed in (0, 0, 1))
-    first = one.solve(b, system.zeros())[0]
-    np.testing.assert_array_equal(first, same.solve(b, system.zeros())[0])
-    assert np.abs(first - other.solve(b, system.zeros())[0]).max() > 1e-6
-    assert np.abs(first - one.solve(b, system.zeros())[0]).max() > 1e-6
 
 
 # -- memory, and what goes wrong
