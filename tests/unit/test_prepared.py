@@ -1,13 +1,9 @@
-"""Preparing a dataset: rows that grow on disk, going on after a kill -9, never anything half-made in its place."""
+"""Prepared datasets: rows that grow on disk, preparations that stop and go on, and what is read back."""
 
 import io
 import json
-import os
 import random
-import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +16,7 @@ from support.small_data import (
     Array,
     batch,
     compressed,
+    cut,
     entries,
     files_in,
     get,
@@ -29,10 +26,7 @@ from support.small_data import (
     tarball,
 )
 
-import admmctl
-from admmctl.cli import main
-from admmctl.data import cifar10, higgs, mnist, prepared, shards
-from admmctl.data.dataset import DataSettings
+from admmctl.data import cifar10, higgs, mnist, prepared
 from admmctl.data.prepared import Prepared, StoredSource, read_manifest, verify
 from admmctl.errors import DataError
 
@@ -44,11 +38,15 @@ def preparation(folder: Path, version: int = 1, options: dict[str, Any] | None =
     return Prepared(folder, "toy", version, [{**SOURCE, **source}], options or {})
 
 
-def stored(folder: Path, x: Array = X, y: Array = Y) -> None:
+def stored(folder: Path, x: Array = X, y: Array = Y, test: bool = False) -> None:
     with preparation(folder) as target:
         rows = target.rows("train", x.shape[1], x.dtype)
         rows.append(x[rows.done :], y[rows.done :])
         target.part("train", "train", 0, rows.done)
+        if test:
+            rows = target.rows("test", 2, np.uint8)
+            rows.append(np.arange(4, dtype=np.uint8).reshape(2, 2), np.array([5, 1]))
+            target.part("test", "test", 0, 2)
 
 
 def broken_off(folder: Path, problem: type[BaseException], **identity: Any) -> None:
@@ -135,34 +133,22 @@ def test_whatever_a_kill_left_of_either_array_the_result_is_the_same(
     assert entries(folder.parent) == ["toy"]
 
 
-def test_an_array_that_a_kill_left_without_the_other_starts_over(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        broken_off(tmp_path / "toy", KeyboardInterrupt)
-    (tmp_path / ".toy.part" / "y_train.npy").unlink()
-    assert done_after(tmp_path / "toy") == 0
-    np.testing.assert_array_equal(np.load(tmp_path / "toy" / "x_train.npy"), X)
-
-
 # --- stops, and what they leave
 
 
-@pytest.mark.parametrize("problem", [ZeroDivisionError, KeyboardInterrupt, MemoryError, SystemExit])
+@pytest.mark.parametrize("problem", [ZeroDivisionError, KeyboardInterrupt, MemoryError, SystemExit, DataError])
 def test_a_preparation_that_stops_leaves_no_dataset_and_can_go_on(
     tmp_path: Path, problem: type[BaseException]
 ) -> None:
+    """Unless the files are no good: rows made from them are not kept."""
     with pytest.raises(problem):
         broken_off(tmp_path / "toy", problem)
-    assert entries(tmp_path) == [".toy.part"]
+    kept = problem is not DataError
+    assert entries(tmp_path) == [".toy.part"] * kept
     assert not (tmp_path / ".toy.part" / "manifest.json").exists()
     assert read_manifest(tmp_path / "toy") is None
-    assert done_after(tmp_path / "toy") == 2
-    np.testing.assert_array_equal(np.load(tmp_path / "toy" / "x_train.npy")[:2], 9)
-
-
-def test_files_that_are_no_good_leave_nothing(tmp_path: Path) -> None:
-    with pytest.raises(DataError):
-        broken_off(tmp_path / "toy", DataError)
-    assert entries(tmp_path) == []
+    assert done_after(tmp_path / "toy") == 2 * kept
+    np.testing.assert_array_equal(np.load(tmp_path / "toy" / "x_train.npy")[:2], 9 if kept else X[:2])
 
 
 @pytest.mark.parametrize("problem", [DataError, KeyboardInterrupt])
@@ -199,15 +185,16 @@ def test_another_preparation_does_not_go_on_with_the_rows_of_this_one(
 
 
 LEFT: dict[str, Callable[[Path], object]] = {
-    "no word of what it was": lambda work: (work / "progress.json").unlink(),
-    "half a word of what it was": lambda work: (work / "progress.json").write_text('{"version"'),
+    "nothing of what it was": lambda work: (work / "progress.json").unlink(),
+    "half of what it was": lambda work: (work / "progress.json").write_text('{"version"'),
     "nothing": lambda work: [path.unlink() for path in work.iterdir()],
     "something else": lambda work: (work / "progress.json").write_text("[]"),
+    "one array of two": lambda work: (work / "y_train.npy").unlink(),
 }
 
 
 @pytest.mark.parametrize("left", LEFT)
-def test_rows_of_unknown_origin_are_not_gone_on_with(tmp_path: Path, left: str) -> None:
+def test_rows_of_unknown_origin_and_half_rows_are_not_gone_on_with(tmp_path: Path, left: str) -> None:
     with pytest.raises(KeyboardInterrupt):
         broken_off(tmp_path / "toy", KeyboardInterrupt)
     LEFT[left](tmp_path / ".toy.part")
@@ -277,207 +264,83 @@ def test_every_dataset_goes_on_with_any_part_of_its_arrays(
         assert entries(folder.parent) == [name]
 
 
-# --- processes that are killed
-
-VALUES = higgs_values(400)
-
-
-class Orders:
-    """Processes that prepare HIGGS, see ``support/prepare_higgs.py``."""
-
-    def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
-        self._process = process
-        self.folder = folder
-        self.file = compressed(folder / "HIGGS.csv.gz", higgs_text(VALUES))
-        self.other = compressed(folder / "OTHER.csv.gz", higgs_text(higgs_values(60, seed=1)))
-        self.datasets = folder / "datasets"
-
-    def __call__(self, *orders: dict[str, Any]) -> list[int]:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        full = [{"file": str(self.file), **order} for order in orders]
-        self._process.stdin.write(json.dumps(full) + "\n")
-        self._process.stdin.flush()
-        statuses: list[int] = json.loads(self._process.stdout.readline())
-        return statuses
-
-    def killed(self, **order: Any) -> bool:
-        (status,) = self(order)
-        assert status in (0, -signal.SIGKILL)
-        return status != 0
-
-    def finished(self, **order: Any) -> None:
-        assert self(order) == [0]
-
-    def state(self) -> dict[str, bytes] | None:
-        """The dataset as training finds it: all its files, or None where it finds none."""
-        try:
-            plan = shards.plan(DataSettings(name="higgs"), 1)
-        except DataError as error:
-            if "is not in" not in str(error):
-                raise  # a dataset that is damaged is not what a kill may leave
-            return None
-        manifest = read_manifest(self.datasets / "higgs")
-        assert manifest is not None
-        assert verify(self.datasets / "higgs", manifest) == []
-        assert plan.rows_train > 0
-        return files_in(self.datasets / "higgs")
-
-    def put(self, dataset: dict[str, bytes]) -> None:
-        """Have a dataset that was prepared before."""
-        folder = self.datasets / "higgs"
-        folder.mkdir()
-        for name, content in dataset.items():
-            (folder / name).write_bytes(content)
-
-    def unbroken(self, file: Path) -> dict[str, bytes]:
-        self.finished(file=str(file), force=True)
-        found = self.state()
-        assert found is not None
-        return found
-
-
-@pytest.fixture(scope="module")
-def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orders]:
-    folder = tmp_path_factory.mktemp("workshop")
-    environment = {
-        **os.environ,
-        "ADMMCTL_DATASETS": str(folder / "datasets"),
-        "PYTHONPATH": str(Path(admmctl.__file__).parents[1]),
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-    }
-    with subprocess.Popen(
-        [sys.executable, Path(__file__).parents[1] / "support" / "prepare_higgs.py"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=environment,
-    ) as process:
-        yield Orders(process, folder)
-        assert process.stdin is not None
-        process.stdin.close()
-
-
-@pytest.fixture
-def orders(workshop: Orders, monkeypatch: pytest.MonkeyPatch) -> Orders:
-    """The workshop with an empty datasets folder."""
-    for path in sorted(workshop.datasets.rglob("*"), reverse=True):
-        path.rmdir() if path.is_dir() else path.unlink()
-    monkeypatch.setenv("ADMMCTL_DATASETS", str(workshop.datasets))
-    return workshop
-
-
-def cleared(orders: Orders) -> None:
-    for path in sorted(orders.datasets.rglob("*"), reverse=True):
-        path.rmdir() if path.is_dir() else path.unlink()
-
-
-def test_kill_9_at_random_moments(orders: Orders) -> None:
-    """Eight times; training finds the old dataset or none, and in the end it is the same as without kills."""
-    new, old = orders.unbroken(orders.file), orders.unbroken(orders.other)
-    moments = random.Random(7)
-    kills = 0
-    for start in ("none", "old", "none", "old"):
-        cleared(orders)
-        if start == "old":
-            orders.put(old)
-        for _ in range(2):
-            # A preparation lasts 0.2 s and longer.
-            kills += orders.killed(pause=0.01, force=True, kill_after=moments.uniform(0, 0.18))
-            assert orders.state() in ([None, new] if start == "none" else [old, new])
-        orders.finished(force=True)
-        assert orders.state() == new
-        assert entries(orders.datasets) == ["higgs"]
-    assert kills > 0
-
-
-@pytest.mark.parametrize("start", ["none", "old"])
-def test_kill_9_before_every_single_change_on_disk(orders: Orders, start: str) -> None:
-    new, old = orders.unbroken(orders.file), orders.unbroken(orders.other)
-    for change in range(1, 200):
-        cleared(orders)
-        if start == "old":
-            orders.put(old)
-        if not orders.killed(die_at=change):
-            break
-        assert orders.state() in ([None, new] if start == "none" else [None, old, new])
-        orders.finished()
-        assert orders.state() == new
-        assert entries(orders.datasets) == ["higgs"]
-    assert 8 < change < 199
-
-
-def test_a_preparation_that_is_killed_again_and_again_gets_there(orders: Orders) -> None:
-    """Every process goes on with the rows that the one before it has written."""
-    rows = b"".join(b"%d,%s\n" % (n % 2, b",".join(b"%d" % (n % 7) for _ in range(28))) for n in range(40_000))
-    file = compressed(orders.folder / "long.csv.gz", rows)
-    new = orders.unbroken(file)
-    cleared(orders)
-    noted = orders.folder / "noted"
-    order = {"file": str(file), "chunk": 10_000, "noted": str(noted)}
-    for _ in range(3):
-        assert orders.killed(**order, die_after=1)
-        assert orders.state() is None
-    orders.finished(**order)
-    assert orders.state() == new
-    assert list(map(int, noted.read_text().split())) == [10_000, 20_000, 30_000, 40_000]
-
-
-def test_two_processes_do_not_fight_over_one_dataset(orders: Orders) -> None:
-    new = orders.unbroken(orders.file)
-    cleared(orders)
-    said = [orders.folder / "said-1", orders.folder / "said-2"]
-    first = {"said": str(said[0]), "wait_for": str(said[1])}
-    second = {"said": str(said[1]), "wait_for": str(said[0])}
-    # Whoever comes first goes on when the other has said that it waits.
-    assert orders(first, second) == [0, 0]
-    assert sorted("another process is preparing higgs; waiting" in path.read_text() for path in said) == [
-        False,
-        True,
-    ]
-    assert orders.state() == new
-    assert entries(orders.datasets) == ["higgs"]
-
-
-def test_the_one_who_waits_goes_on_when_the_other_is_killed(orders: Orders) -> None:
-    new = orders.unbroken(orders.file)
-    cleared(orders)
-    said = orders.folder / "said-3"
-    assert orders({"pause": 1, "kill_after": 0.3}, {"said": str(said)}) in ([-9, 0], [0, 0])
-    assert orders.state() == new
-
-
 # --- reading
 
 
-def test_loading_rows_changes_nothing_in_the_folder(orders: Orders) -> None:
-    orders.finished()
-    assert orders({"read": True}) == [0]
-    assert orders({"die_at": 1}) == [-9]  # changes would have been noticed
+def changed(folder: Path, **keys: Any) -> None:
+    """Give the manifest other values; None takes the key away."""
+    path = folder / "manifest.json"
+    manifest = {**json.loads(path.read_text()), **keys}
+    path.write_text(json.dumps({key: value for key, value in manifest.items() if value is not None}))
 
 
-def test_training_works_on_a_folder_that_cannot_be_written(
-    orders: Orders, results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Two ranks on two hosts share it: nothing in ``train`` writes there."""
-    orders.finished()
-    monkeypatch.setenv("ADMMCTL_DATASETS", str(orders.datasets))
-    (orders.folder / "mine.yaml").write_text(
-        "name: mine\ndata: {name: higgs}\nnetwork: {layers: [4]}\nloss: squared\nmethods:\n  admm: {}\n"
-        "stop: {iterations: 2}\n"
-    )
-    places = [orders.datasets, orders.datasets / "higgs", *(orders.datasets / "higgs").iterdir()]
-    before = [(path.stat().st_mtime_ns, path.stat().st_size) for path in places]
-    content = files_in(orders.datasets)
-    for path in places:
-        path.chmod(0o555 if path.is_dir() else 0o444)
-    try:
-        with pytest.raises(SystemExit) as end:
-            main(["train", str(orders.folder / "mine.yaml"), "--json"])
-        assert end.value.code in (0, None), capsys.readouterr().err
-    finally:
-        for path in places:
-            path.chmod(0o755 if path.is_dir() else 0o644)
-    assert [(path.stat().st_mtime_ns, path.stat().st_size) for path in places] == before
-    assert files_in(orders.datasets) == content
+def test_what_is_prepared_is_read_back(tmp_path: Path) -> None:
+    stored(tmp_path / "toy", test=True)
+    source = StoredSource(tmp_path / "toy", 1)
+    assert (source.features, source.labels_known) == (2, (0, 1, 2, 5))
+    assert (source.rows("train"), source.rows("test")) == (6, 2)
+    out = np.empty((2, 2), dtype=np.float32)
+    source.inputs("train", range(2, 4), out)
+    np.testing.assert_array_equal(out, [[4, 5], [6, 7]])
+    source.inputs("train", np.array([5, 0]), out)
+    np.testing.assert_array_equal(out, [[10, 11], [0, 1]])
+    assert source.labels("train", np.array([5, 0])).tolist() == [2, 0]
+    assert source.labels("test", range(2)).tolist() == [5, 1]
+    manifest = read_manifest(tmp_path / "toy")
+    assert manifest is not None
+    assert manifest["parts"]["train"]["label_counts"] == {"0": 2, "1": 2, "2": 2}
+    assert len(source.fingerprint()) == 64
+    assert entries(tmp_path) == ["toy"]
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "an array is cut": lambda folder: cut(folder / "x_train.npy", 130),
+    "an array's header is cut": lambda folder: cut(folder / "x_train.npy", 50),
+    "an array is empty": lambda folder: cut(folder / "y_train.npy", 0),
+    "an array is missing": lambda folder: (folder / "y_test.npy").unlink(),
+    "an array has other rows": lambda folder: np.save(folder / "x_train.npy", np.ones((5, 2))),
+    "an array has other features": lambda folder: np.save(folder / "x_test.npy", np.ones((2, 3))),
+    "an array holds objects": lambda folder: np.save(folder / "y_test.npy", np.array([1, {}], dtype=object)),
+    "an array is another kind of file": lambda folder: (folder / "x_test.npy").write_text("hello"),
+    "the manifest is cut": lambda folder: cut(folder / "manifest.json", 40),
+    "the manifest is empty": lambda folder: cut(folder / "manifest.json", 0),
+    "the manifest is a number": lambda folder: (folder / "manifest.json").write_text("5"),
+    "the manifest is a word": lambda folder: (folder / "manifest.json").write_text('"abc"'),
+    "the manifest lacks keys": lambda folder: (folder / "manifest.json").write_text('{"version": 1}'),
+    "the manifest lacks its features": lambda folder: changed(folder, features=None),
+    "the manifest lacks its labels": lambda folder: changed(folder, labels=None),
+    "the manifest's parts are a list": lambda folder: changed(folder, parts=[]),
+    "the manifest's parts are a word": lambda folder: changed(folder, parts="train"),
+    "a part of the manifest is a number": lambda folder: changed(folder, parts={"train": 5}),
+    "a part of the manifest has no rows": lambda folder: changed(folder, parts={"train": {"x": "x_train.npy"}}),
+    "a part lies beyond its array": lambda folder: changed(
+        folder, parts={"train": {"x": "x_train.npy", "y": "y_train.npy", "start": 3, "rows": 6}}
+    ),
+    "the manifest is no text": lambda folder: (folder / "manifest.json").write_bytes(b"\xff\xfe\x00"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_dataset_names_itself_and_the_cure(tmp_path: Path, damage: str) -> None:
+    folder = tmp_path / "toy"
+    stored(folder, test=True)
+    DAMAGES[damage](folder)
+    with pytest.raises(DataError) as caught:
+        StoredSource(folder, 1)
+    assert "toy" in str(caught.value)
+    assert "admmctl fetch toy --force" in str(caught.value)
+
+
+@pytest.mark.parametrize("left", ["nothing", "a folder without a manifest"])
+def test_a_dataset_that_is_not_there_names_the_line_that_fetches_it(tmp_path: Path, left: str) -> None:
+    if left != "nothing":
+        stored(tmp_path / "toy")
+        (tmp_path / "toy" / "manifest.json").unlink()
+    with pytest.raises(DataError, match=r"dataset toy is not in .*; run: admmctl fetch toy$"):
+        StoredSource(tmp_path / "toy", 1)
+
+
+def test_a_dataset_of_another_version_asks_for_a_new_fetch(tmp_path: Path) -> None:
+    stored(tmp_path / "toy")
+    with pytest.raises(DataError, match=r"prepared by another version; run: admmctl fetch toy --force"):
+        StoredSource(tmp_path / "toy", 2)

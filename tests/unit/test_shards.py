@@ -35,17 +35,17 @@ def test_validation_rows_are_spread_and_scaled_like_the_training_rows() -> None:
     def work(comm: Any) -> shards.Shards:
         return shards.load(plan_of(Few([0, 1] * 5 + [0], x=x), train=9, validation=0.4), comm)
 
-    alone = work(Serial())
+    single = work(Serial())
     rows = plan_of(Few([0, 1] * 5 + [0]), train=9, validation=0.4).split
-    assert alone.validation is not None
-    assert (alone.train.total, alone.validation.total) == (5, 4)
-    expected = (x[rows.validation] - x[rows.train].mean(axis=0)) * alone.scaling.factor
-    np.testing.assert_allclose(alone.validation.a0[:-1].T, expected, rtol=1e-3, atol=1e-4)
-    assert alone.validation.labels.tolist() == [row % 2 for row in rows.validation]
+    assert single.validation is not None
+    assert (single.train.total, single.validation.total) == (5, 4)
+    expected = (x[rows.validation] - x[rows.train].mean(axis=0)) * single.scaling.factor
+    np.testing.assert_allclose(single.validation.a0[:-1].T, expected, rtol=1e-3, atol=1e-4)
+    assert single.validation.labels.tolist() == [row % 2 for row in rows.validation]
     parts = on_ranks(2, work)
     assert [(own.validation.start, own.validation.a0.shape[1]) for own in parts] == [(0, 2), (2, 2)]
     together = np.concatenate([own.validation.a0 for own in parts], axis=1)
-    np.testing.assert_allclose(together, alone.validation.a0, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(together, single.validation.a0, rtol=1e-5, atol=1e-6)
 
 
 def test_samples_are_columns_with_a_row_of_ones_below() -> None:
@@ -101,10 +101,7 @@ def test_standardised_training_inputs_have_mean_0_and_deviation_1() -> None:
     expected = (x[7:] + 1000.0 - x[:7].mean(axis=0)) / np.where(x[:7].std(axis=0) > 1e-6, x[:7].std(axis=0), 1)
     np.testing.assert_allclose(own.test.a0[:-1].T, expected, rtol=1e-4)
     assert own.scaling.shift.shape == own.scaling.factor.shape == (4,)
-
-
-def test_a_feature_that_never_varies_is_only_shifted() -> None:
-    own = scaled("standard")
+    # A feature that never varies is only shifted.
     assert own.scaling.factor[1] == 1
     np.testing.assert_allclose(own.train.a0[1], 0, atol=1e-6)
     np.testing.assert_allclose(own.test.a0[1], 1000, rtol=1e-5)
@@ -116,21 +113,15 @@ def test_a_large_constant_feature_does_not_become_noise() -> None:
     np.testing.assert_allclose(own.train.a0[0], 0, atol=0.01)
 
 
-def test_unit_divides_by_the_largest_absolute_value_of_the_training_rows() -> None:
+def test_unit_divides_by_the_largest_absolute_value_of_the_training_rows_and_none_by_nothing() -> None:
     own = scaled("unit")
     largest = np.abs(random_inputs()[:7]).max()
     np.testing.assert_allclose(own.scaling.factor, 1 / largest, rtol=1e-6)
     np.testing.assert_array_equal(own.scaling.shift, 0)
     assert np.abs(own.train.a0[:-1]).max() == pytest.approx(1)
     np.testing.assert_allclose(own.test.a0[:-1].T, (random_inputs()[7:] + 1000) / largest, rtol=1e-5)
-
-
-def test_unit_leaves_inputs_that_are_all_zero_alone() -> None:
-    own = shards.load(plan_of(Few([0, 1, 0], x=np.zeros((3, 2))), train=2, scale="unit"), Serial())
-    np.testing.assert_array_equal(own.train.a0[:-1], 0)
-
-
-def test_none_leaves_inputs_alone() -> None:
+    zeros = shards.load(plan_of(Few([0, 1, 0], x=np.zeros((3, 2))), train=2, scale="unit"), Serial())
+    np.testing.assert_array_equal(zeros.train.a0[:-1], 0)
     own = scaled("none")
     np.testing.assert_array_equal(own.train.a0[:-1].T, random_inputs()[:7])
     np.testing.assert_array_equal(own.test.a0[:-1].T, random_inputs()[7:] + 1000)
@@ -156,7 +147,7 @@ def test_loading_long_rows_takes_little_more_than_they_do(
     scale: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shards, "_CHUNK_BYTES", 1 << 20)
-    monkeypatch.setattr("admmctl.data.shards._STREAM_BYTES", 1 << 19)
+    monkeypatch.setattr(shards, "_STREAM_BYTES", 1 << 19)
     generator = np.random.default_rng(0)
     np.save(tmp_path / "x.npy", generator.standard_normal((500, 5000)))
     np.save(tmp_path / "y.npy", np.arange(500) % 2)

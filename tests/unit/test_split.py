@@ -1,6 +1,7 @@
 """Which rows train, which test and which are held back; the shares of ranks."""
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -33,62 +34,38 @@ def numbers(rows: Rows) -> list[int]:
     return [int(row) for row in rows]
 
 
-def test_without_a_word_the_official_sets_are_taken() -> None:
-    s = divided()
-    assert numbers(s.train) == list(range(10))
-    assert (s.test_part, numbers(s.test)) == ("test", [0, 1, 2, 3])
-    assert s.classes == (1, 2, 3)
-
-
-def test_train_takes_the_first_rows_and_the_rest_tests() -> None:
-    s = divided(train=4)
-    assert (numbers(s.train), s.test_part, numbers(s.test)) == ([0, 1, 2, 3], "train", [4, 5, 6, 7, 8, 9])
-    assert divided(train=4, test="rest") == s
-
-
-def test_official_with_train_keeps_the_official_test_set() -> None:
-    s = divided(train=4, test="official")
-    assert (numbers(s.train), s.test_part, numbers(s.test)) == ([0, 1, 2, 3], "test", [0, 1, 2, 3])
-
-
-def test_rows_is_the_total_before_the_split() -> None:
-    s = divided(rows=6, train=4)
-    assert (numbers(s.train), numbers(s.test)) == ([0, 1, 2, 3], [4, 5])
-
-
-def test_a_fraction_holds_back_the_end_of_the_rows() -> None:
-    s = divided(test=0.3)
-    assert (numbers(s.train), s.test_part, numbers(s.test)) == ([0, 1, 2, 3, 4, 5, 6], "train", [7, 8, 9])
-
-
-def test_train_with_a_fraction_takes_fewer_and_keeps_the_test_rows() -> None:
-    s = divided(test=0.3, train=2)
-    assert (numbers(s.train), numbers(s.test)) == ([0, 1], [7, 8, 9])
-
-
-def test_a_datasets_own_habit_holds_when_nothing_is_said() -> None:
-    s = divided(dataset=Unshuffled, rows=8)
-    assert (numbers(s.train), s.test_part, numbers(s.test)) == ([0, 1, 2, 3, 4, 5], "train", [6, 7])
-
-
-def test_classes_keep_their_rows_only_in_both_sets() -> None:
-    s = divided(classes=[2, 1])
-    assert numbers(s.train) == [1, 2, 4, 5, 7, 8]
-    assert numbers(s.test) == [0, 1, 3]
-    assert s.classes == (2, 1)
-
-
-def test_counts_are_of_the_classes_kept() -> None:
-    s = divided(classes=[3, 1], rows=5, train=3)
-    assert (numbers(s.train), numbers(s.test)) == ([0, 1, 3], [4, 6])
+@pytest.mark.parametrize(
+    ("settings", "train", "part", "test"),
+    [
+        ({}, range(10), "test", range(4)),
+        ({"train": 4}, range(4), "train", range(4, 10)),  # the rest tests
+        ({"train": 4, "test": "rest"}, range(4), "train", range(4, 10)),
+        ({"train": 4, "test": "official"}, range(4), "test", range(4)),
+        ({"rows": 6, "train": 4}, range(4), "train", [4, 5]),  # rows in all, before the split
+        ({"test": 0.3}, range(7), "train", [7, 8, 9]),
+        ({"test": 0.3, "train": 2}, [0, 1], "train", [7, 8, 9]),
+        ({"dataset": Unshuffled, "rows": 8}, range(6), "train", [6, 7]),  # the dataset's own habit
+        ({"dataset": Unshuffled, "train": 4, "seed": 1}, range(4), "train", range(4, 10)),  # its seed makes rows
+        ({"classes": [2, 1]}, [1, 2, 4, 5, 7, 8], "test", [0, 1, 3]),
+        ({"classes": [3, 1], "rows": 5, "train": 3}, [0, 1, 3], "train", [4, 6]),  # counts are of rows kept
+    ],
+    ids=str,
+)
+def test_rows_are_divided_as_the_settings_say(
+    settings: dict[str, Any], train: Sequence[int], part: str, test: Sequence[int]
+) -> None:
+    found = divided(**settings)
+    assert (numbers(found.train), found.test_part, numbers(found.test)) == (list(train), part, list(test))
+    assert found.classes == tuple(settings.get("classes", (1, 2, 3)))
+    assert numbers(found.validation) == []
 
 
 def test_a_seed_shuffles_before_the_split_and_the_same_seed_alike() -> None:
-    s, again, other = (divided(train=4, seed=seed) for seed in (1, 1, 2))
-    assert sorted(numbers(s.train) + numbers(s.test)) == list(range(10))
-    assert numbers(s.train) != [0, 1, 2, 3]
-    assert (numbers(s.train), numbers(s.test)) == (numbers(again.train), numbers(again.test))
-    assert numbers(s.train) != numbers(other.train)
+    one, same, other = (divided(train=4, seed=seed) for seed in (1, 1, 2))
+    assert sorted(numbers(one.train) + numbers(one.test)) == list(range(10))
+    assert numbers(one.train) != [0, 1, 2, 3]
+    assert (numbers(one.train), numbers(one.test)) == (numbers(same.train), numbers(same.test))
+    assert numbers(one.train) != numbers(other.train)
 
 
 def test_the_official_test_set_is_not_shuffled_into_the_training_rows() -> None:
@@ -97,13 +74,8 @@ def test_the_official_test_set_is_not_shuffled_into_the_training_rows() -> None:
     assert numbers(s.test) == [0, 1, 2, 3]
 
 
-def test_where_the_seed_makes_the_rows_it_does_not_shuffle_them() -> None:
-    s = divided(dataset=Unshuffled, train=4, seed=1)
-    assert numbers(s.train) == [0, 1, 2, 3]
-
-
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("settings", "problem"),
     [
         ({"classes": [1, 7]}, "data.classes: few has no class 7; valid: 1, 2, 3"),
         ({"rows": 11}, "data.rows: 11 asked for, but few has 10"),
@@ -115,10 +87,10 @@ def test_where_the_seed_makes_the_rows_it_does_not_shuffle_them() -> None:
         ({"train": 10**12}, "data.train: "),
     ],
 )
-def test_a_split_that_cannot_be_is_refused_with_the_key(settings: dict[str, Any], words: str) -> None:
+def test_a_split_that_cannot_be_is_refused_with_the_key(settings: dict[str, Any], problem: str) -> None:
     with pytest.raises(DataError) as caught:
         divided(**settings)
-    assert words in str(caught.value)
+    assert problem in str(caught.value)
 
 
 def test_official_is_refused_where_there_is_no_official_test_set() -> None:
@@ -136,22 +108,19 @@ def test_the_plan_refuses_more_ranks_than_training_rows() -> None:
         planned(4, rows=4)
 
 
-@pytest.mark.parametrize("settings", [{"rows": 8, "train": 8}, {"rows": 8, "test": 1e-9}])
-def test_the_plan_refuses_an_empty_test_set(settings: dict[str, Any]) -> None:
-    with pytest.raises(DataError, match="no rows are left to test on"):
-        planned(**settings)
-
-
-def test_the_plan_refuses_an_empty_training_set_without_nonsense() -> None:
-    with pytest.raises(DataError) as caught:
-        planned(rows=8, test=0.999)
-    assert "--cores 0" not in str(caught.value)
-    assert "train" in str(caught.value)
-
-
-def test_the_plan_refuses_a_single_class() -> None:
-    with pytest.raises(DataError, match=r"data\.classes: at least two classes are needed"):
-        planned(rows=8, classes=[1])
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"train": 8}, "no rows are left to test on"),
+        ({"test": 1e-9}, "no rows are left to test on"),
+        ({"test": 0.999}, "no rows are left to train on"),
+        ({"train": 1, "validation": 0.5}, "no rows are left to train on"),
+        ({"classes": [1]}, "data.classes: at least two classes are needed"),
+    ],
+)
+def test_the_plan_refuses_sets_without_rows_and_a_single_class(settings: dict[str, Any], problem: str) -> None:
+    with pytest.raises(DataError, match=problem):
+        planned(rows=8, **settings)
 
 
 @pytest.mark.parametrize("key", ["rows", "train"])
@@ -183,16 +152,6 @@ def test_validation_rows_are_the_same_in_every_run_and_others_with_another_seed(
     held = [numbers(divided(test="official", validation=0.4, seed=seed).validation) for seed in (None, 1, 1, 2)]
     assert held[1] == held[2]
     assert len({tuple(sorted(rows)) for rows in held}) > 1
-
-
-def test_without_a_word_no_rows_are_held_back() -> None:
-    assert numbers(divided().validation) == []
-
-
-def test_the_plan_refuses_a_validation_set_that_leaves_nothing_to_train_on() -> None:
-    with pytest.raises(DataError) as caught:
-        planned(rows=8, train=1, validation=0.5)
-    assert "--cores 0" not in str(caught.value)
 
 
 # --- shares of ranks

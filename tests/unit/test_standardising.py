@@ -132,11 +132,11 @@ def test_on_any_number_of_ranks_rows_are_the_same(
 ) -> None:
     monkeypatch.setattr(shards, "_STREAM_BYTES", 100)  # a few rows at a time
     factor, offset = USUAL[case]
-    alone = loaded(Z * factor + offset, scale="standard", stream=streamed)
+    single = loaded(Z * factor + offset, scale="standard", stream=streamed)
     parts = on_ranks(3, lambda comm: read("x.npy", comm, scale="standard", stream=streamed))
     for name in ("train", "test", "validation"):
         together = np.concatenate([getattr(part, name).a0[:, :] for part in parts], axis=1)
-        np.testing.assert_allclose(together, getattr(alone, name).a0[:, :], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(together, getattr(single, name).a0[:, :], rtol=1e-5, atol=1e-6)
 
 
 def test_rows_are_scaled_by_the_statistics_of_the_training_rows_alone() -> None:

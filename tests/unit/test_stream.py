@@ -84,36 +84,23 @@ def test_streamed_rows_train_the_same(rows, results, method, block, bias):
         assert other["test_accuracy"] == pytest.approx(one["test_accuracy"], abs=0.011)
 
 
-def test_streamed_rows_are_not_held(rows):
-    plan = shards.plan(settings(rows, stream=True), 1)
-    a0 = shards.load(plan, Serial()).train.a0
-    assert not isinstance(a0, np.ndarray)
-
-
-def test_a_method_that_needs_its_rows_in_memory_says_so(rows, results):
-    pytest.importorskip("torch")
-    with pytest.raises(UserError, match=r"data\.stream"):
+@pytest.mark.parametrize(
+    ("method", "settings", "stream", "problem"),
+    [("torch-sgd", {}, True, r"data\.stream"), ("graph-admm", {"batch": 401}, False, r"batch: 401 rows of 400")],
+)
+def test_rows_that_a_method_needs_in_memory_or_has_not_are_refused(
+    rows, results, method, settings, stream, problem
+):
+    if method == "torch-sgd":
+        pytest.importorskip("torch")
+    with pytest.raises(UserError, match=problem):
         admmctl.train(
             {
-                "name": "streamed",
-                "data": {**rows, "stream": True},
-                "network": {"layers": [4]},
-                "loss": "squared",
-                "methods": {"torch-sgd": {}},
-            }
-        )
-    assert not list(results.glob("*"))
-
-
-def test_a_mini_batch_larger_than_the_data_is_refused(rows, results):
-    with pytest.raises(UserError, match=r"batch: 401 rows of 400"):
-        admmctl.train(
-            {
-                "name": "large",
-                "data": rows,
+                "name": "refused",
+                "data": {**rows, "stream": stream},
                 "network": {"layers": [4]},
                 "loss": "cross-entropy",
-                "methods": {"graph-admm": {"batch": 401}},
+                "methods": {method: settings},
             }
         )
     assert not list(results.glob("*"))
@@ -125,8 +112,5 @@ def test_the_first_training_rows_leave_the_test_rows_alone(rows, first):
     np.testing.assert_array_equal(part.train, whole.train[:first])
     np.testing.assert_array_equal(part.test, whole.test)
     np.testing.assert_array_equal(part.validation, whole.validation)
-
-
-def test_more_first_rows_than_there_are_is_refused(rows):
     with pytest.raises(UserError, match=r"data\.first: 401 asked for, of 400"):
         shards.plan(settings(rows, first=401), 1)
