@@ -41,10 +41,9 @@ def build_network(run: Run, plan: Plan) -> Network:
 def shape_network(run: Run, features: int, classes: int) -> Network:
     """The network for rows of that many features in that many classes. Raises UserError."""
     outputs = run.network.outputs or (1 if classes == 2 else classes)
-    if outputs == 1 and classes > 2:
-        raise UserError(f"network.outputs: 1 output for {classes} classes; valid: {classes}")
-    if outputs != 1 and outputs != classes:
-        raise UserError(f"network.outputs: {outputs} outputs for {classes} classes; valid: {classes}")
+    if outputs != classes and (outputs, classes) != (1, 2):
+        many = "1 output" if outputs == 1 else f"{outputs} outputs"
+        raise UserError(f"network.outputs: {many} for {classes} classes; valid: {classes}")
     s, method, layers = run.network, methods.load(run.kind), list(run.network.layers)
     layers = method.hidden_layers(run.settings, layers, outputs)
     kernel = None

@@ -35,8 +35,8 @@ def shell(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     here = Shell(tmp_path, capsys)
 
     def run(name: str, *runs: object):
-        words = [map(str, runs) if word == "RUNS" else [word] for word in COMMANDS[name][0]]
-        return here(*(each for several in words for each in several))
+        parts = [map(str, runs) if word == "RUNS" else [word] for word in COMMANDS[name][0]]
+        return here(*(each for part in parts for each in part))
 
     return run
 
@@ -56,9 +56,9 @@ def test_a_damaged_run_is_named_and_the_others_are_there(shell, results: Path, c
     assert answer.code == 0, answer.err
     assert f"left out: {bad / file}: it is not text in UTF-8" in answer.err.splitlines()
     assert bad.name not in answer.out
-    alone = shell(command, bad)
-    assert (alone.code, alone.out) == (2, "")
-    assert alone.err == f"error: {bad / file}: it is not text in UTF-8; mend or remove it, or name other runs\n"
+    answer = shell(command, bad)
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err == f"error: {bad / file}: it is not text in UTF-8; mend or remove it, or name other runs\n"
     assert shell(command, good).err == ""
 
 
@@ -107,6 +107,6 @@ def test_a_damaged_study_stops_no_other(results: Path, tmp_path: Path, capsys) -
     answer = shell("scaling-plot", "--json")
     assert [study["study"] for study in answer.json()["studies"]] == [str(results / "two" / "scaling-admm")]
     assert f"left out: {broken} cannot be read" in answer.err
-    alone = shell("scaling-plot", "one")
-    assert (alone.code, alone.out) == (2, "")
-    assert f"error: {broken} cannot be read" in alone.err
+    answer = shell("scaling-plot", "one")
+    assert (answer.code, answer.out) == (2, "")
+    assert f"error: {broken} cannot be read" in answer.err

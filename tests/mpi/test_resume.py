@@ -152,9 +152,9 @@ def test_a_stopped_run_goes_on_to_the_same_curve(ranks, number, method, start, r
     assert the_run(results) == folder
 
     before = (folder / "summary.json").read_bytes()
-    again = start("--method", method, "--resume", ranks=ranks)
-    assert again.returncode == 0
-    assert f"finished already: {folder}" in again.stderr
+    third = start("--method", method, "--resume", ranks=ranks)
+    assert third.returncode == 0
+    assert f"finished already: {folder}" in third.stderr
     assert (folder / "summary.json").read_bytes() == before
 
 

@@ -36,16 +36,18 @@ def part(comm, rows=ROWS):
     return rows * comm.rank // comm.size, rows * (comm.rank + 1) // comm.size
 
 
-def opened(run, comm=None, said=None, **identity):
+def opened(run, comm=None, notes=None, **identity):
     comm = comm or CountingComm()
-    return Checkpoints(run, comm, {**IDENTITY, **identity}, *part(comm), (said if said is not None else []).append)
+    return Checkpoints(
+        run, comm, {**IDENTITY, **identity}, *part(comm), (notes if notes is not None else []).append
+    )
 
 
-def write(run, iteration, comm=None, said=None):
+def write(run, iteration, comm=None, notes=None):
     comm = comm or CountingComm()
     clock = {"seconds": {"solve": 1.0 + comm.rank}, "cpu_seconds": {}, "wall": 2.0 + comm.rank}
     some = snapshot(iteration, *part(comm))
-    return opened(run, comm, said).write(iteration, some, {"best": [np.ones(2)], "worse": 3}, clock)
+    return opened(run, comm, notes).write(iteration, some, {"best": [np.ones(2)], "worse": 3}, clock)
 
 
 def there(run):
@@ -132,18 +134,18 @@ def test_a_damaged_one_falls_back_to_the_one_before(damage, tmp_path):
     write(tmp_path, 5)
     write(tmp_path, 6)
     DAMAGE[damage](tmp_path / "checkpoint" / "6")
-    said = []
-    found = opened(tmp_path, said=said).read()
+    notes = []
+    found = opened(tmp_path, notes=notes).read()
     assert found.iteration == 5
     same(found.snapshot, snapshot(5))
-    (text,) = said
+    (text,) = notes
     assert text.startswith("the checkpoint of iteration 6 cannot be read (")
     assert text.endswith("trying the one before")
     DAMAGE[damage](tmp_path / "checkpoint" / "5")
-    said.clear()
-    assert opened(tmp_path, said=said).read() is None
-    assert len(said) == 2
-    assert said[1].endswith("the run starts anew")
+    notes.clear()
+    assert opened(tmp_path, notes=notes).read() is None
+    assert len(notes) == 2
+    assert notes[1].endswith("the run starts anew")
     # A damaged one does not stand in the way of a new one of the same iteration.
     assert write(tmp_path, 6)
     assert opened(tmp_path).read().iteration == 6
@@ -204,15 +206,15 @@ def test_a_full_disk_costs_no_earlier_checkpoint_and_is_said_once(ranks, where, 
         monkeypatch.setattr(module, "to_disk", to_disk)
     if where == "manifest":
         monkeypatch.setattr(checkpoint, "write_manifest", full)
-    said = []
+    notes = []
 
     def attempt(comm):
-        checkpoints = opened(tmp_path, comm, said)
+        checkpoints = opened(tmp_path, comm, notes)
         clock = {"seconds": {}, "cpu_seconds": {}, "wall": 0.0}
         return [checkpoints.write(i, snapshot(i, *part(comm)), {}, clock) for i in (4, 5)]
 
     assert on_ranks(ranks, attempt) == [[False, False]] * ranks
-    (text,) = said
+    (text,) = notes
     assert text.startswith("no checkpoint at iteration 4: ")
     assert "No space left on device" in text
     assert [place.name for place in (tmp_path / "checkpoint").iterdir()] == ["3"]
@@ -222,12 +224,12 @@ def test_a_full_disk_costs_no_earlier_checkpoint_and_is_said_once(ranks, where, 
 
 
 def test_a_folder_that_has_gone_is_survived(tmp_path):
-    run, said = tmp_path / "run", []
+    run, notes = tmp_path / "run", []
     run.mkdir()
-    checkpoints = opened(run, said=said)
+    checkpoints = opened(run, notes=notes)
     shutil.rmtree(run)
     assert not checkpoints.write(4, snapshot(4), {}, {})
-    assert "No such file or directory" in said[0]
+    assert "No such file or directory" in notes[0]
     assert not run.exists()
 
 
@@ -353,8 +355,8 @@ def test_without_resume_a_new_run_is_made(kept):
     assert run["folder"] == f"{kept}-2"
     assert there(kept) == [2, 4]
     # It is the newest one, and has finished.
-    (again,) = admmctl.train(experiment(), resume=True)
-    assert again["folder"] == f"{kept}-2"
+    (second,) = admmctl.train(experiment(), resume=True)
+    assert second["folder"] == f"{kept}-2"
 
 
 def test_without_a_run_one_is_begun(results):

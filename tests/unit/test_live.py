@@ -62,8 +62,8 @@ def shown(board: Board, width: int = 120, plain: bool = False) -> list[str]:
     return [line for line, _ in board.lines(width, plain)]
 
 
-def line_with(board: Board, word: str, width: int = 120) -> str:
-    (line,) = (line for line in shown(board, width) if word in line)
+def line_with(board: Board, text: str, width: int = 120) -> str:
+    (line,) = (line for line in shown(board, width) if text in line)
     return line
 
 
@@ -145,7 +145,7 @@ def test_before_the_first_evaluation_it_says_that_it_loads() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stop", "words", "share"),
+    ("stop", "text", "share"),
     [
         ({"iterations": 20}, "5 of 20 iterations", 10),
         ({"epochs": 10, "iterations": 20}, "5 of 10 epochs", 20),
@@ -153,9 +153,9 @@ def test_before_the_first_evaluation_it_says_that_it_loads() -> None:
         ({"iterations": 0}, "5 of 0 iterations", 40),
     ],
 )
-def test_the_bar_shows_the_limit_that_is_nearest(stop: dict[str, Any], words: str, share: int) -> None:
+def test_the_bar_shows_the_limit_that_is_nearest(stop: dict[str, Any], text: str, share: int) -> None:
     line = line_with(board_of(evaluation(5), **stop), " of ")
-    assert line == "█" * share + "░" * (40 - share) + f"  {words}"
+    assert line == "█" * share + "░" * (40 - share) + f"  {text}"
 
 
 def test_the_time_to_go_is_that_of_the_evaluations(monkeypatch: pytest.MonkeyPatch) -> None:

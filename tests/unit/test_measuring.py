@@ -147,7 +147,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return found
 
 
-def words_of(figure: Any) -> str:
+def text_of(figure: Any) -> str:
     """All the text on a figure."""
     from matplotlib.text import Text
 
@@ -166,9 +166,9 @@ def test_a_figure_of_runs_that_stopped_on_test_accuracy_says_so(drawn, results):
     (run,) = admmctl.train(experiment(stop={"target": 0.2, "iterations": 5}), method="sgd")
     assert run["status"] == "reached"
     figures.accuracy_plot([Recorded(Path(run["folder"]))], None)
-    words = words_of(drawn[0]).lower()
-    assert "stop" in words, words
-    assert "test accuracy" in words
+    text = text_of(drawn[0]).lower()
+    assert "stop" in text, text
+    assert "test accuracy" in text
 
 
 def test_a_clock_that_is_set_back_changes_nothing(monkeypatch, results):

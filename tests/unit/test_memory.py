@@ -248,10 +248,10 @@ def test_ranks_that_are_not_the_first_leave_the_verdict_to_it(monkeypatch):
 
 def test_every_rank_says_where_it_runs_and_what_is_free_there(monkeypatch):
     monkeypatch.setattr(memory, "available", lambda: 12345)
-    said = []
-    comm = SimpleNamespace(rank=0, size=1, gather=lambda item: said.append(item))
+    gathered = []
+    comm = SimpleNamespace(rank=0, size=1, gather=lambda item: gathered.append(item))
     check(Estimate(GB, 1.0, 10), comm)
-    ((name, free, held),) = said
+    ((name, free, held),) = gathered
     assert (name, free) == (os.uname().nodename, 12345)
     assert 0 <= held <= PROGRAM_BYTES
     if sys.platform == "linux":
@@ -324,6 +324,6 @@ def test_a_real_run_takes_what_was_estimated_printed_and_recorded(results, tmp_p
     assert run["peak_rss_mb"] == pytest.approx(expected, rel=0.25)
     # The rows are a good part of it, or the program alone would pass.
     assert expected > 1.5 * PROGRAM_BYTES / 2**20
-    said = done.stderr.splitlines()
-    (number,) = (i for i, line in enumerate(said) if line == f"about {expected} MB of memory")
-    assert number < min(i for i, line in enumerate(said) if line.startswith("iteration"))
+    lines = done.stderr.splitlines()
+    (number,) = (i for i, line in enumerate(lines) if line == f"about {expected} MB of memory")
+    assert number < min(i for i, line in enumerate(lines) if line.startswith("iteration"))

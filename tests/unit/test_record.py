@@ -308,8 +308,8 @@ def test_the_environment_has_the_fields_of_the_contract(real: Path) -> None:
 
 def test_the_config_is_the_same_experiment_with_every_default_written_out(real: Path) -> None:
     text = (real / "config.yaml").read_text()
-    again = load(yaml.safe_load(text)).runs["admm"]
-    assert again == load(EXPERIMENT).runs["admm"]
+    reread = load(yaml.safe_load(text)).runs["admm"]
+    assert reread == load(EXPERIMENT).runs["admm"]
     assert "ridge" in text
     assert "multiplier_step" in text
 
@@ -368,8 +368,8 @@ def test_the_rerun_line_follows_a_run_that_is_moved(
     assert json.loads((moved / "summary.json").read_text())["rerun"] == line, "the record stays as it is"
     (copy / "config.yaml").unlink()
     assert shown(copy)[2] == str(old / "config.yaml"), "there is nothing better"
-    Path("elsewhere").mkdir()
-    monkeypatch.chdir("elsewhere")
+    Path("other").mkdir()
+    monkeypatch.chdir("other")
     assert shown(".." / moved) == ["admmctl", "train", str(".." / moved / "config.yaml"), *rest]
 
 
@@ -463,7 +463,7 @@ def test_a_failing_method_does_not_stop_the_others(results: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "text"),
     [
         ({"repeat": 0}, "repeat 0"),
         ({"method": "amdm"}, "did you mean 'admm'"),
@@ -477,9 +477,9 @@ def test_a_failing_method_does_not_stop_the_others(results: Path, monkeypatch: p
     ],
 )
 def test_train_in_python_refuses_what_the_command_refuses(
-    results: Path, options: dict[str, Any], words: str
+    results: Path, options: dict[str, Any], text: str
 ) -> None:
-    with pytest.raises(UserError, match=words):
+    with pytest.raises(UserError, match=text):
         admmctl.train(EXPERIMENT, **options)
     assert not results.exists()
 

@@ -155,17 +155,17 @@ DAMAGED: list[tuple[str, Any, str]] = [
 
 
 @pytest.mark.parametrize(
-    ("name", "change", "words"), DAMAGED, ids=[f"{name} {words}" for name, _, words in DAMAGED]
+    ("name", "change", "expected"), DAMAGED, ids=[f"{name} {expected}" for name, _, expected in DAMAGED]
 )
 def test_a_damaged_file_is_named_with_the_reason_and_read_as_nothing(
-    run: Path, name: str, change: Any, words: str
+    run: Path, name: str, change: Any, expected: str
 ) -> None:
     change(run)
     found = Recorded(run).damage(EVERYTHING)
     assert found is not None
     file, reason = found
     assert file == run / name
-    assert reason.startswith(words)
+    assert reason.startswith(expected)
     assert Recorded(run).damage([other for other in EVERYTHING if other != name]) is None
     read = Recorded(run)
     assert not {

@@ -59,8 +59,8 @@ def test_files_of_a_glob_are_left_alone(results: Path) -> None:
     assert [path.name for path in (results / "made").iterdir()] == ["accuracy.png"]
 
 
-def refused(name: Path | str, words: str) -> None:
-    with pytest.raises(UserError, match=words):
+def refused(name: Path | str, text: str) -> None:
+    with pytest.raises(UserError, match=text):
         plan([str(name)])
 
 
@@ -115,8 +115,8 @@ def test_links_are_never_followed(results: Path, tmp_path: Path) -> None:
 
 def test_a_link_on_the_way_is_fine(results: Path, tmp_path: Path) -> None:
     path = run(results / "made" / "admm-p1-s0")
-    (tmp_path / "elsewhere").symlink_to(results)
-    remove(plan([str(tmp_path / "elsewhere" / "made" / "admm-p1-s0")]))
+    (tmp_path / "link").symlink_to(results)
+    remove(plan([str(tmp_path / "link" / "made" / "admm-p1-s0")]))
     assert not path.exists()
 
 

@@ -19,7 +19,7 @@ from admmctl.studies.scaling import Request, scaling
 from admmctl.studies.sweep import Sweep, sweep
 
 
-class Told(Silent):
+class Notes(Silent):
     """Remembers notes."""
 
     def __init__(self) -> None:
@@ -63,9 +63,9 @@ def resume(config: Path) -> Callable[..., tuple[str, list[str]]]:
     """``train --resume``: the name of its run's folder, and the notes."""
 
     def run(*overrides: str) -> tuple[str, list[str]]:
-        told = Told()
-        (summary,) = admmctl.train(config, resume=True, overrides=overrides, watcher=told)
-        return Path(summary["folder"]).name, told.notes
+        watcher = Notes()
+        (summary,) = admmctl.train(config, resume=True, overrides=overrides, watcher=watcher)
+        return Path(summary["folder"]).name, watcher.notes
 
     return run
 
@@ -98,12 +98,12 @@ def test_a_run_whose_data_are_not_recorded_is_not_taken_for_one_of_these(resume,
 
 def test_trials_of_other_data_run_again(config: Path, results: Path) -> None:
     def swept() -> tuple[Sweep, list[str]]:
-        told = Told()
-        return sweep(config, None, None, 1, (), lambda *_: None, told), told.notes
+        watcher = Notes()
+        return sweep(config, None, None, 1, (), lambda *_: None, watcher), watcher.notes
 
     first, _ = swept()
-    again, notes = swept()
-    assert again.trials == first.trials
+    second, notes = swept()
+    assert second.trials == first.trials
     assert notes == []
     write_rows(1)
     second, notes = swept()
@@ -115,24 +115,24 @@ def test_trials_of_other_data_run_again(config: Path, results: Path) -> None:
 
 
 def test_a_figure_of_runs_on_different_data_says_so(config: Path, results: Path) -> None:
-    said: list[str] = []
+    notes: list[str] = []
     admmctl.train(config)
-    accuracy_plot(find(["own"]), None, say=said.append)
-    assert said == []
+    accuracy_plot(find(["own"]), None, say=notes.append)
+    assert notes == []
     write_rows(1)
     admmctl.train(config)
-    accuracy_plot(find(["own"]), None, say=said.append)
-    (note,) = said
+    accuracy_plot(find(["own"]), None, say=notes.append)
+    (note,) = notes
     assert note.endswith("are of one data block, and read different data: the files have changed")
 
 
 @pytest.mark.mpi
 def test_a_scaling_study_of_other_data_runs_again(config: Path, results: Path) -> None:
     def studied() -> list[str]:
-        said: list[str] = []
+        notes: list[str] = []
         request = Request(config, "1,2", method="sgd", repeat=1, options=Options(oversubscribe=True))
-        scaling(request, Told(), said.append)
-        return [words for words in said if "runs again" in words]
+        scaling(request, Notes(), notes.append)
+        return [note for note in notes if "runs again" in note]
 
     studied()
     assert studied() == []

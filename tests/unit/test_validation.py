@@ -207,7 +207,7 @@ def test_patience_without_a_validation_split_is_refused(where):
 
 
 @pytest.mark.parametrize(
-    ("override", "words"),
+    ("override", "text"),
     [
         ("data.validation=0", "data.validation: expected a number above 0"),
         ("data.validation=1", "data.validation: expected a number below 1"),
@@ -215,10 +215,10 @@ def test_patience_without_a_validation_split_is_refused(where):
         ("stop.patience=0", "stop.patience: expected 1 or more"),
     ],
 )
-def test_fractions_and_patience_that_make_no_sense_are_refused(override, words):
+def test_fractions_and_patience_that_make_no_sense_are_refused(override, text):
     with pytest.raises(ConfigError) as refused:
         load(experiment(), [override])
-    assert words in str(refused.value)
+    assert text in str(refused.value)
 
 
 # -- whole runs
