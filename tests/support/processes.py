@@ -29,6 +29,14 @@ def alive(marker: object) -> list[int]:
     return found
 
 
+def lives(pid: int) -> bool:
+    """Whether there is such a process, and it is no zombie."""
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
     """Whether ``condition`` comes true in time."""
     end = time.monotonic() + seconds

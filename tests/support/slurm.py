@@ -10,6 +10,21 @@ import pytest
 
 from support.processes import program
 
+# Values that a shell would take apart.
+STRANGE = [
+    "a b",
+    "it's",
+    'q"q',
+    "; exit 3",
+    "$(touch gone)",
+    "`touch gone`",
+    "x && y",
+    "*",
+    "-n",
+    "\\",
+    "%j",
+    "#c",
+]
 _NOTE = """
 import json, os, pathlib, platform, subprocess, sys, time
 here = pathlib.Path({folder!r})

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,8 @@ import pytest
 from support.processes import program
 
 from admmctl import kernels
-from admmctl.errors import UserError
-from admmctl.launch import local, programs
+from admmctl.launch import local
 from admmctl.launch.inherited import code
-from admmctl.launch.programs import ask
 from admmctl.studies import doctor, probes
 
 TINY: dict[str, Any] = {
@@ -266,37 +263,6 @@ def test_a_gpu_that_a_library_does_not_see_is_a_warning(place: Path, monkeypatch
     assert line("torch") == ("ok", "2.9.0+cpu on cpu", "")
     monkeypatch.setattr(probes, "gpus", lambda: ["NVIDIA H100"])
     assert line("torch")[0] == "warning"
-
-
-# --- asking programs
-
-
-def test_arguments_arrive_as_they_are() -> None:
-    strange = ["a b", "it's", 'q"q', "; exit 3", "$(touch gone)", "`id`", "-n", ""]
-    answer = ask([sys.executable, "-c", "import sys, json; print(json.dumps(sys.argv[1:]))", *strange], 20)
-    assert json.loads(answer.out) == strange
-
-
-def test_who_does_not_answer_is_ended_with_all_it_started(tmp_path: Path) -> None:
-    pids = tmp_path / "pid"
-    code = (
-        "import subprocess, sys, time, pathlib\n"
-        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
-        f"pathlib.Path({str(pids)!r}).write_text(str(child.pid))\ntime.sleep(60)"
-    )
-    with pytest.raises(UserError, match="no answer within 2 seconds"):
-        ask([sys.executable, "-c", code], 2)
-    end = time.monotonic() + 10
-    while time.monotonic() < end and Path(f"/proc/{pids.read_text()}").exists():
-        time.sleep(0.05)
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(pids.read_text()), 0)
-
-
-def test_a_program_that_is_not_there_is_named() -> None:
-    with pytest.raises(UserError, match="sbatch-of-nowhere: there is no such program"):
-        ask(["sbatch-of-nowhere"], 1)
-    assert programs.Answer(3, "", "").last_line() == "exit code 3, no message"
 
 
 def test_numba_is_examined_by_a_loop_that_runs(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

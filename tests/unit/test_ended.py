@@ -1,8 +1,11 @@
 """Which line of a launcher names the cause: texts as MPICH's, Open MPI's and Slurm's print them."""
 
+import re
+
 import pytest
 
-from admmctl.launch.ended import last_line
+from admmctl.errors import RunFailed
+from admmctl.launch.ended import JobEnd, last_line
 
 RULE = "-" * 74
 HYDRA_END = """
@@ -208,6 +211,37 @@ mpirun noticed that process rank 1 with PID 27203 on node n7 exited on signal 7 
             id="srun: no such plug-in",
         ),
         pytest.param(
+            "srun: Force Terminated StepId=19.0\nsrun: error: n7: task 3: Killed",
+            "a rank ended: Killed, rank 3 on n7",
+            id="srun: killed",
+        ),
+        pytest.param(
+            "srun: error: n7: tasks 0-3,5: Exited with exit code 1", "rank 0-3,5 on n7", id="srun: several ranks"
+        ),
+        pytest.param(
+            '[proxy:1@h2] connect (sock.c:140): unable to connect from "h2" to "vm" (Connection refused)\n'
+            "[mpiexec@vm] main (mpiexec.c:270): process manager error waiting for completion",
+            'unable to connect from "h2" to "vm"',
+            id="hydra: no way back",
+        ),
+        pytest.param(
+            f"{RULE}\nprterun noticed that process rank 1 with PID 27203 on node n7 exited on\n"
+            f"signal 9 (Killed).\n{RULE}",
+            "a rank ended: signal 9 (Killed), rank 1, process 27203 on n7",
+            id="open mpi 5: killed",
+        ),
+        pytest.param(
+            f"Abort\n{RULE}\nThere are not enough slots available in the system to satisfy the 3\nslots that were "
+            f"requested by the application:\n\n  /usr/bin/python\n\n{RULE}",
+            "There are not enough slots available in the system to satisfy the 3 slots that were",
+            id="open mpi: too few slots",
+        ),
+        pytest.param(
+            f"prterun has detected an attempt to run as root.\n\nRunning as root is ...\n{RULE}",
+            "prterun has detected an attempt to run as root.",
+            id="open mpi: root",
+        ),
+        pytest.param(
             "PermissionError: [Errno 13] Permission denied: 'x'\n", "PermissionError", id="no ssh at all"
         ),
     ],
@@ -217,6 +251,8 @@ def test_the_cause_is_quoted(text: str, words: str) -> None:
     assert told is not None
     assert words in told
     assert "IGNORE THE BELOW" not in told
+    with pytest.raises(RunFailed, match=re.escape(f"the job ended with exit code 1: {told}")):
+        JobEnd(exit_code=1, printed=text.splitlines()).raise_failure(finished=False)
 
 
 def test_of_nothing_nothing_is_quoted() -> None:

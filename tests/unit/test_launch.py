@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.processes import program
+from support.processes import lives, program
 
 from admmctl.errors import RunFailed, UserError
 from admmctl.launch import start
@@ -35,12 +35,9 @@ def job(
     return watch(command, on_event or (lambda event: None), log or (lambda line: None))
 
 
-def lives(pid: int) -> bool:
-    """Whether there is such a process, and it is no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+def shell_job(script: str, on_event: Callable[[Any], None], *start: Any) -> JobEnd:
+    """The end of a job that is a script of the shell; ``start``: how many ranks, and the seconds of their start."""
+    return watch(Command(["sh", "-c", script], os.environ, *start), on_event)
 
 
 @pytest.fixture
@@ -202,7 +199,7 @@ def test_signals_that_reach_another_thread_are_not_lost(
         if event["event"] == "ready":
             threading.Timer(0.1, kill).start()
 
-    end = watch(Command(["sh", "-c", STAYS], os.environ), on_event)
+    end = shell_job(STAYS, on_event)
     assert (end.stopped_by, end.exit_code) == (first, -signal.SIGTERM)
     assert told == ["ready", "stopping"]
 
@@ -219,7 +216,7 @@ def test_the_second_of_two_signals_close_together_ends_the_job(handlers: Callabl
                 code = f"import os, time; p = {os.getpid()}; {code}"
                 killers.append(subprocess.Popen([sys.executable, "-IS", "-c", code]))
 
-        end = watch(Command(["sh", "-c", STAYS], os.environ), on_event)
+        end = shell_job(STAYS, on_event)
         # Of two that are pending at once, either may be handled first.
         assert end.stopped_by in (signal.SIGINT, signal.SIGTERM)
         assert end.exit_code == -signal.SIGTERM
@@ -237,7 +234,7 @@ def test_a_third_signal_does_not_wait_for_a_launcher_that_ignores_the_second(
             for _ in range(3):
                 os.kill(os.getpid(), signal.SIGINT)
 
-    end = watch(Command(["sh", "-c", stays], os.environ), on_event)
+    end = shell_job(stays, on_event)
     assert (end.stopped_by, end.exit_code) == (signal.SIGINT, -signal.SIGKILL)
 
 
@@ -420,8 +417,7 @@ def test_a_start_without_a_limit_may_take_as_long_as_it_likes() -> None:
 
 def test_a_job_whose_start_stands_still_is_ended(brief: None, tmp_path: Path) -> None:
     told: list[Any] = []
-    stays = ["sh", "-c", f"echo '{json.dumps(word('started', 0))}'; exec sleep 5"]
-    end = watch(Command(stays, os.environ, 2, 0.7), told.append)
+    end = shell_job(f"echo '{json.dumps(word('started', 0))}'; exec sleep 5", told.append, 2, 0.7)
     assert [event["event"] for event in told] == ["note"]
     assert end.exit_code == -signal.SIGTERM
     with pytest.raises(RunFailed, match=r"the start was ended after 0\.7 s without progress: 1 of 2 ranks"):
@@ -429,7 +425,7 @@ def test_a_job_whose_start_stands_still_is_ended(brief: None, tmp_path: Path) ->
 
 
 def test_a_job_at_work_may_be_silent(brief: None) -> None:
-    end = watch(Command(["sh", "-c", """echo '{"event": "planned"}'; sleep 0.6"""], os.environ, 2, 0.3), print)
+    end = shell_job("""echo '{"event": "planned"}'; sleep 0.6""", print, 2, 0.3)
     assert (end.exit_code, end.start) == (0, None)
 
 

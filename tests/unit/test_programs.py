@@ -1,5 +1,6 @@
 """Short questions to other programs: what they say last, how they fail, and that nothing of them stays behind."""
 
+import json
 import os
 import signal
 import sys
@@ -8,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support.processes import lives, wait_until
 
 from admmctl.errors import UserError
 from admmctl.launch.ended import between_rules
@@ -40,6 +42,12 @@ def test_an_answer_has_code_output_and_errors() -> None:
     assert (answer.code, answer.out.strip(), answer.err.strip()) == (3, "heard", "hm")
 
 
+def test_arguments_arrive_as_they_are() -> None:
+    strange = ["a b", "it's", 'q"q', "; exit 3", "$(touch gone)", "`id`", "-n", ""]
+    answer = ask([sys.executable, "-c", "import sys, json; print(json.dumps(sys.argv[1:]))", *strange], 20)
+    assert json.loads(answer.out) == strange
+
+
 def test_a_program_that_is_not_there_or_cannot_be_started_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no such program"):
         ask([str(tmp_path / "none")], 1)
@@ -60,10 +68,7 @@ def test_a_program_that_takes_too_long_ends_with_all_it_started(tmp_path: Path) 
     with pytest.raises(UserError, match="no answer within 2 seconds"):
         ask([sys.executable, "-c", code], 2)
     child = int(note.read_text())
-    end = time.monotonic() + 5
-    while _lives(child) and time.monotonic() < end:
-        time.sleep(0.02)
-    assert not _lives(child)
+    assert wait_until(lambda: not lives(child), 5)
 
 
 def test_what_a_launcher_put_into_a_session_of_its_own_ends_with_it(tmp_path: Path) -> None:
@@ -77,7 +82,7 @@ def test_what_a_launcher_put_into_a_session_of_its_own_ends_with_it(tmp_path: Pa
     )
     with pytest.raises(UserError, match=r"(?s)no answer within 1 seconds: .*: ssh: connect to host h2 port 22"):
         ask([sys.executable, "-c", code], 1, os.environ)
-    assert not _lives(int(note.read_text()))
+    assert not lives(int(note.read_text()))
 
 
 def test_an_interruption_that_reaches_another_thread_is_not_lost() -> None:
@@ -98,12 +103,3 @@ def test_a_long_text_is_handed_over_and_a_long_answer_taken() -> None:
     code = "import sys, time; time.sleep(0.3); sys.stdout.write(sys.stdin.read()); sys.stderr.write('y' * 500_000)"
     answer = ask([sys.executable, "-c", code], 20, text=text)
     assert (answer.out, answer.err) == (text, "y" * 500_000)
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    stat = Path(f"/proc/{pid}/stat")
-    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
