@@ -36,8 +36,28 @@ def job(
 
 
 def shell_job(script: str, on_event: Callable[[Any], None], *start: Any) -> JobEnd:
-    """The end of a job that is a script of the shell; ``start``: how many ranks, and the seconds of their start."""
+    """The end of a job that is a script of the shell; ``start``: ranks, and seconds of their start."""
     return watch(Command(["sh", "-c", script], os.environ, *start), on_event)
+
+
+class Sender:
+    """Notes the events of a job, and sends signals to the driver as soon as the job is ready."""
+
+    def __init__(self, *signals: int) -> None:
+        self.signals, self.events = signals, []
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        self.events.append(event)
+        if event["event"] == "ready":
+            self.send()
+
+    def send(self) -> None:
+        for number in self.signals:
+            os.kill(os.getpid(), number)
+
+    @property
+    def names(self) -> list[str]:
+        return [event["event"] for event in self.events]
 
 
 @pytest.fixture
@@ -127,16 +147,10 @@ sys.exit(0)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 def test_a_signal_is_passed_on_as_a_wish_to_stop(handlers: Callable[[int, Any], None], number: int) -> None:
     handlers(number, lambda *_: None)  # in case it is not
-    told = []
-
-    def on_event(event: dict[str, Any]) -> None:
-        told.append(event["event"])
-        if event["event"] == "ready":
-            os.kill(os.getpid(), number)
-
-    end = job(LISTENS, on_event=on_event)
+    sender = Sender(number)
+    end = job(LISTENS, on_event=sender)
     assert (end.stopped_by, end.exit_code) == (number, 11)
-    assert told == ["ready", "stopping"]
+    assert sender.names == ["ready", "stopping"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
@@ -144,7 +158,7 @@ def test_what_nohup_and_background_shells_ignore_stays_ignored(
     handlers: Callable[[int, Any], None], number: int
 ) -> None:
     handlers(number, signal.SIG_IGN)
-    end = job(LISTENS, on_event=lambda event: os.kill(os.getpid(), number))
+    end = job(LISTENS, on_event=Sender(number))
     assert (end.stopped_by, end.exit_code) == (None, 0)
     assert signal.getsignal(number) == signal.SIG_IGN
 
@@ -188,20 +202,19 @@ def test_signals_that_reach_another_thread_are_not_lost(
     """So the system delivers the second of two that come close together: it ends no wait of the main thread."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         handlers(number, lambda *_: None)
-    told = []
 
-    def kill() -> None:
-        signal.pthread_kill(threading.get_ident(), first)
-        signal.pthread_kill(threading.get_ident(), second)
+    class FromAThread(Sender):
+        def send(self) -> None:
+            threading.Timer(0.1, self.kill).start()
 
-    def on_event(event: dict[str, Any]) -> None:
-        told.append(event["event"])
-        if event["event"] == "ready":
-            threading.Timer(0.1, kill).start()
+        def kill(self) -> None:
+            for number in self.signals:
+                signal.pthread_kill(threading.get_ident(), number)
 
-    end = shell_job(STAYS, on_event)
+    sender = FromAThread(first, second)
+    end = shell_job(STAYS, sender)
     assert (end.stopped_by, end.exit_code) == (first, -signal.SIGTERM)
-    assert told == ["ready", "stopping"]
+    assert sender.names == ["ready", "stopping"]
 
 
 def test_the_second_of_two_signals_close_together_ends_the_job(handlers: Callable[[int, Any], None]) -> None:
@@ -227,14 +240,7 @@ def test_a_third_signal_does_not_wait_for_a_launcher_that_ignores_the_second(
     handlers: Callable[[int, Any], None],
 ) -> None:
     handlers(signal.SIGINT, lambda *_: None)
-    stays = "trap '' USR1 TERM; echo '{\"event\": \"ready\"}'; exec sleep 5"
-
-    def on_event(event: dict[str, Any]) -> None:
-        if event["event"] == "ready":
-            for _ in range(3):
-                os.kill(os.getpid(), signal.SIGINT)
-
-    end = shell_job(stays, on_event)
+    end = shell_job(STAYS.replace("USR1", "USR1 TERM"), Sender(*[signal.SIGINT] * 3))
     assert (end.stopped_by, end.exit_code) == (signal.SIGINT, -signal.SIGKILL)
 
 
@@ -308,25 +314,19 @@ os._exit({code})
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_what_a_launcher_put_into_sessions_of_its_own_ends_with_it(handlers: Callable[[int, Any], None]) -> None:
     handlers(signal.SIGINT, lambda *_: None)
-    pids: list[int] = []
-
-    def on_event(event: dict[str, Any]) -> None:
-        if event["event"] == "x":
-            pids.extend(event["pids"])
-            os.kill(os.getpid(), signal.SIGINT)
-            os.kill(os.getpid(), signal.SIGINT)
-
+    sender = Sender(signal.SIGINT, signal.SIGINT)
     end = job(
         """
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 children = [subprocess.Popen(["sleep", "600"], start_new_session=True, **quiet) for _ in range(2)]
 os.kill(children[1].pid, signal.SIGSTOP)
-print(json.dumps({"event": "x", "pids": [child.pid for child in children]}), flush=True)
+print(json.dumps({"event": "ready", "pids": [child.pid for child in children]}), flush=True)
 time.sleep(4)
 """,
-        on_event=on_event,
+        on_event=sender,
     )
+    pids = sender.events[0]["pids"]
     assert end.exit_code == -signal.SIGTERM
     assert len(pids) == 2
     assert not any(lives(pid) for pid in pids)
@@ -453,13 +453,7 @@ def test_a_stop_that_is_not_heeded_is_explained(
     handlers(signal.SIGINT, lambda *_: None)
     monkeypatch.setattr("admmctl.launch.rank.ANSWER", 0.2)
     monkeypatch.setattr("admmctl.launch.job.GRACE", 0.2)
-    told: list[Any] = []
-
-    def on_event(event: dict[str, Any]) -> None:
-        told.append(event)
-        if event["event"] == "ready":
-            os.kill(os.getpid(), signal.SIGINT)
-
+    sender = Sender(signal.SIGINT)
     waits = """
 def slow(*_):
     print(json.dumps({"event": "slow", "rank": 0, "host": "h", "waiting": True, "where": "x"}), flush=True)
@@ -468,7 +462,7 @@ signal.signal(signal.SIGUSR1, slow)
 print('{"event": "ready"}', flush=True)
 time.sleep(1)
 """
-    job(waits, on_event=on_event, ranks=2)
-    assert [event["event"] for event in told] == ["ready", "stopping", "note"]
-    assert told[1]["text"] == "stopping at the end of the iteration; Ctrl-C again ends it now"
-    assert "rank 1 does not answer; Ctrl-C again ends the job now" in told[2]["text"]
+    job(waits, on_event=sender, ranks=2)
+    assert sender.names == ["ready", "stopping", "note"]
+    assert sender.events[1]["text"] == "stopping at the end of the iteration; Ctrl-C again ends it now"
+    assert "rank 1 does not answer; Ctrl-C again ends the job now" in sender.events[2]["text"]
