@@ -152,14 +152,14 @@ def script(batch: Batch, settings: Launch) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _wrapped(words: Sequence[str]) -> str:
+def _wrapped(arguments: Sequence[str]) -> str:
     """A command line for people: an option and its value to a line."""
     lines: list[str] = []
-    for word in map(shlex.quote, words):
-        if not lines or word.startswith("--"):
-            lines.append(word)
+    for argument in map(shlex.quote, arguments):
+        if not lines or argument.startswith("--"):
+            lines.append(argument)
         else:
-            lines[-1] += f" {word}"
+            lines[-1] += f" {argument}"
     return " \\\n    ".join(lines)
 
 
@@ -193,25 +193,25 @@ def submit(path: Path) -> str:
         answer = _ask(["sbatch", "--parsable", str(path)])
     except NoAnswer as silence:
         raise MayBeQueued(str(silence)) from None
-    words = answer.last_line()
-    failed = "submission failed" in answer.err  # a number beside these words is no job's
+    line = answer.last_line()
+    failed = "submission failed" in answer.err  # then a number is no job's
     job = None if failed else _handed_in(answer)
     if job is not None:
         return job
     killed = not 0 <= answer.code <= 128
     if answer.code and not killed and not _UNSURE.search(answer.out + answer.err):
-        raise UserError(f"sbatch refused the job: {words}")
-    raise MayBeQueued(f"sbatch ended with exit code {answer.code}, and named no job: {words}")
+        raise UserError(f"sbatch refused the job: {line}")
+    raise MayBeQueued(f"sbatch ended with exit code {answer.code}, and named no job: {line}")
 
 
 def _handed_in(answer: Answer) -> str | None:
     """The job that sbatch names, between what a site has it say besides; None for none, or for several."""
     for text in (answer.out, answer.err):
-        told = re.findall(r"Submitted batch job (\d+)(?: on cluster ([\w.-]+))?(?![\w+])", text)
+        named = re.findall(r"Submitted batch job (\d+)(?: on cluster ([\w.-]+))?(?![\w+])", text)
         lines = [line.strip() for line in text.splitlines()]
-        alone = [each.groups("") for line in lines if (each := re.fullmatch(r"(\d+)(?:;([\w.-]+))?", line))]
-        # A number alone may be anybody's, a quota's for instance: the surer ways of saying it come first.
-        for found in (told, [each for each in alone if each[1]], alone):
+        bare = [each.groups("") for line in lines if (each := re.fullmatch(r"(\d+)(?:;([\w.-]+))?", line))]
+        # A bare number may be anybody's, a quota's for instance: the surer ways of saying it come first.
+        for found in (named, [each for each in bare if each[1]], bare):
             if found:
                 jobs = set(found)
                 return ";".join(filter(None, jobs.pop())) if len(jobs) == 1 else None
@@ -300,8 +300,8 @@ def check_plugin(settings: Launch) -> None:
 
 def mpi_plugins(answer: Answer) -> list[str]:
     """What ``srun --mpi=list`` names. Older versions print it to standard error, with a prefix."""
-    words = re.findall(r"^(?:srun:)?\s+(\w+)\s*$", answer.out + "\n" + answer.err, flags=re.MULTILINE)
-    return sorted(set(words) - {"none"})
+    names = re.findall(r"^(?:srun:)?\s+(\w+)\s*$", answer.out + "\n" + answer.err, flags=re.MULTILINE)
+    return sorted(set(names) - {"none"})
 
 
 def _ask(command: list[str]) -> Answer:

@@ -30,7 +30,7 @@ AT_WORK = ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_
 LIVE = ("queued", "running")
 POLLS = (0.5, 5.0)  # seconds between questions to the scheduler: at first, and after a while
 SILENT_POLL = 6  # so many times longer are they while it does not answer
-PATIENCE = 12  # so many times in a row a job may be unknown before that is believed: some 20 seconds
+DOUBTS = 12  # so many times in a row a job may be unknown before that is believed: some 20 seconds
 SILENCE = 6 * 3600.0  # seconds that the scheduler may be silent: a controller that is being mended comes back
 Known = Mapping[str, slurm.State] | None  # None: the scheduler could not be asked
 
@@ -235,7 +235,7 @@ def wait(jobs: list[Job], follow: Callable[[str], None], say: Callable[[str], No
     is none, and NoAnswer after hours of silence.
     """
     shown: dict[Path, int] = {}
-    told: dict[Path, str] = {}
+    reasons: dict[Path, str] = {}  # that were shown
     doubts: Counter[Path] = Counter()
     silent_since: float | None = None
     pause = POLLS[0]
@@ -260,9 +260,9 @@ def wait(jobs: list[Job], follow: Callable[[str], None], say: Callable[[str], No
             if status == "lost" and code is not None and job.left_code() is not None:
                 reason = f"{job.name} is gone, and its runs have come to their ends"
             shown[job.folder] = _show(job.folder / LOG, shown.get(job.folder, 0), follow)
-            if (code is not None or status in LIVE) and told.get(job.folder) != reason:
+            if (code is not None or status in LIVE) and reasons.get(job.folder) != reason:
                 say(reason)
-                told[job.folder] = reason
+                reasons[job.folder] = reason
             codes.append(code)
         finished = [code for code in codes if code is not None]
         if len(finished) == len(codes):
@@ -281,7 +281,7 @@ def _code(job: Job, status: str, doubts: int) -> int | None:
         return Interrupted.exit_code
     if status == "lost":
         left = job.left_code()
-        return 1 if left is None and doubts > PATIENCE else left
+        return 1 if left is None and doubts > DOUBTS else left
     return 1
 
 

@@ -63,7 +63,7 @@ def doctor(
 ) -> list[Check]:
     """Every check. Raises UserError for wrong usage only.
 
-    ``say`` is told the name of the check that is under way.
+    ``say`` is called with the name of the check that is under way.
     """
     experiment = None if config is None else configuration.load(config, overrides)
     patient = Patient(check_options(cores, oversubscribe=True, hosts=hosts, cluster=cluster), experiment)

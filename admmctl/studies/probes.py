@@ -63,7 +63,7 @@ def mpi_library() -> str:
 def family(text: str) -> str | None:
     """The MPI family that a version text is of."""
     lower = text.lower()
-    return next((name for name, words in _FAMILIES.items() if any(word in lower for word in words)), None)
+    return next((name for name, marks in _FAMILIES.items() if any(mark in lower for mark in marks)), None)
 
 
 def launcher_version(program: str) -> str:

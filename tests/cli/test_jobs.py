@@ -22,7 +22,7 @@ SUBMIT = ("train", "tiny.yaml", "--launcher", "sbatch", "--cores")
 @pytest.fixture
 def slurm(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
     monkeypatch.setattr(jobs, "POLLS", (0.01, 0.02))
-    monkeypatch.setattr(jobs, "PATIENCE", 2)
+    monkeypatch.setattr(jobs, "DOUBTS", 2)
     monkeypatch.setattr(scheduler, "SECONDS", 300.0)  # this sbatch returns when the job has ended
     return FakeSlurm(shell.folder / "bin", monkeypatch)
 
@@ -305,7 +305,7 @@ def test_a_job_that_is_seen_again_is_not_given_up(
 ) -> None:
     shell(*SUBMIT, 2)
     (found,) = jobs.find(["100"])
-    monkeypatch.setattr(jobs, "PATIENCE", 10)
+    monkeypatch.setattr(jobs, "DOUBTS", 10)
     away, here = {}, {"100": State("PENDING")}
     answers = iter([*[away] * 9, here, *[away] * 9, here, {"100": State("CANCELLED")}])
     monkeypatch.setattr(scheduler, "states", lambda tickets: next(answers))
