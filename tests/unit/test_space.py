@@ -1,5 +1,6 @@
 """Search spaces: which settings a sweep tries, and what is said of a space that makes no sense."""
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -30,17 +31,26 @@ def values(found: list[dict[str, Any]], key: str) -> list[Any]:
 def test_a_grid_is_every_combination():
     found = space("grid", learning_rate=[0.1, 0.01], batch=[32, 64, 128])
     assert len(found) == 6
-    assert {(trial["learning_rate"], trial["batch"]) for trial in found} == {
-        (rate, batch) for rate in (0.1, 0.01) for batch in (32, 64, 128)
-    }
+    assert {(trial["learning_rate"], trial["batch"]) for trial in found} == set(
+        product((0.1, 0.01), (32, 64, 128))
+    )
 
 
-def test_a_range_in_a_grid_has_its_ends_and_even_steps():
-    assert values(space("grid", x=Range(low=1e-3, high=1.0, points=4)), "x") == [1e-3, 1e-2, 1e-1, 1.0]
-    assert values(space("grid", x=Range(low=0.0, high=1.0, scale="linear", points=5)), "x") == [
-        0.0, 0.25, 0.5, 0.75, 1.0,
-    ]  # fmt: skip
-    assert values(space("grid", x=Range(low=1, high=100, points=3, integer=True)), "x") == [1, 10, 100]
+ANYTHING: list[Any] = [True, "tanh", None, [1.0, 2.0], {"layers": [3]}]
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (Range(low=1e-3, high=1.0, points=4), [1e-3, 1e-2, 1e-1, 1.0]),
+        (Range(low=0.0, high=1.0, scale="linear", points=5), [0.0, 0.25, 0.5, 0.75, 1.0]),
+        (Range(low=1, high=100, points=3, integer=True), [1, 10, 100]),
+        (Range(low=1, high=3, scale="linear", points=9, integer=True), [1, 2, 3]),  # nothing twice
+        (ANYTHING, ANYTHING),
+    ],
+)
+def test_a_grid_has_the_ends_of_a_range_and_even_steps_or_what_a_list_holds(kind, expected):
+    assert values(space("grid", x=kind), "x") == expected
 
 
 def test_a_grid_without_points_is_refused():
@@ -48,36 +58,21 @@ def test_a_grid_without_points_is_refused():
         space("grid", x=Range(low=1e-3, high=1.0))
 
 
-def test_a_grid_tries_nothing_twice():
-    found = space("grid", x=Range(low=1, high=3, scale="linear", points=9, integer=True))
-    assert sorted(values(found, "x")) == [1, 2, 3]
-
-
-def test_a_list_may_hold_anything():
-    options: list[Any] = [True, "tanh", None, [1.0, 2.0], {"layers": [3]}]
-    assert values(space("grid", x=options), "x") == options
-
-
 # -- quasi-random
 
 
-def test_quasi_random_trials_depend_on_the_seed_alone():
+def test_quasi_random_trials_depend_on_the_seed_alone_and_more_begin_with_the_same_ones():
+    # so that a sweep of more trials goes on where it stopped
     keys: dict[str, Any] = {"x": Range(low=1e-4, high=1.0), "y": [1, 2, 3]}
     assert space(**keys) == space(**keys)
     assert space(seed=1, **keys) != space(**keys)
     assert len(space(count=7, **keys)) == 7
-
-
-def test_more_trials_begin_with_the_same_ones():
-    # so that a sweep that is asked for more goes on where it stopped
-    keys: dict[str, Any] = {"x": Range(low=1e-4, high=1.0), "y": [1, 2, 3]}
     assert space(count=12, **keys)[:5] == space(count=5, **keys)
 
 
 def test_the_number_on_the_command_line_counts():
     settings = SweepSettings(trials=12, space={"sgd": {"x": [1, 2]}})
-    assert len(settings_of_trials(settings, "sgd", None)) == 12
-    assert len(settings_of_trials(settings, "sgd", 5)) == 5
+    assert [len(settings_of_trials(settings, "sgd", count)) for count in (None, 5)] == [12, 5]
 
 
 @given(
@@ -114,17 +109,17 @@ def test_every_whole_number_can_be_drawn():
     assert set(found) == {1, 2, 3, 4}
 
 
-def test_a_logarithmic_range_is_even_in_the_logarithm():
-    found = values(space(count=64, x=Range(low=1e-4, high=1.0)), "x")
-    per_decade, _ = np.histogram(np.log10(found), bins=[-4, -3, -2, -1, 0])
-    assert per_decade.sum() == 64
-    assert all(abs(count - 16) <= 3 for count in per_decade)
-
-
-def test_a_linear_range_is_even():
-    found = values(space(count=64, x=Range(low=-1.0, high=1.0, scale="linear")), "x")
-    quarters, _ = np.histogram(found, bins=4, range=(-1, 1))
-    assert all(abs(count - 16) <= 3 for count in quarters)
+@pytest.mark.parametrize(
+    ("kind", "bins"),
+    [
+        (Range(low=1e-4, high=1.0), np.logspace(-4, 0, 5)),  # even in the logarithm
+        (Range(low=-1.0, high=1.0, scale="linear"), np.linspace(-1, 1, 5)),
+    ],
+)
+def test_a_range_is_drawn_evenly(kind, bins):
+    counts, _ = np.histogram(values(space(count=64, x=kind), "x"), bins=bins)
+    assert counts.sum() == 64
+    assert all(abs(count - 16) <= 3 for count in counts)
 
 
 def test_every_value_of_a_list_is_drawn_about_as_often():
