@@ -108,7 +108,7 @@ def in_the_way(place: Path, monkeypatch: pytest.MonkeyPatch, action: str) -> Non
 
 
 def strict(text: str) -> Any:
-    """One JSON document, without words that JSON does not have."""
+    """One JSON document, without values that JSON does not have."""
     return json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
 
 
@@ -130,8 +130,8 @@ def test_a_study_in_json_is_one_document_and_people_read_standard_error(first):
     assert two["efficiency"] == pytest.approx(two["speed_up"] / 2)
     assert two["shared"] == (available_cores() < 2)
     assert [left["cores"] for left in document["model"]["held_out"]] == [2]
-    for words in (str(folder), "measuring", "run 1 of 4: 1 core, seed 0", "run 4 of 4: 2 cores, seed 1"):
-        assert words in err
+    for word in (str(folder), "measuring", "run 1 of 4: 1 core, seed 0", "run 4 of 4: 2 cores, seed 1"):
+        assert word in err
 
 
 def test_runs_of_a_study_are_runs_like_any_other(shell, study):
@@ -167,8 +167,8 @@ def test_a_second_time_runs_nothing_and_says_the_same(shell, study, first):
     answer = shell(*COMMAND)
     assert answer.code == 0
     assert max(map(len, answer.out.splitlines())) <= 80
-    for words in ("cores", "speed-up", "efficiency", "held-out", "Medians"):
-        assert words in answer.out
+    for word in ("cores", "speed-up", "efficiency", "held-out", "Medians"):
+        assert word in answer.out
 
 
 @pytest.mark.parametrize("file", ["summary.json", "phases.csv", "environment.json", "config.yaml", None])
@@ -238,7 +238,7 @@ def test_ranks_that_share_a_core_are_counted_by_processor_time(shell, monkeypatc
     assert two["median_s"] == pytest.approx(own + cpu["solve"]["mean_s"], rel=1e-6)
     assert wall  # the other clock is kept as well
     assert document["model"]["law"] is None
-    assert any("processor time" in words for words in document["warnings"])
+    assert any("processor time" in warning for warning in document["warnings"])
 
 
 # --- scaling-plot
@@ -286,7 +286,7 @@ def figures(folder: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "texts"),
     [
         (["nowhere"], ["nowhere", "there is no such study"]),
         (["rolled.yaml"], ["no scaling study in rolled.yaml"]),
@@ -299,12 +299,12 @@ def figures(folder: Path) -> list[Path]:
     ],
     ids=str,
 )
-def test_what_cannot_be_drawn_is_refused_and_nothing_is_written(shell, results, arguments, words):
+def test_what_cannot_be_drawn_is_refused_and_nothing_is_written(shell, results, arguments, texts):
     Study(results / "rolled" / "scaling-admm-target-abc123").runs({1: [4.0], 2: [2.0]})
     Study(results / "made" / "scaling-admm-target-abc123").runs({1: [4.0], 2: [2.0]})
     Study(results / "half" / "scaling-admm-target-abc123").runs({1: [4.0]})
     message = shell.refusal("scaling-plot", *arguments)
-    for word in words:
+    for word in texts:
         assert word in message, message
     assert figures(shell.folder) == []
 
@@ -328,7 +328,7 @@ SHARED = ["--cores", "1,2", "--oversubscribe"]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "texts"),
     [
         ([], ["--cores"]),
         (["--cores", "2"], ["one point"]),
@@ -344,8 +344,8 @@ SHARED = ["--cores", "1,2", "--oversubscribe"]
     ids=" ".join,
 )
 @pytest.mark.parametrize("flags", [[], ["--json"]], ids=["text", "json"])
-def test_a_study_that_makes_no_sense_is_refused(shell, results, arguments, words, flags):
+def test_a_study_that_makes_no_sense_is_refused(shell, results, arguments, texts, flags):
     message = shell.refusal("scaling", "rolled.yaml", *arguments, *flags)
-    for word in words:
+    for word in texts:
         assert word in message, message
     assert not results.exists()

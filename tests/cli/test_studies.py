@@ -95,8 +95,8 @@ def test_a_comparison_for_people(shell: Shell, six: Path) -> None:
     answer = shell("runs", "compare", six)
     assert (answer.code, answer.err) == (0, "")
     assert "study: train_loss 0.3" in answer.out
-    for words in ("gd", "linear", "6/6", "train_s"):
-        assert words in answer.out
+    for word in ("gd", "linear", "6/6", "train_s"):
+        assert word in answer.out
     assert max(map(len, answer.out.splitlines())) <= 80
 
 
@@ -159,7 +159,7 @@ def test_without_a_target_accuracies_are_compared(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "texts"),
     [
         (["--set", "data.rows=240"], ["data differs", '"rows": 200', '"rows": 240']),
         (["--set", "data.seed=1"], ["data differs", '"seed": 1']),
@@ -167,11 +167,11 @@ def test_without_a_target_accuracies_are_compared(shell: Shell) -> None:
         (["--set", "stop={iterations: 6, metric: train_accuracy, target: 0.3}"], ["metric", "train_accuracy"]),
     ],
 )
-def test_runs_of_different_questions_are_refused(shell: Shell, changes: list[str], words: list[str]) -> None:
+def test_runs_of_different_questions_are_refused(shell: Shell, changes: list[str], texts: list[str]) -> None:
     shell("train", "study.yaml", "--method", "gd")
     shell("train", "study.yaml", "--method", "sgd", *changes)
     message = shell.refusal("runs", "compare", "study")
-    for word in ["cannot be compared", *words]:
+    for word in ["cannot be compared", *texts]:
         assert word in message
 
 
@@ -254,12 +254,12 @@ SWEEPS: list[tuple[list[str], list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "words"), SWEEPS, ids=[" ".join(arguments) for arguments, _ in SWEEPS])
+@pytest.mark.parametrize(("arguments", "texts"), SWEEPS, ids=[" ".join(arguments) for arguments, _ in SWEEPS])
 def test_a_sweep_that_makes_no_sense_is_refused(
-    shell: Shell, results: Path, arguments: list[str], words: list[str]
+    shell: Shell, results: Path, arguments: list[str], texts: list[str]
 ) -> None:
     message = shell.refusal("sweep", "study.yaml", *arguments)
-    for word in words:
+    for word in texts:
         assert word in message, message
     assert not results.exists()
 

@@ -195,7 +195,7 @@ def test_without_a_target_there_are_accuracies_and_no_verdict(made):
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "texts"),
     [
         ({"data": {"name": "swissroll", "rows": 500}}, ["data differs", '"rows": 400', '"rows": 500']),
         ({"data": {"name": "swissroll", "rows": 400, "validation": 0.1}}, ["data differs", "validation"]),
@@ -205,10 +205,10 @@ def test_without_a_target_there_are_accuracies_and_no_verdict(made):
         ({"target": None}, ["target", "0.9", "None"]),
     ],
 )
-def test_runs_of_different_questions_are_refused_saying_what_differs(made, changes, words):
+def test_runs_of_different_questions_are_refused_saying_what_differs(made, changes, texts):
     one, other = made.run("admm", 1.0), made.run("sgd", 2.0, **changes)
     message = made.refusal()
-    for word in ["cannot be compared", str(one), str(other), *words]:
+    for word in ["cannot be compared", str(one), str(other), *texts]:
         assert word in message
 
 

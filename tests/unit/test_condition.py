@@ -69,8 +69,8 @@ def test_the_condition_numbers_are_those_of_the_solvers_preconditioners(solver, 
 
 
 def test_points_of_an_experiment(config):
-    said: list[str] = []
-    result = study.condition(config, "20,10", say=said.append)
+    notes: list[str] = []
+    result = study.condition(config, "20,10", say=notes.append)
     assert (result.method, result.patterns, result.inputs, result.side) == ("first", 5, 3, 30)
     assert [(p.preconditioner, p.rank) for p in result.points] == [
         ("none", None),
@@ -83,7 +83,7 @@ def test_points_of_an_experiment(config):
         assert 1 <= point.condition == point.largest / point.smallest
     none, _, _, ten, twenty = (point.condition for point in result.points)
     assert twenty < ten < none
-    assert said[-1] == "rank 20"
+    assert notes[-1] == "rank 20"
     assert [p.rank for p in study.condition(config).points[3:]] == [10, 20]  # those that A has room for
     assert study.condition(config, method="second").side == 18  # whatever its backend is
 
@@ -100,7 +100,7 @@ def test_ranks_that_are_none_are_refused(config, ranks):
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "text"),
     [
         ({"ranks": "10,31"}, "--ranks 31: expected 30 at most"),
         ({"method": "admm"}, "--method admm: expected a method of kind convex-admm, this one is of kind adam"),
@@ -109,10 +109,10 @@ def test_ranks_that_are_none_are_refused(config, ranks):
         ({"overrides": ["methods.first.patterns=1001"]}, "2 d P = 6,006, of 3 inputs and 1,001 patterns"),
     ],
 )
-def test_what_has_no_such_figure_is_refused(config, options, words):
+def test_what_has_no_such_figure_is_refused(config, options, text):
     with pytest.raises(UserError) as refused:
         study.condition(config, **options)
-    assert words in str(refused.value)
+    assert text in str(refused.value)
 
 
 def made() -> study.Conditions:
@@ -157,8 +157,8 @@ def test_the_figure_has_a_line_for_every_preconditioner():
 def test_the_table_fits_a_terminal_and_says_what_is_gained():
     console = Console(width=80, record=True, file=StringIO(), markup=False, highlight=False)
     console.print(report.condition_table(made(), "The paper: a factor of 100."))
-    words = console.export_text()
-    assert max(map(len, words.splitlines())) <= 80
-    (line,) = (line.split() for line in words.splitlines() if line.startswith("nystrom"))
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= 80
+    (line,) = (line.split() for line in text.splitlines() if line.startswith("nystrom"))
     assert line == ["nystrom", "10", "400", "100", "x", "1", "400"]
-    assert "The paper" in words
+    assert "The paper" in text

@@ -22,14 +22,14 @@ class Drawing:
 
     axes: Axes = field(init=False)
     path: Path | None = None
-    said: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def save(self, figure: Figure, path: Path) -> list[Path]:
         (self.axes,), self.path = figure.axes, path
         return []
 
     def __call__(self, runs: list[Recorded], **view: Any) -> Axes:
-        figures.accuracy_plot(runs, None, figures.View(**view), self.said.append)
+        figures.accuracy_plot(runs, None, figures.View(**view), self.notes.append)
         return self.axes
 
 
@@ -90,7 +90,7 @@ def test_a_column_is_drawn_for_those_that_have_it(draw, solvers):
     assert lines(axes)["exact"].get_ydata().tolist() == [500.0, 200.0]  # zero has no place on such an axis
     assert lines(axes)["exact"].get_xdata().tolist() == [0.0, 2.0]
     assert "mlp" not in lines(axes)
-    assert draw.said == [f"left out: {solvers[3].folder} has no objective"]
+    assert draw.notes == [f"left out: {solvers[3].folder} has no objective"]
 
 
 def test_one_solver_with_two_settings_has_one_colour_and_two_lines(draw, solvers):
@@ -132,16 +132,16 @@ def test_what_all_runs_share_is_in_the_title_and_the_rest_in_the_legend(draw, tm
 
 
 def test_the_target_is_on_the_figure_of_its_own_metric(draw, solvers):
-    def words(**view: Any) -> str:
+    def annotations(**view: Any) -> str:
         return " ".join(text.get_text() for text in draw(solvers, **view).texts)
 
-    assert "training target 0.9: runs stop there" in words(of="train_accuracy")
-    assert "training target 0.9" in words(training=True)
-    assert words() == ""
+    assert "training target 0.9: runs stop there" in annotations(of="train_accuracy")
+    assert "training target 0.9" in annotations(training=True)
+    assert annotations() == ""
 
 
 @pytest.mark.parametrize(
-    ("view", "words"),
+    ("view", "texts"),
     [
         ({"of": "test_loss"}, ["--of test_loss", "no run has it", "train_loss", "objective"]),
         ({"of": "nothing"}, ["--of nothing: no run has it; valid: iteration, epoch"]),
@@ -149,11 +149,11 @@ def test_the_target_is_on_the_figure_of_its_own_metric(draw, solvers):
         ({"of": "zero", "scale": "log"}, ["--scale log", "zero"]),
     ],
 )
-def test_what_cannot_be_drawn_is_refused(draw, tmp_path, view, words):
+def test_what_cannot_be_drawn_is_refused(draw, tmp_path, view, texts):
     found = run(tmp_path, "admm", {}, objective=[1.0, 1.0, 1.0], zero=[0.0, 0.0, 0.0])
     with pytest.raises(UserError) as refused:
         draw([found], **view)
-    assert all(word in str(refused.value) for word in words)
+    assert all(word in str(refused.value) for word in texts)
     assert draw.path is None
 
 

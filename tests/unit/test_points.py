@@ -25,7 +25,7 @@ def made(tmp_path: Path) -> Study:
 
 
 def points(study: Study, machine: str | None = None) -> dict[int, CoreCount]:
-    """The points by core count; all of the result can be said in JSON."""
+    """The points by core count; all of the result has a form in JSON."""
     result = summarise(study.path, machine)
     text = to_json(result)
     json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
@@ -226,7 +226,7 @@ def test_where_all_share_cores_nothing_is_said_of_communication(tmp_path):
     assert result.model.law is None
     assert result.curve.cores == [1.0]
     assert [left.communication for left in result.model.held_out] == [False]
-    assert any("communication was not measured" in words for words in result.warnings)
+    assert any("communication was not measured" in warning for warning in result.warnings)
 
 
 # -- the model
@@ -280,9 +280,9 @@ def test_a_machine_that_is_unknown_or_has_nothing_to_compare_with_is_refused(mad
     made.runs({1: [4.0], 2: [2.0]})
     with pytest.raises(UserError, match="unknown machine 'crey-xc30'; did you mean 'cray-xc30'"):
         summarise(made.path, "crey-xc30")
-    alone = Study(tmp_path / "s", cores=()).runs({1: [4.0], 2: [2.0]})
+    other = Study(tmp_path / "s", cores=()).runs({1: [4.0], 2: [2.0]})
     with pytest.raises(UserError, match="no measurement of its machine"):
-        summarise(alone.path, "cray-xc30")
+        summarise(other.path, "cray-xc30")
 
 
 # -- what cannot be compared

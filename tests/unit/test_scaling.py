@@ -31,7 +31,7 @@ class Place:
         self.ran: list[tuple[int, int]] = []  # cores and seed
         self.measured: list[int] = []  # core counts on which the machine was, 0 for the small iteration
         self.options: list[Options] = []
-        self.said: list[str] = []
+        self.notes: list[str] = []
         self.failing: set[tuple[int, int]] = set()
         self.stopping: set[tuple[int, int]] = set()
 
@@ -69,12 +69,12 @@ class Place:
         return Recorded(place).row
 
     def __call__(self, cores: str = "1,2", overrides: tuple[str, ...] = (), **options: Any) -> Path:
-        """The study's folder; what was run, measured and said since."""
-        self.ran, self.measured, self.said, self.options = [], [], [], []
+        """The study's folder; what was run, measured and noted since."""
+        self.ran, self.measured, self.notes, self.options = [], [], [], []
         path = self.path / "small.yaml"
         part, how = options.pop("part", None), Options(oversubscribe=options.pop("oversubscribe", False))
         request = Request(path, cores, options=how, overrides=overrides, **options)
-        return scaling(request, Silent(), self.said.append, part)
+        return scaling(request, Silent(), self.notes.append, part)
 
     def study(self, *arguments: Any, **options: Any) -> Study:
         """What study.json says after that."""
@@ -167,10 +167,10 @@ REFUSED: list[tuple[dict[str, Any], list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("options", "words"), REFUSED, ids=[str(options) for options, _ in REFUSED])
-def test_what_makes_no_sense_is_refused_before_anything_is_written(place, options, words):
+@pytest.mark.parametrize(("options", "texts"), REFUSED, ids=[str(options) for options, _ in REFUSED])
+def test_what_makes_no_sense_is_refused_before_anything_is_written(place, options, texts):
     message = place.refusal(**options)
-    for word in words:
+    for word in texts:
         assert word in message, message
 
 
@@ -205,7 +205,7 @@ def test_repeats_and_core_counts_take_turns(place):
     names = sorted(path.name for path in folder.iterdir() if path.is_dir())
     assert names == [f"admm-p{cores}-s{seed}" for cores in (1, 2, 4) for seed in (0, 1)]
     assert folder.parent == place.results / "small"
-    assert place.said[0] == str(folder)
+    assert place.notes[0] == str(folder)
 
 
 def test_seeds_count_from_the_experiments_own(place):
@@ -285,7 +285,7 @@ def test_only_what_has_not_finished_is_run_again(place, how):
     place("1,2", repeat=2)
     assert (place.ran, place.measured) == ([(2, 1)], [])
     assert not (run / "left").exists()
-    assert "run 4 of 4: 2 cores, seed 1" in place.said
+    assert "run 4 of 4: 2 cores, seed 1" in place.notes
 
 
 @pytest.mark.parametrize("status", ["exhausted", "diverged"])

@@ -74,8 +74,8 @@ def drawn(axes: Axes, label: str) -> Any:
 
 
 def all_text(figure: Figure) -> str:
-    words = [text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))]
-    return "\n".join(words)
+    texts = [text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))]
+    return "\n".join(texts)
 
 
 # -- files
@@ -116,7 +116,7 @@ def shared(study: Study) -> None:
     study.run(4, None, cpu=CPU)
 
 
-def alone(study: Study) -> None:
+def without_communication(study: Study) -> None:
     """Nothing known of communication, and no core of its own for any rank."""
     study.write({**study.document, "machine": {}, "small": None})
     for cores in (2, 4):
@@ -133,7 +133,7 @@ KINDS: dict[str, Any] = {
     "the first missed": lambda study: study.runs({1: [None, None], 2: [1.0]}),
     "some missed": lambda study: study.runs({1: [4.0], 2: [None, None, 2.0], 4: [None, 1.0, 1.0]}),
     "shared cores": shared,
-    "no communication": alone,
+    "no communication": without_communication,
     "not from one core": lambda study: study.runs({3: [4.0], 6: [2.2]}),
     "many cores": lambda study: study.runs({cores: [100.0 / cores] for cores in (1, 16, 256, 2048)}),
     "nearly no time": lambda study: study.runs({1: [1e-7], 2: [1e-7]}),
@@ -283,19 +283,19 @@ def test_axes_have_units_and_name_their_clock(made, draw, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("data", "cores", "time", "words"),
+    ("data", "cores", "time", "texts"),
     [
         ("higgs", 7200, 7.8, ["Taylor", "7,200 cores", "7.8 s", "theirs", "64 %"]),
         ("svhn-hog", 1024, 13.3, ["Taylor", "1,024 cores", "13.3 s", "theirs", "95 %"]),
     ],
 )
-def test_the_papers_number_is_drawn_as_theirs(made, draw, data, cores, time, words):
+def test_the_papers_number_is_drawn_as_theirs(made, draw, data, cores, time, texts):
     made.write({**made.document, "data": data})
     axes = draw(several(made))["seconds"].axes[0]
     star = drawn(axes, "Taylor")
     assert (list(star.get_xdata()), list(star.get_ydata())) == ([cores], [time])
     (label,) = [label for label in labels(axes) if "Taylor" in label]
-    for word in words:
+    for word in texts:
         assert word in label
     low, high = axes.get_xlim()
     assert low < cores < high
@@ -351,21 +351,21 @@ def test_the_table_has_a_line_per_core_count(made):
 
 def test_the_table_says_what_it_is_about(made):
     text = shown(summarise(several(made).path)).replace("\n", " ")
-    for words in (
+    for word in (
         "seconds to test accuracy 0.9",
         "train_s",
         "Medians",
         "held-out core counts: 2 cores",
         "4 cores",
     ):
-        assert words in text
+        assert word in text
 
 
 def test_the_table_says_where_cores_were_shared(made):
     shared(made)
     text = shown(summarise(made.path)).replace("\n", " ")
-    for words in ("note: 2 cores: ranks shared cores", "(computation only)", "2*"):
-        assert words in text
+    for word in ("note: 2 cores: ranks shared cores", "(computation only)", "2*"):
+        assert word in text
 
 
 @settings(max_examples=8)

@@ -170,7 +170,7 @@ sweep:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "line", "words"),
+    ("old", "new", "line", "texts"),
     [
         ("trials: 3", "trials: 0", 9, ["sweep.trials", "1 or more", "got 0"]),
         ("trials: 3", "trails: 3", 9, ["unknown key 'trails'", "did you mean 'trials'"]),
@@ -188,14 +188,14 @@ sweep:
         ("{low: 1.0e-3, high: 1.0}", "{low: 1.0e-3, high: .inf}", 12, ["high", "finite"]),
     ],
 )
-def test_what_is_wrong_with_a_space_is_said_with_its_line(tmp_path: Path, old, new, line, words):
+def test_what_is_wrong_with_a_space_is_said_with_its_line(tmp_path: Path, old, new, line, texts):
     path = tmp_path / "space.yaml"
     assert TEXT.count(old) == 1
     path.write_text(TEXT.replace(old, new))
     with pytest.raises(ConfigError) as refused:
         load(path)
     assert refused.value.exit_code == 2
-    found = [text for text in str(refused.value).splitlines() if all(word in text for word in words)]
+    found = [text for text in str(refused.value).splitlines() if all(word in text for word in texts)]
     assert found, str(refused.value)
     assert any(f"space.yaml:{line}:" in text for text in found), found
 

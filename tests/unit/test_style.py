@@ -10,7 +10,7 @@ import pytest
 from admmctl.methods.method import methods
 from admmctl.report import style
 
-# Kinds that experiments compare: their colours differ, for lines are told apart by those first.
+# Kinds that experiments compare: their colours differ, for a reader separates lines by those first.
 TOGETHER = [
     ("admm", "graph-admm", "sgd", "adam", "cg", "lbfgs", "linear"),
     ("admm", "gd", "sgd", "adam", "cg", "lbfgs", "linear"),

@@ -167,7 +167,7 @@ def test_the_winner_is_trained_once_more_on_all_training_rows(first):
     config = Recorded(folder).config
     assert "validation" not in config["data"]
     assert {key: config["methods"]["sgd"][key] for key in result["best"]["settings"]} == result["best"]["settings"]
-    assert run["target"] == 0.52  # now the target counts again
+    assert run["target"] == 0.52  # now the target counts
     assert find([str(place.results / "swept")]) == [Recorded(folder)]  # a comparison sees no trials
 
 
@@ -331,7 +331,7 @@ def test_a_trial_that_diverges_is_kept_and_not_chosen(place):
     assert result["best"]["number"] == 1
 
 
-# -- what else may be said
+# -- other experiments
 
 
 def test_a_validation_split_of_the_experiment_is_kept_also_for_the_winner(place):
