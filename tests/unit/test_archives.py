@@ -97,17 +97,12 @@ def test_a_broken_connection_is_continued(server, tmp_path, how):
     assert said[-1] == f"big.zip: continuing after {start:,}{whole or f' of {len(ARCHIVE):,}'} bytes"
 
 
-def test_a_later_process_goes_on(server, tmp_path):
-    (tmp_path / ".big.zip.part").write_bytes(ARCHIVE[:1000])
-    get(tmp_path, plays(server, Reply()))
-    assert server.ranges() == ["bytes=1000-"]
-
-
-def test_an_archive_that_was_complete_is_not_asked_for_again(server, tmp_path):
-    """Its length was not known to the process that died: the server says that nothing is missing."""
-    (tmp_path / ".big.zip.part").write_bytes(ARCHIVE)
-    get(tmp_path, plays(server, Reply(length=False)))
-    assert server.ranges() == [f"bytes={len(ARCHIVE)}-"]
+@pytest.mark.parametrize("size", [1000, len(ARCHIVE)])
+def test_a_later_process_goes_on(server, tmp_path, size):
+    """Of a complete archive it does not know the length: the server says that nothing is missing."""
+    (tmp_path / ".big.zip.part").write_bytes(ARCHIVE[:size])
+    get(tmp_path, plays(server, Reply(length=size == 1000)))
+    assert server.ranges() == [f"bytes={size}-"]
 
 
 @pytest.mark.parametrize("then", [Reply(etag='"v2"', if_range=False), Reply(etag='"v2"', content_range="")])
@@ -130,10 +125,7 @@ for archive, field, value in ((ENCRYPTED, 6, 1), (UNKNOWN, 8, 9)):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (
-            zipped(("big.csv.gz", OTHER)),
-            "holds is not big.csv.gz: its sha256 is " + sha256(OTHER),
-        ),
+        (zipped(("big.csv.gz", OTHER)), f"holds is not big.csv.gz: its sha256 is {sha256(OTHER)}"),
         (zipped(("readme.txt", CONTENT)), "holds 0 CSV files"),
         (zipped(("a.csv", CONTENT), ("b.csv", CONTENT)), "holds 2 CSV files"),
         (bytes(DAMAGED), r"truncated or damaged \(Bad CRC-32"),

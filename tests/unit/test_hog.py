@@ -192,19 +192,14 @@ def test_opposite_directions_differ_only_when_signed():
     np.testing.assert_array_equal(computed(images, unsigned), computed(255 - images, unsigned))
 
 
-def test_default_gives_the_papers_648_features():
-    assert features(HogSettings()) == 648
-    assert computed(images_of(0), HogSettings()).shape == (3, 648)
-
-
-def test_flat_image_has_no_features():
-    assert not computed(np.full((2, 32, 32, 3), 77, np.uint8), HogSettings()).any()
-
-
 def test_any_number_and_any_layout_of_images(tmp_path):
     """More than a batch, a read-only memory map, transposed views, a part of a wider output, none at all."""
     images = images_of(1, n=300)
     expected = computed(images, HogSettings())
+    assert expected.shape == (300, features(HogSettings())) == (300, 648)  # as in the papers
+    assert not computed(np.full((2, 32, 32, 3), 77, np.uint8), HogSettings()).any()  # flat images have none
+    repeated = np.repeat(images[..., :1], 3, axis=3)  # grey images are one channel
+    np.testing.assert_array_equal(computed(images[..., 0], HogSettings()), computed(repeated, HogSettings()))
     np.testing.assert_array_equal(computed(images[:1], HogSettings()), expected[:1])
     np.save(tmp_path / "x.npy", images)
     np.testing.assert_array_equal(computed(np.load(tmp_path / "x.npy", mmap_mode="r"), HogSettings()), expected)
@@ -216,12 +211,6 @@ def test_any_number_and_any_layout_of_images(tmp_path):
     assert (wide[:, [0, -1]] == 7).all()
     assert computed(images[:0], HogSettings()).shape == (0, 648)
     assert computed(images[:0, :, :, 0], HogSettings()).shape == (0, 648)
-
-
-def test_grey_images_are_one_channel():
-    images = images_of(2)
-    repeated = np.repeat(images[..., :1], 3, axis=3)
-    np.testing.assert_array_equal(computed(images[..., 0], HogSettings()), computed(repeated, HogSettings()))
 
 
 @pytest.mark.parametrize("path", ["compiled", "numpy"])
@@ -246,10 +235,8 @@ def test_without_numba_in_a_process_of_its_own():
         "import sys, admmctl.data.hog as h, admmctl.kernels as k;"
         "sys.exit(k.COMPILED or h._histograms is not h._histograms_plain)"
     )
-    assert (
-        subprocess.run([sys.executable, "-c", code], env={**os.environ, "ADMMCTL_KERNELS": "numpy"}).returncode
-        == 0
-    )
+    environment = {**os.environ, "ADMMCTL_KERNELS": "numpy"}
+    assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0
 
 
 @pytest.mark.parametrize(

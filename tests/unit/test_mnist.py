@@ -5,6 +5,7 @@ import json
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,47 +27,46 @@ def test_an_idx_file_is_read_as_it_was_written(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found, IMAGES)
 
 
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (gzip.compress(idx(IMAGES, magic=2049)), "is not an IDX file of 3 axes: it starts with 00000801"),
-        (gzip.compress(idx(IMAGES, magic=0)), "is not an IDX file of 3 axes: it starts with 00000000"),
-        (gzip.compress(idx(IMAGES)[:-1]), r"its header says \(2, 3, 4\), 24 bytes, but it holds 23"),
-        (gzip.compress(idx(IMAGES) + b"x"), r"its header says \(2, 3, 4\), 24 bytes, but it holds 25"),
-        (gzip.compress(idx(IMAGES, shape=(3, 3, 4))), r"its header says \(3, 3, 4\), 36 bytes, but it holds 24"),
-        (gzip.compress(idx(IMAGES)[:9]), "is not an IDX file"),
-        (gzip.compress(b""), "is not an IDX file of 3 axes: it starts with nothing"),
-        (gzip.compress(idx(IMAGES))[:-9], "is not a complete gzip file"),
-        (gzip.compress(idx(IMAGES)) + b"junk", "is not a complete gzip file"),
-        (idx(IMAGES), "is not a complete gzip file"),
-        (b"<html>not found</html>", "is not a complete gzip file"),
-        (b"", "is not"),
-        # Sizes whose product overflows 64 bits to 0, the number of bytes that follow.
-        (gzip.compress(struct.pack(">4I", 2051, 1 << 31, 1 << 31, 4)), "is truncated or damaged"),
-    ],
-    ids=[
-        "labels",
-        "zero",
-        "short",
-        "long",
-        "header",
-        "cut-header",
-        "nothing",
-        "cut-gzip",
-        "junk",
-        "plain",
-        "html",
-        "empty",
-        "overflow",
-    ],
-)
-def test_a_file_that_is_not_a_whole_idx_file_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
+NO_IDX: dict[str, tuple[bytes, str]] = {
+    "labels": (gzip.compress(idx(IMAGES, magic=2049)), "is not an IDX file of 3 axes: it starts with 00000801"),
+    "zero": (gzip.compress(idx(IMAGES, magic=0)), "is not an IDX file of 3 axes: it starts with 00000000"),
+    "short": (gzip.compress(idx(IMAGES)[:-1]), r"its header says \(2, 3, 4\), 24 bytes, but it holds 23"),
+    "long": (gzip.compress(idx(IMAGES) + b"x"), r"its header says \(2, 3, 4\), 24 bytes, but it holds 25"),
+    "header": (gzip.compress(idx(IMAGES, shape=(3, 3, 4))), r"says \(3, 3, 4\), 36 bytes, but it holds 24"),
+    "cut header": (gzip.compress(idx(IMAGES)[:9]), "is not an IDX file"),
+    "nothing": (gzip.compress(b""), "is not an IDX file of 3 axes: it starts with nothing"),
+    "cut gzip": (gzip.compress(idx(IMAGES))[:-9], "is not a complete gzip file"),
+    "junk": (gzip.compress(idx(IMAGES)) + b"junk", "is not a complete gzip file"),
+    "plain": (idx(IMAGES), "is not a complete gzip file"),
+    "html": (b"<html>not found</html>", "is not a complete gzip file"),
+    "empty": (b"", "is not"),
+    # Sizes whose product overflows 64 bits to 0, the number of bytes that follow.
+    "overflow": (gzip.compress(struct.pack(">4I", 2051, 1 << 31, 1 << 31, 4)), "is truncated or damaged"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_IDX)
+def test_a_file_that_is_not_a_whole_idx_file_is_refused(tmp_path: Path, kind: str) -> None:
+    content, problem = NO_IDX[kind]
     path = tmp_path / "train-images.gz"
     path.write_bytes(content)
-    with pytest.raises(DataError, match=words) as caught:
+    with pytest.raises(DataError, match=problem) as caught:
         mnist.read_idx(path, mnist.IMAGES)
     assert str(path) in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+def check() -> None:
+    """The prepared rows are those of ``four_files``."""
+    source = mnist.Mnist().open(DataSettings(name="mnist"))
+    x, y = all_rows(source)
+    np.testing.assert_array_equal(x, np.arange(5 * 784).reshape(5, 784) % 251)
+    assert (y, all_rows(source, "test")[1]) == ([3, 1, 4, 1, 5], [5, 1])
+
+
+def manifest(tmp_path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((tmp_path / "datasets" / "mnist" / "manifest.json").read_text())
+    return found
 
 
 def four_files(folder: Path, **replaced: bytes) -> list[Path]:
@@ -87,14 +87,9 @@ def four_files(folder: Path, **replaced: bytes) -> list[Path]:
 def test_files_that_one_has_need_not_be_official(results: Path, tmp_path: Path) -> None:
     files = four_files(tmp_path / "mine")
     said = get("mnist", *files)
-    source = mnist.Mnist().open(DataSettings(name="mnist"))
-    x, y = all_rows(source)
-    np.testing.assert_array_equal(x, np.arange(5 * 784).reshape(5, 784) % 251)
-    assert y == [3, 1, 4, 1, 5]
-    assert all_rows(source, "test")[1] == [5, 1]
-    manifest = json.loads((tmp_path / "datasets" / "mnist" / "manifest.json").read_text())
-    assert manifest["official"] is False
-    assert {entry["file"]: entry["sha256"] for entry in manifest["sources"]} == {
+    check()
+    assert manifest(tmp_path)["official"] is False
+    assert {entry["file"]: entry["sha256"] for entry in manifest(tmp_path)["sources"]} == {
         path.name: sha256(path.read_bytes()) for path in files
     }
     for path in files:
@@ -140,11 +135,6 @@ def known(monkeypatch: pytest.MonkeyPatch, results: Path, tmp_path: Path) -> lis
     return files
 
 
-def is_official(tmp_path: Path) -> bool:
-    manifest = json.loads((tmp_path / "datasets" / "mnist" / "manifest.json").read_text())
-    return bool(manifest["official"])
-
-
 @pytest.mark.parametrize("inside", ["", "raw", "MNIST/raw"])
 @pytest.mark.parametrize("how", ["files", "mirror"])
 @pytest.mark.parametrize("dot", [False, True])
@@ -156,11 +146,8 @@ def test_unpacked_files_are_read_wherever_others_put_them(
     mine = tmp_path / "mine"
     said = get("mnist", mine) if how == "files" else get("mnist", mirror=str(mine))
     assert said == [f"mnist is ready in {tmp_path / 'datasets' / 'mnist'}"]
-    source = mnist.Mnist().open(DataSettings(name="mnist"))
-    x, y = all_rows(source)
-    np.testing.assert_array_equal(x, np.arange(5 * 784).reshape(5, 784) % 251)
-    assert (y, all_rows(source, "test")[1]) == ([3, 1, 4, 1, 5], [5, 1])
-    assert is_official(tmp_path)
+    check()
+    assert manifest(tmp_path)["official"] is True
 
 
 def test_single_files_may_be_packed_unpacked_or_packed_anew(known: list[Path], tmp_path: Path) -> None:
@@ -169,7 +156,7 @@ def test_single_files_may_be_packed_unpacked_or_packed_anew(known: list[Path], t
     again.write_bytes(gzip.compress(gzip.decompress(known[0].read_bytes()), 9, mtime=7))
     others = [path for path in plain if path.name not in (again.stem, known[1].stem)]
     assert get("mnist", again, known[1], *others)[:-1] == []
-    assert is_official(tmp_path)
+    assert manifest(tmp_path)["official"] is True
     assert "train-images-idx3-ubyte.gz; give one of them" in refusal(
         "mnist", *known, tmp_path / "plain" / again.stem
     )
@@ -180,7 +167,7 @@ def test_other_contents_are_used_and_said_not_to_be_official(known: list[Path], 
     (mine / "t10k-labels-idx1-ubyte").write_bytes(idx(np.array([0, 9])))
     said = get("mnist", mine)
     assert "t10k-labels-idx1-ubyte is not the official t10k-labels-idx1-ubyte.gz" in said[0]
-    assert not is_official(tmp_path)
+    assert manifest(tmp_path)["official"] is False
     assert all_rows(mnist.Mnist().open(DataSettings(name="mnist")), "test")[1] == [0, 9]
     message = refusal("mnist", mirror=str(mine), force=True)
     assert f"{mine / 't10k-labels-idx1-ubyte'} is damaged" in message
@@ -189,7 +176,7 @@ def test_other_contents_are_used_and_said_not_to_be_official(known: list[Path], 
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "problem"),
     [
         (idx(np.ones((5, 28, 28)))[:-1], "is truncated or damaged"),
         (b"<html>", "is not an IDX file of 3 axes: it starts with 3c68746d"),
@@ -197,12 +184,12 @@ def test_other_contents_are_used_and_said_not_to_be_official(known: list[Path], 
     ],
 )
 def test_an_unpacked_file_that_is_cut_off_is_named(
-    known: list[Path], tmp_path: Path, content: bytes, words: str
+    known: list[Path], tmp_path: Path, content: bytes, problem: str
 ) -> None:
     mine = unpacked(known, tmp_path / "mine")
     (mine / "train-images-idx3-ubyte").write_bytes(content)
     message = refusal("mnist", mine)
-    assert f"{mine / 'train-images-idx3-ubyte'} {words}" in message
+    assert f"{mine / 'train-images-idx3-ubyte'} {problem}" in message
     assert entries(tmp_path / "datasets") == []
 
 
@@ -211,7 +198,7 @@ def test_the_real_files_unpacked_are_the_official_ones(mirror: Path, results: Pa
     files = [mirror / "mnist" / file.name for file in mnist.FILES.values()]
     unpacked(files, tmp_path / "mine" / "MNIST" / "raw")
     get("mnist", mirror=str(tmp_path / "mine"))
-    assert is_official(tmp_path)
+    assert manifest(tmp_path)["official"] is True
 
 
 @pytest.mark.data
@@ -228,9 +215,8 @@ def test_the_real_mnist_end_to_end(mirror: Path, results: Path, tmp_path: Path) 
         assert np.bincount(labels).tolist() == counts[part]
     assert source.labels("train", range(5)).tolist() == [5, 0, 4, 1, 9]
     assert source.features == 784
-    manifest = json.loads((tmp_path / "datasets" / "mnist" / "manifest.json").read_text())
-    assert list(manifest["parts"]["test"]["label_counts"].values()) == counts["test"]
-    assert manifest["official"] is True
+    assert list(manifest(tmp_path)["parts"]["test"]["label_counts"].values()) == counts["test"]
+    assert manifest(tmp_path)["official"] is True
 
     # Digits 0 and 1, as in the papers: 10,000 train and 2,665 test.
     settings = DataSettings(name="mnist", classes=[0, 1], train=10_000, scale="unit")

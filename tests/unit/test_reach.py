@@ -75,22 +75,19 @@ def test_where_head_is_refused_the_first_byte_is_asked_for(server, ask, refused:
     assert server.ranges() == ["", "bytes=0-0"]
 
 
-def test_a_size_that_is_not_stated_is_said(server, ask):
-    address = server.plays(Reply(length=False))
-    assert ask(official(address))[0] == [f"yes  {address}: it does not say how long it is"]
-
-
-def test_an_archive_has_no_size_of_its_own(server, ask):
-    address = server.plays(Reply(ARCHIVE), Reply(ARCHIVE, chunked=True), path="/big.zip")
-    words = [f"{len(ARCHIVE):,} bytes", "it does not say how long it is"]
-    for text in words:
-        assert ask(official(address)) == ([f"yes  {address}: {text}, an archive of big.gz"], "", 0)
-
-
-def test_an_archive_that_is_too_small_is_not_the_one(server, ask):
-    address = server.plays(Reply(ARCHIVE[:2000]), path="/big.zip")
-    out, _, code = ask(official(address))
-    assert (out, code) == ([f"no   {address}: 2,000 bytes, too few for an archive of big.gz"], 1)
+@pytest.mark.parametrize(
+    ("reply", "path", "code", "answer"),
+    [
+        (Reply(length=False), "/a", 0, "it does not say how long it is"),
+        (Reply(ARCHIVE), "/big.zip", 0, f"{len(ARCHIVE):,} bytes, an archive of big.gz"),
+        (Reply(ARCHIVE, chunked=True), "/big.zip", 0, "it does not say how long it is, an archive of big.gz"),
+        (Reply(ARCHIVE[:2000]), "/big.zip", 1, "2,000 bytes, too few for an archive of big.gz"),
+    ],
+)
+def test_sizes_that_are_not_stated_and_those_of_archives(server, ask, reply, path, code, answer):
+    address = server.plays(reply, path=path)
+    out, _, ended = ask(official(address))
+    assert (out, ended) == ([f"{'no ' if code else 'yes'}  {address}: {answer}"], code)
 
 
 def test_a_redirect_is_asked_for_headers_too(server, ask):

@@ -73,15 +73,11 @@ def test_pixels_and_labels_are_exact_and_ten_means_zero(mine: Path, tmp_path: Pa
     assert any("train_32x32.mat is not the official train_32x32.mat" in line for line in said)
     source = opened()
     assert (source.features, source.labels_known) == (3072, tuple(range(10)))
+    stored = source.stored("train", range(25)).reshape(25, 32, 32, 3)
+    np.testing.assert_array_equal(stored, digits("train")[0])
     check(source, "train", "train")
     check(source, "test", "test")
     assert entries(tmp_path / "datasets") == ["svhn"]
-
-
-def test_stored_rows_are_images_row_by_row_in_three_colours(mine: Path) -> None:
-    get("svhn", *files(mine, "train"))
-    stored = opened().stored("train", range(25)).reshape(25, 32, 32, 3)
-    np.testing.assert_array_equal(stored, digits("train")[0])
 
 
 def test_training_digits_alone_make_a_dataset_without_a_test_set(mine: Path) -> None:
@@ -104,7 +100,6 @@ def test_files_are_told_by_what_their_names_contain(mine: Path, names: list[str]
 
 def test_a_folder_of_the_official_files(mine: Path) -> None:
     """As torchvision leaves them; the extra digits, which take long, only where they are asked for."""
-    files(mine, "train", "test", "extra")
     (mine / "notes.txt").write_text("mine")
     get("svhn", mine)
     check(opened(), "train", "train")
@@ -150,11 +145,6 @@ def test_a_single_digit(mine: Path, axes: int) -> None:
     assert labels == [0]
 
 
-def test_rows_are_refused_with_the_setting_that_does_it(mine: Path) -> None:
-    message = refusal("svhn", *files(mine, "train"), rows=5)
-    assert "--rows: svhn is always prepared whole; set data.rows in the experiment" in message
-
-
 def test_a_preparation_goes_on_where_it_stopped(mine: Path, tmp_path: Path) -> None:
     paths = files(mine, "train", "test", "extra")
     get("svhn", *paths, extra=True)
@@ -177,8 +167,9 @@ def test_a_preparation_goes_on_where_it_stopped(mine: Path, tmp_path: Path) -> N
 # --- the extra digits
 
 
-def test_extra_digits_are_stored_and_not_trained_on_unless_asked_for(mine: Path) -> None:
-    get("svhn", *files(mine, "train", "test", "extra"), extra=True)
+@pytest.mark.parametrize("extra", [True, False])  # says what to download: what is there can be trained on
+def test_extra_digits_are_stored_and_not_trained_on_unless_asked_for(mine: Path, extra: bool) -> None:
+    get("svhn", *files(mine, "train", "test", "extra"), extra=extra)
     check(opened(), "train", "train")
     check(opened(use="extra"), "train", "extra")
     check(opened(use="both"), "train", "train", "extra")
@@ -193,12 +184,6 @@ def test_extra_digits_that_are_not_here_name_the_line_that_fetches_them(mine: Pa
     settings = {"svhn": SvhnSettings, "svhn-hog": SvhnHogSettings}[name]
     with pytest.raises(DataError, match=rf"data\.use: {use} needs .*; run: admmctl fetch svhn --extra"):
         shards.plan(settings(use=use), 1)  # type: ignore[arg-type]
-
-
-def test_extra_digits_of_ones_own_count_with_and_without_the_option(mine: Path) -> None:
-    """What is there can be trained on; --extra says what to download."""
-    get("svhn", *files(mine, "train", "test", "extra"))
-    check(opened(use="extra"), "train", "extra")
 
 
 def test_extra_digits_that_were_asked_for_and_not_given_are_missed(mine: Path) -> None:

@@ -73,7 +73,7 @@ def test_of_a_long_heading_the_first_names_are_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "problem"),
     [
         # Never is a first line with a number in it dropped.
         (
@@ -141,9 +141,9 @@ def test_of_a_long_heading_the_first_names_are_said(tmp_path: Path) -> None:
     ],
 )
 def test_what_does_not_belong_is_named_with_its_place(
-    tmp_path: Path, end: str, content: bytes, words: str
+    tmp_path: Path, end: str, content: bytes, problem: str
 ) -> None:
-    assert words in refusal(tmp_path, content, end)
+    assert problem in refusal(tmp_path, content, end)
 
 
 # --- what pandas writes besides a table
@@ -181,9 +181,9 @@ def test_columns_without_a_name_may_hold_other_things(tmp_path: Path) -> None:
 
 
 def test_a_column_that_counts_the_rows_is_said(tmp_path: Path) -> None:
-    said = "column 1 counts the rows"
-    assert any(note.startswith(said) for note in read(tmp_path, COUNTED).notes)
-    assert any(note.startswith(said) for note in read(tmp_path, b"id,a\n" + COUNTED).notes)
+    note = "column 1 counts the rows"
+    assert any(found.startswith(note) for found in read(tmp_path, COUNTED).notes)
+    assert any(found.startswith(note) for found in read(tmp_path, b"id,a\n" + COUNTED).notes)
     assert not read(tmp_path, COUNTED.replace(b"3,", b"2,", 1)).notes
 
 
@@ -191,8 +191,7 @@ def test_a_column_that_counts_the_rows_is_said(tmp_path: Path) -> None:
 def test_numbers_for_names_are_no_sample(tmp_path: Path, heading: list[int]) -> None:
     frame = pandas.DataFrame(np.random.default_rng(0).standard_normal((4, len(heading))), columns=heading)
     frame.to_csv(tmp_path / "a.csv", index=False)
-    words = r"line 1 is 0|line 1 is 1, 2, 3"
-    with pytest.raises(DataError, match=words) as caught:
+    with pytest.raises(DataError, match=r"line 1 is 0|line 1 is 1, 2, 3") as caught:
         read_numbers(tmp_path / "a.csv")
     assert "a heading without names" in str(caught.value)
     assert "to_csv(index=False, header=False)" in str(caught.value)
