@@ -138,7 +138,7 @@ def split(dataset: Dataset, settings: DataSettings, source: Source) -> Split:
         held = max(1, round(len(whole.train) * settings.validation))
         order = np.random.default_rng(settings.seed or 0).permutation(len(whole.train))
         rows = np.asarray(whole.train, dtype=np.int64)
-        # In the order of the file again: consecutive reads are faster.
+        # In the order of the file: consecutive reads are faster.
         whole = replace(whole, train=rows[np.sort(order[held:])], validation=rows[np.sort(order[:held])])
     if settings.first is None:
         return whole
@@ -148,7 +148,7 @@ def split(dataset: Dataset, settings: DataSettings, source: Source) -> Split:
 
 
 def _split(dataset: Dataset, settings: DataSettings, source: Source) -> Split:
-    """Choose classes and rows, and divide them (the words of ``data:``, exactly).
+    """Choose classes and rows, and divide them as the keys of ``data:`` say.
 
     ``rows`` and ``train`` count from the start of the file, or of a shuffle by ``seed``. Without ``test``,
     the rest is the test set when ``train`` is given; otherwise the dataset's own habit holds.
@@ -204,7 +204,7 @@ def _of_classes(source: Source, part: Part, classes: Sequence[int]) -> Rows:
 def lacking_classes(
     dataset: Dataset, settings: DataSettings, source: Source, split: Split
 ) -> tuple[str, list[str]]:
-    """Why the training rows are of no use (one class alone), or nothing; what to say of classes that rows lack."""
+    """Why the training rows are of no use (they are of one class), or nothing; notes on classes that rows lack."""
     known = len(split.classes)
     trained = _labels_of(source, "train", split.train, known)
     with_seed = settings.model_copy(update={"seed": settings.seed or 0})

@@ -37,8 +37,8 @@ def share(rows: int, rank: int, size: int) -> tuple[int, int]:
 class Streamed:
     """In place of ``Shard.a0``, with its shape (features + 1, samples): ``a0[:, columns]`` is read from disk.
 
-    ``columns`` is a slice; consecutive ones are served from a chunk of a few megabytes. The features are scaled on
-    the way, once it is known how.
+    ``columns`` is a slice; consecutive ones are served from a chunk of a few megabytes. The features are scaled as
+    they are read, once it is known how.
     """
 
     ndim = 2

@@ -214,5 +214,5 @@ def _wrong(cell: str) -> str | None:
 def _separators(cells: list[str]) -> str:
     """A hint where cells look like several numbers."""
     parts = [re.split(r"[;\t| ]+", cell) for cell in cells]
-    several = any(len(words) > 1 and _NUMBER.fullmatch(words[0]) for words in parts)
+    several = any(len(part) > 1 and _NUMBER.fullmatch(part[0]) for part in parts)
     return "; cells are separated by commas, and decimals have a point" if several else ""

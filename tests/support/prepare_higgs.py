@@ -72,10 +72,10 @@ def obey(order: dict[str, Any]) -> None:
             if pieces == order.get("die_after"):
                 os.kill(os.getpid(), signal.SIGKILL)
             time.sleep(order.get("pause", 0))
-            other, patience = order.get("wait_for"), 400
-            while other and patience and not (Path(other).exists() and Path(other).read_text()):
+            other, tries = order.get("wait_for"), 400
+            while other and tries and not (Path(other).exists() and Path(other).read_text()):
                 time.sleep(0.05)
-                patience -= 1
+                tries -= 1
 
     if "die_at" in order or "read" in order:
         sys.addaudithook(die)

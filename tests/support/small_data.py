@@ -136,9 +136,9 @@ def compressed(path: Path, content: bytes) -> Path:
 
 def get(name: str, *files: Path, **options: Any) -> list[str]:
     """Fetch a dataset from files that one has; returns what was said."""
-    said: list[str] = []
-    fetch(name, Request(files=list(files), **options), said.append, lambda *_: None)
-    return said
+    messages: list[str] = []
+    fetch(name, Request(files=list(files), **options), messages.append, lambda *_: None)
+    return messages
 
 
 def refusal(name: str, *files: Path, **options: Any) -> str:

@@ -41,12 +41,12 @@ def wanted(*addresses: str) -> SourceFile:
 
 def get(folder: Path, *addresses: str, progress: Any = nothing, mirror: str | None = None) -> list[str]:
     """Obtain the file; what was said, having checked that an archive of the right bytes is there alone."""
-    said: list[str] = []
-    path = download.obtain(wanted(*addresses), "demo", folder, mirror, progress, said.append)
+    messages: list[str] = []
+    path = download.obtain(wanted(*addresses), "demo", folder, mirror, progress, messages.append)
     assert path == folder / "big.zip"
     assert download.digest(path, "big", nothing) == sha256(CONTENT)
     assert not list(folder.glob(".*.part*"))
-    return said
+    return messages
 
 
 def outcome(folder: Path, address: str) -> str:
@@ -90,11 +90,11 @@ def test_an_archive_comes_whole_and_is_not_unpacked(server, tmp_path, reply, met
 
 @pytest.mark.parametrize("how", [{}, {"length": False}, {"chunked": True}])
 def test_a_broken_connection_is_continued(server, tmp_path, how):
-    said = get(tmp_path, plays(server, Reply(cut_body=1000, **how), Reply(**how)))
+    messages = get(tmp_path, plays(server, Reply(cut_body=1000, **how), Reply(**how)))
     start = int(server.ranges()[1].removeprefix("bytes=").removesuffix("-"))
     assert 0 < start <= 1000
     whole = "" if how else f" of {len(ARCHIVE):,}"
-    assert said[-1] == f"big.zip: continuing after {start:,}{whole or f' of {len(ARCHIVE):,}'} bytes"
+    assert messages[-1] == f"big.zip: continuing after {start:,}{whole or f' of {len(ARCHIVE):,}'} bytes"
 
 
 @pytest.mark.parametrize("size", [1000, len(ARCHIVE)])
@@ -138,12 +138,14 @@ for archive, field, value in ((ENCRYPTED, 6, 1), (UNKNOWN, 8, 9)):
 )
 def test_what_holds_something_else_is_kept_aside_and_the_next_address_tried(server, tmp_path, content, reason):
     bad = server.plays(Reply(content), Reply(content), path="/static/big.zip")
-    said: list[str] = []
-    path = download.obtain(wanted(bad, server.plays()), "demo", tmp_path, None, nothing, said.append)
+    messages: list[str] = []
+    path = download.obtain(wanted(bad, server.plays()), "demo", tmp_path, None, nothing, messages.append)
     assert path == tmp_path / "big.csv.gz"
     assert path.read_bytes() == CONTENT
     assert (tmp_path / "big.zip.rejected").read_bytes() == content
-    assert re.search(f"big.csv.gz: {re.escape(bad)}: .*{reason}.*; trying {re.escape(server.url('/a'))}", said[0])
+    assert re.search(
+        f"big.csv.gz: {re.escape(bad)}: .*{reason}.*; trying {re.escape(server.url('/a'))}", messages[0]
+    )
     path.unlink()
     message = fails(tmp_path, bad)
     assert re.search(f"could not be downloaded:\n  {re.escape(bad)}: .*{reason}.*\nCheck the network", message)
@@ -174,9 +176,9 @@ def test_the_file_itself_and_its_archive_are_never_mixed(server, tmp_path):
 def test_a_mirror_may_have_the_archive(server, tmp_path):
     server.otherwise = Reply(status=404)
     server.plays(Reply(ARCHIVE), path="/mirror/big.zip")
-    said: list[str] = []
+    messages: list[str] = []
     file = wanted("https://elsewhere.invalid/static/big.zip")
-    path = download.obtain(file, "demo", tmp_path, server.url("/mirror/"), nothing, said.append)
+    path = download.obtain(file, "demo", tmp_path, server.url("/mirror/"), nothing, messages.append)
     assert path == tmp_path / "big.zip"
     assert [place for place, _ in server.requests] == [
         "/mirror/demo/big.csv.gz",

@@ -115,8 +115,8 @@ def mine(results: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("wrap", WRAPPINGS)
 def test_the_batches_are_read_from_every_wrapping(mine: Path, wrap: Any, pickled_again: bool) -> None:
     contents = {name: again(x, labels) for name, (x, labels) in SMALL.items()} if pickled_again else CONTENTS
-    said = get("cifar10", *wrap(mine, contents))
-    assert any("is not the official" in line for line in said)
+    messages = get("cifar10", *wrap(mine, contents))
+    assert any("is not the official" in line for line in messages)
     assert (opened().features, opened().labels_known) == (3072, tuple(range(10)))
     check()
 
@@ -198,14 +198,14 @@ def test_the_official_images_are_official_however_they_are_pickled(
     sums = {name: sha256(x.tobytes() + bytes(labels)) for name, (x, labels) in SMALL.items()}
     monkeypatch.setattr(cifar10, "_CONTENTS", sums)
     contents = {name: again(x, labels) for name, (x, labels) in SMALL.items()}
-    said = get("cifar10", *wrap(mine, contents))
+    messages = get("cifar10", *wrap(mine, contents))
     manifest = json.loads((tmp_path / "datasets" / "cifar10" / "manifest.json").read_text())
-    assert (manifest["official"], len(said)) == (True, 1)
+    assert (manifest["official"], len(messages)) == (True, 1)
     monkeypatch.setattr(cifar10, "_CONTENTS", sums | {"test_batch": "another"})
     (mine / "other").mkdir()
-    said = get("cifar10", *wrap(mine / "other", contents), force=True)
-    assert len(said) == 2
-    assert "is not the official" in said[0]
+    messages = get("cifar10", *wrap(mine / "other", contents), force=True)
+    assert len(messages) == 2
+    assert "is not the official" in messages[0]
 
 
 def test_a_batch_of_a_hundred_classes_says_what_it_lacks() -> None:
@@ -543,8 +543,8 @@ def real(mirror: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pat
     folder = tmp_path_factory.mktemp("real-cifar10")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ADMMCTL_DATASETS", str(folder))
-        said = get("cifar10", mirror=str(mirror))
-        assert said == [f"cifar10 is ready in {folder / 'cifar10'}"]
+        messages = get("cifar10", mirror=str(mirror))
+        assert messages == [f"cifar10 is ready in {folder / 'cifar10'}"]
         yield folder / "cifar10"
 
 

@@ -128,13 +128,13 @@ def test_a_large_file_is_shown_as_it_comes(server, tmp_path):
 def test_a_broken_connection_is_continued(server, tmp_path, waits, reset):
     seen: list[int] = []
     address = server.plays(Reply(cut_body=1000), Reply(cut_body=500, reset=reset))
-    said = get(tmp_path, address, progress=lambda name, done, total: seen.append(done))
+    messages = get(tmp_path, address, progress=lambda name, done, total: seen.append(done))
     asked = server.ranges()
     assert asked[:2] == ["", "bytes=1000-"]
     assert asked[-1] == "bytes=1500-" or reset  # a reset may eat bytes that were on their way
     assert server.requests[1][1]["If-Range"] == '"v1"'
     assert seen == sorted(seen)
-    assert any("continuing after 1,000 of 3,000 bytes" in line for line in said)
+    assert any("continuing after 1,000 of 3,000 bytes" in line for line in messages)
     assert 2 <= len(waits) <= 3
 
 
@@ -173,8 +173,8 @@ def test_last_modified_serves_when_there_is_no_strong_etag(server, tmp_path):
 
 
 def test_a_server_without_range_starts_over_and_says_so(server, tmp_path):
-    said = get(tmp_path / "new", server.plays(Reply(cut_body=1000), Reply(ranges=False)))
-    assert any("127.0.0.1 cannot continue a download; starting over" in line for line in said)
+    messages = get(tmp_path / "new", server.plays(Reply(cut_body=1000), Reply(ranges=False)))
+    assert any("127.0.0.1 cannot continue a download; starting over" in line for line in messages)
     leave(tmp_path, CONTENT[:1000])
     server.reset()
     fails(tmp_path, server.plays(Reply(OTHER, ranges=False)))
@@ -190,15 +190,15 @@ def test_a_server_without_range_that_breaks_off_is_not_tried_for_ever(server, tm
 @pytest.mark.parametrize("if_range", [True, False])
 def test_a_changed_file_is_not_mixed_with_the_old_one(server, tmp_path, if_range):
     old = Reply(OTHER, etag='"old"', cut_body=1500)
-    said = get(tmp_path, server.plays(old, Reply(etag='"new"', if_range=if_range)))
-    assert any("starting over" in line for line in said)
+    messages = get(tmp_path, server.plays(old, Reply(etag='"new"', if_range=if_range)))
+    assert any("starting over" in line for line in messages)
     assert not rejected(tmp_path).exists()
 
 
 def test_a_file_that_changed_in_secret_is_fetched_once_more(server, tmp_path):
-    said = get(tmp_path, server.plays(Reply(OTHER, cut_body=1500)))
+    messages = get(tmp_path, server.plays(Reply(OTHER, cut_body=1500)))
     assert server.ranges() == ["", "bytes=1500-", ""]
-    assert any("fetched once more from the start" in line for line in said)
+    assert any("fetched once more from the start" in line for line in messages)
     assert rejected(tmp_path).read_bytes() == OTHER[:1500] + CONTENT[1500:]
 
 
@@ -224,9 +224,9 @@ def test_a_part_of_another_length_than_announced_is_taken_as_far_as_it_goes(serv
     ],
 )
 def test_a_wrong_part_is_not_taken(server, tmp_path, reply):
-    said = get(tmp_path, server.plays(Reply(cut_body=1000), reply))
+    messages = get(tmp_path, server.plays(Reply(cut_body=1000), reply))
     assert server.ranges() == ["", "bytes=1000-", ""]
-    assert any("starting over" in line for line in said)
+    assert any("starting over" in line for line in messages)
     assert not rejected(tmp_path).exists()
 
 
@@ -249,8 +249,8 @@ def test_a_damaged_note_does_no_harm(server, tmp_path, garbage):
 )
 def test_a_partial_file_with_all_its_bytes(server, tmp_path, content, ranges, problem):
     leave(tmp_path, content)
-    said = get(tmp_path, server.plays())
-    assert [problem in line for line in said] == [True] * bool(problem)
+    messages = get(tmp_path, server.plays())
+    assert [problem in line for line in messages] == [True] * bool(problem)
     assert server.ranges() == ranges
     assert rejected(tmp_path).exists() == (content == OTHER)
 
@@ -300,8 +300,8 @@ def test_what_is_said_of_an_address_that_fails(server, tmp_path, reply, reason):
     assert f"{bad}: " in message
     assert reason in message
     assert "50 of 3,000 bytes are kept" in message
-    said = get(tmp_path, bad, good)
-    assert any(line.endswith(f"trying {good}") for line in said)
+    messages = get(tmp_path, bad, good)
+    assert any(line.endswith(f"trying {good}") for line in messages)
 
 
 def test_the_next_address_continues_what_the_first_began(server, tmp_path):
@@ -395,8 +395,8 @@ def test_retry_after_is_honoured_up_to_a_limit(server, tmp_path, waits, status, 
 @pytest.mark.parametrize("hold", [0, 1000])
 def test_a_silent_server_times_out(server, tmp_path, monkeypatch, hold):
     monkeypatch.setattr(transfer, "READ_TIMEOUT", 0.3)
-    said = get(tmp_path, server.plays(Reply(hold=hold)))
-    assert any("no more bytes in time" in line for line in said)
+    messages = get(tmp_path, server.plays(Reply(hold=hold)))
+    assert any("no more bytes in time" in line for line in messages)
 
 
 def test_a_server_that_never_answers_times_out(tmp_path, monkeypatch):
@@ -603,9 +603,9 @@ def test_a_complete_file_is_verified_and_used(server, tmp_path):
 @pytest.mark.parametrize("content", [OTHER, CONTENT[:-1], b""])
 def test_a_complete_file_that_is_wrong_is_kept_aside_and_fetched_anew(server, tmp_path, content):
     (tmp_path / "big.gz").write_bytes(content)
-    said = get(tmp_path, server.plays())
+    messages = get(tmp_path, server.plays())
     assert rejected(tmp_path).read_bytes() == content
-    assert "fetched anew" in said[0]
+    assert "fetched anew" in messages[0]
 
 
 def test_a_mirror_folder_is_searched_by_dataset_first(tmp_path):

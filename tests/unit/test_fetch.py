@@ -28,7 +28,7 @@ class Official:
     def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.mirror = tmp_path / "mirror"
         self.datasets = tmp_path / "datasets"
-        self.said: list[str] = []
+        self.messages: list[str] = []
         self._monkeypatch = monkeypatch
         generator = np.random.default_rng(0)
         self.x = {part: generator.integers(0, 256, (n, 28, 28)) for part, n in (("train", 6), ("test", 3))}
@@ -58,7 +58,7 @@ class Official:
 
     def fetch(self, mirror: str | Path | None, **options: Any) -> Path | None:
         request = Request(mirror=None if mirror is None else str(mirror), **options)
-        return fetch("mnist", request, self.said.append, lambda name, done, total: None)
+        return fetch("mnist", request, self.messages.append, lambda name, done, total: None)
 
     def refusal(self, mirror: str | Path | None, **options: Any) -> str:
         with pytest.raises(UserError) as caught:
@@ -93,7 +93,7 @@ def test_a_mirror_folder_has_the_files_or_a_folder_of_the_datasets_name(official
     before = {path: path.stat().st_mtime_ns for path in official.mirror.rglob("*")}
     assert official.fetch(official.mirror / place) == official.datasets / "mnist"
     official.check()
-    assert official.said == [f"mnist is ready in {official.datasets / 'mnist'}"]
+    assert official.messages == [f"mnist is ready in {official.datasets / 'mnist'}"]
     assert entries(official.datasets) == ["mnist"]
     assert {path: path.stat().st_mtime_ns for path in official.mirror.rglob("*")} == before
 
@@ -111,7 +111,7 @@ def test_a_dataset_that_is_there_is_not_fetched_again_unless_forced(official: Of
     assert "there is no such folder" in official.refusal(official.mirror / "nowhere")
     official.file().unlink()
     assert official.fetch(official.mirror) == official.datasets / "mnist"
-    assert "already" in official.said[-1]
+    assert "already" in official.messages[-1]
     assert "neither" in official.refusal(official.mirror, force=True)
     official.check()
 
@@ -162,7 +162,7 @@ def test_ctrl_c_while_files_are_checked_leaves_nothing(official: Official) -> No
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fetch("mnist", Request(str(official.mirror)), official.said.append, interrupt)
+        fetch("mnist", Request(str(official.mirror)), official.messages.append, interrupt)
     assert official.files_left() == []
 
 
@@ -195,7 +195,7 @@ def test_a_link_as_the_datasets_own_folder_stays(official: Official, disk: Path,
         assert entries(disk / "big") == ARRAYS
         official.check()
     assert official.manifest()["name"] == "mnist"
-    check("mnist", official.said.append)
+    check("mnist", official.messages.append)
 
 
 def test_a_link_whose_disk_is_not_mounted(official: Official, tmp_path: Path) -> None:
@@ -305,11 +305,11 @@ def test_without_a_network_the_message_names_the_mirror_option(official: Officia
 
 
 def test_a_dataset_that_is_computed_needs_no_fetch(results: Path) -> None:
-    said: list[str] = []
-    assert fetch("swissroll", Request(), said.append, lambda *_: None) is None
-    assert "nothing to fetch" in said[0]
-    check("swissroll", said.append)
-    assert "nothing to fetch" in said[1]
+    messages: list[str] = []
+    assert fetch("swissroll", Request(), messages.append, lambda *_: None) is None
+    assert "nothing to fetch" in messages[0]
+    check("swissroll", messages.append)
+    assert "nothing to fetch" in messages[1]
 
 
 @pytest.fixture
@@ -352,7 +352,7 @@ def test_keep_raw_keeps_what_was_downloaded_and_says_where(official: Official, s
     official.fetch(server, keep_raw=True)
     raw = official.datasets / ".raw" / "mnist"
     assert files_in(raw) == official.contents
-    assert any(str(raw) in line for line in official.said)
+    assert any(str(raw) in line for line in official.messages)
     official.fetch(None, force=True)  # no network is needed any more
     official.check()
 
@@ -423,14 +423,14 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 def test_verify_names_every_damaged_array_and_the_cure(official: Official, names: list[str], problem: str) -> None:
     official.fetch(official.mirror)
     before = files_in(official.datasets)
-    check("mnist", official.said.append)
-    assert official.said[-1] == "mnist: all 4 arrays are as they were prepared"
+    check("mnist", official.messages.append)
+    assert official.messages[-1] == "mnist: all 4 arrays are as they were prepared"
     assert files_in(official.datasets) == before
     paths = [official.datasets / "mnist" / name for name in names]
     for path in paths:
         DAMAGES[problem](path)
     with pytest.raises(DataError) as caught:
-        check("mnist", official.said.append)
+        check("mnist", official.messages.append)
     *lines, cure = str(caught.value).splitlines()
     assert all(str(path) in line and problem in line for path, line in zip(paths, lines, strict=True))
     assert "admmctl fetch mnist --force" in cure
@@ -438,7 +438,7 @@ def test_verify_names_every_damaged_array_and_the_cure(official: Official, names
 
 def test_verify_of_what_is_not_here_says_how_to_fetch_it(official: Official) -> None:
     with pytest.raises(DataError, match=r"mnist is not in .*; run: admmctl fetch mnist"):
-        check("mnist", official.said.append)
+        check("mnist", official.messages.append)
 
 
 def test_a_dataset_of_an_older_version_is_no_good_and_is_fetched_anew_without_force(official: Official) -> None:
@@ -448,7 +448,7 @@ def test_a_dataset_of_an_older_version_is_no_good_and_is_fetched_anew_without_fo
     del manifest["arrays"]
     (official.datasets / "mnist" / "manifest.json").write_text(json.dumps({**manifest, "version": 1}))
     with pytest.raises(DataError, match="admmctl fetch mnist --force"):
-        check("mnist", official.said.append)
+        check("mnist", official.messages.append)
     official.fetch(official.mirror)
     official.check()
 

@@ -233,12 +233,12 @@ def test_a_seed_shuffles_the_training_rows_where_the_test_rows_are_apart(keep: d
     assert inside[1] == plain[1] == list(range(7))
 
 
-@pytest.mark.parametrize(("keep", "said"), [({"train": 30}, True), ({"test": 0.2}, True), ({}, False)])
-def test_test_files_that_are_not_used_are_said(keep: dict[str, Any], said: bool) -> None:
+@pytest.mark.parametrize(("keep", "noted"), [({"train": 30}, True), ({"test": 0.2}, True), ({}, False)])
+def test_test_files_that_are_not_used_are_said(keep: dict[str, Any], noted: bool) -> None:
     plan = shards.plan(FilesSettings(**PAIR, **keep), 1)
-    assert (plan.split.test_part == "train") == said
+    assert (plan.split.test_part == "train") == noted
     note = "data.x_test is not used: rows of data.x test, unless data.test is official"
-    assert (note in plan.notes) == said
+    assert (note in plan.notes) == noted
     assert note not in shards.plan(FilesSettings(**PAIR, train=30, test="official"), 1).notes
 
 

@@ -105,8 +105,8 @@ WRAPPINGS = [as_csv, as_gz, as_gz_in_pieces, as_zip, as_zip_of_csv]
 
 @pytest.mark.parametrize("wrap", WRAPPINGS)
 def test_the_rows_are_read_exactly_from_every_wrapping(mine: Path, wrap: Callable[[Path], Path]) -> None:
-    said = get("higgs", wrap(mine))
-    assert any("is not the official" in line for line in said)
+    messages = get("higgs", wrap(mine))
+    assert any("is not the official" in line for line in messages)
     source = opened()
     assert (source.features, source.labels_known) == (28, (0, 1))
     assert (source.rows("train"), source.rows("test")) == (96, 4)
@@ -426,16 +426,16 @@ def test_an_archive_of_the_official_file_is_official_whatever_its_name(
     mine: Path, official: bytes, name: str, method: int
 ) -> None:
     path = archive(mine / name, ("a/HIGGS.csv.gz", official), ("__MACOSX/a/._HIGGS.csv.gz", b"x"), method=method)
-    said = get("higgs", path)
-    assert said == [f"higgs is ready in {mine.parent / 'datasets' / 'higgs'}"]
+    messages = get("higgs", path)
+    assert messages == [f"higgs is ready in {mine.parent / 'datasets' / 'higgs'}"]
     assert manifest(mine)["official"] is True
     assert manifest(mine)["sources"][0]["sha256"] == sha256(official)
     np.testing.assert_array_equal(prepared(), VALUES)
 
 
 def test_an_archive_of_another_file_is_used_and_said_not_to_be_official(mine: Path, official: bytes) -> None:
-    said = get("higgs", archive(mine / "higgs.zip", ("HIGGS.csv.gz", gzip.compress(higgs_text(VALUES[:50])))))
-    assert "higgs.zip is not the official HIGGS.csv.gz" in said[0]
+    messages = get("higgs", archive(mine / "higgs.zip", ("HIGGS.csv.gz", gzip.compress(higgs_text(VALUES[:50])))))
+    assert "higgs.zip is not the official HIGGS.csv.gz" in messages[0]
     assert manifest(mine)["official"] is False
 
 

@@ -167,12 +167,12 @@ def test_a_preparation_that_is_killed_again_and_again_gets_there(orders: Orders)
 def test_two_processes_do_not_fight_over_one_dataset(orders: Orders) -> None:
     new = orders.unbroken(orders.file)
     orders.clear()
-    said = [orders.folder / "said-1", orders.folder / "said-2"]
-    first = {"said": str(said[0]), "wait_for": str(said[1])}
-    second = {"said": str(said[1]), "wait_for": str(said[0])}
+    messages = [orders.folder / "said-1", orders.folder / "said-2"]
+    first = {"said": str(messages[0]), "wait_for": str(messages[1])}
+    second = {"said": str(messages[1]), "wait_for": str(messages[0])}
     # Whoever comes first goes on when the other has said that it waits.
     assert orders(first, second) == [0, 0]
-    assert sorted("another process is preparing higgs; waiting" in path.read_text() for path in said) == [
+    assert sorted("another process is preparing higgs; waiting" in path.read_text() for path in messages) == [
         False,
         True,
     ]
@@ -183,8 +183,8 @@ def test_two_processes_do_not_fight_over_one_dataset(orders: Orders) -> None:
 def test_the_one_who_waits_goes_on_when_the_other_is_killed(orders: Orders) -> None:
     new = orders.unbroken(orders.file)
     orders.clear()
-    said = orders.folder / "said-3"
-    assert orders({"pause": 1, "kill_after": 0.3}, {"said": str(said)}) in ([-9, 0], [0, 0])
+    messages = orders.folder / "said-3"
+    assert orders({"pause": 1, "kill_after": 0.3}, {"said": str(messages)}) in ([-9, 0], [0, 0])
     assert orders.state() == new
 
 

@@ -86,14 +86,14 @@ def four_files(folder: Path, **replaced: bytes) -> list[Path]:
 
 def test_files_that_one_has_need_not_be_official(results: Path, tmp_path: Path) -> None:
     files = four_files(tmp_path / "mine")
-    said = get("mnist", *files)
+    messages = get("mnist", *files)
     check()
     assert manifest(tmp_path)["official"] is False
     assert {entry["file"]: entry["sha256"] for entry in manifest(tmp_path)["sources"]} == {
         path.name: sha256(path.read_bytes()) for path in files
     }
     for path in files:
-        assert any(path.name in line and "is not the official" in line for line in said)
+        assert any(path.name in line and "is not the official" in line for line in messages)
 
 
 def test_a_file_that_is_missing_or_unknown_is_named(results: Path, tmp_path: Path) -> None:
@@ -144,8 +144,8 @@ def test_unpacked_files_are_read_wherever_others_put_them(
     """torchvision has MNIST/raw, others call the files train-images.idx3-ubyte."""
     unpacked(known, tmp_path / "mine" / inside, lambda name: name.replace("-idx", ".idx") if dot else name)
     mine = tmp_path / "mine"
-    said = get("mnist", mine) if how == "files" else get("mnist", mirror=str(mine))
-    assert said == [f"mnist is ready in {tmp_path / 'datasets' / 'mnist'}"]
+    messages = get("mnist", mine) if how == "files" else get("mnist", mirror=str(mine))
+    assert messages == [f"mnist is ready in {tmp_path / 'datasets' / 'mnist'}"]
     check()
     assert manifest(tmp_path)["official"] is True
 
@@ -165,8 +165,8 @@ def test_single_files_may_be_packed_unpacked_or_packed_anew(known: list[Path], t
 def test_other_contents_are_used_and_said_not_to_be_official(known: list[Path], tmp_path: Path) -> None:
     mine = unpacked(known, tmp_path / "mine")
     (mine / "t10k-labels-idx1-ubyte").write_bytes(idx(np.array([0, 9])))
-    said = get("mnist", mine)
-    assert "t10k-labels-idx1-ubyte is not the official t10k-labels-idx1-ubyte.gz" in said[0]
+    messages = get("mnist", mine)
+    assert "t10k-labels-idx1-ubyte is not the official t10k-labels-idx1-ubyte.gz" in messages[0]
     assert manifest(tmp_path)["official"] is False
     assert all_rows(mnist.Mnist().open(DataSettings(name="mnist")), "test")[1] == [0, 9]
     message = refusal("mnist", mirror=str(mine), force=True)

@@ -38,8 +38,8 @@ class Asked:
         self._monkeypatch.setattr(mnist.Mnist, "card", card)
         with pytest.raises(SystemExit) as ended:
             main(["fetch", "mnist", "--check", *options])
-        said = self._capsys.readouterr()
-        return said.out.splitlines(), said.err, int(str(ended.value.code))
+        messages = self._capsys.readouterr()
+        return messages.out.splitlines(), messages.err, int(str(ended.value.code))
 
 
 @pytest.fixture

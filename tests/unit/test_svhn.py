@@ -69,8 +69,8 @@ def check(source: Source, part: Part, *expected: str) -> None:
 
 
 def test_pixels_and_labels_are_exact_and_ten_means_zero(mine: Path, tmp_path: Path) -> None:
-    said = get("svhn", *files(mine, "train", "test"))
-    assert any("train_32x32.mat is not the official train_32x32.mat" in line for line in said)
+    messages = get("svhn", *files(mine, "train", "test"))
+    assert any("train_32x32.mat is not the official train_32x32.mat" in line for line in messages)
     source = opened()
     assert (source.features, source.labels_known) == (3072, tuple(range(10)))
     stored = source.stored("train", range(25)).reshape(25, 32, 32, 3)
@@ -197,8 +197,8 @@ def test_extra_digits_that_were_asked_for_and_not_given_are_missed(mine: Path) -
 def test_extra_digits_that_are_here_are_not_lost_by_a_plain_fetch(mine: Path, tmp_path: Path) -> None:
     get("svhn", *files(mine, "train", "test", "extra"), extra=True)
     before = files_in(tmp_path / "datasets")
-    said = get("svhn", mirror=str(mine / ".."))  # this mirror has nothing: it must not be needed
-    assert "already" in said[0]
+    messages = get("svhn", mirror=str(mine / ".."))  # this mirror has nothing: it must not be needed
+    assert "already" in messages[0]
     assert files_in(tmp_path / "datasets") == before
 
 
