@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from support.processes import lives
 
 import admmctl
 from admmctl.runs.recorded import Recorded
@@ -126,19 +127,11 @@ class Hosts:
 # --- processes
 
 
-def alive(pid: int) -> bool:
-    """Whether there is such a process, and it is no zombie."""
-    try:
-        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 def ranks(folder: Path) -> dict[int, int]:
     """The ranks of the run in ``folder`` that live: their numbers and processes."""
     found = {}
     for process in Path("/proc").iterdir():
-        if not process.name.isdecimal() or not alive(int(process.name)):
+        if not process.name.isdecimal() or not lives(int(process.name)):
             continue
         try:
             words = (process / "cmdline").read_bytes().split(b"\0")
@@ -175,7 +168,7 @@ def left_of(pids: set[int], folder: Path, seconds: float = 5) -> list[int]:
     """Those of a job's processes that do not end."""
 
     def still() -> list[int]:
-        return sorted({pid for pid in pids if alive(pid)} | set(ranks(folder).values()))
+        return sorted({pid for pid in pids if lives(pid)} | set(ranks(folder).values()))
 
     wait_for(lambda: not still(), seconds)
     return still()

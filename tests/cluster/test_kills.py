@@ -11,7 +11,6 @@ import pytest
 from real import (
     ALL,
     admmctl_command,
-    alive,
     chance,
     curve,
     experiment,
@@ -24,6 +23,7 @@ from real import (
     wait_for,
     write,
 )
+from support.processes import lives
 
 from admmctl.runs.recorded import Recorded
 
@@ -100,7 +100,7 @@ def _kill(job: Any, results: Path, rank: int, after: float) -> str | None:
     folder = only_run(results, "killed")
     time.sleep(after)
     everyone = family(job.pid)
-    if not alive(victims[rank]):
+    if not lives(victims[rank]):
         out, _ = job.communicate(timeout=60)
         assert job.returncode == 0, out
         return None

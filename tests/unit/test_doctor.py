@@ -77,27 +77,29 @@ def test_a_launcher_of_another_family_is_an_error(place: Path, monkeypatch: pyte
     assert "ADMMCTL_MPIEXEC" in cure
 
 
-@pytest.mark.mpi
-def test_two_jobs_of_one_rank_are_an_error(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Like an mpiexec of a family the library does not know: each process believes to be alone.
-    program(
-        place / "bin" / "mpiexec",
-        "import subprocess, sys\nfor _ in range(2): subprocess.run(sys.argv[3:], check=True)",
-    )
+@pytest.mark.parametrize(
+    ("mpiexec", "detail", "cure"),
+    [
+        # Of a family the library does not know: each process believes to be alone.
+        pytest.param(
+            "import subprocess, sys\nfor _ in range(2): subprocess.run(sys.argv[3:], check=True)",
+            "each believes to be alone",
+            "mpich",
+            marks=pytest.mark.mpi,
+        ),
+        ("import sys\nsys.exit('cannot resolve this host')", "exit code 1: cannot resolve this host", "reinstall"),
+        ("import time\ntime.sleep(60)", "no answer within 0.5 seconds", ""),
+    ],
+    ids=["another family", "fails", "hangs"],
+)
+def test_a_launcher_that_starts_no_job_of_two_ranks_is_an_error(
+    place: Path, monkeypatch: pytest.MonkeyPatch, mpiexec: str, detail: str, cure: str
+) -> None:
+    program(place / "bin" / "mpiexec", mpiexec)
     monkeypatch.setenv("ADMMCTL_MPIEXEC", "mpiexec")
-    state, detail, cure = line("two ranks")
-    assert state == "error"
-    assert "each believes to be alone" in detail
-    assert "mpich" in cure
-
-
-def test_a_launcher_that_hangs_is_an_error_in_time(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program(place / "bin" / "mpiexec", "import time\ntime.sleep(60)")
-    monkeypatch.setenv("ADMMCTL_MPIEXEC", "mpiexec")
-    monkeypatch.setattr(probes, "RANKS_SECONDS", 0.5)
-    state, detail, _ = line("two ranks")
-    assert state == "error"
-    assert "no answer within 0.5 seconds" in detail
+    monkeypatch.setattr(probes, "RANKS_SECONDS", 0.5 if "sleep" in mpiexec else 30.0)
+    found = line("two ranks")
+    assert (found[0], detail in found[1], cure in found[2]) == ("error", True, True)
 
 
 def test_a_job_without_an_srun_is_told_with_the_cure_and_nothing_is_started(
@@ -111,14 +113,6 @@ def test_a_job_without_an_srun_is_told_with_the_cure_and_nothing_is_started(
         state, detail, cure = line(name)
         assert (state, "there is no srun on the PATH" in detail) == ("error", True)
         assert cure.startswith("load the site's Slurm module, or use --launcher mpiexec")
-
-
-def test_a_launcher_that_fails_is_told_with_its_words(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program(place / "bin" / "mpiexec", "import sys\nsys.exit('cannot resolve this host')")
-    monkeypatch.setenv("ADMMCTL_MPIEXEC", "mpiexec")
-    state, detail, cure = line("two ranks")
-    assert (state, "exit code 1: cannot resolve this host" in detail) == ("error", True)
-    assert "reinstall" in cure
 
 
 @pytest.mark.parametrize(
