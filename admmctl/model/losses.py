@@ -40,6 +40,10 @@ class Loss(ABC):
     def gradient(self, z: Array, y: Array) -> Array:
         """The derivative of ``value`` by z, shape of z. At a kink, one of the one-sided slopes."""
 
+    def labels(self, y: Array) -> Array:
+        """What outputs are to be where ``y`` is 0 and 1, for least squares."""
+        return y
+
     @property
     def closed_form(self) -> bool:
         """Whether it has a ``z_update``."""
@@ -73,6 +77,9 @@ class SignedSquared(Loss):
 
     threshold = 0.0
     curvature = 1.0
+
+    def labels(self, y: Array) -> Array:
+        return 2 * y - 1
 
     def value(self, z: Array, y: Array) -> float:
         difference = z - (2 * y - 1)

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from admmctl.methods.graph.accelerate import (
     AccelerationSettings,
+    Accelerator,
     Anderson,
     Average,
     Nesterov,
-    Plain,
     accelerator,
     check,
 )
@@ -139,7 +139,7 @@ def test_a_long_average_counts_by_its_decay():
 
 
 def test_settings_choose_the_rule():
-    assert isinstance(accelerator(AccelerationSettings()), Plain)
+    assert type(accelerator(AccelerationSettings())) is Accelerator
     assert isinstance(accelerator(AccelerationSettings(momentum=0.5)), Nesterov)
     assert isinstance(accelerator(AccelerationSettings(anderson=3)), Anderson)
     assert [key for key, _ in check(AccelerationSettings(momentum=0.5, anderson=3))] == ["anderson"]

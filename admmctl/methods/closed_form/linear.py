@@ -5,6 +5,8 @@ these are fewer; logistic regression (or a linear hinge) by L-BFGS. Where a netw
 has learned nothing that it was built for.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from pydantic import Field
 
@@ -45,9 +47,11 @@ class Linear(Lbfgs):
             return super().step(s)
         if s.gradients:
             raise Finished("least squares is solved in one step")
-        y = p.y if isinstance(p.loss, Squared) else 2 * p.y - 1
-        solve = _by_samples if p.total < p.network.shapes[0][1] else _by_inputs
-        s.x = solve(p, y, self.settings.ridge).ravel().astype("float64")
+        if p.total < p.network.shapes[0][1]:
+            W = _by_samples(p, p.loss.labels(p.y), self.settings.ridge)
+        else:
+            W = by_inputs(p, p.network.inputs, self.settings.ridge)
+        s.x = W.ravel().astype("float64")
         s.gradients = 1
         return s
 
@@ -94,12 +98,17 @@ def _closed(loss: Loss) -> bool:
     return isinstance(loss, Squared | SignedSquared)
 
 
-def _by_inputs(p: Problem, y: Array, ridge: float) -> Array:
-    """W = y a' (a a' + r I)^-1, (outputs, inputs), by a matrix with a side of the inputs."""
-    pair = GramPair(len(y), p.network.shapes[0][1], p.a0.dtype.type)
-    with p.clock.phase("gram"):
-        for columns in p.network.blocks(p.a0):
-            pair.add(y[:, columns], p.network.inputs(p.a0[:, columns]))
+def by_inputs(p: Problem, inputs: Callable[[Array], Array], ridge: float) -> Array:
+    """W = y a' (a a' + r I)^-1 of the output layer, (outputs, k), by a matrix with a side of its k inputs.
+
+    ``inputs`` makes a of a block of a_0. One pass over the rows and one Allreduce.
+    """
+    y = p.loss.labels(p.y)
+    pair = GramPair(*p.network.shapes[-1], p.a0.dtype.type)
+    for columns in p.network.blocks(p.a0):
+        a = inputs(p.a0[:, columns])
+        with p.clock.phase("gram"):
+            pair.add(y[:, columns], a)
     with p.clock.phase("reduce"):
         pair.reduce(p.comm)
     with p.clock.phase("solve"):

@@ -11,10 +11,10 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from admmctl.methods.least_squares import GramPair, RidgeFactor, check_sides, solve_bytes
-from admmctl.methods.method import Cost, Finished, Method, Problem, Snapshot
+from admmctl.methods.closed_form.linear import by_inputs
+from admmctl.methods.least_squares import check_sides, solve_bytes
+from admmctl.methods.method import Array, Cost, Finished, Method, Problem, Snapshot
 from admmctl.model.initial import initial_weights
-from admmctl.model.losses import Squared
 from admmctl.model.network import Network, Weights
 from admmctl.settings import NonNegative, Settings
 
@@ -55,18 +55,12 @@ class RandomFeatures(Method):
         if s.solved:
             raise Finished("least squares is solved in one step")
         p = s.problem
-        network = p.network
-        y = p.y if isinstance(p.loss, Squared) else 2 * p.y - 1
-        pair = GramPair(len(p.y), network.sizes[-2] + network.bias, p.a0.dtype.type)
-        for columns in network.blocks(p.a0):
+
+        def features(a0: Array) -> Array:
             with p.clock.phase("features"):
-                a = network.inputs(network.hidden(s.W, p.a0[:, columns]))
-            with p.clock.phase("gram"):
-                pair.add(y[:, columns], a)
-        with p.clock.phase("reduce"):
-            pair.reduce(p.comm)
-        with p.clock.phase("solve"):
-            s.W[-1] = RidgeFactor(pair.triangle, self.settings.ridge).solve(pair.cross)
+                return p.network.inputs(p.network.hidden(s.W, a0))
+
+        s.W[-1] = by_inputs(p, features, self.settings.ridge)
         s.solved = True
         return s
 

@@ -120,10 +120,7 @@ class ConvexAdmm(Method):
             if name == "auto":
                 name, why = self._settled if self._settled[0] else choose(size, settings, problem.memory)
                 notes.append(f"solver: {name}, {_gb(solvers.load(name).bytes(size, settings))} ({why})")
-            kind = solvers.load(name)
-            if kind.ranks is not None and comm.size > kind.ranks:
-                raise UserError(refused_ranks(name))
-            solver = kind(system, settings, problem.seed)
+            solver = _solver(name, comm.size)(system, settings, problem.seed)
             u = system.zeros()
             nothing = library.array(np.zeros((system.n, 2 * system.C * system.P)))
             Fty = library.sync(system.Ft(system.y))
@@ -275,10 +272,8 @@ class ConvexAdmm(Method):
         name = self.settings.solver
         if name == "auto":
             return
-        size, kind = self._size(network, total, ranks), solvers.load(name)
-        if kind.ranks is not None and ranks > kind.ranks:
-            raise UserError(refused_ranks(name))
-        needed = kind.bytes(size, self.settings)
+        size = self._size(network, total, ranks)
+        needed = _solver(name, ranks).bytes(size, self.settings)
         if free is None or ranks * needed <= free:
             return
         text = (
@@ -331,9 +326,12 @@ def signs(y: Array) -> Array:
     return np.ascontiguousarray(2 * y.T - 1)
 
 
-def refused_ranks(name: str) -> str:
-    """What to tell who starts several ranks of a solver that runs on one."""
-    return f"solver: {name} runs on one rank; use --cores 1, or solver: block-pcg, convex-cg or rbcd"
+def _solver(name: str, ranks: int) -> type[Solver]:
+    """The solver of that name. Raises UserError where it does not run on so many ranks."""
+    kind: type[Solver] = solvers.load(name)
+    if kind.ranks is not None and ranks > kind.ranks:
+        raise UserError(f"solver: {name} runs on one rank; use --cores 1, or solver: block-pcg, convex-cg or rbcd")
+    return kind
 
 
 def _lengths(xp: Any, v: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ on the same numbers.
 """
 
 from collections import deque
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -35,17 +35,20 @@ def check(settings: AccelerationSettings) -> list[tuple[str, str]]:
     return []
 
 
-class Accelerator(Protocol):
-    """Where to evaluate the map next."""
+class Accelerator:
+    """Where to evaluate the map next: S(S(S(...))), unless a subclass says otherwise."""
 
     def next(self, point: Array, image: Array, loss: float) -> Array:
         """``point`` and ``image`` = S(point) as vectors, ``loss`` at ``point``; a new vector, or ``image``."""
+        return image
 
     def memory(self) -> dict[str, Any]:
         """What it remembers of points before, for a snapshot."""
+        return {}
 
     def recall(self, memory: dict[str, Any]) -> None:
-        """Take back what ``memory`` said."""
+        """Take back what ``memory`` has returned."""
+        return None
 
 
 def accelerator(settings: AccelerationSettings) -> Accelerator:
@@ -54,23 +57,10 @@ def accelerator(settings: AccelerationSettings) -> Accelerator:
         return Anderson(settings.anderson)
     if settings.momentum:
         return Nesterov(settings.momentum, settings.restart == "adaptive")
-    return Plain()
+    return Accelerator()
 
 
-class Plain:
-    """S(S(S(...)))."""
-
-    def next(self, point: Array, image: Array, loss: float) -> Array:
-        return image
-
-    def memory(self) -> dict[str, Any]:
-        return {}
-
-    def recall(self, memory: dict[str, Any]) -> None:
-        pass
-
-
-class Nesterov:
+class Nesterov(Accelerator):
     """y <- w + momentum (w - w_before), w = S(y).
 
     With ``adaptive``, momentum is dropped for a step when it goes against the map's own direction,
@@ -98,7 +88,7 @@ class Nesterov:
         self._before, self.restarts = memory["before"], memory["restarts"]
 
 
-class Anderson:
+class Anderson(Accelerator):
     """Type II: the combination of the last images whose residuals S(y) - y cancel best, in least squares.
 
     Walker and Ni 2011, "Anderson acceleration for fixed-point iterations". The least squares are regularised

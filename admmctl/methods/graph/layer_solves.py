@@ -108,7 +108,7 @@ class LayerSolves:
         }
 
     def recall(self, memory: dict[str, Any]) -> None:
-        """Take back what ``memory`` said."""
+        """Take back what ``memory`` has returned."""
         self._summed_at = {i: at for i, at in enumerate(memory["born"], start=1) if at is not None}
         self._known = set(memory["known"])
         for entry in memory["lasting"]:
