@@ -4,6 +4,7 @@ import io
 import json
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -136,20 +137,30 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Time:
     return time
 
 
-@pytest.mark.usefixtures("quick")
-def test_the_step_is_timed_by_the_median_and_the_warm_up_is_not(
-    monkeypatch: pytest.MonkeyPatch, time: Time
-) -> None:
+@pytest.fixture
+def before_each_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Any], None]], None]:
+    """Puts what is called with the state before every step of ADMM."""
     step = Admm.step
-    took: list[float] = []
 
-    def slow(self: Admm, state: Any) -> Any:
-        took.append([50.0, 2.0, 12.0, 4.0][len(took)])
+    def put(action: Callable[[Any], None]) -> None:
+        def stepping(self: Admm, state: Any) -> Any:
+            action(state)
+            return step(self, state)
+
+        monkeypatch.setattr(Admm, "step", stepping)
+
+    return put
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_step_is_timed_by_the_median_and_the_warm_up_is_not(before_each_step: Any, time: Time) -> None:
+    seconds = iter([50.0, 2.0, 12.0, 4.0])
+
+    def slow(state: Any) -> None:
         with state.problem.clock.phase("solve"):
-            time.sleep(took[-1])
-        return step(self, state)
+            time.sleep(next(seconds))
 
-    monkeypatch.setattr(Admm, "step", slow)
+    before_each_step(slow)
     said: list[str] = []
     result = measure(run(), 50, 3, CountingComm(), said.append)
     assert result["seconds_of_repeats"] == pytest.approx([2.0, 12.0, 4.0], abs=0.01)
@@ -165,15 +176,13 @@ def test_the_step_is_timed_by_the_median_and_the_warm_up_is_not(
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_rank_computes_on_one_thread_whatever_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    step = Admm.step
+def test_a_rank_computes_on_one_thread_whatever_the_environment_says(before_each_step: Any) -> None:
     threads: list[int] = []
 
-    def counting(self: Admm, state: Any) -> Any:
+    def counting(state: Any) -> None:
         threads.extend(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
-        return step(self, state)
 
-    monkeypatch.setattr(Admm, "step", counting)
+    before_each_step(counting)
     with threadpool_limits(limits=2, user_api="blas"):
         result = measure(run(), 50, 1, CountingComm(), silent)
     assert set(threads) == {1}
@@ -181,31 +190,23 @@ def test_a_rank_computes_on_one_thread_whatever_the_environment_says(monkeypatch
 
 
 @pytest.mark.usefixtures("quick")
-def test_what_the_clock_calls_no_training_is_no_part_of_a_step(
-    monkeypatch: pytest.MonkeyPatch, time: Time
-) -> None:
-    step = Admm.step
-
-    def evaluating(self: Admm, state: Any) -> Any:
+def test_what_the_clock_calls_no_training_is_no_part_of_a_step(before_each_step: Any, time: Time) -> None:
+    def evaluating(state: Any) -> None:
         with state.problem.clock.phase("evaluate"):
             time.sleep(5.0)
-        return step(self, state)
 
-    monkeypatch.setattr(Admm, "step", evaluating)
+    before_each_step(evaluating)
     assert measure(run(), 50, 1, CountingComm(), silent)["seconds_per_iteration"] < 0.01
 
 
 @pytest.mark.usefixtures("quick")
-def test_three_ranks_agree_and_the_slowest_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    step = Admm.step
-
-    def uneven(self: Admm, state: Any) -> Any:
+def test_three_ranks_agree_and_the_slowest_counts(monkeypatch: pytest.MonkeyPatch, before_each_step: Any) -> None:
+    def uneven(state: Any) -> None:
         with state.problem.clock.phase("solve"):
             module.time.sleep(0.05 * state.problem.comm.rank)
-        return step(self, state)
 
-    monkeypatch.setattr(Admm, "step", uneven)
-    monkeypatch.setattr(module, "threadpool_limits", lambda **options: _Nothing())
+    before_each_step(uneven)
+    monkeypatch.setattr(module, "threadpool_limits", lambda **options: nullcontext())
     monkeypatch.setattr(memory, "check", lambda estimate, comm: 0)
     answers = on_ranks(3, lambda comm: (measure(run(), 100, 1, _Meeting(comm), silent), comm.lengths))
     results = [result for result, _ in answers]
@@ -221,14 +222,6 @@ def test_three_ranks_agree_and_the_slowest_counts(monkeypatch: pytest.MonkeyPatc
     for _, lengths in answers:  # in numbers of four bytes
         assert {size // 4 for size in sizes} <= set(lengths)
         assert max(lengths) == 256
-
-
-class _Nothing:
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *error: object) -> None:
-        pass
 
 
 class _Meeting:
@@ -301,13 +294,7 @@ def test_a_method_that_ends_is_said_and_let_go(monkeypatch: pytest.MonkeyPatch, 
 
 @pytest.mark.usefixtures("quick")
 def test_numbers_that_overflow_are_said_once_and_not_warned_of() -> None:
-    document = {
-        "name": "bench",
-        "data": {"name": "swissroll"},
-        "network": {"layers": [6]},
-        "loss": "squared",
-        "methods": {"gd": {"learning_rate": 1e30}},
-    }
+    document = run(network={"layers": [6]}, methods={"gd": {"learning_rate": 1e30}}).document()
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
         with pytest.raises(UserError, match="on synthetic rows: the weights are not finite"):
@@ -458,19 +445,8 @@ def line(text: str, start: str) -> list[str]:
 def test_the_tables_say_what_was_measured() -> None:
     text = printed()
     assert line(text, "matrix product (sgemm 2048)") == ["80.0", "GFLOP/s", "on", "one", "core"]
-    assert line(text, "useful operations") == [
-        "20.0",
-        "GFLOP/s",
-        "on",
-        "one",
-        "core,",
-        "25",
-        "%",
-        "of",
-        "the",
-        "matrix",
-        "product",
-    ]
+    useful = "20.0 GFLOP/s on one core, 25 % of the matrix product"
+    assert " ".join(line(text, "useful operations")) == useful
     assert line(text, "memory copy") == ["12.5", "GB/s", "per", "rank"]
     # 2 ms of 4 cores for 500 rows.
     assert line(text, "per row and iteration") == ["16", "µs", "on", "one", "core"]
