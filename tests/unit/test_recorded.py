@@ -288,11 +288,11 @@ def test_a_folder_that_cannot_be_read_is_named(
     good, bad = write_run(tmp_path / "results"), write_run(tmp_path / "results", experiment="other")
     closed = bad if level == "run" else bad.parent
     left_out: list[tuple[Path, str]] = []
-    places = [tmp_path, *tmp_path.parents]
-    modes = [place.stat().st_mode & 0o777 for place in places]
+    shut = [place for place in (tmp_path, *tmp_path.parents) if not place.stat().st_mode & 0o001]
+    modes = [place.stat().st_mode & 0o777 for place in shut]
     root = os.geteuid() == 0
     if root:
-        for place in places[:3]:
+        for place in shut:  # on the way to the test's folder
             place.chmod(0o755)
     closed.chmod(mode)
     try:
@@ -303,7 +303,7 @@ def test_a_folder_that_cannot_be_read_is_named(
         if root:
             os.seteuid(0)
         closed.chmod(0o755)
-        for place, old in zip(places[:3], modes, strict=False):
+        for place, old in zip(shut, modes, strict=True):
             place.chmod(old)
     assert found == [Recorded(good)]
     assert [(closed in (file, file.parent), reason) for file, reason in left_out] == [

@@ -15,6 +15,7 @@ TOGETHER = [
     ("admm", "graph-admm", "sgd", "adam", "cg", "lbfgs", "linear"),
     ("admm", "gd", "sgd", "adam", "cg", "lbfgs", "linear"),
     ("admm", "classical-admm", "sgd"),
+    ("admm", "admm-printed", "classical-admm"),
     ("admm", "stochastic-admm"),
     ("admm", "sgd", "adam", "random-features"),
     ("sgd", "torch-sgd"),
