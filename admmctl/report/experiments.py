@@ -1,17 +1,58 @@
 """The page's part on experiments: medians over repeats, a table of runs, and all there is about each run."""
 
 import math
+from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
 
 from admmctl.report import style, svg
 from admmctl.report.compare import compare, in_sets
-from admmctl.report.html import Cell, Column, Html, Table, anchor, details, join, pairs, tag
+from admmctl.report.html import Cell, Column, Table, anchor
 from admmctl.report.text import count, interval, number, seconds
 from admmctl.runs.recorded import Recorded
 
 _ALREADY_SHOWN = ("folder", "rerun", "reason")
 OPTIMISTIC = "the highest on the way, on test rows: optimistic"
+Facts = list[tuple[str, str]]  # names and what they are
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The curves of all runs of an experiment. The legend: a colour, dashes, the method that has them."""
+
+    chart: svg.Chart
+    words: str
+    legend: list[tuple[str, str, str]]
+
+
+@dataclass(frozen=True)
+class Box:
+    """Everything about one run, for a box that opens."""
+
+    id: str
+    colour: str
+    name: str
+    status: str
+    look: str
+    reason: str
+    rerun: str
+    chart: svg.Chart | None
+    summary: Facts
+    phases: Table | None
+    environment: Facts
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment: its curves, medians, runs."""
+
+    id: str
+    name: str
+    about: str
+    curves: Curves | None
+    medians: list[Table]
+    runs: Table
+    boxes: list[Box]
 
 
 def by_name(runs: list[Recorded]) -> dict[str, list[Recorded]]:
@@ -22,7 +63,7 @@ def by_name(runs: list[Recorded]) -> dict[str, list[Recorded]]:
     return found
 
 
-def overview(experiments: dict[str, list[Recorded]]) -> Html | None:
+def overview(experiments: dict[str, list[Recorded]]) -> Table | None:
     """A line per experiment, where there are several."""
     if len(experiments) < 2:
         return None
@@ -41,20 +82,16 @@ def overview(experiments: dict[str, list[Recorded]]) -> Html | None:
         best, of = max(finals, key=lambda pair: pair[0], default=(None, None))
         with_target = [run for run in runs if run.number("target") is not None]
         reached = sum(run.status == "reached" for run in with_target)
-        table.rows.append(
-            [
-                tag("a", name, href=f"#{section_id(name)}"),
-                str(runs[0].data.get("name", "-")),
-                Cell(len(runs), len(runs)),
-                Cell(methods := len({run.method for run in runs}), methods),
-                Cell(f"{reached} of {len(with_target)}", reached / len(with_target))
-                if with_target
-                else Cell("no target"),
-                Cell(number(best, 4), best),
-                "-" if of is None else _method(of),
-            ]
+        table.add(
+            Cell(name, href=f"#{section_id(name)}"),
+            runs[0].data.get("name", "-"),
+            Cell(len(runs), len(runs)),
+            Cell(methods := len({run.method for run in runs}), methods),
+            Cell(f"{reached} of {len(with_target)}", reached / len(with_target)) if with_target else "no target",
+            Cell(number(best, 4), best),
+            "-" if of is None else Cell(of.method, colour=_colour(of)),
         )
-    return table.html()
+    return table
 
 
 def section_id(experiment: str) -> str:
@@ -62,30 +99,24 @@ def section_id(experiment: str) -> str:
     return f"experiment-{anchor(experiment)}-{_checksum(experiment)}"
 
 
-def section(name: str, runs: list[Recorded]) -> Html:
-    """An experiment: its curves, medians, runs."""
-    ids = {id(run): f"run-{_checksum(name)}-{place}" for place, run in enumerate(runs, start=1)}
+def section(name: str, runs: list[Recorded]) -> Experiment:
+    """An experiment of the page."""
+    ids = [f"run-{_checksum(name)}-{place}" for place in range(1, len(runs) + 1)]
     low, high = _accuracies(runs)
     dashes = _dashes(runs)
-    lines = {id(run): svg.Line(_label(run), style.kind_of(run), _points(run), dashes[run.method]) for run in runs}
+    lines = [svg.Line(_label(run), style.kind_of(run), _points(run), dashes[run.method]) for run in runs]
     table = Table(f"Runs of {name}", _run_columns(), class_="runs")
-    for run in runs:
-        spark = svg.sparkline(lines[id(run)], low, high)
-        table.rows.append(_run_row(run, ids[id(run)], spark))
-    return tag(
-        "section",
-        tag("h3", name, id=section_id(name)),
-        tag("p", _about(runs), class_="about"),
-        _curves(name, runs, list(lines.values())),
-        *(_medians(compared, {run.method: run for run in runs}) for compared in in_sets(runs)),
-        table.html(),
-        details(
-            f"Each run: how to run it again, phases, environment ({len(runs)})",
-            *(_run(run, ids[id(run)], lines[id(run)]) for run in runs),
-            class_="all",
-        ),
-        aria_labelledby=section_id(name),
-        class_="experiment",
+    for run, id_, line in zip(runs, ids, lines, strict=True):
+        table.add(*_run_row(run, id_, svg.sparkline(line, low, high)))
+    looks = {run.method: run for run in runs}
+    return Experiment(
+        id=section_id(name),
+        name=name,
+        about=_about(runs),
+        curves=_curves(name, runs, lines),
+        medians=[_medians(compared, looks) for compared in in_sets(runs)],
+        runs=table,
+        boxes=list(map(_box, runs, ids, lines)),
     )
 
 
@@ -104,8 +135,8 @@ def _dashes(runs: list[Recorded]) -> dict[str, int]:
     return found
 
 
-def _method(run: Recorded) -> Html:
-    return join((svg.dot(style.kind_of(run)), run.method))
+def _colour(run: Recorded) -> str:
+    return svg.colour_class(style.kind_of(run))
 
 
 def _label(run: Recorded) -> str:
@@ -136,7 +167,7 @@ def _about(runs: list[Recorded]) -> str:
     return "; ".join(words)
 
 
-def _curves(name: str, runs: list[Recorded], lines: list[svg.Line]) -> Html | None:
+def _curves(name: str, runs: list[Recorded], lines: list[svg.Line]) -> Curves | None:
     """The curves of all runs, and which colour is whose."""
     aims = {_aim(run) for run in runs}
     target = aims.pop() if len(aims) == 1 else None
@@ -144,18 +175,16 @@ def _curves(name: str, runs: list[Recorded], lines: list[svg.Line]) -> Html | No
     if drawn is None:
         return None
     shown = {run.method: (run, line) for run, line in zip(runs, lines, strict=True) if line.points}
-    legend = (
-        tag("li", svg.swatch(style.kind_of(run), line.dashes), method) for method, (run, line) in shown.items()
-    )
+    legend = [(_colour(run), svg.dashed(line.dashes), method) for method, (run, line) in shown.items()]
     words = "Test accuracy over seconds of training: a line per run, a colour per kind of method"
     words += "." if target is None else f"; the target, {target:g}, dashed across."
-    return tag("figure", drawn, tag("figcaption", words, tag("ul", *legend, class_="legend")), class_="curves")
+    return Curves(drawn, words, legend)
 
 
 # --- medians
 
 
-def _medians(runs: list[Recorded], looks: dict[str, Recorded]) -> Html:
+def _medians(runs: list[Recorded], looks: dict[str, Recorded]) -> Table:
     """What ``runs compare`` says of a set of runs, with the methods' own colours."""
     result = compare(runs)
     target = result.target
@@ -178,18 +207,16 @@ def _medians(runs: list[Recorded], looks: dict[str, Recorded]) -> Html:
         if target is not None:
             times = [Cell(seconds(time), time), interval(row.time_to_target_low_s, row.time_to_target_high_s)]
         reached = f"{row.reached} of {row.runs}"
-        table.rows.append(
-            [
-                join((None if look is None else svg.dot(style.kind_of(look)), row.name(result.methods))),
-                f"{row.ranks} x {row.threads_per_rank or 1}",
-                f"{row.runs} runs" if target is None else Cell(reached, row.reached / row.runs),
-                *times,
-                Cell(number(final, 4), final) if math.isfinite(final) else Cell("-"),
-                Cell(seconds(row.train_s), row.train_s),
-                row.verdict or "-",
-            ]
+        table.add(
+            Cell(row.name(result.methods), colour=None if look is None else _colour(look)),
+            f"{row.ranks} x {row.threads_per_rank or 1}",
+            f"{row.runs} runs" if target is None else Cell(reached, row.reached / row.runs),
+            *times,
+            Cell(number(final, 4), final) if math.isfinite(final) else "-",
+            Cell(seconds(row.train_s), row.train_s),
+            row.verdict or "-",
         )
-    return table.html()
+    return table
 
 
 # --- runs
@@ -211,15 +238,15 @@ def _run_columns() -> list[Column]:
     ]
 
 
-def _run_row(run: Recorded, place: str, spark: Html | None) -> list[Any]:
+def _run_row(run: Recorded, place: str, spark: svg.Spark | None) -> list[Cell]:
     def cell(key: str, shown: str = "{:,.0f}") -> Cell:
         value = run.number(key)
         return Cell("-" if value is None else shown.format(value), value)
 
     return [
-        join((svg.dot(style.kind_of(run)), tag("a", run.folder.name, href=f"#{place}"))),
-        spark or "-",
-        tag("span", run.status, class_=f"status {anchor(run.status)}"),
+        Cell(run.folder.name, colour=_colour(run), href=f"#{place}"),
+        Cell("-", spark=spark),
+        Cell(run.status, look=_status(run)),
         cell("final_test_accuracy", "{:.4f}"),
         cell("best_test_accuracy", "{:.4f}"),
         Cell(seconds(run.number("train_s")), run.number("train_s")),
@@ -240,31 +267,31 @@ def _to_target(run: Recorded) -> Cell:
     return Cell("missed", math.inf) if time is None else Cell(seconds(time), time)
 
 
-def _run(run: Recorded, place: str, line: svg.Line) -> Html:
-    """Everything about one run, in a box that opens."""
-    name = join((svg.dot(style.kind_of(run)), run.folder.name))
-    status = tag("span", run.status, class_=f"status {anchor(run.status)}")
-    summary = [
-        (key.replace("_", " "), _said(value)) for key, value in run.row.items() if key not in _ALREADY_SHOWN
-    ]
+def _status(run: Recorded) -> str:
+    """The class of its status."""
+    return f"status {anchor(run.status)}"
+
+
+def _box(run: Recorded, place: str, line: svg.Line) -> Box:
     words = f"Test accuracy over seconds of training of {run.folder.name}"
-    return details(
-        join((name, status), " "),
-        tag("p", run.text("reason"), class_="reason") if run.text("reason") else None,
-        tag("p", "Run it again:"),
-        tag("pre", tag("code", run.text("rerun") or f"admmctl train {run.folder / 'config.yaml'}"), class_="copy"),
-        svg.chart([line], words, _aim(run), width=480, height=170),
-        tag("div", pairs([*summary, ("folder", str(run.folder))]), class_="facts"),
-        _phases(run),
-        details("Environment", _environment(run), class_="inner") if run.environment.facts else None,
-        id_=place,
-        class_="run",
+    summary = {key: value for key, value in run.row.items() if key not in _ALREADY_SHOWN}
+    return Box(
+        id=place,
+        colour=_colour(run),
+        name=run.folder.name,
+        status=run.status,
+        look=_status(run),
+        reason=run.text("reason"),
+        rerun=run.text("rerun") or f"admmctl train {run.folder / 'config.yaml'}",
+        chart=svg.chart([line], words, _aim(run), width=480, height=170),
+        summary=[*_facts(summary), ("folder", str(run.folder))],
+        phases=_phases(run),
+        environment=_facts(run.environment.facts),
     )
 
 
-def _environment(run: Recorded) -> Html:
-    items = ((key.replace("_", " "), _said(value)) for key, value in run.environment.facts.items())
-    return tag("div", pairs(items), class_="facts")
+def _facts(found: dict[str, Any]) -> Facts:
+    return [(key.replace("_", " "), _said(value)) for key, value in found.items()]
 
 
 def _said(value: Any) -> str:
@@ -280,7 +307,7 @@ def _said(value: Any) -> str:
     return ", ".join(map(_said, value)) if isinstance(value, list) else str(value)
 
 
-def _phases(run: Recorded) -> Html | None:
+def _phases(run: Recorded) -> Table | None:
     if not run.phases:
         return None
     headings = ("largest", "mean", "smallest")
@@ -288,5 +315,5 @@ def _phases(run: Recorded) -> Html | None:
     table = Table("Seconds by phase, over ranks", columns, class_="phases")
     for name, row in run.phases.items():
         values = [row.get(column) for column in ("max_s", "mean_s", "min_s")]
-        table.rows.append([name, *(Cell(seconds(value), value) for value in values)])
-    return table.html()
+        table.add(name, *(Cell(seconds(value), value) for value in values))
+    return table

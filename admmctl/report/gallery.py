@@ -3,21 +3,45 @@
 import csv
 import io
 import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
-from admmctl.report.html import Cell, Column, Html, Table, data_uri, details, join, tag
+from admmctl.report.html import Cell, Column, Table, data_uri
 from admmctl.report.sidecar import Figure, Number
 from admmctl.report.text import count, size
 
 MOST_ROWS = 200  # of a figure's points in the page
 MOST_BYTES = 100_000  # of a file of points that the page has a copy of
 OTHER_WORK = "other work, other machine"
-_Points = tuple[list[str], list[list[str]]]  # headings, rows
 
 
-def numbers(figures: list[Figure]) -> Html | None:
+@dataclass(frozen=True)
+class Points:
+    """A figure's points, all or some, and the file itself: in the page (``download``) or beside it."""
+
+    rows: int
+    file: str
+    href: str
+    download: str | None
+    table: Table
+
+
+@dataclass(frozen=True)
+class Card:
+    """A figure on the page: its image or its PDF, by name and address; ``points`` may be why there are none."""
+
+    id: str
+    kind: str
+    title: str
+    caption: str
+    about: str
+    image: str | None
+    pdf: tuple[str, str] | None
+    points: Points | str | None
+
+
+def numbers(figures: list[Figure]) -> Table | None:
     """The table of all numbers; None where no figure has one."""
     columns = [
         Column("what"),
@@ -31,11 +55,11 @@ def numbers(figures: list[Figure]) -> Html | None:
     table = Table("The papers' numbers, from their machines, and ours", columns, class_="numbers")
     for place, figure in enumerate(figures):
         for item in figure.numbers:
-            source = tag("a", f"{figure.paper}, {figure.number}", href=f"#{figure_id(place)}")
-            same = tag("span", "yes" if item.same_work else "no", class_="same" if item.same_work else "other")
+            source = Cell(f"{figure.paper}, {figure.number}", href=f"#{figure_id(place)}")
+            same = Cell("yes", look="same") if item.same_work else Cell("no", look="other")
             shown = (_value(item.paper, item.paper_text, item.unit), _value(item.ours, item.ours_text, item.unit))
-            table.rows.append([item.what, source, *shown, _ratio(item), same, item.note])
-    return table.html() if table.rows else None
+            table.add(item.what, source, *shown, _ratio(item), same, item.note)
+    return table if table.rows else None
 
 
 def _value(value: float | None, words: str, unit: str) -> Cell:
@@ -51,11 +75,11 @@ def _plain(value: float) -> str:
 
 def _ratio(item: Number) -> Cell:
     if item.ratio is None:
-        return Cell("-" if item.same_work else tag("small", OTHER_WORK, class_="other"))
+        return Cell("-") if item.same_work else Cell("", small=OTHER_WORK)
     shown = _plain(float(f"{item.ratio:.3g}"))
     if item.same_work:
         return Cell(shown, item.ratio)
-    return Cell(join((shown, tag("br"), tag("small", OTHER_WORK))), item.ratio, class_="other")
+    return Cell(shown, item.ratio, class_="other", small=OTHER_WORK)
 
 
 def figure_id(place: int) -> str:
@@ -63,36 +87,28 @@ def figure_id(place: int) -> str:
     return f"figure-{place + 1}"
 
 
-def gallery(figures: list[Figure], page: Path) -> Html:
-    """All figures, grouped by paper. ``page``: where the page will lie, for links to files."""
-    papers: dict[str, list[Html]] = {}
+def gallery(figures: list[Figure], page: Path) -> dict[str, list[Card]]:
+    """All figures by paper. ``page``: where the page will lie, for links to files."""
+    papers: dict[str, list[Card]] = {}
     for place, figure in enumerate(figures):
-        papers.setdefault(figure.paper, []).append(_figure(figure, place, page))
-    return join(
-        tag("section", tag("h3", paper or "Of no paper"), tag("div", *drawn, class_="gallery"), class_="paper")
-        for paper, drawn in papers.items()
-    )
+        papers.setdefault(figure.paper, []).append(_card(figure, place, page))
+    return papers
 
 
-def _figure(figure: Figure, place: int, page: Path) -> Html:
-    title = ", ".join(filter(None, (figure.number, figure.shows)))
-    caption = [tag("strong", title), tag("p", figure.caption) if figure.caption else None]
+def _card(figure: Figure, place: int, page: Path) -> Card:
+    paths = figure.paths
     facts = [figure.kind if figure.kind != "figure" else "", figure.scale]
     facts += [f"drawn from {count(len(figure.runs), 'run')}"] if figure.runs else []
     facts += [f"not there: {name}" for name in figure.absent]
-    about = tag("p", "; ".join(filter(None, facts)), class_="about") if any(facts) else None
-    image = None
-    if "png" in figure.paths:
-        source = data_uri(figure.paths["png"].read_bytes(), "image/png")
-        image = tag("img", src=source, alt=f"{title}. {figure.caption}".strip(), loading="lazy", class_="zoomable")
-    elif "pdf" in figure.paths:
-        image = tag("p", tag("a", figure.paths["pdf"].name, href=_link(figure.paths["pdf"], page)), class_="about")
-    return tag(
-        "div",
-        tag("figure", image, tag("figcaption", *caption, about)),
-        _points(figure.paths["csv"], page) if "csv" in figure.paths else None,
+    return Card(
         id=figure_id(place),
-        class_=f"card {figure.kind}",
+        kind=figure.kind,
+        title=", ".join(filter(None, (figure.number, figure.shows))),
+        caption=figure.caption,
+        about="; ".join(filter(None, facts)),
+        image=data_uri(paths["png"].read_bytes(), "image/png") if "png" in paths else None,
+        pdf=(paths["pdf"].name, _link(paths["pdf"], page)) if "pdf" in paths else None,
+        points=_points(paths["csv"], page) if "csv" in paths else None,
     )
 
 
@@ -104,13 +120,13 @@ def _link(file: Path, page: Path) -> str:
 # --- points
 
 
-def _points(file: Path, page: Path) -> Html:
-    """The points of a figure, in a box that opens: all of them, or some of many, and the file itself."""
+def _points(file: Path, page: Path) -> Points | str:
+    """The points of a figure: all of them, or some of many; the reason where they cannot be read."""
     try:
         content = file.read_bytes()
         headings, rows = _read(content)
     except (OSError, ValueError, csv.Error) as error:
-        return tag("p", f"The points in {file.name} cannot be shown: {error}", class_="about")
+        return f"The points in {file.name} cannot be shown: {error}"
     chosen = rows
     if len(rows) > MOST_ROWS:  # from the first to the last, evenly
         chosen = [rows[round(place * (len(rows) - 1) / (MOST_ROWS - 1))] for place in range(MOST_ROWS)]
@@ -125,15 +141,14 @@ def _points(file: Path, page: Path) -> Html:
         class_="points",
     )
     for row in chosen:
-        table.rows.append([_cell(value, is_number) for value, is_number in zip(row, numeric, strict=True)])
+        table.add(*(_cell(value, is_number) for value, is_number in zip(row, numeric, strict=True)))
     small = len(content) <= MOST_BYTES
     target = data_uri(content, "text/csv") if small else _link(file, page)
-    link = tag("a", f"{file.name} ({size(len(content))})", href=target, download=file.name if small else None)
-    where = "" if small else ", beside this page"
-    return details(f"Points: {len(rows):,} rows", tag("p", link, where), table.html(), class_="points")
+    said = f"{file.name} ({size(len(content))})"
+    return Points(len(rows), said, target, file.name if small else None, table)
 
 
-def _read(content: bytes) -> _Points:
+def _read(content: bytes) -> tuple[list[str], list[list[str]]]:
     """Headings and rows. Raises ValueError where it is no table."""
     rows = [row for row in csv.reader(io.StringIO(content.decode("utf-8"), newline="")) if row]
     if not rows:
@@ -144,9 +159,9 @@ def _read(content: bytes) -> _Points:
     return headings, others
 
 
-def _cell(value: str, is_number: bool) -> Any:
+def _cell(value: str, is_number: bool) -> Cell:
     if not is_number:
-        return value
+        return Cell(value)
     found = _number(value)
     return Cell("-") if found is None else Cell(value if len(value) <= 12 else f"{found:.6g}", found)
 

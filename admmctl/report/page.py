@@ -6,6 +6,7 @@ The page loads nothing: images, style and script are inside it, and its own poli
 import base64
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from importlib import resources
 from pathlib import Path
@@ -15,18 +16,36 @@ from admmctl import __version__
 from admmctl.errors import UserError
 from admmctl.files import STDOUT, atomic
 from admmctl.report import experiments, gallery, style, svg
-from admmctl.report.html import Html, join, tag
+from admmctl.report.html import Table, render
 from admmctl.report.output import write
 from admmctl.report.sidecar import Figure, LeftOut, read_figures
 from admmctl.report.text import count
 from admmctl.runs.places import root
 from admmctl.runs.recorded import Recorded
 
-FOOTER = f"Written by admmctl {__version__} from the records of runs. Nothing in it is loaded from elsewhere."
 NOTHING = (
     "there is nothing to report: no runs and no figures in {}; "
     "start a run with: admmctl train configs/swissroll.yaml, or draw figures with: admmctl figures --all"
 )
+
+
+@dataclass(frozen=True)
+class Page:
+    """What ``templates/page.html`` shows. The parts that there is nothing to say in are empty."""
+
+    version: str
+    what: str
+    now: datetime
+    policy: str
+    sheet: str
+    script: str
+    machines: list[str]
+    hosts: list[str]
+    numbers: Table | None
+    papers: dict[str, list[gallery.Card]]
+    overview: Table | None
+    experiments: list[experiments.Experiment]
+    left_out: Sequence[LeftOut]
 
 
 def report(
@@ -89,26 +108,23 @@ def document(
         f"default-src 'none'; img-src data:; style-src '{_hash(sheet)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    head = (
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=policy),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("title", f"admmctl report: {_what(runs, figures)}"),
-        tag("style", Html(sheet)),
+    groups = experiments.by_name(runs)
+    shown = Page(
+        version=__version__,
+        what=_what(runs, figures),
+        now=now or datetime.now().astimezone(),
+        policy=policy,
+        sheet=sheet,
+        script=script,
+        machines=sorted({machine for run in runs if (machine := run.environment.machine)}),
+        hosts=sorted({host for run in runs for host in run.environment.hosts}),
+        numbers=gallery.numbers(figures),
+        papers=gallery.gallery(figures, page),
+        overview=experiments.overview(groups),
+        experiments=[experiments.section(name, members) for name, members in groups.items()],
+        left_out=left_out,
     )
-    parts = _parts(runs, figures, page)
-    links = (tag("li", tag("a", place.capitalize(), href=f"#{place}")) for place, _, _ in parts)
-    body = (
-        tag("a", "Skip to the content", href="#content", class_="skip"),
-        tag("nav", tag("ul", *links), tag("div", id="tools"), aria_label="Parts of the report"),
-        tag("header", *_header(runs, figures, now or datetime.now().astimezone())),
-        tag("main", *(_part(*part) for part in parts), _left_out(left_out), id="content"),
-        tag("footer", tag("p", FOOTER)),
-        tag("script", Html(script)),
-    )
-    page_ = tag("html", tag("head", join(head, "\n")), tag("body", join(body, "\n")), lang="en")
-    return f"<!doctype html>\n{page_}\n"
+    return render("page.html", page=shown)
 
 
 def _hash(content: str) -> str:
@@ -120,66 +136,3 @@ def _what(runs: list[Recorded], figures: list[Figure]) -> str:
     many = len(experiments.by_name(runs))
     words = [f"{count(len(runs), 'run')} of {count(many, 'experiment')}"] if runs else []
     return " and ".join([*words, *([count(len(figures), "figure")] if figures else [])])
-
-
-def _header(runs: list[Recorded], figures: list[Figure], now: datetime) -> list[Html]:
-    machines = sorted({machine for run in runs if (machine := run.environment.machine)})
-    hosts = sorted({host for run in runs for host in run.environment.hosts})
-    facts = [
-        ("Contents", _what(runs, figures)),
-        (count(len(machines), "machine").partition(" ")[2].capitalize(), "; ".join(machines)),
-        ("Hosts" if len(hosts) > 1 else "Host", ", ".join(hosts)),
-        ("Written", tag("time", f"{now:%d %B %Y, %H:%M %Z}".strip(), datetime=now.isoformat(timespec="seconds"))),
-        ("By", f"admmctl {__version__}"),
-    ]
-    shown = (join((tag("dt", name), tag("dd", value))) for name, value in facts if value)
-    return [
-        tag("p", "admmctl", class_="brand"),
-        tag("h1", "Training neural networks without gradient descent: what was measured"),
-        tag("dl", *shown),
-    ]
-
-
-def _parts(runs: list[Recorded], figures: list[Figure], page: Path) -> list[tuple[str, str, Html]]:
-    """The parts that there is something to say in: an id, by which links call them, a title, the content."""
-    table = gallery.numbers(figures)
-    parts = []
-    if table is not None:
-        words = tag(
-            "p",
-            "Where the work is the same, the ratio compares two programs on two machines. Where it is not, it is "
-            "greyed and says no more than how far apart the two are.",
-        )
-        parts.append(("numbers", "The papers' numbers and ours", join((words, table))))
-    if figures:
-        parts.append(("figures", "Figures", gallery.gallery(figures, page)))
-    if runs:
-        groups = experiments.by_name(runs)
-        sections = (experiments.section(name, members) for name, members in groups.items())
-        parts.append(("experiments", "Experiments", join((experiments.overview(groups), *sections), "\n")))
-    parts.append(("measuring", "How this was measured", _measuring()))
-    return parts
-
-
-def _part(place: str, title: str, content: Html) -> Html:
-    return tag("section", tag("h2", title, id=place), content, aria_labelledby=place, class_="part")
-
-
-def _measuring() -> Html:
-    rules = (
-        "Every time is train_s, the seconds of optimisation alone and the largest over ranks, unless it is called "
-        "wall_s, which counts loading, compiling, evaluation and logging too.",
-        "Seconds to a target are train_s at the first evaluation that met it, never interpolated; a run that "
-        "missed counts as infinity in a median and is never dropped, medians have 95 % intervals from six repeats "
-        "on, and 'slower' is said only where intervals do not overlap.",
-        "The final accuracy, of the last iterate, leads; the best one is the highest on the test rows on the way, "
-        "which is optimistic, and the papers' numbers are theirs, measured by them on their machines.",
-    )
-    return tag("ol", *(tag("li", rule) for rule in rules), class_="rules")
-
-
-def _left_out(left_out: Sequence[LeftOut]) -> Html | None:
-    if not left_out:
-        return None
-    items = (tag("li", tag("code", item.file), ": ", item.reason) for item in left_out)
-    return _part("left-out", "Left out", tag("ul", *items))

@@ -1,11 +1,13 @@
-"""Small drawings inside the page: test accuracy over seconds of training, as a line in a table and as a chart."""
+"""Small drawings inside the page: test accuracy over seconds of training, as a line in a table and as a chart.
+
+Here are their places and words; ``templates/drawings.html`` draws them.
+"""
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from admmctl.report import style
-from admmctl.report.html import Html, join, tag
 from admmctl.report.text import number, seconds
 
 Point = tuple[float, float]
@@ -26,6 +28,54 @@ class Line:
     dashes: int = 0
 
 
+@dataclass(frozen=True)
+class Spark:
+    """A curve as large as a word, and where it ends."""
+
+    words: str
+    colour: str
+    path: str
+    end: tuple[str, str]
+    width: int = 96
+    height: int = 24
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A line across a chart and the number beside it; ``anchor`` is the side of the number that is at x."""
+
+    path: str
+    label: str
+    x: str
+    y: str
+    anchor: str
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A run's line in a chart, and where it ends."""
+
+    label: str
+    colour: str
+    dashes: str
+    path: str
+    end: tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Curves with axes; ``target`` is the accuracy aimed at and the path of its line."""
+
+    about: str
+    width: int
+    height: int
+    ticks: list[Tick]
+    axis: str
+    middle: float
+    target: tuple[float, str] | None
+    curves: list[Curve]
+
+
 def colour_class(kind: str) -> str:
     """The class of everything in the colour of a kind of method: the same as in the figures."""
     return f"c-{style.look(kind)[0].removeprefix('#').lower()}"
@@ -38,18 +88,8 @@ def colour_rules(kinds: Sequence[str]) -> str:
     return "\n".join(f".c-{colour.removeprefix('#').lower()}{{--c:{value}}}" for colour, value in values.items())
 
 
-def dot(kind: str) -> Html:
-    """A spot in the colour of a method, beside its name."""
-    return tag("span", class_=f"dot {colour_class(kind)}", aria_hidden="true")
-
-
-def swatch(kind: str, dashes: int) -> Html:
-    """A piece of a method's line, for a legend."""
-    path = tag("path", d="M0 5H28", class_=_dashed(dashes))
-    return tag("svg", path, class_=f"swatch {colour_class(kind)}", viewBox="0 0 28 10", aria_hidden="true")
-
-
-def _dashed(dashes: int) -> str:
+def dashed(dashes: int) -> str:
+    """The class of a line: which of the dashes it has."""
     return f"line dashes-{dashes % len(style.LINES)}" if dashes % len(style.LINES) else "line"
 
 
@@ -59,29 +99,22 @@ def thinned(points: Sequence[Point], most: int = MOST) -> list[Point]:
     return [*points[:-1:step], *points[-1:]]
 
 
-def sparkline(line: Line, low: float, high: float) -> Html | None:
-    """A curve as large as a word, accuracies from ``low`` to ``high``; None without two evaluations."""
+def sparkline(line: Line, low: float, high: float) -> Spark | None:
+    """A curve with accuracies from ``low`` to ``high``; None without two evaluations."""
     if len(line.points) < 2:
         return None
-    width, height, rim = 96, 24, 2.5
-    start, end = line.points[0][0], line.points[-1][0]
-    x = _scale(start, end, rim, width - rim)
-    y = _scale(low, high, height - rim, rim)
+    rim = 2.5
+    (start, first), (end, last) = line.points[0], line.points[-1]
+    x = _scale(start, end, rim, Spark.width - rim)
+    y = _scale(low, high, Spark.height - rim, rim)
+    words = f"test accuracy from {number(first, 3)} to {number(last, 3)} in {seconds(end)} s of training"
     path = _path(thinned(line.points), x, y)
-    last = tag("circle", cx=_short(x(end)), cy=_short(y(line.points[-1][1])), r="2")
-    words = (
-        f"test accuracy from {number(line.points[0][1], 3)} to {number(line.points[-1][1], 3)} "
-        f"in {seconds(end)} s of training"
-    )
-    drawn = (tag("title", words), tag("path", d=path), last)
-    return tag(
-        "svg", *drawn, class_=f"spark {colour_class(line.kind)}", viewBox=f"0 0 {width} {height}", role="img"
-    )
+    return Spark(words, colour_class(line.kind), path, (_short(x(end)), _short(y(last))))
 
 
 def chart(
     lines: Sequence[Line], about: str, target: float | None = None, width: int = 720, height: int = 260
-) -> Html | None:
+) -> Chart | None:
     """Curves with axes and the accuracy aimed at, several runs of a method in one colour.
 
     None without two evaluations in any run.
@@ -105,30 +138,27 @@ def chart(
     def x(value: float) -> float:
         return place(math.log10(value) if logarithmic else value)
 
-    parts = [tag("title", about)]
-    for tick in _ticks(low, high):
-        parts.append(tag("path", d=f"M{left} {_short(y(tick))}H{right}", class_="grid"))
-        parts.append(tag("text", f"{tick:.6g}", x=left - 6, y=_short(y(tick) + 4), text_anchor="end"))
-    for tick in _decades(first, max(ends)) if logarithmic else _ticks(0.0, max(ends)):
-        parts.append(tag("path", d=f"M{_short(x(tick))} {top}V{bottom}", class_="grid"))
-        parts.append(tag("text", f"{tick:.6g}", x=_short(x(tick)), y=bottom + 16, text_anchor="middle"))
-    scale = ", logarithmic" if logarithmic else ""
-    middle = (left + right) / 2
-    parts.append(tag("text", f"train_s, seconds{scale}", x=middle, y=height - 6, text_anchor="middle"))
-    if target is not None:
-        parts.append(
-            tag(
-                "path",
-                tag("title", f"target {target:g}"),
-                d=f"M{left} {_short(y(target))}H{right}",
-                class_="target",
-            )
+    ticks = [
+        Tick(f"M{left} {_short(y(tick))}H{right}", f"{tick:.6g}", str(left - 6), _short(y(tick) + 4), "end")
+        for tick in _ticks(low, high)
+    ]
+    ticks += [
+        Tick(f"M{_short(x(tick))} {top}V{bottom}", f"{tick:.6g}", _short(x(tick)), str(bottom + 16), "middle")
+        for tick in (_decades(first, max(ends)) if logarithmic else _ticks(0.0, max(ends)))
+    ]
+    curves = [
+        Curve(
+            line.label,
+            colour_class(line.kind),
+            dashed(line.dashes),
+            _path(points, x, y),
+            (_short(x(points[-1][0])), _short(y(points[-1][1]))),
         )
-    for line, points in zip(lines, shown, strict=True):
-        path = tag("path", d=_path(points, x, y), class_=_dashed(line.dashes))
-        last = tag("circle", cx=_short(x(points[-1][0])), cy=_short(y(points[-1][1])), r="2.5")
-        parts.append(tag("g", tag("title", line.label), path, last, class_=colour_class(line.kind)))
-    return tag("svg", join(parts, "\n"), class_="chart", viewBox=f"0 0 {width} {height}", role="img")
+        for line, points in zip(lines, shown, strict=True)
+    ]
+    axis = f"train_s, seconds{', logarithmic' if logarithmic else ''}"
+    aim = None if target is None else (target, f"M{left} {_short(y(target))}H{right}")
+    return Chart(about, width, height, ticks, axis, (left + right) / 2, aim, curves)
 
 
 def _path(points: Sequence[Point], x: Callable[[float], float], y: Callable[[float], float]) -> str:

@@ -118,9 +118,9 @@ def test_without_a_browser_it_says_so(shell: Shell, results: Path, monkeypatch: 
     assert answer.err == f"no web browser was found; open {results / 'report.html'} by hand\n"
 
 
-@pytest.mark.parametrize("name", ["page.css", "page.js"])
-def test_style_and_script_are_part_of_the_package(name: str) -> None:
+@pytest.mark.parametrize("name", ["page.css", "page.js", "templates/page.html"])
+def test_style_script_and_templates_are_part_of_the_package(name: str) -> None:
     """They are read through the package, and pyproject.toml names them for wheels."""
     assert len(resources.files("admmctl.report").joinpath(name).read_text(encoding="utf-8")) > 1000
     project = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
-    assert '"admmctl.report" = ["page.css", "page.js"]' in project
+    assert '"admmctl.report" = ["page.css", "page.js", "templates/*.html"]' in project

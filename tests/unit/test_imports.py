@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "__main__": {"cli"},
     "": {"runs", "launch"},  # admmctl itself
 }
-DRIVER_ONLY = {"typer", "rich", "pandas", "matplotlib"}
+DRIVER_ONLY = {"typer", "rich", "pandas", "matplotlib", "jinja2"}
 NEVER_IN_A_METHOD = {"yaml", "mpi4py", *DRIVER_ONLY}
 FILES_AND_PROCESSES = {"os", "io", "pathlib", "shutil", "tempfile", "subprocess", "json", "csv", "pickle"}
 

@@ -1,25 +1,23 @@
 """Curves inside the page: where their points are, and runs that have none."""
 
-import re
-
 from admmctl.report import style
-from admmctl.report.svg import Line, chart, colour_class, colour_rules, sparkline, swatch, thinned
+from admmctl.report.svg import Line, chart, colour_class, colour_rules, dashed, sparkline, thinned
 
 
-def places(drawn: str) -> list[list[float]]:
-    """The points of every path with more than two of them."""
-    paths = re.findall(r'<path d="M([^"HV]*)"', drawn)
-    return [[float(word) for pair in path.split("L") for word in pair.split()] for path in paths]
+def places(path: str) -> list[float]:
+    """The points of a path, x and y in turn."""
+    return [float(word) for pair in path.removeprefix("M").split("L") for word in pair.split()]
 
 
 def test_a_sparkline_goes_up_where_accuracy_does() -> None:
     drawn = sparkline(Line("a", "admm", [(0.0, 0.5), (1.0, 0.7), (2.0, 0.9)]), 0.5, 0.9)
     assert drawn is not None
-    ((x0, y0, x1, y1, x2, y2),) = places(drawn)
+    x0, y0, x1, y1, x2, y2 = places(drawn.path)
     assert x0 < x1 < x2
     assert y0 > y1 > y2
-    assert "<title>test accuracy from 0.500 to 0.900 in 2.00 s of training</title>" in drawn
-    assert colour_class("admm") in drawn
+    assert drawn.words == "test accuracy from 0.500 to 0.900 in 2.00 s of training"
+    assert drawn.colour == colour_class("admm")
+    assert tuple(map(float, drawn.end)) == (x2, y2)
 
 
 def test_without_two_evaluations_nothing_is_drawn() -> None:
@@ -31,27 +29,40 @@ def test_without_two_evaluations_nothing_is_drawn() -> None:
 
 
 def test_equal_accuracies_and_times_have_a_place() -> None:
-    assert places(str(sparkline(Line("a", "admm", [(0.0, 0.5), (1.0, 0.5)]), 0.5, 0.5)))
+    drawn = sparkline(Line("a", "admm", [(0.0, 0.5), (1.0, 0.5)]), 0.5, 0.5)
+    assert drawn is not None
+    assert places(drawn.path)[1::2] == [12.0, 12.0]
     assert "nan" not in str(chart([Line("a", "admm", [(0.0, 0.5), (1.0, 0.5)])], "x"))
 
 
 def test_seconds_that_spread_widely_have_a_logarithmic_axis() -> None:
     near = [Line("a", "admm", [(0.0, 0.1), (1.0, 0.5)]), Line("b", "sgd", [(0.0, 0.1), (5.0, 0.5)])]
     far = [*near, Line("<c>", "cg", [(0.0, 0.1), (1.0, 0.3), (100.0, 0.5)])]
-    assert "logarithmic" not in str(chart(near, "x"))
-    drawn = str(chart(far, "x", target=0.45))
-    assert "train_s, seconds, logarithmic" in drawn
-    assert "<title>&lt;c&gt;</title>" in drawn
-    assert "target 0.45" in drawn
-    (curve,) = (place for place in places(drawn) if len(place) == 4)
+    plain, drawn = chart(near, "x"), chart(far, "x", target=0.45)
+    assert plain is not None
+    assert drawn is not None
+    assert (plain.axis, drawn.axis) == ("train_s, seconds", "train_s, seconds, logarithmic")
+    assert [curve.label for curve in drawn.curves] == ["a", "b", "<c>"]
+    assert plain.target is None
+    assert drawn.target is not None
+    assert drawn.target[0] == 0.45
+    curve = places(drawn.curves[-1].path)
+    assert len(curve) == 4
     assert curve[0] < curve[2]  # (1, 0.3) before (100, 0.5); zero has no place there
 
 
 def test_methods_of_one_kind_have_lines_of_their_own() -> None:
     lines = [Line(str(place), "sgd", [(0.0, 0.1), (1.0, 0.5)], place) for place in range(5)]
-    classes = re.findall(r'class="(line[^"]*)"', str(chart(lines, "x")))
-    assert classes == ["line", "line dashes-1", "line dashes-2", "line dashes-3", "line"]
-    assert "dashes-1" in swatch("sgd", 1)
+    drawn = chart(lines, "x")
+    assert drawn is not None
+    assert [curve.dashes for curve in drawn.curves] == [
+        "line",
+        "line dashes-1",
+        "line dashes-2",
+        "line dashes-3",
+        "line",
+    ]
+    assert dashed(1) == "line dashes-1"
 
 
 def test_long_curves_are_thinned_and_keep_their_ends() -> None:
