@@ -288,12 +288,12 @@ def test_a_folder_that_cannot_be_read_is_named(
     good, bad = write_run(tmp_path / "results"), write_run(tmp_path / "results", experiment="other")
     closed = bad if level == "run" else bad.parent
     left_out: list[tuple[Path, str]] = []
-    shut = [place for place in (tmp_path, *tmp_path.parents) if not place.stat().st_mode & 0o001]
-    modes = [place.stat().st_mode & 0o777 for place in shut]
     root = os.geteuid() == 0
     if root:
-        for place in shut:  # on the way to the test's folder
-            place.chmod(0o755)
+        # The way to the test's folder stays open: other tests beside this one may walk it.
+        for place in (tmp_path, *tmp_path.parents):
+            if not place.stat().st_mode & 0o001:
+                place.chmod(0o755)
     closed.chmod(mode)
     try:
         if root:
@@ -303,8 +303,6 @@ def test_a_folder_that_cannot_be_read_is_named(
         if root:
             os.seteuid(0)
         closed.chmod(0o755)
-        for place, old in zip(shut, modes, strict=True):
-            place.chmod(old)
     assert found == [Recorded(good)]
     assert [(closed in (file, file.parent), reason) for file, reason in left_out] == [
         (True, "it cannot be read: Permission denied")
