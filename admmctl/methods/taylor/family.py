@@ -19,7 +19,7 @@ class TaylorMethod(Method):
         self.settings.prepare(problem.network, problem.a0.dtype.type)
 
     def weights(self, s: Any) -> Weights:
-        return [s.W[l] for l in sorted(s.W)]
+        return [s.W[l].copy() for l in sorted(s.W)]
 
     def notes(self, s: Any) -> list[str]:
         return self.settings.notes(s.problem.network)
