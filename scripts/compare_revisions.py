@@ -314,7 +314,8 @@ def wording(path: Path) -> list[str]:
     text = path.read_text()
     if path.suffix == ".html":
         text = re.sub(r"<(style|script|svg).*?</\1>", "", text, flags=re.DOTALL)
-        text = html.unescape(re.sub(r"\s*<[^>]+>\s*", "\n", text))
+        # A piece is what stands between two tags, wherever its lines are broken.
+        text = html.unescape(re.sub(r"\s*<[^>]+>\s*", "\n", " ".join(text.split())))
     text = re.sub(r"\b[0-9a-f]{40}\b", "#", text)  # a commit
     return sorted({NUMBER.sub("#", " ".join(line.split())) for line in text.splitlines()} - {""})
 
