@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from matplotlib.figure import Figure
-from support.processes import wait_until
+from support.processes import SMALL_PEAKS, at_start, wait_until
 from support.shell import Shell, real_shell
 from support.studies import SMALL, Study, machine
 
@@ -57,14 +57,16 @@ if "PMI_RANK" in os.environ:
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
-    """The results of a study, and what its command printed; all real but the peak of one core."""
+    """The results of a study, and what its command printed; all real but the size of what measures the machine."""
     folder = tmp_path_factory.mktemp("rolled")
     (folder / "rolled.yaml").write_text(CONFIG)
     out, err = StringIO(), StringIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ADMMCTL_RESULTS", str(folder / "results"))
         patch.chdir(folder)
-        patch.setattr("admmctl.runs.bench.GEMM_SIZE", 256)  # on one rank; a job of two measures as it does
+        patch.setattr("admmctl.runs.bench.GEMM_SIZE", 256)
+        patch.setattr("admmctl.runs.bench._STREAM_BYTES", 1 << 20)
+        at_start(folder, patch, SMALL_PEAKS)
         with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as end:
             main([*COMMAND, "--json"])
     assert end.value.code in (0, None), err.getvalue()
@@ -103,8 +105,7 @@ def only_these_change(study: Path, *runs: str) -> Iterator[None]:
 
 
 def in_the_way(place: Path, monkeypatch: pytest.MonkeyPatch, action: str) -> None:
-    (place / "sitecustomize.py").write_text(SABOTAGE.format(action=action))
-    monkeypatch.setenv("PYTHONPATH", str(place), prepend=os.pathsep)
+    at_start(place, monkeypatch, SABOTAGE.format(action=action))
 
 
 def strict(text: str) -> Any:

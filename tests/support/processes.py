@@ -1,9 +1,26 @@
-"""Programs that stand in for others, and processes that a test watches."""
+"""Programs that stand in for others, and processes that a test starts and watches."""
 
+import os
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+import pytest
+
+# For ``at_start``: admmctl measures the machine by a small matrix product, and by a copy within the cache.
+SMALL_PEAKS = """
+import sys
+if any(argument.startswith(("admmctl", "mpi4py")) for argument in sys.orig_argv):
+    from admmctl.runs import bench
+    bench.GEMM_SIZE, bench._STREAM_BYTES = 256, 1 << 20
+"""
+
+
+def at_start(folder: Path, patch: pytest.MonkeyPatch, code: str) -> None:
+    """Every Python that is started from now on runs ``code`` first."""
+    (folder / "sitecustomize.py").write_text(code)
+    patch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
 
 
 def program(path: Path, code: str) -> Path:
