@@ -28,7 +28,7 @@ test: $(VENV)/.ready-dev  ## run the tests on all cores
 	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 test-extras: $(VENV)/.ready-extras  ## run the tests that need PyTorch or JAX (installs both)
-	$(BIN)/python -m pytest tests/unit/test_torch.py tests/unit/test_convex_backends.py tests/unit/test_snapshots.py
+	$(BIN)/python -m pytest tests/unit/test_torch.py tests/unit/test_convex_backends.py tests/unit/test_snapshots.py tests/unit/test_every_method.py
 
 lint: $(VENV)/.ready-dev  ## check style and types
 	$(BIN)/ruff check .
