@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import scipy.linalg  # noqa: F401  (its BLAS is another than NumPy's)
@@ -36,13 +37,19 @@ def pytest_xdist_auto_num_workers() -> int:
     return available_cores()
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A worker gets whole files, and makes their fixtures once. What starts ranks is all on one worker."""
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            group = "ranks" if item.get_closest_marker("mpi") else item.path.name
-            item.add_marker(pytest.mark.xdist_group(group))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A worker gets whole files, and makes their fixtures once; all of tests/mpi is for one worker.
+
+    The groups of ``--dist loadgroup`` would say the same, but xdist 3.8 loses them under pytest 9.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "ranks" if nodeid.startswith("tests/mpi/") else super()._split_scope(nodeid)
+
+    return Scheduling(config, log)
 
 
 @pytest.fixture(autouse=True)

@@ -1,10 +1,12 @@
 """Runs that are stopped or killed, and go on: the same curve as without a break."""
 
+import functools
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -89,13 +91,14 @@ def the_run(results: Path) -> Path:
     return folder
 
 
-def unbroken(tmp_path, monkeypatch, results, ranks, method="admm"):
+@functools.cache
+def unbroken(ranks, method="admm"):
     """The curve and the weights of a run without a break."""
-    with monkeypatch.context() as patch:
-        patch.setenv("ADMMCTL_RESULTS", str(tmp_path / "unbroken"))
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as place:
+        patch.setenv("ADMMCTL_RESULTS", place)
         (run,) = admmctl.train(experiment(), cores=ranks, method=method)
-    folder = Path(run["folder"])
-    return values(folder), dict(np.load(folder / "weights.npz"))
+        folder = Path(run["folder"])
+        return values(folder), dict(np.load(folder / "weights.npz"))
 
 
 def values(folder: Path):
@@ -133,7 +136,7 @@ def check_against(folder, expected, exactly=True):
         (2, signal.SIGUSR1, "admm"),
     ],
 )
-def test_a_stopped_run_goes_on_to_the_same_curve(ranks, number, method, start, results, tmp_path, monkeypatch):
+def test_a_stopped_run_goes_on_to_the_same_curve(ranks, number, method, start, results):
     stopped = start("--method", method, ranks=ranks, stopped_by=number)
     assert stopped.returncode == 3, stopped.stderr
     folder = the_run(results)
@@ -148,7 +151,7 @@ def test_a_stopped_run_goes_on_to_the_same_curve(ranks, number, method, start, r
     resumed = start("--method", method, "--resume", ranks=ranks)
     assert resumed.returncode == 0, resumed.stderr
     assert f"going on from the checkpoint of iteration {summary.iterations}" in resumed.stderr
-    check_against(folder, unbroken(tmp_path, monkeypatch, results, ranks, method))
+    check_against(folder, unbroken(ranks, method))
     assert the_run(results) == folder
 
     before = (folder / "summary.json").read_bytes()
@@ -159,7 +162,7 @@ def test_a_stopped_run_goes_on_to_the_same_curve(ranks, number, method, start, r
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_a_killed_job_goes_on_from_its_last_checkpoint(ranks, start, results, tmp_path, monkeypatch):
+def test_a_killed_job_goes_on_from_its_last_checkpoint(ranks, start, results):
     checkpoint = {"every": 2, "unit": "iteration"}
     killed = start(ranks=ranks, stopped_by=signal.SIGKILL, checkpoint=checkpoint)
     assert killed.returncode == -signal.SIGKILL
@@ -176,20 +179,23 @@ def test_a_killed_job_goes_on_from_its_last_checkpoint(ranks, start, results, tm
     assert resumed.returncode == 0, resumed.stderr
     assert f"the checkpoint of iteration {kept[1]} cannot be read" in resumed.stderr
     assert f"going on from the checkpoint of iteration {kept[0]}" in resumed.stderr
-    check_against(folder, unbroken(tmp_path, monkeypatch, results, ranks))
+    check_against(folder, unbroken(ranks))
     assert Recorded(folder).phases["checkpoint"]["max_s"] > 0
 
 
-@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
-def test_a_run_goes_on_on_another_number_of_ranks(before, after, start, results, tmp_path, monkeypatch):
-    assert start(ranks=before, stopped_by=signal.SIGTERM).returncode == 3
-    folder = the_run(results)
+def goes_on(folder, before, after):
+    """The run that was stopped on ``before`` ranks ends on ``after``."""
     (run,) = admmctl.train(folder / "config.yaml", cores=after, resume=True)
     assert (run["folder"], run["ranks"]) == (str(folder), after)
-    check_against(folder, unbroken(tmp_path, monkeypatch, results, before), exactly=False)
+    check_against(folder, unbroken(before), exactly=False)
 
 
-def test_data_that_have_changed_end_a_job_of_two_ranks_with_a_usage_error(start, results):
+def test_a_run_of_one_rank_goes_on_on_two(start, results):
+    assert start(stopped_by=signal.SIGTERM).returncode == 3
+    goes_on(the_run(results), before=1, after=2)
+
+
+def test_a_run_of_two_ranks_goes_on_on_one_but_on_no_other_data(start, results):
     assert start(ranks=2, stopped_by=signal.SIGTERM).returncode == 3
     folder = the_run(results)
     (place,) = (folder / "checkpoint").iterdir()
@@ -199,4 +205,5 @@ def test_data_that_have_changed_end_a_job_of_two_ranks_with_a_usage_error(start,
     assert refused.returncode == 2
     assert "of another data" in refused.stderr
     assert Recorded(folder).summary.status == "interrupted"
-    assert place.is_dir()
+    checkpoint_files.write_manifest(place / "manifest.json", content)
+    goes_on(folder, before=2, after=1)
