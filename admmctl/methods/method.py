@@ -196,6 +196,11 @@ class Method(ABC):
         """Learn the loss before anything else, where ``cost`` depends on it."""
         return None
 
+    @property
+    def settles(self) -> bool:
+        """Whether it has anything to settle: then the memory is looked at once more."""
+        return type(self).settle is not Method.settle
+
     def settle(self, network: Network, total: int, ranks: int, free: int | None) -> None:
         """Learn the bytes that are free on a rank beside those of ``cost``, before rows are read."""
         return None

@@ -85,10 +85,12 @@ class _Rank:
             built = build(run, comm.size)
             self.plan, self.method, network = built.plan, built.method, built.network
             needed = memory.check(built.memory(), comm)
-            free = memory.available_per_rank(comm)
-            room = None if free is None else free - needed
-            self.method.settle(network, self.plan.rows_train, comm.size, room)
-            self.memory_mb = memory.check(built.memory(), comm) / memory.MB
+            if self.method.settles:
+                free = memory.available_per_rank(comm)
+                room = None if free is None else free - needed
+                self.method.settle(network, self.plan.rows_train, comm.size, room)
+                needed = memory.check(built.memory(), comm)
+            self.memory_mb = needed / memory.MB
             self.tell("planned", ranks=comm.size, memory_mb=self.memory_mb, checkpoints=self.method.checkpoints)
             self.parts = shards.load(self.plan, comm)
         train = self.parts.train
