@@ -212,10 +212,8 @@ def _scaling(entry: Entry, making: Making) -> Material:
 
 def room(options: Options) -> int:
     """How many ranks may start: the cores of the allocation, of the hosts, or of this machine."""
-    if options.hosts:
-        return sum(slots for _, slots in options.hosts)
-    job = options.allocation()
-    return job.cores if job is not None else launch.available_cores()
+    found = options.room()
+    return found[0] if found is not None else launch.available_cores()  # a scheduler's room is not known here
 
 
 def _fewer(asked: tuple[int, ...], counts: tuple[int, ...]) -> list[str]:

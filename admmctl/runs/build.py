@@ -27,6 +27,14 @@ class Built:
         return memory.estimate(self.plan, self.network, self.method)
 
 
+def check_method(run: Run, ranks: int) -> None:
+    """Raises UserError where the method's libraries are not here, or where it does not run on so many ranks."""
+    method = methods.load(run.kind)
+    method.require(run.settings)
+    if ranks > (method.ranks or ranks):
+        raise UserError(f"method {run.method} runs on one rank; use --cores 1")
+
+
 def build(run: Run, ranks: int) -> Built:
     """The same for the driver and for each of the ``ranks``. Raises UserError for data that does not fit."""
     plan = shards.plan(run.data, ranks)

@@ -23,7 +23,7 @@ from admmctl.methods.method import methods
 from admmctl.runs import checkpoint, jobs, memory
 from admmctl.runs import resume as resuming
 from admmctl.runs.broken import summary_of_the_dead
-from admmctl.runs.build import build
+from admmctl.runs.build import build, check_method
 from admmctl.runs.places import root
 from admmctl.runs.record import RunFolder, rerun_line
 from admmctl.runs.recorded import Recorded
@@ -185,9 +185,7 @@ def train_all(request: Request, watcher: Watcher) -> list[dict[str, Any]]:
 
 
 def _begun(runs: list[Run], request: Request, watcher: Watcher) -> list[Recorded | None]:
-    """Of each run its record, where it was begun and still is what is asked for: a finished one is of its data and
-    stop.
-    """
+    """Each run's record where it was begun, else None. A finished one of other data, or another stop, is none."""
     now = resuming.Now()
     begun = [resuming.find(run, request.options.cores, request.config) for run in runs]
     for number, (run, found) in enumerate(zip(runs, begun, strict=True)):
@@ -200,11 +198,8 @@ def _begun(runs: list[Run], request: Request, watcher: Watcher) -> list[Recorded
 def check(run: Run, options: Options) -> None:
     """Everything that can be refused before a folder is made: cores, data, rows, outputs."""
     options.check()
-    method = methods.load(run.kind)
-    method.require(run.settings)
-    if options.cores > (method.ranks or options.cores):
-        raise UserError(f"method {run.method} runs on one rank; use --cores 1")
-    if run.data.stream and not method.streams:
+    check_method(run, options.cores)
+    if run.data.stream and not methods.load(run.kind).streams:
         raise UserError(f"data.stream: method {run.method} needs its rows in memory; set data.stream: false")
     built = build(run, options.cores)
     built.plan.check()

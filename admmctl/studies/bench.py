@@ -16,8 +16,8 @@ from admmctl.experiment.config import Run, to_yaml
 from admmctl.launch import local
 from admmctl.launch.job import watch
 from admmctl.launch.options import Options, check_options
-from admmctl.methods.method import methods
 from admmctl.runs.bench import measure
+from admmctl.runs.build import check_method
 
 MOST_ROWS = 10**10
 # Taylor's network for HIGGS: what is measured when no experiment is named.
@@ -93,10 +93,7 @@ def bench(
         raise UserError(f"--repeat {repeat}: expected 1 to 1,000")
     check_options(cores, oversubscribe=oversubscribe)
     local.check_cores(cores, oversubscribe)
-    kind = methods.load(run.kind)
-    kind.require(run.settings)
-    if cores > (kind.ranks or cores):
-        raise UserError(f"method {run.method} runs on one rank; use --cores 1")
+    check_method(run, cores)
     return Bench(**on_cores(run, rows, repeat, cores, say))
 
 
