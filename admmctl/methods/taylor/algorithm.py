@@ -66,8 +66,8 @@ class Admm(TaylorMethod):
 
     def init(self, problem: Problem) -> AdmmState:
         """Random z and a, and every W_l once from them: the first a-update needs W_{l+1} before it exists."""
-        s = iterating(samples(problem), self.settings)
-        draw(s, self.settings.init)
+        s = iterating(samples(problem, self.settings))
+        draw(s)
         if self.settings.sweep == "backward_first":
             s.z[problem.network.layers][...] = problem.y
         add_starting_sums(s, self.settings.init)

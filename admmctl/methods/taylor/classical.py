@@ -21,7 +21,7 @@ from admmctl.methods.method import Array, Cost, Problem, Snapshot
 from admmctl.methods.taylor.family import TaylorMethod
 from admmctl.methods.taylor.layers import check_layers, gains, layers_cost
 from admmctl.methods.taylor.settings import LowRankSettings, PenaltySettings
-from admmctl.methods.taylor.state import Layers, measures
+from admmctl.methods.taylor.state import Kept, measures
 from admmctl.model.initial import initial_weights
 from admmctl.model.network import Network
 from admmctl.settings import Positive
@@ -39,13 +39,12 @@ class ClassicalAdmmSettings(PenaltySettings):
 
 
 @dataclass
-class ClassicalState(Layers):
+class ClassicalState(Kept):
     """With a, u and v of all layers; a[l] (k_l + 1, samples) has a row of ones where there are biases.
 
     After an iteration ``a`` and ``pairs`` are those of the next one.
     """
 
-    settings: ClassicalAdmmSettings
     a: dict[int, Array]
     u: dict[int, Array]
     v: dict[int, Array]
@@ -157,9 +156,9 @@ class ClassicalAdmm(TaylorMethod):
 
         return ClassicalState(
             problem,
+            self.settings,
             network.block(problem.a0.itemsize),
             {l: zeros(sizes[l]) for l in range(1, L + 1)},
-            self.settings,
             a={l: np.ones((sizes[l] + bias, samples), dtype, order="F") for l in range(1, L)},
             u={l: zeros(sizes[l]) for l in range(1, L + 1)},
             v={l: zeros(sizes[l]) for l in range(1, L)},

@@ -13,7 +13,7 @@ from admmctl.methods.method import Array, Cost, Problem, Snapshot
 from admmctl.methods.taylor.family import TaylorMethod
 from admmctl.methods.taylor.layers import whole_cost
 from admmctl.methods.taylor.settings import PrintedSettings
-from admmctl.methods.taylor.state import Samples, draw, samples, starting_inputs, target
+from admmctl.methods.taylor.state import Samples, draw, samples, starting_inputs
 from admmctl.model.network import Network
 
 
@@ -33,8 +33,9 @@ class PrintedAdmm(TaylorMethod):
 
     def init(self, problem: Problem) -> PrintedState:
         """z and a at random (section 6), and every W_l: the first a-update needs W_{l+1} before it exists."""
-        s, q, layers = PrintedState(**vars(samples(problem))), self.settings, range(1, problem.network.layers + 1)
-        draw(s, q.init)
+        q, layers = self.settings, range(1, problem.network.layers + 1)
+        s = PrintedState(**vars(samples(problem, q)))
+        draw(s)
         s.a = {l - 1: starting_inputs(s, q.init, l, slice(0, problem.a0.shape[1])) for l in layers}
         s.W = {l: ridge_fit(problem, s.z[l], s.a[l - 1], q.ridge) for l in layers}
         return s
@@ -47,14 +48,14 @@ class PrintedAdmm(TaylorMethod):
             W[l] = ridge_fit(p, z[l], a[l - 1], q.ridge)
             # (6) a_l <- (beta_{l+1} W_{l+1}'W_{l+1} + gamma_l I)^-1 (beta_{l+1} W_{l+1}'z_{l+1} + gamma_l h(z_l))
             V, b = np.split(W[l + 1].astype(np.float64), [len(z[l])], axis=1)  # W_{l+1}; its bias, if any
-            pulled = beta(l + 1) * V.T @ (target(s, q, l + 1) - b.sum(axis=1, keepdims=True))
+            pulled = beta(l + 1) * V.T @ (s.target(l + 1) - b.sum(axis=1, keepdims=True))
             pulled += gamma(l) * h.value(z[l], out=np.empty_like(z[l]))
             inverse = RidgeFactor(beta(l + 1) * V.T @ V, gamma(l), absolute=True)
             a[l][: len(z[l])] = inverse.solve(pulled.T).T
             # (7) z_l <- argmin_z gamma_l ||a_l - h(z)||^2 + beta_l ||z - W_l a_{l-1}||^2
             h.z_update(z[l], a[l], np.matmul(W[l], a[l - 1], out=np.empty_like(z[l])), gamma(l), beta(l))
         # (section 3.1) W_L <- z_L a_{L-1}^+
-        W[L] = ridge_fit(p, target(s, q, L), a[L - 1], q.ridge)
+        W[L] = ridge_fit(p, s.target(L), a[L - 1], q.ridge)
         # (5) z_L <- argmin_z loss(z, y) + <z, lam> + beta_L ||z - W_L a_{L-1}||^2
         m = np.matmul(W[L], a[L - 1], out=np.empty_like(z[L]))
         z[L][...] = p.loss.z_update(p.y, m, s.lam, beta(L))

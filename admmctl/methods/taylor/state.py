@@ -10,16 +10,17 @@ from admmctl.methods.least_squares import Factor, Sums
 from admmctl.methods.method import Array, Problem, Snapshot
 from admmctl.methods.taylor import layers
 from admmctl.methods.taylor.hidden import Hidden
-from admmctl.methods.taylor.settings import AdmmSettings, Init, TaylorSettings
+from admmctl.methods.taylor.settings import AdmmSettings, Init, PenaltySettings, TaylorSettings
 from admmctl.model.initial import initial_weights
 from admmctl.rng import normal_rows
 
 
 @dataclass
-class Layers:
+class Kept:
     """What methods with Taylor's penalties keep of this rank's samples: z[1] .. z[L], numbered as in the paper."""
 
     problem: Problem
+    settings: PenaltySettings
     block: int  # columns at a time
     z: dict[int, Array]
 
@@ -44,13 +45,26 @@ class Layers:
 
 
 @dataclass
-class Samples(Layers):
+class Samples(Kept):
     """With lam, the multipliers of the last constraint."""
 
+    settings: TaylorSettings
     lam: Array
 
     def rows(self) -> dict[str, Array]:
         return {**super().rows(), "lam": self.lam.T}
+
+    def target(self, l: int, columns: slice = slice(None)) -> Array:
+        """What W_l a_{l-1} should be: z_l, and with full multipliers z_L + lam / (2 beta_L) at the output.
+
+        Completing the square: <lam, z - W a> + beta ||z - W a||^2 = beta ||z + lam/(2 beta) - W a||^2 + const.
+        The printed method uses z_L here; lam then holds z_L at W_L a_{L-1} while the loss pulls no more.
+        """
+        z_l = self.z[l][:, columns]
+        if l == self.problem.network.layers and self.settings.multipliers == "full":
+            t: Array = z_l + self.lam[:, columns] / (2 * self.settings.beta_of(l))
+            return t
+        return z_l
 
 
 @dataclass
@@ -69,10 +83,6 @@ class AdmmState(Samples):
     a0_factor: Factor | None = None
     ridge: float = 0.0  # the largest one used: rounding may have asked for more than the setting
     iteration: int = 0
-
-    def target(self, l: int, columns: slice) -> Array:
-        """What W_l a_{l-1} should be: see ``target``."""
-        return target(self, self.settings, l, columns)
 
     def new_inputs(self) -> None:
         """The inputs have changed: the next pass sums a_0 a_0' anew."""
@@ -101,22 +111,9 @@ class AdmmState(Samples):
         self.ridge, self.iteration = common["ridge"], common["iteration"]
 
 
-def target(s: Samples, settings: TaylorSettings, l: int, columns: slice = slice(None)) -> Array:
-    """What W_l a_{l-1} should be: z_l, and with full multipliers z_L + lam / (2 beta_L) at the output.
-
-    Completing the square: <lam, z - W a> + beta ||z - W a||^2 = beta ||z + lam/(2 beta) - W a||^2 + const.
-    The printed method uses z_L here; lam then holds z_L at W_L a_{L-1} while the loss pulls no more.
-    """
-    z_l = s.z[l][:, columns]
-    if l == s.problem.network.layers and settings.multipliers == "full":
-        t: Array = z_l + s.lam[:, columns] / (2 * settings.beta_of(l))
-        return t
-    return z_l
-
-
-def draw(s: Samples, init: Init) -> None:
+def draw(s: Samples) -> None:
     """Random z of all samples."""
-    problem = s.problem
+    problem, init = s.problem, s.settings.init
     if init == "gaussian":
         # i.i.d. N(0, 1), as in the paper (section 6), by global row
         for l, z_l in s.z.items():
@@ -150,28 +147,25 @@ def _normals(s: Samples, name: str, k: int, columns: slice) -> Array:
     return normal_rows(s.problem.seed, name, first, count, k).T
 
 
-def samples(problem: Problem) -> Samples:
+def samples(problem: Problem, settings: TaylorSettings) -> Samples:
     """Memory for z and lam of this rank's samples."""
     network, n, dtype = problem.network, problem.a0.shape[1], problem.a0.dtype.type
     sizes, L = network.sizes, network.layers
     z: dict[int, Array] = {l: np.empty((sizes[l], n), dtype, order="F") for l in range(1, L + 1)}
     lam: Array = np.zeros((sizes[L], n), dtype, order="F")
-    return Samples(problem, network.block(problem.a0.itemsize), z, lam)
+    return Samples(problem, settings, network.block(problem.a0.itemsize), z, lam)
 
 
-def iterating(kept: Samples, settings: AdmmSettings) -> AdmmState:
+def iterating(kept: Samples) -> AdmmState:
     """Memory for a, sums and products beside that of ``kept``."""
+    assert isinstance(kept.settings, AdmmSettings)
     network, n, dtype, block = kept.problem.network, kept.lam.shape[1], kept.lam.dtype.type, kept.block
     sizes, L = network.sizes, network.layers
     seed, clock = kept.problem.seed, kept.problem.clock
     return AdmmState(
-        kept.problem,
-        block,
-        kept.z,
-        kept.lam,
-        settings,
+        **vars(kept),
         a={l: layers.hidden(network, l, n, block, dtype, clock) for l in range(1, L)},
-        pairs={l: layers.sums(settings, network, l, dtype, seed) for l in range(1, L + 1)},
+        pairs={l: layers.sums(kept.settings, network, l, dtype, seed) for l in range(1, L + 1)},
         m={l: np.empty((sizes[l], min(block, n)), dtype, order="F") for l in range(1, L + 1)},
     )
 

@@ -71,13 +71,13 @@ class StochasticAdmm(TaylorMethod):
 
     def init(self, problem: Problem) -> StochasticState:
         """Random z of all samples, and every W_l once from those of a first subset with a_l = h(z_l)."""
-        kept = samples(problem)
-        draw(kept, self.settings.init)
+        kept = samples(problem, self.settings)
+        draw(kept)
         capacity = _most(problem.a0.shape[1], self.settings.subset)
         a0: Array = np.empty((len(problem.a0), capacity), problem.a0.dtype, order="F")
         y: Array = np.empty((len(problem.y), capacity), problem.y.dtype, order="F")
         expected = max(round(self.settings.subset * problem.total), 1)
-        room = iterating(samples(replace(problem, a0=a0, y=y, total=expected)), self.settings)
+        room = iterating(samples(replace(problem, a0=a0, y=y, total=expected), self.settings))
         state = StochasticState(kept, room, room, {})
         self._gather(state)
         s = state.s
