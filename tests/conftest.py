@@ -69,11 +69,22 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
+def experiment_files() -> dict[str, str]:
+    """What the folder of ``shell`` holds, by name; test files with experiments of their own say so here."""
+    return {"tiny.yaml": TINY}
+
+
+@pytest.fixture
 def shell(
-    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    experiment_files: dict[str, str],
+    results: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> Shell:
-    """Runs ``admmctl`` in this process, in a folder with ``tiny.yaml``."""
-    (tmp_path / "tiny.yaml").write_text(TINY)
+    """Runs ``admmctl`` in this process, in a folder with ``tiny.yaml`` or other ``experiment_files``."""
+    for name, text in experiment_files.items():
+        (tmp_path / name).write_text(text)
     monkeypatch.chdir(tmp_path)
     return Shell(tmp_path, capsys)
 

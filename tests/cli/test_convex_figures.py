@@ -23,11 +23,9 @@ EXPERIMENT = {
 
 
 @pytest.fixture
-def shell(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> Shell:
-    (tmp_path / "rolled.yaml").write_text(yaml.safe_dump(EXPERIMENT))
-    (tmp_path / "gradient.yaml").write_text(yaml.safe_dump({**EXPERIMENT, "methods": {"mlp": {"kind": "adam"}}}))
-    monkeypatch.chdir(tmp_path)
-    return Shell(tmp_path, capsys)
+def experiment_files() -> dict[str, str]:
+    gradient = {**EXPERIMENT, "methods": {"mlp": {"kind": "adam"}}}
+    return {"rolled.yaml": yaml.safe_dump(EXPERIMENT), "gradient.yaml": yaml.safe_dump(gradient)}
 
 
 def test_columns_against_time_and_phases_of_the_same_runs(shell: Shell, results: Path, tmp_path: Path):

@@ -74,12 +74,8 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
 
 
 @pytest.fixture
-def shell(
-    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Shell:
-    (tmp_path / "rolled.yaml").write_text(CONFIG)
-    monkeypatch.chdir(tmp_path)
-    return Shell(tmp_path, capsys)
+def experiment_files() -> dict[str, str]:
+    return {"rolled.yaml": CONFIG}
 
 
 @pytest.fixture

@@ -32,12 +32,8 @@ sweep:
 
 
 @pytest.fixture
-def shell(
-    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Shell:
-    (tmp_path / "study.yaml").write_text(STUDY)
-    monkeypatch.chdir(tmp_path)
-    return Shell(tmp_path, capsys)
+def experiment_files() -> dict[str, str]:
+    return {"study.yaml": STUDY}
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,7 @@ class Answer:
 
 
 class Shell:
-    """Runs ``admmctl`` in this process, in a folder with ``tiny.yaml``."""
+    """Runs ``admmctl`` in this process, in a folder."""
 
     def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.folder = folder

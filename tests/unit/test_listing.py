@@ -1,16 +1,15 @@
 """``admmctl datasets`` and ``fetch`` on the command line: what exists and what is here, own files, plugins."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy.io import savemat
+from support.shell import Shell
 from support.small_data import compressed, cut, entries, higgs_text, higgs_values, idx, sha256
 
-from admmctl.cli import main
 from admmctl.data import mnist
 from admmctl.data.catalog import datasets
 from admmctl.data.listing import describe, listing
@@ -19,26 +18,8 @@ from admmctl.errors import UserError
 NAMES = ["mnist", "cifar10", "svhn", "svhn-hog", "higgs", "swissroll", "files"]
 
 
-@dataclass
-class Answer:
-    code: int
-    out: str
-    err: str
-
-
-class Command:
-    """Runs ``admmctl`` in this process."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
-
-    def __call__(self, *arguments: object) -> Answer:
-        self._capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            main([str(argument) for argument in arguments])
-        captured = self._capsys.readouterr()
-        assert "Traceback" not in captured.out + captured.err
-        return Answer(int(end.value.code or 0), captured.out, captured.err)
+class Command(Shell):
+    """One whose answers are read as JSON, too."""
 
     def json(self, *arguments: object) -> Any:
         """One JSON document on standard output, and not a word besides."""
@@ -46,17 +27,12 @@ class Command:
         assert (answer.code, answer.err) == (0, "")
         return json.loads(answer.out, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
 
-    def refusal(self, *arguments: object) -> str:
-        answer = self(*arguments)
-        assert (answer.code, answer.out) == (2, ""), answer.err
-        return answer.err
-
 
 @pytest.fixture
 def admmctl(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Command:
     """The command, in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    return Command(capsys)
+    return Command(tmp_path, capsys)
 
 
 def mnist_files(folder: Path) -> list[Path]:
