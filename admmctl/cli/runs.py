@@ -183,7 +183,8 @@ def runs_export(
     Unfinished runs come with what they have. csv and parquet are two tables: runs, a row each with its summary,
     settings and machine; and curves, a row per evaluation. tensorboard is a folder of event files per run, for:
     tensorboard --logdir PLACE. mlflow-file is a store of MLflow, for:
-    MLFLOW_ALLOW_FILE_STORE=true mlflow ui --backend-store-uri PLACE.
+    MLFLOW_ALLOW_FILE_STORE=true mlflow ui --backend-store-uri PLACE. parquet and tensorboard need the
+    extra of that name.
 
     Examples:
 

@@ -659,15 +659,22 @@ def test_runs_are_exported_for_other_programs(shell: Shell) -> None:
     answer = shell("runs", "export", "--format", "csv", "--output", "out")
     assert (answer.code, answer.out) == (0, "2 runs in out\n")
     assert len((shell.folder / "out" / "curves.csv").read_text().splitlines()) == 1 + 2 * 4
-    told = shell(
-        "runs", "export", runs[0]["folder"], "--format", "tensorboard", "--output", "logs", "--json"
-    ).json()
-    assert (told["format"], len(told["runs"])) == ("tensorboard", 1)
-    assert all((shell.folder / "logs" / name).is_file() for name in told["files"])
+    told = shell("runs", "export", runs[0]["folder"], "--format", "csv", "--output", "one", "--json").json()
+    assert (told["format"], len(told["runs"])) == ("csv", 1)
+    assert all((shell.folder / "one" / name).is_file() for name in told["files"])
     Path("mine").mkdir()
     Path("mine/runs.csv").touch()
     assert "--force" in shell.refusal("runs", "export", "--format", "csv", "--output", "mine")
     assert shell("runs", "export", "--format", "csv", "--output", "mine", "--force").code == 0
+
+
+@pytest.mark.parametrize(("form", "module"), [("tensorboard", "tensorboardX")])
+def test_runs_are_exported_by_extras(shell: Shell, form: str, module: str) -> None:
+    pytest.importorskip(module)
+    run = shell("train", "tiny.yaml", "--json").json()["runs"][0]
+    told = shell("runs", "export", run["folder"], "--format", form, "--output", "logs", "--json").json()
+    assert (told["format"], len(told["runs"])) == (form, 1)
+    assert all((shell.folder / "logs" / name).is_file() for name in told["files"])
 
 
 def test_runs_are_removed_with_yes_where_nobody_can_be_asked(shell: Shell, results: Path) -> None:

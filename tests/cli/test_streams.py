@@ -5,6 +5,7 @@ import os
 import resource
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -178,6 +179,8 @@ def test_names_that_are_no_text_keep_their_bytes(
         ["runs", "show", os.fsdecode(b"nowhere\xff")], environment=environment
     ).stderr  # fmt: skip
     for form, file in (("csv", "runs.csv"), ("tensorboard", ""), ("mlflow-file", "")) if environment else ():
+        if form == "tensorboard" and find_spec("tensorboardX") is None:
+            continue
         done = command(["runs", "export", "--format", form, "--output", form], environment=environment)
         assert (done.returncode, done.stderr) == (0, b"")
         assert not file or b"n\xff/tiny/admm-p1" in (Path(form) / file).read_bytes()

@@ -1,11 +1,9 @@
 """Two tables, as CSV or Parquet: runs, a row each, and curves, a row per evaluation of every run."""
 
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from admmctl.errors import MissingExtra
 from admmctl.files import write_csv
 from admmctl.report.export.source import Exported, columns
 
@@ -32,12 +30,6 @@ def write_csv_files(runs: list[Exported], folder: Path, home: Path, say: Callabl
     for name, rows in zip(("runs", "curves"), rows_of(runs), strict=True):
         write_csv(folder / f"{name}.csv", columns(rows) or ["run"], rows)
     say(len(runs), len(runs))
-
-
-def require_parquet() -> None:
-    """Raises MissingExtra where Parquet files cannot be written."""
-    if importlib.util.find_spec("pyarrow") is None:
-        raise MissingExtra("--format parquet needs pyarrow; install it with: pip install 'admmctl[parquet]'")
 
 
 def write_parquet_files(runs: list[Exported], folder: Path, home: Path, say: Callable[[int, int], None]) -> None:

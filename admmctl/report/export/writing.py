@@ -1,5 +1,6 @@
 """``admmctl runs export``: runs written in a format that other programs read, into a folder."""
 
+import importlib.util
 import json
 import os
 import shutil
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from admmctl.errors import UserError
+from admmctl.errors import MissingExtra, UserError
 from admmctl.files import move, write_json
 from admmctl.registry import suggest
 from admmctl.report.export import mlflow_file, tables, tensorboard
@@ -24,6 +25,8 @@ FORMATS: dict[str, Callable[[list[Exported], Path, Path, Say], None]] = {
     "tensorboard": tensorboard.write,
     "mlflow-file": mlflow_file.write,
 }
+# What a format is written with: modules, and the packages that have them. The extra has the format's name.
+_NEEDS = {"parquet": {"pyarrow": "pyarrow"}, "tensorboard": {"tensorboardX": "tensorboardX"}}
 RECORD = ".admmctl-export.json"  # in the folder of an export: the files that it wrote
 
 
@@ -35,8 +38,7 @@ def export(recorded: list[Recorded], form: str, output: Path, force: bool, say: 
     """
     if form not in FORMATS:
         raise UserError(f"--format {form}{suggest(form, list(FORMATS))}")
-    if form == "parquet":
-        tables.require_parquet()
+    _require(form)
     if not recorded:
         raise UserError("there are no runs to export; start one with: admmctl train configs/swissroll.yaml")
     if output.name in ("", "..", "-") or (output.exists() and not output.is_dir()):
@@ -49,6 +51,15 @@ def export(recorded: list[Recorded], form: str, output: Path, force: bool, say: 
     except OSError as error:
         raise UserError(f"--output {output}: cannot be written ({error.strerror}); name another folder") from None
     return {"format": form, "output": str(output), "runs": [run.name for run in runs], "files": files}
+
+
+def _require(form: str) -> None:
+    """Raises MissingExtra where a format's packages are not here."""
+    missing = [name for module, name in _NEEDS.get(form, {}).items() if importlib.util.find_spec(module) is None]
+    if missing:
+        raise MissingExtra(
+            f"--format {form} needs {', '.join(missing)}; install with: pip install 'admmctl[{form}]'"
+        )
 
 
 @contextmanager
