@@ -168,9 +168,7 @@ def runs_phases(
 
 @runs_app.command("export")
 def runs_export(
-    form: Annotated[
-        str, typer.Option("--format", help="csv, parquet, tensorboard or mlflow-file.", metavar="FORMAT")
-    ],
+    form: Annotated[str, typer.Option("--format", help="csv, parquet, tensorboard or mlflow.", metavar="FORMAT")],
     output: Annotated[Path, typer.Option("--output", help="The folder to write to; made when it is not there.")],
     runs: RunArguments = None,
     force: Annotated[
@@ -182,9 +180,9 @@ def runs_export(
 
     Unfinished runs come with what they have. csv and parquet are two tables: runs, a row each with its summary,
     settings and machine; and curves, a row per evaluation. tensorboard is a folder of event files per run, for:
-    tensorboard --logdir PLACE. mlflow-file is a store of MLflow, for:
-    MLFLOW_ALLOW_FILE_STORE=true mlflow ui --backend-store-uri PLACE. parquet and tensorboard need the
-    extra of that name.
+    tensorboard --logdir PLACE. mlflow is a store of MLflow in PLACE/mlflow.db, for:
+    mlflow ui --backend-store-uri sqlite:///PLACE/mlflow.db. Runs that are in it stay; stop mlflow ui before
+    you export again. parquet, tensorboard and mlflow need the extra of that name.
 
     Examples:
 

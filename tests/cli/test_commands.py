@@ -668,13 +668,24 @@ def test_runs_are_exported_for_other_programs(shell: Shell) -> None:
     assert shell("runs", "export", "--format", "csv", "--output", "mine", "--force").code == 0
 
 
-@pytest.mark.parametrize(("form", "module"), [("tensorboard", "tensorboardX")])
-def test_runs_are_exported_by_extras(shell: Shell, form: str, module: str) -> None:
-    pytest.importorskip(module)
+@pytest.mark.parametrize(
+    ("form", "modules"),
+    [("tensorboard", ["tensorboardX"]), ("mlflow", ["mlflow", "sqlalchemy", "alembic", "sqlparse"])],
+)
+def test_runs_are_exported_by_extras(shell: Shell, form: str, modules: list[str]) -> None:
+    for module in modules:
+        pytest.importorskip(module)
     run = shell("train", "tiny.yaml", "--json").json()["runs"][0]
     told = shell("runs", "export", run["folder"], "--format", form, "--output", "logs", "--json").json()
     assert (told["format"], len(told["runs"])) == (form, 1)
     assert all((shell.folder / "logs" / name).is_file() for name in told["files"])
+
+
+def test_the_old_name_of_a_format_names_the_new_one(shell: Shell) -> None:
+    shell("train", "tiny.yaml")
+    refused = shell("runs", "export", "--format", "mlflow-file", "--output", "out")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "--format mlflow," in refused.err
 
 
 def test_runs_are_removed_with_yes_where_nobody_can_be_asked(shell: Shell, results: Path) -> None:

@@ -3,6 +3,8 @@
 import csv
 import json
 import math
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,11 @@ from admmctl.report.export.writing import FORMATS, RECORD, export
 from admmctl.runs.record import RunFolder
 from admmctl.runs.recorded import Recorded
 
-EXTRAS = {"parquet": "pyarrow", "tensorboard": "tensorboardX"}  # formats, and what they are written with
+EXTRAS = {  # formats, and the modules that they are written with
+    "parquet": ["pyarrow"],
+    "tensorboard": ["tensorboardX"],
+    "mlflow": ["mlflow", "sqlalchemy", "alembic", "sqlparse"],
+}
 LOSSES = [0.9, 0.5, math.nan, math.inf]
 
 
@@ -41,8 +47,8 @@ def quiet(done: int, total: int) -> None:
 
 def needed(form: str) -> None:
     """Skips a test where what a format is written with is not here."""
-    if form in EXTRAS:
-        pytest.importorskip(EXTRAS[form])
+    for module in EXTRAS.get(form, []):
+        pytest.importorskip(module)
 
 
 def exported(folders: list[Path], form: str, output: Path, force: bool = False) -> dict[str, Any]:
@@ -204,35 +210,89 @@ def test_tensorboard_gets_settings_as_text_and_as_hyper_parameters(runs: list[Pa
     assert ends == [1, 3]  # success, still running
 
 
-# --- mlflow's file store
+# --- mlflow's store, read back by its own client
 
 
-def test_mlflow_gets_a_folder_per_experiment_and_run(runs: list[Path], tmp_path: Path) -> None:
+def client(place: Path) -> Any:
+    needed("mlflow")
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=f"sqlite:///{place / 'mlflow.db'}")
+
+
+def stored(place: Path) -> dict[str, Any]:
+    """Every run of a store by name; of a copy, as MLflow keeps open what it has read."""
+    copy = Path(tempfile.mkdtemp(dir=place.parent))
+    shutil.copyfile(place / "mlflow.db", copy / "mlflow.db")
+    reader = client(copy)
+    numbers = [experiment.experiment_id for experiment in reader.search_experiments()]
+    found = reader.search_runs(numbers)
+    runs = {run.info.run_name: run for run in found}
+    assert len(runs) == len(found)
+    return runs
+
+
+def test_mlflow_gets_every_run_with_its_curve(
+    runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed("mlflow")
+    monkeypatch.chdir(tmp_path)
+    place = tmp_path / "out 50%#?"
+    exported(runs, "mlflow", place)
+    assert not (tmp_path / "mlruns").exists()
+    place = place.rename(tmp_path / "plain")  # for the address that reads it
+    reader, names = client(place), stored(place)
+    assert set(names) == {f"made/{runs[0].name}", f"other/{runs[1].name}"}
+    run, cut = names[f"made/{runs[0].name}"], names[f"other/{runs[1].name}"]
+    assert reader.get_experiment(run.info.experiment_id).name == "made"
+    assert (run.info.status, cut.info.status, cut.info.end_time) == ("FINISHED", "RUNNING", None)
+    assert run.info.end_time - run.info.start_time == 2800
+    points = sorted(reader.get_metric_history(run.info.run_id, "train_loss"), key=lambda point: point.step)
+    assert [(point.value, point.step) for point in points[:2]] == [(0.9, 0), (0.5, 1)]
+    assert math.isnan(points[2].value)
+    assert points[3].value > 1e308  # the store has no infinity
+    assert [point.timestamp - run.info.start_time for point in points] == pytest.approx([0, 200, 400, 600], abs=1)
+    assert run.data.metrics["time_to_target_s"] == 2.0
+    assert run.data.params["data.rows"] == "4000"
+    assert run.data.tags["admmctl.status"] == "reached"
+    home = (tmp_path / "out 50%#?").as_uri()
+    assert run.info.artifact_uri == f"{home}/artifacts/made/{run.info.run_id}/artifacts"
+    files = place / "artifacts" / "made" / run.info.run_id / "artifacts"
+    assert json.loads((files / "summary.json").read_text())["status"] == "reached"
+
+
+def test_mlflow_keeps_the_runs_of_earlier_exports(runs: list[Path], tmp_path: Path) -> None:
+    needed("mlflow")
     place = tmp_path / "out"
-    exported(runs, "mlflow-file", place)
-    experiments = {}
-    for path in place.glob("*/meta.yaml"):
-        meta = yaml.safe_load(path.read_text())
-        assert meta["experiment_id"] == path.parent.name
-        assert meta["artifact_location"] == path.parent.as_uri()
-        experiments[meta["name"]] = path.parent
-    assert set(experiments) == {"made", "other"}
-    (path,) = experiments["made"].glob("*/meta.yaml")
-    meta, run = yaml.safe_load(path.read_text()), path.parent
-    assert (meta["run_id"], meta["run_uuid"], meta["status"]) == (run.name, run.name, 3)
-    assert len(run.name) == 32
-    assert meta["end_time"] - meta["start_time"] == 2800
-    lines = [line.split() for line in (run / "metrics" / "train_loss").read_text().splitlines()]
-    assert [(value, step) for _, value, step in lines] == [("0.9", "0"), ("0.5", "1"), ("nan", "2"), ("inf", "3")]
-    assert [int(moment) - meta["start_time"] for moment, _, _ in lines] == pytest.approx([0, 200, 400, 600], abs=1)
-    assert (run / "metrics" / "time_to_target_s").read_text().split()[1:] == ["2.0", "3"]
-    assert (run / "params" / "data.rows").read_text() == "4000"
-    assert (run / "tags" / "admmctl.status").read_text() == "reached"
-    assert (run / "tags" / "mlflow.runName").read_text() == f"made/{runs[0].name}"
-    assert json.loads((run / "artifacts" / "summary.json").read_text())["status"] == "reached"
-    (path,) = experiments["other"].glob("*/meta.yaml")
-    meta = yaml.safe_load(path.read_text())
-    assert (meta["status"], meta["end_time"]) == (1, None)
+    exported(runs[:1], "mlflow", place)
+    (first,) = stored(place).values()
+    client(place).set_tag(first.info.run_id, "note", "mine")
+    exported(runs[1:], "mlflow", place)
+    exported(runs, "mlflow", place)
+    assert len(stored(place)) == 2
+    assert stored(place)[first.info.run_name].info.run_id == first.info.run_id
+    assert stored(place)[first.info.run_name].data.tags["note"] == "mine"
+
+
+def test_mlflow_gets_a_run_that_went_on_in_place_of_the_old_one(runs: list[Path], tmp_path: Path) -> None:
+    needed("mlflow")
+    place = tmp_path / "out"
+    exported(runs, "mlflow", place)
+    (runs[1] / "curve.csv").unlink()
+    write_curve(runs[1], [0.9, 0.5, 0.1])
+    exported(runs, "mlflow", place)
+    assert len(stored(place)) == 2
+    assert stored(place)[f"other/{runs[1].name}"].data.metrics["train_loss"] == 0.1
+
+
+def test_a_store_that_is_none_is_refused(runs: list[Path], tmp_path: Path) -> None:
+    needed("mlflow")
+    place = tmp_path / "out"
+    place.mkdir()
+    (place / "mlflow.db").write_text("mine, and no database at all" * 100)
+    with pytest.raises(UserError, match=r"mlflow\.db: cannot be read"):
+        exported(runs, "mlflow", place)
+    assert [path.name for path in place.iterdir()] == ["mlflow.db"]
 
 
 # --- where it lands
@@ -288,6 +348,7 @@ def test_an_export_that_breaks_leaves_nothing(
 @pytest.mark.parametrize(
     ("form", "output", "message"),
     [
+        ("mlflow-file", "out", "use --format mlflow,"),
         ("cvs", "out", "did you mean 'csv'"),
         ("csv", "file", "expected a folder"),
         ("csv", "", "expected a folder"),

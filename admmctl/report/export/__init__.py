@@ -1,1 +1,1 @@
-"""Runs in other people's formats: tables, TensorBoard event files, MLflow's file store."""
+"""Runs in other people's formats: tables, TensorBoard event files, MLflow's store."""

@@ -13,7 +13,7 @@ from typing import Any
 from admmctl.errors import MissingExtra, UserError
 from admmctl.files import move, write_json
 from admmctl.registry import suggest
-from admmctl.report.export import mlflow_file, tables, tensorboard
+from admmctl.report.export import mlflow_store, tables, tensorboard
 from admmctl.report.export.source import Exported, read_all
 from admmctl.runs.recorded import Recorded
 
@@ -23,10 +23,19 @@ FORMATS: dict[str, Callable[[list[Exported], Path, Path, Say], None]] = {
     "csv": tables.write_csv_files,
     "parquet": tables.write_parquet_files,
     "tensorboard": tensorboard.write,
-    "mlflow-file": mlflow_file.write,
+    "mlflow": mlflow_store.write,
 }
 # What a format is written with: modules, and the packages that have them. The extra has the format's name.
-_NEEDS = {"parquet": {"pyarrow": "pyarrow"}, "tensorboard": {"tensorboardX": "tensorboardX"}}
+_NEEDS = {
+    "parquet": {"pyarrow": "pyarrow"},
+    "tensorboard": {"tensorboardX": "tensorboardX"},
+    "mlflow": {
+        "mlflow": "mlflow-skinny",
+        "sqlalchemy": "sqlalchemy",
+        "alembic": "alembic",
+        "sqlparse": "sqlparse",
+    },
+}
 RECORD = ".admmctl-export.json"  # in the folder of an export: the files that it wrote
 
 
@@ -36,6 +45,8 @@ def export(recorded: list[Recorded], form: str, output: Path, force: bool, say: 
     What lies there already stays, but for files that an earlier export wrote; with ``force`` files of the same
     names are replaced, whoever wrote them. Raises UserError before anything is written.
     """
+    if form == "mlflow-file":
+        raise UserError("--format mlflow-file: is no more; use --format mlflow, a store in SQLite")
     if form not in FORMATS:
         raise UserError(f"--format {form}{suggest(form, list(FORMATS))}")
     _require(form)
