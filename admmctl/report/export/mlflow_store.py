@@ -18,7 +18,7 @@ from admmctl.report.export.source import Exported, safe, utf8
 
 FILE = "mlflow.db"
 _LONGEST, _LONGEST_TAG, _LONGEST_NAME = 6000, 8000, 500  # characters that MLflow takes
-_METRICS, _WORDS = 800, 100  # as many at once
+_METRICS, _PARAMS = 800, 100  # as many at once
 _STATUS = {"failed": "FAILED", "interrupted": "KILLED", "unfinished": "RUNNING"}  # else FINISHED
 _SOURCE, _CONTENT = "admmctl.source", "admmctl.content"  # tags: which folder, and what it held
 _FILES = ("config.yaml", "summary.json", "environment.json", "phases.csv", "confusion.json")
@@ -106,11 +106,11 @@ def _write_run(store: Any, experiment: str, run: Exported) -> str:
     params = [Param(key, value) for key, value in _params(run).items()]
     tags = [RunTag(key, value) for key, value in _tags(run).items()]
     metrics = [Metric(*point) for point in _metrics(run)]
-    for block in _blocks(params, _WORDS):
+    for block in _blocks(params, _PARAMS):
         store.log_batch(identity, [], block, [])
     for block in _blocks(metrics, _METRICS):
         store.log_batch(identity, block, [], [])
-    for block in _blocks(tags, _WORDS):
+    for block in _blocks(tags, _PARAMS):
         store.log_batch(identity, [], [], block)
     store.log_batch(identity, [], [], [RunTag(_SOURCE, source), RunTag(_CONTENT, content)])
     status = _STATUS.get(run.summary["status"], "FINISHED")
@@ -159,8 +159,8 @@ def _blocks(entries: list[Any], size: int) -> Iterator[list[Any]]:
         yield entries[start : start + size]
 
 
-def _digest(words: str) -> str:
-    return hashlib.sha256(words.encode("utf-8", "surrogateescape")).hexdigest()
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _text(value: Any, longest: int) -> str:

@@ -79,8 +79,8 @@ def _markdown(tag: str, block: Mapping[str, Any]) -> Any:
     return Summary.Value(tag=tag, tensor=tensor, metadata=SummaryMetadata(plugin_data=plugin))
 
 
-def _text(words: str) -> str:
-    return utf8(words).decode()
+def _text(text: str) -> str:
+    return utf8(text).decode()
 
 
 def _listed(block: Mapping[str, Any]) -> str:
