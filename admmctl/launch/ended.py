@@ -7,9 +7,9 @@ where they hang as events. ``JobEnd`` holds all of it, and says what it stands f
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from admmctl.errors import Interrupted, RunFailed, UserError
+from admmctl.launch.rank import Event
 
 HEAD = TAIL = 50  # lines of a job's output that are kept: a cause stands first or last, what it led to in between
 
@@ -19,10 +19,10 @@ class JobEnd:
     """How a job ended: its exit code, the errors its ranks reported, head and tail of what else was printed."""
 
     exit_code: int
-    errors: list[dict[str, Any]] = field(default_factory=list)
+    errors: list[Event] = field(default_factory=list)
     printed: list[str] = field(default_factory=list)
     stopped_by: int | None = None  # the signal that the user or the system sent to the driver
-    stuck: list[dict[str, Any]] = field(default_factory=list)  # what ranks report of a job that hangs
+    stuck: list[Event] = field(default_factory=list)  # what ranks report of a job that hangs
     start: str | None = None  # why the driver has ended a start that came to nothing
     ranks: int = 0
 
@@ -51,7 +51,7 @@ class JobEnd:
 # --- what ranks report of themselves: see ``rank.watch`` and ``rank.answer``
 
 
-def hanging(events: Sequence[dict[str, Any]], ranks: int) -> str:
+def hanging(events: Sequence[Event], ranks: int) -> str:
     """Which ranks hang: those that do not wait for others, or else those that do not answer."""
     seconds = max(event["seconds"] for event in events)
     at = [f"rank {e['rank']} on {e['host']} hangs in {e['where']}" for e in events if not e["waiting"]]
@@ -59,14 +59,14 @@ def hanging(events: Sequence[dict[str, Any]], ranks: int) -> str:
     return f"{'; '.join(found)}: no progress for {seconds:g} s"
 
 
-def not_stopping(events: Sequence[dict[str, Any]], ranks: int, seconds: float) -> str:
+def not_stopping(events: Sequence[Event], ranks: int, seconds: float) -> str:
     """Why a job that was asked to stop so many seconds ago goes on."""
     at = [f"rank {e['rank']} on {e['host']} is at {e['where']}" for e in events if not e["waiting"]]
     found = [*_some(_silent(events, ranks)), *_some(at)] or ["all ranks wait for each other"]
     return f"not stopped after {seconds:g} s: {'; '.join(found)}"
 
 
-def _silent(events: Sequence[dict[str, Any]], ranks: int) -> list[str]:
+def _silent(events: Sequence[Event], ranks: int) -> list[str]:
     heard = {event["rank"] for event in events}
     return [f"rank {rank} does not answer" for rank in range(ranks) if rank not in heard]
 
@@ -112,9 +112,6 @@ _NOT_STARTED = re.compile(r"(?:(\S+): )?slurmstepd(?:-\w+)?: error: (execve\(\):
 _NO_REASON = ("Primary job", "non-zero status", "non-zero exit code", "non-zero exit status")
 
 
-Looks = tuple[Callable[[list[str]], str | None], ...]
-
-
 def last_line(printed: Sequence[str]) -> str | None:
     """The cause of what broke, or else the last line that is more than a ruler."""
     found = cause(printed)
@@ -129,9 +126,9 @@ def cause(printed: Sequence[str]) -> str | None:
     lines = [line.strip() for line in printed if line.strip()]
     block = between_rules("\n".join(printed))
     reason = None if block is None or _says_no_reason(block) else block
-    sure: Looks = (_not_started, _killed, _unreachable, _slurm, _mpich)
-    unsure: Looks = (lambda _: reason, _python, _exit, _hydra, lambda _: block)
-    return next((found for look in (*sure, *unsure) if (found := look(lines)) is not None), None)
+    sure = (_not_started, _killed, _unreachable, _slurm, _mpich)
+    finders: list[Callable[[list[str]], str | None]] = [*sure, lambda _: reason, _python, _exit, _hydra]
+    return next((found for find in finders if (found := find(lines)) is not None), block)
 
 
 def between_rules(text: str) -> str | None:

@@ -35,17 +35,16 @@ _LEFT_OVER = re.compile(
 _SECONDS = 1.0  # a launcher is on this machine, or near
 
 
-def check_single(environment: Mapping[str, str] | None = None) -> None:
+def check_single() -> None:
     """Raises SeveralDrivers where a launcher that is alive has started several of this process."""
-    env = os.environ if environment is None else environment
     # A family's variables count with its own launcher: those of another may be left over.
     for family, answers in (("PMI", _hydra_answers), ("OMPI_COMM_WORLD", _pmix_answers)):
-        size = _number(env, f"{family}_SIZE") or _number(env, "MPI_LOCALNRANKS")  # all that -pmi-port tells
-        if size > 1 and answers(env):
+        size = whole_number(f"{family}_SIZE") or whole_number("MPI_LOCALNRANKS")  # all that -pmi-port tells
+        if size > 1 and answers():
             raise SeveralDrivers(
                 f"an MPI launcher started {size} admmctl, and each would run all by itself: call admmctl without "
                 f"it, with --cores {size}; it starts its ranks itself",
-                quiet=_number(env, f"{family}_RANK") + _number(env, f"{family}_ID") > 0,
+                quiet=whole_number(f"{family}_RANK") + whole_number(f"{family}_ID") > 0,
             )
 
 
@@ -54,27 +53,26 @@ def without_leftovers(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if not _LEFT_OVER.fullmatch(name)}
 
 
-def _number(environment: Mapping[str, str], name: str) -> int:
-    text = environment.get(name, "")
-    return int(text) if text.isdecimal() else 0
+def whole_number(variable: str, otherwise: int = 0) -> int:
+    """The whole number that a variable of the environment holds; ``otherwise`` where it holds none."""
+    text = os.environ.get(variable, "")
+    return int(text) if text.isdecimal() else otherwise
 
 
-def _hydra_answers(environment: Mapping[str, str]) -> bool:
+def _hydra_answers() -> bool:
     """MPICH's launcher, and its relatives': an open socket whose number is PMI_FD, or a port of the launcher."""
-    host, _, port = environment.get("PMI_PORT", "").rpartition(":")
+    host, _, port = os.environ.get("PMI_PORT", "").rpartition(":")
     if host and port.isdecimal():
         return _connects(host, int(port))
-    return _talks_to_hydra(environment) or _descends_from_hydra()
+    return _talks_to_hydra() or _descends_from_hydra()
 
 
-def _talks_to_hydra(environment: Mapping[str, str]) -> bool:
-    number = environment.get("PMI_FD", "")
-    if not number.isdecimal():
-        return False
+def _talks_to_hydra() -> bool:
+    descriptor = whole_number("PMI_FD", -1)
     try:
-        if not stat.S_ISSOCK(os.fstat(int(number)).st_mode):
+        if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
             return False
-        with socket.socket(fileno=os.dup(int(number))) as connection:
+        with socket.socket(fileno=os.dup(descriptor)) as connection:
             waiting, _, _ = select.select([connection], [], [], 0)
             # Nothing is there to be read but the end, where the launcher has gone.
             ended = bool(waiting) and not connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
@@ -108,9 +106,9 @@ def _descends_from_hydra() -> bool:
     return False
 
 
-def _pmix_answers(environment: Mapping[str, str]) -> bool:
+def _pmix_answers() -> bool:
     """Open MPI's launcher: a server whose address is in PMIX_SERVER_URI, or in one with a version behind it."""
-    for name, value in environment.items():
+    for name, value in os.environ.items():
         address = re.search(r"tcp[46]?://\[?([^\]/]+?)\]?:(\d+)", value)
         if name.startswith("PMIX_SERVER_URI") and address:
             return _connects(address[1], int(address[2]))

@@ -14,11 +14,11 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from admmctl.errors import UserError
 from admmctl.launch import ended, programs, rank
 from admmctl.launch.ended import HEAD, TAIL, JobEnd
+from admmctl.launch.rank import Event
 from admmctl.launch.signals import StopSignals
 from admmctl.launch.start import Start
 
@@ -42,23 +42,23 @@ class Command:
 
 def watch(
     command: Command,
-    on_event: Callable[[dict[str, Any]], None],
+    on_event: Callable[[Event], None],
     log: Callable[[str], None] = lambda line: None,
     signals: StopSignals | None = None,
 ) -> JobEnd:
     """Run a job to its end. JSON lines on its standard output are events; all else goes to ``log``.
 
-    The first Ctrl-C (or SIGTERM) asks the ranks to stop at the end of their iteration; the second, or the
-    driver's own failure, kills them, and so does a rank that says that it hangs. A start that stands still is told
-    how far it is, and after ``start_seconds`` it is ended. Nothing that was started is left on this machine.
-    ``signals`` are those of a caller who has more to do that they must not break.
+    The first stop signal asks the ranks to stop at the end of their iteration. The second one, a failure of the
+    driver, or a rank that says that it hangs, ends them at once. When a start stands still, people are told how
+    far it is; after ``start_seconds`` it is ended. Nothing that was started is left on this machine. ``signals``
+    are those of a caller whose later work they must not break either.
     """
     environment = programs.marked(command.environment)
     with StopSignals() if signals is None else nullcontext(signals) as asked:
         try:
             with warnings.catch_warnings():
-                # Since Python 3.12 a fork beside threads, as of a live view, is warned of. This one only calls the
-                # system, and then becomes the launcher.
+                # Python 3.12 warns of a fork beside threads, as a live view has. This fork calls the system alone,
+                # and then becomes the launcher.
                 warnings.simplefilter("ignore", DeprecationWarning)
                 process = subprocess.Popen(
                     command.line,
@@ -87,15 +87,13 @@ def watch(
 
 
 class _Job:
-    """A job that runs: one loop reads its pipes, heeds signals and looks at the time. No wait is longer than a
-    tick, so that no signal is lost, and nothing happens in the middle of anything.
-    """
+    """A job that runs. One loop reads its pipes, heeds signals and looks at the time, at least once in a tick."""
 
     def __init__(
         self,
         process: "subprocess.Popen[bytes]",
         environment: Mapping[str, str],
-        on_event: Callable[[dict[str, Any]], None],
+        on_event: Callable[[Event], None],
         log: Callable[[str], None],
         signals: StopSignals,
         start: Start,
@@ -108,12 +106,12 @@ class _Job:
         self._tail: deque[str] = deque(maxlen=TAIL)
         self._heeded = 0  # of the signals
         self._asked_at: float | None = None
-        self._slow: list[dict[str, Any]] = []  # what ranks report that did not stop
+        self._slow: list[Event] = []  # what ranks report that did not stop
         self._ends_at: float | None = None  # when the launcher is asked to end its ranks
         self._kills_at: float | None = None  # when all that is left is killed
 
     def follow(self) -> bool:
-        """Until the launcher has ended; whether others still hold its pipes then."""
+        """Wait until the launcher has ended. Returns whether other processes still hold its pipes."""
         quiet_since, over = time.monotonic(), None
         with selectors.DefaultSelector() as pipes:
             for pipe in (self._process.stdout, self._process.stderr):
@@ -150,8 +148,8 @@ class _Job:
                     return True
 
     def ended(self) -> JobEnd:
-        """How it came to its end; call it after ``follow``."""
-        self._heed(time.monotonic())  # what came last of all
+        """How it ended; call it after ``follow``."""
+        self._heed(time.monotonic())  # a signal that came last of all
         for path in self._files:
             path.unlink(missing_ok=True)
         self._end.exit_code = self._process.returncode
@@ -182,7 +180,7 @@ class _Job:
             self._log(line)
 
     def _look(self, now: float) -> None:
-        """Heed signals, and what is due."""
+        """Heed signals, and do what is due by now."""
         self._heed(now)
         if self._asked_at is not None and now - self._asked_at > rank.ANSWER + GRACE:
             self._asked_at = None
@@ -255,8 +253,8 @@ def _end_with_the_driver() -> None:
     ctypes.CDLL(None).prctl(rank.SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)
 
 
-def parse_event(line: str) -> dict[str, Any] | None:
-    """What a rank says on standard output: an event, or None for any other line."""
+def parse_event(line: str) -> Event | None:
+    """The event that a line of standard output is; None for any other line."""
     if not line.startswith('{"event"'):
         return None
     try:

@@ -56,7 +56,7 @@ class Ranks:
             return sum(slots for _, slots in self.hosts), "--hosts"
         if (job := self.allocation()) is not None:
             return job.cores, f"job {job.job}"
-        return None if self.chosen().queues else (local.available_cores(), "this machine")
+        return None if self.chosen().queues else (local.available_cores(), local.HERE)
 
     def remote(self) -> bool:
         """Whether ranks run on other cores than those of this process."""

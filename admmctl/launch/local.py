@@ -18,6 +18,7 @@ _THREADS_OF = {
     "blis": ("BLIS_NUM_THREADS", *_OPENMP),
     "accelerate": _ACCELERATE,
 }
+HERE = "this machine"  # where ranks have their cores, unless on hosts or in a job
 THREAD_VARIABLES = tuple(sorted({name for names in _THREADS_OF.values() for name in names}))
 
 
@@ -28,12 +29,9 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def check_cores(ranks: int, oversubscribe: bool, room: int | None = None, where: str = "this machine") -> None:
-    """Raises UserError when there are more ranks than cores and nobody said that this is meant.
-
-    ``room`` is how many ranks ``where`` takes; the cores of this machine by default.
-    """
-    cores = available_cores() if room is None else room
+def check_cores(ranks: int, oversubscribe: bool, cores: int | None = None, where: str = HERE) -> None:
+    """Raises UserError for more ranks than ``cores``, those of this machine by default, unless that is meant."""
+    cores = available_cores() if cores is None else cores
     if ranks > cores and not oversubscribe:
         raise UserError(
             f"--cores {ranks}: {where} has {cores} core{'s' * (cores > 1)}; use --cores {cores} or fewer, "
@@ -42,7 +40,7 @@ def check_cores(ranks: int, oversubscribe: bool, room: int | None = None, where:
 
 
 def threads_per_rank(asked: int | str | None, ranks: int) -> int | None:
-    """BLAS threads per rank: as asked, else as the user's environment says (None), else 1."""
+    """BLAS threads per rank: as asked, else None where the user's environment says a number, else 1."""
     if asked == "auto":
         return max(1, available_cores() // ranks)
     if asked is not None:

@@ -12,7 +12,6 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,10 +23,10 @@ ANSWER = 5.0  # seconds that a rank has to come to a stop, once asked, before it
 # What launchers call a rank's number before MPI does: MPICH and its relatives, PMIx, Open MPI, srun.
 _NUMBERS = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")
 SET_PARENT_DEATH_SIGNAL = 1  # of Linux's prctl
-Tell = Callable[[dict[str, Any]], None]
+Event = dict[str, Any]  # its kind under "event", and what there is to say of it
 
 
-def tell(event: dict[str, Any]) -> None:
+def tell(event: Event) -> None:
     """Report an event to the driver, by one write: lines of different ranks must not mix."""
     sys.stdout.write(json.dumps(event) + "\n")
     sys.stdout.flush()
@@ -104,10 +103,10 @@ def end_with_the_launcher(every: float = 1.0) -> None:
 # --- a rank that hangs: it watches itself, and the driver puts together what the ranks report
 
 
-def watch(comm: "MPI", host: str, seconds: float, tell: Tell = tell) -> None:
+def watch(comm: "MPI", host: str, seconds: float) -> None:
     """Tell once when this rank has neither begun nor ended a message to the others for ``seconds``.
 
-    A thread looks; ``tell`` is handed an event that says whether the rank waits for others, or where it is.
+    A thread looks. The event says whether the rank waits for others, and where it is.
     """
     main = threading.get_ident()
 
@@ -125,11 +124,11 @@ def watch(comm: "MPI", host: str, seconds: float, tell: Tell = tell) -> None:
     threading.Thread(target=look, daemon=True).start()
 
 
-def answer(comm: "Comm", host: str, tell: Tell = tell) -> None:
-    """After the first signal that asks for a stop: tell where this rank is, where it has not stopped in time.
+def answer(comm: "Comm", host: str) -> None:
+    """Tell where this rank is, when it has not stopped ``ANSWER`` seconds after a signal asked it to.
 
-    A thread sleeps until then. The signal wakes it even while the rank waits for others in a library, where the
-    handlers of Python have to wait, too; a rank that says nothing is stopped itself.
+    A thread sleeps until the signal. It wakes even while the rank waits for others in a library, where handlers of
+    Python have to wait as well. A rank that tells nothing has itself been stopped.
     """
     main = threading.get_ident()
     hears, rings = os.pipe()
@@ -144,8 +143,8 @@ def answer(comm: "Comm", host: str, tell: Tell = tell) -> None:
     threading.Thread(target=look, daemon=True).start()
 
 
-def _where(event: str, comm: "Comm", host: str, thread: int) -> dict[str, Any]:
-    """An event of where this rank is: the line of this program that its thread is at."""
+def _where(event: str, comm: "Comm", host: str, thread: int) -> Event:
+    """An event with the line of this program that the thread is at."""
     place, frame = "an unknown place", sys._current_frames().get(thread)
     while frame is not None:
         path = Path(frame.f_code.co_filename)

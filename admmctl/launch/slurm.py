@@ -13,6 +13,7 @@ from pathlib import Path
 
 from admmctl.errors import AdmmctlError, SeveralDrivers, UserError
 from admmctl.launch.cluster import Launch
+from admmctl.launch.inherited import whole_number
 from admmctl.launch.programs import Answer, NoAnswer, ask
 
 JOB_RECORD = "ADMMCTL_JOB"  # in the environment of a job that we handed in: the folder of its record
@@ -31,41 +32,34 @@ class Allocation:
     on_a_node: bool  # False in the shell of a login node that salloc started
 
 
-def allocation(environment: Mapping[str, str] | None = None) -> Allocation | None:
+def allocation() -> Allocation | None:
     """What Slurm's variables say; None outside a job, or where nothing says how large it is.
 
     Raises SeveralDrivers for a driver per task.
     """
-    env = os.environ if environment is None else environment
-    job = env.get("SLURM_JOB_ID")
+    job = os.environ.get("SLURM_JOB_ID")
     if not job:
         return None
-    inside_step = env.get("SLURM_STEP_ID", INTERACTIVE_STEPS[0]) not in INTERACTIVE_STEPS
-    if inside_step and _number(env, "SLURM_STEP_NUM_TASKS", 1) > 1:
+    if in_a_step() and whole_number("SLURM_STEP_NUM_TASKS") > 1:
         raise SeveralDrivers(
             "srun started several admmctl; it starts its ranks itself: call it without srun, in a batch script or "
             "in salloc",
-            quiet=_number(env, "SLURM_PROCID", 0) > 0,
+            quiet=whole_number("SLURM_PROCID") > 0,
         )
     cores = 0
-    for part in re.finditer(r"(\d+)(?:\(x(\d+)\))?", env.get("SLURM_JOB_CPUS_PER_NODE", "")):
+    for part in re.finditer(r"(\d+)(?:\(x(\d+)\))?", os.environ.get("SLURM_JOB_CPUS_PER_NODE", "")):
         cores += int(part[1]) * int(part[2] or 1)
-    tasks = _number(env, "SLURM_NTASKS", _number(env, "SLURM_NPROCS", 0))
+    tasks = whole_number("SLURM_NTASKS", whole_number("SLURM_NPROCS"))
     if cores == tasks == 0:
         return None
     if tasks == 0:
-        tasks = max(1, cores // max(1, _number(env, "SLURM_CPUS_PER_TASK", 1)))
-    return Allocation(job, tasks, max(cores, tasks), "SLURMD_NODENAME" in env)
+        tasks = max(1, cores // max(1, whole_number("SLURM_CPUS_PER_TASK")))
+    return Allocation(job, tasks, max(cores, tasks), "SLURMD_NODENAME" in os.environ)
 
 
 def requeued() -> bool:
     """Whether Slurm has started this job before, and pre-empted it or lost its node: it is to go on, then."""
-    return _number(os.environ, "SLURM_RESTART_COUNT", 0) > 0
-
-
-def _number(environment: Mapping[str, str], name: str, otherwise: int) -> int:
-    text = environment.get(name, "")
-    return int(text) if text.isdecimal() else otherwise
+    return whole_number("SLURM_RESTART_COUNT") > 0
 
 
 def in_a_step() -> bool:
@@ -288,8 +282,7 @@ def cancel(job: str) -> None:
 
 def check_plugin(settings: Launch) -> None:
     """Raises UserError when srun cannot start ranks of this MPI family."""
-    answer = _ask(["srun", "--mpi=list"])
-    plugins = mpi_plugins(answer)
+    plugins = mpi_plugins()
     if settings.srun_plugin() not in plugins:
         raise UserError(
             f"this Slurm starts MPI by {', '.join(plugins) or 'nothing'}, and ranks of {settings.mpi} need "
@@ -298,18 +291,14 @@ def check_plugin(settings: Launch) -> None:
         )
 
 
-def mpi_plugins(answer: Answer) -> list[str]:
-    """What ``srun --mpi=list`` names. Older versions print it to standard error, with a prefix."""
+def mpi_plugins() -> list[str]:
+    """What srun can start ranks by. Older versions print it to standard error, with a prefix."""
+    answer = _ask(["srun", "--mpi=list"])
     names = re.findall(r"^(?:srun:)?\s+(\w+)\s*$", answer.out + "\n" + answer.err, flags=re.MULTILINE)
     return sorted(set(names) - {"none"})
 
 
 def _ask(command: list[str]) -> Answer:
-    try:
-        return ask(command, SECONDS)
-    except UserError as error:
-        if "there is no such program" in str(error):
-            raise UserError(
-                f"{command[0]} was not found: this machine has no Slurm, or its module is not loaded"
-            ) from None
-        raise
+    if shutil.which(command[0]) is None:
+        raise UserError(f"{command[0]} was not found: this machine has no Slurm, or its module is not loaded")
+    return ask(command, SECONDS)

@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from admmctl.launch.ended import last_line
+from admmctl.launch.rank import Event
 
 STILL = 10.0  # seconds without a further event after which people are told
 CHILDLESS = 8.0  # seconds that an mpiexec may have no child, before a rank has started
@@ -23,7 +23,7 @@ class Start:
         self.ranks, self.under_way = ranks, ranks > 0
         self._seconds, self._launcher = seconds, launcher
         self._counts: Counter[str] = Counter()
-        self._numbers: dict[str, set[int]] = {"started": set(), "connected": set()}
+        self._ranks: dict[str, set[int]] = {"started": set(), "connected": set()}
         self._since = self._began = now
         self._noted = False  # that nothing happens
         self._looked = 0.0
@@ -31,15 +31,15 @@ class Start:
         # srun, and launchers that ask a daemon for ranks, need no children.
         self._by_children = Path(program).name.startswith(("mpiexec", "mpirun"))
 
-    def heard(self, event: dict[str, Any], now: float) -> bool:
+    def heard(self, event: Event, now: float) -> bool:
         """Whether the event belongs to a start; any other one means that the start is over."""
         stage = event["event"]
-        if stage not in self._numbers:
+        if stage not in self._ranks:
             self.under_way = False
             return False
         self._counts[stage] += 1
         if event.get("rank") is not None:
-            self._numbers[stage].add(event["rank"])
+            self._ranks[stage].add(event["rank"])
         self._since, self._noted = now, False
         self.under_way = self.under_way and self._counts["connected"] < self.ranks
         return True
@@ -79,8 +79,8 @@ class Start:
 
     def _missing(self, stage: str) -> str:
         """The ranks that have not come so far, by number, where some have."""
-        missing = sorted(set(range(self.ranks)) - self._numbers[stage])
-        if not self._numbers[stage] or not missing or len(missing) > 8:
+        missing = sorted(set(range(self.ranks)) - self._ranks[stage])
+        if not self._ranks[stage] or not missing or len(missing) > 8:
             return ""
         return f" (not rank {', '.join(map(str, missing))})"
 

@@ -16,11 +16,8 @@ if __name__ == "__main__":
 
 import signal  # noqa: E402
 import sys  # noqa: E402
-import threading  # noqa: E402
-from collections.abc import Callable, Iterator, Sequence  # noqa: E402
-from contextlib import contextmanager  # noqa: E402
+from collections.abc import Callable, Sequence  # noqa: E402
 from pathlib import Path  # noqa: E402
-from types import FrameType  # noqa: E402
 from typing import Any  # noqa: E402
 
 import numpy as np  # noqa: E402
@@ -30,7 +27,7 @@ from admmctl.data import shards  # noqa: E402
 from admmctl.errors import UserError  # noqa: E402
 from admmctl.experiment.config import load  # noqa: E402
 from admmctl.launch import rank as this_rank  # noqa: E402
-from admmctl.launch.signals import handle  # noqa: E402
+from admmctl.launch.signals import stop_on_signal  # noqa: E402
 from admmctl.methods.method import Problem  # noqa: E402
 from admmctl.model.losses import losses  # noqa: E402
 from admmctl.model.network import predicted, targets  # noqa: E402
@@ -60,7 +57,7 @@ def work(
     """
     # To the end: a signal that comes late breaks no writing. Numbers that overflow are noticed by the loop, which
     # calls the run diverged: no warnings besides.
-    with _stop_on_signal(on_stop) as interrupted, np.errstate(all="ignore"):
+    with stop_on_signal(on_stop) as interrupted, np.errstate(all="ignore"):
         rank = _Rank(folder, comm, notify, started)
         rank.load()
         rank.describe()
@@ -248,29 +245,6 @@ class _Rank:
             **({} if outcome.gates is None else {"gates": outcome.gates}),
             **({} if network.convolution is None else {"convolution": network.convolution.packed()}),
         }
-
-
-@contextmanager
-def _stop_on_signal(on_stop: Callable[[], None] = lambda: None) -> Iterator[Callable[[], bool]]:
-    """Within the block, Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 ask for a stop at the end of the iteration.
-
-    A second Ctrl-C does not wait for it. Outside the main thread Python handles no signals: nothing changes.
-    """
-    asked: list[int] = []
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        if asked and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        asked.append(number)
-        on_stop()
-
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    before = handle(ask) if in_main_thread else {}
-    try:
-        yield lambda: bool(asked)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def main(folder: str, ranks: str, watched_s: str, *options: str) -> None:

@@ -16,8 +16,10 @@ from admmctl.experiment.config import Run, to_yaml
 from admmctl.launch import local
 from admmctl.launch.job import watch
 from admmctl.launch.options import Options, check_options
+from admmctl.launch.rank import Event
 from admmctl.runs.bench import measure
 from admmctl.runs.build import check_method
+from admmctl.studies.study import Exchange
 
 MOST_ROWS = 10**10
 # Taylor's network for HIGGS: what is measured when no experiment is named.
@@ -28,13 +30,6 @@ DEFAULT: dict[str, Any] = {
     "loss": "hinge",
     "methods": {"admm": None},
 }
-
-
-class Exchange(BaseModel):
-    """A measured Allreduce of that many bytes."""
-
-    bytes: int
-    seconds: float
 
 
 class Bench(BaseModel):
@@ -104,28 +99,21 @@ def on_cores(
     options = replace(options or Options(), cores=cores)
     if cores == 1:
         return measure(run, rows, repeat, Serial(), say)
+    results: list[dict[str, Any]] = []
+
+    def on_event(event: Event) -> None:
+        if event["event"] == "result":
+            results.append(event["result"])
+        elif text := event.get("what", event.get("text")):
+            say(text)
+
+    options.chosen().check(options)
     with tempfile.TemporaryDirectory(prefix="admmctl-bench-") as folder:
         path = Path(folder) / "config.yaml"
         path.write_text(to_yaml(run.document()), encoding="utf-8")
         arguments = ["-m", "admmctl.runs.bench", str(path), str(rows), str(repeat), str(cores)]
-        return _on_ranks(arguments, options, say)
-
-
-def _on_ranks(arguments: list[str], options: Options, say: Callable[[str], None]) -> dict[str, Any]:
-    """Run the job; what rank 0 measured."""
-    results: list[dict[str, Any]] = []
-
-    def on_event(event: dict[str, Any]) -> None:
-        if event["event"] == "result":
-            results.append(event["result"])
-        elif "what" in event:
-            say(event["what"])
-        elif "text" in event:
-            say(event["text"])
-
-    options.chosen().check(options)
-    command = options.command(arguments, 1)
-    end = watch(command, on_event)
+        command = options.command(arguments, 1)
+        end = watch(command, on_event)
     try:
         end.raise_failure(finished=bool(results) and end.stopped_by is None)
     except Interrupted:

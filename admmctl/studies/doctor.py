@@ -16,7 +16,7 @@ import numpy as np
 
 from admmctl import __version__, kernels
 from admmctl.data import dataset
-from admmctl.errors import AdmmctlError, DataError, MissingExtra, RunFailed, UserError
+from admmctl.errors import AdmmctlError, DataError, MissingExtra, UserError
 from admmctl.experiment import config as configuration
 from admmctl.experiment.config import Experiment
 from admmctl.launch import local, slurm
@@ -101,9 +101,7 @@ def _error(detail: str, cure: str) -> list[Found]:
 
 
 def _admmctl(patient: Patient) -> list[Found]:
-    packages = " ".join(
-        f"{name} {found}" for name in ("numpy", "scipy") if (found := environment.package_version(name))
-    )
+    packages = " ".join(f"{name} {environment.package_version(name)}" for name in ("numpy", "scipy"))
     return _ok(f"{__version__}, Python {platform.python_version()}, {packages}, {platform.system()}")
 
 
@@ -117,7 +115,7 @@ def _launcher(patient: Patient) -> list[Found]:
     if two.chosen().name == "srun":
         return _ok(f"srun --mpi={two.cluster.srun_plugin()}, in job {os.environ['SLURM_JOB_ID']}")
     program = find_mpiexec(two.cluster.mpiexec)
-    started, library = probes.family(probes.launcher_version(program)), probes.family(probes.mpi_library())
+    started, library = probes.family(probes.version(program).out), probes.family(probes.mpi_library())
     if started is None or library is None:
         return _ok(f"{program}, of a family that is not known")
     if started != library:
@@ -180,16 +178,13 @@ def _numba(patient: Patient) -> list[Found]:
 
 
 def _cores_allowed(patient: Patient) -> list[Found]:
-    options, job, ranks = patient.options, slurm.allocation(), patient.options.cores
-    if options.hosts or job is not None:
-        if options.hosts:
-            room, where = sum(slots for _, slots in options.hosts), f"--hosts ({len(options.hosts)} of them)"
-        else:
-            assert job is not None
-            room, where = job.cores, f"job {job.job}"
-        detail = f"{where}: {_cores(room)}, {ranks} rank{'s' * (ranks != 1)}"
-        return _warning(detail, f"use --cores {room} or fewer") if ranks > room else _ok(detail)
-    allowed, present = local.available_cores(), os.cpu_count() or 1
+    options, ranks = patient.options, patient.options.cores
+    allowed, where = options.room() or (local.available_cores(), local.HERE)
+    if where != local.HERE:
+        hosts = f" ({len(options.hosts)} of them)" if options.hosts else ""
+        detail = f"{where}{hosts}: {_cores(allowed)}, {ranks} rank{'s' * (ranks != 1)}"
+        return _warning(detail, f"use --cores {allowed} or fewer") if ranks > allowed else _ok(detail)
+    present = os.cpu_count() or 1
     detail = f"{_cores(allowed)} allowed" + (f" of {present}" if present != allowed else "")
     quota = probes.cpu_quota()
     if quota is not None and quota < allowed:
@@ -280,12 +275,14 @@ def _slurm(patient: Patient) -> list[Found]:
             return _error("this is an allocation, but there is no srun", "load the site's Slurm module")
         return _ok("not on this machine; ranks are started by mpiexec")
     trouble = _warning if job is None else _error
-    try:
-        version = probes.first_line(["srun", "--version"])
-    except RunFailed as failure:
-        return trouble(str(failure), "set SLURM_CONF or ask the site, where this machine belongs to a cluster")
-    plugins = probes.slurm_mpi_plugins()
-    detail = f"{version}, MPI by {', '.join(plugins) or 'nothing'}"
+    answer = probes.version("srun")
+    if answer.code:
+        return trouble(
+            f"srun failed: {answer.last_line()}",
+            "set SLURM_CONF or ask the site, where this machine belongs to a cluster",
+        )
+    plugins = slurm.mpi_plugins()
+    detail = f"{answer.out.strip()}, MPI by {', '.join(plugins) or 'nothing'}"
     detail += "" if job is None else f", inside job {job.job}"
     wanted = patient.options.cluster.srun_plugin()
     if patient.options.cluster.by_srun() and wanted not in plugins:

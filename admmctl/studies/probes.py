@@ -10,8 +10,7 @@ from typing import Any
 
 from admmctl.errors import RunFailed
 from admmctl.launch.inherited import without_leftovers
-from admmctl.launch.programs import ask, environment, python
-from admmctl.launch.slurm import mpi_plugins
+from admmctl.launch.programs import Answer, ask, environment, python
 
 MPI = ["-m", "admmctl.launch.probe"]
 REINSTALL = "pip install --force-reinstall mpich mpi4py"
@@ -44,7 +43,7 @@ answer = {
 
 
 def mpi(command: list[str], environment: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """What the ranks of ``admmctl.launch.probe`` found; of several jobs of one rank, the first.
+    """What rank 0 of ``admmctl.launch.probe`` found; of several jobs of one rank, the first one's.
 
     Raises UserError and RunFailed where they cannot be started, break, or do not answer.
     """
@@ -56,7 +55,7 @@ def mpi(command: list[str], environment: Mapping[str, str] | None = None) -> dic
 
 
 def mpi_library() -> str:
-    """The MPI library of this Python, as one rank has it that no launcher starts."""
+    """The MPI library of this Python, as one rank without a launcher finds it."""
     return str(mpi(python("-m", "mpi4py", *MPI), without_leftovers(environment()))["library"])
 
 
@@ -66,22 +65,9 @@ def family(text: str) -> str | None:
     return next((name for name, marks in _FAMILIES.items() if any(mark in lower for mark in marks)), None)
 
 
-def launcher_version(program: str) -> str:
-    """What an mpiexec says of itself."""
-    return ask([program, "--version"], QUICK_SECONDS).out
-
-
-def first_line(command: list[str]) -> str:
-    """The only, or the first line that a program prints."""
-    answer = ask(command, QUICK_SECONDS)
-    if answer.code:
-        raise RunFailed(f"{command[0]} failed: {answer.last_line()}")
-    return next(iter(answer.out.splitlines()), "")
-
-
-def slurm_mpi_plugins() -> list[str]:
-    """What Slurm can start ranks by."""
-    return mpi_plugins(ask(["srun", "--mpi=list"], QUICK_SECONDS))
+def version(program: str) -> Answer:
+    """What an mpiexec or srun says of itself."""
+    return ask([program, "--version"], QUICK_SECONDS)
 
 
 def cpu_quota() -> float | None:
@@ -94,7 +80,7 @@ def cpu_quota() -> float | None:
 
 
 def library(name: str) -> dict[str, Any] | None:
-    """Version and devices of torch or jax, asked in a process of its own; None when it is not installed."""
+    """Version and devices of torch or jax, which a process of its own loads; None where it is not installed."""
     if importlib.util.find_spec(name) is None:
         return None
     program = f"import json, {name}\n{_LIBRARIES[name]}\nprint('\\n' + json.dumps(answer))"

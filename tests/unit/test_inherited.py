@@ -4,20 +4,21 @@ import ctypes
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from admmctl.cli import app
 from admmctl.errors import SeveralDrivers, UserError
-from admmctl.launch import inherited
+from admmctl.launch import inherited, local
 from admmctl.launch.inherited import check_code, check_single, code, without_leftovers
 from admmctl.launch.local import thread_variables, threads_in_environment, threads_per_rank
 from admmctl.launch.options import Options, check_options
 from admmctl.launch.programs import ask, python
 from admmctl.launch.rank import connect
 
+Inherit = Callable[[dict[str, str]], None]
 LEFT_OVER = {
     "hydra": {"PMI_FD": "9", "PMI_RANK": "1", "PMI_SIZE": "2", "HYDI_CONTROL_FD": "7", "MPI_LOCALNRANKS": "2"},
     "a port": {"PMI_PORT": "127.0.0.1:9", "PMI_ID": "1", "MPI_LOCALNRANKS": "2"},
@@ -54,79 +55,86 @@ def named_as_a_launcher(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture
-def connection() -> Iterator[tuple[socket.socket, socket.socket]]:
-    ours, theirs = socket.socketpair()
-    yield ours, theirs
-    ours.close()
-    theirs.close()
+def inherit(monkeypatch: pytest.MonkeyPatch) -> Inherit:
+    """Sets variables of the environment."""
+
+    def put(variables: dict[str, str]) -> None:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+
+    return put
 
 
-def hydra(ours: socket.socket, size: int = 2, rank: int = 0) -> dict[str, str]:
-    return {"PMI_FD": str(ours.fileno()), "PMI_SIZE": str(size), "PMI_RANK": str(rank)}
+class Connection:
+    """A socket as a launcher of MPICH's family leaves it to two drivers, and its other end."""
+
+    def __init__(self, inherit: Inherit) -> None:
+        self.ours, self.theirs = socket.socketpair()
+        inherit({"PMI_FD": str(self.ours.fileno()), "PMI_SIZE": "2", "PMI_RANK": "0"})
 
 
-@pytest.mark.usefixtures("named_as_a_launcher")
+@pytest.fixture
+def connection(inherit: Inherit) -> Iterator[Connection]:
+    found = Connection(inherit)
+    with found.ours, found.theirs:
+        yield found
+
+
+@pytest.mark.usefixtures("named_as_a_launcher", "connection")
 @pytest.mark.parametrize("rank", [0, 1])
-def test_several_drivers_of_a_launcher_are_refused_and_one_speaks(
-    connection: tuple[socket.socket, socket.socket], rank: int
-) -> None:
+def test_several_drivers_of_a_launcher_are_refused_and_one_speaks(inherit: Inherit, rank: int) -> None:
+    inherit({"PMI_RANK": str(rank)})
     with pytest.raises(SeveralDrivers, match="--cores 2") as refused:
-        check_single(hydra(connection[0], rank=rank))
+        check_single()
     assert refused.value.exit_code == 2
     assert refused.value.quiet == (rank > 0)
 
 
-@pytest.mark.usefixtures("named_as_a_launcher")
-def test_one_driver_of_a_launcher_is_one_job(connection: tuple[socket.socket, socket.socket]) -> None:
-    check_single(hydra(connection[0], size=1))
-
-
-@pytest.mark.usefixtures("named_as_a_launcher")
-def test_what_another_family_has_left_over_does_not_count(
-    connection: tuple[socket.socket, socket.socket],
-) -> None:
-    check_single({**hydra(connection[0], size=1), **LEFT_OVER["open mpi 5"]})
+@pytest.mark.usefixtures("named_as_a_launcher", "connection")
+def test_one_driver_of_a_launcher_is_one_job_whatever_another_family_has_left_over(inherit: Inherit) -> None:
+    inherit({"PMI_SIZE": "1", **LEFT_OVER["open mpi 5"]})
+    check_single()
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"job@0.0;tcp4://127.0.0.1:{server.getsockname()[1]}"
-        check_single({**LEFT_OVER["hydra"], "OMPI_COMM_WORLD_SIZE": "1", "PMIX_SERVER_URI3": address})
+        inherit({**LEFT_OVER["hydra"], "OMPI_COMM_WORLD_SIZE": "1", "PMIX_SERVER_URI3": address})
+        check_single()
 
 
 @pytest.mark.usefixtures("named_as_a_launcher")
-def test_a_launcher_that_has_gone_does_not_count(connection: tuple[socket.socket, socket.socket]) -> None:
-    connection[1].close()
-    check_single(hydra(connection[0]))
+def test_a_launcher_that_has_gone_does_not_count(connection: Connection) -> None:
+    connection.theirs.close()
+    check_single()
 
 
-def test_a_socket_of_something_else_does_not_count(connection: tuple[socket.socket, socket.socket]) -> None:
-    check_single(hydra(connection[0]))
-
-
-def test_a_file_with_the_number_of_a_launchers_socket_does_not_count(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("connection")
+def test_a_socket_or_a_file_of_something_else_does_not_count(inherit: Inherit, tmp_path: Path) -> None:
+    check_single()
     with (tmp_path / "file").open("w") as file:
-        check_single({"PMI_FD": str(file.fileno()), "PMI_SIZE": "2"})
+        inherit({"PMI_FD": str(file.fileno())})
+        check_single()
 
 
 @pytest.mark.parametrize("kind", ["open mpi", "a port"])
-def test_a_server_that_answers_is_a_launcher_that_is_alive(kind: str) -> None:
+def test_a_server_that_answers_is_a_launcher_that_is_alive(inherit: Inherit, kind: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        address = {
+        variables = {
             "open mpi": {"OMPI_COMM_WORLD_SIZE": "3", "PMIX_SERVER_URI3": f"job@0.0;tcp4://127.0.0.1:{port}"},
             "a port": {"MPI_LOCALNRANKS": "3", "PMI_ID": "1", "PMI_PORT": f"127.0.0.1:{port}"},
-        }[kind]
+        }
+        inherit(variables[kind])
         with pytest.raises(SeveralDrivers, match="--cores 3"):
-            check_single(address)
-    check_single(address)  # and once it has gone, it is not
+            check_single()
+    check_single()  # it has gone
 
 
 @pytest.mark.parametrize("left", LEFT_OVER.values(), ids=LEFT_OVER)
 def test_variables_that_were_left_over_are_no_launcher_and_reach_no_rank(
-    left: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    left: dict[str, str], inherit: Inherit
 ) -> None:
     meant = {"OMPI_MCA_btl": "tcp,self", "PMIX_MCA_gds": "hash", "PRTE_MCA_rmaps_base": "x", "HYDRA_IFACE": "lo"}
     meant["PMIX_PREFIX"] = "/opt/openmpi"  # an installation that was moved needs it
-    for name, value in {**left, **meant}.items():
-        monkeypatch.setenv(name, value)
+    inherit({**left, **meant})
     check_single()
     ranks = check_options(2, launcher="mpiexec", oversubscribe=True).command([], 1).environment
     assert not set(left) & set(ranks)
@@ -140,13 +148,16 @@ def test_only_what_launchers_tell_is_taken_out() -> None:
 
 @pytest.mark.parametrize(("variables", "seconds"), [({}, 1), ({"OMPI_COMM_WORLD_RANK": "1"}, 10)])
 def test_the_silent_wait_for_the_one_that_speaks(
-    variables: dict[str, str], seconds: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    inherit: Inherit,
+    variables: dict[str, str],
+    seconds: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     waited: list[float] = []
     monkeypatch.setattr(app.time, "sleep", waited.append)
     monkeypatch.delenv("OMPI_COMM_WORLD_RANK", raising=False)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
+    inherit(variables)
 
     def refused(*_: object, **__: object) -> None:
         raise SeveralDrivers("several", quiet=True)
@@ -187,21 +198,17 @@ def test_ranks_of_the_same_code_are_accepted_wherever_it_is(monkeypatch: pytest.
     check_code()
 
 
-def test_two_checkouts_of_one_version_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_checkouts_of_one_version_are_told_apart_by_their_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "one.py").write_text("a = 1\n")
     monkeypatch.setattr(inherited, "_HOME", tmp_path)
     first = code.__wrapped__()
-    (tmp_path / "one.py").write_text("a = 2\n")
-    assert code.__wrapped__() != first
     assert first.partition("+")[0] == code().partition("+")[0]
-
-
-def test_hidden_files_of_an_editor_are_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "one.py").write_text("a = 1\n")
-    monkeypatch.setattr(inherited, "_HOME", tmp_path)
-    first = code.__wrapped__()
     (tmp_path / ".#one.py").symlink_to("somebody@somewhere.1:2")  # Emacs, with changes that are not saved
     assert code.__wrapped__() == first
+    (tmp_path / "one.py").write_text("a = 2\n")
+    assert code.__wrapped__() != first
 
 
 def test_a_checkout_that_is_not_installed_is_found_by_what_it_starts(
@@ -229,8 +236,6 @@ def test_a_checkout_that_is_not_installed_is_found_by_what_it_starts(
 @pytest.fixture
 def no_threads(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """No variable says a number of threads; OpenBLAS is in use."""
-    from admmctl.launch import local
-
     for name in local.THREAD_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     read = ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS")
@@ -298,14 +303,11 @@ def test_ranks_get_one_thread_where_a_variable_says_nothing(no_threads: pytest.M
 
 
 def test_more_threads_than_cores_are_said(no_threads: pytest.MonkeyPatch) -> None:
-    from admmctl.launch import local
-
     no_threads.setattr(local, "available_cores", lambda: 4)
-    no_threads.setenv("OMP_NUM_THREADS", "4")
-    assert Options(cores=2, launcher="mpiexec").crowding(None).startswith("2 ranks x 4 threads on 4 cores")
-    assert Options(cores=2, launcher="mpiexec").crowding(3).startswith("2 ranks x 3 threads on 4 cores")
-    assert Options(cores=2, launcher="mpiexec").crowding(2) == ""
-    assert Options(cores=1).crowding(None) == ""
-    no_threads.setenv("OMP_NUM_THREADS", "64")  # for a larger machine: the library takes no more than there are
-    assert Options(cores=1).crowding(None) == ""
-    assert Options(cores=2, launcher="mpiexec").crowding(None).startswith("2 ranks x 4 threads on 4 cores")
+    two = Options(cores=2, launcher="mpiexec")
+    for threads in ("4", "64"):  # those for a larger machine: the library takes no more than there are
+        no_threads.setenv("OMP_NUM_THREADS", threads)
+        assert two.crowding(None).startswith("2 ranks x 4 threads on 4 cores")
+        assert Options(cores=1).crowding(None) == ""
+    assert two.crowding(3).startswith("2 ranks x 3 threads on 4 cores")
+    assert two.crowding(2) == ""
