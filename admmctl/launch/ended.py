@@ -7,10 +7,11 @@ where they hang as events. ``JobEnd`` holds all of it, and says what it stands f
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from admmctl.errors import Interrupted, RunFailed, UserError
-from admmctl.launch.rank import Event
 
+Event = dict[str, Any]  # what a rank tells: its kind under "event", and what belongs to it
 HEAD = TAIL = 50  # lines of a job's output that are kept: a cause stands first or last, what it led to in between
 
 

@@ -17,8 +17,7 @@ from pathlib import Path
 
 from admmctl.errors import UserError
 from admmctl.launch import ended, programs, rank
-from admmctl.launch.ended import HEAD, TAIL, JobEnd
-from admmctl.launch.rank import Event
+from admmctl.launch.ended import HEAD, TAIL, Event, JobEnd
 from admmctl.launch.signals import StopSignals
 from admmctl.launch.start import Start
 

@@ -14,7 +14,9 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from admmctl.launch.ended import Event
 
 if TYPE_CHECKING:
     from admmctl.comm import MPI, Comm
@@ -23,7 +25,6 @@ ANSWER = 5.0  # seconds that a rank has to come to a stop, once asked, before it
 # What launchers call a rank's number before MPI does: MPICH and its relatives, PMIx, Open MPI, srun.
 _NUMBERS = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")
 SET_PARENT_DEATH_SIGNAL = 1  # of Linux's prctl
-Event = dict[str, Any]  # its kind under "event", and what there is to say of it
 
 
 def tell(event: Event) -> None:

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from admmctl.launch.ended import last_line
-from admmctl.launch.rank import Event
+from admmctl.launch.ended import Event, last_line
 
 STILL = 10.0  # seconds without a further event after which people are told
 CHILDLESS = 8.0  # seconds that an mpiexec may have no child, before a rank has started

@@ -14,9 +14,9 @@ from admmctl.errors import Interrupted, RunFailed, UserError
 from admmctl.experiment import config as configuration
 from admmctl.experiment.config import Run, to_yaml
 from admmctl.launch import local
+from admmctl.launch.ended import Event
 from admmctl.launch.job import watch
 from admmctl.launch.options import Options, check_options
-from admmctl.launch.rank import Event
 from admmctl.runs.bench import measure
 from admmctl.runs.build import check_method
 from admmctl.studies.study import Exchange

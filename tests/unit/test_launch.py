@@ -15,9 +15,8 @@ from support.processes import lives, program
 
 from admmctl.errors import RunFailed, UserError
 from admmctl.launch import start
-from admmctl.launch.ended import JobEnd
+from admmctl.launch.ended import Event, JobEnd
 from admmctl.launch.job import Command, watch
-from admmctl.launch.rank import Event
 from admmctl.launch.signals import STOP_SIGNALS, stop_on_signal
 from admmctl.launch.start import Start
 

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from admmctl.launch.ended import hanging, not_stopping
-from admmctl.launch.rank import Event, answer, watch
+from admmctl.launch.ended import Event, hanging, not_stopping
+from admmctl.launch.rank import answer, watch
 
 
 class Told:
