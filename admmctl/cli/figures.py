@@ -46,10 +46,8 @@ def accuracy_plot(
     from admmctl.runs.places import find
     from admmctl.runs.recorded import DRAWN
 
-    one_of("--axis", axis, AXES)
-    one_of("--against", against, UNITS)
-    one_of("--scale", scale, AXES)
-    view = View(of, against, axis, scale, training)  # type: ignore[arg-type]
+    units = one_of("--against", against, UNITS)
+    view = View(of, units, one_of("--axis", axis, AXES), one_of("--scale", scale, AXES), training)
     for path in draw(find(runs, DRAWN, left_out), output, view, note):
         put(str(path))
 
@@ -126,7 +124,7 @@ def figures(
     from admmctl.papers.make import Making, draw_all, prepare
     from admmctl.report.live import Live, error_console
 
-    one_of("--scale", scale, SCALES)
+    size = one_of("--scale", scale, SCALES)
     if names and everything:
         raise UserError("name figures, or ask for --all, not both")
     if only_list or not (names or everything):
@@ -135,10 +133,9 @@ def figures(
         put_json(documents) if as_json else put(figures_table(listed), narrowest=WIDTH)
         return
     options = check_options(1)
-    outcome = prepare(names or [], scale, Request(seed, mirror), note)  # type: ignore[arg-type]
+    outcome = prepare(names or [], size, Request(seed, mirror), note)
     folder = make_folder(output)
-    making = Making(scale, options, Live(error_console()), note)  # type: ignore[arg-type]
-    draw_all(outcome, making, folder)
+    draw_all(outcome, Making(size, options, Live(error_console()), note), folder)
     if as_json:
         put_json(outcome.document())
     else:

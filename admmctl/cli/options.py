@@ -29,7 +29,9 @@ Json = Annotated[
 ]
 Changes = Annotated[
     list[str] | None,
-    typer.Option("--set", help="Change a key of the file. May be repeated.", metavar="KEY=VALUE"),
+    typer.Option(
+        "--set", help="Change a key of the file: methods.admm.ridge=1e-3. May be repeated.", metavar="KEY=VALUE"
+    ),
 ]
 Hosts = Annotated[
     str | None,

@@ -53,14 +53,7 @@ def train(
     hosts: Hosts = None,
     cluster: Cluster = None,
     oversubscribe: Oversubscribe = False,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            help="Change a key of the file: methods.admm.ridge=1e-3. May be repeated.",
-            metavar="KEY=VALUE",
-        ),
-    ] = None,
+    settings: Changes = None,
     resume: Annotated[
         bool,
         typer.Option("--resume", help="Go on with a run that was interrupted, from its last checkpoint."),

@@ -1,4 +1,4 @@
-"""One run as a terminal shows it while it goes on: progress, scores, target, phases, memory, what Ctrl-C does."""
+"""The view of a run on a terminal while it goes on: progress, scores, target, phases, memory, what Ctrl-C does."""
 
 import math
 import time
@@ -18,7 +18,7 @@ BAR, PLAIN_BAR = ("█", "░"), ("#", ".")
 _WIDEST_BAR, _NARROWEST_BAR = 40, 8
 _KEPT = 200  # evaluations that the sparkline may show
 _FLAT = 0.01  # of accuracy: the least that the sparkline spans
-_WORDS = {"reduce": "communication"}  # phases whose names say little
+_PHASE_NAMES = {"reduce": "communication"}  # of phases whose own names say little
 
 
 def sparkline(values: Sequence[float], width: int, blocks: str = BLOCKS, least: float = 0.0) -> str:
@@ -54,7 +54,6 @@ class Board:
         self._metric = run.stop.metric
         self._curve = "test_accuracy" if self._metric == "train_loss" else self._metric
         self._began = time.monotonic()
-        self._ranks: int | None = None
         self._rows: int | None = None
         self._planned: dict[str, Any] = {}
         self._last: dict[str, Any] | None = None
@@ -66,27 +65,25 @@ class Board:
         self._stopping = False
 
     def event(self, event: dict[str, Any]) -> None:
-        """Take note of what a run tells."""
-        kind = event["event"]
-        if kind == "stopping":
-            self._stopping = True
-        elif kind == "planned":
-            self._planned, self._ranks = event, event["ranks"]
-        elif kind == "loaded":
-            self._rows = event["rows_train"]
-        elif kind == "evaluation":
-            self._evaluated(event)
+        """Take note of an event of the run; of other kinds nothing is shown."""
+        match event["event"]:
+            case "stopping":
+                self._stopping = True
+            case "planned":
+                self._planned = event
+            case "loaded":
+                self._rows = event["rows_train"]
+            case "evaluation":
+                self._evaluated(event)
 
     def _evaluated(self, event: dict[str, Any]) -> None:
         self._last, self._last_at = event, time.monotonic()
         self._values.append(event[self._curve])
         value, target = event[self._metric], self._run.stop.target
-        falls = self._metric == "train_loss"
-        if not math.isnan(value) and (
-            self._best is None or (value < self._best[0] if falls else value > self._best[0])
-        ):
+        sign = -1 if self._metric == "train_loss" else 1  # of what becomes larger
+        if not math.isnan(value) and (self._best is None or sign * value > sign * self._best[0]):
             self._best = value, event["train_s"]
-        if target is not None and self._reached is None and (value <= target if falls else value >= target):
+        if target is not None and self._reached is None and sign * value >= sign * target:
             self._reached = event["train_s"]
         if self._first is None:
             self._first = self._done()[0], time.monotonic()
@@ -113,12 +110,12 @@ class Board:
 
     def _title(self) -> str:
         run = self._run
-        ranks = f"  {count(self._ranks, 'rank')}" if self._ranks is not None else ""
+        ranks = f"  {count(self._planned['ranks'], 'rank')}" if self._planned else ""
         rows = f"  {self._rows:,} training rows" if self._rows is not None else ""
         return f"{run.experiment}  {run.method}  seed {run.seed}{ranks}{rows}"
 
     def _done(self) -> tuple[float, str]:
-        """The share of the limit that is nearest, from 0 to 1, and its words."""
+        """How much of the nearest limit is used up, from 0 to 1, and the same in words."""
         assert self._last is not None
         stop, last = self._run.stop, self._last
         limits = [
@@ -127,21 +124,21 @@ class Board:
             (last["train_s"], stop.seconds, f"{last['train_s']:.1f} of {stop.seconds or 0:g} s of training"),
         ]
         shares = [
-            (min(1.0, done / most if most else 1.0), said) for done, most, said in limits if most is not None
+            (min(1.0, done / most if most else 1.0), text) for done, most, text in limits if most is not None
         ]
         return max(shares, default=(0.0, f"{last['iteration']:,} iterations"))
 
     def _progress(self, width: int, plain: bool) -> str:
-        share, words = self._done()
-        room = min(_WIDEST_BAR, width - len(words) - 2)
+        share, text = self._done()
+        room = min(_WIDEST_BAR, width - len(text) - 2)
         if room < _NARROWEST_BAR:
-            return words
+            return text
         full, empty = PLAIN_BAR if plain else BAR
         filled = round(room * share)
-        return f"{full * filled}{empty * (room - filled)}  {words}"
+        return f"{full * filled}{empty * (room - filled)}  {text}"
 
     def _time(self) -> str:
-        """Until now, and until the limit: the target, or the method's own end, may come earlier."""
+        """The time until now, and until the limit: the target, or the method's own end, may come earlier."""
         assert self._first is not None
         now, (before, since) = time.monotonic(), self._first
         share = self._done()[0]
@@ -179,16 +176,17 @@ class Board:
         return f"target {what}{stop.target:g}: not yet{', ' if best else ''}{best}"
 
     def _phases(self, last: dict[str, Any], width: int) -> str:
-        """The shares of the training time, the largest first; what the line has no room for is the rest."""
-        told = last.get("phases") or {}
-        seconds = {name: spent for name, spent in told.items() if name not in OUTSIDE and name != "other"}
-        total = sum(spent for name, spent in told.items() if name not in OUTSIDE)
+        """Each phase's share of the training time, the largest first; "other": those without room on the line."""
+        seconds = {name: spent for name, spent in (last.get("phases") or {}).items() if name not in OUTSIDE}
+        total = sum(seconds.values())
         start = f"training {last['train_s']:.1f} s"
         if total <= 0:
             return start
-        ordered = sorted(seconds.items(), key=lambda item: -item[1])
-        ordered = [(name, spent) for name, spent in ordered if spent >= 0.005 * total]
-        shares = [f"{_WORDS.get(name, name)} {100 * spent / total:.0f} %" for name, spent in ordered]
+        ordered = sorted(
+            ((name, spent) for name, spent in seconds.items() if name != "other" and spent >= 0.005 * total),
+            key=lambda item: -item[1],
+        )
+        shares = [f"{_PHASE_NAMES.get(name, name)} {100 * spent / total:.0f} %" for name, spent in ordered]
         for shown in range(len(shares), -1, -1):
             rest = total - sum(spent for _, spent in ordered[:shown])
             parts = shares[:shown] + ([f"other {100 * rest / total:.0f} %"] if rest > 0.005 * total else [])
@@ -202,7 +200,7 @@ class Board:
         if planned is None:
             return ""
         held = (self._last or {}).get("memory_mb")
-        each = " per rank" if (self._ranks or 1) > 1 else ""
+        each = " per rank" if self._planned["ranks"] > 1 else ""
         if held is None:
             return f"memory: about {planned:.0f} MB{each} expected"
         return f"memory: {held:.0f} MB{' on rank 0' if each else ''}, about {planned:.0f} MB{each} expected"
@@ -210,7 +208,7 @@ class Board:
     def _ctrl_c(self, width: int) -> str:
         kept = ", with a checkpoint" if self._planned.get("checkpoints") else ""
         if self._stopping:
-            words = f"stopping after this iteration{kept}; Ctrl-C again: at once"
-            return words if len(words) <= width else "stopping after this iteration; Ctrl-C again: at once"
-        words = f"Ctrl-C: stop after this iteration{kept}; twice: at once"
-        return words if len(words) <= width else words.replace("after this iteration, ", "")
+            text = f"stopping after this iteration{kept}; Ctrl-C again: at once"
+            return text if len(text) <= width else text.replace(kept, "")
+        text = f"Ctrl-C: stop after this iteration{kept}; twice: at once"
+        return text if len(text) <= width else text.replace("after this iteration, ", "")

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,8 @@ from typing import Any
 from rich.console import Group
 from rich.text import Text
 
-from admmctl import files
 from admmctl.errors import UserError
-from admmctl.report.output import write
+from admmctl.report.output import put_csv
 from admmctl.report.statistics import Median, median, verdicts
 from admmctl.report.tables import Plain
 from admmctl.report.text import interval, number, seconds
@@ -236,15 +235,4 @@ def compare_table(result: Comparison) -> Group:
 def write_csv(result: Comparison, path: Path) -> None:
     """The comparison as CSV, a line per method. Raises UserError."""
     columns = [part.name for part in fields(Compared) if part.name != "seeds"]
-    write_table(path, columns, map(vars, result.methods))
-
-
-def write_table(path: Path, columns: list[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """What ``--csv`` asks for, '-' for standard output. Raises UserError."""
-    if path == files.STDOUT:
-        write(files.to_csv(columns, rows))
-        return
-    try:
-        files.write_csv(path, columns, rows)
-    except OSError as error:
-        raise UserError(f"--csv {path}: cannot be written: {error.strerror}") from None
+    put_csv(path, columns, map(vars, result.methods))

@@ -12,6 +12,7 @@ from rich.text import Text
 from admmctl.errors import UserError
 from admmctl.files import write_csv
 from admmctl.report import style
+from admmctl.report.output import writable
 from admmctl.report.tables import Plain
 from admmctl.runs.places import root
 from admmctl.studies.condition import Conditions, Preconditioned
@@ -39,14 +40,10 @@ def condition_plot(result: Conditions, output: Path | None = None) -> list[Path]
     """
     base = style.without_suffix(output or root() / result.experiment / "condition", ".csv")
     points = base.with_name(f"{base.name}.csv")
-    figure = condition_figure(result)
-    try:
+    with writable(points):
         base.parent.mkdir(parents=True, exist_ok=True)
         write_csv(points, [part.name for part in fields(Preconditioned)], map(vars, result.points))
-    except OSError as error:
-        plt.close(figure)
-        raise UserError(f"{points} cannot be written: {error.strerror}; name another place: --output") from None
-    return [*style.save(figure, base), points]
+    return [*style.save(condition_figure(result), base), points]
 
 
 def condition_figure(result: Conditions) -> Figure:

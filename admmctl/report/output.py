@@ -1,12 +1,17 @@
-"""Results on standard output: text, tables or one JSON document."""
+"""Results on standard output, as text, tables or one JSON document; and in files that a user names."""
 
 import io
 import shutil
 import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 from rich.console import Console, RenderableType
 
-from admmctl.files import to_json
+from admmctl.errors import UserError
+from admmctl.files import STDOUT, to_csv, to_json, write_csv
 
 _NARROWEST = 80  # tables are made for this; a narrower terminal wraps their lines itself
 _ENDLESS = 100_000  # columns of a file or a pipe
@@ -51,3 +56,21 @@ def write(text: str) -> None:
     """Text on standard output, at once. Of one that breaks nothing is raised here: see ``cli.streams``."""
     sys.stdout.write(text)
     sys.stdout.flush()
+
+
+def put_csv(path: Path, columns: list[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """What ``--csv`` asks for, '-' for standard output. Raises UserError."""
+    if path == STDOUT:
+        write(to_csv(columns, rows))
+        return
+    with writable(path, "--csv"):
+        write_csv(path, columns, rows)
+
+
+@contextmanager
+def writable(path: Path, option: str = "--output") -> Iterator[None]:
+    """Raises UserError where the block cannot write ``path``; ``option`` is what names another place."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}; name another place: {option}") from None

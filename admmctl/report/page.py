@@ -17,7 +17,7 @@ from admmctl.errors import UserError
 from admmctl.files import STDOUT, atomic
 from admmctl.report import experiments, gallery, style, svg
 from admmctl.report.html import Table, render
-from admmctl.report.output import write
+from admmctl.report.output import writable, write
 from admmctl.report.sidecar import Figure, LeftOut, read_figures
 from admmctl.report.text import count
 from admmctl.runs.places import root
@@ -83,12 +83,10 @@ def _write(page: Path, content: bytes) -> None:
     if page == STDOUT:
         write(content.decode("utf-8"))
         return
-    try:
+    with writable(page):
         page.parent.mkdir(parents=True, exist_ok=True)
         with atomic(page, "wb") as file:
             file.write(content)
-    except OSError as error:
-        raise UserError(f"{page} cannot be written: {error.strerror}; name another place: --output") from None
 
 
 def document(

@@ -9,16 +9,8 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from admmctl.errors import UserError
-from admmctl.report.compare import (
-    Ended,
-    Repeats,
-    comparable,
-    in_common,
-    over_seeds,
-    times_to_target,
-    train_s,
-    write_table,
-)
+from admmctl.report.compare import Ended, Repeats, comparable, in_common, over_seeds, times_to_target, train_s
+from admmctl.report.output import put_csv
 from admmctl.report.statistics import median
 from admmctl.report.tables import Plain
 from admmctl.report.text import number, seconds
@@ -179,4 +171,4 @@ def phase_rows(result: PhasesResult) -> list[dict[str, Any]]:
 def write_csv(result: PhasesResult, path: Path) -> None:
     """The rows of ``phase_rows`` as CSV. Raises UserError."""
     rows = phase_rows(result)
-    write_table(path, list(rows[0]), rows)
+    put_csv(path, list(rows[0]), rows)

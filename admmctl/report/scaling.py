@@ -1,11 +1,9 @@
 """Figures and tables of a scaling study: seconds, speed-up and efficiency, phases, against cores."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -49,31 +47,23 @@ class PaperPoint:
 
 
 def scaling_plots(result: Findings, output: Path | None = None, paper: PaperPoint | None = None) -> list[Path]:
-    """Three figures of a study, PNG and PDF each, beside its folder or beside ``output``.
+    """Three figures of a study, PNG and PDF each, beside its folder or with names that begin with ``output``.
 
-    ``paper`` is a number of the study's dataset; it is drawn among seconds to a target.
-
-    Raises UserError where they cannot be written.
+    ``paper`` is a number of the study's dataset; it is drawn among seconds to a target. Raises UserError where
+    the figures cannot be written.
     """
     style.check_output(output, "the first part of file names, for instance scaling")
     study = Path(result.study)
     base = style.without_suffix(output) if output is not None else study.parent / study.name
-    figures: dict[str, Callable[[Findings], Figure]] = {
-        "seconds": partial(seconds_figure, paper=paper),
-        "speedup": _speed_up,
-        "phases": _phases,
-    }
-    return [
-        path
-        for name, figure in figures.items()
-        for path in style.save(figure(result), base.with_name(f"{base.name}-{name}"))
-    ]
+    figures = {"seconds": seconds_figure(result, paper), "speedup": _speed_up(result), "phases": _phases(result)}
+    written = [style.save(figure, base.with_name(f"{base.name}-{name}")) for name, figure in figures.items()]
+    return [path for paths in written for path in paths]
 
 
 def seconds_figure(result: Findings, paper: PaperPoint | None = None) -> Figure:
     """Seconds to the goal against cores, both axes logarithmic."""
     figure, axes = plt.subplots(figsize=(style.COLUMN_WIDTH * 1.35, style.COLUMN_WIDTH * 1.25))
-    color, marker = style.look(result.method_kind)
+    color, _ = style.look(result.method_kind)
     curve, curves = result.curve, [result.curve]
     if result.machine is not None:
         there, red = result.machine.curve, style.VERMILLION
@@ -88,7 +78,7 @@ def seconds_figure(result: Findings, paper: PaperPoint | None = None) -> Figure:
         axes.plot(curve.cores, curve.amdahl, label="Amdahl bound", linewidth=1.2, **_AMDAHL)
         bound: dict[str, Any] = {"color": style.GREY, "linestyle": "-.", "linewidth": 1}
         axes.plot(curve.cores[1:], curve.reduce[1:], label="communication bound", **bound)
-    _measured(axes, result, "seconds", color, marker)
+    _measured(axes, result, "seconds")
     if paper is not None and result.goal == "target" and not result.weak:
         star: dict[str, Any] = {"color": style.BLACK, "markersize": 9, "zorder": 6}
         axes.plot([paper.cores], [paper.seconds], "*", label=paper.label, **star)
@@ -113,7 +103,7 @@ def _speed_up(result: Findings) -> Figure:
     figure, (above, below) = plt.subplots(
         2, 1, sharex=True, figsize=(style.COLUMN_WIDTH * 1.35, style.COLUMN_WIDTH * 1.55), height_ratios=(3, 2)
     )
-    color, marker = style.look(result.method_kind)
+    color, _ = style.look(result.method_kind)
     curve, first = result.curve, result.points[0].cores
     most = max(point.cores for point in result.points)
     shown = [i for i, p in enumerate(curve.cores) if first <= p <= 2 * most]
@@ -131,8 +121,8 @@ def _speed_up(result: Findings) -> Figure:
     ends = np.array([first, max(most, cores.max(initial=first))], dtype=float)
     above.plot(ends, ends / first, label="ideal", **_IDEAL)
     below.plot(ends, [1, 1], **_IDEAL)
-    _measured(above, result, "speed_up", color, marker)
-    _measured(below, result, "efficiency", color, marker)
+    _measured(above, result, "speed_up")
+    _measured(below, result, "efficiency")
     above.set_xscale("log", base=2)
     above.set_yscale("log", base=2)
     above.yaxis.set_major_formatter(FuncFormatter(_plain_number))
@@ -177,9 +167,10 @@ def _phases(result: Findings) -> Figure:
     return figure
 
 
-def _measured(axes: Axes, result: Findings, quantity: str, color: str, marker: str) -> None:
+def _measured(axes: Axes, result: Findings, quantity: Literal["seconds", "speed_up", "efficiency"]) -> None:
     """Medians with 95 % intervals from six repeats on, every repeat below that; hollow where cores were shared."""
     base = result.points[0]
+    color, marker = style.look(result.method_kind)
 
     def converted(point: CoreCount, time: float) -> float:
         """A time as seconds, speed-up or efficiency against the smallest core count's median."""

@@ -13,6 +13,7 @@ from matplotlib.ticker import FuncFormatter
 
 from admmctl.errors import UserError
 from admmctl.files import atomic
+from admmctl.report.output import writable
 from admmctl.runs.recorded import Recorded
 
 # Okabe and Ito's palette, which people with any common colour blindness can tell apart.
@@ -143,16 +144,12 @@ def save(figure: Figure, path: Path) -> list[Path]:
     path = without_suffix(path)
     written = []
     try:
-        for suffix in (".png", ".pdf"):
-            target = path.with_name(path.name + suffix)
-            metadata: dict[str, Any] = {"CreationDate": None} if suffix == ".pdf" else {"Software": None}
+        for suffix, metadata in {"png": {"Software": None}, "pdf": {"CreationDate": None}}.items():
             drawn = io.BytesIO()  # PDF needs to know its place in the file, and a pipe has none
-            figure.savefig(drawn, format=suffix[1:], metadata=metadata)
-            with atomic(target, "wb") as file:
+            figure.savefig(drawn, format=suffix, metadata=metadata)
+            written.append(path.with_name(f"{path.name}.{suffix}"))
+            with writable(path), atomic(written[-1], "wb") as file:
                 file.write(drawn.getvalue())
-            written.append(target)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}; name another place with --output") from None
     finally:
         plt.close(figure)
     return written

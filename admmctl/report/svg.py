@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from matplotlib.ticker import MaxNLocator
+
 from admmctl.report import style
 from admmctl.report.text import number, seconds
 
@@ -184,13 +186,9 @@ def _range(low: float, high: float) -> tuple[float, float]:
 
 def _ticks(low: float, high: float) -> list[float]:
     """Five or so round numbers within a range."""
-    if high <= low:
-        return [low]
-    rough = (high - low) / 5
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
-    start = math.ceil(low / step - 1e-9)
-    return [count * step for count in range(start, math.floor(high / step + 1e-9) + 1)]
+    rim = 1e-9 * (high - low)
+    ticks = MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(low, high)
+    return [tick for tick in ticks if low - rim <= tick <= high + rim]
 
 
 def _decades(low: float, high: float) -> list[float]:

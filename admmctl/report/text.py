@@ -2,6 +2,8 @@
 
 import math
 
+from rich.filesize import decimal
+
 
 def number(value: float | None, digits: int = 3) -> str:
     """A number with a fixed count of decimals, or a dash where there is none."""
@@ -43,11 +45,4 @@ def count(many: int, noun: str) -> str:
 
 def size(bytes: int) -> str:
     """Bytes as people read them: 54.9 MB."""
-    if bytes == 0:
-        return "-"
-    value = float(bytes)
-    for unit in ("bytes", "kB", "MB", "GB", "TB"):
-        if value < 1000 or unit == "TB":
-            break
-        value /= 1000
-    return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
+    return decimal(bytes) if bytes else "-"

@@ -53,7 +53,7 @@ def test_columns_against_time_and_phases_of_the_same_runs(shell: Shell, results:
     assert "their numbers" in shell("runs", "phases", "rolled", "--paper").out
     assert shell("train", "rolled.yaml", "--method", "mlp", "--set", "name=cifar2-convex").code == 0
     assert "their numbers" in shell("runs", "phases", "cifar2-convex").out
-    assert "--csv nowhere" in shell.refusal("runs", "phases", "rolled", "--csv", "nowhere/phases.csv")
+    assert "name another place: --csv" in shell.refusal("runs", "phases", "rolled", "--csv", "nowhere/phases.csv")
     for folder in (results / "rolled").glob("*/phases.csv"):
         folder.unlink()
     assert "nothing to show" in shell.refusal("runs", "phases", "rolled")
