@@ -1,7 +1,7 @@
 """``admmctl condition``: what preconditioners make of the primal update's matrix (Figure 2 of the convex paper).
 
-The matrix A = I + F'F / rho + G'G is built and its eigenvalues are computed, in float64. Of a preconditioner
-M = L L' what counts is the condition number of L^-1 A L^-T, the largest eigenvalue over the smallest.
+The matrix A = I + F'F / rho + G'G and its eigenvalues are computed in float64. What counts of a preconditioner
+M = L L' is the condition number of L^-1 A L^-T: its largest eigenvalue over its smallest.
 """
 
 from collections.abc import Callable, Iterable
@@ -38,10 +38,7 @@ Half = Callable[[Array], Array]  # L^-1 times columns (2 P d, any)
 
 @dataclass(frozen=True)
 class Preconditioned:
-    """The condition number of A with a preconditioner: its largest eigenvalue over its smallest.
-
-    ``rank`` is that of a Nystrom sketch, None for other preconditioners.
-    """
+    """The condition number of A with a preconditioner. ``rank`` is that of a Nystrom sketch, None for others."""
 
     preconditioner: str
     rank: int | None
@@ -136,7 +133,7 @@ def _system(run: Run) -> System:
     """The convex problem of a run, all its training rows, in float64. Raises UserError."""
     plan = shards.plan(run.data.model_copy(update={"stream": False}), 1)
     network = build_network(run, plan)
-    # Whatever the run computes with: here NumPy does, and nothing is prepared for a solver.
+    # NumPy computes here, whatever the run names, and nothing is prepared for a solver.
     plain = {"dtype": "float64", "backend": "numpy", "device": "cpu", "solver": "convex-cg"}
     method: ConvexAdmm = methods.load(KIND)(run.settings.model_copy(update=plain))
     d, P = network.sizes[0] + network.bias, run.settings.patterns  # type: ignore[attr-defined]

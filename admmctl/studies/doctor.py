@@ -1,6 +1,6 @@
-"""``admmctl doctor``: is this machine fit to train on? One small function per check, each with its cure.
+"""``admmctl doctor``: whether this machine is fit to train on. A function per check; each names a cure.
 
-A check that fails in itself, or hangs, is an error line like any other: the doctor always reports.
+A check that breaks or hangs is an error line like any other: the doctor always reports.
 """
 
 import os
@@ -47,7 +47,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Patient:
-    """What is examined: this machine, for runs that start this way, and perhaps one experiment."""
+    """What is examined: this machine for runs with these options, and an experiment if one is named."""
 
     options: Options
     experiment: Experiment | None
@@ -61,10 +61,7 @@ def doctor(
     cluster: str | None = None,
     say: Callable[[str], None] = lambda what: None,
 ) -> list[Check]:
-    """Every check. Raises UserError for wrong usage only.
-
-    ``say`` is called with the name of the check that is under way.
-    """
+    """Every check. ``say`` is called with the name of each. Raises UserError for wrong usage only."""
     experiment = None if config is None else configuration.load(config, overrides)
     patient = Patient(check_options(cores, oversubscribe=True, hosts=hosts, cluster=cluster), experiment)
     checks: list[Check] = []

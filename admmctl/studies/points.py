@@ -35,7 +35,6 @@ class Timed:
 
     @property
     def cores(self) -> int:
-        """One for each rank."""
         return self.point.cores
 
 
@@ -62,10 +61,10 @@ def find_studies(names: list[str] | None) -> list[Path]:
 
 
 def summarise_all(folders: list[Path], machine: str | None, named: bool) -> tuple[list[Findings], list[str]]:
-    """Every study in numbers, and what was left out, with the reason: studies and runs.
+    """Every study in numbers, and a line for each study and run that was left out, with the reason.
 
-    Runs that are damaged are left out, and studies that cannot be read. What has nothing to show yet is left out
-    where nobody ``named`` it. Raises UserError where no study is left.
+    Damaged runs are left out, studies that cannot be read, and unfinished studies that nobody ``named``. Raises
+    UserError where no study is left, or one that was named is unfinished.
     """
     results, left_out = [], []
     for folder in folders:
@@ -132,7 +131,7 @@ def _runs(folder: Path) -> list[Recorded]:
 
 
 def _on_one_footing(runs: list[Timed]) -> list[Timed]:
-    """Where a number of cores was shared once and free another time, only the runs on free cores."""
+    """The runs without those that shared cores, where others had as many cores for themselves."""
     free = {run.cores for run in runs if not run.shared}
     return [run for run in runs if not run.shared or run.cores not in free]
 
@@ -242,14 +241,9 @@ def _small(study: Study) -> list[Point]:
 def _middle(points: list[Point]) -> Point:
     """Medians of repeats."""
     reduced = [point.reduce_s for point in points if point.reduce_s is not None]
-    return Point(
-        cores=points[0].cores,
-        rows=points[0].rows,
-        compute_s=median(point.compute_s for point in points),
-        compute_mean_s=median(point.compute_mean_s for point in points),
-        solve_s=median(point.solve_s for point in points),
-        reduce_s=median(reduced) if reduced else None,
-    )
+    times = ("compute_s", "compute_mean_s", "solve_s")
+    middles = {name: median(getattr(point, name) for point in points) for name in times}
+    return replace(points[0], **middles, reduce_s=median(reduced) if reduced else None)
 
 
 def _rows(points: list[Point], weak: bool) -> Rows:

@@ -58,23 +58,23 @@ class Request:
 
 @dataclass(frozen=True)
 class Goal:
-    """What is timed: a number of iterations, or with None the target. ``weak``: as many rows for every rank."""
+    """What is timed: a number of iterations, or with None the target. ``weak``: every rank has as many rows."""
 
     iterations: int | None
     weak: bool
 
     def name(self) -> str:
-        """For the name of the folder."""
+        """As a part of the folder's name."""
         kind = "target" if self.iterations is None else f"{self.iterations}it"
         return f"weak-{kind}" if self.weak else kind
 
 
 def scaling(request: Request, watcher: Watcher, say: Say, part: int | None = None) -> Path:
-    """Run what is not yet run of a study; returns its folder.
+    """Run what has not finished of a study; returns its folder.
 
-    With ``part`` only the runs on that number of cores: each a job's share. Raises UserError and ConfigError
-    before anything is written, RunFailed at the end when a run broke, and Interrupted when it is stopped: what is
-    finished stays.
+    ``part`` is a number of cores: then only the runs on that many, the share of one job. Raises UserError and
+    ConfigError before anything is written, RunFailed at the end when a run broke, and Interrupted when it is
+    stopped; finished runs stay.
     """
     counts, run, goal = plan(request)
     if part is not None and part not in counts:
@@ -118,7 +118,7 @@ def plan(request: Request) -> tuple[list[int], Run, Goal]:
 
 
 def orders(request: Request, dry: bool) -> list[Order]:
-    """The study as a job for every number of cores, checked as far as that goes outside them. Raises UserError."""
+    """The study as a job for every number of cores, checked as far as that is possible here. Raises UserError."""
     counts, run, _ = plan(request)
     found = []
     for count in counts:
@@ -168,7 +168,7 @@ def _goal(run: Run, request: Request) -> Goal:
 
 
 def _towards(run: Run, goal: Goal) -> Run:
-    """The run with the goal as its end; a number of iterations is evaluated at its end only."""
+    """The run with the goal as its end. A run of so many iterations is evaluated at its end only."""
     if goal.iterations is None:
         return run
     budget = {"target": None, "iterations": goal.iterations, "epochs": None, "seconds": None, "patience": None}
@@ -180,7 +180,7 @@ def _towards(run: Run, goal: Goal) -> Run:
 
 
 def share(run: Run, cores: int, most: int) -> Run:
-    """Weak scaling: all rows on the largest number of cores, and as many per rank on fewer; the same test rows."""
+    """The run of weak scaling: all rows on ``most`` cores, and as many per rank on fewer; the same test rows."""
     rows = shards.plan(run.data, most).rows_train // most * cores
     return replace(run, data=run.data.model_copy(update={"first": rows}))
 
@@ -208,7 +208,7 @@ def _described(run: Run, goal: Goal) -> Study:
 
 
 def _measure(study: Study, run: Run, counts: list[int], options: Options, say: Say) -> None:
-    """Add to the study how fast this machine is on each number of cores that it has, where that is not known."""
+    """Add to the study how fast this machine is, on each number of cores where that is not known yet."""
     if study.small is None:
         say("measuring what an iteration costs besides its rows")
         study.small = _small_step(run)
@@ -221,7 +221,7 @@ def _measure(study: Study, run: Run, counts: list[int], options: Options, say: S
 
 
 def _small_step(run: Run) -> SmallStep | NoSmallStep:
-    """An iteration on hardly any rows, one core: without it a fit would take any slow run for a fixed cost."""
+    """An iteration on hardly any rows. Without it a fit would take every slow run for a fixed cost."""
     try:
         return SmallStep.model_validate(on_cores(run, SMALL, 9, 1, lambda what: None))
     except (UserError, RunFailed) as error:

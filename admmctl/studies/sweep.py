@@ -1,8 +1,7 @@
 """``admmctl sweep``: many trials of one method, chosen by validation accuracy, all of them kept.
 
-Trials run side by side, one process each, up to the cores asked for: their times mean nothing and are not
-used. The winner is then trained once more with nothing beside it, so that its time can be trusted. The test set
-plays no part in the choice.
+Trials run side by side, one process each, on the cores asked for: their times are disturbed, and not used. The
+winner is then trained once more with nothing beside it: its time counts. The test set plays no part in the choice.
 """
 
 import csv
@@ -42,7 +41,7 @@ DEFAULT_VALIDATION = 0.1
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial as it ended, with its best validation accuracy, or None, and when it was reached."""
+    """One trial as it ended: its best validation accuracy, or None, and the iteration and epoch of that."""
 
     number: int
     settings: Settings
@@ -85,7 +84,7 @@ def sweep(
     report: Report,
     watcher: Watcher,
 ) -> Sweep:
-    """Run what is not yet run of a sweep, and the winner once more, timed.
+    """Run the trials of a sweep that have not finished, and the winner once more, timed.
 
     Raises UserError and ConfigError before anything is written. A trial that fails is kept with its reason.
     """
@@ -114,14 +113,15 @@ def sweep(
     with held(folder):
         found = _Trials(folder, planned, report, watcher).run(cores)
     _write_table(folder, found)
-    scored = [(t.validation_accuracy, -t.number, t) for t in found if t.validation_accuracy is not None]
-    scored = [each for each in scored if each[2].status != "diverged"]
+    scored = [
+        (t.validation_accuracy, t) for t in found if t.validation_accuracy is not None and t.status != "diverged"
+    ]
     if not scored:
         return Sweep(str(folder), base.method, found, None, None)
-    score, _, best = max(scored)
+    score, best = max(scored, key=lambda each: each[0])  # of equal ones the first
     winner = planned[best.number][2]
-    # The winner's run is on all training rows, the validation rows among them when the sweep split them off,
-    # and for as long as it took the trial to its best: the validation rows can no longer say when to stop.
+    # The winner is trained on all training rows, also those that the sweep held back for validation. They can no
+    # longer say when to stop: the run takes as long as the trial took to its best.
     stop = winner.stop.model_copy(update={"target": base.stop.target})
     final = replace(winner, data=base.data, stop=_as_long(replace(base, stop=stop), best))
     config = folder / "best.yaml"
@@ -197,7 +197,9 @@ class _Trials:
         return trial
 
     def _follow(self, results: list[Future[Trial]], signals: StopSignals) -> None:
-        """Wait for trials. A signal, or one that breaks, ends all after their iteration; a second one kills."""
+        """Wait for the trials. A signal, or a trial that breaks, ends all after their iteration; a second signal
+        kills them.
+        """
         killed: dict[subprocess.Popen[str], bool] = {}  # False: asked to end
         while True:
             done, rest = wait(results, timeout=TICK)

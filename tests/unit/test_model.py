@@ -17,7 +17,6 @@ from admmctl.studies.model import (
     SHORT,
     CostModel,
     Exchange,
-    HeldOut,
     Law,
     Point,
     counts,
@@ -46,6 +45,11 @@ def measured(cores: int, rows: int, model: CostModel = TRUE, *, shared: bool = F
     return Point(cores, rows, model.compute(cores, rows), mean, model.seconds_solve, reduce_s)
 
 
+def slower(point: Point, factor: float) -> Point:
+    """The point where computation takes ``factor`` times as long."""
+    return replace(point, compute_s=point.compute_s * factor, compute_mean_s=point.compute_mean_s * factor)
+
+
 def strong(*cores: int, rows: int = 60_000, shared: bool = False) -> list[Point]:
     return [measured(p, rows, shared=shared) for p in cores]
 
@@ -67,21 +71,14 @@ def near(model: CostModel, **changes: object) -> bool:
 @pytest.mark.parametrize(
     ("cores", "bytes", "messages", "sent", "summed"),
     [
-        (1, 400, 0, 0, 0),
         (1, 4_000_000, 0, 0, 0),
         (2, 0, 0, 0, 0),
         # short: log2 p times the whole message, there and summed
-        (2, 400, 1, 400, 400),
-        (4, 400, 2, 800, 800),
         (1024, 400, 10, 4000, 4000),
         # long: half, quarter, ... there, and back
-        (2, 4000, 2, 4000, 2000),
-        (4, 4000, 4, 6000, 3000),
         (8, 8000, 6, 14000, 7000),
         # no power of two: one more message each way, one more sum
-        (3, 400, 3, 1200, 800),
         (7, 400, 4, 1600, 1200),
-        (3, 4000, 4, 12000, 6000),
         (6, 4000, 6, 14000, 7000),
         # the last short one, and the first long one
         (2, 2048, 1, 2048, 2048),
@@ -158,18 +155,6 @@ def test_the_law_takes_as_long_as_the_algorithm(cores, items):
     assert LAW.seconds(cores, items * ITEM) == pytest.approx(took)
 
 
-def test_a_power_of_two_is_cheapest_and_more_bytes_of_a_kind_cost_more():
-    for n in (64, 1_000_000):
-        times = [LAW.seconds(1 << k, n) for k in range(14)]
-        assert times[0] == 0
-        assert times == sorted(set(times))
-    for p in (2, 3, 4, 10, 1000):
-        assert LAW.seconds(p, 100) < LAW.seconds(p, 200) < LAW.seconds(p, 2048)
-        assert LAW.seconds(p, 100_000) < LAW.seconds(p, 200_000)
-        power = 1 << (p.bit_length() - 1)
-        assert LAW.seconds(power, 100_000) <= LAW.seconds(p, 100_000)
-
-
 # -- fits
 
 
@@ -194,10 +179,7 @@ def test_a_row_more_in_the_largest_share_is_no_imbalance():
 def test_with_noise_no_other_rates_are_nearer_and_predictions_stay_within_it(noise, row_s, fixed_s):
     made = replace(TRUE, seconds_per_row=row_s, seconds_fixed=fixed_s, imbalance=0.0)
     exact = [measured(p, 64_000, made) for p in (1, 2, 4, 8, 16)]
-    noisy = [
-        replace(point, compute_s=point.compute_s * (1 + e), compute_mean_s=point.compute_mean_s * (1 + e))
-        for point, e in zip(exact, noise, strict=True)
-    ]
+    noisy = [slower(point, 1 + e) for point, e in zip(exact, noise, strict=True)]
     model = replace(fit(noisy, [], []), imbalance=0.0)
     assert model.seconds_per_row >= 0
     assert model.seconds_fixed >= 0
@@ -219,9 +201,7 @@ def test_with_noise_no_other_rates_are_nearer_and_predictions_stay_within_it(noi
 def test_errors_count_relatively():
     # The slowest run is 20 % off. Absolute least squares would follow it, and miss the rest by far more.
     points = strong(1, 2, 4, 8, 16, 32)
-    points[0] = replace(
-        points[0], compute_s=points[0].compute_s * 1.2, compute_mean_s=points[0].compute_mean_s * 1.2
-    )
+    points[0] = slower(points[0], 1.2)
     model = fit(points, EXCHANGES, [400_000])
     assert model.compute(32, 60_000) == pytest.approx(TRUE.compute(32, 60_000), rel=0.03)
 
@@ -245,16 +225,14 @@ def test_imbalance_is_the_median_over_more_than_one_core():
     assert model.compute(4, 64_000) == pytest.approx(1.2)
 
 
-def test_imbalance_is_never_negative_and_none_on_one_core():
-    assert fit([Point(1, 10, 2.0, 1.0, 0.0, None)], [], []).imbalance == 0
-    assert fit([Point(2, 10, 0.9, 1.0, 0.0, None)], [], []).imbalance == 0
+@pytest.mark.parametrize(("cores", "busiest_s"), [(1, 2.0), (2, 0.9)])
+def test_imbalance_is_never_negative_and_none_on_one_core(cores, busiest_s):
+    assert fit([Point(cores, 10, busiest_s, 1.0, 0.0, None)], [], []).imbalance == 0
 
 
 def test_solves_are_the_median():
     points = [replace(p, solve_s=s) for p, s in zip(strong(1, 2, 4), (1.0, 9.0, 2.0), strict=True)]
-    model = fit(points, EXCHANGES, [400_000])
-    assert model.seconds_solve == 2.0
-    assert model.parts(4, 60_000)["solve"] == model.parts(400, 60_000)["solve"] == 2.0
+    assert fit(points, EXCHANGES, [400_000]).seconds_solve == 2.0
 
 
 def test_weak_scaling_is_fitted_and_predicted_by_the_same_functions():
@@ -304,12 +282,8 @@ def test_reductions_of_runs_tell_the_law_too():
 
 
 def test_measurements_that_say_nothing_change_nothing():
-    nothing = [
-        Exchange(1, 400_000, 1e-7),
-        Exchange(4, 0, 1e-6),
-        Exchange(2, 400_000, 0.0),
-        Exchange(2, 8, math.nan),
-    ]
+    silent = [(1, 400_000, 1e-7), (4, 0, 1e-6), (2, 400_000, 0.0), (2, 8, math.nan)]
+    nothing = [Exchange(*each) for each in silent]
     assert near(fit(strong(1, 2), [*EXCHANGES, *nothing], [400_000]))
     assert fit(strong(1, 2, shared=True), nothing, [400_000]).law is None
 
@@ -329,7 +303,7 @@ def test_without_a_measured_allreduce_one_core_only_can_be_predicted():
 
 def test_every_core_count_but_the_smallest_is_held_out():
     points = strong(4, 1, 2)
-    slow = replace(points[0], compute_s=2 * points[0].compute_s, compute_mean_s=2 * points[0].compute_mean_s)
+    slow = slower(points[0], 2)
     at_2, at_4 = held_out([slow, *points[1:]], EXCHANGES, [400_000])
     assert (at_2.cores, at_4.cores) == (2, 4)
     # 4 is predicted from the others, so right; it was measured too slow
@@ -339,10 +313,6 @@ def test_every_core_count_but_the_smallest_is_held_out():
     assert at_4.error < -0.3
     assert at_2.error > 0.01  # the slow one is part of this fit
     assert at_4.communication
-
-
-def test_noise_free_studies_are_predicted_without_error():
-    assert [abs(h.error) < 1e-9 for h in held_out(strong(1, 2, 4, 8), EXCHANGES, [400_000])] == [True] * 3
 
 
 def test_with_two_core_counts_the_larger_is_predicted_from_the_smaller():
@@ -366,10 +336,6 @@ def test_unknown_reductions_are_in_neither_number(shared, exchanges):
 def test_one_core_count_has_nothing_to_hold_out(points):
     with pytest.raises(UserError, match=r"nothing can be held out of [01] core count.*at least two"):
         held_out(points, EXCHANGES, [400_000])
-
-
-def test_an_error_is_relative_to_what_was_measured():
-    assert HeldOut(2, predicted_s=3.0, measured_s=2.0, communication=True).error == pytest.approx(0.5)
 
 
 def test_no_points_cannot_be_fitted():
@@ -409,13 +375,6 @@ def test_nothing_beats_its_bounds(cores, rows, imbalance):
     seconds = model.seconds(cores, rows) * (1 + 1e-12)
     assert seconds >= model.amdahl(cores, rows)
     assert seconds >= model.communication(cores) + model.seconds_solve
-
-
-@given(cores=st.integers(1, 20_000), rows=st.integers(1, 10**8))
-def test_computation_shrinks_with_cores_and_grows_with_rows(cores, rows):
-    assert TRUE.compute(2 * cores + 1, rows) <= TRUE.compute(cores + 1, rows)
-    assert TRUE.compute(cores, rows + 1) >= TRUE.compute(cores, rows)
-    assert TRUE.compute(cores + 1, rows) > TRUE.seconds_fixed
 
 
 def test_on_ever_more_cores_the_reductions_remain():
@@ -465,7 +424,6 @@ def test_a_peak_that_is_none_is_refused(file, peak):
     ("old", "new", "line", "words"),
     [
         ("latency_s", "latency", 7, ["unknown key 'latency'", "did you mean 'latency_s'"]),
-        ("latency_s: 1.0e-4", "latency_s: fast", 7, ["network.latency_s", "expected a number", "'fast'"]),
         ("latency_s: 1.0e-4", "latency_s: -1", 7, ["network.latency_s", "above 0", "-1"]),
         ("latency_s: 1.0e-4", "latency_s: .nan", 7, ["network.latency_s", "nan"]),
         ("seconds_per_byte: 1e-8", "seconds_per_byte: 0", 8, ["network.seconds_per_byte", "above 0"]),
@@ -473,7 +431,6 @@ def test_a_peak_that_is_none_is_refused(file, peak):
         ("cores: 8", "cores: 8.5", 4, ["cores", "whole number"]),
         ("cores: 8", "cores: 0", 4, ["cores", "1 or more"]),
         ("  seconds_per_byte: 1e-8\n", "", 6, ["network.seconds_per_byte", "is missing"]),
-        ("gflops_per_core", "gflops", 5, ["unknown key 'gflops'", "did you mean 'gflops_per_core'"]),
         ("gflops_per_core: 20.0", "gflops_per_core: 0", 5, ["processor.gflops_per_core", "above 0"]),
         ("cores_per_node: 4", "cores_per_node: 0", 5, ["processor.cores_per_node", "1 or more"]),
         ("memory_per_node_gb: 2", "memory_per_node_gb: 0", 5, ["processor.memory_per_node_gb", "above 0"]),
@@ -526,19 +483,15 @@ def test_a_name_is_looked_up_here_first_and_then_beside_the_package(tmp_path, mo
 
 
 def test_every_machine_that_is_shipped_is_valid_and_called_like_its_file():
-    folder = Path(__file__).parents[2] / "configs" / "clusters"
-    names = [path.stem for path in folder.glob("*.yaml")]
-    assert "cray-xc30" in names
-    for name in names:
-        cluster = places.load_cluster(folder / f"{name}.yaml")
+    assert {"cray-xc30", "slurm"} <= set(machines())
+    for name in machines():
+        cluster = places.load_cluster(name)
         assert cluster.name == name
-        if cluster.processor is not None:  # more than a place to start jobs
-            assert load_machine(folder / f"{name}.yaml").name == name
-
-
-def test_a_cluster_without_numbers_is_no_machine_to_predict_for():
-    with pytest.raises(ConfigError, match="processor: is missing"):
-        load_machine(Path(__file__).parents[2] / "configs" / "clusters" / "slurm.yaml")
+        if cluster.processor is not None:
+            load_machine(name)
+        else:  # a place to start jobs
+            with pytest.raises(ConfigError, match="processor: is missing"):
+                load_machine(name)
 
 
 def test_the_cray_is_as_published():

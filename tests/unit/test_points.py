@@ -52,7 +52,7 @@ def refusal(study: Study) -> str:
 
 
 def test_times_are_medians_and_every_one_is_kept(made):
-    made.runs({1: [4.0, 40.0, 5.0], 2: [3.0, 2.0, 0.01]})
+    made.runs({1: [4.0, 40.0, 5.0], 2: [3.0, 2.0, 0.01]}, train_s=60.0)  # which is not the time to the target
     one, two = points(made).values()
     assert (one.median_s, sorted(one.seconds)) == (5.0, [4.0, 5.0, 40.0])
     assert (two.median_s, sorted(two.seconds)) == (2.0, [0.01, 2.0, 3.0])
@@ -99,12 +99,6 @@ def test_a_number_of_iterations_is_timed_by_all_of_its_training(tmp_path):
     assert summarise(study.path).warnings == []
 
 
-def test_the_time_to_the_target_is_not_the_time_of_the_run(made):
-    made.run(1, 4.0, train_s=6.0)
-    made.run(2, 2.0, train_s=6.0)
-    assert [point.median_s for point in points(made).values()] == [4.0, 2.0]
-
-
 @pytest.mark.parametrize("status", ["diverged", "exhausted"])
 def test_a_run_that_ended_early_is_no_fast_run_of_many_iterations(tmp_path, status):
     study = fixed(tmp_path / "s")
@@ -135,16 +129,12 @@ def test_no_run_can_be_left_out_without_a_trace(tmp_path_factory, ones, twos):
 
 
 def test_speed_up_is_counted_from_the_smallest_number_of_cores(made):
-    made.runs({4: [3.0], 2: [4.0]})
-    two, four = points(made).values()
+    made.runs({10: [1.0], 4: [3.0], 2: [4.0]})
+    two, four, ten = points(made).values()
+    assert ten.cores == 10  # in the order of numbers, not of folders
     assert (two.cores, two.speed_up, two.efficiency) == (2, 1.0, 1.0)
     assert four.speed_up == pytest.approx(4 / 3)
     assert four.efficiency == pytest.approx(2 / 3)
-
-
-def test_cores_are_in_the_order_of_numbers(made):
-    made.runs({10: [1.0], 9: [1.0], 1: [9.0], 2: [5.0]})
-    assert list(points(made)) == [1, 2, 9, 10]
 
 
 def test_weak_scaling_is_as_efficient_as_it_is_as_fast(tmp_path):
@@ -303,7 +293,6 @@ def test_a_study_of_no_or_one_point_says_what_is_missing(made):
 
 def test_runs_that_failed_or_were_interrupted_do_not_count(made):
     made.runs({1: [4.0], 2: [2.0]})
-    made.run(2, None, status="failed", time_to_target_s=None)
     made.run(2, None, status="interrupted")
     made.run(4, 0.1, status="failed")
     found = points(made)
@@ -438,8 +427,3 @@ def test_a_study_without_its_small_iteration_is_fitted_to_its_runs(made, small):
     made.runs({1: [4.0], 2: [2.2]})
     made.write({**made.document, "small": small})
     assert [left.cores for left in summarise(made.path).model.held_out] == [2]
-
-
-def test_machines_of_a_study_may_differ_in_what_they_have(tmp_path):
-    study = Study(tmp_path / "s", machine={"2": machine(2), "1": machine(1)}).runs({1: [4.0], 2: [2.0]})
-    assert summarise(study.path).model.law is not None
