@@ -63,15 +63,12 @@ def run(**changes: Any) -> Run:
         ("swissroll", {}, (3, 2)),
         ("higgs", {}, (28, 2)),
         ("mnist", {}, (784, 10)),
-        ("mnist", {"classes": [0, 1]}, (784, 2)),
         ("mnist", {"classes": [3, 5, 8]}, (784, 3)),
         ("cifar10", {}, (3072, 10)),
         ("cifar10", {"grey": 16}, (256, 10)),
         ("cifar10", {"grey": 8, "classes": [1, 9]}, (64, 2)),
         ("svhn", {}, (3072, 10)),
-        ("svhn", {"classes": [0, 2]}, (3072, 2)),
         ("svhn-hog", {}, (648, 10)),
-        ("svhn-hog", {"classes": [0, 2]}, (648, 2)),
         ("svhn-hog", {"hog": {"orientations": 9, "signed": False}}, (324, 10)),
         ("svhn-hog", {"hog": {"cell": 4, "block": 2, "stride": 2, "orientations": 8}}, (512, 10)),
         ("svhn-hog", {"hog": {"cell": 16, "block": 1}, "classes": [1, 2, 3]}, (72, 3)),
@@ -103,13 +100,6 @@ def test_one_s_own_files_are_looked_at(tmp_path: Path, monkeypatch: pytest.Monke
     np.save("y.npy", np.array([4, 7, 9, 4, 7, 9]))
     assert dataset.shape(settings) == (5, 3)
     assert dataset.shape(dataset.Settings(name="files", x="x.npy", y="y.npy", classes=[4, 9])) == (5, 2)
-
-
-def test_the_shapes_that_are_known_are_those_of_the_rows() -> None:
-    dataset = datasets.load("swissroll")()
-    settings = dataset.Settings(name="swissroll")
-    source = dataset.open(settings)
-    assert dataset.shape(settings) == (source.features, len(source.labels_known))
 
 
 # -- what is measured
@@ -167,12 +157,8 @@ def test_the_step_is_timed_by_the_median_and_the_warm_up_is_not(before_each_step
     assert result["seconds_per_iteration"] == pytest.approx(4.0, abs=0.01)
     assert result["phases"]["solve"] == pytest.approx(4.0, abs=0.01)
     assert 0 < result["set_up_s"] < 0.01
-    assert said == [
-        "memory bandwidth",
-        "Allreduce",
-        "admm on 50 rows",
-        *(f"iteration {number} of 3" for number in range(4)),
-    ]
+    iterations = [f"iteration {number} of 3" for number in range(4)]
+    assert said == ["memory bandwidth", "Allreduce", "admm on 50 rows", *iterations]
 
 
 @pytest.mark.usefixtures("quick")
@@ -208,7 +194,7 @@ def test_three_ranks_agree_and_the_slowest_counts(monkeypatch: pytest.MonkeyPatc
     before_each_step(uneven)
     monkeypatch.setattr(module, "threadpool_limits", lambda **options: nullcontext())
     monkeypatch.setattr(memory, "check", lambda estimate, comm: 0)
-    answers = on_ranks(3, lambda comm: (measure(run(), 100, 1, _Meeting(comm), silent), comm.lengths))
+    answers = on_ranks(3, lambda comm: (measure(run(), 100, 1, comm, silent), comm.lengths))
     results = [result for result, _ in answers]
     for key in ("gemm_gflops", "step_gflops", "seconds_per_iteration", "memory_bandwidth_gbs", "allreduce"):
         assert results[0][key] == results[1][key] == results[2][key]
@@ -222,26 +208,6 @@ def test_three_ranks_agree_and_the_slowest_counts(monkeypatch: pytest.MonkeyPatc
     for _, lengths in answers:  # in numbers of four bytes
         assert {size // 4 for size in sizes} <= set(lengths)
         assert max(lengths) == 256
-
-
-class _Meeting:
-    """A rank whose gather and barrier are of it alone: what is measured goes through Allreduce."""
-
-    def __init__(self, comm: Any) -> None:
-        self._comm = comm
-        self.rank, self.size = comm.rank, comm.size
-
-    def allreduce(self, buffer: Any, op: str = "sum") -> None:
-        self._comm.allreduce(buffer, op)
-
-    def gather(self, item: Any) -> Any:
-        return None
-
-    def barrier(self) -> None:
-        self._comm.allreduce(np.zeros(1))
-
-    def library(self) -> str:
-        return "threads"
 
 
 @pytest.mark.parametrize(("outputs", "rows"), [(1, 7), (4, 7), (1, 150_000)])
@@ -344,9 +310,8 @@ def job(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Any]]:
 def test_ranks_get_the_experiment_one_thread_each_and_tell_what_they_do(job: Any) -> None:
     commands = job([{"event": "at", "what": "Allreduce"}, {"event": "result", "result": RESULT}])
     said: list[str] = []
-    assert (
-        driver.bench(None, rows=10, cores=2, repeat=3, say=said.append, oversubscribe=True).model_dump() == RESULT
-    )
+    found = driver.bench(None, rows=10, cores=2, repeat=3, say=said.append, oversubscribe=True)
+    assert found.model_dump() == RESULT
     assert said == ["Allreduce"]
     ((command, environment, experiment),) = commands
     assert command[-3:] == ["10", "3", "2"]
