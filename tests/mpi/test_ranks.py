@@ -7,12 +7,13 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
-from support.processes import alive, program, wait_until
+from support.processes import alive, at_start, program, wait_until
 
 import admmctl
 from admmctl.cli import main
@@ -71,12 +72,7 @@ def train(ranks: int, **changes) -> Path:
 @pytest.fixture
 def every_python(tmp_path, monkeypatch):
     """Puts code into every Python that a test starts."""
-
-    def put(code):
-        (tmp_path / "sitecustomize.py").write_text(code)
-        monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
-
-    return put
+    return partial(at_start, tmp_path, monkeypatch)
 
 
 def run_folder(results: Path) -> Path:

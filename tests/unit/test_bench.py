@@ -98,7 +98,8 @@ def test_one_s_own_files_are_looked_at(tmp_path: Path, monkeypatch: pytest.Monke
         dataset.shape(settings)
     np.save("x.npy", np.zeros((6, 5)))
     np.save("y.npy", np.array([4, 7, 9, 4, 7, 9]))
-    assert dataset.shape(settings) == (5, 3)
+    source = dataset.open(settings)
+    assert dataset.shape(settings) == (source.features, len(source.labels_known)) == (5, 3)
     assert dataset.shape(dataset.Settings(name="files", x="x.npy", y="y.npy", classes=[4, 9])) == (5, 2)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 from support.studies import SMALL, machine, small_experiment, write_run
 
@@ -123,14 +123,6 @@ def test_core_counts_are_sorted_and_each_is_there_once(counts, comma):
             parse_cores(text)
 
 
-@given(st.text(max_size=8))
-def test_other_words_for_cores_are_refused(text):
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    assume(not parts or not all(part.isdecimal() for part in parts))
-    with pytest.raises(UserError, match="--cores"):
-        parse_cores(text)
-
-
 BAD = ["", ",", "a,b", "0,1", "1;2", "-1,2", "1.0,2", "1,²", "1,1000001", "all", "1-4", "1 2"]
 
 
@@ -149,10 +141,8 @@ REFUSED: list[tuple[dict[str, Any], list[str]]] = [
     ({"cores": "1,301", "oversubscribe": True}, ["301 ranks for 300 training rows"]),
     ({"cores": "1,301", "oversubscribe": True, "weak": True}, ["301 ranks for 300 training rows"]),
     ({"repeat": 0}, ["--repeat 0", "1 or more"]),
-    ({"repeat": -1}, ["--repeat -1"]),
     ({"repeat": 10_001}, ["--repeat 10001", "at most 10,000"]),
     ({"iterations": 0}, ["--iterations 0", "1 or more"]),
-    ({"iterations": -5}, ["--iterations -5"]),
     ({"iterations": 5, "to_target": True}, ["--iterations and --to-target"]),
     ({"weak": True, "to_target": True}, ["--weak with --to-target", "--iterations"]),
     ({"to_target": True, "overrides": ("stop={iterations: 5}",)}, ["--to-target", "no target", "stop.target"]),
@@ -162,7 +152,6 @@ REFUSED: list[tuple[dict[str, Any], list[str]]] = [
     ({"method": "amdm"}, ["unknown method 'amdm'", "did you mean 'admm'"]),
     ({"overrides": ("data={name: mnist}",)}, ["admmctl fetch mnist"]),
     ({"overrides": ("data.rows=0",)}, ["data.rows"]),
-    ({"overrides": ("network.outputs=7",)}, ["network.outputs"]),
     ({"overrides": ("network.layrs=[1]",)}, ["did you mean 'layers'"]),
 ]
 
@@ -268,33 +257,20 @@ def test_a_finished_study_runs_and_measures_nothing_again(place):
     assert summarise(folder) == numbers
 
 
-@pytest.mark.parametrize("how", ["no summary", "half a summary", "no folder", "interrupted", "failed"])
-def test_only_what_has_not_finished_is_run_again(place, how):
-    folder = place("1,2", repeat=2)
-    run = folder / "admm-p2-s1"
+@pytest.mark.parametrize("status", ["no summary", "half a summary", "interrupted", "failed", "diverged"])
+def test_only_what_has_not_finished_is_run_again(place, status):
+    run = place("1,2", repeat=2) / "admm-p2-s1"
     (run / "left").touch()
-    if how == "no folder":
-        shutil.rmtree(run)
-    elif how == "no summary":
-        (run / "summary.json").unlink()
-    elif how == "half a summary":
-        (run / "summary.json").write_text((run / "summary.json").read_text()[:40])
+    path, text = run / "summary.json", (run / "summary.json").read_text()
+    if status == "no summary":
+        path.unlink()
     else:
-        summary = json.loads((run / "summary.json").read_text())
-        (run / "summary.json").write_text(json.dumps({**summary, "status": how}))
+        path.write_text(text[:40] if "half" in status else json.dumps({**json.loads(text), "status": status}))
     place("1,2", repeat=2)
-    assert (place.ran, place.measured) == ([(2, 1)], [])
-    assert not (run / "left").exists()
-    assert "run 4 of 4: 2 cores, seed 1" in place.notes
-
-
-@pytest.mark.parametrize("status", ["exhausted", "diverged"])
-def test_a_run_that_missed_or_diverged_is_a_result(place, status):
-    folder = place("1,2")
-    path = folder / "admm-p2-s0" / "summary.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "status": status}))
-    assert place("1,2") == folder
-    assert place.ran == []
+    again = status != "diverged"  # which is a result
+    assert (place.ran, place.measured) == ([(2, 1)] if again else [], [])
+    assert (run / "left").exists() != again
+    assert ("run 4 of 4: 2 cores, seed 1" in place.notes) == again
 
 
 def test_repeats_and_core_counts_are_added_to_what_is_there(place):
