@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +28,7 @@ _NUMBERS = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")
 SET_PARENT_DEATH_SIGNAL = 1  # of Linux's prctl
 
 
-def tell(event: Event) -> None:
+def tell(event: Mapping[str, object]) -> None:
     """Report an event to the driver, by one write: lines of different ranks must not mix."""
     sys.stdout.write(json.dumps(event) + "\n")
     sys.stdout.flush()

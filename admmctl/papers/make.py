@@ -20,10 +20,11 @@ from admmctl.papers.draw import draw
 from admmctl.papers.entry import Entry, Material, Request, Scale
 from admmctl.registry import suggest
 from admmctl.runs import resume as resuming
+from admmctl.runs.events import Watcher
 from admmctl.runs.places import is_run, root
 from admmctl.runs.recorded import EVERYTHING, Recorded
 from admmctl.runs.summary import Status
-from admmctl.runs.train import Watcher, check, execute
+from admmctl.runs.train import check, execute
 from admmctl.studies.condition import condition
 from admmctl.studies.points import summarise
 from admmctl.studies.scaling import Request as StudyRequest

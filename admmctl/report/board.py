@@ -4,7 +4,6 @@ import math
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from rich.console import Console, ConsoleOptions
 from rich.text import Text
@@ -12,6 +11,7 @@ from rich.text import Text
 from admmctl.experiment.config import Run
 from admmctl.report.text import count, duration, number
 from admmctl.runs.clock import OUTSIDE
+from admmctl.runs.events import Evaluated, Event, Planned
 
 BLOCKS, PLAIN_BLOCKS = "▁▂▃▄▅▆▇█", "_.-=+*%#"  # the second for terminals without Unicode
 BAR, PLAIN_BAR = ("█", "░"), ("#", ".")
@@ -55,8 +55,8 @@ class Board:
         self._curve = "test_accuracy" if self._metric == "train_loss" else self._metric
         self._began = time.monotonic()
         self._rows: int | None = None
-        self._planned: dict[str, Any] = {}
-        self._last: dict[str, Any] | None = None
+        self._planned: Planned | None = None
+        self._last: Evaluated | None = None
         self._last_at = self._began
         self._first: tuple[float, float] | None = None  # how far the first evaluation was, and when
         self._values: deque[float] = deque(maxlen=_KEPT)
@@ -64,27 +64,27 @@ class Board:
         self._reached: float | None = None
         self._stopping = False
 
-    def event(self, event: dict[str, Any]) -> None:
+    def event(self, event: Event) -> None:
         """Take note of an event of the run; of other kinds nothing is shown."""
-        match event["event"]:
-            case "stopping":
-                self._stopping = True
-            case "planned":
-                self._planned = event
-            case "loaded":
-                self._rows = event["rows_train"]
-            case "evaluation":
-                self._evaluated(event)
+        if event["event"] == "stopping":
+            self._stopping = True
+        elif event["event"] == "planned":
+            self._planned = event
+        elif event["event"] == "loaded":
+            self._rows = event["rows_train"]
+        elif event["event"] == "evaluation":
+            self._evaluated(event)
 
-    def _evaluated(self, event: dict[str, Any]) -> None:
+    def _evaluated(self, event: Evaluated) -> None:
         self._last, self._last_at = event, time.monotonic()
-        self._values.append(event[self._curve])
-        value, target = event[self._metric], self._run.stop.target
+        row = event["row"]
+        self._values.append(row[self._curve])
+        value, target = row[self._metric], self._run.stop.target
         sign = -1 if self._metric == "train_loss" else 1  # of what becomes larger
         if not math.isnan(value) and (self._best is None or sign * value > sign * self._best[0]):
-            self._best = value, event["train_s"]
+            self._best = value, row["train_s"]
         if target is not None and self._reached is None and sign * value >= sign * target:
-            self._reached = event["train_s"]
+            self._reached = row["train_s"]
         if self._first is None:
             self._first = self._done()[0], time.monotonic()
 
@@ -100,7 +100,7 @@ class Board:
         else:
             lines += [
                 (self._progress(width, plain), ""),
-                (self._scores(self._last, width, plain), ""),
+                (self._scores(self._last["row"], width, plain), ""),
                 (self._target(), ""),
                 (self._phases(self._last, width), ""),
                 (self._time(), ""),
@@ -117,7 +117,7 @@ class Board:
     def _done(self) -> tuple[float, str]:
         """How much of the nearest limit is used up, from 0 to 1, and the same in words."""
         assert self._last is not None
-        stop, last = self._run.stop, self._last
+        stop, last = self._run.stop, self._last["row"]
         limits = [
             (last["iteration"], stop.iterations, f"{last['iteration']:,} of {stop.iterations or 0:,} iterations"),
             (last["epoch"], stop.epochs, f"{last['epoch']:.4g} of {stop.epochs or 0:g} epochs"),
@@ -147,7 +147,7 @@ class Board:
             return passed
         return f"{passed}, at most {duration((self._last_at - since) * (1 - share) / (share - before))} to go"
 
-    def _scores(self, last: dict[str, Any], width: int, plain: bool) -> str:
+    def _scores(self, last: dict[str, float], width: int, plain: bool) -> str:
         name = self._curve.replace("_", " ")
         other = "train_accuracy" if self._curve == "test_accuracy" else "test_accuracy"
         scores = joined(
@@ -175,11 +175,11 @@ class Board:
             return f"target {what}{stop.target:g}: reached after {self._reached:.1f} s"
         return f"target {what}{stop.target:g}: not yet{', ' if best else ''}{best}"
 
-    def _phases(self, last: dict[str, Any], width: int) -> str:
+    def _phases(self, last: Evaluated, width: int) -> str:
         """Each phase's share of the training time, the largest first; "other": those without room on the line."""
-        seconds = {name: spent for name, spent in (last.get("phases") or {}).items() if name not in OUTSIDE}
+        seconds = {name: spent for name, spent in last["phases"].items() if name not in OUTSIDE}
         total = sum(seconds.values())
-        start = f"training {last['train_s']:.1f} s"
+        start = f"training {last['row']['train_s']:.1f} s"
         if total <= 0:
             return start
         ordered = sorted(
@@ -196,17 +196,16 @@ class Board:
         return start
 
     def _memory(self) -> str:
-        planned = self._planned.get("memory_mb")
-        if planned is None:
+        if self._planned is None:
             return ""
-        held = (self._last or {}).get("memory_mb")
+        planned, held = self._planned["memory_mb"], self._last["memory_mb"] if self._last else None
         each = " per rank" if self._planned["ranks"] > 1 else ""
         if held is None:
             return f"memory: about {planned:.0f} MB{each} expected"
         return f"memory: {held:.0f} MB{' on rank 0' if each else ''}, about {planned:.0f} MB{each} expected"
 
     def _ctrl_c(self, width: int) -> str:
-        kept = ", with a checkpoint" if self._planned.get("checkpoints") else ""
+        kept = ", with a checkpoint" if self._planned and self._planned["checkpoints"] else ""
         if self._stopping:
             text = f"stopping after this iteration{kept}; Ctrl-C again: at once"
             return text if len(text) <= width else text.replace(kept, "")

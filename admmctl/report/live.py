@@ -6,20 +6,21 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.live import Live as RichLive
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from admmctl.experiment.config import Run
 from admmctl.report.board import Board
 from admmctl.report.text import number, size
+from admmctl.runs.events import Event, Watcher
+from admmctl.runs.summary import Row
 
 EVENT_PAUSE, TICK_PAUSE = 0.125, 0.5  # seconds between drawings: at the most after events, and without any
 
 
-class Live:
+class Live(Watcher):
     """Shows runs: a view that is drawn anew on a terminal, one plain line per evaluation otherwise.
 
     As a ``with`` block it leaves the terminal as it found it, however the run ends.
@@ -42,7 +43,7 @@ class Live:
         if self._console.is_interactive:
             self._view = View(self._console, Board(run))
 
-    def event(self, event: dict[str, Any]) -> None:
+    def event(self, event: Event) -> None:
         if event["event"] == "note":
             self._say(event["text"])
         elif self._view is not None:
@@ -55,13 +56,14 @@ class Live:
             each = " per rank" if event["ranks"] > 1 else ""
             self._say(f"about {event['memory_mb']:.0f} MB of memory{each}")
         elif event["event"] == "evaluation":
+            row = event["row"]
             self._say(
-                f"iteration {event['iteration']:>5}  train {event['train_s']:.3f} s  "
-                f"loss {event['train_loss']:.4g}  test accuracy {event['test_accuracy']:.4f}"
-                f"  train accuracy {event['train_accuracy']:.4f}"
+                f"iteration {row['iteration']:>5}  train {row['train_s']:.3f} s  "
+                f"loss {row['train_loss']:.4g}  test accuracy {row['test_accuracy']:.4f}"
+                f"  train accuracy {row['train_accuracy']:.4f}"
             )
 
-    def ended(self, summary: dict[str, Any]) -> None:
+    def ended(self, summary: Row) -> None:
         self._close()
         self._say(f"{summary['status']}: {summary['reason']}")
         if summary["target"] is not None and summary["status"] == "exhausted":
@@ -95,7 +97,7 @@ class View:
         self._live.start(refresh=True)
         threading.Thread(target=self._tick, daemon=True).start()
 
-    def event(self, event: dict[str, Any]) -> None:
+    def event(self, event: Event) -> None:
         self._board.event(event)
         if event["event"] != "stopping":  # which comes in the middle of anything, of a drawing for instance
             self._draw(EVENT_PAUSE)
@@ -132,7 +134,7 @@ class Downloads:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._tasks: dict[str, Any] = {}
+        self._tasks: dict[str, TaskID] = {}
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),

@@ -3,19 +3,18 @@
 import math
 import time
 from dataclasses import asdict, replace
-from typing import Any
 
 from admmctl.experiment.config import Run
 from admmctl.launch.options import Options
 from admmctl.runs import checkpoint
 from admmctl.runs.record import RunFolder, rerun_line
 from admmctl.runs.recorded import Recorded
-from admmctl.runs.summary import Status, Summary, identity
+from admmctl.runs.summary import Row, Status, Summary, identity
 
 
 def summary_of_the_dead(
     run: Run, options: Options, folder: RunFolder, status: Status, reason: str, started: float
-) -> dict[str, Any]:
+) -> Row:
     """A summary for a run that could not write its own, from the curve it left; with its folder."""
     curve = Recorded(folder.path).curve
     last = curve[-1] if curve else {}

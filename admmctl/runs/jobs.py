@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict, cast
 
 from admmctl.errors import Interrupted, RunFailed, UserError
 from admmctl.files import write_json
@@ -22,7 +22,7 @@ from admmctl.launch.programs import NoAnswer
 from admmctl.runs.places import exists, is_run, root
 from admmctl.runs.places import find as find_runs
 from admmctl.runs.recorded import Recorded
-from admmctl.runs.summary import Status
+from admmctl.runs.summary import Row, Status
 
 RECORD, SCRIPT, RUNS, END, LOG = "job.json", "job.sh", "runs.txt", "end.json", "log.txt"
 WAITING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT")
@@ -35,12 +35,26 @@ SILENCE = 6 * 3600.0  # seconds that the scheduler may be silent: a controller t
 Known = Mapping[str, slurm.State] | None  # None: the scheduler could not be asked
 
 
+class Record(TypedDict):
+    """What job.json says. ``runs`` is how many the job makes, where that is known before."""
+
+    job: str | None  # its number; None while sbatch has not said it
+    scheduler: str
+    experiment: str
+    method: str
+    ranks: int
+    runs: int | None
+    submitted: str
+    command: list[str]
+    cluster: NotRequired[str]
+
+
 @dataclass(frozen=True)
 class Job:
-    """A job's folder, and what its record says."""
+    """A job's folder, and its record."""
 
     folder: Path
-    record: dict[str, Any]
+    record: Record
 
     @property
     def number(self) -> str:
@@ -119,7 +133,7 @@ def read(folder: Path) -> Job | None:
         found = json.loads((folder / RECORD).read_text())
     except (OSError, ValueError):
         return None
-    return Job(folder, found) if isinstance(found, dict) and "job" in found else None
+    return Job(folder, cast(Record, found)) if isinstance(found, dict) and "job" in found else None
 
 
 def started(run: Path) -> None:
@@ -201,7 +215,7 @@ def _states(jobs: list[Job]) -> dict[str, slurm.State]:
     return slurm.states([job.ticket for job in jobs if job.number])
 
 
-def listed(rows: list[dict[str, Any]], jobs: list[Job]) -> list[dict[str, Any]]:
+def listed(rows: list[Row], jobs: list[Job]) -> list[Row]:
     """``rows`` of runs with what their jobs say of the unfinished ones, and a row for every job without a run."""
     states = known(jobs)
     by_folder = {Path(row["folder"]).absolute(): row for row in rows}
@@ -217,7 +231,7 @@ def listed(rows: list[dict[str, Any]], jobs: list[Job]) -> list[dict[str, Any]]:
     return result
 
 
-def job_row(job: Job, status: str, reason: str) -> dict[str, Any]:
+def job_row(job: Job, status: str, reason: str) -> Row:
     """A job as a line of ``runs list``."""
     keys = ("experiment", "method", "ranks", "job")
     return {

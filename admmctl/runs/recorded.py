@@ -28,7 +28,7 @@ from admmctl.runs.reading import (
     Environment,
     Phases,
 )
-from admmctl.runs.summary import Summary
+from admmctl.runs.summary import Row, Summary
 
 COMPARED = (SUMMARY_FILE, CONFIG, ENVIRONMENT)  # what runs that stand side by side are read from
 DRAWN = (SUMMARY_FILE, CONFIG, CURVE)  # and what curves are drawn from
@@ -105,7 +105,7 @@ class Recorded:
     # --- what its files say together
 
     @cached_property
-    def row(self) -> dict[str, Any]:
+    def row(self) -> Row:
         """Its folder and every field of its summary, as the file has them; of an unfinished run, what is known."""
         if self.summary is not None:
             _, found = self._content(SUMMARY_FILE)

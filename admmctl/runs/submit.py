@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from admmctl.errors import AdmmctlError, Interrupted, UserError
 from admmctl.experiment.config import Run
@@ -16,9 +15,11 @@ from admmctl.launch import slurm
 from admmctl.launch.options import Options
 from admmctl.launch.programs import environment, python
 from admmctl.runs import jobs
+from admmctl.runs.events import Watcher
 from admmctl.runs.places import root
 from admmctl.runs.record import new_folder
-from admmctl.runs.train import Request, Silent
+from admmctl.runs.summary import Row
+from admmctl.runs.train import Request
 
 CONFIG = "experiment.yaml"
 # What a job finds even where the site does not hand the environment on.
@@ -69,7 +70,7 @@ def train_order(request: Request, dry: bool) -> Order:
     """``train`` as a job. All but its cores is checked now, and unless ``dry`` its data."""
     runs, options = request.runs(), request.options
     if not dry:
-        request.check_all(runs, Silent())
+        request.check_all(runs, Watcher())
     arguments = ["--cores", str(options.cores)]
     arguments += ["--method", request.method] if request.method is not None else []
     arguments += ["--repeat", str(request.repeat)] if request.repeat > 1 else []
@@ -79,13 +80,13 @@ def train_order(request: Request, dry: bool) -> Order:
     return Order(runs[0], label, config, "train", arguments, options, request.overrides, len(runs))
 
 
-def submit(order: Order) -> dict[str, Any]:
+def submit(order: Order) -> Row:
     """Hand in a job; its row for ``runs list``. Raises UserError, and then nothing is left behind.
 
     Where it is not clear whether the job is queued its folder stays, without a number: AdmmctlError, Interrupted.
     """
     folder = new_folder(root() / order.run.experiment, f"job-{order.label}")
-    record: dict[str, Any] = {
+    record: jobs.Record = {
         "job": None,
         "scheduler": "slurm",
         "experiment": order.run.experiment,
@@ -111,7 +112,9 @@ def submit(order: Order) -> dict[str, Any]:
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    record.update({"job": number, **({"cluster": cluster} if cluster else {})})
+    record["job"] = number
+    if cluster:
+        record["cluster"] = cluster
     try:
         write_json(folder / jobs.RECORD, record)
     except OSError as error:

@@ -29,6 +29,9 @@ class Status(StrEnum):
         return self not in (Status.FAILED, Status.INTERRUPTED)
 
 
+Row = dict[str, Any]  # a run for tables and --json: its folder, and the fields of its summary
+
+
 # --- what values may be, in a file that anybody may have changed
 
 

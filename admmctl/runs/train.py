@@ -2,11 +2,11 @@
 
 import shlex
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, cast
 
 from threadpoolctl import threadpool_limits
 
@@ -15,7 +15,7 @@ from admmctl.errors import AdmmctlError, Interrupted, MissingExtra, RunFailed, U
 from admmctl.experiment import config as configuration
 from admmctl.experiment.config import Run, to_yaml, with_seed
 from admmctl.launch import slurm
-from admmctl.launch.job import STOPPING, Command, watch
+from admmctl.launch.job import Command, watch
 from admmctl.launch.launchers import LauncherName
 from admmctl.launch.options import MOST, Options, Threads, check_options
 from admmctl.launch.signals import StopSignals
@@ -24,58 +24,13 @@ from admmctl.runs import checkpoint, jobs, memory
 from admmctl.runs import resume as resuming
 from admmctl.runs.broken import summary_of_the_dead
 from admmctl.runs.build import build, check_method
+from admmctl.runs.events import Event, Sturdy, Watcher, note
 from admmctl.runs.places import root
 from admmctl.runs.record import RunFolder, rerun_line
 from admmctl.runs.recorded import Recorded
 from admmctl.runs.resume import folder_name
-from admmctl.runs.summary import Status
+from admmctl.runs.summary import Row, Status
 from admmctl.runs.worker import work
-
-
-class Watcher(Protocol):
-    """Who is shown what happens: a live view, plain lines, or nobody.
-
-    The event "stopping" of a run in this process comes from the handler of a signal, in the middle of anything: it
-    is to be noted, not shown. That of a job has a text, and may be shown.
-    """
-
-    def started(self, run: Run, folder: Path) -> None:
-        return
-
-    def event(self, event: dict[str, Any]) -> None:
-        return
-
-    def ended(self, summary: dict[str, Any]) -> None:
-        return
-
-    def skipped(self, run: Run, reason: str) -> None:
-        return
-
-
-class Silent(Watcher):
-    """Shows nothing."""
-
-
-class _Sturdy(Watcher):
-    """A watcher whose output may break, ``| head`` for instance: the run goes on unwatched."""
-
-    def __init__(self, watcher: Watcher) -> None:
-        self._watcher = watcher
-
-    def started(self, run: Run, folder: Path) -> None:
-        self._call(self._watcher.started, run, folder)
-
-    def event(self, event: dict[str, Any]) -> None:
-        self._call(self._watcher.event, event)
-
-    def ended(self, summary: dict[str, Any]) -> None:
-        self._call(self._watcher.ended, summary)
-
-    def _call(self, show: Callable[..., None], *shown: object) -> None:
-        try:
-            show(*shown)
-        except (OSError, ValueError, SystemExit):  # ValueError: written to after it was closed
-            self._watcher = Silent()
 
 
 @dataclass(frozen=True)
@@ -133,7 +88,7 @@ def train(
     watcher: Watcher | None = None,
     resume: bool = False,
     patience: float | None = None,
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """Train as ``admmctl train`` does; returns a summary per run, with its ``folder``.
 
     ``config`` is an experiment file or a mapping with the same keys, ``overrides`` are ``key=value`` pairs. With
@@ -145,21 +100,21 @@ def train(
     options = check_options(cores, threads, launcher, oversubscribe, hosts, cluster, patience)
     if options.launcher == "sbatch":
         raise UserError("launcher sbatch: jobs are handed in by the command, admmctl train --launcher sbatch")
-    return train_all(Request(config, options, method, repeat, overrides, resume), watcher or Silent())
+    return train_all(Request(config, options, method, repeat, overrides, resume), watcher or Watcher())
 
 
-def train_all(request: Request, watcher: Watcher) -> list[dict[str, Any]]:
+def train_all(request: Request, watcher: Watcher) -> list[Row]:
     """What is asked for, run by run; see ``train``."""
     runs, options = request.runs(), request.options
     resume = request.resume or slurm.requeued()
     begun = _begun(runs, request, watcher) if resume else [None] * len(runs)
     todo = [run for run, found in zip(runs, begun, strict=True) if found is None or not found.done]
     ready = request.check_all(todo, watcher)
-    summaries: list[dict[str, Any]] = []
+    summaries: list[Row] = []
     failures = []
     for run, found in zip(runs, begun, strict=True):
         if found is not None and found.done:
-            watcher.event({"event": "note", "text": f"finished already: {found.folder}"})
+            watcher.event(note(f"finished already: {found.folder}"))
             summaries.append(found.row)
             continue
         if run not in ready:
@@ -167,7 +122,7 @@ def train_all(request: Request, watcher: Watcher) -> list[dict[str, Any]]:
         other = resuming.on_other_ranks(run) if resume and found is None else None
         if other is not None:
             line = rerun_line(other, options.cores, None, options.rerun_arguments(), resume=True)
-            watcher.event({"event": "note", "text": f"a new run; on other ranks one was begun: {line}"})
+            watcher.event(note(f"a new run; on other ranks one was begun: {line}"))
         try:
             summaries.append(execute(run, options, watcher, resume=found))
         except Interrupted as stop:
@@ -190,7 +145,7 @@ def _begun(runs: list[Run], request: Request, watcher: Watcher) -> list[Recorded
     begun = [resuming.find(run, request.options.cores, request.config) for run in runs]
     for number, (run, found) in enumerate(zip(runs, begun, strict=True)):
         if found is not None and found.done and (differs := now.other(run, found.folder)):
-            watcher.event({"event": "note", "text": f"a new run beside {found.folder}: {'; '.join(differs)}"})
+            watcher.event(note(f"a new run beside {found.folder}: {'; '.join(differs)}"))
             begun[number] = None
     return begun
 
@@ -243,7 +198,7 @@ def _command(folder: Path, run: Run, options: Options) -> Command:
 
 def execute(
     run: Run, options: Options, watcher: Watcher, place: Path | None = None, resume: Recorded | None = None
-) -> dict[str, Any]:
+) -> Row:
     """One run, to its end; returns its summary. Raises RunFailed, Interrupted or UserError.
 
     ``place`` is a folder of its own, for a run that is part of a study; what was unfinished there is replaced.
@@ -262,7 +217,7 @@ def execute(
     try:
         with resuming.held(path), signals as asked:
             folder = RunFolder(path) if resume is None else RunFolder.reopen(path, document)
-            return _Execution(run, options, _Sturdy(watcher), folder, started, resume).to_its_end(asked)
+            return _Execution(run, options, Sturdy(watcher), folder, started, resume).to_its_end(asked)
     except Interrupted as stop:
         if place is None:
             raise
@@ -283,12 +238,12 @@ class _Execution:
     resume: Recorded | None
     asked: bool = False  # to stop, in this process
 
-    def to_its_end(self, signals: StopSignals | None) -> dict[str, Any]:
+    def to_its_end(self, signals: StopSignals | None) -> Row:
         """Its summary. ``signals`` are those of a job, until its record is whole."""
         path = self.folder.path
         self.watcher.started(self.run, path)
         if self.resume is not None and not checkpoint.exist(path):
-            self.watcher.event({"event": "note", "text": "there is no checkpoint: the run starts anew"})
+            self.watcher.event(note("there is no checkpoint: the run starts anew"))
         jobs.started(path)
         try:
             self._work(signals)
@@ -315,17 +270,18 @@ class _Execution:
         folder, options = self.folder, self.options
         threads = options.threads_for(self.run)
         if crowding := options.crowding(threads):
-            self.watcher.event({"event": "note", "text": crowding})
+            self.watcher.event(note(crowding))
         if options.inline:
             with threadpool_limits(limits=threads, user_api="blas"):
                 work(folder, Serial(), self.watcher.event, options.rerun_arguments(), self.started, self._stop)
         else:
-            end = watch(_command(folder.path, self.run, options), self.watcher.event, folder.log, signals)
+            command = _command(folder.path, self.run, options)
+            end = watch(command, lambda event: self.watcher.event(cast(Event, event)), folder.log, signals)
             end.raise_failure(finished=Recorded(folder.path).summary is not None)
 
     def _stop(self) -> None:
         self.asked = True
-        self.watcher.event(STOPPING)
+        self.watcher.event({"event": "stopping"})
 
     def _broken(self, error: BaseException) -> NoReturn:
         """Leave a summary, and raise Interrupted or RunFailed."""

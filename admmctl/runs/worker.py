@@ -35,11 +35,12 @@ from admmctl.runs import environment, memory  # noqa: E402
 from admmctl.runs.build import build  # noqa: E402
 from admmctl.runs.checkpoint import Checkpoints  # noqa: E402
 from admmctl.runs.clock import Clock, over_ranks, summarise_phases  # noqa: E402
+from admmctl.runs.events import Event, note  # noqa: E402
 from admmctl.runs.loop import Loop, Outcome  # noqa: E402
 from admmctl.runs.record import Evaluation, RunFolder, rerun_line  # noqa: E402
 from admmctl.runs.summary import Status, Summary, identity  # noqa: E402
 
-Notify = Callable[[dict[str, Any]], None]
+Notify = Callable[[Event], None]
 
 
 def work(
@@ -88,7 +89,10 @@ class _Rank:
                 self.method.settle(network, self.plan.rows_train, comm.size, room)
                 needed = memory.check(built.memory(), comm)
             self.memory_mb = needed / memory.MB
-            self.tell("planned", ranks=comm.size, memory_mb=self.memory_mb, checkpoints=self.method.checkpoints)
+            checkpoints = self.method.checkpoints
+            self.tell(
+                {"event": "planned", "ranks": comm.size, "memory_mb": self.memory_mb, "checkpoints": checkpoints}
+            )
             self.parts = shards.load(self.plan, comm)
         train = self.parts.train
         self.problem = Problem(
@@ -115,7 +119,7 @@ class _Rank:
             self.unchanged["data"] = self.plan.source.fingerprint()
             described = environment.describe(run, self.comm, hosts, self.unchanged["data"])
             self.folder.write_environment({**described, "memory_estimate_mb": round(self.memory_mb)})
-            self.tell("loaded", rows_train=parts.train.total, rows_test=parts.test.total)
+            self.tell({"event": "loaded", "rows_train": parts.train.total, "rows_test": parts.test.total})
         with self.clock.phase("load"):
             self.comm.barrier()  # nobody's first reduction waits for what rank 0 writes
         for text in self.plan.notes:
@@ -145,16 +149,16 @@ class _Rank:
 
     # --- what the loop tells
 
-    def tell(self, event: str, **facts: Any) -> None:
+    def tell(self, event: Event) -> None:
         """Tell the driver."""
         if self.first:
-            self._notify({"event": event, **facts})
+            self._notify(event)
 
     def note(self, text: str) -> None:
         """Something that the user should know."""
         if self.first:
             self.folder.log(text)
-        self.tell("note", text=text)
+        self.tell(note(text))
 
     def evaluated(self, e: Evaluation) -> None:
         """A row of the curve, and a plain line of the log."""
@@ -164,8 +168,8 @@ class _Rank:
                 f"iteration {e.iteration:>5}  train {e.train_s:9.3f} s  loss {e.train_loss:.6f}  "
                 f"train accuracy {e.train_accuracy:.4f}  test accuracy {e.test_accuracy:.4f}"
             )
-            own = {"phases": dict(self.clock.seconds), "memory_mb": memory.resident_mb()}
-            self.tell("evaluation", **e.row(), **own)
+            phases, held = dict(self.clock.seconds), memory.resident_mb()
+            self.tell({"event": "evaluation", "row": e.row(), "phases": phases, "memory_mb": held})
 
     def resumed(self, iteration: int, evaluations: list[Evaluation]) -> None:
         """The curve until there."""
@@ -215,7 +219,7 @@ class _Rank:
         folder.write_summary(summary)
         if self.checkpoints is not None and not stopped:
             self.checkpoints.remove()
-        self.tell("finished", status=outcome.status)
+        self.tell({"event": "finished", "status": outcome.status})
 
     def _confusion(self, outcome: Outcome) -> dict[str, list[list[int]]]:
         """Test rows by true class (rows) and predicted class (columns), for the final and the best weights."""

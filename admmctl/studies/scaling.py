@@ -20,12 +20,13 @@ from admmctl.files import locked
 from admmctl.folders import make_folder
 from admmctl.launch import local
 from admmctl.launch.options import MOST, Options
+from admmctl.runs.events import Watcher
 from admmctl.runs.places import root
 from admmctl.runs.reading import CPU, PHASES
 from admmctl.runs.recorded import COMPARED, Recorded
 from admmctl.runs.resume import Now
 from admmctl.runs.submit import Order
-from admmctl.runs.train import Watcher, check, execute
+from admmctl.runs.train import check, execute
 from admmctl.studies.bench import on_cores
 from admmctl.studies.study import FILE, Machine, NoSmallStep, SmallStep, Study
 

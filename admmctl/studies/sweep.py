@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from admmctl.errors import ConfigError, Interrupted, UserError
 from admmctl.experiment import config as configuration
@@ -28,12 +27,13 @@ from admmctl.launch.programs import TICK, python
 from admmctl.launch.signals import StopSignals
 from admmctl.methods.method import methods
 from admmctl.runs.broken import summary_of_the_dead
+from admmctl.runs.events import Watcher, note
 from admmctl.runs.places import root
 from admmctl.runs.record import RunFolder
 from admmctl.runs.recorded import DRAWN, Recorded
 from admmctl.runs.resume import Now, held
-from admmctl.runs.summary import Status
-from admmctl.runs.train import Options, Watcher, check, check_options, execute
+from admmctl.runs.summary import Row, Status
+from admmctl.runs.train import Options, check, check_options, execute
 from admmctl.studies.space import Settings, settings_of_trials
 
 DEFAULT_VALIDATION = 0.1
@@ -68,7 +68,7 @@ class Sweep:
     method: str
     trials: list[Trial]
     best: BestTrial | None
-    run: dict[str, Any] | None
+    run: Row | None
 
 
 Report = Callable[[Trial, int, int], None]  # a trial that ended, how many have, how many there are
@@ -176,7 +176,7 @@ class _Trials:
         trained = Recorded(place)
         differs = "" if trained.summary is None else self.now.other_data(run, place)
         if differs:
-            self.watcher.event({"event": "note", "text": f"trial {number} runs again: {differs}"})
+            self.watcher.event(note(f"trial {number} runs again: {differs}"))
         row = trained.row
         if differs or not trained.done or trained.damage(DRAWN) is not None:
             row, trained = self._train(run, place), Recorded(place)
@@ -215,7 +215,7 @@ class _Trials:
                         process.kill() if kill else process.terminate()
                         killed[process] = kill
 
-    def _train(self, run: Run, place: Path) -> dict[str, Any]:
+    def _train(self, run: Run, place: Path) -> Row:
         """One trial in a process of its own; a failure is its summary."""
         started = time.perf_counter()
         folder = RunFolder.create_at(place, to_yaml(run.document()))

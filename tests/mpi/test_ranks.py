@@ -20,8 +20,8 @@ from admmctl.cli import main
 from admmctl.errors import Interrupted, RunFailed, UserError
 from admmctl.launch import start
 from admmctl.launch.local import available_cores
+from admmctl.runs.events import Watcher
 from admmctl.runs.recorded import Recorded
-from admmctl.runs.train import Silent
 from admmctl.studies.bench import bench
 
 pytestmark = pytest.mark.mpi
@@ -243,7 +243,7 @@ def test_a_second_interruption_does_not_wait_for_a_rank_that_hangs(command, ever
 
 
 def test_a_signal_that_comes_as_the_record_is_written_does_not_break_it(results):
-    class Nervous(Silent):
+    class Nervous(Watcher):
         def event(self, event):
             if event["event"] == "evaluation":
                 os.kill(os.getpid(), signal.SIGINT)

@@ -34,8 +34,7 @@ def run(**stop: Any) -> config.Run:
 
 
 def evaluation(iteration: int = 5, accuracy: float = 0.9, **changes: Any) -> dict[str, Any]:
-    return {
-        "event": "evaluation",
+    row = {
         "iteration": iteration,
         "epoch": float(iteration),
         "train_s": 0.5 * iteration,
@@ -43,8 +42,8 @@ def evaluation(iteration: int = 5, accuracy: float = 0.9, **changes: Any) -> dic
         "train_loss": 1.0 - accuracy,
         "train_accuracy": accuracy - 0.1,
         "test_accuracy": accuracy,
-        **changes,
     }
+    return {"event": "evaluation", "row": row, "phases": {}, "memory_mb": None, **changes}
 
 
 PLANNED = {"event": "planned", "ranks": 2, "memory_mb": 300.0, "checkpoints": True}

@@ -18,9 +18,9 @@ from admmctl.model.gradient import Gradient
 from admmctl.report import figures
 from admmctl.runs import loop as loop_module
 from admmctl.runs.clock import OUTSIDE
+from admmctl.runs.events import Watcher
 from admmctl.runs.record import RunFolder
 from admmctl.runs.recorded import Recorded
-from admmctl.runs.train import Silent
 from admmctl.studies.space import settings_of_trials
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
@@ -225,7 +225,7 @@ def test_a_miss_has_no_time_in_the_summary(results):
 # -- rule 4: repeats are repeats
 
 
-class Order(Silent):
+class Order(Watcher):
     """A watcher that writes down in which order runs start."""
 
     def __init__(self) -> None:

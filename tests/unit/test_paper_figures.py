@@ -17,8 +17,8 @@ from admmctl.papers.entry import Entry, Material, Quick
 from admmctl.papers.hkust import ENTRIES as HKUST
 from admmctl.papers.make import Making, finished, make, need_data, planned
 from admmctl.report.sidecar import Figure, Number
+from admmctl.runs.events import Watcher
 from admmctl.runs.recorded import EVERYTHING, Recorded
-from admmctl.runs.train import Silent
 
 TRAINED = [entry for entry in CATALOGUE.values() if entry.config is not None]
 SMALL = ("data.rows=300", "network.layers=[5]")
@@ -30,7 +30,7 @@ TINY = replace(
 
 
 def made(entry: Entry, say: Callable[[str], None] = lambda text: None) -> Material:
-    material, failures = make(entry, Making("quick", Options(), Silent(), say))
+    material, failures = make(entry, Making("quick", Options(), Watcher(), say))
     assert not failures
     return material
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,21 +10,22 @@ import yaml
 import admmctl
 from admmctl.experiment.config import load
 from admmctl.report.figures import accuracy_plot
+from admmctl.runs.events import Event, Watcher
 from admmctl.runs.places import find
 from admmctl.runs.recorded import Recorded
 from admmctl.runs.resume import Now
-from admmctl.runs.train import Options, Silent
+from admmctl.runs.train import Options
 from admmctl.studies.scaling import Request, scaling
 from admmctl.studies.sweep import Sweep, sweep
 
 
-class Notes(Silent):
+class Notes(Watcher):
     """Remembers notes."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
 
-    def event(self, event: dict[str, Any]) -> None:
+    def event(self, event: Event) -> None:
         if event["event"] == "note":
             self.notes.append(event["text"])
 

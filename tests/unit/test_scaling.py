@@ -15,8 +15,9 @@ from support.studies import SMALL, machine, small_experiment, write_run
 from admmctl.data import shards
 from admmctl.errors import Interrupted, RunFailed, UserError
 from admmctl.experiment.config import Run, to_yaml
+from admmctl.runs.events import Watcher
 from admmctl.runs.recorded import Recorded
-from admmctl.runs.train import Options, Silent
+from admmctl.runs.train import Options
 from admmctl.studies import scaling as module
 from admmctl.studies.points import summarise
 from admmctl.studies.scaling import Request, parse_cores, scaling
@@ -74,7 +75,7 @@ class Place:
         path = self.path / "small.yaml"
         part, how = options.pop("part", None), Options(oversubscribe=options.pop("oversubscribe", False))
         request = Request(path, cores, options=how, overrides=overrides, **options)
-        return scaling(request, Silent(), self.notes.append, part)
+        return scaling(request, Watcher(), self.notes.append, part)
 
     def study(self, *arguments: Any, **options: Any) -> Study:
         """What study.json says after that."""
