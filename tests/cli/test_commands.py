@@ -20,70 +20,39 @@ from typer.main import get_command
 
 from admmctl import __version__
 from admmctl.cli.app import app
+from admmctl.cli.runs import NO_RUNS
 from admmctl.data import shards
 from admmctl.experiment.config import load
 from admmctl.launch.local import available_cores
 from admmctl.runs.record import Evaluation, RunFolder
 from admmctl.runs.recorded import Recorded
 
-COMMANDS = [
-    [],
-    ["fetch"],
-    ["train"],
-    ["bench"],
-    ["doctor"],
-    ["predict"],
-    ["wait"],
-    ["cancel"],
-    ["sweep"],
-    ["accuracy-plot"],
-    ["target-plot"],
-    ["scaling"],
-    ["scaling-plot"],
-    ["runs"],
-    ["runs", "list"],
-    ["runs", "show"],
-    ["runs", "compare"],
-    ["runs", "phases"],
-    ["runs", "export"],
-    ["runs", "remove"],
-    ["datasets"],
-    ["datasets", "show"],
-    ["condition"],
-    ["figures"],
-    ["report"],
-]
+
+def tree(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The names that call each command, groups among them."""
+    yield path
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from tree(inner, (*path, name))
+
+
+COMMANDS = list(tree(get_command(app)))
 
 
 # --- help and version
 
 
-@pytest.mark.parametrize("flag", ["--help", "-h"])
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command) or "admmctl")
-def test_every_command_explains_itself(shell: Shell, command: list[str], flag: str) -> None:
-    answer = shell(*command, flag)
-    assert answer.code == 0
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_command_explains_itself(shell: Shell, path: tuple[str, ...]) -> None:
+    answer = shell(*path, "-h")
+    assert (answer.code, answer.out) == (0, shell(*path, "--help").out)
     assert "Usage: " in answer.out
-    if command and command != ["runs"]:
-        assert "Example" in answer.out
-        assert f"admmctl {' '.join(command)}" in answer.out
+    assert max(map(len, answer.out.splitlines())) <= 80
 
 
-def tree(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[list[str], Any]]:
-    """Every command with its words, groups among them."""
-    yield list(words), command
-    for name, inner in getattr(command, "commands", {}).items():
-        yield from tree(inner, (*words, name))
-
-
-def test_the_list_of_commands_is_complete() -> None:
-    assert sorted(words for words, _ in tree(get_command(app))) == sorted(COMMANDS)
-
-
-def parsed(words: list[str]) -> list[str]:
-    """The command that these words call, and nothing is run; raises what typer says of wrong words."""
+def parsed(arguments: list[str]) -> tuple[str, ...]:
+    """The names of the command that is called so. Nothing is run; raises what typer says of wrong usage."""
     command, path = get_command(app), []
-    with command.make_context("admmctl", list(words)) as context:
+    with command.make_context("admmctl", list(arguments)) as context:
         rest = [*context._protected_args, *context.args]
     while rest and rest[0] in getattr(command, "commands", {}):
         path.append(rest[0])
@@ -91,13 +60,12 @@ def parsed(words: list[str]) -> list[str]:
         with command.make_context(" ".join(path), rest[1:]) as context:
             rest = [*getattr(context, "_protected_args", []), *context.args]
     assert rest == []
-    return path
+    return tuple(path)
 
 
-@pytest.mark.parametrize("words", [words for words in COMMANDS if words not in ([], ["runs"])], ids=" ".join)
-def test_every_command_has_examples_that_parse(shell: Shell, words: list[str]) -> None:
-    text = shell(*words, "--help").out
-    assert max(map(len, text.splitlines())) <= 80
+@pytest.mark.parametrize("path", [path for path in COMMANDS if path not in ((), ("runs",))], ids=" ".join)
+def test_every_command_has_examples_that_parse(shell: Shell, path: tuple[str, ...]) -> None:
+    text = shell(*path, "--help").out
     summary, paragraph = [part for part in text.split("\n\n")[1:3] if not part.strip().startswith("Example")]
     assert summary.strip().endswith(".")
     assert len(paragraph.split()) > 8
@@ -106,7 +74,7 @@ def test_every_command_has_examples_that_parse(shell: Shell, words: list[str]) -
     examples = [shlex.split(line)[1:] for line in lines if line.startswith("admmctl ")]
     assert examples
     for example in examples:
-        assert parsed(example) == words
+        assert parsed(example) == path
         for word in example:
             if word.startswith("configs/"):
                 assert (CONFIGS.parent / word).is_file(), word
@@ -114,7 +82,6 @@ def test_every_command_has_examples_that_parse(shell: Shell, words: list[str]) -
 
 def test_the_top_says_what_exit_codes_mean(shell: Shell) -> None:
     text = shell("--help").out
-    assert max(map(len, text.splitlines())) <= 80
     assert "..." not in text.partition("Commands:")[2]
     _, _, codes = text.partition("Exit codes:")
     assert [line.split()[0] for line in codes.splitlines() if line] == ["0", "1", "2", "3"]
@@ -180,14 +147,17 @@ def test_completion_loads_nothing_heavy(shell: Shell) -> None:
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
-def test_the_version(shell: Shell) -> None:
-    answer = shell("--version")
-    assert (answer.code, answer.out) == (0, f"admmctl {__version__}\n")
-
-
-def test_the_installed_command_answers() -> None:
-    program = Path(sys.executable).parent / "admmctl"
-    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+@pytest.mark.parametrize(
+    "program",
+    [
+        [str(Path(sys.executable).parent / "admmctl")],
+        [sys.executable, "-m", "admmctl"],
+        [sys.executable, "-m", "admmctl.cli"],
+    ],
+    ids=["installed", "-m admmctl", "-m admmctl.cli"],
+)
+def test_the_version(program: list[str]) -> None:
+    done = subprocess.run([*program, "--version"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"admmctl {__version__}\n", "")
 
 
@@ -363,12 +333,19 @@ REFUSED: list[tuple[str, list[str]]] = [
     ("fetch swissroll --mirror nowhere", ["--mirror nowhere: there is no such folder"]),
     ("fetch mnist --mirror .", ["mirror .", "neither mnist/train-images-idx3-ubyte.gz nor"]),
     ("fetch mnist --mirror http://[::1", ["http://[::1"]),
-    # results
+    # results, and figures of them
     ("runs list nowhere", ["nowhere", "admmctl runs list"]),
     ("runs show nowhere", ["nowhere", "admmctl runs list"]),
     ("runs show tiny.yaml", ["tiny.yaml"]),
+    ("runs compare", ["nothing to compare"]),
+    ("runs compare nowhere", ["nowhere", "admmctl runs list"]),
     ("accuracy-plot", ["nothing to draw"]),
     ("accuracy-plot nowhere", ["nowhere"]),
+    ("accuracy-plot --axis sqrt", ["--axis sqrt: valid: auto, log, linear"]),
+    ("accuracy-plot --scale cubic", ["--scale cubic: valid: auto, log, linear"]),
+    ("accuracy-plot --against hours", ["--against hours: valid: seconds, epochs, iterations"]),
+    ("target-plot --over rho --unit hours", ["--unit hours: valid: seconds, epochs, iterations"]),
+    ("target-plot --over rho --output .", ["--output .: expected the name of a file"]),
     ("runs export --format cvs --output out", ["--format cvs", "did you mean 'csv'?"]),
     ("runs export --format csv --output out", ["no runs to export"]),
     ("runs export --output out", ["--format"]),
@@ -569,18 +546,11 @@ def test_progress_that_nobody_can_read_does_not_cost_the_record(shell: Shell, re
 # --- runs
 
 
-def test_without_runs_the_list_says_how_to_start_one(shell: Shell) -> None:
-    answer = shell("runs", "list")
-    assert answer.code == 0
-    assert "admmctl train" in answer.out
-    assert shell("runs", "list", "--json").json() == {"runs": []}
-
-
-def test_without_runs_show_says_so_too(shell: Shell) -> None:
-    answer = shell("runs", "show")
-    assert answer.code == 0
-    assert "no runs" in answer.out
-    assert shell("runs", "show", "--json").json() == {"runs": []}
+@pytest.mark.parametrize("command", ["list", "show"])
+def test_without_runs_it_says_how_to_start_one(shell: Shell, command: str) -> None:
+    answer = shell("runs", command)
+    assert (answer.code, answer.out) == (0, f"{NO_RUNS}\n")
+    assert shell("runs", command, "--json").json() == {"runs": []}
 
 
 def test_runs_are_listed_with_their_scores(shell: Shell, results: Path) -> None:
@@ -629,21 +599,9 @@ def test_a_run_of_which_only_the_config_is_left(shell: Shell) -> None:
     assert "nothing to draw" in shell.refusal("accuracy-plot")
 
 
-@pytest.mark.parametrize("columns", ["40", "200"])
-def test_any_width_of_terminal_will_do(shell: Shell, monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
-    monkeypatch.setenv("COLUMNS", columns)
-    for command in (["train", "tiny.yaml"], ["runs", "list"], ["runs", "show"]):
-        answer = shell(*command)
-        assert answer.code == 0
-        assert "admm" in answer.out
-
-
-@pytest.mark.parametrize("name", ["a[b]c", "a[/b]c", "x[red]y[/red]"])
-def test_brackets_in_a_folders_name_are_printed_as_they_are(
-    shell: Shell, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_brackets_in_a_folders_name_are_printed_as_they_are(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "a[b]c[/d]e[red]f[/red]"
     monkeypatch.setenv("ADMMCTL_RESULTS", name)
-    monkeypatch.setenv("COLUMNS", "200")
     train = shell("train", "tiny.yaml")
     assert train.code == 0
     assert f"{name}/tiny/" in train.err
@@ -745,12 +703,6 @@ def test_the_plot_lands_where_output_says(shell: Shell, output: str) -> None:
 def test_a_plot_that_cannot_be_written_is_a_clear_error(shell: Shell, output: str) -> None:
     shell("train", "tiny.yaml")
     assert "--output" in shell.refusal("accuracy-plot", "--output", output)
-
-
-def test_the_plot_of_one_run_of_nothing_is_refused(shell: Shell) -> None:
-    (run,) = shell("train", "tiny.yaml", "--json").json()["runs"]
-    (Path(run["folder"]) / "curve.csv").unlink()
-    assert "nothing to draw" in shell.refusal("accuracy-plot")
 
 
 def test_experiments_with_dollar_signs_are_drawn(shell: Shell, results: Path) -> None:

@@ -36,7 +36,6 @@ def test_columns_against_time_and_phases_of_the_same_runs(shell: Shell, results:
         assert Path(answer.out.splitlines()[0]) == results / f"rolled/{of}.png"
         assert ("left out: " in answer.err) == (of == "objective")
     assert shell("accuracy-plot", "rolled", "--of", "test_loss").code == 0
-    assert "valid: auto, log, linear" in shell.refusal("accuracy-plot", "rolled", "--scale", "cubic")
     assert "--training" in shell.refusal("accuracy-plot", "rolled", "--of", "train_loss", "--training")
 
     answer = shell("runs", "phases", "rolled", "--csv", "phases.csv")

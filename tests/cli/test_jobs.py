@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from support.processes import SMALL_PEAKS, at_start, program
-from support.shell import CONFIGS, Shell, real_shell
+from support.shell import CONFIGS, Shell
 from support.slurm import FakeSlurm
 
 from admmctl.launch import slurm as scheduler
@@ -420,12 +420,3 @@ def test_a_scaling_study_is_a_job_per_core_count(
     assert sorted(run["ranks"] for run in answer.json()["runs"]) == [1, 2]
     (folder,) = (results / "tiny").glob("scaling-*")
     assert set(json.loads((folder / "study.json").read_text())["machine"]) == {"1", "2"}
-
-
-def test_python_m_admmctl_is_the_command(shell: Shell) -> None:
-    process = real_shell("--version")
-    out = process.communicate(timeout=20)[0]
-    done = subprocess.run(
-        [process.args[0], "-m", "admmctl", "--version"], capture_output=True, text=True, check=True
-    )
-    assert done.stdout == out

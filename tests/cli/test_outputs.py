@@ -4,7 +4,8 @@ import json
 import os
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -63,16 +64,26 @@ def shell(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     return lambda *words: here(*(str(run) if word == "RUN" else word for word in words))
 
 
-@commands
-def test_a_pipe_is_written_to_and_stays_a_pipe(shell, words: list[str], tmp_path: Path) -> None:
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
+@contextmanager
+def pipe(path: Path) -> Iterator[list[bytes]]:
+    """A pipe that is read while the block writes to it, and what came out of it; it stays a pipe."""
+    os.mkfifo(path)
     read: list[bytes] = []
-    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()), daemon=True)
+    reader = threading.Thread(target=lambda: read.append(path.read_bytes()), daemon=True)
     reader.start()
-    answer = shell(*words, "pipe")
+    yield read
     reader.join(timeout=10)
-    assert (answer.code, stat.S_ISFIFO(pipe.stat().st_mode)) == (0, True), answer.err
+    assert stat.S_ISFIFO(path.stat().st_mode)
+
+
+@commands
+@pytest.mark.parametrize("name", ["pipe", "link"])
+def test_a_pipe_is_written_to_and_stays_a_pipe(shell, words: list[str], tmp_path: Path, name: str) -> None:
+    (tmp_path / "link").symlink_to("pipe")
+    with pipe(tmp_path / "pipe") as read:
+        answer = shell(*words, name)
+    assert answer.code == 0, answer.err
+    assert (tmp_path / "link").is_symlink()
     shell(*words, "file")
     assert read[0][:100] == (tmp_path / "file").read_bytes()[:100] != b""
     assert not list(tmp_path.glob(".*part"))
@@ -105,18 +116,6 @@ def test_a_link_stays_a_link_and_its_file_is_replaced(shell, words: list[str], t
 
 
 @commands
-def test_a_link_to_a_pipe_is_a_pipe(shell, words: list[str], tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    (tmp_path / "link").symlink_to("pipe")
-    reader = threading.Thread(target=(tmp_path / "pipe").read_bytes, daemon=True)
-    reader.start()
-    assert shell(*words, "link").code == 0
-    reader.join(timeout=10)
-    assert (tmp_path / "link").is_symlink()
-    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
-
-
-@commands
 @pytest.mark.parametrize("there", ["folder", "link to a missing folder", "link to itself"])
 def test_where_nothing_can_be_written_one_error_says_so(
     shell, words: list[str], there: str, tmp_path: Path
@@ -145,8 +144,10 @@ def test_a_dash_is_standard_output(shell, words: list[str], tmp_path: Path) -> N
 
 
 @commands
-def test_a_dash_beside_json_is_refused(shell, words: list[str], tmp_path: Path) -> None:
-    answer = shell(*words, "-", "--json")
+@pytest.mark.parametrize("name", ["-", "out"])
+def test_standard_output_beside_json_is_refused(shell, words: list[str], tmp_path: Path, name: str) -> None:
+    (tmp_path / "out").symlink_to("/proc/self/fd/1")
+    answer = shell(*words, name, "--json")
     assert (answer.code, answer.out) == (2, "")
     assert "both write to standard output" in answer.err
 
@@ -168,21 +169,9 @@ def test_several_files_do_not_fit_on_standard_output(shell, words: list[str], tm
 
 
 def test_a_figure_is_written_to_pipes(shell, tmp_path: Path) -> None:
-    read: dict[str, bytes] = {}
-
-    def reading(name: str) -> None:
-        read[name] = (tmp_path / name).read_bytes()
-
-    readers = []
-    for name in ("figure.png", "figure.pdf"):
-        os.mkfifo(tmp_path / name)
-        readers.append(threading.Thread(target=reading, args=(name,), daemon=True))
-        readers[-1].start()
-    assert shell("accuracy-plot", "made", "--output", "figure").code == 0
-    for reader in readers:
-        reader.join(timeout=10)
-    assert read["figure.png"].startswith(b"\x89PNG")
-    assert read["figure.pdf"].startswith(b"%PDF")
+    with pipe(tmp_path / "figure.png") as png, pipe(tmp_path / "figure.pdf") as pdf:
+        assert shell("accuracy-plot", "made", "--output", "figure").code == 0
+    assert (png[0][:4], pdf[0][:4]) == (b"\x89PNG", b"%PDF")
 
 
 def test_an_export_goes_through_links(shell, tmp_path: Path) -> None:
@@ -258,24 +247,13 @@ def test_a_file_that_is_replaced_keeps_its_owner(tmp_path: Path) -> None:
     assert (path.read_text(), path.stat().st_uid, path.stat().st_gid) == ("new", 12345, 23456)
 
 
-@commands
-def test_standard_output_by_its_other_name_beside_json_is_refused(shell, words: list[str], tmp_path: Path) -> None:
-    (tmp_path / "out").symlink_to("/proc/self/fd/1")
-    answer = shell(*words, "out", "--json")
-    assert (answer.code, answer.out) == (2, "")
-    assert "both write to standard output" in answer.err
-
-
 def test_a_page_in_a_pipe_is_not_opened_in_a_browser(
     shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[str] = []
     monkeypatch.setattr("webbrowser.open", lambda address: bool(opened.append(address)) or True)
-    os.mkfifo(tmp_path / "pipe")
-    reader = threading.Thread(target=(tmp_path / "pipe").read_bytes, daemon=True)
-    reader.start()
-    assert shell("report", "made", "--output", "pipe", "--open", "yes").code == 0
-    reader.join(timeout=10)
+    with pipe(tmp_path / "pipe"):
+        assert shell("report", "made", "--output", "pipe", "--open", "yes").code == 0
     assert opened == []
     assert shell("report", "made", "--output", "file", "--open", "yes").code == 0
     assert len(opened) == 1

@@ -288,7 +288,6 @@ def figures(folder: Path) -> list[Path]:
         (["rolled", "--machine", "cray"], ["unknown machine 'cray'"]),
         (["rolled", "--machine", "rolled.yaml"], ["rolled.yaml"]),
         (["rolled", "--output", "nowhere/figure"], ["cannot be written"]),
-        (["rolled", "--output", "."], ["--output"]),
         (["rolled", "half"], ["half", "one point"]),
     ],
     ids=str,

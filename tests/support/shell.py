@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console, RenderableType
 
 from admmctl.cli import main
 
@@ -59,6 +60,15 @@ class Shell:
         assert answer.code == 2, answer.err
         assert answer.out == ""
         return answer.err
+
+
+def on_80_columns(table: RenderableType) -> str:
+    """What a terminal of 80 columns shows of a table, which fits it."""
+    console = Console(width=80, no_color=True, markup=False, highlight=False)
+    with console.capture() as captured:
+        console.print(table)
+    assert max(map(len, captured.get().splitlines())) <= 80
+    return captured.get()
 
 
 def real_shell(*arguments: object, **options: Any) -> subprocess.Popen[str]:

@@ -1,15 +1,14 @@
 """``condition``: its condition numbers against the solvers' own preconditioners, and what it draws of them."""
 
 import csv
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
-from rich.console import Console
 from support.problems import problem
+from support.shell import on_80_columns
 
 from admmctl.errors import UserError
 from admmctl.methods.convex.algorithm import ConvexAdmm
@@ -155,10 +154,7 @@ def test_the_figure_has_a_line_for_every_preconditioner():
 
 
 def test_the_table_fits_a_terminal_and_says_what_is_gained():
-    console = Console(width=80, record=True, file=StringIO(), markup=False, highlight=False)
-    console.print(report.condition_table(made(), "The paper: a factor of 100."))
-    text = console.export_text()
-    assert max(map(len, text.splitlines())) <= 80
+    text = on_80_columns(report.condition_table(made(), "The paper: a factor of 100."))
     (line,) = (line.split() for line in text.splitlines() if line.startswith("nystrom"))
     assert line == ["nystrom", "10", "400", "100", "x", "1", "400"]
     assert "The paper" in text

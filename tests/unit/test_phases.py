@@ -2,17 +2,16 @@
 
 import csv
 from dataclasses import replace
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
+from support.shell import on_80_columns
 from support.studies import write_run
 
 from admmctl.errors import UserError
 from admmctl.papers.convex import TABLE
-from admmctl.report.phases import PhasesResult, phases, phases_table, write_csv
+from admmctl.report.phases import phases, phases_table, write_csv
 from admmctl.runs.recorded import Recorded
 
 
@@ -57,12 +56,6 @@ def made(tmp_path: Path) -> list[Recorded]:
     return [*rbcd, run(place, "mlp", 0, {"gradient": 9.0, "update": 1.0}, reached=False)]
 
 
-def text(result: PhasesResult) -> str:
-    console = Console(width=80, record=True, file=StringIO(), markup=False, highlight=False)
-    console.print(phases_table(result))
-    return console.export_text()
-
-
 def test_medians_over_repeats_of_what_counts_as_training(made):
     result = phases(made)
     rbcd, mlp = result.methods
@@ -74,8 +67,7 @@ def test_medians_over_repeats_of_what_counts_as_training(made):
 
 
 def test_the_table_has_the_papers_phases_and_the_sum_of_the_others(made):
-    words = text(phases(made))
-    assert max(map(len, words.splitlines())) <= 80
+    words = on_80_columns(phases_table(phases(made)))
     (rbcd,) = (line.split() for line in words.splitlines() if line.startswith("rbcd"))
     assert rbcd == ["rbcd", "3/3", "3.38", "0.5", "2.00", "0.25", "0.125", "0.5"]
     (mlp,) = (line.split() for line in words.splitlines() if line.startswith("mlp"))
@@ -86,16 +78,15 @@ def test_the_table_has_the_papers_phases_and_the_sum_of_the_others(made):
 def test_without_a_convex_method_the_largest_phases_have_columns(tmp_path):
     names = ["a", "b", "c", "d", "e", "f"]
     folder = run(tmp_path / "made", "sgd", 0, {name: 1.0 + number for number, name in enumerate(names)})
-    words = text(phases([folder]))
+    words = on_80_columns(phases_table(phases([folder])))
     assert "reached  total     b     c     d     e     f  others" in words.replace("\n", " ")
 
 
 def test_the_papers_numbers_are_marked_as_theirs(made):
-    words = text(replace(phases(made), paper=TABLE))
+    words = on_80_columns(phases_table(replace(phases(made), paper=TABLE)))
     assert "their numbers, on their machines" in words
     (line,) = (line.split() for line in words.splitlines() if line.startswith("nysPCG"))
     assert line == ["nysPCG", "(GPU)", "39.484", "16.321", "23.119", "0.043", "0.001"]
-    assert max(map(len, words.splitlines())) <= 80
 
 
 def test_the_papers_phases_add_up_to_their_totals():
@@ -116,8 +107,6 @@ def test_csv_has_all_phases_and_says_whose_they_are(made, tmp_path):
         "39.484",
         "16.321",
     )
-    with pytest.raises(UserError, match="cannot be written"):
-        write_csv(phases(made), tmp_path / "nowhere" / "phases.csv")
 
 
 def test_runs_that_did_not_end_are_left_out(made, tmp_path):

@@ -11,7 +11,6 @@ import pytest
 from support.recorded_runs import NASTY, number, write_figure, write_run
 
 from admmctl import __version__
-from admmctl.errors import UserError
 from admmctl.report.page import document, report
 from admmctl.report.sidecar import read_figures
 from admmctl.runs.places import find, root
@@ -241,17 +240,6 @@ def test_runs_that_differ_in_data_or_target_have_medians_of_their_own(results: P
         assert f"Medians over repeats: {goal}" in words
 
 
-def test_what_is_left_out_is_named(results: Path) -> None:
-    write_run(results)
-    (results / "figures").mkdir()
-    (results / "figures" / "broken.json").write_text("{")
-    result = report(find(), chosen=False)
-    (left_out,) = result["left_out"]
-    assert left_out["file"] == str(results / "figures" / "broken.json")
-    assert left_out["reason"].startswith("it is not JSON")
-    assert "broken.json: it is not JSON" in Page((results / "report.html").read_text()).words
-
-
 def test_chosen_runs_bring_the_figures_drawn_from_them(results: Path) -> None:
     one, other = write_run(results), write_run(results, seed=1)
     write_figure(results / "figures", "first", runs=[str(one)])
@@ -267,17 +255,3 @@ def test_hundreds_of_runs_stay_some_megabytes(results: Path) -> None:
         write_run(results, seed=seed, accuracies=curve)
     size = report(find(), chosen=False)["bytes"]
     assert size / 60 < 20_000
-
-
-def test_nothing_to_say_and_nowhere_to_say_it(results: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="nothing to report: no runs and no figures"):
-        report([], chosen=False)
-    assert not results.exists()
-    run = write_run(results)
-    (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="cannot be written"):
-        report([Recorded(run)], True, tmp_path / "file" / "report.html")
-    with pytest.raises(UserError, match="expected the name of a file"):
-        report([Recorded(run)], True, tmp_path)
-    assert report([Recorded(run)], True, tmp_path / "new" / "r.html")["report"] == str(tmp_path / "new" / "r.html")
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["r.html"]

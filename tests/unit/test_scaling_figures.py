@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from rich.console import Console
+from support.shell import on_80_columns
 from support.studies import Study
 
 from admmctl.errors import UserError
@@ -329,12 +328,6 @@ def test_another_machine_is_named_and_drawn_beside_this_one(made, draw):
 # -- the table
 
 
-def shown(result: Findings) -> str:
-    console = Console(width=80, record=True, file=StringIO(), markup=False, highlight=False)
-    console.print(scaling_table(result))
-    return console.export_text()
-
-
 def rows(text: str) -> dict[str, list[str]]:
     lines = [line.split() for line in text.splitlines()]
     return {line[0]: line for line in lines if line and line[0].rstrip("*").isdecimal()}
@@ -342,7 +335,7 @@ def rows(text: str) -> dict[str, list[str]]:
 
 def test_the_table_has_a_line_per_core_count(made):
     made.runs({1: [4.0, 4.1, 4.2, 4.3, 4.4, 4.5], 2: [2.0, 3.0, None], 4: [None, None, 1.0]})
-    found = rows(shown(summarise(made.path)))
+    found = rows(on_80_columns(scaling_table(summarise(made.path))))
     assert found["1"] == ["1", "6/6", "4.25", "4.00", "to", "4.50", "0.425", "1.00", "100", "%"]
     assert found["2"] == ["2", "2/3", "3.00", "-", "0.3", "1.42", "71", "%"]
     assert found["4"][:4] == ["4", "1/3", "never", "-"]
@@ -350,7 +343,7 @@ def test_the_table_has_a_line_per_core_count(made):
 
 
 def test_the_table_says_what_it_is_about(made):
-    text = shown(summarise(several(made).path)).replace("\n", " ")
+    text = on_80_columns(scaling_table(summarise(several(made).path))).replace("\n", " ")
     for word in (
         "seconds to test accuracy 0.9",
         "train_s",
@@ -363,7 +356,7 @@ def test_the_table_says_what_it_is_about(made):
 
 def test_the_table_says_where_cores_were_shared(made):
     shared(made)
-    text = shown(summarise(made.path)).replace("\n", " ")
+    text = on_80_columns(scaling_table(summarise(made.path))).replace("\n", " ")
     for word in ("note: 2 cores: ranks shared cores", "(computation only)", "2*"):
         assert word in text
 
@@ -376,8 +369,7 @@ def test_the_table_fits_a_terminal_and_no_number_is_cut(tmp_path_factory, data):
     wanted = {cores: data.draw(st.lists(times, min_size=1, max_size=6)) for cores in (1, 10_000)}
     study.runs(wanted)
     result = summarise(study.path)
-    text = shown(result)
-    assert max(map(len, text.splitlines())) <= 80
+    text = on_80_columns(scaling_table(result))
     table = text.partition("Medians")[0]
     assert "…" not in table
     for point in result.points:
