@@ -44,11 +44,11 @@ def report(
     reads = (*COMPARED, CURVE, PHASES, CPU)
     found = find(runs, reads, lambda file, reason: damaged.append(LeftOut(str(file), reason)))
     result = write(found, bool(runs), output, damaged)
-    for item in result["left_out"]:
-        left_out(item["file"], item["reason"])
+    for item in result.left_out:
+        left_out(item.file, item.reason)
     if only_page:
         return
-    put_json(result) if as_json else put(result["report"])
-    page = Path(result["report"])
+    put_json(result) if as_json else put(result.report)
+    page = Path(result.report)
     if page.is_file():  # a browser would wait for a pipe
         show(page, browser, note)

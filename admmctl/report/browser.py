@@ -8,10 +8,10 @@ from pathlib import Path
 
 
 def show(page: Path, when: str, say: Callable[[str], None]) -> bool:
-    """Open a page in the browser: ``when`` is yes, no or auto. Returns whether it was asked to.
+    """Open a page in the browser: ``when`` is yes, no or auto. Returns whether one opened.
 
-    ``auto``: only on a terminal, outside continuous integration, and where there is a screen. ``say`` is told
-    that there is no browser.
+    ``auto``: only on a terminal, outside continuous integration, and where there is a screen. Where no browser is
+    found, ``say`` is called with what to do.
     """
     if when == "no" or (when == "auto" and not _somebody_looks()):
         return False
@@ -22,7 +22,7 @@ def show(page: Path, when: str, say: Callable[[str], None]) -> bool:
 
 
 def _somebody_looks() -> bool:
-    """A terminal alone may be that of a machine far away: on Linux a screen has to be there too."""
+    """Whether there is a screen here; a terminal may be that of another machine."""
     if not sys.stdout.isatty() or os.environ.get("CI"):
         return False
     screens = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")

@@ -23,9 +23,9 @@ from admmctl.runs.summary import Summary
 
 @dataclass(frozen=True)
 class Ended:
-    """A run that has ended, with what decides whether it may stand beside another, and which runs it repeats.
+    """A run that has ended. ``data`` is its data block as text: runs that are compared share it.
 
-    ``data`` is its data block; ``settings`` is a short name of everything but data, target and seed.
+    ``settings`` is a short digest of everything but data, target and seed: runs that are repeats share it.
     """
 
     run: Recorded
@@ -50,12 +50,12 @@ class Ended:
 
     @property
     def data_sha256(self) -> str | None:
-        """The checksum of the rows that it read, where that is recorded."""
+        """The checksum of the rows that it read, where one is recorded."""
         return self.run.environment.data_sha256
 
 
 _CHECKSUM = "the checksum of the data"
-# What runs that stand side by side share.
+# What all runs of a comparison share.
 _QUESTION: dict[str, Callable[[Ended], Any]] = {
     "data": lambda ended: ended.data,
     _CHECKSUM: lambda ended: ended.data_sha256,
@@ -65,9 +65,9 @@ _QUESTION: dict[str, Callable[[Ended], Any]] = {
 
 
 def comparable(runs: Iterable[Recorded]) -> list[list[Ended]]:
-    """Runs that may stand side by side, those of one method with one set of settings together.
+    """Groups of repeats, of runs that can be compared: a group is one method with one set of settings.
 
-    They share data and target, or UserError says which differs. Unfinished runs are left out.
+    Unfinished runs are left out. Raises UserError where none has finished, and where data or target differ.
     """
     ended = [found for run in runs if (found := Ended.read(run)) is not None]
     if not ended:
@@ -90,7 +90,7 @@ def comparable(runs: Iterable[Recorded]) -> list[list[Ended]]:
 
 
 def in_sets(runs: Iterable[Recorded]) -> list[list[Recorded]]:
-    """Runs that have ended, in sets that ``compare`` takes: each shares data and target; without damaged ones."""
+    """Runs that have ended and are not damaged, in sets that ``compare`` takes: each shares data and target."""
     sets: dict[tuple[Any, ...], list[Recorded]] = {}
     for run in runs:
         ended = Ended.read(run) if run.damage(COMPARED) is None else None
@@ -112,12 +112,12 @@ class Repeats:
     reached: int
 
     def name(self, among: Iterable["Repeats"]) -> str:
-        """Its method, with its settings where others are of this method, too."""
+        """Its method; with its settings where others ``among`` these have the same method."""
         several = sum(other.method == self.method for other in among) > 1
         return f"{self.method} ({self.settings})" if several else self.method
 
     def share(self, target: float | None) -> str:
-        """How many met the target, of how many: '4/6', and '-/6' without a target."""
+        """How many runs met the target, of how many: '4/6', and '-/6' without a target."""
         return f"{'-' if target is None else self.reached}/{self.runs}"
 
 
@@ -171,7 +171,7 @@ def over_seeds(
 ) -> list[float]:
     """A value for every seed; ``missing`` stands for no value.
 
-    A seed that ran twice differs by noise of the clock only: it is one repeat, of middling time.
+    Two runs with one seed differ by noise of the clock only: they are one repeat, with their middle value.
     """
     by_seed: dict[int, list[float]] = {}
     for one in repeats:

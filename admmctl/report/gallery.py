@@ -11,17 +11,27 @@ from admmctl.report.html import Cell, Column, Table, data_uri
 from admmctl.report.sidecar import Figure, Number
 from admmctl.report.text import count, size
 
-MOST_ROWS = 200  # of a figure's points in the page
-MOST_BYTES = 100_000  # of a file of points that the page has a copy of
+MOST_ROWS = 200  # of a figure's points in a table of the page
+MOST_BYTES = 100_000  # of a file of points: the page has a copy of it, and only a link to a larger one
 OTHER_WORK = "other work, other machine"
+
+_NUMBERS = [
+    Column("what"),
+    Column("paper"),
+    Column("theirs", number=True),
+    Column("ours", number=True),
+    Column("ours / theirs", number=True, about="greyed where the work is not the same", class_="ratio"),
+    Column("same work", about="the same problem, size and goal, so that the ratio compares"),
+    Column("note", class_="note"),
+]
 
 
 @dataclass(frozen=True)
 class Points:
-    """A figure's points, all or some, and the file itself: in the page (``download``) or beside it."""
+    """A figure's points, all or some, and their file: in the page (``download`` names it) or beside it."""
 
     rows: int
-    file: str
+    file: str  # its name and size
     href: str
     download: str | None
     table: Table
@@ -29,7 +39,7 @@ class Points:
 
 @dataclass(frozen=True)
 class Card:
-    """A figure on the page: its image or its PDF, by name and address; ``points`` may be why there are none."""
+    """A figure on the page: its image, or else the name and address of its PDF; points, or why there are none."""
 
     id: str
     kind: str
@@ -43,29 +53,21 @@ class Card:
 
 def numbers(figures: list[Figure]) -> Table | None:
     """The table of all numbers; None where no figure has one."""
-    columns = [
-        Column("what"),
-        Column("paper"),
-        Column("theirs", number=True),
-        Column("ours", number=True),
-        Column("ours / theirs", number=True, about="greyed where the work is not the same", class_="ratio"),
-        Column("same work", about="the same problem, size and goal, so that the ratio compares"),
-        Column("note", class_="note"),
-    ]
-    table = Table("The papers' numbers, from their machines, and ours", columns, class_="numbers")
+    table = Table("The papers' numbers, from their machines, and ours", _NUMBERS, class_="numbers")
     for place, figure in enumerate(figures):
         for item in figure.numbers:
             source = Cell(f"{figure.paper}, {figure.number}", href=f"#{figure_id(place)}")
             same = Cell("yes", look="same") if item.same_work else Cell("no", look="other")
-            shown = (_value(item.paper, item.paper_text, item.unit), _value(item.ours, item.ours_text, item.unit))
-            table.add(item.what, source, *shown, _ratio(item), same, item.note)
+            theirs = _value(item.paper, item.paper_text, item.unit)
+            ours = _value(item.ours, item.ours_text, item.unit)
+            table.add(item.what, source, theirs, ours, _ratio(item), same, item.note)
     return table if table.rows else None
 
 
-def _value(value: float | None, words: str, unit: str) -> Cell:
-    """A number in its file's words, or in our own with its unit."""
+def _value(value: float | None, text: str, unit: str) -> Cell:
+    """A number as the figure's description writes it, or else rounded and with its unit."""
     plain = "-" if value is None else f"{_plain(value)} {unit}".strip()
-    return Cell(words or plain, value)
+    return Cell(text or plain, value)
 
 
 def _plain(value: float) -> str:
@@ -83,12 +85,12 @@ def _ratio(item: Number) -> Cell:
 
 
 def figure_id(place: int) -> str:
-    """Of a figure's place on the page: what links to it name."""
+    """The id of the figure at this place on the page."""
     return f"figure-{place + 1}"
 
 
 def gallery(figures: list[Figure], page: Path) -> dict[str, list[Card]]:
-    """All figures by paper. ``page``: where the page will lie, for links to files."""
+    """All figures by paper. ``page`` is where the page will lie: its links to files begin there."""
     papers: dict[str, list[Card]] = {}
     for place, figure in enumerate(figures):
         papers.setdefault(figure.paper, []).append(_card(figure, place, page))
@@ -113,7 +115,7 @@ def _card(figure: Figure, place: int, page: Path) -> Card:
 
 
 def _link(file: Path, page: Path) -> str:
-    """The way from the page to a file."""
+    """The address of a file, relative to the page."""
     return quote(os.path.relpath(file, page.absolute().parent).encode("utf-8", "replace"))
 
 
@@ -134,18 +136,15 @@ def _points(file: Path, page: Path) -> Points | str:
         bool(rows) and all(_number(row[place]) is not None for row in chosen if row[place])
         for place in range(len(headings))
     ]
-    words = f"Points of {file.stem}" + ("" if chosen is rows else f": {len(chosen)} of {len(rows):,} rows")
-    table = Table(
-        words,
-        [Column(name, number=is_number) for name, is_number in zip(headings, numeric, strict=True)],
-        class_="points",
-    )
+    columns = [Column(name, number=is_number) for name, is_number in zip(headings, numeric, strict=True)]
+    some = "" if chosen is rows else f": {len(chosen)} of {len(rows):,} rows"
+    table = Table(f"Points of {file.stem}{some}", columns, class_="points")
     for row in chosen:
         table.add(*(_cell(value, is_number) for value, is_number in zip(row, numeric, strict=True)))
     small = len(content) <= MOST_BYTES
     target = data_uri(content, "text/csv") if small else _link(file, page)
-    said = f"{file.name} ({size(len(content))})"
-    return Points(len(rows), said, target, file.name if small else None, table)
+    name_and_size = f"{file.name} ({size(len(content))})"
+    return Points(len(rows), name_and_size, target, file.name if small else None, table)
 
 
 def _read(content: bytes) -> tuple[list[str], list[list[str]]]:

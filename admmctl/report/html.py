@@ -31,7 +31,7 @@ def templates() -> Environment:
 
 
 def render(name: str, /, **given: Any) -> str:
-    """A template filled in. What no file in UTF-8 can hold, names in other encodings say, is a '?'."""
+    """A template filled in. What UTF-8 has no bytes for (names of files in other encodings) becomes a '?'."""
     content = templates().get_template(name).render(**given)
     return _CONTROL.sub("\ufffd", content.encode("utf-8", "replace").decode("utf-8"))
 
@@ -41,9 +41,9 @@ def data_uri(content: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def anchor(*words: Any) -> str:
-    """The id of a place in the page: letters, digits and dashes."""
-    return re.sub("[^a-z0-9]+", "-", "-".join(map(str, words)).lower()).strip("-")
+def anchor(name: str) -> str:
+    """A name as an id in the page, or as a class: letters, digits and dashes."""
+    return re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 # --- tables
@@ -51,10 +51,10 @@ def anchor(*words: Any) -> str:
 
 @dataclass(frozen=True)
 class Cell:
-    """What a cell shows, and the number by which it is sorted; by its text where ``value`` is None.
+    """What a cell shows. It is sorted by the number ``value``, or by its text where there is none.
 
-    Its text may be a link or have a class of its own (``look``), a spot in a method's colour before it, and small
-    print below it. A curve stands in its place.
+    The text may be a link, or have a CSS class (``look``); a spot in a method's ``colour`` stands before it, small
+    print below it. ``spark`` is a curve in place of the text.
     """
 
     shown: Any
@@ -76,7 +76,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """A column's heading. Numbers stand to the right; ``about`` is said of it when it is pointed at."""
+    """A column's heading. Numbers stand to the right; ``about`` is its tooltip."""
 
     heading: str
     number: bool = False
@@ -95,6 +95,6 @@ class Table:
     rows: list[list[tuple[Column, Cell]]] = field(default_factory=list)
 
     def add(self, *items: Any) -> None:
-        """A row more: for every column a ``Cell``, or what it shows. Raises ValueError for another number."""
+        """Add a row: for every column a ``Cell``, or what it shows. Raises ValueError for more or fewer."""
         cells = (item if isinstance(item, Cell) else Cell(item) for item in items)
         self.rows.append(list(zip(self.columns, cells, strict=True)))

@@ -17,11 +17,12 @@ from admmctl.report.text import number, size
 from admmctl.runs.events import Event, Watcher
 from admmctl.runs.summary import Row
 
-EVENT_PAUSE, TICK_PAUSE = 0.125, 0.5  # seconds between drawings: at the most after events, and without any
+# Seconds between drawings: at least so many after an event; so many while there are no events.
+EVENT_PAUSE, TICK_PAUSE = 0.125, 0.5
 
 
 class Live(Watcher):
-    """Shows runs: a view that is drawn anew on a terminal, one plain line per evaluation otherwise.
+    """Shows runs: as a view that is drawn again and again on a terminal, as a line per evaluation elsewhere.
 
     As a ``with`` block it leaves the terminal as it found it, however the run ends.
     """
@@ -67,10 +68,10 @@ class Live(Watcher):
         self._close()
         self._say(f"{summary['status']}: {summary['reason']}")
         if summary["target"] is not None and summary["status"] == "exhausted":
-            best = ""
+            line = f"the target, {summary['metric']} {summary['target']:g}, was missed"
             if summary["metric"] == "test_accuracy":
-                best = f": best test accuracy {number(summary['best_test_accuracy'], 4)}"
-            self._say(f"the target, {summary['metric']} {summary['target']:g}, was missed{best}")
+                line += f": best test accuracy {number(summary['best_test_accuracy'], 4)}"
+            self._say(line)
 
     def skipped(self, run: Run, reason: str) -> None:
         self._say(f"skipped {run.method}: {reason}")
@@ -85,8 +86,9 @@ class Live(Watcher):
 
 
 class View:
-    """A board on a terminal, drawn when something happens, and by a thread when nothing does; seldom enough to be
-    free: most drawings happen while the run is being evaluated, which its training time does not count.
+    """A board on a terminal. An event draws it, and a thread does while there are none.
+
+    Few drawings cost little. Most of them happen during an evaluation, which is no training time.
     """
 
     def __init__(self, console: Console, board: Board) -> None:
@@ -99,7 +101,7 @@ class View:
 
     def event(self, event: Event) -> None:
         self._board.event(event)
-        if event["event"] != "stopping":  # which comes in the middle of anything, of a drawing for instance
+        if event["event"] != "stopping":  # a signal's handler sends it, perhaps in the middle of a drawing
             self._draw(EVENT_PAUSE)
 
     def close(self) -> None:
@@ -107,7 +109,7 @@ class View:
         self._live.stop()
 
     def _tick(self) -> None:
-        """Clocks go on while a long iteration tells nothing."""
+        """Draw again and again: the clock on the board goes on during a long iteration."""
         with suppress(OSError, ValueError):  # the terminal is gone: the run goes on unwatched
             while not self._closed.wait(TICK_PAUSE):
                 self._draw(TICK_PAUSE)
@@ -121,7 +123,7 @@ class View:
 
 @contextmanager
 def measuring(console: Console) -> Iterator[Callable[[str], None]]:
-    """A function that shows what is being measured: beside a spinner on a terminal, and nowhere otherwise."""
+    """A function that shows what is being measured: beside a spinner on a terminal, elsewhere not at all."""
     if not console.is_terminal:
         yield lambda what: None
         return
@@ -130,7 +132,7 @@ def measuring(console: Console) -> Iterator[Callable[[str], None]]:
 
 
 class Downloads:
-    """Shows files as they arrive, are checked or prepared: bars on a terminal, one line each otherwise."""
+    """Shows files as they arrive, are checked or prepared: as bars on a terminal, as a line each elsewhere."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -155,18 +157,16 @@ class Downloads:
 
     def __call__(self, name: str, done: int, total: int) -> None:
         """``name`` is at ``done`` of ``total``: bytes of a file, or rows of a dataset that is being prepared."""
+        are_rows = name.startswith("preparing")
         if name not in self._tasks:
             self._tasks[name] = self._bar.add_task(name, total=total, amount="")
-        task = self._bar.tasks[self._tasks[name]]
-        if name.startswith("preparing"):
-            amount = f"{done:,} of {total:,}"
-        else:
-            speed = f"  {size(int(task.speed))}/s" if task.speed else ""
-            amount = f"{size(done)} of {size(total)}{speed}"
+        speed = self._bar.tasks[self._tasks[name]].speed
+        amount = f"{done:,} of {total:,}" if are_rows else f"{size(done)} of {size(total)}"
+        if speed and not are_rows:
+            amount += f"  {size(int(speed))}/s"
         self._bar.update(self._tasks[name], completed=done, amount=amount)
         if done >= total and not self._console.is_terminal:
-            what = f"{done:,}" if name.startswith("preparing") else f"{done:,} bytes"
-            self._console.print(f"{name}: {what}", markup=False, highlight=False)
+            self._console.print(f"{name}: {done:,}{'' if are_rows else ' bytes'}", markup=False, highlight=False)
 
 
 def error_console() -> Console:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from admmctl import __version__
 from admmctl.errors import UserError
@@ -31,7 +30,7 @@ NOTHING = (
 
 @dataclass(frozen=True)
 class Page:
-    """What ``templates/page.html`` shows. The parts that there is nothing to say in are empty."""
+    """What ``templates/page.html`` shows. A part without content is left out of the page."""
 
     version: str
     what: str
@@ -48,14 +47,26 @@ class Page:
     left_out: Sequence[LeftOut]
 
 
+@dataclass(frozen=True)
+class Written:
+    """A page that was written: its path and size, how much is in it, and what is not."""
+
+    report: str
+    bytes: int
+    runs: int
+    experiments: int
+    figures: int
+    left_out: list[LeftOut]
+
+
 def report(
     runs: list[Recorded], chosen: bool, output: Path | None = None, damaged: Sequence[LeftOut] = ()
-) -> dict[str, Any]:
+) -> Written:
     """Write the page on these runs, and on the figures in the results folder: ``report.html`` there by default.
 
-    ``output`` may be '-', standard output. ``chosen``: the runs were named, so that only figures drawn from them
-    belong to it. ``damaged``: the runs that are not among these. Returns the path, what is in it and what was left
-    out. Raises UserError when there is nothing to write about, or nowhere to write to.
+    ``output`` may be '-', standard output. ``chosen``: a user named the runs; only figures drawn from them are in
+    the page. ``damaged``: files of other runs, which cannot be read. Raises UserError when there are neither runs
+    nor figures, and when the page cannot be written.
     """
     if output != STDOUT:
         style.check_output(output, "the name of a file, for instance report.html, or -")
@@ -69,14 +80,7 @@ def report(
         raise UserError(NOTHING.format(root()) + files)
     content = document(runs, figures, left_out, page).encode("utf-8")
     _write(page, content)
-    return {
-        "report": str(page),
-        "bytes": len(content),
-        "runs": len(runs),
-        "experiments": len(experiments.by_name(runs)),
-        "figures": len(figures),
-        "left_out": [{"file": item.file, "reason": item.reason} for item in left_out],
-    }
+    return Written(str(page), len(content), len(runs), len(experiments.by_name(runs)), len(figures), left_out)
 
 
 def _write(page: Path, content: bytes) -> None:
@@ -126,11 +130,14 @@ def document(
 
 
 def _hash(content: str) -> str:
-    """What a policy names an inline style or script by."""
+    """The name of an inline style or script in a content security policy."""
     return "sha256-" + base64.b64encode(hashlib.sha256(content.encode("utf-8")).digest()).decode("ascii")
 
 
 def _what(runs: list[Recorded], figures: list[Figure]) -> str:
-    many = len(experiments.by_name(runs))
-    words = [f"{count(len(runs), 'run')} of {count(many, 'experiment')}"] if runs else []
-    return " and ".join([*words, *([count(len(figures), "figure")] if figures else [])])
+    parts = []
+    if runs:
+        parts.append(f"{count(len(runs), 'run')} of {count(len(experiments.by_name(runs)), 'experiment')}")
+    if figures:
+        parts.append(count(len(figures), "figure"))
+    return " and ".join(parts)

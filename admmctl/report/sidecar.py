@@ -1,12 +1,13 @@
-"""What lies beside a figure: ``results/figures/NAME.json``, which says what it shows and the numbers in it.
+"""The description of a figure, ``results/figures/NAME.json``: what it shows, and the numbers in it.
 
-One class writes and reads it. A file that does not describe a figure is named with the reason.
+One class writes and reads it. A file that describes no figure is left out, and named with the reason.
 """
 
 import re
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -26,7 +27,7 @@ Text = Annotated[
 
 
 def _are_files(value: Any) -> bool:
-    """Names by ending, never paths. Where there is no such file, null may say so."""
+    """Whether these are names by ending, and no paths. Null stands for no file of that ending."""
 
     def named(ending: str) -> bool:
         name = value.get(ending)
@@ -46,7 +47,7 @@ Files = Annotated[
 
 
 class Number(BaseModel):
-    """A number of a paper beside ours. ``ratio`` is ours over the paper's, ``same_work`` whether that compares."""
+    """A number of a paper beside ours. ``ratio`` is ours over theirs; ``same_work``: the work is the same."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -62,7 +63,7 @@ class Number(BaseModel):
 
 
 class Figure(BaseModel):
-    """A figure or table of ours that stands for one of a paper; ``folder`` is where it lies."""
+    """A figure or table of ours that stands for one of a paper."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -117,12 +118,13 @@ class Figure(BaseModel):
 
     @property
     def _place(self) -> tuple[Any, ...]:
-        """In its paper, by number: Figure 2 before Figure 10."""
+        """What figures are sorted by: paper, then number, Figure 2 before Figure 10."""
         parts = re.split(r"(\d+)", self.number)
         return self.paper, [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], self.name
 
 
-class LeftOut(NamedTuple):
+@dataclass(frozen=True)
+class LeftOut:
     """A file that the report does not use, and why."""
 
     file: str

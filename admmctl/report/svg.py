@@ -1,6 +1,6 @@
 """Small drawings inside the page: test accuracy over seconds of training, as a line in a table and as a chart.
 
-Here are their places and words; ``templates/drawings.html`` draws them.
+This module computes where everything stands, and the texts; ``templates/drawings.html`` draws it.
 """
 
 import math
@@ -19,9 +19,9 @@ _WIDE = 20  # seconds that spread over this factor are drawn on a logarithmic ax
 
 @dataclass(frozen=True)
 class Line:
-    """A run's curve: what it is called, the kind of method that its colour goes by, (train_s, accuracy).
+    """A run's curve: its label, the kind of its method, which gives the colour, and points (train_s, accuracy).
 
-    ``dashes`` tells methods of one kind apart, as line styles do in the figures.
+    ``dashes`` differs for methods of one kind, as line styles do in the figures.
     """
 
     label: str
@@ -34,7 +34,7 @@ class Line:
 class Spark:
     """A curve as large as a word, and where it ends."""
 
-    words: str
+    about: str
     colour: str
     path: str
     end: tuple[str, str]
@@ -79,20 +79,21 @@ class Chart:
 
 
 def colour_class(kind: str) -> str:
-    """The class of everything in the colour of a kind of method: the same as in the figures."""
+    """The CSS class for the colour of a kind of method, which is the same as in the figures."""
     return f"c-{style.look(kind)[0].removeprefix('#').lower()}"
 
 
 def colour_rules(kinds: Sequence[str]) -> str:
-    """CSS of these colours. Black is the colour of text, so that it is seen in the dark."""
+    """CSS of these colours. In place of black it has the colour of text, which a dark page makes light."""
     colours = sorted({style.look(kind)[0] for kind in kinds})
     values = {colour: "var(--ink)" if colour == style.BLACK else colour for colour in colours}
     return "\n".join(f".c-{colour.removeprefix('#').lower()}{{--c:{value}}}" for colour, value in values.items())
 
 
 def dashed(dashes: int) -> str:
-    """The class of a line: which of the dashes it has."""
-    return f"line dashes-{dashes % len(style.LINES)}" if dashes % len(style.LINES) else "line"
+    """The CSS class of a line: which of the dashes it has."""
+    number = dashes % len(style.LINES)
+    return f"line dashes-{number}" if number else "line"
 
 
 def thinned(points: Sequence[Point], most: int = MOST) -> list[Point]:
@@ -109,18 +110,15 @@ def sparkline(line: Line, low: float, high: float) -> Spark | None:
     (start, first), (end, last) = line.points[0], line.points[-1]
     x = _scale(start, end, rim, Spark.width - rim)
     y = _scale(low, high, Spark.height - rim, rim)
-    words = f"test accuracy from {number(first, 3)} to {number(last, 3)} in {seconds(end)} s of training"
+    about = f"test accuracy from {number(first, 3)} to {number(last, 3)} in {seconds(end)} s of training"
     path = _path(thinned(line.points), x, y)
-    return Spark(words, colour_class(line.kind), path, (_short(x(end)), _short(y(last))))
+    return Spark(about, colour_class(line.kind), path, (_short(x(end)), _short(y(last))))
 
 
 def chart(
     lines: Sequence[Line], about: str, target: float | None = None, width: int = 720, height: int = 260
 ) -> Chart | None:
-    """Curves with axes and the accuracy aimed at, several runs of a method in one colour.
-
-    None without two evaluations in any run.
-    """
+    """Curves with axes, and with a line at the ``target`` accuracy; None where no run has two evaluations."""
     lines = [line for line in lines if len(line.points) >= 2 and line.points[-1][0] > 0]
     if not lines:
         return None

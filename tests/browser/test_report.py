@@ -94,7 +94,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         numbers = [number("alike"), number("unlike", same_work=False, note="a note that goes on " * 8)]
         write_figure(results / "figures", "one", numbers=numbers, caption=NASTY)
         write_figure(results / "figures", "two", number="Figure 2")
-        return Path(report(find(), chosen=False)["report"])
+        return Path(report(find(), chosen=False).report)
 
 
 @pytest.fixture

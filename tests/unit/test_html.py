@@ -88,4 +88,4 @@ def test_a_cell_is_text_a_link_a_curve_or_has_small_print() -> None:
 
 
 def test_anchors_are_letters_digits_and_dashes() -> None:
-    assert anchor("Taylor et al. 2016", "<Fig> 1b") == "taylor-et-al-2016-fig-1b"
+    assert anchor("Taylor et al. 2016: <Fig> 1b") == "taylor-et-al-2016-fig-1b"

@@ -244,14 +244,14 @@ def test_chosen_runs_bring_the_figures_drawn_from_them(results: Path) -> None:
     one, other = write_run(results), write_run(results, seed=1)
     write_figure(results / "figures", "first", runs=[str(one)])
     write_figure(results / "figures", "second", runs=[str(other)])
-    assert report([Recorded(one)], chosen=True)["figures"] == 1
+    assert report([Recorded(one)], chosen=True).figures == 1
     assert "The caption of first." in (results / "report.html").read_text()
-    assert report([Recorded(one)], chosen=False)["figures"] == 2
+    assert report([Recorded(one)], chosen=False).figures == 2
 
 
 def test_hundreds_of_runs_stay_some_megabytes(results: Path) -> None:
     curve = tuple(0.5 + 0.4 * place / 150 for place in range(150))
     for seed in range(60):
         write_run(results, seed=seed, accuracies=curve)
-    size = report(find(), chosen=False)["bytes"]
+    size = report(find(), chosen=False).bytes
     assert size / 60 < 20_000

@@ -15,7 +15,7 @@ def test_a_sparkline_goes_up_where_accuracy_does() -> None:
     x0, y0, x1, y1, x2, y2 = places(drawn.path)
     assert x0 < x1 < x2
     assert y0 > y1 > y2
-    assert drawn.words == "test accuracy from 0.500 to 0.900 in 2.00 s of training"
+    assert drawn.about == "test accuracy from 0.500 to 0.900 in 2.00 s of training"
     assert drawn.colour == colour_class("admm")
     assert tuple(map(float, drawn.end)) == (x2, y2)
 
