@@ -192,7 +192,8 @@ def _problem(run: Run, network: Network, rows: int, comm: Comm) -> Problem:
     outputs = network.sizes[-1]
     of_class = samples[:, :outputs].argmax(axis=1) if outputs > 1 else samples[:, 0] > 0
     y: Array = targets(of_class.astype(np.int64), outputs)
-    return Problem(samples.T, y, network, losses.load(run.loss)(), comm, Clock(), run.seed, start, rows)
+    loss, threads = losses.load(run.loss)(), environment.blas_threads()
+    return Problem(samples.T, y, network, loss, comm, Clock(), run.seed, start, rows, threads=threads)
 
 
 def _bandwidth(repeat: int, comm: Comm) -> float:

@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,10 +16,10 @@ from support.shell import Shell
 import admmctl
 from admmctl.errors import UserError
 from admmctl.methods.gradient import torch_methods
-from admmctl.methods.gradient.sgd import Adam, AdamSettings, Sgd, SgdSettings
+from admmctl.methods.gradient.sgd import Adam, Sgd, SgdSettings
 from admmctl.methods.method import Finished
 from admmctl.model.fourier import Kernel
-from admmctl.model.gradient import Gradient, flat_views, parameters
+from admmctl.model.gradient import Gradient, flat_views
 from admmctl.runs.recorded import Recorded
 
 
@@ -122,21 +124,24 @@ def test_loss_and_gradient_are_ours(loss, activation, outputs, bias, decay, nois
 
 
 PAIRS = {
-    "sgd": ("sgd", {"learning_rate": 0.1}),
-    "momentum": ("sgd", {"learning_rate": 0.05, "momentum": 0.9}),
-    "nesterov": ("sgd", {"learning_rate": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-2}),
-    "adam": ("adam", {"learning_rate": 5e-3}),
-    "adam with decay": ("adam", {"learning_rate": 5e-3, "beta1": 0.8, "weight_decay": 1e-2, "epsilon": 1e-4}),
+    "sgd": (Sgd, torch_sgd, {"learning_rate": 0.1}),
+    "momentum": (Sgd, torch_sgd, {"learning_rate": 0.05, "momentum": 0.9}),
+    "nesterov": (Sgd, torch_sgd, {"learning_rate": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-2}),
+    "adam": (Adam, torch_adam, {"learning_rate": 5e-3}),
+    "adam with decay": (
+        Adam,
+        torch_adam,
+        {"learning_rate": 5e-3, "beta1": 0.8, "weight_decay": 1e-2, "epsilon": 1e-4},
+    ),
 }
 
 
 @pytest.mark.parametrize("name", list(PAIRS))
 def test_steps_are_ours_in_double_precision(name, torch):
     # 120 rows in batches of 32: seven steps are an epoch with its smaller batch, and most of the next.
-    kind, settings = PAIRS[name]
+    own, build, settings = PAIRS[name]
     p = problem([6, 4], activation="tanh", dtype=np.float64)
-    ours = {"sgd": Sgd, "adam": Adam}[kind]({"sgd": SgdSettings, "adam": AdamSettings}[kind](batch=32, **settings))
-    theirs = {"sgd": torch_sgd, "adam": torch_adam}[kind](batch=32, **settings)
+    ours, theirs = own(own.Settings(batch=32, **settings)), build(batch=32, **settings)
     s, t = ours.init(p), theirs.init(p)
     for _ in range(7):
         s, t = ours.step(s), theirs.step(t)
@@ -144,10 +149,10 @@ def test_steps_are_ours_in_double_precision(name, torch):
         assert theirs.rows_seen(t) == ours.rows_seen(s)
 
 
-@pytest.mark.parametrize("name", list(PAIRS))
-def test_curves_agree_with_ours(name, torch, results):
-    kind, settings = PAIRS[name]
-    methods = {kind: {"batch": 128, **settings}, f"torch-{kind}": {"batch": 128, **settings}}
+@pytest.mark.parametrize("kind", ["sgd", "adam"])
+def test_curves_agree_with_ours(kind, torch, results):
+    settings = {"batch": 128, "learning_rate": 5e-3}
+    methods = {kind: settings, f"torch-{kind}": settings}
     runs = admmctl.train(experiment(methods=methods), method="all")
     ours, theirs = (Recorded(Path(run["folder"])).curve for run in runs)
     assert [row["epoch"] for row in ours] == [0, 1, 2, 3]
@@ -229,13 +234,6 @@ def test_lbfgs_finishes_where_it_can_go_no_lower(torch):
     np.testing.assert_allclose(flat(method.weights(s)), best.ravel(), atol=1e-5)
 
 
-def test_every_phase_of_a_run_is_timed(torch, results):
-    (run,) = admmctl.train(experiment(), method="torch-sgd")
-    phases = (Path(run["folder"]) / "phases.csv").read_text()
-    for name in ("shuffle", "gradient", "update", "evaluate", "load"):
-        assert f"\n{name}," in phases
-
-
 def test_a_gpu_is_waited_for_at_the_end_of_every_phase(torch, monkeypatch):
     # The clock must not stop while the device still works. There is no GPU here: only the wait is counted.
     events = []
@@ -245,30 +243,14 @@ def test_a_gpu_is_waited_for_at_the_end_of_every_phase(torch, monkeypatch):
             events.append(name)
             return super().phase(name)
 
-    p = problem([6], dtype=np.float32)
-    p = type(p)(**{**p.__dict__, "clock": Phases()})
+    p = replace(problem([6], dtype=np.float32), clock=Phases())
     method = torch_sgd(batch=16)
     s = method.init(p)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda *_: events.append("wait"))
-    monkeypatch.setattr(s, "torch", torch)
-    cuda = torch.device("cuda")
-
-    class Device:  # says it is a GPU, and computes on the CPU
-        type = cuda.type
-
-    x, y, order = s.x, s.y, torch.from_numpy
-    s.device = Device()
-    monkeypatch.setattr(torch, "from_numpy", lambda array: Rows(order(array)))
-
-    class Rows:
-        def __init__(self, tensor):
-            self.tensor = tensor
-
-        def to(self, device):
-            return self.tensor
-
+    s.device = SimpleNamespace(type="cuda")  # it says that it is a GPU; all is computed on the CPU
+    from_numpy = torch.from_numpy
+    monkeypatch.setattr(torch, "from_numpy", lambda rows: SimpleNamespace(to=lambda device: from_numpy(rows)))
     method.step(s)
-    assert (s.x is x, s.y is y) == (True, True)
     assert events == ["shuffle", "wait", "gradient", "wait", "update", "wait"]
 
 
@@ -316,13 +298,6 @@ def test_without_torch_an_experiment_of_its_methods_alone_is_refused(no_torch, r
     assert refused.value.exit_code == 2
 
 
-def test_without_torch_the_command_is_refused(no_torch, config, results, shell):
-    assert "needs PyTorch, which is not installed" in shell.refusal(
-        "train", config, "--method", "torch-sgd", "--json"
-    )
-    assert not list(results.rglob("*"))
-
-
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
@@ -354,13 +329,6 @@ def test_another_device_is_refused_with_those_there_are(config, shell):
     assert "methods.torch-sgd.device: expected 'cpu' or 'cuda', got 'tpu'" in message
 
 
-def test_a_state_of_more_than_one_rank_is_refused(torch):
-    p = problem([6], dtype=np.float32)
-    p.comm.size = 2
-    with pytest.raises(UserError, match="on one rank, not 2"):
-        torch_sgd().init(p)
-
-
 def test_torch_is_not_loaded_before_it_is_asked_for():
     code = (
         "import sys, admmctl.methods.gradient.torch_methods; from admmctl.experiment.config import load\n"
@@ -370,9 +338,3 @@ def test_torch_is_not_loaded_before_it_is_asked_for():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
-
-
-def test_parameters_are_counted_alike(torch):
-    p = problem([6, 4], dtype=np.float32)
-    s = torch_sgd().init(p)
-    assert sum(W_l.numel() for W_l in s.W) == parameters(p.network)

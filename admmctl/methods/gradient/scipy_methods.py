@@ -4,10 +4,9 @@ SciPy's solvers run from start to end and call back after every accepted step. T
 own that waits at each call-back until the next ``step`` is asked for: so the loop can evaluate between
 iterations, with its clock stopped, and the solver never restarts. Only one of the two threads runs at a time.
 
-What a solver remembers cannot be taken from it. A snapshot has the losses and gradients that it was handed so
-far. A restored solver starts anew and is handed the same ones, without a look at the data: so it comes to where it
-was, bit for bit. Where they are more than ``REMEMBERED`` bytes it starts from the weights of the snapshot, with no
-memory of the steps before.
+SciPy does not show what a solver remembers. So a snapshot has the losses and gradients that the solver was handed.
+A restored solver starts anew and is handed the same ones, without a look at the data: it takes the same steps, bit
+for bit. Where they are more than ``REMEMBERED`` bytes, it starts at the snapshot's weights and remembers nothing.
 """
 
 import threading
@@ -58,8 +57,7 @@ class BatchState:
     ready: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     thread: threading.Thread | None = None
     stopping: bool = False
-    finished: str = ""
-    failure: BaseException | None = None
+    end: BaseException | None = None  # why there is no further step: Finished, or what broke
     gradients: int = 0
     iteration: int = 0
     sums: list[Array] | None = field(default_factory=list)  # losses and gradients, on rank 0; None: too many
@@ -95,10 +93,8 @@ class Batch(Method):
             s.thread.start()
         s.go.release()
         s.ready.acquire()
-        if s.failure is not None:
-            raise s.failure
-        if s.finished:
-            raise Finished(s.finished)
+        if s.end is not None:
+            raise s.end
         s.iteration += 1
         return s
 
@@ -119,7 +115,6 @@ class Batch(Method):
         return s
 
     def resume_note(self, s: BatchState) -> str:
-        """What to tell a user who goes on with a run, or ''."""
         if s.sums is not None:
             return ""
         return (
@@ -149,11 +144,11 @@ class Batch(Method):
             result = minimize(  # type: ignore[call-overload]  # the stubs want the name of one solver
                 self._objective, s.x, (s,), self.solver, True, callback=accepted, options=self.options()
             )
-            s.finished = f"{self.solver} found no better point: {result.message}"
+            s.end = Finished(f"{self.solver} found no better point: {result.message}")
         except _Stopped:
             return
         except BaseException as failure:  # handed over to the thread that asked for a step
-            s.failure = failure
+            s.end = failure
         s.ready.release()
 
     def _objective(self, x: NDArray[np.float64], s: BatchState) -> tuple[float, NDArray[np.float64]]:

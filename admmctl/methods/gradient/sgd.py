@@ -85,16 +85,15 @@ class Descent(Method):
         W = flat_views(problem.network, vector)
         for view, start in zip(W, descent_weights(problem.network, problem.seed, dtype), strict=True):
             view[...] = start
-        batch, mine = self.batch(problem.total), problem.a0.shape[1]
-        rows = min(batch, mine)
-        block = problem.network.block(problem.a0.itemsize)
+        batch = self.batch(problem.total)
+        columns = min(batch, problem.a0.shape[1], problem.network.block(problem.a0.itemsize))
         return DescentState(
             problem,
             vector,
             W,
             gradient,
             flat_views(problem.network, gradient),
-            Gradient(problem.network, problem.loss, max(1, min(rows, block)), dtype),
+            Gradient(problem.network, problem.loss, max(1, columns), dtype),
             {name: np.zeros(size, dtype) for name in self.memories},
             MiniBatches(problem, batch),
         )
@@ -149,9 +148,6 @@ class Descent(Method):
             array[...] = snapshot.common["memory"][name]
         s.iteration, s.rows_seen = snapshot.common["iteration"], snapshot.common["rows_seen"]
         return s
-
-    def close(self, s: DescentState) -> None:
-        pass
 
 
 class Sgd(Descent):

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from admmctl.errors import MissingExtra, UserError
+from admmctl.errors import MissingExtra
 from admmctl.methods.gradient.minibatch import epoch_order
 from admmctl.methods.gradient.scipy_methods import LbfgsSettings
 from admmctl.methods.gradient.sgd import Adam, AdamSettings, Sgd, SgdSettings
@@ -73,7 +73,6 @@ class TorchState:
     optimiser: Any
     order: NDArray[np.int64]
     iteration: int = 0
-    epoch: int = -1
     rows_seen: int = 0
 
 
@@ -94,10 +93,8 @@ class TorchMethod(Method):
 
     def init(self, problem: Problem) -> TorchState:
         torch = require_torch(self.settings.device)
-        if problem.comm.size != self.ranks:
-            raise UserError(f"PyTorch methods run on one rank, not {problem.comm.size}; use --cores 1")
         device = torch.device(self.settings.device)
-        torch.set_num_threads(max(1, blas_threads()))
+        torch.set_num_threads(problem.threads)
         W = descent_weights(problem.network, problem.seed, problem.a0.dtype.type)
         tensors = [torch.tensor(W_l, device=device, requires_grad=True) for W_l in W]
         # Moving the data to the device is loading, not optimisation.
@@ -122,9 +119,7 @@ class TorchMethod(Method):
         number = s.iteration % batches
         with self._synchronised(s, "shuffle"):
             if number == 0:
-                s.epoch += 1
-                if batches > 1:
-                    s.order = epoch_order(p.seed, s.epoch, p.total)
+                self._shuffle(s)
             rows = torch.from_numpy(s.order[number * batch : (number + 1) * batch]).to(s.device)
             x, y = (s.x[rows], s.y[rows]) if batches > 1 else (s.x, s.y)
         with self._synchronised(s, "gradient"):
@@ -135,6 +130,12 @@ class TorchMethod(Method):
         s.iteration += 1
         s.rows_seen += len(rows)
         return s
+
+    def _shuffle(self, s: TorchState) -> None:
+        """The order of the rows in the epoch of the next iteration."""
+        p, batch = s.problem, self.batch(s.problem.total)
+        if batch < p.total:
+            s.order = epoch_order(p.seed, s.iteration // -(-p.total // batch), p.total)
 
     def loss(self, s: TorchState, x: Any, y: Any) -> Any:
         """The mean loss over rows, as our own losses define it, weight decay included."""
@@ -148,11 +149,11 @@ class TorchMethod(Method):
         }
         if isinstance(own, Dcutlu):
             activations[own.__class__.__name__] = lambda z: torch.nn.functional.hardtanh(z, *own.cuts)
-        h, a = activations[own.__class__.__name__], x
-        for l, W_l in enumerate(s.W):
-            first = l == 0  # the inputs carry their row of ones already
-            z = a @ W_l.T if first or not bias else torch.addmm(W_l[:, -1], a, W_l[:, :-1].T)
+        h = activations[own.__class__.__name__]
+        z = x @ s.W[0].T  # the inputs have their row of ones already
+        for W_l in s.W[1:]:
             a = h(z)
+            z = torch.addmm(W_l[:, -1], a, W_l[:, :-1].T) if bias else a @ W_l.T
         name = p.loss.__class__.__name__
         if name == "Squared":
             total = torch.sum((z - y) ** 2)
@@ -196,7 +197,7 @@ class TorchMethod(Method):
     def snapshot(self, s: TorchState) -> Snapshot:
         """The weights, and what PyTorch's optimiser remembers of every one of them."""
         memory = [_to_numpy(s.torch, dict(s.optimiser.state.get(W_l, {}))) for W_l in s.W]
-        numbers = {"iteration": s.iteration, "epoch": s.epoch, "rows_seen": s.rows_seen}
+        numbers = {"iteration": s.iteration, "rows_seen": s.rows_seen}
         return Snapshot({"W": _to_numpy(s.torch, s.W), "memory": memory, **numbers})
 
     def restore(self, s: TorchState, snapshot: Snapshot) -> TorchState:
@@ -207,9 +208,8 @@ class TorchMethod(Method):
         for W_l, memory in zip(s.W, common["memory"], strict=True):
             if memory:
                 s.optimiser.state[W_l] = _to_torch(torch, memory, s.device)
-        s.iteration, s.epoch, s.rows_seen = common["iteration"], common["epoch"], common["rows_seen"]
-        if s.epoch >= 0 and self.batch(s.problem.total) < s.problem.total:
-            s.order = epoch_order(s.problem.seed, s.epoch, s.problem.total)
+        s.iteration, s.rows_seen = common["iteration"], common["rows_seen"]
+        self._shuffle(s)
         return s
 
 
@@ -289,10 +289,3 @@ def _to_torch(torch: Any, value: Any, device: Any) -> Any:
     if isinstance(value, dict):
         return {key: _to_torch(torch, item, device) for key, item in value.items()}
     return [_to_torch(torch, item, device) for item in value] if isinstance(value, list) else value
-
-
-def blas_threads() -> int:
-    """The threads that linear algebra may use here, for PyTorch to use as many."""
-    from threadpoolctl import threadpool_info
-
-    return max((int(pool["num_threads"]) for pool in threadpool_info() if pool["user_api"] == "blas"), default=1)

@@ -107,7 +107,7 @@ class GraphAdmm(Method):
         if batches.count > 1 and lasts(self.settings.gram_every, batches.batch, sizes[0] + bias):
             with problem.clock.phase("gram"):
                 inputs = (network.inputs(problem.a0[:, block]) for block in network.blocks(problem.a0))
-                solves.add_all(1, inputs, batches.batch / problem.total, problem.comm)
+                solves.sum_inputs(inputs, batches.batch / problem.total, problem.comm)
         rho, beta = self.settings.penalties(N, problem.loss.curvature)
         return GraphAdmmState(
             problem,
@@ -202,9 +202,8 @@ class GraphAdmm(Method):
         if self.settings.decay == "penalty":
             return {i: self.settings.l2 / s.rho[i] for i in s.W}
         N = s.problem.network.layers
-        curvature = s.problem.loss.curvature
-        if curvature is None:
-            curvature = self.settings.quadratic
+        of_loss = s.problem.loss.curvature
+        curvature = self.settings.quadratic if of_loss is None else of_loss
         steps = {N: 2 / (curvature + s.rho[N])}
         for i in range(N - 1, 0, -1):
             W = s.W[i + 1][:, : s.problem.network.sizes[i]]

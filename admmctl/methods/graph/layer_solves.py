@@ -42,18 +42,19 @@ class LayerSolves:
         self._due: set[int] = set()
         self._known: set[int] = set()  # layers whose V V' never changes
 
-    def add_all(self, i: int, blocks: Iterable[Array], share: float, comm: Comm) -> None:
-        """V V' of layer i from all rows, in blocks of columns, times ``share``: it is never summed again."""
-        pair = self._pairs[i]
+    def sum_inputs(self, blocks: Iterable[Array], share: float, comm: Comm) -> None:
+        """V V' of layer 1 from all rows, in blocks of columns, times ``share``: it is never summed again."""
+        pair = self._pairs[1]
         for V in blocks:
             pair.add_gram(V)
         pair.reduce(comm)
         pair.triangle *= pair.triangle.dtype.type(share)
-        self._keep(i)
+        self.keep_inputs()
 
-    def _keep(self, i: int) -> None:
-        self._pairs[i].fix()
-        self._known.add(i)
+    def keep_inputs(self) -> None:
+        """From the next iteration on, V V' of layer 1 stays as it is: that of all rows."""
+        self._pairs[1].fix()
+        self._known.add(1)
 
     def begin(self, iteration: int, rows: int) -> None:
         """Before the blocks of an iteration of ``rows`` rows; the last of an epoch may have fewer."""
@@ -69,10 +70,6 @@ class LayerSolves:
         for i, pair in self._pairs.items():
             pair.fix(i in self._known or i not in self._due)
             pair.clear()
-
-    def summed(self, i: int) -> int:
-        """The iteration of which V V' of layer i is in use."""
-        return self._summed_at[i]
 
     def add(self, i: int, R: Array, V: Array) -> None:
         """Add a block of columns to the sums of layer i."""
@@ -116,7 +113,3 @@ class LayerSolves:
             self._pairs[i].triangle[...] = entry["sums"]
             self._held[i] = entry["held"]
             self._factor(i)
-
-    def keep_inputs(self) -> None:
-        """From the next iteration on, V V' of layer 1 is that of the last one: the rows are always the same."""
-        self._keep(1)
