@@ -77,10 +77,6 @@ class Launcher:
     def check(self, ranks: Ranks) -> None:
         """Raises UserError where the launcher is not there, or can start nothing."""
 
-    def command(self, ranks: Ranks, arguments: list[str], threads: int | None) -> list[str]:
-        """What starts a Python with ``arguments`` on every rank; an exception on one of them ends them all."""
-        return [*self.start(ranks, threads), *programs.python("-m", "mpi4py", *arguments)]
-
     def environment(self, ranks: Ranks, threads: int | None) -> dict[str, str]:
         """What the ranks find in their environment."""
         site = ranks.cluster

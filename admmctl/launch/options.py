@@ -8,7 +8,7 @@ from typing import Literal, cast, get_args
 
 from admmctl.errors import UserError
 from admmctl.experiment.config import Run
-from admmctl.launch import local, slurm
+from admmctl.launch import local, programs, slurm
 from admmctl.launch.cluster import Launch, cluster_file, load_cluster, parse_hosts
 from admmctl.launch.inherited import check_single
 from admmctl.launch.job import Command
@@ -30,7 +30,7 @@ class Options(Ranks):
     site: Path | None = None  # the file of ``cluster``
 
     def arguments(self) -> list[str]:
-        """What a command line has to say, besides the number of ranks and threads, to start them so once more."""
+        """The options of a command line that say the same, but for the numbers of ranks and threads."""
         hosts = ",".join(f"{name}:{slots}" for name, slots in self.hosts)
         return [
             *(["--oversubscribe"] if self.oversubscribe else []),
@@ -41,14 +41,14 @@ class Options(Ranks):
         ]
 
     def rerun_arguments(self) -> list[str]:
-        """``arguments`` for people, who are not in the Slurm job that this process may be in."""
+        """``arguments`` for people: they are outside the Slurm job that this process may be in."""
         return (replace(self, launcher="sbatch") if slurm.JOB_RECORD in os.environ else self).arguments()
 
     def command(self, arguments: list[str], threads: int | None) -> Command:
-        """What starts a Python module on every rank."""
+        """What starts a Python with ``arguments`` on every rank; an exception on one of them ends them all."""
         launcher = self.chosen()
-        line, environment = launcher.command(self, arguments, threads), launcher.environment(self, threads)
-        return Command(line, environment, self.cores, self.start_seconds())
+        line = [*launcher.start(self, threads), *programs.python("-m", "mpi4py", *arguments)]
+        return Command(line, launcher.environment(self, threads), self.cores, self.start_seconds())
 
     def start_seconds(self) -> float | None:
         """How long nothing may be heard of a further rank while a job starts; None: as long as it takes."""
@@ -71,7 +71,7 @@ class Options(Ranks):
         return local.threads_per_rank(asked, self.cores)
 
     def crowding(self, threads: int | None) -> str:
-        """What a user should know of more threads than cores, where ``threads_for`` said so; '' where they fit."""
+        """A warning where the ``threads`` of ``threads_for`` are more than the cores; '' where they fit."""
         cores = local.available_cores()
         # A variable for larger machines gives no more threads than this one has cores.
         each = threads or min(local.threads_in_environment() or 1, cores)
@@ -92,7 +92,7 @@ def check_options(
 ) -> Options:
     """How runs are to start, as the command line or a call from Python says it. Raises UserError.
 
-    Without ``cores`` it is the size of the allocation this process is in, or of the hosts, or 1.
+    Without ``cores`` there are as many ranks as the allocation has tasks, else as the hosts take, else 1.
     """
     check_single()
     if cores is not None and cores < 1:

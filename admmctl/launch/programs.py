@@ -1,6 +1,6 @@
-"""Short questions to other programs: an argument list, a time limit, and a clear error. Never a shell.
+"""Other programs, asked short questions: a list of arguments, a time limit and a clear error. Never a shell.
 
-What a program started ends with it, in whatever session it is: launchers put srun, ssh and ranks into their own.
+What a program has started ends with it, also in other sessions: launchers put srun, ssh and ranks into their own.
 """
 
 import os
@@ -9,7 +9,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -32,10 +31,10 @@ def python(*arguments: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """What this Python's children find in their environment: this program too, if need be.
+    """The environment of this Python's children, in which they find this program.
 
-    ``python -m admmctl`` in a checkout that is not installed has it from the current folder, as a notebook there
-    has: they would not find it.
+    In a checkout that is not installed, ``python -m admmctl`` or a notebook finds it in the current folder, where
+    they do not look: then PYTHONPATH names it.
     """
     home = Path(__file__).parents[2]
     path = [part for part in (os.environ.get("PYTHONPATH"),) if part]
@@ -62,33 +61,28 @@ class Answer:
         return last_line(lines) or f"exit code {self.code}, no message"
 
 
-def ask(
-    command: Sequence[str], seconds: float, environment: Mapping[str, str] | None = None, text: str = ""
-) -> Answer:
-    """Run a program to its end, with ``text`` as its input. What it started ends with it.
+def ask(command: Sequence[str], seconds: float, environment: Mapping[str, str] | None = None) -> Answer:
+    """Run a program to its end, without input. What it started ends with it.
 
     With an ``environment`` it is a launcher, and all that it starts is marked. Raises UserError when it is not
     there, and NoAnswer when it takes longer than ``seconds``.
     """
     environment = None if environment is None else marked(environment)
-    with tempfile.TemporaryFile() as typed:  # a pipe would have to be fed, beside all waiting
-        typed.write(text.encode())
-        typed.seek(0)
-        try:
-            process = subprocess.Popen(
-                command,
-                env=environment,
-                stdin=typed,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                errors="replace",
-                start_new_session=True,  # so that all of it can be ended
-            )
-        except FileNotFoundError:
-            raise UserError(f"{command[0]}: there is no such program on this machine") from None
-        except OSError as error:
-            raise UserError(f"{command[0]} cannot be started: {error.strerror}") from None
+    try:
+        process = subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            start_new_session=True,  # so that all of it can be ended
+        )
+    except FileNotFoundError:
+        raise UserError(f"{command[0]}: there is no such program on this machine") from None
+    except OSError as error:
+        raise UserError(f"{command[0]} cannot be started: {error.strerror}") from None
     with process:
         try:
             out, err = _communicate(process, seconds)
@@ -135,10 +129,7 @@ def marked(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def kill(group: int, environment: Mapping[str, str] | None = None) -> None:
-    """Kill what is left of a program: its process group, and all that has the mark of its ``environment``.
-
-    Whoever ended meanwhile leaves no zombie to others: its parent, or the system, takes care of it.
-    """
+    """Kill what is left of a program: its process group, and all that has the mark of its ``environment``."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal.SIGKILL)
     if environment is None:

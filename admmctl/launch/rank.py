@@ -105,7 +105,7 @@ def end_with_the_launcher(every: float = 1.0) -> None:
 # --- a rank that hangs: it watches itself, and the driver puts together what the ranks report
 
 
-def watch(comm: "MPI", host: str, seconds: float) -> None:
+def watch(comm: "MPI", seconds: float) -> None:
     """Tell once when this rank has neither begun nor ended a message to the others for ``seconds``.
 
     A thread looks. The event says whether the rank waits for others, and where it is.
@@ -121,12 +121,12 @@ def watch(comm: "MPI", host: str, seconds: float) -> None:
             elif time.monotonic() - since >= seconds:
                 break
             time.sleep(min(1.0, seconds / 10))
-        tell({**_where("stuck", comm, host, main), "seconds": seconds})
+        tell({**_where("stuck", comm, main), "seconds": seconds})
 
     threading.Thread(target=look, daemon=True).start()
 
 
-def answer(comm: "Comm", host: str) -> None:
+def answer(comm: "Comm") -> None:
     """Tell where this rank is, when it has not stopped ``ANSWER`` seconds after a signal asked it to.
 
     A thread sleeps until the signal. It wakes even while the rank waits for others in a library, where handlers of
@@ -140,12 +140,12 @@ def answer(comm: "Comm", host: str) -> None:
     def look() -> None:
         os.read(hears, 1)
         time.sleep(ANSWER)
-        tell(_where("slow", comm, host, main))
+        tell(_where("slow", comm, main))
 
     threading.Thread(target=look, daemon=True).start()
 
 
-def _where(event: str, comm: "Comm", host: str, thread: int) -> Event:
+def _where(event: str, comm: "Comm", thread: int) -> Event:
     """An event with the line of this program that the thread is at."""
     place, frame = "an unknown place", sys._current_frames().get(thread)
     while frame is not None:
@@ -155,4 +155,4 @@ def _where(event: str, comm: "Comm", host: str, thread: int) -> Event:
             break
         frame = frame.f_back
     waiting = getattr(comm, "waiting", False)
-    return {"event": event, "rank": comm.rank, "host": host, "waiting": waiting, "where": place}
+    return {"event": event, "rank": comm.rank, "host": os.uname().nodename, "waiting": waiting, "where": place}

@@ -259,9 +259,9 @@ def main(folder: str, ranks: str, watched_s: str, *options: str) -> None:
     try:
         comm = this_rank.connect(int(ranks))
         rank = comm.rank
-        this_rank.answer(comm, environment.host()["name"])
+        this_rank.answer(comm)
         if float(watched_s) and isinstance(comm, MPI):
-            this_rank.watch(comm, environment.host()["name"], float(watched_s))
+            this_rank.watch(comm, float(watched_s))
         work(RunFolder(Path(folder)), comm, tell, options, _STARTED)
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # the run is recorded, and its ranks take their leave
     except UserError as error:

@@ -3,7 +3,6 @@
 import shlex
 import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from admmctl.comm import Serial
 from admmctl.errors import Interrupted, RunFailed, UserError
 from admmctl.experiment import config as configuration
 from admmctl.experiment.config import Run, to_yaml
-from admmctl.launch import local
 from admmctl.launch.ended import Event
 from admmctl.launch.job import watch
 from admmctl.launch.options import Options, check_options
@@ -86,18 +84,15 @@ def bench(
         )
     if not 1 <= repeat <= 1000:
         raise UserError(f"--repeat {repeat}: expected 1 to 1,000")
-    check_options(cores, oversubscribe=oversubscribe)
-    local.check_cores(cores, oversubscribe)
+    options = check_options(cores, launcher="inline" if cores == 1 else "auto", oversubscribe=oversubscribe)
+    options.check()
     check_method(run, cores)
-    return Bench(**on_cores(run, rows, repeat, cores, say))
+    return Bench(**on_cores(run, rows, repeat, options, say))
 
 
-def on_cores(
-    run: Run, rows: int, repeat: int, cores: int, say: Callable[[str], None], options: Options | None = None
-) -> dict[str, Any]:
-    """``runs.bench.measure`` in this process or on ``cores`` ranks, started as ``options`` say."""
-    options = replace(options or Options(), cores=cores)
-    if cores == 1:
+def on_cores(run: Run, rows: int, repeat: int, options: Options, say: Callable[[str], None]) -> dict[str, Any]:
+    """``runs.bench.measure`` on the ranks of ``options``, which are checked; one rank is this process."""
+    if options.cores == 1:
         return measure(run, rows, repeat, Serial(), say)
     results: list[dict[str, Any]] = []
 
@@ -107,11 +102,10 @@ def on_cores(
         elif text := event.get("what", event.get("text")):
             say(text)
 
-    options.chosen().check(options)
     with tempfile.TemporaryDirectory(prefix="admmctl-bench-") as folder:
         path = Path(folder) / "config.yaml"
         path.write_text(to_yaml(run.document()), encoding="utf-8")
-        arguments = ["-m", "admmctl.runs.bench", str(path), str(rows), str(repeat), str(cores)]
+        arguments = ["-m", "admmctl.runs.bench", str(path), str(rows), str(repeat), str(options.cores)]
         command = options.command(arguments, 1)
         end = watch(command, on_event)
     try:

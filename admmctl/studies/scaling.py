@@ -214,17 +214,17 @@ def _measure(study: Study, run: Run, counts: list[int], options: Options, say: S
         say("measuring what an iteration costs besides its rows")
         study.small = _small_step(run)
     for count in counts:
-        room = replace(options, cores=count).remote() or count <= local.available_cores()
-        if str(count) not in study.machine and room:
+        sized = replace(options, cores=count)
+        if str(count) not in study.machine and (sized.remote() or count <= local.available_cores()):
             say(f"measuring this machine on {count} core{'s' * (count > 1)}")
-            measured = on_cores(run, 0, 5, count, lambda what: None, options)
+            measured = on_cores(run, 0, 5, sized, lambda what: None)
             study.machine[str(count)] = Machine.model_validate(measured)
 
 
 def _small_step(run: Run) -> SmallStep | NoSmallStep:
     """An iteration on hardly any rows. Without it a fit would take every slow run for a fixed cost."""
     try:
-        return SmallStep.model_validate(on_cores(run, SMALL, 9, 1, lambda what: None))
+        return SmallStep.model_validate(on_cores(run, SMALL, 9, Options(), lambda what: None))
     except (UserError, RunFailed) as error:
         return NoSmallStep(error=str(error))
 

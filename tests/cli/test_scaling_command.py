@@ -214,7 +214,9 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(shell, study, monke
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to a core")
 def test_ranks_that_share_a_core_are_counted_by_processor_time(shell, monkeypatch):
-    monkeypatch.setattr(module, "on_cores", lambda run, rows, repeat, cores, *_: SMALL if rows else machine(cores))
+    monkeypatch.setattr(
+        module, "on_cores", lambda run, rows, repeat, options, say: SMALL if rows else machine(options.cores)
+    )
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})
     try:

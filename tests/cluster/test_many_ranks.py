@@ -91,5 +91,5 @@ def test_the_largest_job_of_slurm_that_fits(slurm: Hosts, results: Path, tmp_pat
     print(
         f"\nslurm: job {number} of {tasks} tasks on 3 overcommitted nodes: first evaluation "
         f"{Recorded(folder).curve[0]['wall_s']:.0f} s after the start, {time.monotonic() - began:.0f} s in all, "
-        f"{Recorded(folder).summary['peak_rss_mb']:.0f} MB per rank at its peak, libraries that all share included"
+        f"{Recorded(folder).summary.peak_rss_mb:.0f} MB per rank at its peak, libraries that all share included"
     )

@@ -33,14 +33,19 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Told:
 
 def test_a_rank_without_progress_says_so_once_and_where_it_is(told: Told) -> None:
     comm = SimpleNamespace(rank=3, calls=0, waiting=False)
-    watch(comm, "n7", 0.2)  # type: ignore[arg-type]
+    watch(comm, 0.2)  # type: ignore[arg-type]
     for _ in range(6):  # progress, for longer than the seconds without
         assert not told.wait(0.1)
         comm.calls += 1
     assert told.wait(5)
     assert not threading.Event().wait(0.4)
     (event,) = told.events
-    assert (event["event"], event["rank"], event["host"], event["seconds"]) == ("stuck", 3, "n7", 0.2)
+    assert (event["event"], event["rank"], event["host"], event["seconds"]) == (
+        "stuck",
+        3,
+        os.uname().nodename,
+        0.2,
+    )
     assert event["waiting"] is False
     assert event["where"]  # of this package nothing is at work here
 
@@ -83,7 +88,7 @@ def test_a_rank_that_is_asked_to_stop_says_where_it_is(told: Told, monkeypatch: 
     monkeypatch.setattr("admmctl.launch.rank.ANSWER", 0.1)
     others, before = signal.set_wakeup_fd(-1), signal.signal(signal.SIGUSR1, lambda *_: None)
     try:
-        answer(SimpleNamespace(rank=3, waiting=True), "n7")  # type: ignore[arg-type]
+        answer(SimpleNamespace(rank=3, waiting=True))  # type: ignore[arg-type]
         assert not told.wait(0.3), "nobody has asked"
         os.kill(os.getpid(), signal.SIGUSR1)
         assert told.wait(5)
@@ -91,4 +96,9 @@ def test_a_rank_that_is_asked_to_stop_says_where_it_is(told: Told, monkeypatch: 
         os.close(signal.set_wakeup_fd(others))
         signal.signal(signal.SIGUSR1, before)
     (event,) = told.events
-    assert (event["event"], event["rank"], event["host"], event["waiting"]) == ("slow", 3, "n7", True)
+    assert (event["event"], event["rank"], event["host"], event["waiting"]) == (
+        "slow",
+        3,
+        os.uname().nodename,
+        True,
+    )

@@ -39,11 +39,9 @@ class Place:
     def write(self, **changes: Any) -> None:
         (self.path / "small.yaml").write_text(yaml.safe_dump(small_experiment(**changes), sort_keys=False))
 
-    def on_cores(
-        self, run: Run, rows: int, repeat: int, cores: int, say: Any, options: Any = None
-    ) -> dict[str, Any]:
-        self.measured.append(0 if rows else cores)
-        return SMALL if rows else machine(cores)
+    def on_cores(self, run: Run, rows: int, repeat: int, options: Options, say: Any) -> dict[str, Any]:
+        self.measured.append(0 if rows else options.cores)
+        return SMALL if rows else machine(options.cores)
 
     def execute(self, run: Run, options: Options, watcher: Any, place: Path) -> dict[str, Any]:
         which = (options.cores, run.seed)
@@ -173,9 +171,9 @@ def test_a_missing_launcher_and_a_results_folder_that_cannot_be_written_are_refu
 
 
 def test_a_launcher_of_another_mpi_leaves_no_study_behind(place, monkeypatch):
-    def of_another_family(run: Run, rows: int, repeat: int, cores: int, *others: Any) -> dict[str, Any]:
-        if cores == 1:
-            return place.on_cores(run, rows, repeat, cores, *others)
+    def of_another_family(run: Run, rows: int, repeat: int, options: Options, say: Any) -> dict[str, Any]:
+        if options.cores == 1:
+            return place.on_cores(run, rows, repeat, options, say)
         raise UserError("2 ranks were started but MPI sees 1")
 
     monkeypatch.setattr(module, "on_cores", of_another_family)
@@ -348,10 +346,10 @@ def test_an_interruption_keeps_what_is_finished_and_says_how_to_go_on(place):
 
 
 def test_a_method_that_cannot_run_on_hardly_any_rows_is_studied_all_the_same(place, monkeypatch):
-    def large_only(run: Run, rows: int, repeat: int, cores: int, *others: Any) -> dict[str, Any]:
+    def large_only(run: Run, rows: int, repeat: int, options: Options, say: Any) -> dict[str, Any]:
         if rows:
             raise UserError("bench: the method needs more rows")
-        return machine(cores)
+        return machine(options.cores)
 
     monkeypatch.setattr(module, "on_cores", large_only)
     assert place.study("1,2").small == NoSmallStep(error="bench: the method needs more rows")
