@@ -1,7 +1,4 @@
-"""Clusters and machines: their files, ``configs/clusters/NAME.yaml``, to start jobs on or to predict times for.
-
-And hosts as ``--hosts`` lists them.
-"""
+"""Files of clusters, ``configs/clusters/NAME.yaml``: to start jobs there, or to predict times. And ``--hosts``."""
 
 import re
 from collections import Counter
@@ -17,16 +14,16 @@ from admmctl.experiment.yamlfile import read
 from admmctl.registry import suggest
 from admmctl.settings import Count, NonNegative, Positive, Settings
 
-# Of the current folder, then of a checkout of the repository: beside the package.
+# In the current folder, and in a checkout beside the package.
 FOLDERS = (Path("configs/clusters"), Path(__file__).resolve().parents[2] / "configs" / "clusters")
 
-# A value that stays on its line: of a job script, or of an environment.
+# A value on one line of a job script, or of an environment.
 Line = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:+-]{0,99}$")]
 Mpi = Literal["mpich", "openmpi", "intel", "cray"]
 Binding = Literal["core", "socket", "numa", "none"]
 
-# A name or an IPv4 address: nothing that mpiexec, ssh or a shell could take for something else.
+# A name or an IPv4 address, which mpiexec, ssh and a shell take for nothing else.
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,252}[A-Za-z0-9])?")
 _SLOTS = re.compile(r"(?:[ \t]*:[ \t]*|[ \t]+slots[ \t]*=[ \t]*|[ \t]+)(\d{1,6})$")
 _PLUGINS = {"mpich": "pmi2", "openmpi": "pmix", "intel": "pmi2", "cray": "cray_shasta"}
@@ -60,11 +57,11 @@ class Launch(Settings):
     )
 
     def by_srun(self) -> bool:
-        """Whether srun starts the ranks of a job, rather than mpiexec, whose proxies it then starts.
+        """Whether srun starts the ranks of a job itself; else mpiexec does, by proxies that srun starts.
 
-        Slurm's pmi2 reads what MPICH's ranks tell it in pieces of 1,024 bytes, and what is longer it now and then
-        takes for two messages ("value not properly terminated"); and it needs minutes for 96 ranks where mpiexec
-        needs 20 s. So it is for those who ask for it, and for families that need it.
+        Slurm's pmi2 reads the messages of MPICH's ranks in pieces of 1,024 bytes, and now and then takes a longer
+        one for two ("value not properly terminated"). It needs minutes for 96 ranks, mpiexec 20 s. So srun is for
+        those who name a plug-in, and for the MPI families that need it.
         """
         return self.plugin is not None or self.mpi in ("openmpi", "cray")
 
@@ -81,7 +78,7 @@ class Processor(Settings):
 
 
 class Interconnect(Settings):
-    """The ``network:`` block: what an Allreduce costs a rank of a full node."""
+    """The ``network:`` block: what an Allreduce costs each rank of a full node."""
 
     latency_s: Positive = Field(description="seconds per message: alpha")
     seconds_per_byte: Positive = Field(description="per byte sent: beta")
@@ -101,7 +98,7 @@ class Cluster(Settings):
 
 
 class Machine(Cluster):
-    """The same file where a cost model is moved to it: then its numbers are needed."""
+    """A cluster's file with all the numbers that a cost model needs to be moved to it."""
 
     title: str = Field(min_length=1)
     source: list[str] = Field(min_length=1)
@@ -125,7 +122,7 @@ def load_machine(machine: str | Path) -> Machine:
 
 
 def load_cluster(cluster: str | Path) -> Cluster:
-    """The same for a file of which only ``launch`` matters."""
+    """Like ``load_machine``, for a file of which ``launch`` alone is needed."""
     return _load(cluster, Cluster, "a cluster is a mapping with the keys name, launch")
 
 

@@ -1,7 +1,7 @@
 """How a job ended: what stopped it, why, and the one error that its user reads.
 
-A launcher prints many lines about a rank that broke; one of them names the cause. Ranks report their errors and
-where they hang as events. ``JobEnd`` holds all of it, and says what it stands for.
+Ranks report as events their errors, and where they hang. A launcher prints many lines about a rank that broke,
+one of which names the cause. ``JobEnd`` holds all of it.
 """
 
 import re
@@ -12,7 +12,7 @@ from typing import Any
 from admmctl.errors import Interrupted, RunFailed, UserError
 
 Event = dict[str, Any]  # what a rank tells: its kind under "event", and what belongs to it
-HEAD = TAIL = 50  # lines of a job's output that are kept: a cause stands first or last, what it led to in between
+HEAD = TAIL = 50  # lines of a job's output that are kept: a cause stands first or last
 
 
 @dataclass
@@ -86,9 +86,9 @@ SHARED_MEMORY = (
     "so it ends where /dev/shm, the memory that ranks share, is full: see df -h /dev/shm; give a container more: "
     "docker run --shm-size=1g"
 )
-# "[proxy:0@host1] launch_procs (pmip_cb.c:884): what happened": the functions that only pass an error on follow.
+# "[proxy:0@host1] launch_procs (pmip_cb.c:884): what happened"; lines of functions that pass the error on follow.
 _HYDRA = re.compile(r"\[(?:proxy(?::\d+)+|mpiexec)@([^\]]+)\] \w+ \([^)]*\): (.+)")
-# Of a program that goes on failing after its cause, or of one that ends as it was asked to.
+# What follows from a cause, and lines of a program that ends because it was asked to.
 _AFTERWARDS = re.compile(
     r"srun: (?:launch/slurm|Job step aborted|Force Terminated|error: Timed out waiting|warning:)"
     r"|slurmstepd: error: \*\*\* STEP \S+ ON \S+ CANCELLED AT \S+ \*\*\*"
@@ -96,7 +96,7 @@ _AFTERWARDS = re.compile(
 _BANNER = re.compile(
     r"=   |(?:YOUR APPLICATION TERMINATED|This typically refers to a problem|Please see the FAQ page)"
 )
-# The error of a Python, or of its start, that nobody caught.
+# An error that a Python did not catch, or that kept it from starting.
 _PYTHON = re.compile(
     r"(?:[A-Za-z_][\w.]*(?:Error|Exception|Interrupt): .+|\S*python\S*: .*(?:No module named|can't open file).+"
     r"|.*error while loading shared libraries: .+)"
@@ -109,12 +109,12 @@ _UNREACHABLE = re.compile(
 _TASK = re.compile(r"srun: error: ([^:\s]+): tasks? ([\d,-]+): (.+)")
 _SLURM = re.compile(r"srun: (?:error|fatal): |slurmstepd(?:-\w+)?: error: ")
 _NOT_STARTED = re.compile(r"(?:(\S+): )?slurmstepd(?:-\w+)?: error: (execve\(\): .+|[Cc]ould ?n[o']t chdir .+)")
-# What Open MPI's launcher says of any end: the reason, if any, is in another place.
+# What Open MPI's launcher prints of every end; a reason stands elsewhere.
 _NO_REASON = ("Primary job", "non-zero status", "non-zero exit code", "non-zero exit status")
 
 
 def last_line(printed: Sequence[str]) -> str | None:
-    """The cause of what broke, or else the last line that is more than a ruler."""
+    """The cause of a failure, else the last line with more than a ruler; None where there is none."""
     found = cause(printed)
     if found is not None:
         return found
@@ -133,8 +133,9 @@ def cause(printed: Sequence[str]) -> str | None:
 
 
 def between_rules(text: str) -> str | None:
-    """What stands between lines of dashes, where Open MPI's programs print: of all blocks, the first that gives a
-    reason. A first paragraph that ends in a colon goes on in the next; names and values come with it.
+    """The first block between lines of dashes, as Open MPI's programs print them, that gives a reason.
+
+    It is its first paragraph, and where that ends in a colon the next ones; names and values are added.
     """
     before, *blocks = re.split(r"^-{20,}\n?", text + "\n", flags=re.MULTILINE)
     found = [sentence for block in blocks if (sentence := _block(block)) is not None]

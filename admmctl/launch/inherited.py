@@ -1,10 +1,10 @@
 """What a process has inherited from whoever started it: an MPI launcher's variables, the version of the driver.
 
-A launcher that started several admmctl is alive, and answers; then each would train by itself. Variables alone are
-left over, from a shell, a tmux or a job in which a launcher once was: MPI believes them, so they are taken out
-wherever ranks are started.
+Where a launcher is alive that has started several admmctl, each of them would train by itself: they are refused.
+Where no launcher answers, its variables are left over from a shell, a tmux or a job. MPI believes them, so ranks
+are started without them.
 
-Ranks run the code that their Python finds, on their host: they compare it with the driver's.
+Ranks run the code that their Python finds on their host: they compare it with the driver's.
 """
 
 import hashlib
@@ -24,8 +24,8 @@ from admmctl.errors import SeveralDrivers, UserError
 CODE = "ADMMCTL_CODE"  # to ranks: the driver's ``code()``, and where it is
 _HOME = Path(__file__).parent.parent
 
-# What launchers tell their processes. What users tell MPI, OMPI_MCA_..., PRTE_MCA_..., HYDRA_..., is not theirs,
-# but for the parameters that Open MPI 4 sets to find its own daemon.
+# Variables that launchers set. What users set for MPI stays, OMPI_MCA_..., PRTE_MCA_..., HYDRA_..., but for the
+# parameters by which Open MPI 4 finds its own daemon.
 _LEFT_OVER = re.compile(
     r"(PMI|PMI2|PALS|HYDI)_\w+|PMIX_(?!MCA_|PREFIX$|INSTALL_PREFIX$)\w+|MPI_(LOCALNRANKS|LOCALRANKID|APPNUM|UNIVERSE_SIZE)"
     r"|OMPI_((COMM_)?WORLD|UNIVERSE|APP_CTX|FIRST|NUM_APP|FILE|ARGV|COMMAND)\w*|PRTE_LAUNCHED"
@@ -37,9 +37,9 @@ _SECONDS = 1.0  # a launcher is on this machine, or near
 
 def check_single() -> None:
     """Raises SeveralDrivers where a launcher that is alive has started several of this process."""
-    # A family's variables count with its own launcher: those of another may be left over.
+    # Only the variables of the family whose launcher answers count: those of another may be left over.
     for family, answers in (("PMI", _hydra_answers), ("OMPI_COMM_WORLD", _pmix_answers)):
-        size = whole_number(f"{family}_SIZE") or whole_number("MPI_LOCALNRANKS")  # all that -pmi-port tells
+        size = whole_number(f"{family}_SIZE") or whole_number("MPI_LOCALNRANKS")  # of -pmi-port alone
         if size > 1 and answers():
             raise SeveralDrivers(
                 f"an MPI launcher started {size} admmctl, and each would run all by itself: call admmctl without "
@@ -60,7 +60,7 @@ def whole_number(variable: str, otherwise: int = 0) -> int:
 
 
 def _hydra_answers() -> bool:
-    """MPICH's launcher, and its relatives': an open socket whose number is PMI_FD, or a port of the launcher."""
+    """Whether a launcher of MPICH's family answers: at PMI_PORT, by the open socket PMI_FD, or as an ancestor."""
     host, _, port = os.environ.get("PMI_PORT", "").rpartition(":")
     if host and port.isdecimal():
         return _connects(host, int(port))
@@ -74,7 +74,7 @@ def _talks_to_hydra() -> bool:
             return False
         with socket.socket(fileno=os.dup(descriptor)) as connection:
             waiting, _, _ = select.select([connection], [], [], 0)
-            # Nothing is there to be read but the end, where the launcher has gone.
+            # Where the launcher has gone there is the end to be read, and else nothing.
             ended = bool(waiting) and not connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
             return not ended and _is_launcher(connection)
     except (OSError, OverflowError, ValueError):
@@ -82,7 +82,7 @@ def _talks_to_hydra() -> bool:
 
 
 def _is_launcher(connection: socket.socket) -> bool:
-    """Whether the other end may be a launcher's: a number left over may be another file's by now."""
+    """Whether a launcher may hold the other end: by now the number may belong to another socket."""
     try:
         answer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
         name = Path(f"/proc/{struct.unpack('3i', answer)[0]}/comm").read_text()
@@ -92,7 +92,7 @@ def _is_launcher(connection: socket.socket) -> bool:
 
 
 def _descends_from_hydra() -> bool:
-    """Whether a launcher has started this process by way of another, ``conda run`` say, that closed the socket."""
+    """Whether a launcher has started this process through a program that closes sockets, as ``conda run`` does."""
     process = os.getppid()
     try:
         while process > 1:
@@ -107,7 +107,7 @@ def _descends_from_hydra() -> bool:
 
 
 def _pmix_answers() -> bool:
-    """Open MPI's launcher: a server whose address is in PMIX_SERVER_URI, or in one with a version behind it."""
+    """Whether Open MPI's launcher answers, at the address in PMIX_SERVER_URI, PMIX_SERVER_URI41 or the like."""
     for name, value in os.environ.items():
         address = re.search(r"tcp[46]?://\[?([^\]/]+?)\]?:(\d+)", value)
         if name.startswith("PMIX_SERVER_URI") and address:
@@ -125,7 +125,7 @@ def _connects(host: str, port: int) -> bool:
 
 @lru_cache(maxsize=1)
 def code() -> str:
-    """The version of the program that runs here, and a sum over its source: two checkouts may have one version."""
+    """The version of this program, and a checksum of its source: two checkouts may have one version."""
     found = hashlib.sha256()
     for path in sorted(_HOME.rglob("[!.]*.py")):  # an editor's own files are hidden, and may lead nowhere
         found.update(path.relative_to(_HOME).as_posix().encode() + b"\0" + path.read_bytes())

@@ -1,6 +1,6 @@
 """Launchers: what starts the ranks of a job. Each is a small class that gives a command line and an environment.
 
-``LAUNCHERS`` and ``MPIEXEC`` are the tables of them. A new one is a class and a line there.
+A new one is a class, and a line in the table ``LAUNCHERS`` or ``MPIEXEC``.
 """
 
 import os
@@ -30,7 +30,7 @@ class Ranks:
     cluster: Launch = field(default_factory=Launch)
 
     def chosen(self) -> "Launcher":
-        """The launcher; where 'auto' leaves it to us, one rank runs inline, several by srun or by mpiexec."""
+        """The launcher. For 'auto', one rank runs in this process, and srun or mpiexec starts several."""
         name = self.launcher
         if name == "auto":
             job = None if self.hosts else slurm.allocation()
@@ -46,7 +46,7 @@ class Ranks:
         return self.chosen().name == "inline"
 
     def allocation(self) -> slurm.Allocation | None:
-        """The Slurm job whose nodes take the ranks, if there is one: mpiexec finds them by itself."""
+        """The Slurm job whose nodes take the ranks, if there is one; mpiexec too finds its nodes."""
         here = self.launcher == "mpiexec" and slurm.unreachable()
         return slurm.allocation() if self.chosen().on_nodes and not self.hosts and not here else None
 
@@ -84,13 +84,13 @@ class Launcher:
         if threads is not None:
             environment.update(dict.fromkeys(local.THREAD_VARIABLES, str(threads)))
         if ranks.cores > local.available_cores() and not ranks.remote():
-            # Waiting ranks give their core away instead of spinning on it.
+            # A rank that waits gives its core away instead of spinning on it.
             environment.setdefault("MPIR_CVAR_ENABLE_HEAVY_YIELD", "1")
-            # Open MPI refuses more ranks than cores by default: version 5, and those before it.
+            # Open MPI refuses more ranks than cores by default: version 5, then the versions before it.
             environment.setdefault("PRTE_MCA_rmaps_default_mapping_policy", ":oversubscribe")
             environment.setdefault("OMPI_MCA_rmaps_base_oversubscribe", "1")
         if site.interface is not None:
-            # The launcher's own option is for its own messages; these are for those of the ranks.
+            # The launcher's option is for its own messages, these variables are for the ranks' messages.
             environment.setdefault("FI_TCP_IFACE", site.interface)
             environment.setdefault("UCX_NET_DEVICES", site.interface)
         environment["PYTHONUNBUFFERED"] = "1"
@@ -105,7 +105,7 @@ class Inline(Launcher):
 
 
 class Mpiexec(Launcher):
-    """An mpiexec that knows none of its family's options but ``-n``; families add theirs."""
+    """mpiexec with the option ``-n`` alone; each family of MPI adds its own options."""
 
     name = "mpiexec"
     on_nodes = True
@@ -115,7 +115,7 @@ class Mpiexec(Launcher):
         return []
 
     def by_ssh(self, environment: Mapping[str, str]) -> dict[str, str]:
-        """Variables by which ssh asks for no password, and waits for no dead host; what is set already wins."""
+        """Variables with which ssh asks for no password and does not wait for dead hosts; users' values win."""
         return {}
 
     def start(self, ranks: Ranks, threads: int | None) -> list[str]:
@@ -153,7 +153,7 @@ class Hydra(Mpiexec):
 
 
 class Mpich(Hydra):
-    """MPICH's own: another program may take the place of its ssh."""
+    """MPICH's: it may start its proxies by another program than ssh."""
 
     def by_ssh(self, environment: Mapping[str, str]) -> dict[str, str]:
         other = any(name.startswith(_NOT_BY_SSH) for name in environment)
@@ -161,7 +161,7 @@ class Mpich(Hydra):
 
 
 class Intel(Hydra):
-    """Intel MPI's: it takes no number of ranks per host."""
+    """Intel MPI's: it takes the same number of ranks on every host."""
 
     def on_hosts(self, hosts: tuple[Host, ...]) -> list[str]:
         if len({slots for _, slots in hosts}) > 1:
@@ -170,7 +170,7 @@ class Intel(Hydra):
 
 
 class OpenMpi(Mpiexec):
-    """Open MPI's. Unlike the others it takes no variables along by itself, and complains of what is not there."""
+    """Open MPI's. Ranks on hosts get only the variables that it is told of, and it complains of missing ones."""
 
     def options(self, ranks: Ranks, threads: int | None) -> list[str]:
         site, hosts = ranks.cluster, ranks.hosts
@@ -190,7 +190,7 @@ class OpenMpi(Mpiexec):
 
 
 class Srun(Launcher):
-    """Slurm's: in the allocation this process is in, or in one that it waits for."""
+    """Slurm's: it starts ranks in the allocation of this process, or waits for one."""
 
     name = "srun"
     on_nodes = queues = True
@@ -221,7 +221,7 @@ class Srun(Launcher):
 
 
 class Sbatch(Launcher):
-    """Slurm's queue: it starts no ranks, but the command again, in a job: see ``runs.submit``."""
+    """Slurm's queue: it runs the command again in a job, which starts the ranks: see ``runs.submit``."""
 
     name = "sbatch"
     queues = True
@@ -232,7 +232,7 @@ MPIEXEC: dict[str, Mpiexec] = {"mpich": Mpich(), "cray": Hydra(), "intel": Intel
 
 
 def find_mpiexec(named: str | None = None) -> str:
-    """The mpiexec that belongs to this Python's MPI, or the one that is named: here, or by ADMMCTL_MPIEXEC."""
+    """The mpiexec that ``named`` or ADMMCTL_MPIEXEC names, else the one of this Python's MPI. Raises UserError."""
     source, named = ("mpiexec", named) if named else ("ADMMCTL_MPIEXEC", os.environ.get("ADMMCTL_MPIEXEC"))
     if named:
         found = shutil.which(named)

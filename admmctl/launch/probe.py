@@ -1,6 +1,6 @@
 """``python -m mpi4py -m admmctl.launch.probe``: what MPI does here, as one JSON line on rank 0.
 
-It asks for no number of ranks: a job that falls apart into ranks of their own says so by its size.
+It expects no number of ranks: the size that it prints shows whether the ranks have found each other.
 """
 
 import json

@@ -1,8 +1,8 @@
-"""The rank's side of a job: its first events, finding the other ranks, and what it does where it hangs.
+"""The rank's side of a job: its first events, finding the other ranks, and what it tells where it hangs.
 
-Every event is a line of JSON on standard output, which the driver reads. A rank says ``started`` as soon as its
-Python runs, before the heavy imports, and ``connected`` when it has found the others. This module is loaded before
-anything else: it imports nothing heavy.
+Every event is a line of JSON on standard output, which the driver reads. A rank tells ``started`` as soon as its
+Python runs, and ``connected`` when it has found the others. This module is loaded first of all: it imports nothing
+heavy.
 """
 
 import ctypes
@@ -45,8 +45,8 @@ def report(stage: str, rank: int | None = None) -> None:
 def connect(expected: int) -> "Comm":
     """The communicator of a job that was started with ``expected`` ranks.
 
-    A launcher and a library of different MPI families start N jobs of one rank, each content with itself:
-    that is caught here, and ranks that run other code than the driver. Raises UserError with the cure.
+    A launcher and a library of different MPI families start N jobs of one rank each. Raises UserError then, and
+    where a rank runs other code than the driver.
     """
     from admmctl.comm import MPI, Serial
     from admmctl.errors import UserError
@@ -85,7 +85,7 @@ def _leave_no_files(comm: "MPI") -> None:
 def end_with_the_launcher(every: float = 1.0) -> None:
     """End when the process that started this one dies, even by SIGKILL. Nobody else would end it.
 
-    Linux does that by itself; elsewhere a thread looks ``every`` so many seconds.
+    Linux does that by itself; on other systems a thread looks, ``every`` so many seconds.
     """
     parent = os.getppid()
     if sys.platform == "linux":
@@ -102,7 +102,7 @@ def end_with_the_launcher(every: float = 1.0) -> None:
     threading.Thread(target=look, daemon=True).start()
 
 
-# --- a rank that hangs: it watches itself, and the driver puts together what the ranks report
+# --- a rank that hangs watches itself; the driver puts together what the ranks report
 
 
 def watch(comm: "MPI", seconds: float) -> None:

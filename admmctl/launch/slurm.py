@@ -58,22 +58,22 @@ def allocation() -> Allocation | None:
 
 
 def requeued() -> bool:
-    """Whether Slurm has started this job before, and pre-empted it or lost its node: it is to go on, then."""
+    """Whether Slurm starts this job again, after it pre-empted it or lost its node: then its runs go on."""
     return whole_number("SLURM_RESTART_COUNT") > 0
 
 
 def in_a_step() -> bool:
-    """Whether srun has started this process, in `srun --pty bash` for instance: it holds the cores of its step."""
+    """Whether srun has started this process, as in ``srun --pty bash``: then it holds the cores of its step."""
     return os.environ.get("SLURM_STEP_ID", INTERACTIVE_STEPS[0]) not in INTERACTIVE_STEPS
 
 
 def for_mpiexec(environment: Mapping[str, str], on_hosts: bool) -> dict[str, str]:
     """The environment of an mpiexec: it finds the nodes of a job by itself, and starts a proxy on each by srun."""
-    if unreachable():  # it is to know nothing of the job
+    if unreachable():  # mpiexec must not know of the job
         return {name: value for name, value in environment.items() if not name.startswith("SLURM_")}
     drop: tuple[str, ...] = ()
     add = {}
-    if allocation() is None:  # and it is not to look for the nodes of one that has gone
+    if allocation() is None:  # mpiexec must not look for the nodes of a job that is over
         drop = ("SLURM_JOB_ID", "SLURM_JOBID")
     elif not on_hosts:
         # What the job asked for each task must not bind, or limit, the one proxy: the ranks are its children.
@@ -84,7 +84,7 @@ def for_mpiexec(environment: Mapping[str, str], on_hosts: bool) -> dict[str, str
 
 
 def unreachable() -> bool:
-    """Whether the variables name nodes of a job, and there is no srun, by which alone mpiexec could reach them.
+    """Whether the variables name nodes of a job that mpiexec cannot reach, because there is no srun.
 
     So it is in a container, or without the site's module. MPICH's mpiexec would wait for its proxies for ever.
     """
@@ -103,7 +103,7 @@ def check_reachable() -> None:
 
 @dataclass(frozen=True)
 class Batch:
-    """A job to be: what it is called, how large it is, what it runs."""
+    """A job to hand in: its name, its size, and what it runs."""
 
     name: str
     ranks: int
@@ -135,13 +135,13 @@ def script(batch: Batch, settings: Launch) -> str:
     for option in settings.options:
         key, equals, value = option.partition("=")
         lines.append(f"#SBATCH {_one_line(key)}{equals}{_directive(value) if equals else ''}")
-    # Modules are made known by a login shell's profile.
+    # A login shell knows the command ``module``, from its profile.
     parts = ["#!/bin/bash -l" if settings.modules else "#!/bin/bash", *lines, ""]
     parts += [f"module load {shlex.quote(_one_line(module))} || exit 1" for module in settings.modules]
     exports = {**settings.environment, **batch.exports}
     parts += [f"export {name}={shlex.quote(_one_line(value))}" for name, value in exports.items()]
     parts.append(f"cd {shlex.quote(_one_line(str(batch.work)))} || exit 1")
-    # The driver takes the shell's place: it is the one that Slurm sends its signals to.
+    # The driver takes the shell's place, to which Slurm sends its signals.
     parts.append("exec " + _wrapped([_one_line(word) for word in batch.command]))
     return "\n".join(parts) + "\n"
 
@@ -172,7 +172,7 @@ def _directive(value: str) -> str:
 
 # --- the scheduler: a job is 4242, or 4242;c1 where it went to the cluster c1 by name, as sbatch says it
 
-# Of an sbatch that fails: it asked, and does not know what came of it.
+# What a failing sbatch prints where it has asked, and does not know the answer.
 _UNSURE = re.compile(r"timed out|Zero Bytes|Unexpected message|connection reset", re.IGNORECASE)
 _UNREACHED = re.compile(r"Unable to contact|Connection refused|timed out", re.IGNORECASE)
 
@@ -199,12 +199,12 @@ def submit(path: Path) -> str:
 
 
 def _handed_in(answer: Answer) -> str | None:
-    """The job that sbatch names, between what a site has it say besides; None for none, or for several."""
+    """The job that sbatch names, among other lines that a site may print; None for none, or for several."""
     for text in (answer.out, answer.err):
         named = re.findall(r"Submitted batch job (\d+)(?: on cluster ([\w.-]+))?(?![\w+])", text)
         lines = [line.strip() for line in text.splitlines()]
         bare = [each.groups("") for line in lines if (each := re.fullmatch(r"(\d+)(?:;([\w.-]+))?", line))]
-        # A bare number may be anybody's, a quota's for instance: the surer ways of saying it come first.
+        # A bare number may be something else, a quota for instance: the surer forms come first.
         for found in (named, [each for each in bare if each[1]], bare):
             if found:
                 jobs = set(found)
@@ -214,15 +214,15 @@ def _handed_in(answer: Answer) -> str | None:
 
 @dataclass(frozen=True)
 class State:
-    """How a job is, in Slurm's word (PENDING, RUNNING, COMPLETED, ...), and why it waits."""
+    """The state of a job in Slurm's word (PENDING, RUNNING, COMPLETED, ...), and the reason why it waits."""
 
     word: str
     reason: str = ""
-    past: bool = field(default=False, compare=False)  # the accounting's word: squeue has forgotten the job
+    past: bool = field(default=False, compare=False)  # the word is of the accounting: squeue has forgotten the job
 
 
 def states(jobs: Sequence[str]) -> dict[str, State]:
-    """Of these jobs, those that Slurm knows. Raises UserError without Slurm, NoAnswer when it does not answer."""
+    """The states of those jobs that Slurm knows. Raises UserError without Slurm, NoAnswer without an answer."""
     found: dict[str, State] = {}
     for cluster in sorted({job.partition(";")[2] for job in jobs}):
         wanted = {number: job for job in jobs for number, _, c in [job.partition(";")] if c == cluster}
@@ -247,12 +247,12 @@ def _queue(form: str, cluster: str = "") -> list[list[str]]:
     command = ["squeue", "--noheader", "--states=all", f"--user={os.getuid()}", f"--format={form}"]
     answer = _ask(command + _on(cluster))
     if "Invalid job id" in answer.err:
-        return []  # so it says that it has none of them
+        return []  # squeue knows none of them
     if answer.code or (not answer.out.strip() and _UNREACHED.search(answer.err)):
         raise NoAnswer(f"squeue failed: {answer.last_line()}")
     fields = form.count("|")
     rows = [line.strip().split("|", fields) for line in answer.out.splitlines()]
-    return [row for row in rows if len(row) == fields + 1]  # others are notices
+    return [row for row in rows if len(row) == fields + 1]  # other lines are notices
 
 
 def _on(cluster: str) -> list[str]:

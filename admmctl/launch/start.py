@@ -1,4 +1,4 @@
-"""The start of a job as the driver sees it: which ranks have said ``started`` and ``connected``, and which not."""
+"""The start of a job as the driver sees it: which ranks have told ``started`` and ``connected``, and which not."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ LOOK = 1.0  # seconds between looks at its children
 
 
 class Start:
-    """How many of ``ranks`` have come how far. A start lasts until all of them are connected.
+    """A start lasts until all ``ranks`` are connected, and fails after ``seconds`` without a further event.
 
-    After ``seconds`` without a further event it has failed; None: it may take as long as it likes.
+    With None for ``seconds`` it may take any time. ``launcher`` is the process number of ``program``.
     """
 
     def __init__(self, ranks: int, seconds: float | None, launcher: int, program: str, now: float) -> None:
@@ -27,11 +27,11 @@ class Start:
         self._noted = False  # that nothing happens
         self._looked = 0.0
         self._childless_since: float | None = None
-        # srun, and launchers that ask a daemon for ranks, need no children.
+        # srun has no children, and neither have launchers that ask a daemon for ranks.
         self._by_children = Path(program).name.startswith(("mpiexec", "mpirun"))
 
     def heard(self, event: Event, now: float) -> bool:
-        """Whether the event belongs to a start; any other one means that the start is over."""
+        """Note an event. Returns whether it belongs to a start; any other event ends the start."""
         stage = event["event"]
         if stage not in self._ranks:
             self.under_way = False
@@ -44,14 +44,14 @@ class Start:
         return True
 
     def stands_still(self, now: float, printed: Sequence[str]) -> str | None:
-        """What people are told, once, when for a while nothing has been heard of a further rank."""
+        """What people are told, once, when no further rank has been heard of for a while."""
         if self._noted or now - self._since < STILL:
             return None
         self._noted = True
         return f"after {now - self._began:.0f} s {self._state()}{_quoted(printed)}"
 
     def failed(self, now: float, printed: Sequence[str]) -> str | None:
-        """Why it has failed, if it has."""
+        """Why the start has failed; None where it has not."""
         if self._seconds is not None and now - self._since >= self._seconds:
             return (
                 f"the start was ended after {self._seconds:g} s without progress: {self._state()}"
@@ -77,7 +77,7 @@ class Start:
         return f"all {self.ranks} ranks have started, and {found}"
 
     def _missing(self, stage: str) -> str:
-        """The ranks that have not come so far, by number, where some have."""
+        """The numbers of the ranks that have not told ``stage``, where others have."""
         missing = sorted(set(range(self.ranks)) - self._ranks[stage])
         if not self._ranks[stage] or not missing or len(missing) > 8:
             return ""
