@@ -1,5 +1,6 @@
 """Small problems to train on, and brute-force minimisers."""
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from admmctl.methods.method import Problem
+from admmctl.model.activations import Activation, activations
 from admmctl.model.convolution import Stack
 from admmctl.model.fourier import Kernel
 from admmctl.model.losses import losses
@@ -77,3 +79,9 @@ def smallest_cost(cost: Callable[[Array], Array], points: Array) -> Array:
         step = (high - low) / 800
         low, high = nearest - step, nearest + step
     return best
+
+
+@functools.cache
+def shared(name: str) -> Activation:
+    """An activation for many tests: its tables are built once."""
+    return activations.load(name)()

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.problems import Array, smallest_cost
+from support.problems import Array, shared, smallest_cost
 
 from admmctl import kernels
-from admmctl.model.activations import Dcutlu, activation, activations
+from admmctl.model.activations import Dcutlu, activation
 from admmctl.model.lookup import TOLERANCE as TABLE_TOLERANCE
 
 PLAIN = {"relu": kernels._z_relu_plain, "hard-sigmoid": lambda *given: kernels._z_cut_plain(*given, 0.0, 1.0)}
@@ -46,7 +46,7 @@ def z_update(name: str, path: str, a: Array, m: Array, gamma: float, beta: float
     a, m = a[None, :], m[None, :]
     z = np.full_like(m, np.nan)
     if path == "compiled":
-        activations.load(name)().z_update(z, np.vstack([a, np.ones_like(a)]), m, gamma, beta)
+        shared(name).z_update(z, np.vstack([a, np.ones_like(a)]), m, gamma, beta)
     else:
         PLAIN[name](z.T, a.T, m.T, gamma, beta)
     return z[0]
@@ -106,7 +106,7 @@ def test_nan_in_gives_nan_out_by_the_plain_path_too(name, dtype, place, other):
 def test_value_is_h(name, values):
     z = np.array(values)
     out = np.empty_like(z)
-    assert activations.load(name)().value(z, out=out) is out
+    assert shared(name).value(z, out=out) is out
     np.testing.assert_array_equal(out, h(name, z))
 
 
@@ -124,7 +124,7 @@ def test_what_is_not_finite_stays_so_and_spoils_no_other(name, dtype, place, oth
         for x in {"a": [a], "m": [m], "both": [a, m]}[place]:
             x[2, 1] = wrong
         z = np.zeros_like(m)
-        activations.load(name)().z_update(z, a, m, 10.0, 1.0)
+        shared(name).z_update(z, a, m, 10.0, 1.0)
         assert not np.isfinite(z[2, 1])
         assert np.isfinite(np.delete(z.ravel(order="F"), UNITS + 2)).all()
 
@@ -132,7 +132,7 @@ def test_what_is_not_finite_stays_so_and_spoils_no_other(name, dtype, place, oth
 @every
 def test_a_z_that_satisfies_both_constraints_stays(name):
     m = np.asfortranarray(np.tile([-3.0, -0.2, 0.0, 0.25, 1.0, 2.5], (UNITS, 1)))
-    made, z = activations.load(name)(), np.empty_like(m)
+    made, z = shared(name), np.empty_like(m)
     made.z_update(z, made.value(m, out=np.empty_like(m)), m, 10.0, 1.0)
     np.testing.assert_allclose(z, m, rtol=0, atol=1e-15 if name in PLAIN else TABLE_TOLERANCE)
 
@@ -144,7 +144,7 @@ def test_a_block_of_columns_is_updated_and_nothing_else(name):
     a = np.asfortranarray(generator.uniform(-0.4, 0.4, (UNITS + 1, samples)))
     z, m = (np.asfortranarray(generator.standard_normal((UNITS, samples))) for _ in range(2))
     before = SimpleNamespace(z=z.copy(), a=a.copy(), m=m.copy())
-    made, expected = activations.load(name)(), z.copy(order="F")
+    made, expected = shared(name), z.copy(order="F")
     made.z_update(z[:, block], a[:, block], m[:, block], 10.0, 1.0)
     made.z_update(expected, a, m, 10.0, 1.0)
     np.testing.assert_array_equal(z[:, block], expected[:, block])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.problems import problem
+from support.problems import problem, shared
 
 from admmctl import kernels, table_kernels
 from admmctl.methods.taylor.algorithm import Admm
@@ -96,7 +96,7 @@ def test_the_z_update_of_an_activation_is_near_the_cheapest_z(name, values, gamm
     a, m = np.array(values).T.copy()
     a, m = np.tile(a, (UNITS, 1)), np.tile(m, (UNITS, 1))
     z = np.full_like(m, np.nan, order="F")
-    activation = activations.load(name)()
+    activation = shared(name)
     activation.z_update(
         z, np.asfortranarray(np.vstack([a, np.ones_like(a[:1])])), np.asfortranarray(m), gamma, beta
     )
@@ -110,13 +110,13 @@ def test_the_z_update_of_an_activation_is_near_the_cheapest_z(name, values, gamm
 
 def test_a_far_away_m_stays_and_one_that_is_worth_the_way_moves():
     z, m = np.empty((1, 4)), np.array([[200.0, -200.0, 20.0, 1e6]])
-    activations.load("tanh")().z_update(z, np.array([[1.0, -1.0, 0.5, -1.5]]), m, 10.0, 1.0)
+    shared("tanh").z_update(z, np.array([[1.0, -1.0, 0.5, -1.5]]), m, 10.0, 1.0)
     np.testing.assert_allclose(z, m, rtol=1e-6)
     # Three units to go for a gap of 2, twice: 9 against 4 r. For r = 1 it stays, for r = 10 it crosses over.
     a, m = np.array([[-1.0]]), np.array([[2.0]])
-    activations.load("tanh")().z_update(z[:, :1], a, m, 0.5, 1.0)
+    shared("tanh").z_update(z[:, :1], a, m, 0.5, 1.0)
     assert z[0, 0] > 1.5
-    activations.load("tanh")().z_update(z[:, :1], a, m, 10.0, 1.0)
+    shared("tanh").z_update(z[:, :1], a, m, 10.0, 1.0)
     assert z[0, 0] < 0
 
 
@@ -126,7 +126,7 @@ def test_a_cosine_moves_to_the_nearest_of_its_many_solutions():
     turns = 2 * math.pi * np.arange(-3, 4)
     m = np.asfortranarray(np.tile(turns + 1.2, (UNITS, 1)))
     z = np.empty_like(m)
-    activations.load("cosine")().z_update(z, np.full_like(m, height / 2), m, 1e4, 1e-1)
+    shared("cosine").z_update(z, np.full_like(m, height / 2), m, 1e4, 1e-1)
     np.testing.assert_allclose(z, np.tile(turns + math.pi / 3, (UNITS, 1)), atol=TOLERANCE)
 
 
