@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import scipy.linalg  # noqa: F401  (its BLAS is another than NumPy's)
 from hypothesis import settings
+from support import processes
 from support.shell import TINY, Shell
 from threadpoolctl import threadpool_limits
 
@@ -87,6 +88,12 @@ def shell(
         (tmp_path / name).write_text(text)
     monkeypatch.chdir(tmp_path)
     return Shell(tmp_path, capsys)
+
+
+@pytest.fixture
+def small_peaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What this process and those it starts measure the machine by is small."""
+    processes.small_peaks(tmp_path, monkeypatch)
 
 
 @pytest.fixture

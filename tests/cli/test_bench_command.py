@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from support.processes import SMALL_PEAKS, at_start
 from support.shell import CONFIGS, Answer, Shell
 
 from admmctl.experiment.config import load
@@ -157,8 +156,8 @@ def test_every_bundled_experiment_needs_no_data(shell: Shell, config: str, metho
 
 
 @pytest.mark.mpi
-def test_two_ranks_measure_their_allreduce(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    at_start(shell.folder, monkeypatch, SMALL_PEAKS)
+@pytest.mark.usefixtures("small_peaks")
+def test_two_ranks_measure_their_allreduce(shell: Shell) -> None:
     result = checked(shell("bench", "--rows", 2001, "--repeat", 2, "--cores", 2, "--oversubscribe", "--json"))
     assert (result["ranks"], result["rows"]) == (2, 2001)
     sizes = [exchange["bytes"] for exchange in result["allreduce"]]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.processes import SMALL_PEAKS, at_start, program
+from support.processes import program
 from support.shell import CONFIGS, Shell
 from support.slurm import FakeSlurm
 
@@ -402,10 +402,8 @@ def test_what_is_no_job_is_refused(shell: Shell, slurm: FakeSlurm, command: str)
 # --- scaling
 
 
-def test_a_scaling_study_is_a_job_per_core_count(
-    shell: Shell, results: Path, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    at_start(shell.folder, monkeypatch, SMALL_PEAKS)
+@pytest.mark.usefixtures("small_peaks")
+def test_a_scaling_study_is_a_job_per_core_count(shell: Shell, results: Path, slurm: FakeSlurm) -> None:
     slurm.act()
     study = ["scaling", "tiny.yaml", "--cores", "1,2", "--repeat", 1, "--iterations", 3, "--launcher", "sbatch"]
     dry = shell(*study, "--dry-run")

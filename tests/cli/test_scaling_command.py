@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from matplotlib.figure import Figure
-from support.processes import SMALL_PEAKS, at_start, wait_until
+from support.processes import at_start, small_peaks, wait_until
 from support.shell import Shell, real_shell
 from support.studies import SMALL, Study, machine
 
@@ -64,9 +64,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ADMMCTL_RESULTS", str(folder / "results"))
         patch.chdir(folder)
-        patch.setattr("admmctl.runs.bench.GEMM_SIZE", 256)
-        patch.setattr("admmctl.runs.bench._STREAM_BYTES", 1 << 20)
-        at_start(folder, patch, SMALL_PEAKS)
+        small_peaks(folder, patch)
         with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as end:
             main([*COMMAND, "--json"])
     assert end.value.code in (0, None), err.getvalue()

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-# For ``at_start``: admmctl measures the machine by a small matrix product, and by a copy within the cache.
-SMALL_PEAKS = """
+_SMALL_PEAKS = """
 import sys
 if any(argument.startswith(("admmctl", "mpi4py")) for argument in sys.orig_argv):
     from admmctl.runs import bench
@@ -21,6 +20,13 @@ def at_start(folder: Path, patch: pytest.MonkeyPatch, code: str) -> None:
     """Every Python that is started from now on runs ``code`` first."""
     (folder / "sitecustomize.py").write_text(code)
     patch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+
+
+def small_peaks(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """admmctl measures the machine by a small matrix product, and by a copy within the cache, in all processes."""
+    patch.setattr("admmctl.runs.bench.GEMM_SIZE", 256)
+    patch.setattr("admmctl.runs.bench._STREAM_BYTES", 1 << 20)
+    at_start(folder, patch, _SMALL_PEAKS)
 
 
 def program(path: Path, code: str) -> Path:

@@ -127,6 +127,7 @@ def test_a_figure_of_runs_on_different_data_says_so(config: Path, results: Path)
 
 
 @pytest.mark.mpi
+@pytest.mark.usefixtures("small_peaks")
 def test_a_scaling_study_of_other_data_runs_again(config: Path, results: Path) -> None:
     def studied() -> list[str]:
         notes: list[str] = []
