@@ -707,43 +707,17 @@ def test_the_experiments_that_come_with_the_project_are_valid() -> None:
 # --- anything at all
 
 KEYS = [
-    ("name",),
-    ("data",),
-    ("data", "name"),
-    ("data", "classes"),
-    ("data", "test"),
-    ("network",),
-    ("network", "layers"),
-    ("network", "activation"),
-    ("network", "outputs"),
-    ("loss",),
-    ("methods",),
-    ("methods", "admm"),
-    ("methods", "admm", "kind"),
-    ("methods", "admm", "preset"),
-    ("methods", "admm", "beta"),
-    ("methods", "admm", "network"),
-    ("methods", "admm", "loss"),
-    ("methods", "admm", "stop"),
-    ("methods", "admm", "evaluate"),
-    ("methods", "admm", "bias"),
-    ("methods", "admm", "threads"),
-    ("stop",),
-    ("stop", "target"),
-    ("stop", "metric"),
-    ("evaluate", "every"),
-    ("seed",),
-    ("threads",),
+    *("name", "data", "data.name", "data.classes", "data.test", "network", "network.layers", "network.activation"),
+    *("network.outputs", "loss", "stop", "stop.target", "stop.metric", "evaluate.every", "seed", "threads"),
+    *("methods", "methods.admm", "methods.admm.kind", "methods.admm.preset", "methods.admm.beta"),
+    *("methods.admm.network", "methods.admm.loss", "methods.admm.stop", "methods.admm.evaluate"),
+    *("methods.admm.bias", "methods.admm.threads"),
 ]
+NAMES = st.sampled_from(["admm", "name", "layers", "target", "kind", "x"])
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.dates()
 VALUES = st.recursive(
     SCALARS,
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(["admm", "name", "layers", "target", "kind", "x"]) | SCALARS, inner, max_size=3
-        )
-    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES | SCALARS, inner, max_size=3),
     max_leaves=6,
 )
 
@@ -753,11 +727,12 @@ VALUES = st.recursive(
 def test_whatever_stands_in_a_file_it_is_an_experiment_or_a_clear_refusal(changes: list[Any]) -> None:
     content = yaml.safe_load(TEXT)
     for keys, value in changes:
+        *above, last = keys.split(".")
         block = content
-        for key in keys[:-1]:
+        for key in above:
             block = block.get(key) if isinstance(block, dict) else None
         if isinstance(block, dict):
-            block[keys[-1]] = value
+            block[last] = value
     try:
         experiment = load(content)
     except ConfigError:

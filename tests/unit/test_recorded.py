@@ -24,150 +24,158 @@ CONFUSION = {"classes": [0, 1], "final": [[3, 1], [0, 4]]}
 def run(results: Path) -> Path:
     """A sound run with every file that there is."""
     folder = write_run(results)
-    (folder / "cpu.csv").write_text("phase,max_s,mean_s,min_s\nproduct,1.0,1.0,1.0\n")
+    (folder / "cpu.csv").write_text(f"{PHASES}product,1.0,1.0,1.0\n")
     (folder / "confusion.json").write_text(json.dumps(CONFUSION))
     assert Recorded(folder).damage(EVERYTHING) is None
     return folder
 
 
-def summary_with(**changes: Any) -> Any:
-    """How a run's summary is changed; a value of ... takes the key out."""
+Change = Callable[[Path], object]  # what is done to a file
 
-    def change(folder: Path) -> None:
-        path = folder / "summary.json"
+
+def holds(content: str | bytes) -> Change:
+    return lambda path: path.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def summary_with(**changes: Any) -> Change:
+    """A summary with other values; ... takes the key out."""
+
+    def change(path: Path) -> None:
         found = json.loads(path.read_text()) | changes
         path.write_text(json.dumps({key: value for key, value in found.items() if value is not ...}))
 
     return change
 
 
-def content(name: str, text: str | bytes) -> Any:
-    return lambda folder: (folder / name).write_bytes(text.encode() if isinstance(text, str) else text)
+def config_with(**changes: Any) -> Change:
+    """A config with other blocks; ... takes the block out."""
 
-
-def config_with(**changes: Any) -> Any:
-    def change(folder: Path) -> None:
-        path = folder / "config.yaml"
+    def change(path: Path) -> None:
         found = yaml.safe_load(path.read_text()) | changes
         path.write_text(yaml.safe_dump({key: value for key, value in found.items() if value is not ...}))
 
     return change
 
 
-def replaced(name: str, made: Callable[[Path], object]) -> Any:
+def replaced(made: Change) -> Change:
     """The file gives way to what ``made`` makes in its place."""
 
-    def change(folder: Path) -> None:
-        (folder / name).unlink()
-        made(folder / name)
+    def change(path: Path) -> None:
+        path.unlink()
+        made(path)
 
     return change
 
 
-DAMAGED: list[tuple[str, Any, str]] = [
-    *((name, replaced(name, Path.mkdir), "it is not a file") for name in EVERYTHING),
-    ("summary.json", replaced("summary.json", os.mkfifo), "it is not a file"),
-    (
-        "curve.csv",
-        replaced("curve.csv", lambda path: path.symlink_to(path.name)),
-        "it cannot be read: Too many levels of symbolic links",
-    ),
-    *((name, content(name, b"\xff\xfe\x00"), "it is not text in UTF-8") for name in EVERYTHING),
-    *((name, content(name, '{"status": "rea'), "it is not JSON") for name in EVERYTHING if name.endswith("json")),
-    *(
-        (name, content(name, text), f"expected keys and values, found {json.loads(text)!r}")
-        for name in EVERYTHING
-        if name.endswith("json")
-        for text in ("[]", "5", "null", '"abc"')
-    ),
-    ("summary.json", content("summary.json", ""), "it is not JSON"),
-    ("summary.json", content("summary.json", "[" * 100_000), "it is not JSON"),
-    ("summary.json", content("summary.json", '{"status": "failed", "reason": "", "iterations": 0}'), "it lacks"),
-    ("summary.json", summary_with(ranks=...), "it lacks ranks"),
-    ("summary.json", summary_with(ranks="two"), "ranks: expected a whole number, found 'two'"),
-    ("summary.json", summary_with(seed=True), "seed: expected a whole number, found True"),
-    ("summary.json", summary_with(iterations=1.5), "iterations: expected a whole number, found 1.5"),
-    ("summary.json", summary_with(iterations=None), "iterations: expected a whole number, found None"),
-    ("summary.json", summary_with(train_s="1.0"), "train_s: expected a number or null, found '1.0'"),
-    ("summary.json", summary_with(train_s=float("nan")), "train_s: expected a number or null, found nan"),
-    ("summary.json", summary_with(target=float("inf")), "target: expected a number or null, found inf"),
-    ("summary.json", summary_with(target=10**400), "target: expected a number or null, found 10000"),
-    ("summary.json", summary_with(final_test_accuracy=[0.5]), "final_test_accuracy: expected a number or null"),
-    ("summary.json", summary_with(best_test_accuracy={}), "best_test_accuracy: expected a number or null"),
-    ("summary.json", summary_with(rows_train="all"), "rows_train: expected a whole number or null"),
-    ("summary.json", summary_with(threads_per_rank=[1]), "threads_per_rank: expected a whole number or null"),
-    ("summary.json", summary_with(status="finished"), "status: expected one of reached, exhausted"),
-    ("summary.json", summary_with(status=["reached"]), "status: expected one of reached, exhausted"),
-    ("summary.json", summary_with(method=3), "method: expected a line of text, found 3"),
-    ("summary.json", summary_with(experiment=None), "experiment: expected a line of text, found None"),
-    ("summary.json", summary_with(metric="two\nlines"), "metric: expected a line of text"),
-    ("summary.json", summary_with(reason="half \ud800"), "reason: expected text"),
-    ("summary.json", summary_with(rerun=3), "rerun: expected a command line, found 3"),
-    ("curve.csv", content("curve.csv", "iteration,epoch\n1,2\n"), "line 1: expected iteration, epoch, train_s"),
-    *(
-        ("curve.csv", content("curve.csv", text), "line 1: expected iteration")
-        for text in ("\n\n", "iteration\n1,2,3\n", "a,b\nx,y\n", "a\n\0\n")
-    ),
-    ("curve.csv", content("curve.csv", f"{HEADING}\n0,0,0,0,1,0.5,abc\n"), "line 2: could not convert"),
-    (
-        "curve.csv",
-        content("curve.csv", f"{HEADING}\n0,0,0,0,1,1,1\n0,0,0\n"),
-        "line 3: expected 7 numbers",
-    ),
-    ("curve.csv", content("curve.csv", f"{HEADING}\n0,0,nan,0,1,1,1\n"), "line 2: train_s is nan"),
-    ("curve.csv", content("curve.csv", f"{HEADING}\ninf,0,0,0,1,1,1\n"), "line 2: iteration is inf"),
-    ("phases.csv", content("phases.csv", ""), "line 1: expected phase, max_s, mean_s, min_s"),
-    ("phases.csv", content("phases.csv", "phase,max_s\nproduct,1.0\n"), "line 1: expected phase"),
-    ("phases.csv", content("phases.csv", "phase,max_s,mean_s,min_s\nproduct,1.0"), "line 2: expected 3 numbers"),
-    ("phases.csv", content("phases.csv", "phase,max_s,mean_s,min_s\np,a,1,1\n"), "line 2: could not convert"),
-    ("cpu.csv", content("cpu.csv", "phase,max_s,mean_s,min_s\np,nan,1,1\n"), "line 2: max_s is nan"),
-    ("cpu.csv", content("cpu.csv", f"phase,max_s,mean_s,min_s\n{'p' * 200_000},1,1,1\n"), "it is not CSV"),
-    ("environment.json", content("environment.json", '{"cpu": 3}'), "cpu: expected a list of names, found 3"),
-    ("environment.json", content("environment.json", '{"cpu": [3]}'), "cpu: expected a list of names, found [3]"),
-    ("environment.json", content("environment.json", '{"cores": "2"}'), "cores: expected a whole number"),
-    ("environment.json", content("environment.json", '{"hosts": {}}'), "hosts: expected a list of names"),
-    ("environment.json", content("environment.json", '{"data_sha256": []}'), "data_sha256: expected a checksum"),
-    ("config.yaml", lambda folder: (folder / "config.yaml").unlink(), "it is not there"),
-    ("config.yaml", content("config.yaml", "data: [1\n"), "it is not the YAML of a run"),
-    ("config.yaml", content("config.yaml", ""), "expected the blocks data, network, methods"),
-    ("config.yaml", content("config.yaml", "- a list\n"), "expected the blocks data, network, methods"),
-    ("config.yaml", content("config.yaml", "\0"), "it is not the YAML of a run"),
-    ("config.yaml", config_with(data=...), "expected the blocks data, network, methods"),
-    ("config.yaml", config_with(network=[3]), "expected the blocks data, network, methods"),
-    ("config.yaml", config_with(methods={}), "methods: expected a method and its settings"),
-    ("config.yaml", config_with(methods={"admm": 3}), "methods: expected a method and its settings"),
-    ("config.yaml", config_with(stop=[1]), "stop: expected keys and values, found [1]"),
-    ("config.yaml", config_with(evaluate="often"), "evaluate: expected keys and values, found 'often'"),
-    ("config.yaml", content("config.yaml", "data: {seen: 2020-01-01}\n"), "it is not the YAML of a run"),
-    ("config.yaml", content("config.yaml", "data: &a {b: *a}\n"), "it is not the YAML of a run"),
-    ("confusion.json", content("confusion.json", "{}"), "classes: expected a list, found None"),
-    ("confusion.json", content("confusion.json", '{"classes": [0, 1]}'), "final: expected a row for each of 2"),
-    (
-        "confusion.json",
-        content("confusion.json", '{"classes": [0], "final": [[1], [2]]}'),
-        "final: expected a row",
-    ),
-    ("confusion.json", content("confusion.json", '{"classes": [0], "final": [3]}'), "final: expected 1 numbers"),
-    ("confusion.json", content("confusion.json", '{"classes": [0], "final": [[1, 2, 3]]}'), "final: expected 1"),
-    ("confusion.json", content("confusion.json", '{"classes": [0], "final": [["1"]]}'), "final: expected whole"),
-    ("confusion.json", content("confusion.json", '{"classes": [0], "final": [[null]]}'), "final: expected whole"),
-]
+JSON_FILES = [name for name in EVERYTHING if name.endswith("json")]
+PHASES = "phase,max_s,mean_s,min_s\n"
+# By file: what is done to it, and how the reason begins.
+DAMAGED: dict[str, list[tuple[Change, str]]] = {
+    "summary.json": [
+        (replaced(os.mkfifo), "it is not a file"),
+        (holds(""), "it is not JSON"),
+        (holds("[" * 100_000), "it is not JSON"),
+        (holds('{"status": "failed", "reason": "", "iterations": 0}'), "it lacks"),
+        (summary_with(ranks=...), "it lacks ranks"),
+        (summary_with(ranks="two"), "ranks: expected a whole number, found 'two'"),
+        (summary_with(seed=True), "seed: expected a whole number, found True"),
+        (summary_with(iterations=1.5), "iterations: expected a whole number, found 1.5"),
+        (summary_with(iterations=None), "iterations: expected a whole number, found None"),
+        (summary_with(train_s="1.0"), "train_s: expected a number or null, found '1.0'"),
+        (summary_with(train_s=float("nan")), "train_s: expected a number or null, found nan"),
+        (summary_with(target=float("inf")), "target: expected a number or null, found inf"),
+        (summary_with(target=10**400), "target: expected a number or null, found 10000"),
+        (summary_with(final_test_accuracy=[0.5]), "final_test_accuracy: expected a number or null"),
+        (summary_with(best_test_accuracy={}), "best_test_accuracy: expected a number or null"),
+        (summary_with(rows_train="all"), "rows_train: expected a whole number or null"),
+        (summary_with(threads_per_rank=[1]), "threads_per_rank: expected a whole number or null"),
+        (summary_with(status="finished"), "status: expected one of reached, exhausted"),
+        (summary_with(status=["reached"]), "status: expected one of reached, exhausted"),
+        (summary_with(method=3), "method: expected a line of text, found 3"),
+        (summary_with(experiment=None), "experiment: expected a line of text, found None"),
+        (summary_with(metric="two\nlines"), "metric: expected a line of text"),
+        (summary_with(reason="half \ud800"), "reason: expected text"),
+        (summary_with(rerun=3), "rerun: expected a command line, found 3"),
+    ],
+    "curve.csv": [
+        (
+            replaced(lambda path: path.symlink_to(path.name)),
+            "it cannot be read: Too many levels of symbolic links",
+        ),
+        (holds("iteration,epoch\n1,2\n"), "line 1: expected iteration, epoch, train_s"),
+        (holds("\n\n"), "line 1: expected iteration"),
+        (holds("iteration\n1,2,3\n"), "line 1: expected iteration"),
+        (holds("a,b\nx,y\n"), "line 1: expected iteration"),
+        (holds("a\n\0\n"), "line 1: expected iteration"),
+        (holds(f"{HEADING}\n0,0,0,0,1,0.5,abc\n"), "line 2: could not convert"),
+        (holds(f"{HEADING}\n0,0,0,0,1,1,1\n0,0,0\n"), "line 3: expected 7 numbers"),
+        (holds(f"{HEADING}\n0,0,nan,0,1,1,1\n"), "line 2: train_s is nan"),
+        (holds(f"{HEADING}\ninf,0,0,0,1,1,1\n"), "line 2: iteration is inf"),
+    ],
+    "phases.csv": [
+        (holds(""), "line 1: expected phase, max_s, mean_s, min_s"),
+        (holds("phase,max_s\nproduct,1.0\n"), "line 1: expected phase"),
+        (holds(f"{PHASES}product,1.0"), "line 2: expected 3 numbers"),
+        (holds(f"{PHASES}p,a,1,1\n"), "line 2: could not convert"),
+    ],
+    "cpu.csv": [
+        (holds(f"{PHASES}p,nan,1,1\n"), "line 2: max_s is nan"),
+        (holds(f"{PHASES}{'p' * 200_000},1,1,1\n"), "it is not CSV"),
+    ],
+    "environment.json": [
+        (holds('{"cpu": 3}'), "cpu: expected a list of names, found 3"),
+        (holds('{"cpu": [3]}'), "cpu: expected a list of names, found [3]"),
+        (holds('{"cores": "2"}'), "cores: expected a whole number"),
+        (holds('{"hosts": {}}'), "hosts: expected a list of names"),
+        (holds('{"data_sha256": []}'), "data_sha256: expected a checksum"),
+    ],
+    "config.yaml": [
+        (Path.unlink, "it is not there"),
+        (holds("data: [1\n"), "it is not the YAML of a run"),
+        (holds("\0"), "it is not the YAML of a run"),
+        (holds("data: {seen: 2020-01-01}\n"), "it is not the YAML of a run"),
+        (holds("data: &a {b: *a}\n"), "it is not the YAML of a run"),
+        (holds(""), "expected the blocks data, network, methods"),
+        (holds("- a list\n"), "expected the blocks data, network, methods"),
+        (config_with(data=...), "expected the blocks data, network, methods"),
+        (config_with(network=[3]), "expected the blocks data, network, methods"),
+        (config_with(methods={}), "methods: expected a method and its settings"),
+        (config_with(methods={"admm": 3}), "methods: expected a method and its settings"),
+        (config_with(stop=[1]), "stop: expected keys and values, found [1]"),
+        (config_with(evaluate="often"), "evaluate: expected keys and values, found 'often'"),
+    ],
+    "confusion.json": [
+        (holds("{}"), "classes: expected a list, found None"),
+        (holds('{"classes": [0, 1]}'), "final: expected a row for each of 2"),
+        (holds('{"classes": [0], "final": [[1], [2]]}'), "final: expected a row"),
+        (holds('{"classes": [0], "final": [3]}'), "final: expected 1 numbers"),
+        (holds('{"classes": [0], "final": [[1, 2, 3]]}'), "final: expected 1"),
+        (holds('{"classes": [0], "final": [["1"]]}'), "final: expected whole"),
+        (holds('{"classes": [0], "final": [[null]]}'), "final: expected whole"),
+    ],
+}
+for name in EVERYTHING:
+    DAMAGED[name] += [
+        (replaced(Path.mkdir), "it is not a file"),
+        (holds(b"\xff\xfe\x00"), "it is not text in UTF-8"),
+    ]
+for name in JSON_FILES:
+    DAMAGED[name] += [(holds('{"status": "rea'), "it is not JSON")]
+    for text in ("[]", "5", "null", '"abc"'):
+        DAMAGED[name] += [(holds(text), f"expected keys and values, found {json.loads(text)!r}")]
+CASES = [(name, *case) for name, cases in DAMAGED.items() for case in cases]
 
 
-@pytest.mark.parametrize(
-    ("name", "change", "expected"), DAMAGED, ids=[f"{name} {expected}" for name, _, expected in DAMAGED]
-)
+@pytest.mark.parametrize(("name", "change", "expected"), CASES, ids=[f"{name} {why}" for name, _, why in CASES])
 def test_a_damaged_file_is_named_with_the_reason_and_read_as_nothing(
-    run: Path, name: str, change: Any, expected: str
+    run: Path, name: str, change: Change, expected: str
 ) -> None:
-    change(run)
-    found = Recorded(run).damage(EVERYTHING)
-    assert found is not None
-    file, reason = found
+    change(run / name)
+    read = Recorded(run)
+    file, reason = read.damage(EVERYTHING)
     assert file == run / name
     assert reason.startswith(expected)
-    assert Recorded(run).damage([other for other in EVERYTHING if other != name]) is None
-    read = Recorded(run)
+    assert read.damage([other for other in EVERYTHING if other != name]) is None
     assert not {
         "summary.json": read.summary,
         "curve.csv": read.curve[1:],  # of a curve, what comes before is kept
@@ -197,9 +205,7 @@ def test_the_curve_stands_in_for_a_summary_that_is_not_there(run: Path) -> None:
     (run / "curve.csv").write_text("damaged\n")
     assert Recorded(run).damage(["summary.json"]) is None
     (run / "summary.json").unlink()
-    found = Recorded(run).damage(["summary.json"])
-    assert found is not None
-    assert found[0] == run / "curve.csv"
+    assert Recorded(run).damage(["summary.json"])[0] == run / "curve.csv"
 
 
 def test_a_mark_of_byte_order_and_other_line_ends_are_no_damage(run: Path) -> None:
