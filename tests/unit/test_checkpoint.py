@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ from support.experiments import swissroll
 from support.ranks import CountingComm, on_ranks
 
 import admmctl
-from admmctl.errors import ConfigError, Interrupted, UserError
+from admmctl.errors import ConfigError, Interrupted, RunFailed, UserError
 from admmctl.experiment.schema import CheckpointSettings
+from admmctl.methods.gradient.sgd import Sgd
 from admmctl.methods.method import Snapshot
 from admmctl.methods.taylor.algorithm import Admm
 from admmctl.runs import checkpoint, checkpoint_files
@@ -37,10 +39,8 @@ def part(comm, rows=ROWS):
 
 
 def opened(run, comm=None, notes=None, **identity):
-    comm = comm or CountingComm()
-    return Checkpoints(
-        run, comm, {**IDENTITY, **identity}, *part(comm), (notes if notes is not None else []).append
-    )
+    comm, say = comm or CountingComm(), [].append if notes is None else notes.append
+    return Checkpoints(run, comm, {**IDENTITY, **identity}, *part(comm), say)
 
 
 def write(run, iteration, comm=None, notes=None):
@@ -55,9 +55,7 @@ def there(run):
 
 
 def same(found, expected):
-    assert found.common["big"] == 2**100
-    assert found.common["none"] is None
-    assert found.common["deep"] == [{"x": 1}, []]
+    assert [found.common[key] for key in ("big", "none", "deep")] == [2**100, None, [{"x": 1}, []]]
     assert np.isnan(found.common["loss"])
     for one, other in zip(found.common["W"], expected.common["W"], strict=True):
         np.testing.assert_array_equal(one, other)
@@ -192,15 +190,13 @@ def full(*_):
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
-@pytest.mark.parametrize("where", ["rows", "common", "manifest"])
+@pytest.mark.parametrize("where", ["rank-", "common", "manifest"])
 def test_a_full_disk_costs_no_earlier_checkpoint_and_is_said_once(ranks, where, tmp_path, monkeypatch):
     on_ranks(ranks, lambda comm: write(tmp_path, 3, comm))
     real = checkpoint_files.to_disk
 
     def to_disk(file):
-        return (
-            full() if where in ("rows", "common") and where[:3] in file.name.replace("rank", "row") else real(file)
-        )
+        return full() if Path(file.name).name.startswith(where) else real(file)
 
     for module in (checkpoint, checkpoint_files):
         monkeypatch.setattr(module, "to_disk", to_disk)
@@ -283,25 +279,19 @@ def experiment(**changes):
     return swissroll("kept", 200, (4,), **{"stop": {"iterations": 8}, **changes})
 
 
-class Broken(Exception):
-    pass
+@contextmanager
+def breaking(method, iteration, error):
+    """Let a method break in the step after an iteration."""
+    step = method.step
 
+    def broken(self, s):
+        if s.iteration == iteration:
+            raise error
+        return step(self, s)
 
-@pytest.fixture
-def breaks(monkeypatch):
-    """ADMM that breaks in the step after an iteration."""
-
-    def arrange(iteration, error):
-        step = Admm.step
-
-        def broken(self, s):
-            if s.iteration == iteration:
-                raise error
-            return step(self, s)
-
-        monkeypatch.setattr(Admm, "step", broken)
-
-    return arrange
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(method, "step", broken)
+        yield
 
 
 def curve(folder):
@@ -313,13 +303,10 @@ def evaluated(folder):
 
 
 @pytest.fixture
-def kept(results, monkeypatch, breaks, tmp_path):
+def kept(results):
     """The folder of a run that broke after iteration 5; checkpoints of 2 and 4."""
-    breaks(5, Broken("out of luck"))
-    with pytest.raises(admmctl.errors.RunFailed) as failure:
+    with breaking(Admm, 5, ZeroDivisionError("out of luck")), pytest.raises(RunFailed) as failure:
         admmctl.train(experiment(checkpoint={"every": 2, "unit": "iteration"}))
-    monkeypatch.undo()
-    monkeypatch.setenv("ADMMCTL_RESULTS", str(results))
     (folder,) = (results / "kept").iterdir()
     assert there(folder) == [2, 4]
     assert f"Run it again with: admmctl train {folder}/config.yaml --cores 1 --resume" in str(failure.value)
@@ -364,19 +351,17 @@ def test_without_a_run_one_is_begun(results):
     assert run["status"] == "exhausted"
 
 
-def test_without_a_checkpoint_the_run_starts_anew_in_its_folder(kept):
-    shutil.rmtree(kept / "checkpoint")
+@pytest.mark.parametrize("damage", ["no checkpoint", "none that can be read"])
+def test_without_a_checkpoint_the_run_starts_anew_in_its_folder(kept, damage):
+    if damage == "no checkpoint":
+        shutil.rmtree(kept / "checkpoint")
+    else:
+        for place in (kept / "checkpoint").iterdir():
+            os.truncate(place / "manifest.json", 10)
     (run,) = admmctl.train(experiment(), resume=True)
     assert run["folder"] == str(kept)
     assert evaluated(kept) == list(range(9))
-
-
-def test_with_none_that_can_be_read_too_and_it_is_said(kept):
-    for place in (kept / "checkpoint").iterdir():
-        os.truncate(place / "manifest.json", 10)
-    admmctl.train(experiment(), resume=True)
-    assert evaluated(kept) == list(range(9))
-    assert "the run starts anew" in (kept / "log.txt").read_text()
+    assert ("the run starts anew" in (kept / "log.txt").read_text()) == (damage != "no checkpoint")
 
 
 def test_data_that_have_changed_are_refused_and_nothing_is_lost(kept):
@@ -405,7 +390,7 @@ def test_a_full_disk_ends_no_run(results, monkeypatch):
     assert not (Path(run["folder"]) / "checkpoint").exists()
 
 
-def test_what_is_counted_goes_on_after_an_interruption(results, tmp_path, monkeypatch, breaks):
+def test_what_is_counted_goes_on_after_an_interruption(results, tmp_path, monkeypatch):
     """Patience, the best iterate and the best accuracy are those of the run without a break."""
     changes = {
         "data": {"name": "swissroll", "rows": 200, "validation": 0.2},
@@ -415,20 +400,8 @@ def test_what_is_counted_goes_on_after_an_interruption(results, tmp_path, monkey
     (whole,) = admmctl.train(experiment(**changes))
     assert 8 < whole["iterations"] < 60, "the test needs a run that patience ends"
     monkeypatch.setenv("ADMMCTL_RESULTS", str(tmp_path / "other"))
-    short = {**changes, "stop": {"iterations": whole["iterations"] - 3, "patience": 6}}
-    from admmctl.methods.gradient.sgd import Sgd
-
-    step = Sgd.step
-
-    def stop(self, s):
-        if s.iteration == short["stop"]["iterations"]:
-            raise KeyboardInterrupt
-        return step(self, s)
-
-    monkeypatch.setattr(Sgd, "step", stop)
-    with pytest.raises(Interrupted):
+    with breaking(Sgd, whole["iterations"] - 3, KeyboardInterrupt), pytest.raises(Interrupted):
         admmctl.train(experiment(**changes, checkpoint={"every": 1, "unit": "iteration"}))
-    monkeypatch.setattr(Sgd, "step", step)
     (run,) = admmctl.train(experiment(**changes), resume=True)
     for key in ("status", "reason", "iterations", "best_test_accuracy", "final_test_accuracy"):
         assert run[key] == whole[key]

@@ -79,16 +79,15 @@ def test_a_missed_target_leaves_no_time():
     assert (outcome.time_to_target_s, outcome.previous_evaluation_s) == (None, None)
 
 
-def test_a_loss_target_is_met_from_above():
-    script = [{"loss": loss} for loss in (1.0, 0.5, 0.2, 0.1)]
-    outcome = run(script, metric="train_loss", target=0.2 + 1e-12, iterations=50)
-    assert (outcome.status, outcome.iterations) == ("reached", 2)
-
-
-def test_a_training_accuracy_target():
-    script = [{"loss": 1.0, "accuracy": 1.0}, {"loss": 0.01}]
-    outcome = run(script, metric="train_accuracy", target=1.0, iterations=9)
-    assert (outcome.status, outcome.iterations) == ("reached", 1)
+@pytest.mark.parametrize(
+    ("metric", "target", "iterations"),
+    [("train_loss", 0.3 + 1e-12, 2), ("train_accuracy", 1.0, 3), ("test_accuracy", 0.8, 1)],
+)
+def test_a_target_is_of_its_metric(metric, target, iterations):
+    losses, accuracies = (1.0, 0.5, 0.3, 0.01), (0.0, 0.8, 0.0, 0.0)
+    script = [{"loss": loss, "accuracy": a} for loss, a in zip(losses, accuracies, strict=True)]
+    outcome = run(script, metric=metric, target=target, iterations=50)
+    assert (outcome.status, outcome.iterations) == ("reached", iterations)
 
 
 # -- divergence
@@ -112,16 +111,18 @@ def test_nan_outputs_are_of_no_class():
 
 
 @pytest.mark.filterwarnings("ignore:invalid value")
-def test_an_infinite_loss_is_divergence():
-    outcome = run([{}, {"loss": float("inf")}], iterations=50)
-    assert (outcome.status, outcome.iterations) == ("diverged", 1)
-
-
-@pytest.mark.parametrize("bad", [NAN, float("inf"), -float("inf")])
-def test_a_residual_that_is_no_number_is_divergence(bad):
-    outcome = run([{}, {}, {"residual": bad}], iterations=50)
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        ({"residual": NAN}, "residual is nan"),
+        ({"residual": -float("inf")}, "residual is -inf"),
+        ({"loss": float("inf")}, "the training loss is "),
+    ],
+)
+def test_what_is_no_number_is_divergence(bad, reason):
+    outcome = run([{}, {}, bad], iterations=50)
     assert (outcome.status, outcome.iterations) == ("diverged", 2)
-    assert outcome.reason.startswith("residual is")
+    assert outcome.reason.startswith(reason)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,6 @@ from support.experiments import swissroll
 from support.ranks import CountingComm
 
 import admmctl
-from admmctl.cli import main
 from admmctl.comm import Serial
 from admmctl.data import shards
 from admmctl.errors import AdmmctlError, UserError
@@ -90,11 +89,8 @@ def test_the_estimate_counts_the_rows_as_they_are_held_and_the_state(method, val
     data = sum(part.a0.nbytes + part.labels.nbytes for part in held)
     data += sum(targets(part.labels, network.sizes[-1]).nbytes for part in (parts.train, parts.test))
     data += 3 * sum(4 * rows * inputs for rows, inputs in network.shapes)  # weights evaluated, last and best
-    data += sum(
-        rows.nbytes
-        for rows in (plan.split.train, plan.split.test, plan.split.validation)
-        if isinstance(rows, np.ndarray)
-    )
+    split = (plan.split.train, plan.split.test, plan.split.validation)
+    data += sum(rows.nbytes for rows in split if isinstance(rows, np.ndarray))
     state = trainer.cost(network, parts.train.total, parts.train.total).state_bytes
     found = memory.estimate(plan, network, trainer)
     assert found.rows == parts.train.total
@@ -148,27 +144,23 @@ def test_where_nobody_knows_memory_is_unknown(linux, monkeypatch, error):
     assert available() is None
 
 
-V2 = ("cgroup/memory.max", "cgroup/memory.current", "cgroup/memory.stat")
-V1 = (
-    "cgroup/memory/memory.limit_in_bytes",
-    "cgroup/memory/memory.usage_in_bytes",
-    "cgroup/memory/memory.stat",
-)
+V2 = ["cgroup/memory.max", "cgroup/memory.current", "cgroup/memory.stat"]
+V1 = [f"cgroup/memory/memory.{name}" for name in ("limit_in_bytes", "usage_in_bytes", "stat")]
 STAT = "anon 7\ninactive_file 3000\nactive_file 5\ntotal_inactive_file 900000\n"
 
 
+LIMIT, USED = "900000\n", "500000\n"
 CONTAINERS: dict[str, tuple[tuple[str | None, ...], int | None]] = {
-    "a limit": (("900000\n", "500000\n", STAT), 403_000),
-    "no statistics": (("900000\n", "500000\n", None), 400_000),
-    "no number in the statistics": (("900000\n", "500000\n", "inactive_file much\n"), 400_000),
-    "odd statistics": (("900000\n", "500000\n", "some words more than two\n"), 400_000),
-    "above the limit": (("500000\n", "900000\n", STAT), 0),
-    "no use": (("900000\n", None, STAT), None),
-    "rubbish use": (("900000\n", "rubbish\n", STAT), None),
-    "rubbish limit": (("rubbish\n", "500000\n", STAT), None),
-    "empty limit": (("", "500000\n", STAT), None),
-    "no limit": (("max\n", "500000\n", STAT), None),
-    "the largest limit": ((f"{LARGEST}\n", "500000\n", STAT), None),
+    "a limit": ((LIMIT, USED, STAT), 403_000),
+    "no statistics": ((LIMIT, USED, None), 400_000),
+    "no number in the statistics": ((LIMIT, USED, "inactive_file much\n"), 400_000),
+    "odd statistics": ((LIMIT, USED, "some words more than two\n"), 400_000),
+    "above the limit": ((USED, LIMIT, STAT), 0),
+    "no use": ((LIMIT, None, STAT), None),
+    "rubbish use": ((LIMIT, "rubbish\n", STAT), None),
+    "rubbish limit": (("rubbish\n", USED, STAT), None),
+    "no limit": (("max\n", USED, STAT), None),
+    "the largest limit": ((f"{LARGEST}\n", USED, STAT), None),
 }
 
 
@@ -232,11 +224,9 @@ def test_the_host_with_too_little_is_named():
     assert check(expected, Cluster([*fits, ("odd", None)])) == 2 * GB
 
 
-def test_unknown_memory_never_refuses(monkeypatch):
+def test_unknown_memory_never_refuses():
     expected = Estimate(10**18, 10**9, 10**9)
     assert check(expected, Cluster([("one", None)] * 3)) == expected.per_rank(3)
-    monkeypatch.setattr(memory, "available", lambda: None)
-    assert check(expected, Serial()) == expected.per_rank(1)
 
 
 def test_ranks_that_are_not_the_first_leave_the_verdict_to_it(monkeypatch):
@@ -293,17 +283,13 @@ def test_of_all_methods_those_that_fit_do_not_depend_on_the_order(results, monke
     assert trained[0] == trained[1]
 
 
-def test_the_command_refuses_it_in_one_line(results, tmp_path, monkeypatch, capsys):
-    (tmp_path / "memory.yaml").write_text(yaml.safe_dump(EXPERIMENT))
+def test_the_command_refuses_it_in_one_line(results, shell, monkeypatch):
     # The program fits, the rows do not.
     monkeypatch.setattr(memory, "available", lambda: PROGRAM_BYTES + 20_000_000)
-    with pytest.raises(SystemExit) as end:
-        main(["train", str(tmp_path / "memory.yaml"), "--json", "--set", "data.rows=1000000"])
-    printed = capsys.readouterr()
-    assert end.value.code == 2
-    assert printed.out == ""
+    answer = shell("train", "tiny.yaml", "--json", "--set", "data.rows=1000000")
+    assert (answer.code, answer.out) == (2, "")
     # The folder that is named before it was made in vain, and is gone again.
-    *folder, line = printed.err.splitlines()
+    *folder, line = answer.err.splitlines()
     assert line.startswith("error: this run needs about")
     assert "data.rows" in line
     assert len(folder) <= 1
