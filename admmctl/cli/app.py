@@ -1,4 +1,4 @@
-"""The application that the commands are part of, its end, and its exit codes."""
+"""The application that the commands are part of, how it ends, and its exit codes."""
 
 import os
 import sys
@@ -46,7 +46,7 @@ def usage(argument: Any) -> str:
 
 
 class Sections(TyperCommand):
-    """A command whose help shows options in sections: those that name a panel, below the others."""
+    """A command whose help shows options in sections: options that name a panel stand there, below the others."""
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         arguments = [each for each in self.get_params(ctx) if each.param_type_name == "argument"]
@@ -122,7 +122,7 @@ def main(arguments: Iterable[str] | None = None) -> None:
     try:
         run_command(arguments)
     except SystemExit as end:
-        if "ADMMCTL_JOB" in os.environ:  # whoever waits for this job reads it
+        if "ADMMCTL_JOB" in os.environ:  # admmctl wait reads how the job's command ended
             from admmctl.runs.jobs import ended
 
             ended(end.code if isinstance(end.code, int) else 0)
@@ -130,20 +130,20 @@ def main(arguments: Iterable[str] | None = None) -> None:
 
 
 def run_command(arguments: Iterable[str] | None) -> NoReturn:
-    """One command, ended by SystemExit."""
+    """Run one command; its end is always a SystemExit."""
     try:
         code = app(args=None if arguments is None else list(arguments), standalone_mode=False)
     except AdmmctlError as error:
         if error.quiet:
-            # A launcher may end all at the first that fails. The one that speaks may start later than this one:
-            # Open MPI's, which does so, ends this wait as soon as that has spoken.
+            # A launcher may end all ranks at the first that fails, and another rank, which prints the error, may
+            # have started later. Open MPI's does so; it ends this wait as soon as that rank has failed.
             time.sleep(10 if "OMPI_COMM_WORLD_RANK" in os.environ else 1)
             sys.exit(error.exit_code)
         stop(f"error: {error}", error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         stop("interrupted", Interrupted.exit_code)
     except Exception as error:
-        # Wrong usage, in typer's own words: it knows how to show itself.
+        # Wrong usage: typer's own exceptions know how to show themselves.
         if not hasattr(error, "show"):
             raise
         error.show()
@@ -158,18 +158,17 @@ def run_command(arguments: Iterable[str] | None) -> NoReturn:
 
 
 def note(text: str) -> None:
-    """A line for people, beside the results; one that nobody reads any more is dropped."""
+    """Print a line for people on standard error; it is dropped where nobody reads that any more."""
     with suppress(OSError):
         print(text, file=sys.stderr, flush=True)
 
 
 def left_out(file: Path | str, reason: str) -> None:
-    """Name a damaged file whose run is passed over."""
+    """Name a damaged file whose run is left out."""
     note(f"left out: {file}: {reason}")
 
 
 def stop(message: str, code: int) -> NoReturn:
-    """End the command with a message on standard error; one that nobody reads any more is dropped."""
-    with suppress(OSError):
-        print(message, file=sys.stderr, flush=True)
+    """End the command with a message on standard error."""
+    note(message)
     sys.exit(code)

@@ -1,4 +1,4 @@
-"""What a shell offers at the Tab key: files, methods, datasets, runs. Loads nothing that takes time."""
+"""What a shell offers at the Tab key: files, methods, datasets, runs. It imports nothing that loads slowly."""
 
 import os
 from collections.abc import Iterator
@@ -10,25 +10,23 @@ _SUFFIXES = (".yaml", ".yml")
 
 
 def configs(incomplete: str) -> list[str]:
-    """Experiment files, here, in ./configs, and below what was typed; and folders to go on from."""
-    here = [] if "/" in incomplete else [f"{path}" for path in _files(Path("configs"))]
-    return sorted({*(name for name in here if name.startswith(incomplete)), *_typed(incomplete)})
+    """Experiment files and folders that begin with what was typed; and those in ./configs."""
+    found = set(_typed(incomplete))
+    if "/" not in incomplete:
+        found |= {f"{path}" for path in _entries(Path("configs")) if path.suffix in _SUFFIXES}
+    return sorted(name for name in found if name.startswith(incomplete))
 
 
 def _typed(incomplete: str) -> Iterator[str]:
-    """Experiment files and folders that begin with what was typed."""
+    """Experiment files and folders in the folder that was typed."""
     above = incomplete[: incomplete.rfind("/") + 1]
     for path in _entries(Path(above or ".")):
         name = f"{above}{path.name}"
-        if name.startswith(incomplete) and not path.name.startswith("."):
+        if not path.name.startswith("."):
             if path.is_dir():
                 yield f"{name}/"
             elif path.suffix in _SUFFIXES:
                 yield name
-
-
-def _files(folder: Path) -> list[Path]:
-    return [path for path in _entries(folder) if path.suffix in _SUFFIXES]
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -39,13 +37,13 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def methods(context: typer.Context, incomplete: str) -> list[str]:
-    """The methods of the experiment file that was named before, and 'all' where the command takes it."""
+    """The methods of the experiment file on the command line, and 'all' where the command takes it."""
     import yaml
 
     # While the option has no value yet, the arguments before it are not sorted into parameters.
     named = [context.params.get("config"), *context.args]
     try:
-        file = Path(next(word for word in named if word is not None))
+        file = Path(next(argument for argument in named if argument is not None))
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
         names = [str(name) for name in content["methods"]]
     except (StopIteration, OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
@@ -63,7 +61,7 @@ def datasets(incomplete: str) -> list[str]:
 
 
 def runs(incomplete: str) -> list[str]:
-    """Experiments, runs and studies in the results folder; without it in front where that is how they begin."""
+    """Experiments, runs and studies in the results folder, with its name in front or without, as was typed."""
     results = Path(os.environ.get("ADMMCTL_RESULTS") or "results")
     found = []
     for experiment in _entries(results):

@@ -1,7 +1,7 @@
 """Commands for data: fetch, datasets."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -66,7 +66,11 @@ def fetch(
     names, files = split_names(names, from_files or [])
     request = Request(mirror, files, keep_raw, force, rows, extra)
     if ask:
-        _check_addresses(names, request, verify)
+        if verify or request != Request(mirror):
+            raise UserError(
+                "--check asks addresses and fetches nothing; of the other options it takes --mirror alone"
+            )
+        _check_addresses(names, mirror)
         return
     for name in names:
         if verify:
@@ -76,14 +80,11 @@ def fetch(
                 fetch_one(name, request, say, progress)
 
 
-def _check_addresses(names: list[str], request: Any, verify: bool) -> None:
-    """``fetch --check``: of all datasets, before a file that no address has is an error."""
-    from admmctl.data.fetch import Request
+def _check_addresses(names: list[str], mirror: str | None) -> None:
+    """``fetch --check``: ask the addresses of all datasets. Raises AdmmctlError where no address has a file."""
     from admmctl.data.reach import reach
 
-    if verify or request != Request(request.mirror):
-        raise UserError("--check asks addresses and fetches nothing; of the other options it takes --mirror alone")
-    missing = [f"{name}: no address has {file}" for name in names for file in reach(name, request.mirror, put)]
+    missing = [f"{name}: no address has {file}" for name in names for file in reach(name, mirror, put)]
     if missing:
         cure = "check the network, or fetch from a copy: --mirror FOLDER (or --from FILE)"
         raise AdmmctlError("\n".join([*missing, cure]))

@@ -13,7 +13,7 @@ from admmctl.cli.options import Json, RunArguments, TableFile, to_stdout
 from admmctl.errors import UserError
 from admmctl.report.output import put, put_json
 
-CONVEX = "cifar2-convex"  # the experiment of what the convex paper's Table 1 is about
+CONVEX = "cifar2-convex"  # the experiment of the convex paper's Table 1
 NO_RUNS = "no runs yet; start one with: admmctl train configs/swissroll.yaml"
 
 
@@ -237,7 +237,7 @@ def runs_remove(
 
 
 def confirmed(question: str) -> bool:
-    """What a person at a terminal says; raises UserError where there is none."""
+    """Whether a person at the terminal says yes. Raises UserError where there is no terminal."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UserError(f"{question} there is no terminal to ask at; add --yes")
     return typer.confirm(question, err=True)

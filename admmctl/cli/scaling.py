@@ -8,8 +8,8 @@ import typer
 from admmctl.cli import complete
 from admmctl.cli.app import app, note
 from admmctl.cli.options import RANKS, Changes, Cluster, Config, Hosts, Json, LaunchedBy, OneMethod
-from admmctl.cli.train import hand_in
-from admmctl.errors import Interrupted, RunFailed, UserError
+from admmctl.cli.train import hand_in, live_view
+from admmctl.errors import UserError
 from admmctl.report.output import put, put_json
 
 
@@ -60,7 +60,6 @@ def scaling(
       admmctl scaling configs/higgs.yaml --cores 1,2,4,8 --iterations 20 --weak
     """
     from admmctl.launch.options import check_options
-    from admmctl.report.live import Live, error_console
     from admmctl.report.scaling import scaling_table
     from admmctl.studies import scaling as study
     from admmctl.studies.points import summarise
@@ -77,13 +76,8 @@ def scaling(
         return
     if dry_run:
         raise UserError("--dry-run of scaling prints job scripts: add --launcher sbatch")
-    try:
-        with Live(error_console()) as live:
-            folder = study.scaling(request, live, note, part)
-    except (RunFailed, Interrupted) as stop:
-        if as_json:
-            put_json({"runs": stop.runs})
-        raise
+    with live_view(as_json) as live:
+        folder = study.scaling(request, live, note, part)
     if part is not None:  # the other parts may not be there yet, and one point makes no study
         put_json({"study": str(folder), "part": part}) if as_json else put(f"{part} of {cores} is done: {folder}")
         return

@@ -1,4 +1,4 @@
-"""The standard streams of a command, such that none of these breaks it: pipes, full disks, encodings, ``>&-``."""
+"""The standard streams of a command. Pipes, full disks, encodings and ``>&-`` break none of them."""
 
 import codecs
 import io
@@ -9,9 +9,9 @@ from typing import Any
 
 
 class Lossy(io.FileIO):
-    """A stream that takes everything: from a write that fails on the rest is dropped, and ``failure`` is why.
+    """A stream that takes everything. After a write has failed, the rest is dropped; ``failure`` is the reason.
 
-    The command goes on: what it does, and records, matters more than what it prints.
+    The command goes on: what it does and records matters more than what it prints.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -27,12 +27,12 @@ class Lossy(io.FileIO):
                 break
             if written is not None:
                 return written
-            select.select([], [self], [])  # somebody has made it non-blocking, and it is full
+            select.select([], [self], [])  # another process has made it non-blocking, and it is full
         return memoryview(data).nbytes
 
 
 def prepare() -> None:
-    """Before a command does anything: all three streams are there, and printing never raises."""
+    """Make sure that all three streams are there, and that printing never raises."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)

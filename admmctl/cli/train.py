@@ -1,6 +1,8 @@
 """Commands that train: train, wait, cancel, sweep."""
 
-from typing import Annotated, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +23,12 @@ from admmctl.cli.options import (
 )
 from admmctl.errors import Interrupted, RunFailed, UserError
 from admmctl.report.output import put, put_json
+
+if TYPE_CHECKING:  # commands load what they need as they run
+    from admmctl.report.live import Live
+    from admmctl.runs.jobs import Job
+    from admmctl.runs.submit import Order
+    from admmctl.studies.sweep import Trial
 
 
 @app.command()
@@ -90,7 +98,6 @@ def train(
       admmctl train configs/svhn.yaml --cores 256 --launcher sbatch --dry-run
     """
     from admmctl.launch.options import check_options
-    from admmctl.report.live import Live, error_console
     from admmctl.report.tables import runs_table
     from admmctl.runs import train as driver
     from admmctl.runs.submit import train_order
@@ -108,24 +115,16 @@ def train(
         plans = driver.dry_run(request)
         put_json({"runs": plans}) if as_json else put("\n".join(driver.plan_text(plan) for plan in plans))
         return
-    try:
-        with Live(error_console()) as live:
-            runs = driver.train_all(request, live)
-    except (RunFailed, Interrupted) as stop:
-        if as_json:
-            put_json({"runs": stop.runs})
-        raise
-    if as_json:
-        put_json({"runs": runs})
-    else:
-        put(runs_table(runs))
+    with live_view(as_json) as live:
+        runs = driver.train_all(request, live)
+    put_json({"runs": runs}) if as_json else put(runs_table(runs))
 
 
 @app.command("wait")
 def wait_for(jobs: JobArguments, as_json: Json = False) -> None:
     """Wait for jobs that were handed in, and show what they print.
 
-    Until all have ended; the exit code is then that of their runs. Ctrl-C ends the waiting, and no job.
+    It waits until all have ended; the exit code is then that of their runs. Ctrl-C ends the waiting, and no job.
 
     Example:
 
@@ -187,8 +186,8 @@ def sweep(
 
     with Live(error_console()) as live:
 
-        def report(*ended: Any) -> None:
-            live.event({"event": "note", "text": trial_line(*ended)})
+        def report(trial: "Trial", done: int, total: int) -> None:
+            live.event({"event": "note", "text": trial_line(trial, done, total)})
 
         result = run_sweep(config, method, trials, cores, settings or [], report, live)
     put_json(result) if as_json else put(sweep_tables(result))
@@ -196,7 +195,21 @@ def sweep(
         raise RunFailed("no trial ended with a validation accuracy: trials.csv has the reason of each")
 
 
-def jobs_named(names: list[str]) -> list[Any]:
+@contextmanager
+def live_view(as_json: bool) -> Iterator["Live"]:
+    """Shows runs as they go on; with ``--json``, also prints them where one of them fails or is interrupted."""
+    from admmctl.report.live import Live, error_console
+
+    try:
+        with Live(error_console()) as live:
+            yield live
+    except (RunFailed, Interrupted) as stop:
+        if as_json:
+            put_json({"runs": stop.runs})
+        raise
+
+
+def jobs_named(names: list[str]) -> "list[Job]":
     """The jobs of RUN arguments; raises UserError when there are none."""
     from admmctl.runs.jobs import find
 
@@ -206,11 +219,11 @@ def jobs_named(names: list[str]) -> list[Any]:
     return found
 
 
-def hand_in(orders: list[Any], as_json: bool) -> None:
-    """Hand in jobs, and say which there are then, and how to go on; also where one of them is refused."""
+def hand_in(orders: "list[Order]", as_json: bool) -> None:
+    """Hand in jobs, and print those that Slurm took, and how to go on; also where it refuses one of them."""
     from admmctl.runs.submit import submit
 
-    rows: list[dict[str, Any]] = []
+    rows = []
     try:
         for order in orders:
             rows.append(submit(order))

@@ -1,4 +1,4 @@
-"""What figures of curves are drawn from: recorded runs, grouped into repeats of one method."""
+"""What figures of curves are drawn from: recorded runs in groups, each of the repeats of one method."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -15,7 +15,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Group:
-    """Repeats of one method on one number of ranks. Its label is ``method`` and what not all of them share."""
+    """Repeats of one method on one number of ranks."""
 
     experiment: str
     method: str
@@ -25,13 +25,13 @@ class Group:
     curves: list[Curve] = field(default_factory=list)
 
     def parts(self) -> tuple[str, str, str, str]:
-        """What tells it from others: experiment, method, ranks, repeats."""
+        """What differs between groups: experiment, method, ranks, repeats."""
         repeats = f"seed {self.seeds[0]}" if len(self.curves) == 1 else f"median of {len(self.curves)}"
         return self.experiment, self.method, count(self.ranks, "rank"), repeats
 
 
 def grouped(runs: list[Recorded]) -> list[Group]:
-    """Repeats of a method on a number of ranks together, in the order of the runs."""
+    """A group for every method on a number of ranks, in the order of the runs."""
     groups: dict[tuple[str, str, int], Group] = {}
     for run in runs:
         place, (method, _) = run.folder.parent, run.method_block
@@ -45,7 +45,7 @@ def grouped(runs: list[Recorded]) -> list[Group]:
 
 
 def say_mixed_data(runs: Iterable[Recorded], say: Say) -> None:
-    """Name runs with one data block that read different rows: files may have changed between them."""
+    """Name runs with the same data block that read different rows: a file has changed between them."""
     read: dict[str, dict[str, Recorded]] = {}
     for run in runs:
         if (sha256 := run.environment.data_sha256) is not None:
@@ -57,13 +57,13 @@ def say_mixed_data(runs: Iterable[Recorded], say: Say) -> None:
 
 
 def spread(groups: list[Group], column: str) -> float:
-    """The longest training over the shortest."""
+    """The last value of ``column`` in the longest curve, divided by that in the shortest."""
     ends = [curve[-1][column] for group in groups for curve in group.curves if curve[-1][column] > 0]
     return max(ends) / min(ends) if ends else 1.0
 
 
 def targets(runs: list[Recorded], metric: str) -> list[float]:
-    """The targets of that metric, which end runs."""
+    """The targets of the runs whose target is of that metric."""
     wanted = [run.number("target") for run in runs if run.text("metric") == metric]
     return sorted({target for target in wanted if target is not None})
 
@@ -81,7 +81,7 @@ def with_column(runs: list[Recorded], of: str, say: Say) -> list[Recorded]:
 
 
 def labelled(groups: list[Group]) -> tuple[list[str], str]:
-    """A label for every curve, and the title: what all curves share stands in the title only."""
+    """A label for every group, and the title: what all groups share stands in the title alone."""
     parts = [group.parts() for group in groups]
     shared = [len({each[place] for each in parts}) == 1 for place in range(4)]
     labels = []

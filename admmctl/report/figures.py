@@ -1,4 +1,4 @@
-"""Figures from run folders."""
+"""Figures of recorded runs: curves against time, and what a target took against a setting."""
 
 import math
 from collections.abc import Iterable
@@ -30,18 +30,18 @@ _AGAINST: dict[str, tuple[str, str]] = {
     "iterations": ("iteration", "iterations (updates of the weights)"),
 }
 _WIDE = 20  # times that spread over this factor are drawn on a logarithmic axis
-# Other columns are called what they are.
+# Names of columns; others are called as in curve.csv.
 _NAMES = {"train_loss": "training loss", "train_accuracy": "training accuracy"}
 _MOST_TICKS = 8  # settings that have room under the axis
-_INSIDE = 4  # curves whose legend fits into the axes; that of more stands below
+_INSIDE = 4  # curves whose legend has room in the axes; a longer one stands below them
 
 
 @dataclass(frozen=True)
 class View:
     """What is drawn of curves: the column ``of`` curve.csv, ``against`` seconds, epochs or iterations.
 
-    ``axis`` is the scale of these, ``scale`` that of the values: logarithmic by itself unless they are accuracies.
-    ``training`` adds the training accuracy, thinner.
+    ``axis`` is the scale of the latter, ``scale`` that of the values: ``auto`` is logarithmic but for accuracies.
+    ``training`` adds the training accuracy as a thin line.
     """
 
     of: str = "test_accuracy"
@@ -54,11 +54,11 @@ class View:
 def accuracy_plot(
     runs: Iterable[Recorded], output: Path | None, view: View = View(), say: Say = lambda text: None
 ) -> list[Path]:
-    """A curve against time, a line per method, a band over its repeats, the target drawn.
+    """A figure of curves: a line per method, a band over its repeats, and the target.
 
-    ``say`` is called with runs that lack the column, and with runs that read different data. Written as PNG and
-    PDF beside the runs (``accuracy.png``, or by the column), or to ``output``. Raises UserError when no run has
-    such a curve, or when the figure cannot be written.
+    It is written as PNG and PDF to ``output``, by default beside the runs (``accuracy``, or the column's name).
+    ``say`` is called with runs that lack the column, and with runs that read different data. Raises UserError when
+    no run has such a curve, or when the figure cannot be written.
     """
     style.check_output(output)
     if view.training and view.of != "test_accuracy":
@@ -80,20 +80,22 @@ def accuracy_plot(
 
 
 def _beside(runs: Iterable[Recorded]) -> Path:
-    """The experiment's folder of these runs; that of all results where they are of several."""
+    """The folder of these runs' experiment; the results folder where they are of several."""
     experiments = {run.folder.parent.resolve(): run.folder.parent for run in runs}
     return next(iter(experiments.values())) if len(experiments) == 1 else root()
 
 
 def curves(axes: Axes, runs: list[Recorded], view: View) -> tuple[list[str], str]:
-    """Draw ``runs`` into ``axes``, with targets and the names of both axes; returns the labels and a title."""
+    """Draw ``runs`` into ``axes``, with targets and the names of both axes; returns labels and title."""
     groups = grouped(runs)
     labels, title = labelled(groups)
     # A run that met its target before its first step has no time above zero, and no place on a log axis.
     column, time = _AGAINST[view.against]
     all_have_times = all(curve[-1][column] > 0 for group in groups for curve in group.curves)
     logarithmic = view.axis == "log" or (view.axis == "auto" and all_have_times and spread(groups, column) > _WIDE)
+    axes.set_xscale("log" if logarithmic else "linear")
     values_log = _values_on_log(groups, view)
+    axes.set_yscale("log" if values_log else "linear")
     seen: dict[str, int] = {}
     for place, (group, label) in enumerate(zip(groups, labels, strict=True)):
         color, marker = style.look(group.kind)
@@ -103,20 +105,17 @@ def curves(axes: Axes, runs: list[Recorded], view: View) -> tuple[list[str], str
             "label": label,
             "marker": marker,
             "markerfacecolor": color if number == 0 else "white",
-            "markevery": (0.1 * place / len(groups), 0.1),  # in turn: lines that coincide are all seen
+            "markevery": (0.1 * place / len(groups), 0.1),  # in turn, so that lines that coincide are all seen
         }
-        _draw(axes, group, (column, logarithmic), (view.of, values_log), {**look, **marks})
+        _draw(axes, group, column, view.of, {**look, **marks})
         if view.training:
-            thin = {**look, "linewidth": 0.8, "alpha": 0.7}
-            _draw(axes, group, (column, logarithmic), ("train_accuracy", values_log), thin)
+            _draw(axes, group, column, "train_accuracy", {**look, "linewidth": 0.8, "alpha": 0.7})
     for metric in (view.of, "train_accuracy")[: 1 + view.training]:
         _draw_targets(axes, runs, metric)
     axes.set_xlabel(time)
     name = _NAMES.get(view.of, view.of.replace("_", " ")) + (" (log)" if values_log else "")
     axes.set_ylabel("accuracy: test thick, training thin" if view.training else name)
-    if logarithmic:
-        axes.set_xscale("log")
-    else:
+    if not logarithmic:
         axes.set_xlim(left=0)
     if values_log:
         style.log_axis(axes)
@@ -149,17 +148,12 @@ def _draw_targets(axes: Axes, runs: list[Recorded], metric: str) -> None:
         )
 
 
-def _draw(axes: Axes, group: Group, x: tuple[str, bool], y: tuple[str, bool], look: dict[str, Any]) -> None:
-    """One line; with repeats, the median at every time and a band: the 95 % interval, or all of a few runs.
-
-    ``x`` and ``y`` are a column each, and whether its axis is logarithmic.
-    """
-    (column, _), (value, _) = x, y
-
-    def has_place(row: dict[str, float]) -> bool:
-        return all(row[name] > 0 or not logarithmic for name, logarithmic in (x, y))
-
-    curves = [[row for row in curve if has_place(row)] for curve in group.curves]
+def _draw(axes: Axes, group: Group, column: str, value: str, look: dict[str, Any]) -> None:
+    """One line; with repeats, the median at every time and a band: the 95 % interval, or all of a few runs."""
+    positive = [
+        name for name, scale in ((column, axes.get_xscale()), (value, axes.get_yscale())) if scale == "log"
+    ]
+    curves = [[row for row in curve if all(row[name] > 0 for name in positive)] for curve in group.curves]
     curves = [curve for curve in curves if curve]
     if not curves:
         return
@@ -168,7 +162,7 @@ def _draw(axes: Axes, group: Group, x: tuple[str, bool], y: tuple[str, bool], lo
         axes.plot(times, [row[value] for row in curves[0]], **look)
         return
     times = np.unique([row[column] for curve in curves for row in curve])
-    # Before its first row an untrained network is what it is; of a later row nothing is known before it.
+    # An untrained network has the value of its first row before that, too. Before a later first row none is known.
     known = [curve[0][column] for curve in curves if curve[0].get("iteration") != 0]
     times = times[times >= max(known, default=-math.inf)]
     values = np.array([_held(curve, times, column, value) for curve in curves])
@@ -192,10 +186,10 @@ def _held(curve: Curve, times: NDArray[np.floating], column: str, value: str) ->
 def target_plot(
     runs: list[Recorded], over: str, unit: Against, output: Path | None, say: Say = lambda text: None
 ) -> list[Path]:
-    """What it took to reach the target against a setting, a line per activation and kind of method.
+    """A figure of what it took to reach the target against a setting, a line per activation and kind of method.
 
-    ``over`` is a numeric key of the method block; a list counts by its first number. Medians over seeds; a
-    setting that missed the target is marked at the top. Raises UserError when no run has such a setting.
+    ``over`` is a numeric key of the method block; the first number of a list counts. Points are medians over
+    seeds; a setting that missed the target is marked at the top. Raises UserError when no run has such a setting.
     """
     style.check_output(output)
     say_mixed_data(runs, say)
@@ -206,7 +200,7 @@ def target_plot(
 
 
 def settings_against_target(axes: Axes, runs: Iterable[Recorded], over: str, unit: Against) -> None:
-    """Draw what ``target_plot`` shows into ``axes``. Raises UserError when no run has such a setting."""
+    """Draw into ``axes`` what ``target_plot`` shows. Raises UserError when no run has such a setting."""
     taken: dict[tuple[str, str], dict[float, list[float]]] = {}
     goals: set[str] = set()
     for run in runs:

@@ -38,19 +38,18 @@ def median(values: list[float]) -> Median:
 
 
 def verdicts(times: list[Median]) -> list[str]:
-    """The verdict on each time: 'fastest' and 'slower' only where intervals do not overlap."""
+    """A verdict on each time: 'fastest' and 'slower' only where intervals do not overlap."""
     best = min(range(len(times)), key=lambda i: times[i].value, default=0)
     if not times or math.isinf(times[best].value):
         return ["missed"] * len(times)
-    found = [verdict(time, times[best]) for time in times]
+    found = [_verdict(time, times[best]) for time in times]
     rivals = [text for text in found if text.startswith("not")]
     if rivals:
         found[best] = f"first, {rivals[0]}"  # the smallest median by itself proves nothing
     return found
 
 
-def verdict(time: Median, best: Median) -> str:
-    """The verdict on a time beside ``best``, the one with the smallest median."""
+def _verdict(time: Median, best: Median) -> str:
     if time is best:
         return "fastest"
     missed = math.isinf(time.value)

@@ -18,7 +18,7 @@ from admmctl.runs.recorded import Recorded
 
 # Okabe and Ito's palette, which people with any common colour blindness can tell apart.
 BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
-# Yellow is for surfaces: as a line on white it is hard to see, and olive stands in.
+# Yellow is for surfaces. A yellow line on white is hard to see: lines are olive instead.
 OLIVE = "#8A8A00"
 PURPLE, SKY, YELLOW, BLACK, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#000000", "#7F7F7F"
 
@@ -89,7 +89,7 @@ def look(kind: str) -> tuple[str, str]:
 
 
 def kind(method: str, block: Mapping[str, Any]) -> str:
-    """What ``look`` goes by: the kind of a method block; or its solver, on its backend, where that has a look."""
+    """What ``look`` is called with: the kind of a method block; or its solver, where that has a look."""
     solver = block.get("solver")
     by_name = (f"{solver}-{block.get('backend')}", solver, str(block.get("kind", method)))
     return next((name for name in by_name if name in METHODS), by_name[-1])
@@ -101,7 +101,7 @@ def kind_of(run: Recorded) -> str:
 
 
 def log_axis(axes: Axes) -> None:
-    """A logarithmic axis of values, its ticks plain numbers: a loss often stays within one power of ten."""
+    """Make the axis of values logarithmic, with plain numbers where they stay within few powers of ten."""
     axes.set_yscale("log")
     low, high = axes.get_ylim()
     if high > 200 * low:

@@ -1,6 +1,6 @@
 """Tables of runs, read from their folders."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,17 @@ from admmctl.errors import UserError
 from admmctl.report.text import number, seconds
 from admmctl.runs.reading import PHASE_COLUMNS
 from admmctl.runs.recorded import Recorded
+from admmctl.runs.summary import Row
 
 _FOLDED = 12  # columns that a name is folded to at most
 
 
 class Plain(Table):
-    """A table in which nothing is cut off: bold headings, no frame, so that eight columns fit a terminal of 80.
+    """A table in which nothing is cut off. It has bold headings and no frame: eight columns fit a terminal of 80.
 
-    ``headings`` are those of columns of numbers, which stand to the right, except names and texts: columns in
-    ``fold`` are folded where the line has no room for them, to their ``width`` if they have one; those in ``left``
-    stay whole, as numbers do. Where that is not enough the line is longer.
+    Columns hold numbers, to the right, but for those in ``fold`` and ``left``, which hold texts. Where a line has
+    no room, texts of columns in ``fold`` are folded, to their ``width`` if they have one. Where that is not enough
+    the line is longer than the terminal is wide.
     """
 
     def __init__(
@@ -64,11 +65,8 @@ class Plain(Table):
         yield from super().__rich_console__(console, options.update(width=max(options.max_width, needed)))
 
 
-def runs_table(runs: Sequence[Mapping[str, Any]]) -> Group:
-    """A table per experiment, a line per run: accuracy, seconds, iterations.
-
-    A run is a row of ``runs list --json``: all of its summary, or of its job.
-    """
+def runs_table(runs: Sequence[Row]) -> Group:
+    """A table per experiment, a line per run, or per job that has no run yet: accuracy, seconds, iterations."""
     parts: list[RenderableType] = []
     for experiment in dict.fromkeys(str(run.get("experiment")) for run in runs):
         headings = ("run", "status", "final", "best", "iter", "train s", "target s")
@@ -88,7 +86,7 @@ def runs_table(runs: Sequence[Mapping[str, Any]]) -> Group:
     return Group(*parts)
 
 
-def _run_row(run: Mapping[str, Any]) -> list[str]:
+def _run_row(run: Row) -> list[str]:
     time = run.get("time_to_target_s")
     to_target = "none" if run.get("target") is None else "missed" if time is None else seconds(time)
     return [
@@ -103,7 +101,7 @@ def _run_row(run: Mapping[str, Any]) -> list[str]:
 
 
 def run_details(run: Recorded) -> Table:
-    """Everything about one run: its summary, the phases, the last evaluations."""
+    """Everything in the summary of a run."""
     table = Plain.facts(padding=(0, 1))
     for key, value in run.row.items():
         table.add_row(key.replace("_", " "), "-" if value is None else str(value))
@@ -132,8 +130,6 @@ _SHORT = {
     "train_accuracy": "train acc",
     "test_accuracy": "test acc",
 }
-
-
 _COLUMNS = 10  # that 80 characters have room for; curve.csv has them all
 
 
@@ -178,7 +174,7 @@ def confusion_table(run: Recorded) -> "Confusion | None":
 
 @dataclass(frozen=True)
 class Confusion:
-    """Counts by true and predicted class. Where a line has no room for all, each of several tables has some."""
+    """Counts by true and predicted class. Where a line has no room for all columns there are several tables."""
 
     classes: list[str]
     counts: list[list[int]]

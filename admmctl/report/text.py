@@ -29,7 +29,7 @@ def interval(low: float | None, high: float | None) -> str:
 
 
 def duration(value: float) -> str:
-    """A time span as people say it, in whole seconds: 12 s, 2 min 05 s, 1 h 03 min."""
+    """A time span in whole seconds: 12 s, 2 min 05 s, 1 h 03 min."""
     whole = int(value)
     if whole < 60:
         return f"{whole} s"
