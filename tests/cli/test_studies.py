@@ -101,29 +101,7 @@ def test_a_miss_in_json_is_null_and_counted(shell: Shell) -> None:
     assert (row["reached"], row["runs"], row["time_to_target_s"], row["verdict"]) == (0, 1, None, "missed")
 
 
-# --- sweep
-
-
-def test_a_sweep_for_people_and_in_json(shell: Shell, results: Path) -> None:
-    answer = shell("sweep", "study.yaml", "--method", "gd", "--cores", 2)
-    assert answer.code == 0
-    assert "2 trials of gd" in answer.out
-    assert "best: trial" in answer.out
-    for number in (0, 1):
-        assert f"trial {number}" in answer.err
-    folder = results / "study" / "sweep-gd"
-    assert sorted(path.name for path in folder.iterdir() if path.is_file()) == ["best.yaml", "trials.csv"]
-    assert len([path for path in folder.iterdir() if path.is_dir()]) == 2
-
-    document = shell("sweep", "study.yaml", "--method", "gd", "--json").json()  # goes on: nothing left to run
-    assert document["folder"] == str(folder)
-    assert [trial["settings"] for trial in document["trials"]] == [{"learning_rate": 0.01}, {"learning_rate": 0.3}]
-    assert document["best"]["config"] == str(folder / "best.yaml")
-    assert document["run"]["method"] == "gd"
-
-    (run,) = shell("train", folder / "best.yaml", "--json").json()["runs"]
-    chosen = yaml.safe_load((Path(run["folder"]) / "config.yaml").read_text())
-    assert chosen["methods"]["gd"]["learning_rate"] == document["best"]["settings"]["learning_rate"]
+# --- sweep: tests/unit/test_sweep.py has what comes of one
 
 
 def test_trials_are_listed_and_shown_like_runs(shell: Shell) -> None:
@@ -164,15 +142,6 @@ def test_a_sweep_that_makes_no_sense_is_refused(
     for word in texts:
         assert word in message, message
     assert not results.exists()
-
-
-def test_a_typing_error_in_the_file_is_named_with_its_line(shell: Shell) -> None:
-    text = Path("study.yaml").read_text()
-    Path("study.yaml").write_text(text.replace("      batch: [16, 32]", "      bacth: [16, 32]"))
-    message = shell.refusal("sweep", "study.yaml", "--method", "sgd")
-    assert "study.yaml:16: sweep.space.sgd.bacth: unknown key 'bacth'; did you mean 'batch'?" in message
-    # also where nobody asked for a sweep
-    assert "study.yaml:16" in shell.refusal("train", "study.yaml")
 
 
 def test_a_results_folder_that_cannot_be_written(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,11 +2,10 @@
 
 import json
 import os
-import random
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,34 +40,27 @@ def write(path: Path, content: dict[str, Any]) -> Path:
     return path
 
 
-def environment(**changes: str) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": CODE, "OPENBLAS_NUM_THREADS": "1", **changes}
+def admmctl_command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "admmctl", *arguments]
 
 
-def admmctl_command(*words: str) -> list[str]:
-    return [sys.executable, "-m", "admmctl", *words]
+def start(command: list[str]) -> "subprocess.Popen[str]":
+    environment = {**os.environ, "PYTHONPATH": CODE, "OPENBLAS_NUM_THREADS": "1"}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def start(command: Sequence[str]) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        list(command), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-
-
-def run(command: Sequence[str], seconds: float = 120) -> "subprocess.CompletedProcess[str]":
+def run(command: list[str], seconds: float = 120) -> "subprocess.CompletedProcess[str]":
     """Run to the end; what it printed is in ``stdout``."""
-    return subprocess.run(
-        list(command),
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=seconds,
-        check=False,
-    )
+    with start(command) as process:
+        try:
+            printed, _ = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, printed)
 
 
-def ok(command: Sequence[str], seconds: float = 120) -> str:
+def ok(command: list[str], seconds: float = 120) -> str:
     """Run what has to succeed; what it printed."""
     done = run(command, seconds)
     assert done.returncode == 0, f"{command}: exit code {done.returncode}\n{done.stdout}"
@@ -111,8 +103,8 @@ class Hosts:
         """A command that runs on ``head``, ``host1``, ``host2`` or ``host3``."""
         return [str(self.folder / "in"), host, *command]
 
-    def admmctl(self, host: str, *words: str) -> list[str]:
-        return self.on(host, *admmctl_command(*words))
+    def admmctl(self, host: str, *arguments: str) -> list[str]:
+        return self.on(host, *admmctl_command(*arguments))
 
     def link(self, number: int, state: str) -> None:
         """Plug the cable of a host out (down) or in (up)."""
@@ -134,11 +126,11 @@ def ranks(folder: Path) -> dict[int, int]:
         if not process.name.isdecimal() or not lives(int(process.name)):
             continue
         try:
-            words = (process / "cmdline").read_bytes().split(b"\0")
+            arguments = (process / "cmdline").read_bytes().split(b"\0")
             variables = (process / "environ").read_bytes().split(b"\0")
         except OSError:
             continue
-        if os.fsencode(folder) in words and b"mpi4py" in words[:4]:
+        if os.fsencode(folder) in arguments and b"mpi4py" in arguments[:4]:
             for variable in variables:
                 name, _, value = variable.partition(b"=")
                 if name == b"PMI_RANK":
@@ -172,7 +164,3 @@ def left_of(pids: set[int], folder: Path, seconds: float = 5) -> list[int]:
 
     wait_for(lambda: not still(), seconds)
     return still()
-
-
-def chance(seed: int) -> random.Random:
-    return random.Random(seed)

@@ -30,8 +30,8 @@ class Jobs:
     def submit(self, *more: str, iterations: int = ITERATIONS, **launch: Any) -> str:
         """Hand in a job on three nodes; its number."""
         config = write(self.place / "jobs.yaml", experiment("jobs", iterations))
-        words = ["--cores", "3", "--launcher", "sbatch", "--cluster", str(site(self.place, **launch))]
-        ok(self.slurm.admmctl("head", "train", str(config), *words, *more))
+        options = ["--cores", "3", "--launcher", "sbatch", "--cluster", str(site(self.place, **launch))]
+        ok(self.slurm.admmctl("head", "train", str(config), *options, *more))
         return str(json.loads((self.folder() / "job.json").read_text())["job"])
 
     def folder(self) -> Path:

@@ -5,13 +5,13 @@ import shutil
 import signal
 import time
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 from real import (
     ALL,
     admmctl_command,
-    chance,
     curve,
     experiment,
     family,
@@ -56,7 +56,7 @@ def test_a_killed_rank_is_noticed_and_the_run_goes_on_to_the_same_curve(
     seed: int, results: Path, tmp_path: Path, unbroken: tuple[list[dict[str, Any]], float]
 ) -> None:
     expected, lasts = unbroken
-    random = chance(seed)
+    random = Random(seed)
     config = write(tmp_path / "killed.yaml", experiment("killed", ITERATIONS))
     wanted = random.randint(1, 3)
     said: list[str] = []

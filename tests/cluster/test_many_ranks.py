@@ -78,9 +78,9 @@ def test_the_largest_job_of_slurm_that_fits(slurm: Hosts, results: Path, tmp_pat
     config = write(tmp_path / "many.yaml", experiment("many", 2, evaluate={"every": 1}))
     launch = {"time": "30:00", "environment": {"MPIR_CVAR_ENABLE_HEAVY_YIELD": "1"}}
     site = write(tmp_path / "site.yaml", {"name": "site", "launch": {**launch, "ranks_per_node": -(-tasks // 3)}})
-    words = ["--cores", str(tasks), "--launcher", "sbatch", "--cluster", str(site)]
+    options = ["--cores", str(tasks), "--launcher", "sbatch", "--cluster", str(site)]
     began = time.monotonic()
-    ok(slurm.admmctl("head", "train", str(config), *words))
+    ok(slurm.admmctl("head", "train", str(config), *options))
     (job,) = (results / "many").glob("job-*")
     done = run(slurm.admmctl("head", "wait", str(job)), 600)
     assert done.returncode == 0, done.stdout

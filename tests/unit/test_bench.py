@@ -426,6 +426,6 @@ def test_the_tables_say_what_was_measured() -> None:
 def test_the_tables_leave_out_what_there_is_not() -> None:
     no_count = {"fraction": None, "step_gflops": None, "flop_per_iteration": None}
     text = printed(**no_count, allreduce=[], ranks=2, phases={"gram": 0.0})
-    for words in ("useful operations", "Useful:", "Allreduce", "shared cores"):
-        assert words not in text
+    for text_left_out in ("useful operations", "Useful:", "Allreduce", "shared cores"):
+        assert text_left_out not in text
     assert line(text, "gram")[1:] == ["-"]

@@ -116,7 +116,7 @@ def test_a_job_without_an_srun_is_told_with_the_cure_and_nothing_is_started(
 
 
 @pytest.mark.parametrize(
-    ("value", "state", "words"),
+    ("value", "state", "text"),
     [
         ("1", "ok", "OMP_NUM_THREADS=1"),
         ("", "warning", "OMP_NUM_THREADS=: not a number of threads; one per rank is used"),
@@ -126,11 +126,11 @@ def test_a_job_without_an_srun_is_told_with_the_cure_and_nothing_is_started(
     ],
 )
 def test_threads_that_the_environment_asks_for(
-    place: Path, monkeypatch: pytest.MonkeyPatch, value: str, state: str, words: str
+    place: Path, monkeypatch: pytest.MonkeyPatch, value: str, state: str, text: str
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", value)
     found = line("BLAS")
-    assert (found[0], words in found[1]) == (state, True)
+    assert (found[0], text in found[1]) == (state, True)
 
 
 def test_a_variable_of_another_library_does_not_count(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,7 +42,7 @@ thus causing the job to be terminated. The first process to do so was:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "cause"),
     [
         pytest.param(
             "[proxy:0@n7] HYDU_create_process (/mpich/lib/utils/launch.c:73): execvp error on file /opt/python "
@@ -246,12 +246,12 @@ mpirun noticed that process rank 1 with PID 27203 on node n7 exited on signal 7 
         ),
     ],
 )
-def test_the_cause_is_quoted(text: str, words: str) -> None:
-    told = last_line(text.splitlines())
-    assert told is not None
-    assert words in told
-    assert "IGNORE THE BELOW" not in told
-    with pytest.raises(RunFailed, match=re.escape(f"the job ended with exit code 1: {told}")):
+def test_the_cause_is_quoted(text: str, cause: str) -> None:
+    line = last_line(text.splitlines())
+    assert line is not None
+    assert cause in line
+    assert "IGNORE THE BELOW" not in line
+    with pytest.raises(RunFailed, match=re.escape(f"the job ended with exit code 1: {line}")):
         JobEnd(exit_code=1, printed=text.splitlines()).raise_failure(finished=False)
 
 

@@ -47,14 +47,14 @@ def test_other_files_that_a_glob_names_are_ignored(results):
 
 
 @pytest.mark.parametrize(
-    ("name", "words"),
+    ("name", "text"),
     [
         *((name, "there is no such study") for name in ("three", "one/scaling-c", "x" * 5000, "a\0b")),
         *((name, "no scaling study in") for name in ("one/figure.png", "one/admm-p1-s0-12345678")),
     ],
 )
-def test_what_is_no_study_is_refused(results, name, words):
-    with pytest.raises(UserError, match=words):
+def test_what_is_no_study_is_refused(results, name, text):
+    with pytest.raises(UserError, match=text):
         find_studies([name])
 
 

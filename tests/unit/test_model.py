@@ -421,7 +421,7 @@ def test_a_peak_that_is_none_is_refused(file, peak):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "line", "words"),
+    ("old", "new", "line", "texts"),
     [
         ("latency_s", "latency", 7, ["unknown key 'latency'", "did you mean 'latency_s'"]),
         ("latency_s: 1.0e-4", "latency_s: -1", 7, ["network.latency_s", "above 0", "-1"]),
@@ -440,12 +440,12 @@ def test_a_peak_that_is_none_is_refused(file, peak):
         ("title: Two boards", "title: 2", 2, ["title", "expected a word"]),
     ],
 )
-def test_what_is_wrong_with_a_machine_is_said_with_its_line(file, old, new, line, words):
+def test_what_is_wrong_with_a_machine_is_said_with_its_line(file, old, new, line, texts):
     assert TEXT.count(old) == 1
     file.write_text(TEXT.replace(old, new))
     with pytest.raises(ConfigError) as refused:
         load_machine(file)
-    found = [text for text in str(refused.value).splitlines() if all(word in text for word in words)]
+    found = [text for text in str(refused.value).splitlines() if all(word in text for word in texts)]
     assert found, str(refused.value)
     assert any(f"two-boards.yaml:{line}:" in text for text in found), found
 

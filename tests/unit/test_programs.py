@@ -19,7 +19,7 @@ RULE = "-" * 74
 
 
 @pytest.mark.parametrize(
-    ("out", "err", "words"),
+    ("out", "err", "line"),
     [
         ("one\ntwo\n", "", "two"),
         ("one\n", "error: first\nerror: last\n=====\n", "error: last"),
@@ -27,8 +27,8 @@ RULE = "-" * 74
         ("", f"{RULE}\nIt is refused,\nfor a reason.\n\nAnd more.\n{RULE}\nend\n", "It is refused, for a reason."),
     ],
 )
-def test_what_a_program_says_last(out: str, err: str, words: str) -> None:
-    assert Answer(7, out, err).last_line() == words
+def test_what_a_program_says_last(out: str, err: str, line: str) -> None:
+    assert Answer(7, out, err).last_line() == line
 
 
 def test_without_rules_nothing_stands_between_them() -> None:

@@ -56,32 +56,32 @@ def of(rank: int, waiting: bool) -> Event:
 
 
 @pytest.mark.parametrize(
-    ("events", "words"),
+    ("events", "text"),
     [
         ([of(0, True), of(1, False)], "rank 1 on n1 hangs in methods/admm.py, line 1: no progress for 9 s"),
         ([of(0, True)], "rank 1 does not answer: no progress for 9 s"),
         ([of(0, True), of(1, True)], "all ranks wait for each other: no progress for 9 s"),
     ],
 )
-def test_who_hangs_is_found_among_those_that_wait(events: list[Event], words: str) -> None:
-    assert hanging(events, 2) == words
+def test_who_hangs_is_found_among_those_that_wait(events: list[Event], text: str) -> None:
+    assert hanging(events, 2) == text
 
 
 @pytest.mark.parametrize(
-    ("events", "words"),
+    ("events", "text"),
     [
         ([of(0, True)], "rank 1 does not answer; rank 2 does not answer"),
         ([of(0, True), of(1, True), of(2, True)], "all ranks wait for each other"),
         ([of(0, True), of(1, False), of(2, True)], "rank 1 on n1 is at methods/admm.py, line 1"),
     ],
 )
-def test_why_a_job_does_not_stop_is_found_among_its_ranks(events: list[Event], words: str) -> None:
-    assert not_stopping(events, 3, 8) == f"not stopped after 8 s: {words}"
+def test_why_a_job_does_not_stop_is_found_among_its_ranks(events: list[Event], text: str) -> None:
+    assert not_stopping(events, 3, 8) == f"not stopped after 8 s: {text}"
 
 
 def test_of_many_silent_ranks_a_few_are_named() -> None:
-    words = not_stopping([of(0, True)], 100, 8)
-    assert words.endswith("rank 3 does not answer; rank 4 does not answer; and 95 more like it")
+    text = not_stopping([of(0, True)], 100, 8)
+    assert text.endswith("rank 3 does not answer; rank 4 does not answer; and 95 more like it")
 
 
 def test_a_rank_that_is_asked_to_stop_says_where_it_is(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:

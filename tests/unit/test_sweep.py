@@ -169,6 +169,8 @@ def test_the_winner_is_trained_once_more_on_all_training_rows(first):
     run = result["run"]
     folder = Path(run["folder"])
     assert folder.parent == place.results / "swept"  # beside the other runs, not among the trials
+    files = [path.name for path in Path(result["folder"]).iterdir() if path.is_file()]
+    assert sorted(files) == ["best.yaml", "trials.csv"]
     assert (run["rows_train"], run["rows_test"], run["ranks"]) == (300, 100, 1)
     config = Recorded(folder).config
     assert "validation" not in config["data"]
@@ -366,8 +368,8 @@ def test_people_see_every_trial_as_it_ends_and_a_table(swept):
     assert code == 0
     for number in range(3):
         assert f"trial {number}" in err
-    for words in ("learning_rate", "batch", "best: trial", "best.yaml"):
-        assert words in out
+    for text in ("3 trials of sgd", "learning_rate", "batch", "best: trial", "best.yaml"):
+        assert text in out
 
 
 # -- a sweep that is interrupted
