@@ -12,7 +12,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from admmctl.errors import UserError
@@ -85,55 +85,50 @@ def watch(
         return job.ended()
 
 
+@dataclass
 class _Job:
     """A job that runs. One loop reads its pipes, heeds signals and looks at the time, at least once in a tick."""
 
-    def __init__(
-        self,
-        process: "subprocess.Popen[bytes]",
-        environment: Mapping[str, str],
-        on_event: Callable[[Event], None],
-        log: Callable[[str], None],
-        signals: StopSignals,
-        start: Start,
-    ) -> None:
-        self._process, self._on_event, self._log = process, on_event, log
-        self._signals, self._start = signals, start
-        self._environment = environment
-        self._files: set[Path] = set()  # in /dev/shm, of ranks that are ended before they remove their names
-        self._end = JobEnd(exit_code=-1, ranks=start.ranks)
-        self._tail: deque[str] = deque(maxlen=TAIL)
-        self._heeded = 0  # of the signals
-        self._asked_at: float | None = None
-        self._slow: list[Event] = []  # what ranks report that did not stop
-        self._ends_at: float | None = None  # when the launcher is asked to end its ranks
-        self._kills_at: float | None = None  # when all that is left is killed
+    process: "subprocess.Popen[bytes]"
+    environment: Mapping[str, str]
+    on_event: Callable[[Event], None]
+    log: Callable[[str], None]
+    signals: StopSignals
+    start: Start
+    _end: JobEnd = field(default_factory=lambda: JobEnd(exit_code=-1))
+    _tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL))
+    _files: set[Path] = field(default_factory=set)  # in /dev/shm, of ranks that are ended before they remove them
+    _slow: list[Event] = field(default_factory=list)  # what ranks report that did not stop
+    _heeded: int = 0  # of the signals
+    _asked_at: float | None = None
+    _ends_at: float | None = None  # when the launcher is asked to end its ranks
+    _kills_at: float | None = None  # when all that is left is killed
 
     def follow(self) -> bool:
         """Wait until the launcher has ended. Returns whether other processes still hold its pipes."""
         quiet_since, over = time.monotonic(), None
         with selectors.DefaultSelector() as pipes:
-            for pipe in (self._process.stdout, self._process.stderr):
+            for pipe in (self.process.stdout, self.process.stderr):
                 assert pipe is not None
                 pipes.register(pipe, selectors.EVENT_READ, _Lines())
-            pipes.register(self._signals.pipe, selectors.EVENT_READ)
+            pipes.register(self.signals.pipe, selectors.EVENT_READ)
             while True:
                 self._look(time.monotonic())
                 if len(pipes.get_map()) > 1:
                     for key, _ in pipes.select(programs.TICK):
-                        if key.fd == self._signals.pipe:
+                        if key.fd == self.signals.pipe:
                             continue  # it has woken this loop
                         quiet_since = time.monotonic()
                         piece = os.read(key.fd, 1 << 16)
                         for line in key.data.add(piece):
-                            self._line(line, key.fileobj is self._process.stdout)
+                            self._line(line, key.fileobj is self.process.stdout)
                         if not piece:
                             pipes.unregister(key.fileobj)
-                    code = self._process.poll()
+                    code = self.process.poll()
                 else:
                     with suppress(subprocess.TimeoutExpired):
-                        self._process.wait(timeout=programs.TICK)
-                    code = self._process.returncode
+                        self.process.wait(timeout=programs.TICK)
+                    code = self.process.returncode
                 if code is None:
                     continue
                 now = time.monotonic()
@@ -143,7 +138,7 @@ class _Job:
                 if now - max(over, quiet_since) > QUIET or now - over > HELD:
                     for key in pipes.get_map().values():
                         for line in key.data.add(b"") if key.data is not None else ():
-                            self._line(line, key.fileobj is self._process.stdout)
+                            self._line(line, key.fileobj is self.process.stdout)
                     return True
 
     def ended(self) -> JobEnd:
@@ -151,7 +146,7 @@ class _Job:
         self._heed(time.monotonic())  # a signal that came last of all
         for path in self._files:
             path.unlink(missing_ok=True)
-        self._end.exit_code = self._process.returncode
+        self._end.exit_code, self._end.ranks = self.process.returncode, self.start.ranks
         self._end.printed += self._tail
         return self._end
 
@@ -167,8 +162,8 @@ class _Job:
             self._end.stuck.append(event)
         elif event["event"] == "slow":
             self._slow.append(event)
-        elif not self._start.heard(event, time.monotonic()):
-            self._on_event(event)
+        elif not self.start.heard(event, time.monotonic()):
+            self.on_event(event)
 
     def _note(self, line: str) -> None:
         if len(self._end.printed) < HEAD:
@@ -176,20 +171,20 @@ class _Job:
         else:
             self._tail.append(line)
         with suppress(OSError):  # a full disk must not stop the reading: the job would block on its pipe
-            self._log(line)
+            self.log(line)
 
     def _look(self, now: float) -> None:
         """Heed signals, and do what is due by now."""
         self._heed(now)
         if self._asked_at is not None and now - self._asked_at > rank.ANSWER + GRACE:
             self._asked_at = None
-            why = ended.not_stopping(self._slow, self._start.ranks, rank.ANSWER + GRACE)
+            why = ended.not_stopping(self._slow, self.start.ranks, rank.ANSWER + GRACE)
             self._tell(f"{why}; Ctrl-C again ends the job now")
-        if self._start.under_way and self._ends_at is None and self._kills_at is None:
+        if self.start.under_way and self._ends_at is None and self._kills_at is None:
             printed = [*self._end.printed, *self._tail]
-            if (text := self._start.stands_still(now, printed)) is not None:
+            if (text := self.start.stands_still(now, printed)) is not None:
                 self._tell(text)
-            self._end.start = self._start.failed(now, printed)
+            self._end.start = self.start.failed(now, printed)
             if self._end.start is not None:
                 self._ends_at = now
         if self._ends_at is not None and now >= self._ends_at:
@@ -198,17 +193,17 @@ class _Job:
         if self._kills_at is not None and now >= self._kills_at:
             self._kills_at = None
             with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+                os.killpg(self.process.pid, signal.SIGKILL)
 
     def _heed(self, now: float) -> None:
-        asked = self._signals.so_far()
+        asked = self.signals.so_far()
         while self._heeded < len(asked):
             self._heeded += 1
             if self._heeded == 1:
                 self._end.stopped_by = asked[0]
                 self._asked_at = now
-                self._process.send_signal(signal.SIGUSR1)
-                self._on_event({**STOPPING, "text": STOP_TEXT})
+                self.process.send_signal(signal.SIGUSR1)
+                self.on_event({**STOPPING, "text": STOP_TEXT})
             elif self._heeded == 2:
                 self._asked_at = None
                 self._terminate(now)
@@ -217,15 +212,15 @@ class _Job:
 
     def _terminate(self, now: float) -> None:
         """Ask the launcher to end its ranks; what is left after that is killed."""
-        for pid in programs.family(self._environment):
+        for pid in programs.family(self.environment):
             self._files |= programs.shared_files(pid)
-        self._process.terminate()
+        self.process.terminate()
         self._kills_at = now + programs.POLITE
 
     def _tell(self, text: str) -> None:
         with suppress(OSError):
-            self._log(text)
-        self._on_event({"event": "note", "text": text})
+            self.log(text)
+        self.on_event({"event": "note", "text": text})
 
 
 class _Lines:

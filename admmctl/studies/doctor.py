@@ -102,10 +102,6 @@ def _admmctl(patient: Patient) -> list[Found]:
     return _ok(f"{__version__}, Python {platform.python_version()}, {packages}, {platform.system()}")
 
 
-def _mpi_library(patient: Patient) -> list[Found]:
-    return _ok(probes.mpi_library())
-
-
 def _launcher(patient: Patient) -> list[Found]:
     two = replace(patient.options, cores=2)
     two.chosen().check(two)
@@ -140,11 +136,10 @@ def _two_ranks(patient: Patient) -> list[Found]:
             "install the same version on every host, and let PYTHONPATH name no other checkout",
         )
     if not found["right"]:
-        return _error(
-            f"the Allreduce of {found['library']} gave a wrong sum", "reinstall: pip install mpich mpi4py"
-        )
-    place = " and ".join(found["hosts"])
-    return _ok(f"an Allreduce of 1 MiB on {place} took {1e3 * found['seconds']:.2g} ms")
+        wrong = f"the Allreduce of {found['library']} gave a wrong sum"
+        return _error(wrong, "reinstall: pip install mpich mpi4py")
+    hosts = " and ".join(found["hosts"])
+    return _ok(f"an Allreduce of 1 MiB on {hosts} took {1e3 * found['seconds']:.2g} ms")
 
 
 def _blas(patient: Patient) -> list[Found]:
@@ -169,7 +164,7 @@ def _blas(patient: Patient) -> list[Found]:
 
 def _numba(patient: Patient) -> list[Found]:
     block = np.zeros((2, 2), np.float32)
-    kernels.z_relu(block, block.copy(), block.copy(), 1.0, 1.0)  # or nobody knows whether it works
+    kernels.z_relu(block, block.copy(), block.copy(), 1.0, 1.0)  # only a call shows whether it works
     trouble = kernels.trouble()
     return _warning(*_split(trouble)) if trouble else _ok(kernels.described())
 
@@ -329,7 +324,7 @@ def _cores(count: int) -> str:
 
 CHECKS: dict[str, Callable[[Patient], list[Found]]] = {
     "admmctl": _admmctl,
-    "MPI library": _mpi_library,
+    "MPI library": lambda patient: _ok(probes.mpi_library()),
     "launcher": _launcher,
     "two ranks": _two_ranks,
     "BLAS": _blas,

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from admmctl.errors import ConfigError, Interrupted, UserError
 from admmctl.experiment import config as configuration
@@ -72,7 +73,14 @@ class Sweep:
 
 
 Report = Callable[[Trial, int, int], None]  # a trial that ended, how many have, how many there are
-Planned = tuple[int, Settings, Run]  # the number of a trial, what it sets, and its run
+
+
+class Planned(NamedTuple):
+    """A trial that is to be run."""
+
+    number: int
+    settings: Settings
+    run: Run
 
 
 def sweep(
@@ -103,8 +111,8 @@ def sweep(
     base = experiment.select(method)[0]
     chosen = settings_of_trials(experiment.sweep, base.method, count)
     planned = _plan(path, overrides, base.method, chosen)
-    for _, _, run in planned:
-        check(run, Options())
+    for trial in planned:
+        check(trial.run, Options())
     folder = root() / experiment.name / f"sweep-{base.method}"
     try:
         make_folder(folder)
@@ -119,7 +127,7 @@ def sweep(
     if not scored:
         return Sweep(str(folder), base.method, found, None, None)
     score, best = max(scored, key=lambda each: each[0])  # of equal ones the first
-    winner = planned[best.number][2]
+    winner = planned[best.number].run
     # The winner is trained on all training rows, also those that the sweep held back for validation. They can no
     # longer say when to stop: the run takes as long as the trial took to its best.
     stop = winner.stop.model_copy(update={"target": base.stop.target})
@@ -145,7 +153,7 @@ def _plan(path: Path, overrides: list[str], method: str, chosen: list[Settings])
         if data.validation is None:
             data = data.model_copy(update={"validation": DEFAULT_VALIDATION})
         stop = run.stop.model_copy(update={"target": None})
-        planned.append((number, settings, replace(run, data=data, stop=stop)))
+        planned.append(Planned(number, settings, replace(run, data=data, stop=stop)))
     return planned
 
 
@@ -160,7 +168,7 @@ class _Trials:
 
     def run(self, cores: int) -> list[Trial]:
         """All of them, ``cores`` at a time. Raises Interrupted."""
-        self.now.data(self.planned[0][2])  # the same rows for all trials, which then come side by side
+        self.now.data(self.planned[0].run)  # the same rows for all trials, which then come side by side
         with StopSignals() as signals, ThreadPoolExecutor(cores) as pool:
             results = [pool.submit(self._one, *each) for each in self.planned]
             self._follow(results, signals)
