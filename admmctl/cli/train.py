@@ -113,7 +113,7 @@ def train(
         return
     if dry_run:
         plans = driver.dry_run(request)
-        put_json({"runs": plans}) if as_json else put("\n".join(driver.plan_text(plan) for plan in plans))
+        put_json({"runs": plans}) if as_json else put("\n".join(map(str, plans)))
         return
     with live_view(as_json) as live:
         runs = driver.train_all(request, live)

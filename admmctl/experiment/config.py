@@ -66,21 +66,20 @@ class Run:
 
     def document(self) -> dict[str, Any]:
         """The run as an experiment file of its own, with every default written out."""
-        network, stop = self.network.plain(), self.stop.plain()
         document: dict[str, Any] = {
             "name": self.experiment,
-            "data": {k: v for k, v in self.data.plain().items() if v is not None},
-            "network": {k: v for k, v in network.items() if v is not None},
+            "data": _given(self.data),
+            "network": _given(self.network),
             "loss": self.loss,
             "methods": {self.method: {"kind": self.kind, **self.settings.plain()}},
-            "stop": {k: v for k, v in stop.items() if v is not None},
+            "stop": _given(self.stop),
             "evaluate": self.evaluate.plain(),
             "seed": self.seed,
         }
         if self.threads is not None:
             document["threads"] = self.threads
         if self.checkpoint != CheckpointSettings():
-            document["checkpoint"] = {k: v for k, v in self.checkpoint.plain().items() if v is not None}
+            document["checkpoint"] = _given(self.checkpoint)
         return document
 
     def hash(self) -> str:
@@ -88,6 +87,11 @@ class Run:
         document = self.document()
         identity = {key: document[key] for key in ("data", "network", "loss", "methods", "seed")}
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _given(block: Settings) -> dict[str, Any]:
+    """A block without the keys that are null."""
+    return {key: value for key, value in block.plain().items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -134,11 +138,6 @@ def load(
     if experiment is None:
         raise ConfigError(report(document, checker.problems))
     return experiment
-
-
-def with_seed(run: Run, seed: int) -> Run:
-    """The same run from another random start."""
-    return Run(**{**run.__dict__, "seed": seed})
 
 
 def _override(document: Document, override: str) -> None:

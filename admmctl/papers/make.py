@@ -10,7 +10,7 @@ from typing import Any
 from admmctl.data import shards
 from admmctl.errors import DataError, Interrupted, MissingExtra, RunFailed, UserError
 from admmctl.experiment import config as configuration
-from admmctl.experiment.config import Experiment, Run, with_seed
+from admmctl.experiment.config import Experiment, Run
 from admmctl.experiment.schema import Stop
 from admmctl.launch import local as launch
 from admmctl.launch.cluster import FOLDERS
@@ -156,7 +156,7 @@ def planned(entry: Entry, scale: Scale) -> list[Run]:
     """Every run of a figure: its methods interleaved, a seed for each repeat. Raises UserError."""
     plan, runs = entry.plan(scale), experiment(entry, scale).runs
     return [
-        with_seed(runs[method], runs[method].seed + repeat)
+        replace(runs[method], seed=runs[method].seed + repeat)
         for repeat in range(plan.repeats)
         for method in plan.methods
     ]

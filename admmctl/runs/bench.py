@@ -5,16 +5,16 @@ own process for one rank. Everything is measured in one run, the peak between th
 the machine's speed drifts.
 """
 
-from admmctl.launch.rank import connect, report
+from admmctl.launch.rank import connect, report, tell
 
 if __name__ == "__main__":
     report("started")  # before the heavy imports
 
-import json
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -50,8 +50,8 @@ def machine(comm: Comm, messages: tuple[int, ...], repeat: int, say: Say) -> dic
     return {
         "ranks": comm.size,
         "threads_per_rank": 1,
-        "cpu": here["cpu"],
-        "cores": here["cores"],
+        "cpu": here.cpu,
+        "cores": here.cores,
         "mpi": comm.library(),
         "blas": environment.blas(),
         "memory_bandwidth_gbs": bandwidth,
@@ -105,14 +105,14 @@ def measure(run: Run, rows: int, repeat: int, comm: Comm, say: Say) -> dict[str,
         }
 
 
+@dataclass
 class _Steps:
     """Measured steps: seconds of the slowest rank each, this rank's matrix-product peaks, seconds by phase."""
 
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
-        self.peaks: list[float] = []
-        self.phases: dict[str, float] = {}
-        self.set_up = 0.0
+    seconds: list[float] = field(default_factory=list)
+    peaks: list[float] = field(default_factory=list)
+    phases: dict[str, float] = field(default_factory=dict)
+    set_up: float = 0.0
 
 
 def _steps(method: Method, problem: Problem, repeat: int, say: Say) -> _Steps:
@@ -223,20 +223,19 @@ def _allreduce_seconds(comm: Comm, size: int) -> float:
 def main(config: str, rows: str, repeat: str, ranks: str) -> None:
     """One rank of a bench; rank 0 tells the driver what it does, and the result, as JSON lines."""
 
-    def tell(event: dict[str, Any]) -> None:
+    def on_first(event: dict[str, Any]) -> None:
         if rank == 0:
-            sys.stdout.write(json.dumps(event) + "\n")
-            sys.stdout.flush()
+            tell(event)
 
     rank = 0
     try:
         comm = connect(int(ranks))
         rank = comm.rank
         run = next(iter(load(config).runs.values()))
-        result = measure(run, int(rows), int(repeat), comm, lambda what: tell({"event": "at", "what": what}))
-        tell({"event": "result", "result": result})
+        result = measure(run, int(rows), int(repeat), comm, lambda what: on_first({"event": "at", "what": what}))
+        on_first({"event": "result", "result": result})
     except UserError as error:
-        tell({"event": "error", "rank": rank, "user": True, "message": str(error)})
+        on_first({"event": "error", "rank": rank, "user": True, "message": str(error)})
         raise SystemExit(UserError.exit_code) from None
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from admmctl.files import atomic
 
 FORMAT = 1
-_PIECE = 16 << 20  # bytes written, or read and checked, at a time
 _ARRAY = "__array__"
 Arrays = dict[str, NDArray[Any]]
 
@@ -73,36 +72,33 @@ class Rows(Mapping[str, NDArray[Any]]):
 
 def write_rows(path: Path, rows: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
     """Write arrays one after another; returns bytes, sha256 and where each begins."""
-    digest, places = hashlib.sha256(), {}
+    places = {}
     with path.open("wb") as file:
-        sink = _Sink(file, digest)
+        sink = _Sink(file)
         for name, array in rows.items():
             places[name] = sink.bytes
-            kept: Any = np.ascontiguousarray(array)
+            kept = np.ascontiguousarray(array)
             np.lib.format.write_array_header_1_0(sink, np.lib.format.header_data_from_array_1_0(kept))
             if kept.size:
-                sink.write(memoryview(kept).cast("B"))
+                sink.write(kept.data.cast("B"))
         to_disk(file)
-    return {"bytes": sink.bytes, "sha256": digest.hexdigest(), "arrays": places}
+    return {"bytes": sink.bytes, "sha256": sink.digest.hexdigest(), "arrays": places}
 
 
 class _Sink:
-    """Writes to a file and into a digest, piece by piece."""
+    """Writes to a file, and into a digest."""
 
-    def __init__(self, file: Any, digest: Any) -> None:
-        self._file, self._digest = file, digest
-        self.bytes = 0
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.digest, self.bytes = hashlib.sha256(), 0
 
-    def write(self, data: Any) -> None:
-        view = memoryview(data)
-        for low in range(0, len(view), _PIECE):
-            piece = view[low : low + _PIECE]
-            self._file.write(piece)
-            self._digest.update(piece)
-        self.bytes += len(view)
+    def write(self, data: bytes | memoryview) -> None:
+        self._file.write(data)
+        self.digest.update(data)
+        self.bytes += len(data)
 
 
-def to_disk(file: Any) -> None:
+def to_disk(file: IO[bytes]) -> None:
     """Everything written so far survives a power cut."""
     file.flush()
     os.fsync(file.fileno())
@@ -120,12 +116,8 @@ def sync_folder(path: Path) -> None:
 
 def sum_of(path: Path) -> dict[str, Any]:
     """Bytes and sha256 of a file."""
-    digest, size = hashlib.sha256(), 0
     with path.open("rb") as file:
-        while piece := file.read(_PIECE):
-            digest.update(piece)
-            size += len(piece)
-    return {"bytes": size, "sha256": digest.hexdigest()}
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
 def check(path: Path, entry: Mapping[str, Any]) -> None:

@@ -5,10 +5,11 @@ import platform
 import socket
 import subprocess
 from collections import Counter
+from contextlib import suppress
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from threadpoolctl import threadpool_info
@@ -21,9 +22,17 @@ _PACKAGES = ("admmctl", "numpy", "scipy", "numba", "mpi4py", "mpich", "pydantic"
 _SCHEDULER_JOBS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID")
 
 
-def host() -> dict[str, Any]:
+class Host(NamedTuple):
+    """A rank's machine. ``cores`` are those that the rank may use."""
+
+    name: str
+    cpu: str
+    cores: int
+
+
+def host() -> Host:
     """This rank's machine."""
-    return {"name": socket.gethostname(), "cpu": _cpu_model(), "cores": available_cores()}
+    return Host(socket.gethostname(), _cpu_model(), available_cores())
 
 
 def ranks_share_cores(comm: Comm) -> bool:
@@ -49,15 +58,15 @@ def blas_threads() -> int:
     return max((int(pool["num_threads"]) for pool in _blas()), default=1)
 
 
-def describe(run: Run, comm: Comm, hosts: list[dict[str, Any]], data_sha256: str) -> dict[str, Any]:
+def describe(run: Run, comm: Comm, hosts: list[Host], data_sha256: str) -> dict[str, Any]:
     """Everything that may explain a difference between two runs."""
     commit, dirty = git_state()
     return {
-        "cpu": sorted({h["cpu"] for h in hosts}),
-        "cores": hosts[0]["cores"],
+        "cpu": sorted({h.cpu for h in hosts}),
+        "cores": hosts[0].cores,
         "ranks": comm.size,
         "threads_per_rank": blas_threads(),
-        "hosts": sorted({h["name"] for h in hosts}),
+        "hosts": sorted({h.name for h in hosts}),
         "mpi": comm.library(),
         "blas": blas(),
         "dtype": "float32",
@@ -90,27 +99,22 @@ def package_version(package: str) -> str | None:
 
 
 def _cpu_model() -> str:
-    try:
+    with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
-    except OSError:
-        return platform.processor() or platform.machine()
     return platform.processor() or platform.machine()
 
 
 @lru_cache(maxsize=1)
 def git_state() -> tuple[str | None, bool | None]:
     """The commit of the checkout this package runs from, and whether it was changed; None outside one."""
-    here = Path(__file__).parent
-    commands = (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
-    answers = []
-    for command in commands:
-        try:
-            done = subprocess.run(["git", "-C", str(here), *command], capture_output=True, text=True, timeout=10)
-        except (OSError, subprocess.TimeoutExpired):
-            return None, None
-        if done.returncode:
-            return None, None
-        answers.append(done.stdout.strip())
-    return answers[0], bool(answers[1])
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.SubprocessError):
+        return None, None

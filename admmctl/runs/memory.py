@@ -3,6 +3,7 @@
 import os
 import resource
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,12 +89,10 @@ def _free() -> int | None:
 
 def _bytes(file: Path, name: str) -> int | None:
     """What a file of Linux says after ``name``, in bytes; None elsewhere."""
-    try:
+    with suppress(OSError, ValueError, IndexError):
         for line in file.read_text().splitlines():
             if line.startswith(f"{name}:"):
                 return 1024 * int(line.split()[1])
-    except (OSError, ValueError, IndexError):
-        pass
     return None
 
 
@@ -136,11 +135,9 @@ def peak_rss_mb() -> float:
 
 def resident_mb() -> float | None:
     """The memory that this process holds now, in MiB; None where the system does not say."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except (OSError, ValueError, IndexError):
-        return None
-    return pages * resource.getpagesize() / MB
+    with suppress(OSError, ValueError, IndexError):
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / MB
+    return None
 
 
 def check_here(expected: Estimate, ranks: int) -> None:

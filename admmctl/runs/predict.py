@@ -83,10 +83,8 @@ def load_model(folder: Path, iterate: str) -> Model:
 def _model(arrays: dict[str, NDArray[Any]], iterate: str) -> Model:
     bias = bool(arrays["bias"])
     W: Weights = []
-    while f"{iterate}_W{len(W) + 1}" in arrays:
-        l = len(W) + 1
-        matrix = arrays[f"{iterate}_W{l}"]
-        W.append(np.column_stack([matrix, arrays[f"{iterate}_b{l}"]]) if bias else matrix)
+    while (matrix := arrays.get(f"{iterate}_W{len(W) + 1}")) is not None:
+        W.append(np.column_stack([matrix, arrays[f"{iterate}_b{len(W) + 1}"]]) if bias else matrix)
     features, stack = len(arrays["input_shift"]), None
     if "convolution" in arrays:
         stack = Stack.unpack(arrays["convolution"].tolist())
@@ -153,9 +151,20 @@ def read_inputs(path: Path, features: int, say: Callable[[str], None] = lambda t
     return x
 
 
+@dataclass(frozen=True)
+class Predictions:
+    """Labels and outputs for the rows of a file, by an iterate of the run in ``folder``."""
+
+    folder: str
+    iterate: str  # best or final
+    iteration: int
+    labels: list[int]
+    outputs: list[list[float]]
+
+
 def predict_rows(
     folder: Path, inputs: Path, iterate: str, gated: bool = False, say: Callable[[str], None] = lambda text: None
-) -> dict[str, Any]:
+) -> Predictions:
     """Labels and outputs for every row of ``inputs``; ``say`` as in ``read_inputs``. Raises UserError."""
     if iterate not in ("best", "final"):
         raise UserError(f"--iterate {iterate}: valid: best, final")
@@ -167,21 +176,14 @@ def predict_rows(
         labels, outputs = model.predict(x, gated)
     except DataError as error:
         raise UserError(f"--input {inputs}: {error}") from None
-    return {
-        "folder": str(folder),
-        "iterate": iterate,
-        "iteration": model.iteration,
-        "labels": labels.tolist(),
-        "outputs": outputs.astype(float).tolist(),
-    }
+    return Predictions(str(folder), iterate, model.iteration, labels.tolist(), outputs.astype(float).tolist())
 
 
-def predictions_csv(result: dict[str, Any], output: Path | None) -> None:
+def predictions_csv(result: Predictions, output: Path | None) -> None:
     """A line per row: label, outputs; to ``output``, or to standard output: '-'. Raises UserError."""
-    outputs = result["outputs"]
-    width = len(outputs[0]) if outputs else 1
+    width = len(result.outputs[0]) if result.outputs else 1
     heading = "label," + ",".join(f"output_{number}" for number in range(width))
-    rows = zip(result["labels"], outputs, strict=True)
+    rows = zip(result.labels, result.outputs, strict=True)
     lines = [heading, *(f"{label}," + ",".join(f"{value:.7g}" for value in values) for label, values in rows)]
     if output is None or output == STDOUT:
         print("\n".join(lines))

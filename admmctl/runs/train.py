@@ -4,7 +4,7 @@ import shlex
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 from admmctl.comm import Serial
 from admmctl.errors import AdmmctlError, Interrupted, MissingExtra, RunFailed, UserError
 from admmctl.experiment import config as configuration
-from admmctl.experiment.config import Run, to_yaml, with_seed
+from admmctl.experiment.config import Run, to_yaml
 from admmctl.launch import slurm
 from admmctl.launch.job import Command, watch
 from admmctl.launch.launchers import LauncherName
@@ -52,7 +52,7 @@ class Request:
         if self.options.inline and self.options.cores > 1:
             cores = self.options.cores
             raise UserError(f"--launcher inline runs one rank; for --cores {cores} use --launcher mpiexec")
-        return [with_seed(run, run.seed + number) for number in range(self.repeat) for run in runs]
+        return [replace(run, seed=run.seed + number) for number in range(self.repeat) for run in runs]
 
     def check_all(self, runs: list[Run], watcher: Watcher) -> list[Run]:
         """Those that can be started. Of --method all, those whose extra is missing are left out, by name."""
@@ -164,30 +164,33 @@ def check(run: Run, options: Options) -> None:
         memory.check_here(built.memory(), options.cores)
 
 
-def dry_run(request: Request) -> list[dict[str, Any]]:
-    """What would run, checked as far as that goes without data or a scheduler: for ``--dry-run``."""
+@dataclass(frozen=True)
+class PlannedRun:
+    """What ``--dry-run`` says of a run. ``command`` is None for one in this process."""
+
+    folder: str
+    ranks: int
+    threads_per_rank: int | str
+    command: list[str] | None
+    config: dict[str, Any]
+
+    def __str__(self) -> str:
+        command = "in this process" if self.command is None else shlex.join(self.command)
+        return (
+            f"# folder:  {self.folder}\n# ranks:   {self.ranks}\n"
+            f"# threads: {self.threads_per_rank} per rank\n# runs:    {command}\n{to_yaml(self.config)}"
+        )
+
+
+def dry_run(request: Request) -> list[PlannedRun]:
+    """What would run, checked as far as that goes without data or a scheduler."""
     plans, options = [], request.options
     for run in request.runs():
         folder = root() / run.experiment / folder_name(run, options.cores)
-        plans.append(
-            {
-                "folder": str(folder),
-                "ranks": options.cores,
-                "threads_per_rank": options.threads_for(run) or "from the environment",
-                "command": None if options.inline else _command(folder, run, options).line,
-                "config": run.document(),
-            }
-        )
+        threads = options.threads_for(run) or "from the environment"
+        command = None if options.inline else _command(folder, run, options).line
+        plans.append(PlannedRun(str(folder), options.cores, threads, command, run.document()))
     return plans
-
-
-def plan_text(plan: dict[str, Any]) -> str:
-    """A planned run for people: the folder, the command, the resolved experiment."""
-    command = "in this process" if plan["command"] is None else shlex.join(plan["command"])
-    return (
-        f"# folder:  {plan['folder']}\n# ranks:   {plan['ranks']}\n"
-        f"# threads: {plan['threads_per_rank']} per rank\n# runs:    {command}\n{to_yaml(plan['config'])}"
-    )
 
 
 def _command(folder: Path, run: Run, options: Options) -> Command:

@@ -14,7 +14,7 @@ from pathlib import Path
 from admmctl.data import shards
 from admmctl.errors import Interrupted, RunFailed, UserError
 from admmctl.experiment import config as configuration
-from admmctl.experiment.config import Run, with_seed
+from admmctl.experiment.config import Run
 from admmctl.experiment.schema import Evaluate
 from admmctl.files import locked
 from admmctl.folders import make_folder
@@ -234,7 +234,7 @@ def _run_all(folder: Path, planned: dict[int, Run], request: Request, watcher: W
     todo = [(number, count, one) for number in range(request.repeat) for count, one in planned.items()]
     failures, broken, now = [], [], Now()
     for done, (number, count, one) in enumerate(todo):
-        seeded = with_seed(one, one.seed + number)
+        seeded = replace(one, seed=one.seed + number)
         place = folder / f"{one.method}-p{count}-s{seeded.seed}"
         run = Recorded(place)
         differs = "" if run.summary is None else now.other_data(seeded, place)

@@ -214,7 +214,7 @@ def test_a_run_learns_and_what_it_saves_predicts_the_same(method, bias, images, 
     if method not in ("sgd", "adam", "gd"):  # which take more steps than these
         assert last["train_accuracy"] > 0.8
     x, y = np.load(images["x"]), np.load(images["y"])
-    labels = np.array(predict_rows(folder, Path(images["x"]), "final")["labels"])
+    labels = np.array(predict_rows(folder, Path(images["x"]), "final").labels)
     right = round(72 * last["train_accuracy"]) + round(18 * summary["final_test_accuracy"])
     assert (labels == y).sum() == right
     model = load_model(folder, "final")

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from admmctl.errors import UserError
-from admmctl.runs.predict import load_model, predict_rows, predictions_csv
+from admmctl.runs.predict import Predictions, load_model, predict_rows, predictions_csv
 from admmctl.runs.record import RunFolder
 
 Array = np.ndarray[Any, Any]
@@ -78,7 +78,7 @@ def written(folder: Path, x: Array) -> Path:
     return folder / "rows.npy"
 
 
-def predicted(folder: Path, x: Array, iterate: str = "best") -> dict[str, Any]:
+def predicted(folder: Path, x: Array, iterate: str = "best") -> Predictions:
     return predict_rows(folder, written(folder.parent, x), iterate)
 
 
@@ -100,13 +100,13 @@ def test_predictions_are_those_of_a_forward_pass_by_hand(
     folder = saved(tmp_path / "run", sizes, bias, activation)
     result = predicted(folder, rows, iterate)
     outputs = by_hand(folder, rows, iterate)
-    np.testing.assert_allclose(result["outputs"], outputs, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(result.outputs, outputs, rtol=1e-4, atol=1e-5)
     chosen = (outputs[:, 0] > 0.5).astype(int) if sizes[-1] == 1 else outputs.argmax(axis=1)
-    assert result["labels"] == np.array([7, 3, 5])[chosen].tolist()
-    assert len(set(result["labels"])) > 1
-    assert result["iteration"] == {"best": 4, "final": 9}[iterate]
-    assert (result["folder"], result["iterate"]) == (str(folder), iterate)
-    assert predicted(folder, rows, {"best": "final", "final": "best"}[iterate])["outputs"] != result["outputs"]
+    assert result.labels == np.array([7, 3, 5])[chosen].tolist()
+    assert len(set(result.labels)) > 1
+    assert result.iteration == {"best": 4, "final": 9}[iterate]
+    assert (result.folder, result.iterate) == (str(folder), iterate)
+    assert predicted(folder, rows, {"best": "final", "final": "best"}[iterate]).outputs != result.outputs
 
 
 def test_another_iterate_is_refused(folder: Path, rows: Array) -> None:
@@ -118,13 +118,13 @@ def test_another_iterate_is_refused(folder: Path, rows: Array) -> None:
 def test_numbers_of_any_type_are_fine(folder: Path, kind: type) -> None:
     x = (np.arange(12).reshape(3, FEATURES) % 3).astype(kind)
     result = predicted(folder, x)
-    np.testing.assert_allclose(result["outputs"], by_hand(folder, x.astype(float)), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(result.outputs, by_hand(folder, x.astype(float)), rtol=1e-4, atol=1e-5)
 
 
 def test_a_single_row_may_be_one_dimensional(folder: Path, rows: Array) -> None:
-    assert predicted(folder, rows[0])["labels"] == predicted(folder, rows)["labels"][:1]
+    assert predicted(folder, rows[0]).labels == predicted(folder, rows).labels[:1]
     (folder / "one.csv").write_text("1,2,3,4\n")
-    assert len(predict_rows(folder, folder / "one.csv", "best")["labels"]) == 1
+    assert len(predict_rows(folder, folder / "one.csv", "best").labels) == 1
 
 
 def test_images_are_flattened(folder: Path, rows: Array) -> None:
@@ -133,7 +133,7 @@ def test_images_are_flattened(folder: Path, rows: Array) -> None:
 
 def test_no_rows_give_no_labels(folder: Path) -> None:
     result = predicted(folder, np.empty((0, FEATURES)))
-    assert (result["labels"], result["outputs"]) == ([], [])
+    assert (result.labels, result.outputs) == ([], [])
 
 
 def table(path: Path, x: Array, heading: str = "") -> Path:
@@ -185,7 +185,7 @@ def test_a_table_is_read_as_for_training(folder: Path, rows: Array, heading: str
     notes: list[str] = []
     usual = predicted(folder, rows)
     found = predict_rows(folder, table(folder / f"rows{end}", rows, heading), "best", say=notes.append)
-    assert (found["labels"], found["outputs"]) == (usual["labels"], usual["outputs"])
+    assert (found.labels, found.outputs) == (usual.labels, usual.outputs)
     texts = [text.partition(": ")[2].split(":")[0] for text in notes]
     assert texts == ["line 1 is taken as a heading"] * bool(heading)
 
@@ -205,16 +205,16 @@ def test_a_scaling_in_float64_is_done_in_float64(folder: Path, rows: Array) -> N
     shift, factor = (arrays[name].astype(np.float64) for name in ("input_shift", "input_factor"))
     np.savez(folder / "weights.npz", **{**arrays, "input_shift": shift + 2.0**31, "input_factor": factor})
     found = predicted(folder, rows + 2.0**31)
-    assert found["labels"] == usual["labels"]
-    np.testing.assert_allclose(found["outputs"], usual["outputs"], rtol=1e-3, atol=1e-4)
+    assert found.labels == usual.labels
+    np.testing.assert_allclose(found.outputs, usual.outputs, rtol=1e-3, atol=1e-4)
 
 
 def test_more_rows_than_a_block_holds(folder: Path, rows: Array, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = predicted(folder, rows)
     monkeypatch.setattr("admmctl.runs.predict._BLOCK", 7)
     blocks = predicted(folder, rows)
-    assert blocks["labels"] == whole["labels"]
-    np.testing.assert_allclose(blocks["outputs"], whole["outputs"], rtol=1e-5, atol=1e-6)
+    assert blocks.labels == whole.labels
+    np.testing.assert_allclose(blocks.outputs, whole.outputs, rtol=1e-5, atol=1e-6)
 
 
 # --- inputs that are not rows of features
@@ -330,9 +330,9 @@ def test_the_answer_is_a_line_per_row(tmp_path: Path, rows: Array, capsys: pytes
     predictions_csv(result, None)
     printed = capsys.readouterr().out
     lines = list(csv.DictReader(printed.splitlines()))
-    assert [int(line["label"]) for line in lines] == result["labels"]
+    assert [int(line["label"]) for line in lines] == result.labels
     outputs = [[float(line[f"output_{number}"]) for number in range(3)] for line in lines]
-    np.testing.assert_allclose(outputs, result["outputs"], rtol=1e-6)
+    np.testing.assert_allclose(outputs, result.outputs, rtol=1e-6)
 
     predictions_csv(result, tmp_path / "answer.csv")
     assert (tmp_path / "answer.csv").read_text() == printed

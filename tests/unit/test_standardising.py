@@ -223,7 +223,7 @@ def test_a_run_learns_and_its_predictions_are_its_own(results: Path, streamed: b
     np.save("new.npy", x[300:])
     Path("new.csv").write_text("a,b\n" + "".join(f"{a!r},{b!r}\n" for a, b in x[300:].tolist()))
     found = predict_rows(folder, Path("new.npy"), "final")
-    right = np.mean(found["labels"] == np.load("y.npy")[300:])
+    right = np.mean(found.labels == np.load("y.npy")[300:])
     assert right == pytest.approx(summary["final_test_accuracy"])
     assert predict_rows(folder, Path("new.csv"), "final") == found
     # Scaled to the same bits.

@@ -258,7 +258,7 @@ def test_the_recorded_validation_accuracy_is_that_of_the_saved_weights(run, tmp_
     x = np.empty((150, 3), np.float32)
     made.source.inputs("train", made.split.validation, x)
     np.save(tmp_path / "x.npy", x)
-    labels = np.array(predict_rows(folder, tmp_path / "x.npy", "best")["labels"])
+    labels = np.array(predict_rows(folder, tmp_path / "x.npy", "best").labels)
     truth = made.source.labels("train", made.split.validation)
     best = max(row["validation_accuracy"] for row in Recorded(folder).curve)
     assert (labels == truth).mean() == pytest.approx(best, abs=1e-6)
