@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
-import yaml
 
 from admmctl.report import style
 from admmctl.runs.record import Evaluation, RunFolder
-from admmctl.runs.summary import Summary
+from support import studies
 
 NASTY = "<script>alert(\"1\")</script> & 'it'"
 
@@ -75,34 +74,27 @@ def write_run(
         "evaluate": {"every": 1, "unit": "iteration"},
         "seed": seed,
     }
-    run = RunFolder.create_at(folder, yaml.safe_dump(config))
-    for place, value in enumerate(accuracies):
-        run.append(Evaluation(place, place, seconds * place, 2 * seconds * place, 1 - value, value, value, {}))
     last = accuracies[-1] if accuracies else None
-    took = seconds * max(len(accuracies) - 1, 0)
+    steps = max(len(accuracies) - 1, 0)
+    took = seconds * steps
     reached = last is not None and last >= 0.9
-    run.write_phases({"product": (took, took, took), "evaluate": (0.2, 0.2, 0.1)})
-    run.write_environment({"cpu": ["Some CPU"], "cores": 2, "hosts": ["here"], "data_sha256": "5eed"})
     summary = {
         "experiment": experiment,
         "method": method,
-        "seed": seed,
-        "metric": "test_accuracy",
-        "status": "reached" if reached else "exhausted",
         "reason": "met its target" if reached else "used up: 100 iterations",
-        "target": 0.9,
-        "time_to_target_s": took if reached else None,
-        "iterations": max(len(accuracies) - 1, 0),
+        "iterations": steps,
         "best_test_accuracy": max(accuracies, default=None),
         "final_test_accuracy": last,
         "train_s": took,
         "wall_s": 2 * took,
-        "ranks": 1,
         "threads_per_rank": 1,
-        "rows_train": 3000,
-        "rows_test": 1000,
         "rerun": f"admmctl train {folder / 'config.yaml'} --cores 1",
+        "phases": {"product": (took, took, took), "evaluate": (0.2, 0.2, 0.1)},
+        "environment": {"cpu": ["Some CPU"], "cores": 2, "hosts": ["here"]},
         **changes,
     }
-    run.write_summary(Summary(**summary))
+    studies.write_run(folder, cores=1, seed=seed, time=took if reached else None, config=config, **summary)
+    run = RunFolder(folder)
+    for place, value in enumerate(accuracies):
+        run.append(Evaluation(place, place, seconds * place, 2 * seconds * place, 1 - value, value, value, {}))
     return folder

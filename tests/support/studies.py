@@ -40,7 +40,8 @@ def write_run(
 ) -> Path:
     """A run that took ``time`` seconds of training, nine tenths of them its own rows; with None it missed.
 
-    ``phases`` and ``cpu`` are phases.csv and cpu.csv, ``sha256`` the data's; the rest goes to the summary.
+    ``phases`` and ``cpu`` are phases.csv and cpu.csv, ``sha256`` the data's, ``environment`` what else is recorded
+    of the machine; the rest goes to the summary.
     """
     took = 9.0 if time is None else time
     phases = {
@@ -67,7 +68,7 @@ def write_run(
     folder.write_phases(phases)
     if cpu is not None:
         folder.write_phases(cpu, "cpu.csv")
-    folder.write_environment({"data_sha256": sha256})
+    folder.write_environment({**changes.pop("environment", {}), "data_sha256": sha256})
     summary = {
         "experiment": "made",
         "method": "admm",

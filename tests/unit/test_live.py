@@ -264,6 +264,7 @@ def test_elsewhere_there_are_plain_lines() -> None:
         view.event({"event": "stopping", "text": "stopping soon"})
         view.event({"event": "finished", "status": "exhausted"})
         view.ended(SUMMARY)
+        view.ended({**SUMMARY, "metric": "train_loss"})
     assert written(console) == (
         "results/tiny/x\n"
         "about 300 MB of memory\n"
@@ -273,6 +274,8 @@ def test_elsewhere_there_are_plain_lines() -> None:
         "stopping soon\n"
         "exhausted: used up: 3 iterations\n"
         "the target, test_accuracy 0.99, was missed: best test accuracy 0.9000\n"
+        "exhausted: used up: 3 iterations\n"
+        "the target, train_loss 0.99, was missed\n"
     )
 
 
