@@ -98,13 +98,13 @@ def test_usage_and_sections_of_a_help_page(shell: Shell) -> None:
 # --- completion
 
 
-def offered(*words: str) -> list[str]:
-    """What bash is told at the Tab key after these words, the last of them unfinished."""
+def offered(*arguments: str) -> list[str]:
+    """What bash offers at the Tab key after these arguments, of which the last is unfinished."""
     environment = {
         **os.environ,
         "_ADMMCTL_COMPLETE": "complete_bash",
-        "COMP_WORDS": " ".join(["admmctl", *words]),
-        "COMP_CWORD": str(len(words)),
+        "COMP_WORDS": " ".join(["admmctl", *arguments]),
+        "COMP_CWORD": str(len(arguments)),
     }
     program = "import sys; sys.argv[0] = 'admmctl'; from admmctl.cli import main; main()"
     done = subprocess.run(
@@ -194,8 +194,8 @@ def test_set_reaches_the_run(shell: Shell) -> None:
 
 def test_a_method_may_be_named_and_all_come_in_the_order_of_the_file(shell: Shell) -> None:
     methods = {
-        words: [run["method"] for run in shell("train", "tiny.yaml", "--json", *words.split()).json()["runs"]]
-        for words in ("", "--method hinged", "--method all")
+        option: [run["method"] for run in shell("train", "tiny.yaml", "--json", *option.split()).json()["runs"]]
+        for option in ("", "--method hinged", "--method all")
     }
     assert methods == {"": ["admm"], "--method hinged": ["hinged"], "--method all": ["admm", "hinged"]}
 
@@ -347,13 +347,13 @@ REFUSED: list[tuple[str, list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("line", "words"), REFUSED, ids=[line for line, _ in REFUSED])
-def test_wrong_usage_is_refused_with_words_that_help(
-    shell: Shell, results: Path, line: str, words: list[str]
+@pytest.mark.parametrize(("line", "texts"), REFUSED, ids=[line for line, _ in REFUSED])
+def test_wrong_usage_is_refused_with_a_message_that_helps(
+    shell: Shell, results: Path, line: str, texts: list[str]
 ) -> None:
     message = shell.refusal(*line.replace("{configs}", str(CONFIGS)).split())
-    for word in words:
-        assert word in message
+    for text in texts:
+        assert text in message
     assert not results.exists() or not list(results.rglob("*"))
 
 
@@ -487,12 +487,12 @@ def test_a_ctrl_c_that_comes_as_a_run_ends_stops_before_the_next(
             os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr("admmctl.report.live.Live.event", interrupt)
-    words = ["train", "tiny.yaml", "--json", "--cores", ranks, "--oversubscribe", "--set", "stop.iterations=1"]
-    answer = shell(*words, "--repeat", 3)
+    arguments = ["train", "tiny.yaml", "--json", "--cores", ranks, "--oversubscribe", "--set", "stop.iterations=1"]
+    answer = shell(*arguments, "--repeat", 3)
     assert answer.code == 3
     assert [(run["seed"], run["status"]) for run in answer.json()["runs"]] == [(0, "exhausted")]
     assert "interrupted, when this run had come to its end" in answer.err
-    assert shell(*words, "--set", "seed=7").code == 0, "there was nothing left to interrupt"
+    assert shell(*arguments, "--set", "seed=7").code == 0, "there was nothing left to interrupt"
 
 
 # --- runs
@@ -523,8 +523,8 @@ def test_show_has_everything_about_a_run(shell: Shell) -> None:
     (run,) = shell("train", "tiny.yaml", "--json").json()["runs"]
     answer = shell("runs", "show", run["folder"])
     assert answer.code == 0
-    for words in ("final test accuracy", "rerun", "Seconds by phase", "solve", "Curve", "train acc"):
-        assert words in answer.out
+    for text in ("final test accuracy", "rerun", "Seconds by phase", "solve", "Curve", "train acc"):
+        assert text in answer.out
     assert shell("runs", "show", run["folder"], "--json").json() == {"runs": [run]}
 
 
@@ -610,15 +610,15 @@ def test_runs_are_removed_with_yes_where_nobody_can_be_asked(shell: Shell, resul
     assert [path.name for path in (results / "tiny").iterdir()] == [Path(second["folder"]).name]
 
 
-@pytest.mark.parametrize(("said", "removed", "left"), [(True, "1 folder, ", 0), (False, "nothing", 1)])
+@pytest.mark.parametrize(("agreed", "removed", "left"), [(True, "1 folder, ", 0), (False, "nothing", 1)])
 def test_at_a_terminal_it_is_asked_first(
-    shell: Shell, results: Path, monkeypatch: pytest.MonkeyPatch, said: bool, removed: str, left: int
+    shell: Shell, results: Path, monkeypatch: pytest.MonkeyPatch, agreed: bool, removed: str, left: int
 ) -> None:
     shell("train", "tiny.yaml")
     asked = []
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    monkeypatch.setattr("typer.confirm", lambda question, err: asked.append(question) or said)
+    monkeypatch.setattr("typer.confirm", lambda question, err: asked.append(question) or agreed)
     answer = shell("runs", "remove", *(results / "tiny").iterdir())
     assert (answer.code, answer.out.startswith(f"removed {removed}")) == (0, True)
     assert asked[0].startswith("remove 1 folder, ")
@@ -704,12 +704,12 @@ def test_rows_that_cannot_be_predicted_are_named_and_nothing_is_written(shell: S
     x[[1, 3], 2] = np.nan, -np.inf
     np.save("rows.npy", x)
     Path("rows.csv").write_text("a,b,c\n1,2,3\n4,,6\n")
-    for name, words in (
+    for name, message in (
         ("rows.npy", "2 of 5 rows with a NaN or an infinity: rows 1, 3"),
         ("rows.csv", "line 3, column 2"),
     ):
         for where in ([], ["--json"], ["--output", "answer.csv"]):
-            assert words in shell.refusal("predict", run["folder"], "--input", name, *where)
+            assert message in shell.refusal("predict", run["folder"], "--input", name, *where)
     assert not Path("answer.csv").exists()
 
 
@@ -745,9 +745,9 @@ def test_fetch_and_train_on_the_real_thing(shell: Shell, mirror: Path) -> None:
     fetched = shell("fetch", "mnist", "--mirror", mirror)
     assert (fetched.code, fetched.out) == (0, "")
     assert "mnist is ready in" in fetched.err
-    again = shell("fetch", "mnist")
-    assert again.code == 0
-    assert "already" in again.err
+    second = shell("fetch", "mnist")
+    assert second.code == 0
+    assert "already" in second.err
     assert "nowhere" in shell.refusal("fetch", "mnist", "--mirror", "nowhere")
     (run,) = shell("train", CONFIGS / "mnist01-hinge.yaml", "--json", "--set", "stop.iterations=4").json()["runs"]
     assert (run["rows_train"], run["rows_test"]) == (10_000, 2_665)

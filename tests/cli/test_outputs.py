@@ -16,7 +16,7 @@ from support.studies import Study
 
 from admmctl.files import atomic, move
 
-# Commands that write to a file that is named, with the runs of ``shell``: their words before it.
+# Commands that write to a file that is named, with the runs of ``shell``: what stands before its name.
 ONE_FILE: dict[str, list[str]] = {
     "predict": ["predict", "RUN", "--input", "rows.npy", "--output"],
     "compare": ["runs", "compare", "made", "--csv"],
@@ -32,7 +32,7 @@ SEVERAL: dict[str, list[str]] = {
     "scaling-plot": ["scaling-plot", "studied", "--output"],
     "condition": ["condition", "unread.yaml", "--output"],
 }
-commands = pytest.mark.parametrize("words", ONE_FILE.values(), ids=ONE_FILE)
+commands = pytest.mark.parametrize("command", ONE_FILE.values(), ids=ONE_FILE)
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def shell(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     np.save(tmp_path / "rows.npy", np.ones((4, 3), np.float32))
     Study(results / "studied" / "scaling-admm").runs({1: [4.0], 2: [2.0]})
     here = Shell(tmp_path, capsys)
-    return lambda *words: here(*(str(run) if word == "RUN" else word for word in words))
+    return lambda *arguments: here(*(str(run) if argument == "RUN" else argument for argument in arguments))
 
 
 @contextmanager
@@ -78,37 +78,37 @@ def pipe(path: Path) -> Iterator[list[bytes]]:
 
 @commands
 @pytest.mark.parametrize("name", ["pipe", "link"])
-def test_a_pipe_is_written_to_and_stays_a_pipe(shell, words: list[str], tmp_path: Path, name: str) -> None:
+def test_a_pipe_is_written_to_and_stays_a_pipe(shell, command: list[str], tmp_path: Path, name: str) -> None:
     (tmp_path / "link").symlink_to("pipe")
     with pipe(tmp_path / "pipe") as read:
-        answer = shell(*words, name)
+        answer = shell(*command, name)
     assert answer.code == 0, answer.err
     assert (tmp_path / "link").is_symlink()
-    shell(*words, "file")
+    shell(*command, "file")
     assert read[0][:100] == (tmp_path / "file").read_bytes()[:100] != b""
     assert not list(tmp_path.glob(".*part"))
 
 
 @commands
-def test_a_device_stays_a_device(shell, words: list[str], tmp_path: Path) -> None:
+def test_a_device_stays_a_device(shell, command: list[str], tmp_path: Path) -> None:
     node = tmp_path / "null"
     try:
         os.mknod(node, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
         node.write_text("")
     except OSError:
         pytest.skip("only root makes devices, and not everywhere")
-    assert shell(*words, "null").code == 0
+    assert shell(*command, "null").code == 0
     assert stat.S_ISCHR(node.stat().st_mode)
 
 
 @commands
-def test_a_link_stays_a_link_and_its_file_is_replaced(shell, words: list[str], tmp_path: Path) -> None:
+def test_a_link_stays_a_link_and_its_file_is_replaced(shell, command: list[str], tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     target = tmp_path / "elsewhere" / "file"
     (tmp_path / "link").symlink_to("elsewhere/file")
     (tmp_path / "second").symlink_to("link")
     for name in ("link", "second"):  # to nothing at first
-        assert shell(*words, name).code == 0
+        assert shell(*command, name).code == 0
         assert (tmp_path / name).is_symlink()
         assert target.read_bytes()
         target.write_text("old")
@@ -118,14 +118,14 @@ def test_a_link_stays_a_link_and_its_file_is_replaced(shell, words: list[str], t
 @commands
 @pytest.mark.parametrize("there", ["folder", "link to a missing folder", "link to itself"])
 def test_where_nothing_can_be_written_one_error_says_so(
-    shell, words: list[str], there: str, tmp_path: Path
+    shell, command: list[str], there: str, tmp_path: Path
 ) -> None:
     place = tmp_path / "place"
     if there == "folder":
         place.mkdir()
     else:
         place.symlink_to("place" if there == "link to itself" else "missing/file")
-    answer = shell(*words, "place")
+    answer = shell(*command, "place")
     assert (answer.code, answer.out) == (2, "")
     assert answer.err.startswith("error: ")
     assert answer.err.count("\n") == 1
@@ -133,11 +133,11 @@ def test_where_nothing_can_be_written_one_error_says_so(
 
 
 @commands
-def test_a_dash_is_standard_output(shell, words: list[str], tmp_path: Path) -> None:
-    answer = shell(*words, "-")
+def test_a_dash_is_standard_output(shell, command: list[str], tmp_path: Path) -> None:
+    answer = shell(*command, "-")
     assert answer.code == 0
     assert not (tmp_path / "-").exists()
-    shell(*words, "file")
+    shell(*command, "file")
     written = (tmp_path / "file").read_text()
     assert answer.out[:300] == written[:300] != ""
     assert len(answer.out) == len(written)
@@ -145,24 +145,24 @@ def test_a_dash_is_standard_output(shell, words: list[str], tmp_path: Path) -> N
 
 @commands
 @pytest.mark.parametrize("name", ["-", "out"])
-def test_standard_output_beside_json_is_refused(shell, words: list[str], tmp_path: Path, name: str) -> None:
+def test_standard_output_beside_json_is_refused(shell, command: list[str], tmp_path: Path, name: str) -> None:
     (tmp_path / "out").symlink_to("/proc/self/fd/1")
-    answer = shell(*words, name, "--json")
+    answer = shell(*command, name, "--json")
     assert (answer.code, answer.out) == (2, "")
     assert "both write to standard output" in answer.err
 
 
 @commands
-def test_a_file_beside_json_is_written_too(shell, words: list[str], tmp_path: Path) -> None:
-    answer = shell(*words, "file", "--json")
+def test_a_file_beside_json_is_written_too(shell, command: list[str], tmp_path: Path) -> None:
+    answer = shell(*command, "file", "--json")
     assert isinstance(json.loads(answer.out), dict)
     assert (tmp_path / "file").stat().st_size > 0
 
 
-@pytest.mark.parametrize("words", SEVERAL.values(), ids=SEVERAL)
-def test_several_files_do_not_fit_on_standard_output(shell, words: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", SEVERAL.values(), ids=SEVERAL)
+def test_several_files_do_not_fit_on_standard_output(shell, command: list[str], tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
-    answer = shell(*words, "-")
+    answer = shell(*command, "-")
     assert (answer.code, answer.out) == (2, "")
     assert answer.err.startswith("error: --output -: expected ")
     assert sorted(tmp_path.rglob("*")) == before

@@ -26,7 +26,7 @@ class Page(HTMLParser):
         super().__init__()
         self.open: list[str] = []
         self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.words = ""
+        self.text = ""
         self.feed(content)
         self.close()
         assert self.open == []
@@ -42,7 +42,7 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if self.open and self.open[-1] not in ("script", "style"):
-            self.words += data
+            self.text += data
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.elements if name == tag]
@@ -54,24 +54,19 @@ def page(output: Path = Path("report.html"), now: datetime | None = None) -> Pag
     return Page(document(find(), figures, left_out, output, now))
 
 
-def row(words: str, first: str) -> str:
-    """The text of a table's row from its first cell on."""
-    return words[words.index(first) :].partition("\n")[0]
-
-
 def test_the_heading_says_what_is_in_it(results: Path) -> None:
     write_run(results)
     write_run(results, seed=1)
     write_run(results, experiment="other")
     write_figure(results / "figures", "one")
-    words = page(now=datetime(2024, 5, 6, 7, 8, tzinfo=UTC)).words
+    text = page(now=datetime(2024, 5, 6, 7, 8, tzinfo=UTC)).text
     for part in ("3 runs of 2 experiments and 1 figure", "Some CPU (2 cores)", "here", "06 May 2024, 07:08 UTC"):
-        assert part in words
-    assert f"admmctl {__version__}" in words
+        assert part in text
+    assert f"admmctl {__version__}" in text
 
 
 def test_the_page_is_sound(results: Path) -> None:
-    """One h1, no heading left out, ids once, links that lead somewhere, images with words, nothing to load."""
+    """One h1, no heading left out, ids once, links that lead somewhere, images with texts, nothing to load."""
     write_run(results)
     write_run(results, "sgd", accuracies=(0.5, 0.6))
     write_run(results, experiment="other")
@@ -104,20 +99,20 @@ def test_names_and_reasons_from_files_never_become_markup(results: Path) -> None
     )
     (folder / "environment.json").write_text(json.dumps({"cpu": [NASTY], "hosts": [NASTY], NASTY: [NASTY]}))
     write_run(results, experiment="with a target and '\"<b>", seed=2)
-    words = dict.fromkeys(("paper", "number", "shows", "caption", "scale"), NASTY)
+    texts = dict.fromkeys(("paper", "number", "shows", "caption", "scale"), NASTY)
     item = number(NASTY, unit=NASTY, paper_text=NASTY, note=NASTY)
     write_figure(
         results / "figures",
         "one",
         [(NASTY, "y"), (1, 2), (3, 4)],
-        **words,
+        **texts,
         numbers=[item],
     )
     (results / "figures" / "<script>.json").write_text("{")
     found = page()
     assert len(found.all("script")) == 1
     assert not found.all("b")
-    assert found.words.count(NASTY) >= 12
+    assert found.text.count(NASTY) >= 12
     assert not [name for _, attributes in found.elements for name in attributes if name.startswith("on")]
 
 
@@ -158,12 +153,12 @@ def test_points_are_a_table_and_long_ones_are_thinned(results: Path) -> None:
     write_figure(figures, "bytes")
     (figures / "bytes.csv").write_bytes(b"x,y\n\xff,1\n")
     found = page(results / "sub" / "report.html")
-    assert "Points: 3 rows" in found.words
-    assert "Points of long: 200 of 1,000 rows" in found.words
-    assert "999" in found.words
-    assert "its rows differ in length" in found.words
-    assert "it is empty" in found.words
-    assert "bytes.csv cannot be shown" in found.words
+    assert "Points: 3 rows" in found.text
+    assert "Points of long: 200 of 1,000 rows" in found.text
+    assert "999" in found.text
+    assert "its rows differ in length" in found.text
+    assert "it is empty" in found.text
+    assert "bytes.csv cannot be shown" in found.text
     links = [link for link in found.all("a") if not str(link["href"]).startswith("#")]
     assert sorted(str(link.get("download")) for link in links) == ["None", "long.csv", "short.csv"]
     assert [link["href"] for link in links if "download" not in link] == ["../figures/huge.csv"]
@@ -174,17 +169,17 @@ def test_runs_have_their_table_medians_and_details(results: Path) -> None:
         write_run(results, seed=seed, seconds=1.0 + seed / 10)
         write_run(results, "sgd", seed=seed, accuracies=(0.5, 0.7))
     found = page()
-    assert "Medians over repeats: target test accuracy 0.9, 12 runs" in found.words
-    assert "6 of 6" in found.words
-    assert "0 of 6" in found.words
-    assert "2.00 to 3.00" in found.words  # the interval of 2 to 3 s
-    assert "12 runs: 6 reached, 6 exhausted" in found.words
+    assert "Medians over repeats: target test accuracy 0.9, 12 runs" in found.text
+    assert "6 of 6" in found.text
+    assert "0 of 6" in found.text
+    assert "2.00 to 3.00" in found.text  # the interval of 2 to 3 s
+    assert "12 runs: 6 reached, 6 exhausted" in found.text
     boxes = [box for box in found.all("details") if box.get("class") == "run"]
     assert len(boxes) == 12
-    assert found.words.count("Run it again:") == 12
-    assert found.words.count("Seconds by phase, over ranks") == 12
+    assert found.text.count("Run it again:") == 12
+    assert found.text.count("Seconds by phase, over ranks") == 12
     assert len([drawn for drawn in found.all("svg") if str(drawn["class"]).startswith("spark ")]) == 12
-    assert "missed" in found.words
+    assert "missed" in found.text
 
 
 def test_runs_that_broke_off_are_shown_as_they_are(results: Path) -> None:
@@ -199,11 +194,11 @@ def test_runs_that_broke_off_are_shown_as_they_are(results: Path) -> None:
         path.unlink()
     (bare / "config.yaml").write_text("name: [")
     found = page()
-    assert "4 runs: 1 failed, 1 interrupted, 2 unfinished" in found.words
-    assert "out of memory" in found.words
-    assert interrupted.name in found.words
-    assert f"admmctl train {killed / 'config.yaml'}" in found.words
-    assert "nan" not in found.words
+    assert "4 runs: 1 failed, 1 interrupted, 2 unfinished" in found.text
+    assert "out of memory" in found.text
+    assert interrupted.name in found.text
+    assert f"admmctl train {killed / 'config.yaml'}" in found.text
+    assert "nan" not in found.text
 
 
 @pytest.mark.parametrize(
@@ -221,23 +216,23 @@ def test_a_damaged_summary_breaks_nothing(results: Path, summary: dict[str, Any]
     folder = write_run(results, seed=1)
     (folder / "summary.json").write_text(json.dumps(summary))
     found = page()
-    assert folder.name in found.words
+    assert folder.name in found.text
     assert len([box for box in found.all("details") if box.get("class") == "run"]) == 2
 
 
 def test_a_damaged_config_breaks_nothing(results: Path) -> None:
     for seed, content in enumerate(("methods: {admm: 3}\n", "methods: [1]\n", "3\n", "data: 3\nmethods: {}\n")):
         (write_run(results, seed=seed) / "config.yaml").write_text(content)
-    assert "4 runs: 4 reached" in page().words
+    assert "4 runs: 4 reached" in page().text
 
 
 def test_runs_that_differ_in_data_or_target_have_medians_of_their_own(results: Path) -> None:
     write_run(results)
     write_run(results, seed=1, target=0.95, status="exhausted", time_to_target_s=None)
     write_run(results, seed=2, target=None, time_to_target_s=None)
-    words = page().words
+    text = page().text
     for goal in ("target test accuracy 0.9, 1 run", "target test accuracy 0.95, 1 run", "no target, 1 run"):
-        assert f"Medians over repeats: {goal}" in words
+        assert f"Medians over repeats: {goal}" in text
 
 
 def test_chosen_runs_bring_the_figures_drawn_from_them(results: Path) -> None:
