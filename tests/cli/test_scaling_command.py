@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from matplotlib.figure import Figure
-from support.processes import at_start, small_peaks, wait_until
+from support.processes import at_start, before_each, small_peaks, wait_until
 from support.shell import Shell, real_shell
 from support.studies import SMALL, Study, machine
 
@@ -34,25 +34,6 @@ stop: {iterations: 3}
 """
 COMMAND = ("scaling", "rolled.yaml", "--cores", "1,2", "--repeat", "2", "--oversubscribe")
 RUNS = [f"admm-p{cores}-s{seed}" for cores in (1, 2) for seed in (0, 1)]
-# What every rank of a job of several does in an iteration, put in its way as the ranks start.
-SABOTAGE = """
-import os
-
-def sabotage():
-    import time
-    from admmctl.runs import loop
-
-    step = loop.Loop._step
-
-    def sabotaged(self):
-        {action}
-        return step(self)
-
-    loop.Loop._step = sabotaged
-
-if "PMI_RANK" in os.environ:
-    sabotage()
-"""
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +80,8 @@ def only_these_change(study: Path, *runs: str) -> Iterator[None]:
 
 
 def in_the_way(place: Path, monkeypatch: pytest.MonkeyPatch, action: str) -> None:
-    at_start(place, monkeypatch, SABOTAGE.format(action=action))
+    """From now on, every rank of a job does this before every iteration."""
+    at_start(place, monkeypatch, before_each("admmctl.runs.loop.Loop._step", action))
 
 
 def strict(text: str) -> Any:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from support.processes import alive, at_start, program, wait_until
+from support.processes import alive, at_start, before_each, program, wait_until
 
 import admmctl
 from admmctl.cli import main
@@ -28,25 +28,12 @@ pytestmark = pytest.mark.mpi
 
 # 4,003 rows, 3,002 of them to train: no rank count but one divides either.
 ITERATIONS = 15
-# What a rank does at iteration 3, put in its way by a module that every Python of the job loads.
-SABOTAGE = """
-import os
 
-def sabotage():
-    from admmctl.runs import loop
 
-    evaluation = loop.Loop._evaluation
-
-    def sabotaged(self, weights):
-        if self.problem.comm.rank == 1 and self.outcome.iterations == 3:
-            {action}
-        return evaluation(self, weights)
-
-    loop.Loop._evaluation = sabotaged
-
-if "PMI_RANK" in os.environ:
-    sabotage()
-"""
+def at_iteration_3(action: str) -> str:
+    """Code for ``every_python``: what rank 1 does at iteration 3."""
+    action = f"if self.problem.comm.rank == 1 and self.outcome.iterations == 3: {action}"
+    return before_each("admmctl.runs.loop.Loop._evaluation", action)
 
 
 def experiment(**changes):
@@ -98,7 +85,7 @@ LEAVES = "exit code 0: a rank ended before the run did|exit code 9: a rank ended
     ids=["raises", "is killed", "leaves", "exits", "sleeps", "is stopped"],
 )
 def test_a_rank_that_breaks_or_hangs_is_named_and_ends_the_job(action, patience, reason, results, every_python):
-    every_python(SABOTAGE.format(action=action))
+    every_python(at_iteration_3(action))
     with pytest.raises(RunFailed) as failure:
         admmctl.train(experiment(), cores=2, patience=patience)
     folder, message = run_folder(results), str(failure.value)
@@ -229,7 +216,7 @@ def test_an_interrupted_job_leaves_a_readable_folder_and_no_ranks(number, comman
 
 
 def test_a_second_interruption_does_not_wait_for_a_rank_that_hangs(command, every_python):
-    every_python(SABOTAGE.format(action="__import__('time').sleep(600)"))
+    every_python(at_iteration_3("__import__('time').sleep(600)"))
     process, folder = command()
     process.send_signal(signal.SIGINT)
     with pytest.raises(subprocess.TimeoutExpired):
@@ -273,7 +260,7 @@ rank.ANSWER = job.GRACE = 0.4
 
 
 def test_a_stopped_rank_is_named_after_the_first_interruption(command, every_python):
-    every_python(IMPATIENT + SABOTAGE.format(action="os.kill(os.getpid(), 19)"))
+    every_python(IMPATIENT + at_iteration_3("os.kill(os.getpid(), 19)"))
     process, folder = command()
     process.send_signal(signal.SIGINT)
     said = []

@@ -16,6 +16,32 @@ if any(argument.startswith(("admmctl", "mpi4py")) for argument in sys.orig_argv)
 """
 
 
+_BEFORE_EACH = """
+import sys
+
+def put():
+    import os, time
+    from {module} import {owner}
+
+    method = {owner}.{name}
+
+    def changed(self, *arguments):
+        {action}
+        return method(self, *arguments)
+
+    {owner}.{name} = changed
+
+if "admmctl.runs.worker" in sys.orig_argv:
+    put()
+"""
+
+
+def before_each(method: str, action: str) -> str:
+    """Code for ``at_start``: ranks and trials run ``action`` before a call of ``module.Class.method``."""
+    module, owner, name = method.rsplit(".", 2)
+    return _BEFORE_EACH.format(module=module, owner=owner, name=name, action=action)
+
+
 def at_start(folder: Path, patch: pytest.MonkeyPatch, code: str) -> None:
     """Every Python that is started from now on runs ``code`` first."""
     (folder / "sitecustomize.py").write_text(code)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from support.processes import alive, at_start, wait_until
+from support.processes import alive, at_start, before_each, wait_until
 from support.shell import real_shell
 
 import admmctl
@@ -251,28 +251,11 @@ def test_the_test_set_plays_no_part_in_the_choice(place, monkeypatch):
 
 # -- trials that go wrong
 
-SABOTAGE = """
-import os
-
-def sabotage():
-    from admmctl.methods.gradient.sgd import Descent
-
-    init = Descent.init
-
-    def failing(self, problem):
-        if self.settings.learning_rate in ({rates}):
-            raise RuntimeError("out of luck")
-        return init(self, problem)
-
-    Descent.init = failing
-
-sabotage()
-"""
-
 
 def broken(place: Place, monkeypatch: pytest.MonkeyPatch, rates: str) -> None:
     """From now on, trials with these learning rates fail."""
-    at_start(place.path, monkeypatch, SABOTAGE.format(rates=rates))
+    action = f"if self.settings.learning_rate in ({rates}): raise RuntimeError('out of luck')"
+    at_start(place.path, monkeypatch, before_each("admmctl.methods.gradient.sgd.Descent.init", action))
 
 
 def test_a_trial_that_fails_is_kept_with_its_reason_and_tried_again(place, monkeypatch):
