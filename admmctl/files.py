@@ -30,12 +30,9 @@ def atomic(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     target = _replaceable(path)
     if target is None:
         descriptor = opened(path)
-        if descriptor is None:
-            with path.open(mode, -1, *coding) as file:
-                yield file
-        else:
-            with os.fdopen(os.dup(descriptor), mode, -1, *coding) as file:
-                yield file
+        device = None if descriptor is None else os.dup(descriptor)
+        with path.open(mode, -1, *coding) if device is None else os.fdopen(device, mode, -1, *coding) as file:
+            yield file
         return
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
     temporary = Path(name)

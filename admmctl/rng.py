@@ -12,26 +12,18 @@ from numpy.typing import NDArray
 _PER_TICK = 4  # integers of 64 bits that one tick of the Philox counter yields
 
 
-def _philox(seed: int, stream: str, tick: int) -> np.random.Philox:
-    """A Philox generator for one named stream of one seed, its counter at ``tick``."""
-    key = np.random.SeedSequence([seed, zlib.crc32(stream.encode())]).generate_state(2, np.uint64)
-    generator = np.random.Philox(key=key)
-    return generator.advance(tick)
-
-
 def _integers(seed: int, stream: str, start: int, rows: int, count: int) -> NDArray[np.uint64]:
     """``count`` random integers of 64 bits for each of ``rows`` rows from ``start``, shape (rows, count)."""
     ticks = -(-count // _PER_TICK)
-    raw = _philox(seed, stream, start * ticks).random_raw(rows * ticks * _PER_TICK)
+    key = np.random.SeedSequence([seed, zlib.crc32(stream.encode())]).generate_state(2, np.uint64)
+    raw = np.random.Philox(key=key).advance(start * ticks).random_raw(rows * ticks * _PER_TICK)
     return np.asarray(raw, dtype=np.uint64).reshape(rows, ticks * _PER_TICK)[:, :count]
 
 
 def uniform_rows(seed: int, stream: str, start: int, rows: int, count: int) -> NDArray[np.float64]:
     """Uniform numbers in [0, 1) for rows ``start`` to ``start + rows``, shape (rows, count)."""
-    uniforms: NDArray[np.float64] = (_integers(seed, stream, start, rows, count) >> np.uint64(11)) * np.float64(
-        2.0**-53
-    )
-    return uniforms
+    mantissas = _integers(seed, stream, start, rows, count) >> np.uint64(11)
+    return np.asarray(mantissas * np.float64(2.0**-53))
 
 
 def normal_rows(seed: int, stream: str, start: int, rows: int, count: int) -> NDArray[np.float32]:

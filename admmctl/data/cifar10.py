@@ -12,14 +12,14 @@ import tarfile
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from admmctl.data.catalog import Card, SourceFile
-from admmctl.data.dataset import Dataset
+from admmctl.data.dataset import Dataset, all_files
 from admmctl.data.prepared import Prepared, StoredSource
 from admmctl.data.source import DataSettings, Part, Progress, Rows
 from admmctl.data.wrapped import DAMAGED, intact
@@ -154,15 +154,7 @@ class Cifar10(Dataset):
     def in_folder(self, folder: Path) -> dict[str, Path]:
         if (folder / TARBALL.name).is_file():
             return {}  # the official file itself is better
-        for place in (folder / FOLDER, folder):
-            found = {}
-            for name, _ in BATCHES:
-                candidates = [path for path in (place / name, place / f"{name}.xz") if path.is_file()]
-                if candidates:
-                    found[name] = candidates[0]
-            if len(found) == len(BATCHES):
-                return found
-        return {}
+        return all_files((folder / FOLDER, folder), {name: [name, f"{name}.xz"] for name, _ in BATCHES})
 
     def same(self, name: str, path: Path) -> bool:
         """The official images and labels, pickled or packed anew."""
@@ -316,9 +308,8 @@ def read_batch(name: str, content: bytes) -> tuple[NDArray[np.uint8], NDArray[np
 
     Raises DataError when it is anything else.
     """
-    stream: IO[bytes] = io.BytesIO(content)
     try:
-        batch = _OnlyArrays(stream, encoding="bytes").load()
+        batch = _OnlyArrays(io.BytesIO(content), encoding="bytes").load()
         x, y = (_entry(batch, key) for key in ("data", "labels"))
         y = np.asarray(y)
     except Exception as error:  # a damaged pickle can raise nearly anything

@@ -2,7 +2,7 @@
 
 import os
 from abc import ABC
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -118,6 +118,22 @@ class Dataset(ABC):
     def in_folder(self, folder: Path) -> dict[str, Path]:
         """Files in a mirror folder that serve as well as the official ones, in another wrapping."""
         return {}
+
+
+def all_files(places: Iterable[Path], spellings: dict[str, list[str]]) -> dict[str, Path]:
+    """Official files by name, from the first folder that has all of them, each in one of its spellings.
+
+    Empty where no folder has them all.
+    """
+    for place in places:
+        found = {
+            name: path
+            for name, spelt in spellings.items()
+            if (path := next((place / s for s in spelt if (place / s).is_file()), None))
+        }
+        if len(found) == len(spellings):
+            return found
+    return {}
 
 
 @dataclass(frozen=True)

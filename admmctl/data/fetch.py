@@ -33,16 +33,9 @@ def split_names(arguments: list[str], files: list[Path]) -> tuple[list[str], lis
     """Datasets and files of a command line: after ``--from A`` a shell's glob may have left B and C as names."""
     names = [name for name in arguments if not files or name in datasets or not _like_a_file(name)]
     files = files + [Path(argument) for argument in arguments if argument not in names]
-    _must_exist(files)
     if files and len(names) != 1:
         raise UserError(f"--from: name one dataset that the files are for, not {len(names)}")
     return names, files
-
-
-def _must_exist(files: list[Path]) -> None:
-    for file in files:
-        if not file.exists():
-            raise DataError(f"--from {file}: there is no such file")
 
 
 def _like_a_file(argument: str) -> bool:
@@ -58,6 +51,9 @@ def fetch(name: str, request: Request, say: Say, progress: Progress) -> Path | N
     """
     if request.mirror is not None:
         check_mirror(request.mirror)
+    for file in request.files:
+        if not file.exists():
+            raise DataError(f"--from {file}: there is no such file")
     dataset: Dataset = datasets.load(name)()
     if not dataset.card.files:
         say(f"{name}: {dataset.nothing_to_fetch}")
@@ -126,7 +122,6 @@ def _gather(
     """The raw files by official name, each verified or known to be unofficial, and what is recorded of them."""
     wanted = [file for file in dataset.card.files if request.extra or not file.optional]
     if request.files:
-        _must_exist(request.files)
         raw = dataset.recognise(request.files)
         # A folder that was given may have optional files that were not asked for.
         names = [file.name for file in dataset.card.files if file.optional and file not in wanted]

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from admmctl.data.catalog import Card
 from admmctl.data.dataset import Dataset
-from admmctl.data.source import DataSettings, Part, Rows, Source
+from admmctl.data.source import ArraySource, DataSettings, Part, Rows
 from admmctl.data.tables import Table, read_numbers
 from admmctl.errors import DataError
 
@@ -66,45 +66,34 @@ class Files(Dataset):
         return settings.seed is not None or (settings.x_test is None and settings.train is None)
 
 
-class FilesSource(Source):
+class FilesSource(ArraySource):
     """Rows of .npy files, memory-mapped, or of CSV files, read whole."""
 
-    anything = True
+    may_overflow = True
 
     def __init__(self, settings: FilesSettings) -> None:
-        self._parts: dict[Part, _Pair] = {}
-        self._parts["train"] = _pair(settings.x, settings.y, settings.label, ("data.x", "data.y"))
+        train = _pair(settings.x, settings.y, settings.label, ("data.x", "data.y"))
+        pairs: dict[Part, _Pair] = {"train": train}
         unpaired = (settings.x_test is None) != (settings.y_test is None)
         if unpaired and (settings.label is None or settings.y_test is not None):
             raise DataError("data: x_test and y_test belong together; one of them is missing")
         if settings.x_test is not None:
             keys = ("data.x_test", "data.y_test")
-            self._parts["test"] = _pair(settings.x_test, settings.y_test, settings.label, keys)
-        pairs = self._parts.values()
-        self.features = self._parts["train"].x.shape[1]
-        if any(pair.x.shape[1] != self.features for pair in pairs):
+            pairs["test"] = _pair(settings.x_test, settings.y_test, settings.label, keys)
+        self._arrays = {part: (pair.x, pair.y) for part, pair in pairs.items()}
+        self.features = train.x.shape[1]
+        if any(pair.x.shape[1] != self.features for pair in pairs.values()):
             raise DataError(f"data.x_test: {settings.x_test} does not have the {self.features} features of data.x")
-        if not all(np.can_cast(pair.x.dtype, np.float32) for pair in pairs):
+        if not all(np.can_cast(pair.x.dtype, np.float32) for pair in pairs.values()):
             self.precision = np.float64
-        self.labels_known = sorted({int(label) for pair in pairs for label in np.unique(pair.y)})
-        self.notes = [note for pair in pairs for note in pair.notes]
-        self.notes += _doubts(settings, self._parts["train"].y)
+        self.labels_known = sorted({int(label) for pair in pairs.values() for label in np.unique(pair.y)})
+        self.notes = [*(note for pair in pairs.values() for note in pair.notes), *_doubts(settings, train.y)]
         self._x_paths = {"train": settings.x, "test": settings.x_test}
         self._paths = [p for p in (settings.x, settings.y, settings.x_test, settings.y_test) if p is not None]
 
-    def rows(self, part: Part) -> int:
-        return len(self._parts[part].x) if part in self._parts else 0
-
-    def labels(self, part: Part, rows: Rows) -> NDArray[np.int64]:
-        return self._parts[part].y[np.asarray(rows, dtype=np.int64)]
-
-    def stored(self, part: Part, rows: Rows) -> NDArray[Any]:
-        index = slice(rows.start, rows.stop) if isinstance(rows, range) else rows
-        return self._parts[part].x[index]
-
     def inputs(self, part: Part, rows: Rows, out: NDArray[Any]) -> None:
         with np.errstate(over="ignore"):  # of what is more than float64; it is named below
-            out[...] = self.stored(part, rows)
+            super().inputs(part, rows, out)
         if not np.isfinite(out).all():
             bad, column = map(int, np.argwhere(~np.isfinite(out))[0])
             value = self.stored(part, rows[bad : bad + 1])[0, column]

@@ -90,7 +90,9 @@ class Higgs(Dataset):
 TEST_SHARE = ROWS // TEST_ROWS  # 22: a smaller file keeps the official proportion
 
 
-def read_chunks(path: Path, skip: int, limit: int | None) -> Iterator[tuple[Any, Any]]:
+def read_chunks(
+    path: Path, skip: int, limit: int | None
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.uint8]]]:
     """Features (rows, 28) float32 and labels (rows,) of a CSV in the official layout, a chunk at a time.
 
     The first ``skip`` rows are passed over, at most ``limit`` are read. Raises DataError with the line of
@@ -116,7 +118,8 @@ def read_chunks(path: Path, skip: int, limit: int | None) -> Iterator[tuple[Any,
             with reader:
                 for frame in reader:
                     values = frame.to_numpy(np.float32)
-                    _check(path, at, values)
+                    if not _in_layout(values):
+                        raise ValueError("not in the official layout")
                     # Rows are counted as parsed, not as lines, so that empty lines shift nothing.
                     new = values[max(0, skip - at) :]
                     at += len(values)
@@ -131,14 +134,11 @@ def read_chunks(path: Path, skip: int, limit: int | None) -> Iterator[tuple[Any,
         raise DataError(_first_wrong_line(path, at) or f"{path}, after line {at:,}: {error}") from None
 
 
-def _check(path: Path, before: int, values: NDArray[np.float32]) -> None:
-    """Raises DataError unless every row is a label of 0 or 1 and 28 finite numbers."""
-    if values.shape[1] != FEATURES + 1 or not (
-        np.isfinite(values).all() and ((values[:, 0] == 0) | (values[:, 0] == 1)).all()
-    ):
-        raise DataError(
-            _first_wrong_line(path, before) or f"{path}, after line {before:,}: not in the official layout"
-        )
+def _in_layout(values: NDArray[np.float32]) -> bool:
+    """Whether every row is a label of 0 or 1 and 28 finite numbers."""
+    labels = values[:, 0]
+    right = values.shape[1] == FEATURES + 1 and np.isfinite(values).all() and ((labels == 0) | (labels == 1)).all()
+    return bool(right)
 
 
 def _first_wrong_line(path: Path, after: int) -> str | None:

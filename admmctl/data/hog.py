@@ -64,6 +64,7 @@ def hog(images: NDArray[np.uint8], settings: HogSettings, out: NDArray[np.float3
     if out.shape != (n, features(settings, height, width)):
         raise ValueError(f"out has shape {out.shape}, not {(n, features(settings, height, width))}")
     strength, bins = _tables(settings.orientations, settings.signed)
+    sizes = settings.orientations, settings.cell, settings.block, settings.stride
     pixels = images[..., None] if images.ndim == 3 else images
     step = max(1, _BATCH_BYTES // pixels[:1].nbytes) if n else 1
     # Always a fresh C-order array: one compiled variant serves all, read-only and transposed views too.
@@ -71,16 +72,7 @@ def hog(images: NDArray[np.uint8], settings: HogSettings, out: NDArray[np.float3
     for start in range(0, n, step):
         part = batch[: min(step, n - start)]
         part[...] = pixels[start : start + step]
-        _histograms(
-            part,
-            strength,
-            bins,
-            settings.orientations,
-            settings.cell,
-            settings.block,
-            settings.stride,
-            out[start : start + step],
-        )
+        _histograms(part, strength, bins, *sizes, out[start : start + step])
 
 
 @lru_cache(maxsize=4)

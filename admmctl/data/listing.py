@@ -2,7 +2,7 @@
 
 from typing import Any, Literal, NotRequired, TypedDict
 
-from admmctl.data.catalog import datasets
+from admmctl.data.catalog import Card, datasets
 from admmctl.data.dataset import Dataset
 from admmctl.data.prepared import StoredSource, read_manifest
 from admmctl.errors import DataError, UserError
@@ -41,27 +41,7 @@ def describe(name: str) -> Entry:
     """Everything known about one dataset. Raises UserError when there is none of that name."""
     dataset: Dataset = datasets.load(name)()
     card, folder = dataset.card, dataset.folder()
-    entry: Entry = {
-        "name": name,
-        "title": card.title,
-        "state": "computed" if name != "files" else "yours",
-        "rows": card.rows,
-        "features": card.features,
-        "licence": card.licence,
-        "citation": card.citation,
-        "folder": None,
-        "disk_bytes": 0,
-        "files": [
-            {
-                "name": file.name,
-                "bytes": file.bytes,
-                "sha256": file.sha256,
-                "addresses": list(file.addresses),
-                "optional": file.optional,
-            }
-            for file in card.files
-        ],
-    }
+    entry = _entry(name, card)
     if not card.files:
         return entry
     try:
@@ -86,6 +66,34 @@ def describe(name: str) -> Entry:
     }
 
 
+def _entry(name: str, card: Card) -> Entry:
+    """What a card says; of no files, because they are computed or the user's own."""
+    return {
+        "name": name,
+        "title": card.title,
+        "state": "computed" if name != "files" else "yours",
+        "rows": card.rows,
+        "features": card.features,
+        "licence": card.licence,
+        "citation": card.citation,
+        "folder": None,
+        "disk_bytes": 0,
+        "files": [
+            {
+                "name": file.name,
+                "bytes": file.bytes,
+                "sha256": file.sha256,
+                "addresses": list(file.addresses),
+                "optional": file.optional,
+            }
+            for file in card.files
+        ],
+    }
+
+
+_UNKNOWN = Card(title="unknown", licence="unknown", citation="unknown", rows="unknown", features="unknown")
+
+
 def listing() -> list[Entry]:
     """All datasets, in the order of the catalogue."""
     return [_described(name) for name in datasets]
@@ -96,17 +104,4 @@ def _described(name: str) -> Entry:
     try:
         return describe(name)
     except UserError as problem:
-        unknown = "unknown"
-        return {
-            "name": name,
-            "title": unknown,
-            "state": "damaged",
-            "rows": unknown,
-            "features": unknown,
-            "licence": unknown,
-            "citation": unknown,
-            "folder": None,
-            "disk_bytes": 0,
-            "files": [],
-            "problem": str(problem),
-        }
+        return {**_entry(name, _UNKNOWN), "state": "damaged", "problem": str(problem)}

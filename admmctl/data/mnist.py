@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from admmctl.data.catalog import Card, SourceFile
-from admmctl.data.dataset import Dataset
+from admmctl.data.dataset import Dataset, all_files
 from admmctl.data.prepared import Prepared
 from admmctl.data.source import DataSettings, Part, Progress
 from admmctl.errors import DataError
@@ -123,15 +123,8 @@ def _spellings(name: str) -> list[str]:
 
 def _found_in(folder: Path) -> dict[str, Path]:
     """The four files in a folder, or where torchvision has them below it; none where one is missing."""
-    for place in (folder, folder / "raw", folder / "MNIST" / "raw"):
-        found = {
-            file.name: next((place / s for s in _spellings(file.name) if (place / s).is_file()), None)
-            for file in FILES.values()
-        }
-        paths = {name: path for name, path in found.items() if path is not None}
-        if len(paths) == len(FILES):
-            return paths
-    return {}
+    places = (folder, folder / "raw", folder / "MNIST" / "raw")
+    return all_files(places, {file.name: _spellings(file.name) for file in FILES.values()})
 
 
 def _content(path: Path) -> bytes:

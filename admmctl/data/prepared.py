@@ -18,7 +18,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import DTypeLike, NDArray
 
-from admmctl.data.source import Part, Rows, Source
+from admmctl.data.source import ArraySource, Part
 from admmctl.errors import DataError
 from admmctl.files import write_json
 from admmctl.folders import discard
@@ -44,7 +44,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     return manifest
 
 
-class StoredSource(Source):
+class StoredSource(ArraySource):
     """Rows of a prepared dataset.
 
     The manifest names, for each part, the arrays ``x`` (rows, features) and ``y`` (rows,), the first row of
@@ -61,7 +61,7 @@ class StoredSource(Source):
         if manifest.get("version") != version:
             raise DataError(f"dataset {name} in {folder} was prepared by another version; {cure} --force")
         self._manifest = manifest
-        self._arrays: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {}
+        self._arrays = {}
         try:
             self.features = int(manifest["features"])
             self.labels_known: Sequence[int] = tuple(manifest["labels"])
@@ -75,25 +75,8 @@ class StoredSource(Source):
         except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"dataset {name} in {folder} is damaged ({error}); {cure} --force") from None
 
-    def rows(self, part: Part) -> int:
-        return len(self._arrays[part][0]) if part in self._arrays else 0
-
-    def labels(self, part: Part, rows: Rows) -> NDArray[np.int64]:
-        return np.asarray(self._arrays[part][1][_index(rows)], dtype=np.int64)
-
-    def stored(self, part: Part, rows: Rows) -> NDArray[Any]:
-        return self._arrays[part][0][_index(rows)]
-
-    def inputs(self, part: Part, rows: Rows, out: NDArray[np.float32]) -> None:
-        out[...] = self.stored(part, rows)
-
     def fingerprint(self) -> str:
         return str(self._manifest["sha256"])
-
-
-def _index(rows: Rows) -> slice | NDArray[np.int64]:
-    """A slice where rows are consecutive: it reads only them, and copies nothing."""
-    return slice(rows.start, rows.stop, rows.step) if isinstance(rows, range) else rows
 
 
 # --- writing

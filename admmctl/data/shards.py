@@ -119,7 +119,7 @@ class Streamed:
 
     def _check(self, rows: Rows, scaled: NDArray[np.float32]) -> None:
         """Raises DataError where a number of ``rows`` has become too large for float32."""
-        if not self._source.anything or np.isfinite(scaled).all():
+        if not self._source.may_overflow or np.isfinite(scaled).all():
             return
         bad, column = map(int, np.argwhere(~np.isfinite(scaled))[0])
         value = self._raw(rows[bad : bad + 1])[0, column]

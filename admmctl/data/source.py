@@ -50,10 +50,8 @@ class Source(ABC):
 
     features: int
     labels_known: Sequence[int]  # the labels that occur, ascending
-    precision: type[np.floating[Any]] = (
-        np.float32
-    )  # of ``inputs``; float64 where float32 would lose what is stored
-    anything = False  # whether rows may hold numbers of any size; then what is too large is looked for
+    precision: type[np.floating[Any]] = np.float32  # of ``inputs``; float64 where float32 would lose digits
+    may_overflow = False  # whether a row may hold a number that is too large for float32
     notes: Sequence[str] = ()  # what a person should know about how the data were read
 
     @abstractmethod
@@ -79,3 +77,26 @@ class Source(ABC):
     def where(self, part: Part, row: int) -> str:
         """A row as messages call it."""
         return f"row {row} of the {part} set"
+
+
+class ArraySource(Source):
+    """Rows of arrays, which may be memory-mapped: for each part x (rows, features) and y (rows,)."""
+
+    _arrays: dict[Part, tuple[NDArray[Any], NDArray[Any]]]
+
+    def rows(self, part: Part) -> int:
+        return len(self._arrays[part][0]) if part in self._arrays else 0
+
+    def labels(self, part: Part, rows: Rows) -> NDArray[np.int64]:
+        return np.asarray(self._arrays[part][1][_index(rows)], dtype=np.int64)
+
+    def stored(self, part: Part, rows: Rows) -> NDArray[Any]:
+        return self._arrays[part][0][_index(rows)]
+
+    def inputs(self, part: Part, rows: Rows, out: NDArray[Any]) -> None:
+        out[...] = self.stored(part, rows)
+
+
+def _index(rows: Rows) -> slice | NDArray[np.int64]:
+    """A slice where rows are consecutive: it reads only them, and copies nothing."""
+    return slice(rows.start, rows.stop, rows.step) if isinstance(rows, range) else rows

@@ -152,9 +152,6 @@ class HogSource(Source):
     def fingerprint(self) -> str:
         return self._pixels.fingerprint()
 
-    def stored(self, part: Part, rows: Rows) -> NDArray[Any]:
-        return self._pixels.stored(part, rows)
-
     def inputs(self, part: Part, rows: Rows, out: NDArray[np.float32]) -> None:
         for low in range(0, len(rows), _BLOCK):
             block = self._pixels.stored(part, rows[low : low + _BLOCK])
@@ -205,42 +202,33 @@ def prepare_digits(path: Path, rows: Growing, progress: Progress) -> None:
 
     The images are streamed; memory does not grow with the file. Raises DataError when the file is not that.
     """
+    blocks, labels = read_digits(path, _BLOCK)
+    at = 0
+    for images in blocks:
+        skip = min(len(images), max(0, rows.done - at))  # what a killed preparation has written
+        at += len(images)
+        rows.append(images[skip:].reshape(-1, PIXELS), labels[at - len(images) + skip : at])
+        progress(f"preparing {path.name} (digits)", at, len(labels))
+
+
+def read_digits(path: Path, items: int) -> tuple[Iterator[NDArray[np.uint8]], NDArray[np.int64]]:
+    """Images, in blocks (m, 32, 32, 3) with m <= ``items``, and all labels (n,) of an official .mat file.
+
+    Raises DataError when the file is not that.
+    """
     variables = {variable.name: variable for variable in read_variables(path)}
     found = {name: variable.shape for name, variable in variables.items()}
     if set(found) != {"X", "y"} or found["X"][:3] != (SIDE, SIDE, 3) or len(found["X"]) not in (3, 4):
         raise DataError(f"{path} is not an SVHN file: expected X (32, 32, 3, n) and y (n, 1), it holds {found}")
-    if variables["X"].dtype != np.uint8:
-        raise DataError(f"{path} is not an SVHN file: its images are {variables['X'].dtype}, not bytes")
-    count = found["X"][3] if len(found["X"]) == 4 else 1  # MATLAB drops a last axis of one
-    labels = _labels(path, count)
-    for variable in read_variables(path):
-        if variable.name != "X":
-            continue
-        at = 0
-        for images in variable.blocks(_BLOCK) if len(variable.shape) == 4 else [variable.array()[None]]:
-            skip = min(len(images), max(0, rows.done - at))  # what a killed preparation has written
-            at += len(images)
-            rows.append(images[skip:].reshape(-1, PIXELS), labels[at - len(images) + skip : at])
-            progress(f"preparing {path.name} (digits)", at, count)
-
-
-def read_digits(path: Path, count: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """The first ``count`` images (n, 32, 32, 3) and labels (n,) of an official .mat file. Raises DataError."""
-    for variable in read_variables(path):
-        if variable.name == "X" and variable.shape[:3] == (SIDE, SIDE, 3) and len(variable.shape) == 4:
-            labels = _labels(path, variable.shape[3])[:count]
-            return next(variable.blocks(count)), labels
-    raise DataError(f"{path} is not an SVHN file: expected X (32, 32, 3, n) and y (n, 1)")
-
-
-def _labels(path: Path, count: int) -> NDArray[np.int64]:
-    for variable in read_variables(path):
-        if variable.name == "y":
-            stored = variable.array().ravel()
-            if stored.dtype.kind not in "fiu" or not np.isin(stored, np.arange(11)).all():
-                raise DataError(f"{path}: expected labels of 1 to 10, it holds others")
-            labels = stored.astype(np.int64)
-            if len(labels) != count:
-                raise DataError(f"{path}: expected {count:,} labels, it holds {len(labels):,}")
-            return labels % 10
-    raise DataError(f"{path} holds no labels y")
+    images = variables["X"]
+    if images.dtype != np.uint8:
+        raise DataError(f"{path} is not an SVHN file: its images are {images.dtype}, not bytes")
+    labels = variables["y"].array().ravel()
+    if labels.dtype.kind not in "fiu" or not np.isin(labels, np.arange(11)).all():
+        raise DataError(f"{path}: expected labels of 1 to 10, it holds others")
+    single = len(images.shape) == 3  # MATLAB drops a last axis of one
+    count = 1 if single else images.shape[3]
+    if len(labels) != count:
+        raise DataError(f"{path}: expected {count:,} labels, it holds {len(labels):,}")
+    blocks = iter([images.array()[None]]) if single else images.blocks(items)
+    return blocks, labels.astype(np.int64) % 10

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import Message
-from http.client import HTTPException, HTTPResponse, InvalidURL
-from typing import IO, Any, NoReturn
+from http.client import HTTPException, HTTPMessage, HTTPResponse, InvalidURL
+from typing import IO, NoReturn
 from urllib import request as web
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlsplit
@@ -110,12 +110,10 @@ class _SameHost(web.HTTPRedirectHandler):
     """Follows redirects that stay on the host, from http to https for instance."""
 
     def redirect_request(
-        self, req: web.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
+        self, req: web.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> web.Request | None:
-        if (
-            not newurl.lower().startswith(("http:", "https:"))
-            or urlsplit(newurl).hostname != urlsplit(req.full_url).hostname
-        ):
+        is_http = newurl.lower().startswith(("http:", "https:"))
+        if not is_http or urlsplit(newurl).hostname != urlsplit(req.full_url).hostname:
             fp.close()
             raise Refused(f"it redirects to another host, which is not followed: {newurl}")
         following = super().redirect_request(req, fp, code, msg, headers, newurl)
@@ -233,9 +231,8 @@ class Transfer:
             origin = self.partial.origin
             etag = origin.get("etag", "")
             version = etag if etag and not etag.startswith("W/") else origin.get("last_modified")
-            if (
-                version and origin.get("address") == self.address
-            ):  # another server's word means nothing to this one
+            # The version that another server stated means nothing to this one.
+            if version and origin.get("address") == self.address:
                 headers["If-Range"] = version
         return request(self.address, **headers)
 

@@ -209,7 +209,8 @@ def _svhn(mirror: Path | None) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         path = next((place for place in (mirror / "svhn" / name, mirror / name) if place.is_file()), None)
         if path is None:
             raise DataError(f"--mirror {mirror}: there is no {name}, and no svhn/{name}")
-        return read_digits(path, SEARCHED)
+        blocks, labels = read_digits(path, SEARCHED)
+        return next(blocks), labels[:SEARCHED]
     source = Svhn().open(SvhnSettings())
     rows = range(min(SEARCHED, source.rows("train")))
     return source.stored("train", rows).reshape(-1, SIDE, SIDE, 3), source.labels("train", rows)

@@ -3,6 +3,8 @@
 import gzip
 import hashlib
 import io
+import itertools
+import json
 import pickle
 import struct
 import tarfile
@@ -13,8 +15,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from admmctl.data import shards
-from admmctl.data.dataset import Dataset, DataSettings, Part, Rows, Source, split
+from admmctl.data import mnist, shards
+from admmctl.data.dataset import Dataset, DataSettings, Part, Rows, Source, root, split
 from admmctl.data.fetch import Request, fetch
 from admmctl.errors import UserError
 
@@ -77,7 +79,22 @@ def idx(array: Array, magic: int | None = None, shape: tuple[int, ...] | None = 
     return header + array.astype(np.uint8).tobytes()
 
 
-def batch(x: Array, labels: Any, core: str = "numpy.core.multiarray") -> bytes:
+def mnist_files(folder: Path, **replaced: bytes) -> list[Path]:
+    """Small files under MNIST's official names; ``train_images=...`` and so on replace one, before compression."""
+    images, labels = np.arange(5 * 784).reshape(5, 28, 28) % 251, np.array([3, 1, 4, 1, 5])
+    contents = {
+        "train_images": idx(images),
+        "train_labels": idx(labels),
+        "t10k_images": idx(images[::-1][:2]),
+        "t10k_labels": idx(labels[::-1][:2]),
+        **replaced,
+    }
+    folder.mkdir(exist_ok=True)
+    names = [file.name for file in mnist.FILES.values()]
+    return [compressed(folder / name, contents["_".join(name.split("-")[:2])]) for name in names]
+
+
+def batch(x: Array, labels: Any) -> bytes:
     """A CIFAR-10 batch as its authors' Python 2 pickled it: text is bytes, NumPy's inside has its old name."""
 
     class Python2(pickle._Pickler):  # type: ignore[name-defined,misc]
@@ -91,7 +108,7 @@ def batch(x: Array, labels: Any, core: str = "numpy.core.multiarray") -> bytes:
             if getattr(value, "__name__", "") != "_reconstruct":
                 super().save_global(value, name)
                 return
-            self.write(pickle.GLOBAL + f"{core}\n_reconstruct\n".encode())
+            self.write(pickle.GLOBAL + b"numpy.core.multiarray\n_reconstruct\n")
             self.memoize(value)
 
         dispatch[bytes] = save_bytes
@@ -146,6 +163,24 @@ def refusal(name: str, *files: Path, **options: Any) -> str:
     with pytest.raises(UserError) as caught:
         get(name, *files, **options)
     return str(caught.value)
+
+
+def stopped(name: str, after: int, *files: Path, **options: Any) -> None:
+    """Fetch until ``after`` pieces of rows were written, then stop as Ctrl-C does."""
+    pieces = itertools.count(1)
+
+    def progress(what: str, done: int, total: int) -> None:
+        if what.startswith("preparing") and next(pieces) == after:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fetch(name, Request(files=list(files), **options), lambda _: None, progress)
+
+
+def manifest(name: str) -> dict[str, Any]:
+    """The manifest of a dataset that was fetched."""
+    found: dict[str, Any] = json.loads((root() / name / "manifest.json").read_text())
+    return found
 
 
 def all_rows(source: Source, part: Part = "train") -> tuple[NDArray[np.float32], list[int]]:

@@ -1,7 +1,6 @@
 """CIFAR-10: the official batches in every wrapping, pickles that would run code, grey images, the real thing."""
 
 import codecs
-import json
 import lzma
 import os
 import pickle
@@ -17,11 +16,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.small_data import Array, all_rows, batch, cut, entries, get, refusal, sha256, tarball
+from support.small_data import Array, all_rows, batch, cut, entries, get, manifest, refusal, sha256, tarball
 
 from admmctl.comm import Serial
 from admmctl.data import cifar10, shards
-from admmctl.data.cifar10 import FOLDER, Cifar10, Cifar10Settings, area_average, read_batch
+from admmctl.data.cifar10 import FOLDER, Cifar10, Cifar10Settings, read_batch
 from admmctl.data.dataset import Part
 from admmctl.errors import DataError
 
@@ -111,28 +110,20 @@ def mine(results: Path, tmp_path: Path) -> Path:
     return tmp_path / "mine"
 
 
-@pytest.mark.parametrize("pickled_again", [False, True])
+@pytest.mark.parametrize("anew", [False, True])
 @pytest.mark.parametrize("wrap", WRAPPINGS)
-def test_the_batches_are_read_from_every_wrapping(mine: Path, wrap: Any, pickled_again: bool) -> None:
-    contents = {name: again(x, labels) for name, (x, labels) in SMALL.items()} if pickled_again else CONTENTS
+def test_the_batches_are_read_from_every_wrapping(mine: Path, wrap: Any, anew: bool) -> None:
+    contents = {name: pickled_anew(x, labels) for name, (x, labels) in SMALL.items()} if anew else CONTENTS
     messages = get("cifar10", *wrap(mine, contents))
     assert any("is not the official" in line for line in messages)
     assert (opened().features, opened().labels_known) == (3072, tuple(range(10)))
     check()
 
 
-@pytest.mark.parametrize("core", ["numpy.core.multiarray", "numpy._core.multiarray"])
-def test_a_batch_of_an_older_and_of_a_newer_numpy(core: str) -> None:
-    x, labels = SMALL["data_batch_1"]
-    found, numbers = read_batch("a", batch(x, labels, core))
-    np.testing.assert_array_equal(found, x)
-    assert (found.dtype, numbers.tolist()) == (np.uint8, labels)
-
-
 # --- pickled again
 
 
-def again(
+def pickled_anew(
     x: Array, labels: Any, protocol: int = pickle.DEFAULT_PROTOCOL, text: bool = True, core: str = "_core"
 ) -> bytes:
     """A batch as a later Python pickles it: keys as text, or as bytes, and NumPy's inside of any version."""
@@ -167,7 +158,7 @@ LABELS_AS = {
 def test_a_batch_that_a_later_python_pickled_again(protocol: int, core: str, text: bool, kind: str) -> None:
     x, labels = SMALL["data_batch_1"]
     for order in ("C", "F"):
-        content = again(np.array(x, order=order), LABELS_AS[kind](labels), protocol, text, core)  # type: ignore[call-overload,operator]
+        content = pickled_anew(np.array(x, order=order), LABELS_AS[kind](labels), protocol, text, core)  # type: ignore[call-overload,operator]
         assert (b"numpy." + core.encode()) in content
         found, numbers = read_batch("a", content)
         np.testing.assert_array_equal(found, x)
@@ -193,14 +184,13 @@ def test_members_of_a_tarball_that_climb_out_are_never_written(mine: Path, tmp_p
 
 @pytest.mark.parametrize("wrap", [as_tarball, as_folder])
 def test_the_official_images_are_official_however_they_are_pickled(
-    mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrap: Any
+    mine: Path, monkeypatch: pytest.MonkeyPatch, wrap: Any
 ) -> None:
     sums = {name: sha256(x.tobytes() + bytes(labels)) for name, (x, labels) in SMALL.items()}
     monkeypatch.setattr(cifar10, "_CONTENTS", sums)
-    contents = {name: again(x, labels) for name, (x, labels) in SMALL.items()}
+    contents = {name: pickled_anew(x, labels) for name, (x, labels) in SMALL.items()}
     messages = get("cifar10", *wrap(mine, contents))
-    manifest = json.loads((tmp_path / "datasets" / "cifar10" / "manifest.json").read_text())
-    assert (manifest["official"], len(messages)) == (True, 1)
+    assert (manifest("cifar10")["official"], len(messages)) == (True, 1)
     monkeypatch.setattr(cifar10, "_CONTENTS", sums | {"test_batch": "another"})
     (mine / "other").mkdir()
     messages = get("cifar10", *wrap(mine / "other", contents), force=True)
@@ -465,12 +455,6 @@ def test_a_mirror_takes_official_batches_only(mine: Path, tmp_path: Path) -> Non
     assert entries(tmp_path / "datasets") == []
 
 
-def test_rows_and_extra_mean_nothing_here(mine: Path) -> None:
-    paths = as_tarball(mine)
-    assert "--rows: cifar10" in refusal("cifar10", *paths, rows=5)
-    assert "--extra: cifar10" in refusal("cifar10", *paths, extra=True)
-
-
 # --- grey and small
 
 
@@ -507,17 +491,6 @@ def test_grey_images_equal_a_direct_average_over_areas(prepared: None, side: int
     out = np.empty((3, side * side), dtype=np.float32)
     source.inputs("test", np.array([7, 2, 2]), out)  # any rows
     np.testing.assert_allclose(out, found[[7, 2, 2]], rtol=1e-6)
-
-
-@given(side=st.integers(1, 32))
-def test_averaging_keeps_sums_and_lets_every_pixel_count_the_same(side: int) -> None:
-    weights = area_average(32, side).astype(float)
-    assert weights.shape == (side, 32)
-    assert weights.min() >= 0
-    np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-6)
-    np.testing.assert_allclose(weights.sum(axis=0), side / 32, rtol=1e-5)
-    if side == 8:  # whole squares
-        np.testing.assert_array_equal(weights, np.kron(np.eye(8), np.full(4, 0.25)))
 
 
 @pytest.mark.parametrize("first", range(10))

@@ -2,8 +2,6 @@
 
 import dataclasses
 import gzip
-import itertools
-import json
 import re
 import zipfile
 from collections.abc import Callable
@@ -25,14 +23,14 @@ from support.small_data import (
     get,
     higgs_text,
     higgs_values,
+    manifest,
     refusal,
     sha256,
+    stopped,
 )
 
-from admmctl.comm import Serial
-from admmctl.data import higgs, shards
+from admmctl.data import higgs
 from admmctl.data.dataset import DataSettings
-from admmctl.data.fetch import Request, fetch
 from admmctl.data.higgs import Higgs, read_chunks
 from admmctl.data.prepared import StoredSource
 from admmctl.errors import DataError, UserError
@@ -57,11 +55,6 @@ def prepared() -> Array:
     """All rows as they were prepared, label first, the test rows last."""
     x, labels = (np.concatenate(both) for both in zip(all_rows(opened()), all_rows(opened(), "test"), strict=True))
     return np.column_stack([labels, x]).astype(np.float32)
-
-
-def manifest(mine: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((mine.parent / "datasets" / "higgs" / "manifest.json").read_text())
-    return found
 
 
 def as_csv(folder: Path, text: bytes = TEXT) -> Path:
@@ -170,18 +163,11 @@ def test_the_whole_file_has_the_official_test_rows() -> None:
 def test_both_sets_share_one_pair_of_arrays(mine: Path) -> None:
     get("higgs", as_gz(mine))
     assert entries(mine.parent / "datasets" / "higgs") == ["manifest.json", "x_all.npy", "y_all.npy"]
-    parts = manifest(mine)["parts"]
+    parts = manifest("higgs")["parts"]
     assert (parts["train"]["start"], parts["test"]["start"]) == (0, 96)
     for part, rows in (("train", VALUES[:96]), ("test", VALUES[96:])):
         counts = np.bincount(rows[:, 0].astype(int), minlength=2).tolist()
         assert parts[part]["label_counts"] == {str(n): count for n, count in enumerate(counts) if count}
-
-
-def test_training_reads_the_rows_as_they_are(mine: Path) -> None:
-    get("higgs", as_gz(mine))
-    own = shards.load(shards.plan(DataSettings(name="higgs", scale="none"), 1), Serial())
-    np.testing.assert_array_equal(own.train.a0[:-1].T, VALUES[:96, 1:])
-    np.testing.assert_array_equal(own.test.labels, VALUES[96:, 0])
 
 
 def test_the_file_is_read_as_a_stream(mine: Path) -> None:
@@ -202,7 +188,7 @@ def test_rows_takes_the_first_and_another_number_prepares_anew(mine: Path) -> No
     for rows in (22, 100, 30, 55):
         get("higgs", as_gz(mine), rows=rows)
         np.testing.assert_array_equal(prepared(), VALUES[:rows])
-        assert manifest(mine)["options"] == {"rows": rows}
+        assert manifest("higgs")["options"] == {"rows": rows}
 
 
 def test_rows_beyond_what_is_asked_for_are_not_looked_at(mine: Path) -> None:
@@ -232,18 +218,6 @@ def test_a_file_with_too_few_rows_to_test_on_is_refused(mine: Path) -> None:
 # --- going on after a stop
 
 
-def stopped(path: Path, after: int, **options: Any) -> None:
-    """Fetch until ``after`` pieces of rows were written, then stop as Ctrl-C does."""
-    calls = itertools.count(1)
-
-    def progress(what: str, done: int, total: int) -> None:
-        if what.startswith("preparing") and next(calls) == after:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        fetch("higgs", Request(files=[path], **options), lambda text: None, progress)
-
-
 @pytest.mark.parametrize("after", [1, 4, 9, 10])
 @pytest.mark.parametrize("wrap", [as_csv, as_gz, as_zip])
 @pytest.mark.parametrize("rows", [None, 95])
@@ -253,7 +227,7 @@ def test_a_preparation_goes_on_where_it_stopped(
     path = wrap(mine)
     get("higgs", path, rows=rows)
     unbroken = files_in(mine.parent / "datasets")
-    stopped(path, after, rows=rows, force=True)
+    stopped("higgs", after, path, rows=rows, force=True)
     skipped: list[int] = []
     read = higgs.read_chunks
     monkeypatch.setattr(
@@ -262,23 +236,6 @@ def test_a_preparation_goes_on_where_it_stopped(
     get("higgs", path, rows=rows)
     assert skipped == [min(10 * after, rows or 100)]
     assert files_in(mine.parent / "datasets") == unbroken
-
-
-def test_a_preparation_may_be_stopped_many_times(mine: Path) -> None:
-    path = as_gz(mine)
-    get("higgs", path)
-    unbroken = files_in(mine.parent / "datasets")
-    for _ in range(6):
-        stopped(path, 1, force=True)
-    get("higgs", path)
-    assert files_in(mine.parent / "datasets") == unbroken
-
-
-def test_a_stopped_preparation_of_another_file_is_not_gone_on_with(mine: Path) -> None:
-    other = higgs_values(100, seed=5)
-    stopped(as_gz(mine, higgs_text(other)), 5)
-    get("higgs", as_gz(mine))
-    np.testing.assert_array_equal(prepared(), VALUES)
 
 
 @pytest.mark.parametrize("place", [5, 30])
@@ -290,7 +247,7 @@ def test_an_empty_line_does_not_make_a_stopped_preparation_end_otherwise(mine: P
     def outcome(after: int | None) -> Any:
         try:
             if after is not None:
-                stopped(path, after, force=True)
+                stopped("higgs", after, path, force=True)
             get("higgs", path, force=True)
         except UserError:
             return "refused"
@@ -348,7 +305,7 @@ def test_what_is_not_in_the_official_layout_is_named_with_its_line(mine: Path, d
 @pytest.mark.parametrize("damage", ["a label of 2", "text", "a column too many"])
 def test_lines_are_counted_from_the_start_of_the_file_after_a_stop_too(mine: Path, damage: str) -> None:
     path = as_gz(mine, line(57, DAMAGES[damage]))
-    stopped(path, 4)
+    stopped("higgs", 4, path)
     assert re.search(r"\bline 57\b", refusal("higgs", path))
 
 
@@ -428,15 +385,15 @@ def test_an_archive_of_the_official_file_is_official_whatever_its_name(
     path = archive(mine / name, ("a/HIGGS.csv.gz", official), ("__MACOSX/a/._HIGGS.csv.gz", b"x"), method=method)
     messages = get("higgs", path)
     assert messages == [f"higgs is ready in {mine.parent / 'datasets' / 'higgs'}"]
-    assert manifest(mine)["official"] is True
-    assert manifest(mine)["sources"][0]["sha256"] == sha256(official)
+    assert manifest("higgs")["official"] is True
+    assert manifest("higgs")["sources"][0]["sha256"] == sha256(official)
     np.testing.assert_array_equal(prepared(), VALUES)
 
 
 def test_an_archive_of_another_file_is_used_and_said_not_to_be_official(mine: Path, official: bytes) -> None:
     messages = get("higgs", archive(mine / "higgs.zip", ("HIGGS.csv.gz", gzip.compress(higgs_text(VALUES[:50])))))
     assert "higgs.zip is not the official HIGGS.csv.gz" in messages[0]
-    assert manifest(mine)["official"] is False
+    assert manifest("higgs")["official"] is False
 
 
 @pytest.mark.parametrize("place", ["higgs", "."])
@@ -444,7 +401,7 @@ def test_a_mirror_folder_may_have_the_archive(mine: Path, official: bytes, place
     (mine / place).mkdir(exist_ok=True)
     path = archive(mine / place / "higgs.zip", ("HIGGS.csv.gz", official))
     get("higgs", mirror=str(mine))
-    assert manifest(mine)["official"] is True
+    assert manifest("higgs")["official"] is True
     archive(path, ("HIGGS.csv.gz", gzip.compress(TEXT[:-1])))
     assert f"{path} is damaged: the sha256 of its content is" in refusal("higgs", mirror=str(mine), force=True)
     np.testing.assert_array_equal(prepared(), VALUES)
@@ -473,7 +430,6 @@ def test_files_that_cannot_be_it_are_refused(mine: Path) -> None:
         assert "one file that ends in .csv.gz, .csv or .zip" in refusal("higgs", *paths)
     assert "there is no such file" in refusal("higgs", mine / "nowhere.csv")
     assert str(mine / "folder.csv") in refusal("higgs", mine / "folder.csv")
-    assert "--extra: higgs" in refusal("higgs", as_csv(mine), extra=True)
 
 
 # --- the real thing

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 from support.shell import Shell
-from support.small_data import compressed, cut, entries, higgs_text, higgs_values, idx, sha256
+from support.small_data import compressed, cut, entries, higgs_text, higgs_values, mnist_files, sha256
 
 from admmctl.data import mnist
 from admmctl.data.catalog import datasets
@@ -33,15 +33,6 @@ def admmctl(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     """The command, in an empty folder."""
     monkeypatch.chdir(tmp_path)
     return Command(tmp_path, capsys)
-
-
-def mnist_files(folder: Path) -> list[Path]:
-    images, labels = np.zeros((12, 28, 28)), np.array([0, 1] * 6)
-    images[:, 3, 4] = 255 * labels
-    contents = [idx(array) for array in (images, labels, images[:4], labels[:4])]
-    folder.mkdir(exist_ok=True)
-    names = [file.name for file in mnist.FILES.values()]
-    return [compressed(folder / name, content) for name, content in zip(names, contents, strict=True)]
 
 
 # --- what exists
@@ -133,16 +124,16 @@ def test_what_is_here_is_shown_with_its_rows_and_disk(admmctl: Command, tmp_path
     assert (entry["state"], entry["folder"], entry["official"]) == ("here", str(folder), False)
     assert entry["disk_bytes"] == sum(path.stat().st_size for path in folder.iterdir())
     assert entry["parts"] == {
-        "train": {"rows": 12, "label_counts": {"0": 6, "1": 6}},
-        "test": {"rows": 4, "label_counts": {"0": 2, "1": 2}},
+        "train": {"rows": 5, "label_counts": {"1": 2, "3": 1, "4": 1, "5": 1}},
+        "test": {"rows": 2, "label_counts": {"1": 1, "5": 1}},
     }
     assert [source["file"] for source in entry["sources"]] == [path.name for path in files]
     (line,) = [line for line in admmctl("datasets").out.splitlines() if line.startswith("mnist")]
     assert "yes" in line
     assert "unofficial" in line
-    assert "12 train + 4 test" in " ".join(line.split())
+    assert "5 train + 2 test" in " ".join(line.split())
     details = " ".join(admmctl("datasets", "show", "mnist").out.split())
-    assert "(0: 6 1: 6)" in details
+    assert "(1: 2 3: 1 4: 1 5: 1)" in details
     assert "not the official file" in details
 
 

@@ -1,15 +1,13 @@
 """MNIST: IDX files read as they are, and nothing else taken for one; the real thing."""
 
 import gzip
-import json
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from support.small_data import all_rows, compressed, entries, get, idx, refusal, sha256
+from support.small_data import all_rows, entries, get, idx, manifest, mnist_files, refusal, sha256
 
 from admmctl.comm import Serial
 from admmctl.data import mnist, shards
@@ -57,39 +55,19 @@ def test_a_file_that_is_not_a_whole_idx_file_is_refused(tmp_path: Path, kind: st
 
 
 def check() -> None:
-    """The prepared rows are those of ``four_files``."""
+    """The prepared rows are those of ``mnist_files``."""
     source = mnist.Mnist().open(DataSettings(name="mnist"))
     x, y = all_rows(source)
     np.testing.assert_array_equal(x, np.arange(5 * 784).reshape(5, 784) % 251)
     assert (y, all_rows(source, "test")[1]) == ([3, 1, 4, 1, 5], [5, 1])
 
 
-def manifest(tmp_path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((tmp_path / "datasets" / "mnist" / "manifest.json").read_text())
-    return found
-
-
-def four_files(folder: Path, **replaced: bytes) -> list[Path]:
-    """Small files under the official names; ``train_images=...`` and so on replace one, before compression."""
-    images, labels = np.arange(5 * 784).reshape(5, 28, 28) % 251, np.array([3, 1, 4, 1, 5])
-    contents = {
-        "train_images": idx(images),
-        "train_labels": idx(labels),
-        "t10k_images": idx(images[::-1][:2]),
-        "t10k_labels": idx(labels[::-1][:2]),
-        **replaced,
-    }
-    folder.mkdir(exist_ok=True)
-    names = [file.name for file in mnist.FILES.values()]
-    return [compressed(folder / name, contents["_".join(name.split("-")[:2])]) for name in names]
-
-
 def test_files_that_one_has_need_not_be_official(results: Path, tmp_path: Path) -> None:
-    files = four_files(tmp_path / "mine")
+    files = mnist_files(tmp_path / "mine")
     messages = get("mnist", *files)
     check()
-    assert manifest(tmp_path)["official"] is False
-    assert {entry["file"]: entry["sha256"] for entry in manifest(tmp_path)["sources"]} == {
+    assert manifest("mnist")["official"] is False
+    assert {entry["file"]: entry["sha256"] for entry in manifest("mnist")["sources"]} == {
         path.name: sha256(path.read_bytes()) for path in files
     }
     for path in files:
@@ -97,7 +75,7 @@ def test_files_that_one_has_need_not_be_official(results: Path, tmp_path: Path) 
 
 
 def test_a_file_that_is_missing_or_unknown_is_named(results: Path, tmp_path: Path) -> None:
-    files = four_files(tmp_path / "mine")
+    files = mnist_files(tmp_path / "mine")
     assert files[3].name in refusal("mnist", *files[:3])
     other = tmp_path / "emnist.gz"
     other.touch()
@@ -110,7 +88,7 @@ def test_a_file_that_is_missing_or_unknown_is_named(results: Path, tmp_path: Pat
 def test_images_of_another_size_never_become_a_dataset(
     results: Path, tmp_path: Path, shape: tuple[int, int]
 ) -> None:
-    files = four_files(tmp_path / "mine", train_images=idx(np.ones((5, *shape))))
+    files = mnist_files(tmp_path / "mine", train_images=idx(np.ones((5, *shape))))
     assert str(files[0]) in refusal("mnist", *files)
     assert entries(tmp_path / "datasets") == []
 
@@ -129,7 +107,7 @@ def unpacked(files: list[Path], folder: Path, rename: Callable[[str], str] = str
 @pytest.fixture
 def known(monkeypatch: pytest.MonkeyPatch, results: Path, tmp_path: Path) -> list[Path]:
     """Four files whose contents are the official ones."""
-    files = four_files(tmp_path / "packed")
+    files = mnist_files(tmp_path / "packed")
     contents = {path.name: sha256(gzip.decompress(path.read_bytes())) for path in files}
     monkeypatch.setattr(mnist, "_CONTENTS", contents)
     return files
@@ -147,7 +125,7 @@ def test_unpacked_files_are_read_wherever_others_put_them(
     messages = get("mnist", mine) if how == "files" else get("mnist", mirror=str(mine))
     assert messages == [f"mnist is ready in {tmp_path / 'datasets' / 'mnist'}"]
     check()
-    assert manifest(tmp_path)["official"] is True
+    assert manifest("mnist")["official"] is True
 
 
 def test_single_files_may_be_packed_unpacked_or_packed_anew(known: list[Path], tmp_path: Path) -> None:
@@ -156,7 +134,7 @@ def test_single_files_may_be_packed_unpacked_or_packed_anew(known: list[Path], t
     again.write_bytes(gzip.compress(gzip.decompress(known[0].read_bytes()), 9, mtime=7))
     others = [path for path in plain if path.name not in (again.stem, known[1].stem)]
     assert get("mnist", again, known[1], *others)[:-1] == []
-    assert manifest(tmp_path)["official"] is True
+    assert manifest("mnist")["official"] is True
     assert "train-images-idx3-ubyte.gz; give one of them" in refusal(
         "mnist", *known, tmp_path / "plain" / again.stem
     )
@@ -167,7 +145,7 @@ def test_other_contents_are_used_and_said_not_to_be_official(known: list[Path], 
     (mine / "t10k-labels-idx1-ubyte").write_bytes(idx(np.array([0, 9])))
     messages = get("mnist", mine)
     assert "t10k-labels-idx1-ubyte is not the official t10k-labels-idx1-ubyte.gz" in messages[0]
-    assert manifest(tmp_path)["official"] is False
+    assert manifest("mnist")["official"] is False
     assert all_rows(mnist.Mnist().open(DataSettings(name="mnist")), "test")[1] == [0, 9]
     message = refusal("mnist", mirror=str(mine), force=True)
     assert f"{mine / 't10k-labels-idx1-ubyte'} is damaged" in message
@@ -198,7 +176,7 @@ def test_the_real_files_unpacked_are_the_official_ones(mirror: Path, results: Pa
     files = [mirror / "mnist" / file.name for file in mnist.FILES.values()]
     unpacked(files, tmp_path / "mine" / "MNIST" / "raw")
     get("mnist", mirror=str(tmp_path / "mine"))
-    assert manifest(tmp_path)["official"] is True
+    assert manifest("mnist")["official"] is True
 
 
 @pytest.mark.data
@@ -215,8 +193,8 @@ def test_the_real_mnist_end_to_end(mirror: Path, results: Path, tmp_path: Path) 
         assert np.bincount(labels).tolist() == counts[part]
     assert source.labels("train", range(5)).tolist() == [5, 0, 4, 1, 9]
     assert source.features == 784
-    assert list(manifest(tmp_path)["parts"]["test"]["label_counts"].values()) == counts["test"]
-    assert manifest(tmp_path)["official"] is True
+    assert list(manifest("mnist")["parts"]["test"]["label_counts"].values()) == counts["test"]
+    assert manifest("mnist")["official"] is True
 
     # Digits 0 and 1, as in the papers: 10,000 train and 2,665 test.
     settings = DataSettings(name="mnist", classes=[0, 1], train=10_000, scale="unit")

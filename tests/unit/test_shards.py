@@ -107,12 +107,6 @@ def test_standardised_training_inputs_have_mean_0_and_deviation_1() -> None:
     np.testing.assert_allclose(own.test.a0[1], 1000, rtol=1e-5)
 
 
-def test_a_large_constant_feature_does_not_become_noise() -> None:
-    x = np.full((5, 1), 123456.789, dtype=np.float32)
-    own = shards.load(plan_of(Few([0, 1, 0, 1, 0], x=x), train=4), Serial())
-    np.testing.assert_allclose(own.train.a0[0], 0, atol=0.01)
-
-
 def test_unit_divides_by_the_largest_absolute_value_of_the_training_rows_and_none_by_nothing() -> None:
     own = scaled("unit")
     largest = np.abs(random_inputs()[:7]).max()

@@ -1,7 +1,5 @@
 """SVHN: official-format files pixel by pixel, the extra digits, HOG features, files that are something else."""
 
-import itertools
-import json
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -9,12 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.io import savemat
-from support.small_data import Array, all_rows, cut, entries, files_in, get, refusal
+from support.small_data import Array, all_rows, cut, entries, files_in, get, manifest, refusal, stopped
 
 from admmctl.comm import Serial
 from admmctl.data import shards, svhn
 from admmctl.data.dataset import Part, Source
-from admmctl.data.fetch import Request, fetch
 from admmctl.data.hog import HogSettings, hog
 from admmctl.data.prepared import StoredSource
 from admmctl.data.svhn import ChosenSource, Svhn, SvhnHog, SvhnHogSettings, SvhnSettings
@@ -151,15 +148,7 @@ def test_a_preparation_goes_on_where_it_stopped(mine: Path, tmp_path: Path) -> N
     unbroken = files_in(tmp_path / "datasets")
     # The files are read in pieces of 7 digits: 4 for the 25, 2 for the 12, 5 for the 31.
     for after in (1, 4, 5, 6, 7, 11):
-        calls = itertools.count(1)
-
-        def progress(what: str, done: int, total: int, after: int = after, calls: Any = calls) -> None:
-            if what.startswith("preparing") and next(calls) == after:
-                raise KeyboardInterrupt
-
-        request = Request(files=paths, extra=True)
-        with pytest.raises(KeyboardInterrupt):
-            fetch("svhn", request, lambda text: None, progress)
+        stopped("svhn", after, *paths, extra=True)
         get("svhn", *paths, extra=True)
         assert files_in(tmp_path / "datasets") == unbroken
 
@@ -263,8 +252,7 @@ def test_pixels_and_features_share_one_folder(mine: Path, tmp_path: Path) -> Non
     assert entries(tmp_path / "datasets") == ["svhn"]
     check(opened(), "train", "train")
     assert SvhnHog().open(SvhnHogSettings()).fingerprint() == opened().fingerprint()
-    manifest = json.loads((tmp_path / "datasets" / "svhn" / "manifest.json").read_text())
-    assert manifest["name"] == "svhn"
+    assert manifest("svhn")["name"] == "svhn"
 
 
 # --- files that are something else
@@ -313,13 +301,6 @@ def test_a_truncated_file_names_itself_and_the_remedy_and_makes_no_dataset(
     message = refusal("svhn", *files(mine, "train", "test"))
     assert str(path) in message
     assert "admmctl fetch svhn" in message
-    assert entries(tmp_path / "datasets") == []
-
-
-def test_a_mirror_takes_official_files_only(mine: Path, tmp_path: Path) -> None:
-    message = refusal("svhn", mirror=str(mine))
-    assert f"{mine / 'train_32x32.mat'} is not the official train_32x32.mat" in message
-    assert "182,040,794" in message
     assert entries(tmp_path / "datasets") == []
 
 
