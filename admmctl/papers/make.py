@@ -266,7 +266,7 @@ def _is_sufficient(run: Run, recorded: Recorded) -> bool:
     if (before.evaluate, before.threads) != (run.evaluate, run.threads):
         return False
     # The rows that are here now may be others: a part of HIGGS, for instance, or all of it.
-    if resuming.Now().other_data(run, recorded.folder):
+    if resuming.Fingerprints().data_difference(run, recorded.folder):
         return False
     same_target = (before.stop.target, before.stop.metric) == (run.stop.target, run.stop.metric)
     if recorded.summary.status is Status.EXHAUSTED:

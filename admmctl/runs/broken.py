@@ -12,7 +12,7 @@ from admmctl.runs.recorded import Recorded
 from admmctl.runs.summary import Row, Status, Summary, identity
 
 
-def summary_of_the_dead(
+def summary_of_broken_run(
     run: Run, options: Options, folder: RunFolder, status: Status, reason: str, started: float
 ) -> Row:
     """A summary for a run that could not write its own, from the curve it left; with its folder."""

@@ -5,6 +5,7 @@
 and the folder gets its name after that. ``checkpoint_files.py`` is about the files.
 """
 
+import itertools
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -33,6 +34,7 @@ from admmctl.runs.checkpoint_files import (
     write_manifest,
     write_rows,
 )
+from admmctl.runs.clock import SavedClock, over_ranks
 
 FOLDER, MANIFEST, COMMON = "checkpoint", "manifest.json", "common.npz"
 KEPT = 2
@@ -50,7 +52,7 @@ class Checkpoint:
     iteration: int
     snapshot: Snapshot
     progress: dict[str, Any]
-    clock: dict[str, Any]
+    clock: SavedClock
 
 
 class Checkpoints:
@@ -72,9 +74,9 @@ class Checkpoints:
         self.folder = run / FOLDER
         self._comm, self._identity, self._start, self._stop = comm, dict(identity), start, stop
         self._say = say
-        self._told: set[str] = set()
+        self._reasons: set[str] = set()
 
-    def write(self, iteration: int, snapshot: Snapshot, progress: dict[str, Any], clock: dict[str, Any]) -> bool:
+    def write(self, iteration: int, snapshot: Snapshot, progress: dict[str, Any], clock: SavedClock) -> bool:
         """Whether it was written: where it cannot be, the run goes on, and those before stay as they are."""
         part = self.folder / f".{iteration}.part"
         reason = self._try(lambda: self._make(part))
@@ -132,10 +134,10 @@ class Checkpoints:
             shutil.rmtree(place)
         part.rename(place)
         sync_folder(self.folder)
-        for old in self._there()[KEPT:]:
+        for old in self._iterations()[KEPT:]:
             shutil.rmtree(self.folder / str(old), ignore_errors=True)
 
-    def _there(self) -> list[int]:
+    def _iterations(self) -> list[int]:
         """Iterations that have a checkpoint, the newest first."""
         try:
             return sorted((int(p.name) for p in self.folder.iterdir() if p.name.isdecimal()), reverse=True)
@@ -147,13 +149,14 @@ class Checkpoints:
 
         Raises UserError where the newest one is of other settings or data.
         """
-        numbers = np.full(_MOST + 1, -1.0)  # so that the list ends in -1, however many there are
+        newest = np.full(_MOST, -1.0)
         if self._comm.rank == 0:
-            there = self._there()[:_MOST]
-            numbers[: len(there)] = there
-        self._comm.allreduce(numbers, op="max")
-        for number_of, number in enumerate(numbers[numbers >= 0]):
-            iteration, found, wrong = int(number), None, ""
+            there = self._iterations()[:_MOST]
+            newest[: len(there)] = there
+        self._comm.allreduce(newest, op="max")
+        iterations = newest[newest >= 0].astype(int).tolist()
+        for iteration, before in itertools.zip_longest(iterations, iterations[1:]):
+            found, wrong = None, ""
             try:
                 found = self._read(iteration)
             except (Unreadable, OSError) as error:
@@ -165,7 +168,7 @@ class Checkpoints:
                 return found
             if reasons is not None:
                 reason = next(reason for reason in reasons if reason)
-                then = "trying the one before" if numbers[number_of + 1] >= 0 else "the run starts anew"
+                then = "the run starts anew" if before is None else "trying the one before"
                 self._say(f"the checkpoint of iteration {iteration} cannot be read ({reason}); {then}")
         return None
 
@@ -201,8 +204,8 @@ class Checkpoints:
     def _once(self, text: str) -> None:
         """Say something once, and not at every checkpoint."""
         reason = text.split(": ", 1)[-1]
-        if reason not in self._told:
-            self._told.add(reason)
+        if reason not in self._reasons:
+            self._reasons.add(reason)
             self._say(text)
 
 
@@ -214,13 +217,17 @@ def exist(run: Path) -> bool:
         return False
 
 
-def _mean(clocks: list[dict[str, Any]]) -> dict[str, Any]:
+def _mean(clocks: list[SavedClock]) -> SavedClock:
     """The clock of a rank when they were others: the mean of all, by phase."""
-    found: dict[str, Any] = {"wall": max(clock["wall"] for clock in clocks)}
-    for key in ("seconds", "cpu_seconds"):
-        names = {name for clock in clocks for name in clock[key]}
-        found[key] = {name: float(np.mean([clock[key].get(name, 0.0) for clock in clocks])) for name in names}
-    return found
+
+    def over_clocks(seconds: list[dict[str, float]]) -> dict[str, float]:
+        return {name: mean for name, (_, mean, _) in over_ranks(seconds).items()}
+
+    return {
+        "seconds": over_clocks([clock["seconds"] for clock in clocks]),
+        "cpu_seconds": over_clocks([clock["cpu_seconds"] for clock in clocks]),
+        "wall": max(clock["wall"] for clock in clocks),
+    }
 
 
 class Cadence:

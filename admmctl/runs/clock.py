@@ -1,14 +1,22 @@
 """Two clocks: ``train_s`` counts optimisation only, ``wall_s`` counts all. Monotonic, in seconds."""
 
 import time
-from collections.abc import Mapping
 from types import TracebackType
+from typing import TypedDict
 
 import numpy as np
 
 Phases = dict[str, tuple[float, float, float]]  # largest, mean and smallest seconds over ranks
 
 OUTSIDE = ("load", "evaluate", "checkpoint")  # phases that are timed and do not count as training
+
+
+class SavedClock(TypedDict):
+    """A clock in a checkpoint: seconds by phase, processor seconds by phase, seconds since the start."""
+
+    seconds: dict[str, float]
+    cpu_seconds: dict[str, float]
+    wall: float
 
 
 class Clock:
@@ -35,20 +43,21 @@ class Clock:
         """Seconds of optimisation on this rank so far."""
         return sum(seconds for name, seconds in self.seconds.items() if name not in OUTSIDE)
 
-    def saved(self) -> dict[str, object]:
+    def saved(self) -> SavedClock:
         """What ``resume`` takes."""
         return {"seconds": dict(self.seconds), "cpu_seconds": dict(self.cpu_seconds), "wall": self.wall}
 
-    def resume(self, seconds: Mapping[str, float], cpu_seconds: Mapping[str, float], wall: float) -> None:
+    def resume(self, saved: SavedClock) -> None:
         """Go on where an earlier process stopped.
 
         What was timed in this process so far becomes loading: the earlier process has counted it already.
         """
+        seconds, cpu_seconds = saved["seconds"], saved["cpu_seconds"]
         loaded, cpu_loaded = sum(self.seconds.values()), sum(self.cpu_seconds.values())
         self.seconds = {**seconds, "load": seconds.get("load", 0.0) + loaded}
         if self.cpu:
             self.cpu_seconds = {**cpu_seconds, "load": cpu_seconds.get("load", 0.0) + cpu_loaded}
-        self.started -= wall
+        self.started -= saved["wall"]
 
     @property
     def wall(self) -> float:

@@ -190,7 +190,7 @@ class Loop:
             self._next_epoch = self._epoch_after()
             return
         self._state = self.method.restore(self._state, found.snapshot)
-        self.clock.resume(**found.clock)
+        self.clock.resume(found.clock)
         self._counted = self.clock.train
         self.outcome.recall(found.progress, found.iteration)
         self.outcome.final = [W_l.copy() for W_l in self.method.weights(self._state)]

@@ -23,7 +23,16 @@ from admmctl.folders import discard, make_folder
 from admmctl.model.network import Weights
 from admmctl.runs.clock import Phases
 from admmctl.runs.places import root
-from admmctl.runs.reading import CURVE_COLUMNS, PHASE_COLUMNS
+from admmctl.runs.reading import (
+    CONFIG,
+    CONFUSION,
+    CURVE,
+    CURVE_COLUMNS,
+    ENVIRONMENT,
+    PHASE_COLUMNS,
+    PHASES,
+    SUMMARY_FILE,
+)
 from admmctl.runs.summary import Summary
 
 
@@ -89,8 +98,7 @@ class RunFolder:
         """
         folder = cls(new_folder(root() / experiment, name))
         try:
-            with atomic(folder.path / "config.yaml") as file:
-                file.write(config)
+            folder._write_config(config)
         except OSError as error:
             folder.discard()
             raise _unwritable(folder.path.parent, error) from None
@@ -101,9 +109,9 @@ class RunFolder:
         """A run folder at a place of its own, made anew where an unfinished one was."""
         discard(path)
         path.mkdir(parents=True)
-        with atomic(path / "config.yaml") as file:
-            file.write(config)
-        return cls(path)
+        folder = cls(path)
+        folder._write_config(config)
+        return folder
 
     @classmethod
     def reopen(cls, path: Path, config: str) -> "RunFolder":
@@ -111,13 +119,17 @@ class RunFolder:
 
         Raises UserError when the folder cannot be written.
         """
+        folder = cls(path)
         try:
-            with atomic(path / "config.yaml") as file:
-                file.write(config)
-            (path / "summary.json").unlink(missing_ok=True)
+            folder._write_config(config)
+            (path / SUMMARY_FILE).unlink(missing_ok=True)
         except OSError as error:
             raise UserError(f"{path} cannot be written ({error.strerror}); change its permissions") from None
-        return cls(path)
+        return folder
+
+    def _write_config(self, config: str) -> None:
+        with atomic(self.path / CONFIG) as file:
+            file.write(config)
 
     def discard(self) -> None:
         """Remove the folder of a run that never started, and the experiment's folder when it is empty."""
@@ -134,7 +146,7 @@ class RunFolder:
             self._columns = list(row)
             writer.writerow(self._columns)
         writer.writerow([_number(row[column]) for column in self._columns])
-        with (path or self.path / "curve.csv").open("a") as file:
+        with (path or self.path / CURVE).open("a") as file:
             file.write(text.getvalue())
 
     def rewrite(self, evaluations: Iterable[Evaluation]) -> None:
@@ -145,16 +157,16 @@ class RunFolder:
         for evaluation in evaluations:
             self.append(evaluation, fresh)
         if self._columns:
-            fresh.replace(self.path / "curve.csv")
+            fresh.replace(self.path / CURVE)
         else:
-            (self.path / "curve.csv").unlink(missing_ok=True)
+            (self.path / CURVE).unlink(missing_ok=True)
 
     def log(self, line: str) -> None:
         """Add a line to log.txt."""
         with (self.path / "log.txt").open("a", encoding="utf-8", errors="surrogateescape") as file:
             file.write(line.rstrip("\n") + "\n")
 
-    def write_phases(self, phases: Phases, name: str = "phases.csv") -> None:
+    def write_phases(self, phases: Phases, name: str = PHASES) -> None:
         """Seconds of every phase, the largest, mean and smallest over ranks; of processor time in ``cpu.csv``."""
         with atomic(self.path / name) as file:
             writer = csv.writer(file, lineterminator="\n")
@@ -163,13 +175,13 @@ class RunFolder:
                 writer.writerow([phase, *(_number(s) for s in seconds)])
 
     def write_environment(self, environment: Mapping[str, Any]) -> None:
-        write_json(self.path / "environment.json", environment)
+        write_json(self.path / ENVIRONMENT, environment)
 
     def write_summary(self, summary: Summary) -> None:
-        write_json(self.path / "summary.json", asdict(summary))
+        write_json(self.path / SUMMARY_FILE, asdict(summary))
 
     def write_confusion(self, confusion: Mapping[str, Any]) -> None:
-        write_json(self.path / "confusion.json", confusion)
+        write_json(self.path / CONFUSION, confusion)
 
     def write_weights(self, weights: Mapping[str, Weights], constants: Mapping[str, Any]) -> None:
         """weights.npz: arrays only, never a pickle.
@@ -197,7 +209,7 @@ def rerun_line(
     folder: Path, ranks: int, threads: int | None, launch: Sequence[str] = (), resume: bool = False
 ) -> str:
     """A command line that does the run again, or goes on with it; ``launch``: its options on how ranks start."""
-    line = ["admmctl", "train", str(folder / "config.yaml"), "--cores", str(ranks)]
+    line = ["admmctl", "train", str(folder / CONFIG), "--cores", str(ranks)]
     if threads not in (None, 1):
         line += ["--threads", str(threads)]
     line += launch

@@ -41,8 +41,8 @@ def on_other_ranks(run: Run) -> Path | None:
     return None if path is None or Recorded(path).done else path
 
 
-class Now:
-    """What runs would read now, to be compared with what is recorded. Each data set is looked at once."""
+class Fingerprints:
+    """Checksums of the data that runs would read now, each computed once, to compare recorded runs with."""
 
     def __init__(self) -> None:
         self._sums: dict[str, str] = {}
@@ -54,7 +54,7 @@ class Now:
             self._sums[key] = shards.plan(run.data, 1).source.fingerprint()
         return self._sums[key]
 
-    def other_data(self, run: Run, folder: Path) -> str:
+    def data_difference(self, run: Run, folder: Path) -> str:
         """How the data of a recorded run differ from those that ``run`` would read, or ''."""
         recorded, here = Recorded(folder).environment.data_sha256, self.data(run)
         if recorded == here:
@@ -63,9 +63,9 @@ class Now:
             return "it is not recorded what data it read"
         return f"the data have changed since: sha256 {recorded[:12]}..., now {here[:12]}..."
 
-    def other(self, run: Run, folder: Path) -> list[str]:
+    def differences(self, run: Run, folder: Path) -> list[str]:
         """How a recorded run differs from ``run``, which has its settings and seed: in its data, in its stop."""
-        found = [self.other_data(run, folder)]
+        found = [self.data_difference(run, folder)]
         try:
             stop = load(folder / "config.yaml").runs[run.method].stop.model_dump()
         except (UserError, KeyError):

@@ -22,7 +22,7 @@ from admmctl.launch.signals import StopSignals
 from admmctl.methods.method import methods
 from admmctl.runs import checkpoint, jobs, memory
 from admmctl.runs import resume as resuming
-from admmctl.runs.broken import summary_of_the_dead
+from admmctl.runs.broken import summary_of_broken_run
 from admmctl.runs.build import build, check_method
 from admmctl.runs.events import Event, Sturdy, Watcher, note
 from admmctl.runs.places import root
@@ -141,10 +141,10 @@ def train_all(request: Request, watcher: Watcher) -> list[Row]:
 
 def _begun(runs: list[Run], request: Request, watcher: Watcher) -> list[Recorded | None]:
     """Each run's record where it was begun, else None. A finished one of other data, or another stop, is none."""
-    now = resuming.Now()
+    fingerprints = resuming.Fingerprints()
     begun = [resuming.find(run, request.options.cores, request.config) for run in runs]
     for number, (run, found) in enumerate(zip(runs, begun, strict=True)):
-        if found is not None and found.done and (differs := now.other(run, found.folder)):
+        if found is not None and found.done and (differs := fingerprints.differences(run, found.folder)):
             watcher.event(note(f"a new run beside {found.folder}: {'; '.join(differs)}"))
             begun[number] = None
     return begun
@@ -293,7 +293,7 @@ class _Execution:
         if not isinstance(error, AdmmctlError | KeyboardInterrupt):
             reason = f"{type(error).__name__}: {error}"
         status = Status.INTERRUPTED if stopped else Status.FAILED
-        summary = summary_of_the_dead(self.run, self.options, self.folder, status, reason, self.started)
+        summary = summary_of_broken_run(self.run, self.options, self.folder, status, reason, self.started)
         self.watcher.ended(summary)
         if stopped:
             raise Interrupted(f"interrupted; go on with: {summary['rerun']}", [summary]) from None

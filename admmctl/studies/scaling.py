@@ -24,7 +24,7 @@ from admmctl.runs.events import Watcher
 from admmctl.runs.places import root
 from admmctl.runs.reading import CPU, PHASES
 from admmctl.runs.recorded import COMPARED, Recorded
-from admmctl.runs.resume import Now
+from admmctl.runs.resume import Fingerprints
 from admmctl.runs.submit import Order
 from admmctl.runs.train import check, execute
 from admmctl.studies.bench import on_cores
@@ -232,12 +232,12 @@ def _small_step(run: Run) -> SmallStep | NoSmallStep:
 def _run_all(folder: Path, planned: dict[int, Run], request: Request, watcher: Watcher, say: Say) -> None:
     """Every repeat on every number of cores, interleaved, so that a drift of the machine touches all alike."""
     todo = [(number, count, one) for number in range(request.repeat) for count, one in planned.items()]
-    failures, broken, now = [], [], Now()
+    failures, broken, fingerprints = [], [], Fingerprints()
     for done, (number, count, one) in enumerate(todo):
         seeded = replace(one, seed=one.seed + number)
         place = folder / f"{one.method}-p{count}-s{seeded.seed}"
         run = Recorded(place)
-        differs = "" if run.summary is None else now.other_data(seeded, place)
+        differs = "" if run.summary is None else fingerprints.data_difference(seeded, place)
         if differs:
             say(f"{place.name} runs again: {differs}")
         elif run.done and run.damage(MEASURED) is None:

@@ -27,12 +27,12 @@ from admmctl.launch.launchers import Inline
 from admmctl.launch.programs import TICK, python
 from admmctl.launch.signals import StopSignals
 from admmctl.methods.method import methods
-from admmctl.runs.broken import summary_of_the_dead
+from admmctl.runs.broken import summary_of_broken_run
 from admmctl.runs.events import Watcher, note
 from admmctl.runs.places import root
 from admmctl.runs.record import RunFolder
 from admmctl.runs.recorded import DRAWN, Recorded
-from admmctl.runs.resume import Now, held
+from admmctl.runs.resume import Fingerprints, held
 from admmctl.runs.summary import Row, Status
 from admmctl.runs.train import Options, check, check_options, execute
 from admmctl.studies.space import Settings, settings_of_trials
@@ -164,11 +164,11 @@ class _Trials:
         self.folder, self.planned, self.report, self.watcher = folder, planned, report, watcher
         self.running: set[subprocess.Popen[str]] = set()  # to be ended with the sweep
         self.ended = 0
-        self.now = Now()
+        self.fingerprints = Fingerprints()
 
     def run(self, cores: int) -> list[Trial]:
         """All of them, ``cores`` at a time. Raises Interrupted."""
-        self.now.data(self.planned[0].run)  # the same rows for all trials, which then come side by side
+        self.fingerprints.data(self.planned[0].run)  # the same rows for all trials, which then come side by side
         with StopSignals() as signals, ThreadPoolExecutor(cores) as pool:
             results = [pool.submit(self._one, *each) for each in self.planned]
             self._follow(results, signals)
@@ -182,7 +182,7 @@ class _Trials:
         identity = hashlib.sha256(to_yaml(run.document()).encode()).hexdigest()[:8]
         place = self.folder / f"trial-{number:03d}-{identity}"
         trained = Recorded(place)
-        differs = "" if trained.summary is None else self.now.other_data(run, place)
+        differs = "" if trained.summary is None else self.fingerprints.data_difference(run, place)
         if differs:
             self.watcher.event(note(f"trial {number} runs again: {differs}"))
         row = trained.row
@@ -248,7 +248,7 @@ class _Trials:
         messages = [event["message"] for event in events if event["event"] == "error"]
         reason = messages[0] if messages else f"exit code {process.returncode}"
         folder.log(errors or reason)
-        return summary_of_the_dead(run, Options(), folder, Status.FAILED, reason, started)
+        return summary_of_broken_run(run, Options(), folder, Status.FAILED, reason, started)
 
 
 def _as_long(base: Run, best: Trial) -> Stop:

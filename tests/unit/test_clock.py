@@ -134,7 +134,8 @@ def test_a_clock_goes_on_where_it_was():
     with clock.phase("solve"):
         pass
     passed = clock.wall
-    clock.resume({"load": 1.0, "solve": 5.0, "evaluate": 2.0, "checkpoint": 0.5}, {"solve": 4.0}, 10.0)
+    seconds = {"load": 1.0, "solve": 5.0, "evaluate": 2.0, "checkpoint": 0.5}
+    clock.resume({"seconds": seconds, "cpu_seconds": {"solve": 4.0}, "wall": 10.0})
     assert clock.train == 5.0
     assert 1.0 < clock.seconds["load"] < 1.0 + passed
     assert 10.0 < clock.wall < 10.0 + 10 * (passed + 1)

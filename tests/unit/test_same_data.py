@@ -13,7 +13,7 @@ from admmctl.report.figures import accuracy_plot
 from admmctl.runs.events import Event, Watcher
 from admmctl.runs.places import find
 from admmctl.runs.recorded import Recorded
-from admmctl.runs.resume import Now
+from admmctl.runs.resume import Fingerprints
 from admmctl.runs.train import Options
 from admmctl.studies.scaling import Request, scaling
 from admmctl.studies.sweep import Sweep, sweep
@@ -109,7 +109,7 @@ def test_trials_of_other_data_run_again(config: Path, results: Path) -> None:
     second, notes = swept()
     assert [note.partition(": ")[0] for note in notes] == ["trial 0 runs again", "trial 1 runs again"]
     assert second.trials != first.trials
-    now = Now().data(load(config).runs["sgd"])
+    now = Fingerprints().data(load(config).runs["sgd"])
     trials = sorted((results / "own" / "sweep-sgd").glob("trial-*"))
     assert [Recorded(trial).environment.data_sha256 for trial in trials] == [now, now]
 
