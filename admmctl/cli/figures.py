@@ -46,8 +46,8 @@ def accuracy_plot(
     from admmctl.runs.places import find
     from admmctl.runs.recorded import DRAWN
 
-    units = one_of("--against", against, UNITS)
-    view = View(of, units, one_of("--axis", axis, AXES), one_of("--scale", scale, AXES), training)
+    unit = one_of("--against", against, UNITS)
+    view = View(of, unit, one_of("--axis", axis, AXES), one_of("--scale", scale, AXES), training)
     for path in draw(find(runs, DRAWN, left_out), output, view, note):
         put(str(path))
 
@@ -124,7 +124,7 @@ def figures(
     from admmctl.papers.make import Making, draw_all, prepare
     from admmctl.report.live import Live, error_console
 
-    size = one_of("--scale", scale, SCALES)
+    chosen = one_of("--scale", scale, SCALES)
     if names and everything:
         raise UserError("name figures, or ask for --all, not both")
     if only_list or not (names or everything):
@@ -133,9 +133,9 @@ def figures(
         put_json(documents) if as_json else put(figures_table(listed), narrowest=WIDTH)
         return
     options = check_options(1)
-    outcome = prepare(names or [], size, Request(seed, mirror), note)
+    outcome = prepare(names or [], chosen, Request(seed, mirror), note)
     folder = make_folder(output)
-    draw_all(outcome, Making(size, options, Live(error_console()), note), folder)
+    draw_all(outcome, Making(chosen, options, Live(error_console()), note), folder)
     if as_json:
         put_json(outcome.document())
     else:

@@ -1,7 +1,7 @@
 """Options and arguments that several commands take, with their help."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -9,9 +9,14 @@ from admmctl.cli import complete
 from admmctl.errors import UserError
 from admmctl.files import STDOUT, opened
 
-UNITS = ("seconds", "epochs", "iterations")
-AXES = ("auto", "log", "linear")
-SCALES = ("quick", "full")
+if TYPE_CHECKING:  # commands load what they need as they run
+    from admmctl.papers.entry import Scale
+    from admmctl.report.figures import Against, Axis
+
+UNITS: tuple["Against", ...] = ("seconds", "epochs", "iterations")
+AXES: tuple["Axis", ...] = ("auto", "log", "linear")
+SCALES: tuple["Scale", ...] = ("quick", "full")
+Choice = TypeVar("Choice", bound=str)
 
 # Sections of help pages, below the options that choose what is done.
 RANKS, OUTPUT = "Ranks, threads and jobs", "Output"
@@ -91,8 +96,8 @@ def to_stdout(option: str, file: Path | None, as_json: bool) -> bool:
     return file == STDOUT
 
 
-def one_of(option: str, value: str, valid: tuple[str, ...]) -> Any:
-    """``value`` when it is one of ``valid``; raises UserError."""
-    if value not in valid:
-        raise UserError(f"{option} {value}: valid: {', '.join(valid)}")
-    return value
+def one_of(option: str, value: str, valid: tuple[Choice, ...]) -> Choice:
+    """``value`` when it is one of ``valid``. Raises UserError."""
+    if value in valid:
+        return valid[valid.index(value)]  # typed as one of these
+    raise UserError(f"{option} {value}: valid: {', '.join(valid)}")

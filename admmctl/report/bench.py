@@ -1,4 +1,4 @@
-"""``bench`` for people: what the machine can do, and what the method makes of it."""
+"""The tables of ``bench``: what the machine can do, and how much of it the method uses."""
 
 from rich.console import Group, RenderableType
 from rich.table import Table

@@ -210,7 +210,7 @@ def _row(repeats: list[Ended], time: Median, verdict: str | None) -> Compared:
 
 
 def compare_table(result: Comparison) -> Group:
-    """The comparison for people."""
+    """The comparison as a table."""
     target = "no target" if result.target is None else f"{result.metric} {result.target:g}"
     headings = ("method", "ranks", "reached", "target s", "95 % interval", "final", "verdict")
     table = Plain(*headings, title=f"{result.experiment}: {target}", fold=["method", "verdict"])

@@ -1,4 +1,4 @@
-"""Tables of datasets: what there is, and everything about one."""
+"""Tables of datasets: a list of all, and everything about one."""
 
 from rich.table import Table
 

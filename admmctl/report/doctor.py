@@ -1,4 +1,4 @@
-"""The checks of ``doctor`` for people: a line each, what is wrong marked, its cure below."""
+"""The table of ``doctor``: a line for each check, with the cure below it where something is wrong."""
 
 from rich.console import Group
 from rich.text import Text
@@ -11,7 +11,7 @@ _STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
 
 
 def doctor_table(checks: list[Check]) -> Group:
-    """All checks, and how many need attention."""
+    """All checks, and how many errors and warnings there are."""
     table = Plain(show_header=False)
     table.add_column()
     table.add_column()

@@ -1,4 +1,4 @@
-"""``runs phases``: where the seconds to a target went, method by method (Table 1 of the convex paper)."""
+"""``runs phases``: the seconds to a target by method and phase, as in Table 1 of the convex paper."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
@@ -17,7 +17,7 @@ from admmctl.report.text import number, seconds
 from admmctl.runs.clock import OUTSIDE
 from admmctl.runs.recorded import Recorded
 
-_SUMS = ("rest", "wall")  # in phases.csv, and no phases of training
+_SUMS = ("rest", "wall")  # rows of phases.csv that are no phases
 CONVEX_PHASES = ("precompute", "u", "v", "dual")  # of the convex ADMM, in the order of its paper
 _COLUMNS = 5  # phases that the table has room for; the others are summed
 
@@ -51,7 +51,7 @@ class Phases(Repeats):
 
 @dataclass(frozen=True)
 class PhasesResult:
-    """What ``runs phases --json`` prints; ``paper`` may stand beside it."""
+    """What ``runs phases --json`` prints; ``paper`` is a paper's table to show beside it."""
 
     experiment: str
     metric: str
@@ -103,7 +103,7 @@ def _row(repeats: list[Ended], names: list[str]) -> Phases:
 
 
 def phases_table(result: PhasesResult) -> Group:
-    """The phases for people, within 80 columns; below them the paper's, marked as theirs."""
+    """The phases as a table, and the paper's below them, marked as theirs."""
     shown = _shown(result.methods)
     goal = "seconds of training"
     if result.target is not None:
@@ -123,7 +123,7 @@ def phases_table(result: PhasesResult) -> Group:
 
 
 def _shown(methods: list[Phases]) -> list[str]:
-    """The phases with a column: those of the paper where there are any, else the largest."""
+    """The phases that get a column: those of the paper where a method has one of them, else the largest."""
     if any(name in row.phases for row in methods for name in CONVEX_PHASES):
         return list(CONVEX_PHASES)
     largest: dict[str, float] = {}
@@ -136,7 +136,7 @@ def _shown(methods: list[Phases]) -> list[str]:
 
 
 def _note(result: PhasesResult) -> str:
-    """How to read the table, and on how many cores each method ran."""
+    """How to read the table, and on how many cores the methods ran."""
     cores = sorted({(row.ranks, row.threads_per_rank or 1) for row in result.methods})
     return (
         "Seconds are train_s, optimisation only: medians over repeats, each of its own.\n"

@@ -142,7 +142,7 @@ def _speed_up(result: Findings) -> Figure:
 
 
 def _phases(result: Findings) -> Figure:
-    """Where an iteration's time goes, mean over ranks, stacked, by core count."""
+    """Stacked bars of an iteration's phases, mean over ranks, by core count."""
     figure, axes = plt.subplots()
     points = result.points
     names = list(dict.fromkeys(name for point in points for name in point.phases))
@@ -219,7 +219,7 @@ def _title(result: Findings) -> str:
 
 
 def _core_ticks(axes: Axes, result: Findings) -> None:
-    """Cores: tens where the axis is long, else the counts that were measured. Seconds: plain numbers."""
+    """Ticks of cores: powers of ten on a long axis, else the counts that were measured. Seconds: plain numbers."""
     low, high = axes.get_xlim()
     axes.xaxis.set_major_formatter(FuncFormatter(_plain_number))
     if high < 100 * low:
@@ -233,7 +233,7 @@ def _core_ticks(axes: Axes, result: Findings) -> None:
 
 
 def _missed(axes: Axes, result: Findings) -> None:
-    """Core counts whose median is a miss leave a cross at the top."""
+    """Draw a cross at the top for core counts whose median missed the target."""
     missed = [point for point in result.points if not math.isfinite(point.median_s)]
     if missed:
         label = "missed, reached " + ", ".join(f"{point.reached}/{point.runs}" for point in missed)
@@ -247,7 +247,7 @@ def _plain_number(value: float, position: int | None = None) -> str:
 
 
 def scaling_table(result: Findings) -> Group:
-    """A study for people: a line per core count, the model's error, and what to be wary of."""
+    """A study as a table: a line per core count, the model's error, and warnings."""
     table = Plain("cores", "reached", "seconds", "95 % interval", "s/iteration", "speed-up", "efficiency")
     for point in result.points:
         middle = median(point.seconds)

@@ -1,4 +1,4 @@
-"""A sweep for people: a line per trial as it ends, then all of them in a table."""
+"""What ``sweep`` prints: a line per trial as it ends, then a table of all trials."""
 
 from rich.console import Group
 from rich.text import Text
@@ -9,7 +9,7 @@ from admmctl.studies.sweep import Sweep, Trial
 
 
 def trial_line(trial: Trial, done: int, total: int) -> str:
-    """A trial that ended, the ``done``-th of ``total``."""
+    """A trial that has ended; ``done`` of ``total`` have."""
     settings = "  ".join(f"{key}={value}" for key, value in trial.settings.items())
     score = trial.validation_accuracy
     result = trial.reason if score is None else f"validation accuracy {number(score, 4)}"
