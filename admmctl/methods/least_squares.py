@@ -4,7 +4,8 @@ For targets z (k', n) and inputs a (k, n), the weights min_W ||z - W a||^2 + r |
 (z a', a a'), summed over samples: Taylor's transpose reduction (section 5). A pseudo-inverse is never formed.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,7 +18,7 @@ from admmctl.methods.method import Diverged, Problem
 
 Array = NDArray[np.floating]
 
-MOST = 46_340  # its square is just below 2^31
+MOST = 46_340  # inputs of a least-squares problem: its square is just below 2^31
 
 
 class Factor(Protocol):
@@ -30,37 +31,46 @@ class Factor(Protocol):
         """W = z a' (a a' + ridge)^-1, shape (k', k), in the type of ``cross``. Raises Diverged."""
 
 
-class Sums(Protocol):
+class Sums(ABC):
     """What the W-update of one layer sums over samples: z a', shape (k', k), and as much of a a' as it needs."""
 
     cross: Array
+    _fixed = False
 
     def fix(self, fixed: bool = True) -> None:
         """From now on a a' stays as it is: it is neither cleared, added to, nor sent. Or no longer."""
+        self._fixed = fixed
 
+    @abstractmethod
     def clear(self) -> None:
         """Begin again: zero sums, but for what is fixed."""
 
+    @abstractmethod
     def add(self, z: Array, a: Array) -> None:
         """Add a block of samples: ``z`` (k', block) and ``a`` (k, block)."""
 
+    @abstractmethod
     def packed(self) -> list[Array]:
         """What has to be summed over ranks, as vectors."""
 
+    @abstractmethod
     def unpack(self, packed: Array) -> Array:
         """Take sums from the front of ``packed``; returns the rest of it."""
 
+    @abstractmethod
     def factor(self, ridge: float, start: Array | None = None) -> Factor:
-        """What solves for W, once sums are reduced. ``start`` is the W before, for who iterates."""
+        """What solves for W, once sums are reduced. ``start`` is the W before, for solvers that iterate."""
 
+    @abstractmethod
     def memory(self) -> dict[str, Any]:
         """What lasts beyond a pass over the samples, for a snapshot: sums that are fixed, random draws."""
 
+    @abstractmethod
     def recall(self, memory: dict[str, Any]) -> None:
-        """Take back what ``memory`` said; other sums are left alone."""
+        """Take back what ``memory`` returned; other sums are left alone."""
 
 
-class GramPair:
+class GramPair(Sums):
     """Sums over samples of z a', shape (k', k), and a a', shape (k, k), for one layer's W-update.
 
     Of a a' only the lower triangle is summed, in square tiles: ``triangle``. What stands above it means nothing.
@@ -73,7 +83,6 @@ class GramPair:
         self._tiles = [(i, j, np.empty_like(self.triangle[i, j])) for i, j in _tiles(inputs)]
         lapack: Any = get_lapack_funcs(("trttp", "tpttr"), (self.triangle,))
         self._pack, self._unpack = lapack
-        self._fixed = False
 
     @property
     def gram(self) -> Array:
@@ -81,16 +90,12 @@ class GramPair:
         whole: Array = np.tril(self.triangle) + np.tril(self.triangle, -1).T
         return whole
 
-    def fix(self, fixed: bool = True) -> None:
-        self._fixed = fixed
-
     def clear(self) -> None:
         self.cross[...] = 0
         if not self._fixed:
             self.triangle[...] = 0
 
     def add(self, z: Array, a: Array) -> None:
-        """Add a block of samples: ``z`` (k', block) and ``a`` (k, block)."""
         self.cross += np.matmul(z, a.T, out=self._product)
         if not self._fixed:
             self.add_gram(a)
@@ -106,12 +111,10 @@ class GramPair:
         reduce_pairs([self], comm)
 
     def packed(self) -> list[Array]:
-        """What has to be summed over ranks: one triangle of a a', and z a', as vectors."""
         triangle = [] if self._fixed else [self._pack(self.triangle.T, uplo="U")[0]]  # .T: as LAPACK counts
         return [*triangle, self.cross.ravel()]
 
     def unpack(self, packed: Array) -> Array:
-        """Take sums from the front of ``packed``; returns the rest of it."""
         k = len(self.triangle)
         if not self._fixed:
             half = k * (k + 1) // 2
@@ -121,7 +124,6 @@ class GramPair:
         return packed[self.cross.size :]
 
     def factor(self, ridge: float, start: Array | None = None) -> Factor:
-        """The Cholesky factor of a a' + ridge; no start is needed."""
         return RidgeFactor(self.triangle, ridge)
 
     def memory(self) -> dict[str, Any]:
@@ -159,9 +161,8 @@ def reduce_pairs(pairs: Sequence[Sums], comm: Comm, more: Array | None = None) -
 class RidgeFactor:
     """The Cholesky factor of a a' + ridge * mean(diag a a') I, in float64, for any number of solves.
 
-    Of ``gram`` the lower triangle is read.
-    With ``absolute`` the ridge is added as it is, to the diagonal. In float32 a factor takes half the time; where
-    that is not precise enough, float64 is.
+    Only the lower triangle of ``gram`` is read. With ``absolute`` the ridge itself is added to the diagonal. A
+    factor in float32 takes half the time; where that is not precise enough, it is made in float64.
 
     ``ridge`` is the one used: where rounding has made the matrix indefinite (dead inputs and a ridge near
     the rounding error), it is raised tenfold until the factorisation holds, the same on every rank.
@@ -187,7 +188,6 @@ class RidgeFactor:
                 self._dtype = np.float64
 
     def solve(self, cross: Array) -> Array:
-        """W = z a' (a a' + ridge)^-1, shape (k', k), in the type of ``cross``."""
         if not np.isfinite(cross).all():
             raise Diverged("z a' is not finite")
         W: Array = cho_solve(self._factor, cross.T.astype(self._dtype), check_finite=False).T
@@ -268,35 +268,3 @@ def check_sides(sides: Iterable[int], what: str) -> None:
             f"{what}: least squares of {largest:,} inputs; a a' may have {MOST:,} at most, as its entries are "
             "counted in 32 bits: take fewer, or a method of gradients (lbfgs, adam)"
         )
-
-
-class Layers(Protocol):
-    """What ``solve_layers`` needs of a method's state; layers are numbered from 1."""
-
-    problem: Problem
-    W: dict[int, Array]
-    a0_factor: Factor | None  # of the inputs, once there is one: they never change
-    ridge: float  # the largest one used: rounding may have asked for more than the setting
-
-    @property
-    def pairs(self) -> Mapping[int, Sums]:
-        """Of every layer, summed over this rank's columns."""
-
-
-def solve_layers(s: Layers, ridge: float) -> None:
-    """W_l = t_l a_{l-1}' (a_{l-1} a_{l-1}' + ridge)^-1 of every layer, both products summed over all ranks."""
-    clock = s.problem.clock
-    with clock.phase("reduce"):
-        reduce_pairs(list(s.pairs.values()), s.problem.comm)
-    with clock.phase("solve"):
-        for l, pair in s.pairs.items():
-            if l > 1 or s.a0_factor is None:
-                factor = pair.factor(ridge, s.W.get(l))
-                if l == 1:
-                    s.a0_factor = factor
-                    pair.fix()  # a_0 a_0' never changes
-            else:
-                factor = s.a0_factor
-            s.W[l] = factor.solve(pair.cross)
-            s.ridge = max(s.ridge, factor.ridge)  # a solver may have had to raise it
-            pair.clear()

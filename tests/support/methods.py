@@ -55,6 +55,35 @@ def start(case: Case, dtype: type = np.float32, **changes: Any) -> tuple[Method,
     return method, method.init(case.problem(dtype, **changes))
 
 
+def after(method: Method, p: Problem, steps: int) -> Any:
+    """The state after so many iterations."""
+    state = method.init(p)
+    for _ in range(steps):
+        state = method.step(state)
+    return state
+
+
+def standing(s: Any, l: int) -> Array:
+    """a_l of a state of ``admm`` as it stands, with its row of ones where there are biases; a_0 are the inputs."""
+    if l == 0:
+        return s.problem.network.inputs(s.problem.a0)
+    return np.hstack([s.a[l].block(columns, s.z[l][:, columns], s.V[l]).copy() for columns in s.blocks()])
+
+
+def by_sign_of_product(**changes: Any) -> Problem:
+    """Labels by the sign of x_1 x_2: half of them is all that a linear model gets right."""
+    p = problem([40, 20], dtype=np.float32, **changes)
+    p.a0[:-1] = np.random.default_rng(0).uniform(-1, 1, p.a0[:-1].shape)
+    p.y[...] = p.a0[0] * p.a0[1] > 0
+    return p
+
+
+def accuracy(p: Problem, W: list[Array]) -> float:
+    """The part of the rows that a network with these weights gets right."""
+    right = (p.network.forward(W, p.a0) > p.loss.threshold) == (p.y > 0.5)
+    return float(right.mean())
+
+
 def advance(method: Method, state: Any, iterations: int) -> tuple[Any, list[list[Array]]]:
     """The state after so many iterations, or where it has finished; the weights, and all it measures, of each."""
     curve: list[list[Array]] = []

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.methods import standing
 from support.problems import Array, NoClock, problem
 
 from admmctl.comm import Serial
@@ -15,7 +16,6 @@ from admmctl.methods.method import Diverged, Problem
 from admmctl.methods.taylor.algorithm import Admm
 from admmctl.methods.taylor.convolution import Averaged, Filtered, FilterPair, FrequencyFactor, frequency_gain
 from admmctl.methods.taylor.layers import hidden as hidden_layer
-from admmctl.methods.taylor.layers import layer_gain as gain_of
 from admmctl.methods.taylor.layers import layers_cost
 from admmctl.methods.taylor.settings import AdmmSettings
 from admmctl.methods.taylor.state import AdmmState
@@ -250,36 +250,6 @@ def convolutional(stack: Stack, bias: bool = True, **words) -> Problem:
     return problem(given.pop("hidden", [5]), bias=bias, convolution=stack, **given)
 
 
-@stacks
-@biases
-@pytest.mark.parametrize("ratio", [0.1, 10.0])
-def test_activations_solve_their_least_squares_problem(stack, bias, ratio):
-    p = convolutional(stack, bias)
-    network, n = p.network, 7
-    for l in range(1, network.layers):
-        k, k_next = network.sizes[l : l + 2]
-        above = network.operator(l + 1)
-        W = normal(*network.shapes[l], seed=l)
-        z, t = normal(k, n, seed=l + 10), normal(k_next, n, seed=l + 20)
-        h = np.maximum(z, 0)
-        V = gain_of(above, W, ratio)
-        a_l = hidden_layer(network, l, n, n, np.float64, NoClock())
-        expected = dense_update(matrix(above, W, k), h, t, 2.0, 2.0 * ratio)
-        inputs = a_l.update(slice(0, n), z, t, W, V).copy()
-        standing = a_l.block(slice(0, n), z, V).copy()
-        np.testing.assert_allclose(standing[:k], expected, atol=1e-10)
-        assert (standing[k:] == 1).all()
-        assert len(standing) == k + bias
-        np.testing.assert_allclose(inputs, above.below(standing), atol=1e-10)
-        # z, and what the layer above makes of a
-        m, out, other = normal(k, n, seed=l + 30), np.empty_like(t), np.empty_like(z)
-        newer = normal(*W.shape, seed=l + 40)
-        network.activation.z_update(other := z.copy(order="F"), standing, m, 10.0, 1.0)
-        a_l.update_z(slice(0, n), z, m, newer, V, 10.0, 1.0, out=out)
-        np.testing.assert_allclose(z, other, atol=1e-10)
-        np.testing.assert_allclose(out, matrix(above, newer, k) @ standing, atol=1e-10)
-
-
 def test_gains_below_a_convolution_are_solved_on_the_smaller_side():
     for rows, channels in ((2, 5), (5, 2), (3, 3)):
         filters = Filters(rows, (channels, 4, 6), (3, 2))
@@ -299,13 +269,6 @@ def test_gains_below_a_convolution_are_solved_on_the_smaller_side():
 
 def admm(**settings) -> Admm:
     return Admm(AdmmSettings(**settings))
-
-
-def standing(s: AdmmState, l: int) -> Array:
-    """a_l as it stands, with its row of ones when there are biases."""
-    if l == 0:
-        return s.problem.network.inputs(s.problem.a0)
-    return np.hstack([s.a[l].block(columns, s.z[l][:, columns], s.V[l]).copy() for columns in s.blocks()])
 
 
 class Dense:

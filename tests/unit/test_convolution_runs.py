@@ -3,17 +3,18 @@
 import json
 import math
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from support.problems import Array, NoClock, problem
+from support.problems import Array, problem
 
 import admmctl
 from admmctl.errors import ConfigError, UserError
 from admmctl.experiment.config import load
-from admmctl.methods.method import Problem, methods
+from admmctl.methods.method import methods
 from admmctl.model.convolution import Stack
 from admmctl.model.gradient import Gradient, flat_views, gradient_flop, parameters
 from admmctl.model.network import Network
@@ -253,7 +254,7 @@ def test_memory_is_what_cost_says(method, filters):
     stack = Stack((1, 28, 28), filters, (5, 5), 4)
     network = Network.build(784, [20], 10, "relu", True, convolution=stack)
     whole = problem([], samples=600, features=784, outputs=10, dtype=np.float32)
-    p = Problem(**{**whole.__dict__, "network": network, "clock": NoClock()})
+    p = replace(whole, network=network)
     made = methods.load(method)(methods.load(method).Settings())
     expected = made.cost(network, 600, 600).state_bytes
     tracemalloc.start()

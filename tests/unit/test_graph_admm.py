@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.methods import accuracy, after, by_sign_of_product
 from support.problems import Array, problem, smallest_cost
 from support.ranks import CountingComm
 
 from admmctl import kernels
 from admmctl.experiment.config import load
 from admmctl.methods.graph import table_2
-from admmctl.methods.graph.algorithm import GraphAdmm, GraphAdmmSettings, GraphAdmmState
-from admmctl.methods.method import Problem
+from admmctl.methods.graph.algorithm import GraphAdmm, GraphAdmmSettings
 
 CUTS = {"relu": (0.0, np.inf), "dcutlu": (0.0, 1.0), "dcutlu(-0.5, 2)": (-0.5, 2.0)}
 kinds = pytest.mark.parametrize("kind", list(CUTS))
@@ -32,14 +32,6 @@ PLAIN = {
 
 def graph(**settings) -> GraphAdmm:
     return GraphAdmm(GraphAdmmSettings(**{"rho": 0.3, "beta": 0.4, **PLAIN, **settings}))
-
-
-def after(method: GraphAdmm, p: Problem, iterations: int) -> GraphAdmmState:
-    """The state after so many iterations."""
-    s = method.init(p)
-    for _ in range(iterations):
-        s = method.step(s)
-    return s
 
 
 def split(X: Array, cuts: tuple[float, float]) -> tuple[Array, Array]:
@@ -362,14 +354,9 @@ def test_the_average_is_what_is_evaluated():
 @pytest.mark.parametrize("loss", ["squared", "signed-squared", "hinge", "cross-entropy"])
 @pytest.mark.parametrize("activation_name", ["relu", "dcutlu(-1, 1)"])
 def test_all_rows_with_defaults_learn_what_no_linear_model_can(loss, activation_name):
-    generator = np.random.default_rng(0)
-    p = problem([40, 20], samples=3000, loss=loss, activation=activation_name, dtype=np.float32)
-    p.a0[:-1] = generator.uniform(-1, 1, p.a0[:-1].shape)
-    p.y[...] = p.a0[0] * p.a0[1] > 0
+    p = by_sign_of_product(samples=3000, loss=loss, activation=activation_name)
     method = GraphAdmm(GraphAdmmSettings(l2=1.0))
-    s = after(method, p, 40)
-    z = p.network.forward(method.weights(s), p.a0)
-    assert ((z > p.loss.threshold) == (p.y > 0.5)).mean() > 0.9
+    assert accuracy(p, method.weights(after(method, p, 40))) > 0.9
 
 
 def test_mini_batches_are_evaluated_once_an_epoch_and_all_rows_every_iteration():

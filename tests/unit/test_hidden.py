@@ -11,8 +11,9 @@ from support.problems import Array, NoClock
 
 from admmctl import kernels
 from admmctl.methods.taylor import hidden as module
-from admmctl.methods.taylor.hidden import Hidden, Narrow, Shape, Stored
+from admmctl.methods.taylor.hidden import Hidden, Narrow, Shape, Stored, below_dense
 from admmctl.model.activations import activations
+from admmctl.model.operators import Dense
 
 PATHS: dict[str, tuple[Callable[..., None], Callable[..., None]]] = {
     "compiled": (kernels.narrow_a_relu, kernels.narrow_z_relu),
@@ -112,16 +113,6 @@ def test_z_is_the_cheapest_for_an_a_that_is_kept_nowhere(path, dtype, seed, n, k
     assert z.dtype == out.dtype == dtype
 
 
-@types
-def test_the_compiled_loops_and_their_plain_twins_agree(dtype):
-    if not kernels.COMPILED:
-        pytest.skip("numba is not here: there is one path only")
-    sample = Sample(0, 40, 13, 5, True, dtype)
-    for of in (sample.narrow_a, sample.narrow_z):
-        for fast, plain in zip(of("compiled"), of("plain"), strict=True):
-            np.testing.assert_allclose(fast, plain, rtol=0, atol=100 * TOLERANCE[dtype])
-
-
 @paths
 @types
 @pytest.mark.parametrize("place", ["z", "t"])
@@ -185,11 +176,6 @@ class Layer:
         return z, out
 
 
-def kept(h, shape: Shape) -> Hidden:
-    """a_l as it is kept below a dense layer of that shape."""
-    return (Narrow if shape.narrow else Stored)(h, shape, NoClock())
-
-
 @functions
 @biases
 @pytest.mark.parametrize("k_next", [1, 3, 15, 16, 17, 40])
@@ -198,7 +184,7 @@ def test_stored_and_narrow_make_the_same_updates(name, bias, k_next, monkeypatch
     kinds = {}
     for widest in (k_next - 1, k_next):
         monkeypatch.setattr(module, "NARROW", widest)
-        kinds[widest] = kept(layer.h, layer.shape)
+        kinds[widest] = below_dense(k_next)(Dense(k_next, 7), layer.h, layer.shape, NoClock())
     stored, narrow = kinds.values()
     assert (type(stored), type(narrow)) == (Stored, Narrow)
 
@@ -216,21 +202,10 @@ def test_stored_and_narrow_make_the_same_updates(name, bias, k_next, monkeypatch
         np.testing.assert_allclose(out, layer.newer @ expected, rtol=1e-9, atol=1e-10)
 
 
-@functions
-@biases
-def test_stored_and_narrow_agree_in_float32(name, bias):
-    layer = Layer(name, 5, bias, np.float32)
-    stored, narrow = (kind(layer.h, layer.shape, NoClock()) for kind in (Stored, Narrow))
-    np.testing.assert_allclose(layer.update(narrow), layer.update(stored), atol=1e-4)
-    for one, other in zip(layer.update_z(narrow), layer.update_z(stored), strict=True):
-        assert one.dtype == np.float32
-        np.testing.assert_allclose(one, other, atol=1e-3)
-
-
 def test_a_layer_of_up_to_sixteen_units_is_narrow():
     assert module.NARROW == 16
     for k_next, narrow in ((1, True), (16, True), (17, False)):
-        assert Shape(50, k_next, True, 10, 5, np.float32).narrow == narrow
+        assert below_dense(k_next) is (Narrow if narrow else Stored)
 
 
 @functions
@@ -238,7 +213,7 @@ def test_a_layer_of_up_to_sixteen_units_is_narrow():
 @pytest.mark.parametrize("kind", [Stored, Narrow])
 def test_a_block_of_a_few_columns_changes_those_alone(name, bias, kind):
     layer, few = Layer(name, 3, bias), slice(7, 11)
-    a = kind(layer.h, layer.shape, NoClock())
+    a = kind(Dense(layer.shape.k_next, 7), layer.h, layer.shape, NoClock())
     before = layer.update(a)
     m, t, W = layer.m.copy(), layer.t.copy(), layer.W.copy()
     fresh = np.asfortranarray(layer.z[:, few] + 1.0)
@@ -274,22 +249,8 @@ def test_products_and_element_wise_work_are_told_apart_where_they_are_apart(name
             return nullcontext()
 
     for kind, phases in ((Stored, ["elementwise", "product"]), (Narrow, ["elementwise"])):
-        a = kind(layer.h, layer.shape, Clock())
+        a = kind(Dense(layer.shape.k_next, 7), layer.h, layer.shape, Clock())
         for update in (layer.update, layer.update_z):
             told.clear()
             update(a)
             assert told == phases * len(layer.blocks())
-
-
-@biases
-@types
-@pytest.mark.parametrize("k_next", [1, 16, 17, 60])
-def test_the_memory_held_grows_by_what_the_shape_says_of_a_sample(bias, dtype, k_next):
-    def held(samples: int) -> int:
-        shape = Shape(30, k_next, bias, samples, 50, dtype)
-        held_arrays = vars(kept(activations.load("relu")(), shape))
-        return sum(array.nbytes for array in held_arrays.values() if isinstance(array, np.ndarray))
-
-    shape = Shape(30, k_next, bias, 1000, 50, dtype)
-    assert held(3000) - held(1000) == 2000 * shape.floats_per_sample * np.dtype(dtype).itemsize
-    assert held(1000) - 1000 * shape.floats_per_sample * np.dtype(dtype).itemsize <= 51 * 31 * 8

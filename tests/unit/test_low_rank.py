@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.problems import Array, problem
-from support.ranks import CountingComm, on_ranks
+from support.ranks import CountingComm
 
 from admmctl.errors import ConfigError
 from admmctl.experiment.config import load
@@ -24,7 +24,6 @@ from admmctl.methods.taylor.low_rank import (
     Sketch,
 )
 from admmctl.methods.taylor.settings import AdmmSettings, LowRankSettings
-from admmctl.methods.taylor.state import AdmmState
 from admmctl.model.network import Network
 
 types = pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -272,13 +271,6 @@ def admm(update: str, **settings: Any) -> Admm:
     return Admm(AdmmSettings(w_update=update, min_width=8, **settings))
 
 
-def trained(method: Admm, steps: int = 6, **of: Any) -> AdmmState:
-    s = method.init(problem([20, 12], outputs=3, **of))
-    for _ in range(steps):
-        s = method.step(s)
-    return s
-
-
 @UPDATES
 def test_layers_of_few_inputs_and_the_first_have_the_exact_update(update):
     s = Admm(AdmmSettings(w_update=update, min_width=14)).init(problem([20, 12], features=30))
@@ -305,18 +297,6 @@ def test_one_allreduce_sends_c_the_diagonal_and_z_a_and_cost_says_so(bias, rank,
     assert method.cost(of.network, 120, 120).messages == (4 * comm.lengths[0],)
 
 
-def test_pcg_sends_what_the_exact_update_does():
-    lengths = []
-    for update in ("exact", "nystrom-pcg"):
-        comm = CountingComm()
-        settings = {} if update == "exact" else {"min_width": 8}
-        method = Admm(AdmmSettings(w_update=update, **settings))
-        s = trained(method, comm=comm, dtype=np.float32)
-        assert method.cost(s.problem.network, 120, 120).messages == (4 * comm.lengths[-1],)
-        lengths.append(comm.lengths)
-    assert lengths[0] == lengths[1]
-
-
 def test_no_matrix_of_nystrom_is_square():
     s = admm("nystrom", rank=5).init(problem([200], outputs=3, dtype=np.float32))
     largest = max(x.size for x in vars(s.pairs[2]).values() if isinstance(x, np.ndarray))
@@ -338,40 +318,6 @@ def test_the_operations_and_the_memory_of_nystrom():
     both, first = solve_bytes(network.shapes, kept=1), solve_bytes(network.shapes[:1], kept=1)
     assert exact.state_bytes - nystrom.state_bytes == both - first - 5 * 8 * k * (p + 1 + 3)
     assert 14 * k * k < both - first < 24 * k * k
-
-
-@COLUMNS
-@UPDATES
-def test_one_two_and_three_ranks_have_the_same_weights(update, columns):
-    method = admm(update, rank=6, columns=columns)
-    whole = trained(method)
-
-    def rank(parts: list[slice]) -> Any:
-        return lambda comm: trained(method, columns=parts[comm.rank], comm=comm)
-
-    for cuts in ([0, 71, 120], [0, 11, 12, 120], [0, 50, 50, 120]):
-        parts = [slice(low, high) for low, high in zip(cuts, cuts[1:], strict=False)]
-        states = on_ranks(len(parts), rank(parts))
-        for l, W in whole.W.items():
-            for s in states:
-                np.testing.assert_array_equal(s.W[l], states[0].W[l])
-            np.testing.assert_allclose(states[0].W[l], W, rtol=1e-6, atol=1e-7)
-
-
-@UPDATES
-def test_training_with_all_columns_is_that_of_the_exact_update(update):
-    exact = trained(Admm(AdmmSettings()))
-    settings = {"tolerance": 1e-12} if update == "nystrom-pcg" else {}
-    s = trained(admm(update, rank=1000, **settings))
-    for l, W in exact.W.items():
-        np.testing.assert_allclose(s.W[l], W, rtol=1e-5, atol=1e-6)
-
-
-@UPDATES
-def test_the_same_seed_gives_the_same_bits(update):
-    one, other = (trained(admm(update, rank=6), dtype=np.float32) for _ in range(2))
-    for l in one.W:
-        np.testing.assert_array_equal(one.W[l], other.W[l])
 
 
 # -- settings

@@ -1,23 +1,20 @@
 """SGD, momentum, Nesterov, Adam and plain gradient descent: every step, every row, any number of ranks."""
 
-from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from support.methods import advance
+from support.methods import accuracy, after, by_sign_of_product
 from support.problems import Array, NoClock, problem
 from support.ranks import CountingComm
 
 from admmctl.experiment.config import ConfigError, load
-from admmctl.methods.closed_form.linear import Linear, LinearSettings
 from admmctl.methods.gradient.minibatch import epoch_order
 from admmctl.methods.gradient.sgd import Adam, AdamSettings, Gd, GdSettings, Sgd, SgdSettings
 from admmctl.methods.method import Diverged, Problem
 from admmctl.model.gradient import Gradient, flat_views, parameters
 from admmctl.model.initial import gaussian_weights
 from admmctl.model.losses import losses
-from admmctl.model.network import Network, score, targets
+from admmctl.model.network import Network
 
 
 def sgd(**settings) -> Sgd:
@@ -26,14 +23,6 @@ def sgd(**settings) -> Sgd:
 
 def adam(**settings) -> Adam:
     return Adam(AdamSettings(**settings))
-
-
-def after(method, p: Problem, steps: int):
-    """The state after ``steps`` mini-batches."""
-    s = method.init(p)
-    for _ in range(steps):
-        s = method.step(s)
-    return s
 
 
 def mean_gradient(p: Problem, vector: Array, rows) -> Array:
@@ -234,41 +223,14 @@ def test_a_nan_in_the_data_is_divergence_at_its_mini_batch(build):
 # -- learning
 
 
-def xor(seed: int = 0, rows: int = 400) -> tuple[Problem, SimpleNamespace]:
-    """Points of a square, of class 1 in two opposite quarters; and other points of the same to test on."""
-    generator = np.random.default_rng(seed)
-
-    def draw():
-        x = generator.uniform(-1, 1, (2, rows)).astype(np.float32)
-        labels = ((x[0] > 0) ^ (x[1] > 0)).astype(np.int64)
-        return np.asfortranarray(np.vstack([x, np.ones(rows, np.float32)])), labels
-
-    a0, labels = draw()
-    network, loss = Network.build(2, [16], 1, "relu", True), losses.load("cross-entropy")()
-    p = Problem(a0, targets(labels, 1), network, loss, CountingComm(), NoClock(), seed, 0, rows)
-    test_a0, test_labels = draw()
-    return p, SimpleNamespace(a0=test_a0, labels=test_labels, y=targets(test_labels, 1))
-
-
 @pytest.mark.parametrize(
     "method",
     [sgd(batch=20, learning_rate=0.3, momentum=0.9), adam(batch=20, learning_rate=0.02)],
     ids=["sgd", "adam"],
 )
 def test_hidden_layers_learn_what_a_linear_model_cannot(method):
-    p, test = xor()
-
-    def accuracy(network, W):
-        return score(network, W, p.loss, test.a0, test.y, test.labels)[1] / len(test.labels)
-
-    s = after(method, p, 20 * 30)
-    assert accuracy(p.network, method.weights(s)) > 0.95
-
-    flat = replace(p, network=Network.build(2, [], 1, "relu", True))
-    linear = Linear(LinearSettings())
-    s, _ = advance(linear, linear.init(flat), 50)
-    linear.close(s)
-    assert accuracy(flat.network, linear.weights(s)) < 0.65
+    p = by_sign_of_product(samples=400, loss="cross-entropy")
+    assert accuracy(p, method.weights(after(method, p, 20 * 30))) > 0.95
 
 
 # -- settings

@@ -1,15 +1,14 @@
 """Stochastic ADMM: subsets by global row, the state of those not drawn, momentum, and what it costs."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
+from support.methods import accuracy, after, by_sign_of_product, on_parts
 from support.problems import problem
-from support.ranks import CountingComm, on_ranks
 
 from admmctl.errors import UserError
-from admmctl.methods.taylor.algorithm import Admm, update_W
+from admmctl.methods.taylor.algorithm import Admm
 from admmctl.methods.taylor.settings import AdmmSettings
+from admmctl.methods.taylor.state import AdmmState
 from admmctl.methods.taylor.stochastic import StochasticAdmm, StochasticAdmmSettings
 
 SAMPLES = 400
@@ -17,13 +16,6 @@ SAMPLES = 400
 
 def stochastic(**settings) -> StochasticAdmm:
     return StochasticAdmm(StochasticAdmmSettings(**{"ridge": 1e-2, **settings}))
-
-
-def after(method, p, steps):
-    state = method.init(p)
-    for _ in range(steps):
-        state = method.step(state)
-    return state
 
 
 @pytest.mark.parametrize("multipliers", ["full", "bregman", "none"])
@@ -84,34 +76,30 @@ def test_momentum_moves_the_weights_as_its_formula_says(monkeypatch):
     for l in first:
         np.testing.assert_allclose(second[l], first[l] + 0.25 * (target[l] - first[l]), rtol=1e-9, atol=1e-12)
     v = {l: second[l] - first[l] for l in first}
-    solved = {}
+    solved, update_W = {}, AdmmState.update_W
 
     def watched(s):
         update_W(s)
         solved.update({l: W.copy() for l, W in s.W.items()})
 
-    monkeypatch.setattr("admmctl.methods.taylor.stochastic.update_W", watched)
+    monkeypatch.setattr(AdmmState, "update_W", watched)
     state = method.step(state)
     for l in first:
         expected = second[l] + 0.5 * v[l] + 0.25 * (solved[l] - second[l])
         np.testing.assert_allclose(state.s.W[l], expected, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("inner", [1, 3])
 @pytest.mark.parametrize("init", ["forward", "gaussian"])
-@pytest.mark.parametrize("cuts", [(137,), (90, 291), (0, 251)])
-def test_ranks_make_the_steps_of_one(cuts, init, inner):
-    method = stochastic(subset=0.4, warm_iterations=2, init=init, inner=inner)
+def test_a_rank_without_samples_changes_nothing(init):
+    method = stochastic(subset=0.4, warm_iterations=2, init=init, inner=3)
     whole = after(method, problem([6, 20], outputs=20, samples=SAMPLES), 5)
-    edges = [0, *cuts, SAMPLES]
 
-    def rank(comm):
-        mine = slice(edges[comm.rank], edges[comm.rank + 1])
-        own = stochastic(subset=0.4, warm_iterations=2, init=init, inner=inner)
+    def rank(comm, mine):
+        own = stochastic(subset=0.4, warm_iterations=2, init=init, inner=3)
         state = after(own, problem([6, 20], outputs=20, samples=SAMPLES, columns=mine, comm=comm), 5)
         return state, own.residuals(state)
 
-    parts = on_ranks(len(edges) - 1, rank)
+    parts = on_parts([0, 0, 251, SAMPLES], rank)
     for state, residuals in parts:
         assert residuals == pytest.approx(method.residuals(whole), rel=1e-7)
         for l, W in whole.s.W.items():
@@ -129,26 +117,8 @@ def test_low_rank_updates_work_on_subsets():
 
 
 def test_it_learns_what_no_linear_model_can():
-    # Labels by the sign of x1 x2: half of them is all that least squares on the inputs gets right.
-    generator = np.random.default_rng(0)
-    p = problem([40, 20], samples=2000, dtype=np.float32)
-    p.a0[:-1] = generator.uniform(-1, 1, p.a0[:-1].shape)
-    p.y[...] = p.a0[0] * p.a0[1] > 0
-    method = stochastic(ridge=1e-3)
-    z = p.network.forward(method.weights(after(method, p, 160)), p.a0)
-    assert ((z > 0.5) == (p.y > 0.5)).mean() > 0.85
-
-
-@pytest.mark.parametrize("inner", [1, 3])
-@pytest.mark.parametrize("hidden", [[], [6], [20, 30]])
-def test_the_messages_that_cost_names_are_those_that_are_sent(hidden, inner):
-    comm = CountingComm()
-    p = problem(hidden, samples=SAMPLES, comm=comm, dtype=np.float32)
-    method = stochastic(inner=inner)
-    state = method.init(p)
-    comm.lengths.clear()
-    method.step(state)
-    assert method.cost(p.network, SAMPLES, SAMPLES).messages == tuple(4 * length for length in comm.lengths)
+    p, method = by_sign_of_product(samples=2000), stochastic(ridge=1e-3)
+    assert accuracy(p, method.weights(after(method, p, 160))) > 0.85
 
 
 @pytest.mark.parametrize("hidden", [[], [30], [30, 20, 12]])
@@ -175,5 +145,5 @@ def test_subsets_of_a_handful_of_rows_are_refused():
 
 def test_rows_seen_count_every_sweep():
     method = stochastic(subset=0.25, inner=2)
-    state = after(method, replace(problem([4], samples=SAMPLES), total=SAMPLES), 3)
+    state = after(method, problem([4], samples=SAMPLES), 3)
     assert method.rows_seen(state) == 3 * 2 * SAMPLES // 4

@@ -28,11 +28,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from admmctl.methods.least_squares import solve_layers
 from admmctl.methods.method import Array, Cost, Problem, Snapshot
 from admmctl.methods.taylor import hidden
 from admmctl.methods.taylor.family import TaylorMethod
-from admmctl.methods.taylor.layers import check_layers, gains, layers_cost
+from admmctl.methods.taylor.layers import check_layers, layers_cost
 from admmctl.methods.taylor.settings import AdmmSettings, Init
 from admmctl.methods.taylor.state import AdmmState, draw, iterating, measures, samples, starting_inputs
 from admmctl.model.network import Network
@@ -71,8 +70,8 @@ class Admm(TaylorMethod):
         if self.settings.sweep == "backward_first":
             s.z[problem.network.layers][...] = problem.y
         add_starting_sums(s, self.settings.init)
-        update_W(s)
-        s.V = gains(s)
+        s.update_W()
+        s.V = s.gains()
         if self.settings.sweep == "backward_first":
             _sweep_backward(s)
         for columns in s.blocks():
@@ -81,8 +80,8 @@ class Admm(TaylorMethod):
 
     def step(self, s: AdmmState) -> AdmmState:
         """Algorithm 1, one pass of the loop; the activations of the next one are computed along the way."""
-        update_W(s)
-        V = gains(s)
+        s.update_W()
+        V = s.gains()
         for columns in s.blocks():
             update_z(s, columns)
             update_a(s, V, columns)
@@ -98,7 +97,7 @@ class Admm(TaylorMethod):
         s.recall(snapshot.common)
         s.recall_rows(snapshot.rows)
         s.a0_factor = s.pairs[1].factor(self.settings.ridge)
-        s.V = gains(s)
+        s.V = s.gains()
         for columns in s.blocks():
             update_a(s, s.V, columns)
         return s
@@ -107,7 +106,6 @@ class Admm(TaylorMethod):
         return residuals(s, lambda l, columns: s.a[l].block(columns, s.z[l][:, columns], s.V[l]))
 
     def notes(self, s: AdmmState) -> list[str]:
-        """What the user should know: loops and tables, and a kernel that starts nothing."""
         notes = super().notes(s)
         if self.settings.init == "gaussian" and s.problem.network.kernel is not None:
             notes.append("network.init starts nothing here: with init: gaussian z is drawn, and weights follow")
@@ -118,11 +116,6 @@ class Admm(TaylorMethod):
         scratch = 4 * network.block() * (4 * max(network.sizes[1:]) + sum(network.sizes[1:]) + network.scratch)
         kept = 4 * samples * (sum(network.sizes[1:]) + network.sizes[-1] + layers.kept)
         return Cost(kept + scratch + layers.state_bytes, layers.flop, total, (4 * layers.message,))
-
-
-def update_W(s: AdmmState) -> None:
-    """W_l <- z_l a_{l-1}^+, as z_l a_{l-1}' (a_{l-1} a_{l-1}' + ridge)^-1 with both products summed."""
-    solve_layers(s, s.settings.ridge)
 
 
 def update_z(s: AdmmState, columns: slice) -> None:

@@ -11,17 +11,17 @@ that of ``admm`` with its targets moved by u and v, in the order of Algorithm 1:
 then all W_l, then all z_l are that order. Without multipliers (``warm_iterations``) both methods are the same.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from pydantic import Field
 
-from admmctl.methods.least_squares import Factor, GramPair, solve_layers
+from admmctl.methods.least_squares import GramPair
 from admmctl.methods.method import Array, Cost, Problem, Snapshot
 from admmctl.methods.taylor.family import TaylorMethod
-from admmctl.methods.taylor.layers import check_layers, gains, layers_cost
+from admmctl.methods.taylor.layers import check_layers, layers_cost
 from admmctl.methods.taylor.settings import LowRankSettings, PenaltySettings
-from admmctl.methods.taylor.state import Kept, measures
+from admmctl.methods.taylor.state import Solving, measures
 from admmctl.model.initial import initial_weights
 from admmctl.model.network import Network
 from admmctl.settings import Positive
@@ -39,7 +39,7 @@ class ClassicalAdmmSettings(PenaltySettings):
 
 
 @dataclass
-class ClassicalState(Kept):
+class ClassicalState(Solving):
     """With a, u and v of all layers; a[l] (k_l + 1, samples) has a row of ones where there are biases.
 
     After an iteration ``a`` and ``pairs`` are those of the next one.
@@ -48,11 +48,6 @@ class ClassicalState(Kept):
     a: dict[int, Array]
     u: dict[int, Array]
     v: dict[int, Array]
-    pairs: dict[int, GramPair]
-    W: dict[int, Array] = field(default_factory=dict)
-    a0_factor: Factor | None = None
-    ridge: float = 0.0  # the largest one used: rounding may have asked for more than the setting
-    iteration: int = 0
 
     def rows(self) -> dict[str, Array]:
         """z, u and v by name, samples first; a follows from them."""
@@ -84,16 +79,16 @@ class ClassicalAdmm(TaylorMethod):
             for columns in s.blocks():
                 for l, pair in s.pairs.items():
                     pair.add(s.z[l][:, columns], s.inputs(l, columns))
-        solve_layers(s, self.settings.ridge)  # z_l + u_l stands where ``admm`` has z_l
-        V = gains(s)
+        s.update_W()  # z_l + u_l stands where ``admm`` has z_l
+        V = s.gains()
         for columns in s.blocks():
             self._update_a(s, V, columns)
         return s
 
     def step(self, s: ClassicalState) -> ClassicalState:
         """Every W_l, every z_l and the multipliers, and the activations of the next iteration."""
-        solve_layers(s, self.settings.ridge)  # z_l + u_l stands where ``admm`` has z_l
-        V = gains(s)
+        s.update_W()
+        V = s.gains()
         for columns in s.blocks():
             self._update_z(s, columns)
             self._update_a(s, V, columns)
@@ -181,14 +176,9 @@ class ClassicalAdmm(TaylorMethod):
     def restore(self, s: ClassicalState, snapshot: Snapshot) -> ClassicalState:
         """a and the sums of the next W-update are computed again, as ``step`` does."""
         s.recall_rows(snapshot.rows)
-        common = snapshot.common
-        s.W = dict(enumerate(common["W"], start=1))
-        s.ridge, s.iteration = common["ridge"], common["iteration"]
-        for pair in s.pairs.values():
-            pair.clear()
-        s.pairs[1].recall(common["inputs"])
+        s.recall({**snapshot.common, "sums": [snapshot.common["inputs"]]})
         s.a0_factor = s.pairs[1].factor(self.settings.ridge)
-        V = gains(s)
+        V = s.gains()
         for columns in s.blocks():
             self._update_a(s, V, columns)
         return s
@@ -206,19 +196,11 @@ class ClassicalAdmm(TaylorMethod):
                 z_l = s.z[l][:, columns]
                 gap = z_l - s.W[l] @ s.inputs(l, columns)
                 square = float(np.vdot(gap, gap))
-                sums += (
-                    beta(l) * (square + 2 * float(np.vdot(s.u[l][:, columns], gap))),
-                    square,
-                    0.0,
-                )
+                sums += beta(l) * (square + 2 * float(np.vdot(s.u[l][:, columns], gap))), square, 0.0
                 if l < L:
                     gap = s.a[l][: len(z_l), columns] - self._h(s, l, columns)
                     square = float(np.vdot(gap, gap))
-                    sums += (
-                        gamma(l) * (square + 2 * float(np.vdot(s.v[l][:, columns], gap))),
-                        0.0,
-                        square,
-                    )
+                    sums += gamma(l) * (square + 2 * float(np.vdot(s.v[l][:, columns], gap))), 0.0, square
                 else:
                     sums[0] += p.loss.value(z_l, p.y[:, columns])
         return measures(p, sums, s.ridge)

@@ -21,14 +21,14 @@ from typing import Any
 
 import numpy as np
 
-from admmctl.methods.least_squares import Factor, RidgeFactor
+from admmctl.methods.least_squares import Factor, RidgeFactor, Sums
 from admmctl.methods.method import Array, Diverged, Timer
-from admmctl.methods.taylor.hidden import Shape, Stored
+from admmctl.methods.taylor.hidden import Narrow, Shape, Stored
 from admmctl.model.activations import Activation
 from admmctl.model.convolution import Filters, Pooled, correlation, product
 
 
-class FilterPair:
+class FilterPair(Sums):
     """Sums for the filters of one layer: ``z`` are its maps, (F H W, block), ``a`` images below, (C H W, block).
 
     ``cross`` (F, C h w + 1) is what it would be with patches as inputs, as soon as sums are reduced.
@@ -45,17 +45,12 @@ class FilterPair:
         self._a: Array = np.zeros(C, dtype)
         self._samples: Array = np.zeros(1, np.float64)
         self._lags: Array = np.zeros((C, C, *filters.image[1:]), dtype)
-        self._fixed = False
-
-    def fix(self, fixed: bool = True) -> None:
-        self._fixed = fixed
 
     def clear(self) -> None:
         for array in (self._z_a, self._z) + (() if self._fixed else (self._a_a, self._a, self._samples)):
             array[...] = 0
 
     def add(self, z: Array, a: Array) -> None:
-        """Add a block of samples."""
         filters = self._filters
         above, below = filters.transform(z, filters.rows), filters.transform(a, filters.image[0])
         self._z_a += correlation(above, below)
@@ -75,7 +70,6 @@ class FilterPair:
         return parts
 
     def unpack(self, packed: Array) -> Array:
-        """Take sums from the front of ``packed``; returns the rest of it."""
         k, F, C = self._filters.inputs, self._filters.rows, self._filters.image[0]
         self.cross[:, :k] = packed[: F * k].reshape(F, k)
         self.cross[:, k:] = packed[F * k : F * k + F, None][:, : self._bias]
@@ -225,9 +219,7 @@ def frequency_gain(above: Filters, W: Array, ratio: float) -> Any:
 class Filtered(Stored):
     """a_l in memory, below a convolution; ``V`` has shape (C, F, frequencies)."""
 
-    def __init__(self, above: Filters, h: Activation, shape: Shape, clock: Timer) -> None:
-        super().__init__(h, shape, clock)
-        self._above = above
+    _above: Filters
 
     def _pull(self, h: Array, t: Array, W: Array, V: Array) -> Array:
         above = self._above
@@ -235,21 +227,18 @@ class Filtered(Stored):
         e[:, :, 0] -= above.pixels * W[:, above.inputs :].sum(axis=1)  # a constant has frequency zero alone
         return above.image_of(product(V, e))  # type: ignore[arg-type]  # V is complex here
 
-    def _product(self, W: Array, a: Array, out: Array) -> None:
-        self._above.apply(W, a, out=out)
 
-
-class Averaged:
+class Averaged(Narrow):
     """a_l below a pooled layer, by the residuals e = t - b - W P h(z_l), (k', samples); ``V`` is U (P's rows, k').
 
     ``update`` returns what that layer's least squares has as inputs, P a_l with its row of ones.
     """
 
+    _above: Pooled
+
     def __init__(self, above: Pooled, h: Activation, shape: Shape, clock: Timer) -> None:
-        self._above, self._h, self._k, self._clock = above, h, shape.k, clock
+        super().__init__(above, h, shape, clock)
         columns = min(shape.block, shape.samples)
-        self._e: Array = np.zeros((shape.k_next, shape.samples), shape.dtype, order="F")
-        self._a: Array = np.ones((shape.k + shape.bias, columns), shape.dtype, order="F")  # of one block
         self._averages: Array = np.ones((above.inputs + shape.bias, columns), shape.dtype, order="F")
 
     def update(self, columns: slice, z: Array, t: Array, W: Array, V: Array) -> Array:

@@ -2,7 +2,10 @@
 
 from typing import Any
 
-from admmctl.methods.method import Method, Problem
+import numpy as np
+
+from admmctl import kernels
+from admmctl.methods.method import Array, Method, Problem
 from admmctl.model.network import Weights
 
 
@@ -16,10 +19,19 @@ class TaylorMethod(Method):
         return settings.wrong(layers)
 
     def prepare(self, problem: Problem) -> None:
-        self.settings.prepare(problem.network, problem.a0.dtype.type)
+        """The z-update of two samples of every hidden layer: compiles its loop, and builds its table."""
+        network, q = problem.network, self.settings
+        for l in range(1, network.layers):
+            zeros: Array = np.zeros((network.sizes[l], 2), problem.a0.dtype, order="F")
+            network.activation.z_update(np.zeros_like(zeros), zeros, zeros, q.gamma_of(l), q.beta_of(l))
 
     def weights(self, s: Any) -> Weights:
         return [s.W[l].copy() for l in sorted(s.W)]
 
     def notes(self, s: Any) -> list[str]:
-        return self.settings.notes(s.problem.network)
+        """Loops that are not compiled, and layers whose z-update comes from a table."""
+        network, q = s.problem.network, self.settings
+        troubles = [kernels.trouble()] if kernels.trouble() else []
+        layers = range(1, network.layers)
+        tables = {l: network.activation.table(q.gamma_of(l), q.beta_of(l), network.sizes[l]) for l in layers}
+        return troubles + [f"z_{l} comes from {table}" for l, table in tables.items() if table is not None]

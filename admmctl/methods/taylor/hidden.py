@@ -5,29 +5,39 @@ W a_l should be, the update (6) is a_l = h(z_l) + V e with e = t - W h(z_l). Whe
 residuals e say everything and a_l itself is never stored: ``Narrow``. Elsewhere a_l is: ``Stored``.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar
 
 import numpy as np
 
 from admmctl.methods.method import Array, Timer, Untimed
 from admmctl.model.activations import Activation
+from admmctl.model.operators import Dense, Operator
 
 NARROW = 16  # units of the next layer up to which V e is computed again rather than a_l kept
 
 
-class Hidden(Protocol):
+class Hidden(ABC):
     """a_l of this rank's samples. ``z`` is a block of z_l, (k, block), and ``columns`` says which block.
 
     ``W`` is W_{l+1} with its bias column, if any; ``V`` is its gain, (k, k').
     """
 
+    by_residuals: ClassVar[bool] = False  # whether e, (k', samples), is kept in the place of a_l
+
+    def __init__(self, above: Operator, h: Activation, shape: "Shape", clock: Timer) -> None:
+        self._above, self._h, self._k, self._clock = above, h, shape.k, clock
+
+    @abstractmethod
     def update(self, columns: slice, z: Array, t: Array, W: Array, V: Array) -> Array:
         """a_l <- h(z_l) + V (t - W h(z_l)) (6); returns a_l with its row of ones."""
 
+    @abstractmethod
     def block(self, columns: slice, z: Array, V: Array) -> Array:
         """a_l as it stands, with its row of ones: ``z`` and ``V`` are those of its update."""
 
+    @abstractmethod
     def update_z(
         self, columns: slice, z: Array, m: Array, W: Array, V: Array, gamma: float, beta: float, out: Array
     ) -> None:
@@ -48,21 +58,16 @@ class Shape:
     block: int
     dtype: type
 
-    @property
-    def narrow(self) -> bool:
-        """Whether the layer above has so few units that a_l need not be stored."""
-        return self.k_next <= NARROW
 
-    @property
-    def floats_per_sample(self) -> int:
-        """How many numbers are kept of every sample."""
-        return self.k_next if self.narrow else self.k + self.bias
+def below_dense(k_next: int) -> "type[Hidden]":
+    """How a_l is kept below a dense layer of ``k_next`` units."""
+    return Narrow if k_next <= NARROW else Stored
 
 
 def prepare(h: Activation, dtype: type) -> None:
     """Compile what an activation fuses below a layer of few units, on two samples of zeros."""
     if h.fused:
-        a, columns = Narrow(h, Shape(3, 1, True, 2, 2, dtype), Untimed()), slice(0, 2)
+        a, columns = Narrow(Dense(1, 3), h, Shape(3, 1, True, 2, 2, dtype), Untimed()), slice(0, 2)
         z: Array = np.zeros((3, 2), dtype, order="F")
         t: Array = np.zeros((1, 2), dtype, order="F")
         W: Array = np.zeros((1, 4), dtype)
@@ -71,11 +76,11 @@ def prepare(h: Activation, dtype: type) -> None:
         a.update_z(columns, z, np.zeros_like(z), W, V, 1.0, 1.0, out=t)
 
 
-class Stored:
+class Stored(Hidden):
     """a_l in memory: (k, samples), with a row of ones when the next layer has biases."""
 
-    def __init__(self, h: Activation, shape: Shape, clock: Timer) -> None:
-        self._h, self._k, self._clock = h, shape.k, clock
+    def __init__(self, above: Operator, h: Activation, shape: Shape, clock: Timer) -> None:
+        super().__init__(above, h, shape, clock)
         self._a: Array = np.ones((shape.k + shape.bias, shape.samples), shape.dtype, order="F")
 
     def update(self, columns: slice, z: Array, t: Array, W: Array, V: Array) -> Array:
@@ -91,10 +96,6 @@ class Stored:
         pulled: Array = V @ (t - W @ h)
         return pulled
 
-    def _product(self, W: Array, a: Array, out: Array) -> None:
-        """out <- W a."""
-        np.matmul(W, a, out=out)
-
     def block(self, columns: slice, z: Array, V: Array) -> Array:
         return self._a[:, columns]
 
@@ -105,14 +106,16 @@ class Stored:
         with self._clock.phase("elementwise"):
             self._h.z_update(z, a, m, gamma, beta)
         with self._clock.phase("product"):
-            self._product(W, a, out)
+            self._above.apply(W, a, out=out)
 
 
-class Narrow:
+class Narrow(Hidden):
     """a_l by its residuals e, (k', samples): memory and traffic of a_l are saved, for one product with V."""
 
-    def __init__(self, h: Activation, shape: Shape, clock: Timer) -> None:
-        self._h, self._k, self._clock = h, shape.k, clock
+    by_residuals = True
+
+    def __init__(self, above: Operator, h: Activation, shape: Shape, clock: Timer) -> None:
+        super().__init__(above, h, shape, clock)
         columns = min(shape.block, shape.samples)
         self._e: Array = np.zeros((shape.k_next, shape.samples), shape.dtype, order="F")
         self._a: Array = np.ones((shape.k + shape.bias, columns), shape.dtype, order="F")  # of one block

@@ -5,14 +5,15 @@ Layer l has the least squares of W_l, whose sums over samples are a ``Sums``, an
 """
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from itertools import pairwise
+from typing import Any
 
 from admmctl.methods.least_squares import GramPair, Sums, check_sides, gain, gain_bytes, solve_bytes
-from admmctl.methods.method import Array, Cost, Problem, Timer
+from admmctl.methods.method import Array, Timer
 from admmctl.methods.taylor.convolution import Averaged, Filtered, FilterPair, filter_cost, frequency_gain
-from admmctl.methods.taylor.hidden import Hidden, Narrow, Shape, Stored
+from admmctl.methods.taylor.hidden import Hidden, Shape, below_dense
 from admmctl.methods.taylor.low_rank import Draw, NystromPair, PreconditionedPair
-from admmctl.methods.taylor.settings import LowRankSettings, PenaltySettings
+from admmctl.methods.taylor.settings import LowRankSettings
 from admmctl.model.convolution import Filters, Pooled
 from admmctl.model.network import Network
 from admmctl.model.operators import Operator
@@ -34,12 +35,14 @@ def hidden(network: Network, l: int, samples: int, block: int, dtype: type, cloc
     """What keeps a_l, by the layer above it."""
     k, k_next = network.sizes[l : l + 2]
     shape = Shape(k, k_next, network.bias, samples, block, dtype)
-    above, h = network.operator(l + 1), network.activation
+    return _hidden_kind(network, l)(network.operator(l + 1), network.activation, shape, clock)
+
+
+def _hidden_kind(network: Network, l: int) -> type[Hidden]:
+    above = network.operator(l + 1)
     if isinstance(above, Filters):
-        return Filtered(above, h, shape, clock)
-    if isinstance(above, Pooled):
-        return Averaged(above, h, shape, clock)
-    return Narrow(h, shape, clock) if shape.narrow else Stored(h, shape, clock)
+        return Filtered
+    return Averaged if isinstance(above, Pooled) else below_dense(network.sizes[l + 1])
 
 
 def layer_gain(above: Operator, W: Array, ratio: float) -> Any:
@@ -52,29 +55,6 @@ def layer_gain(above: Operator, W: Array, ratio: float) -> Any:
     if isinstance(above, Pooled):
         ratio *= above.pool**2
     return gain(W[:, : above.inputs], ratio)
-
-
-class HasGains(Protocol):
-    """What ``gains`` needs of a method's state."""
-
-    problem: Problem
-    W: dict[int, Array]
-
-    @property
-    def settings(self) -> PenaltySettings: ...
-
-
-def gains(s: HasGains) -> dict[int, Any]:
-    """V_l = W'(gamma_l/beta_{l+1} I + W W')^-1, (k_l, k_{l+1}), of every hidden layer: W = W_{l+1} without bias.
-
-    (beta W'W + gamma I)^-1 (beta W'(t - b) + gamma h) = h + V (t - W h - b): the same minimum of (6).
-    """
-    network, beta, gamma = s.problem.network, s.settings.beta_of, s.settings.gamma_of
-    with s.problem.clock.phase("solve"):
-        return {
-            l: layer_gain(network.operator(l + 1), s.W[l + 1], gamma(l) / beta(l + 1))
-            for l in range(1, network.layers)
-        }
 
 
 def check_layers(settings: LowRankSettings, network: Network, total: int) -> None:
@@ -108,29 +88,11 @@ def layers_cost(settings: LowRankSettings, network: Network, total: int) -> Laye
         5 * 8 * sum(cost.numbers for cost in layers)
         + sum(cost.gain_bytes for cost in layers)
         + solve_bytes(grams, kept=int(network.convolution is None)),
-        sum(_floats_per_sample(network, l) for l in range(1, network.layers)),
+        sum(
+            k_next if _hidden_kind(network, l).by_residuals else k + network.bias
+            for l, (k, k_next) in enumerate(pairwise(network.sizes[1:]), start=1)
+        ),
     )
-
-
-def whole_cost(network: Network, samples: int, total: int) -> Cost:
-    """Of the printed loop: dense layers, whole matrices, W_l and a_l by a factor each, a reduction per layer."""
-    sizes, shapes = network.sizes, network.shapes
-    flop = sum(total * (4.0 * k1 * k + k1 * (k1 + 1)) + k1**3 / 3 for k, k1 in shapes)  # W_l, and W_l a_{l-1}
-    flop += sum(k * k1 * (k1 + 1.0) + k1**3 / 3 + 2.0 * total * (k * k1 + k1**2) for k, k1 in shapes[1:])  # (6)
-    kept = sum(sizes[1:]) + sizes[-1] + sum(sizes[1:-1]) + len(sizes) - 2  # z, lam, a with its rows of ones
-    # Of the largest layer: m or h(z_l); what a_l is solved for in float64, its copy, the solution.
-    scratch = 2 * max(sizes[1:]) + 6 * max(sizes[1:-1], default=0)
-    state = 4 * samples * (kept + scratch) + solve_bytes(shapes, kept=0)
-    return Cost(state, flop, total, tuple(4 * (k * k1 + k1 * (k1 + 1) // 2) for k, k1 in shapes))
-
-
-def _floats_per_sample(network: Network, l: int) -> int:
-    """How many numbers are kept of a_l for every sample."""
-    k, k_next = network.sizes[l : l + 2]
-    above = network.operator(l + 1)
-    if isinstance(above, Filters):
-        return k + network.bias
-    return k_next if isinstance(above, Pooled) else Shape(k, k_next, network.bias, 0, 0, float).floats_per_sample
 
 
 @dataclass(frozen=True)

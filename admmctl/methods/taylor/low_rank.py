@@ -28,14 +28,13 @@ Columns are drawn anew in every iteration, the same on every rank: what one sket
 fixed choice was no better at any p that was tried, and worse at p = k / 10.)
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_solve, cholesky, get_blas_funcs
 
-from admmctl.methods.least_squares import Array, Factor, GramPair, RidgeFactor
+from admmctl.methods.least_squares import Array, Factor, GramPair, RidgeFactor, Sums
 from admmctl.methods.method import Diverged
 from admmctl.methods.taylor.settings import LowRankSettings
 
@@ -99,9 +98,17 @@ class Sketch:
         self._B = _by_factor(self._C, self._R, shift)
         left_out = np.clip(self._d - np.einsum("ij,ij->i", self._B, self._B), 0, None)
         chosen = ridge * self.mean + float(left_out.sum()) / spread if delta is None else delta * self.mean
-        self.delta = max(chosen, _LEAST * self.mean)
         BB: Array = self._B.T @ self._B
         self._factor, self.delta = _factored(BB, max(chosen, _LEAST * self.mean))
+
+    @property
+    def ridge(self) -> float:
+        """delta, relative to the mean diagonal: what stands where the ridge of the exact update does."""
+        return self.delta / self.mean
+
+    def solve(self, cross: Array) -> Array:
+        """W = z a' (delta I + C R^-1 C')^-1, shape (k', k), in the type of ``cross``."""
+        return _finite(self.divide(_finite(cross, "z a'").astype(np.float64)), "W").astype(cross.dtype)
 
     def divide(self, X: Array) -> Array:
         """X (delta I + B B')^-1 of X (k', k), in float64."""
@@ -141,7 +148,7 @@ def _factored(matrix: Array, shift: float) -> tuple[Array, float]:
     raise Diverged("the sketch of a a' is out of range")
 
 
-class NystromPair:
+class NystromPair(Sums):
     """Sums over samples of z a' (k', k), of ``p`` columns of a a' (k, p), and of its diagonal (k,).
 
     The columns are drawn before a pass over the samples: of a block it costs a product of k x p.
@@ -165,7 +172,6 @@ class NystromPair:
         self.columns = self._draw.next()
 
     def add(self, z: Array, a: Array) -> None:
-        """Add a block of samples: ``z`` (k', block) and ``a`` (k, block)."""
         self.cross += np.matmul(z, a.T, out=self._product)
         some = np.take(a.T, self.columns, axis=1).T
         # In place: a product to be added afterwards would be as much memory to go through again.
@@ -173,20 +179,18 @@ class NystromPair:
         self.diagonal += np.einsum("ij,ij->i", a, a)
 
     def packed(self) -> list[Array]:
-        """What has to be summed over ranks, as vectors: k p + k + k' k numbers."""
         return [self.C.ravel(order="F"), self.diagonal, self.cross.ravel()]
 
     def unpack(self, packed: Array) -> Array:
-        """Take sums from the front of ``packed``; returns the rest of it."""
         for array in (self.C.T, self.diagonal, self.cross):
             array[...] = packed[: array.size].reshape(array.shape)
             packed = packed[array.size :]
         return packed
 
-    def factor(self, ridge: float, start: Array | None = None) -> "Nystrom":
+    def factor(self, ridge: float, start: Array | None = None) -> Factor:
         sketch = Sketch(self.C, self.columns, self.diagonal, ridge, self._delta, self._draw.p)
         self._draw.learn(sketch)
-        return Nystrom(sketch)
+        return sketch
 
     def memory(self) -> dict[str, Any]:
         return {"columns": self.columns, **self._draw.memory()}
@@ -194,22 +198,6 @@ class NystromPair:
     def recall(self, memory: dict[str, Any]) -> None:
         self.columns = memory["columns"]
         self._draw.recall(memory)
-
-
-@dataclass(frozen=True)
-class Nystrom:
-    """The inverse of the sketch in the place of that of a a' + ridge."""
-
-    sketch: Sketch
-
-    @property
-    def ridge(self) -> float:
-        """delta, relative to the mean diagonal: what stands where the ridge of the exact update does."""
-        return self.sketch.delta / self.sketch.mean
-
-    def solve(self, cross: Array) -> Array:
-        """W = z a' (delta I + C R^-1 C')^-1, shape (k', k), in the type of ``cross``."""
-        return _finite(self.sketch.divide(_finite(cross, "z a'").astype(np.float64)), "W").astype(cross.dtype)
 
 
 class PreconditionedPair(GramPair):

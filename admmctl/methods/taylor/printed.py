@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from admmctl.methods.least_squares import RidgeFactor, ridge_fit
+from admmctl.methods.least_squares import RidgeFactor, ridge_fit, solve_bytes
 from admmctl.methods.method import Array, Cost, Problem, Snapshot
 from admmctl.methods.taylor.family import TaylorMethod
-from admmctl.methods.taylor.layers import whole_cost
 from admmctl.methods.taylor.settings import PrintedSettings
 from admmctl.methods.taylor.state import Samples, draw, samples, starting_inputs
 from admmctl.model.network import Network
@@ -66,7 +65,16 @@ class PrintedAdmm(TaylorMethod):
         return s
 
     def cost(self, network: Network, samples: int, total: int) -> Cost:
-        return whole_cost(network, samples, total)
+        sizes, shapes = network.sizes, network.shapes
+        flop = sum(total * (4.0 * k1 * k + k1 * (k1 + 1)) + k1**3 / 3 for k, k1 in shapes)  # W_l, and W_l a_{l-1}
+        flop += sum(
+            k * k1 * (k1 + 1.0) + k1**3 / 3 + 2.0 * total * (k * k1 + k1**2) for k, k1 in shapes[1:]
+        )  # (6)
+        kept = sum(sizes[1:]) + sizes[-1] + sum(sizes[1:-1]) + len(sizes) - 2  # z, lam, a with its rows of ones
+        # Of the largest layer: m or h(z_l); what a_l is solved for in float64, its copy, the solution.
+        scratch = 2 * max(sizes[1:]) + 6 * max(sizes[1:-1], default=0)
+        state = 4 * samples * (kept + scratch) + solve_bytes(shapes, kept=0)
+        return Cost(state, flop, total, tuple(4 * (k * k1 + k1 * (k1 + 1) // 2) for k, k1 in shapes))
 
     def snapshot(self, s: PrintedState) -> Snapshot:
         return Snapshot({"W": self.weights(s), "iteration": s.iteration}, s.rows())  # a is made of them

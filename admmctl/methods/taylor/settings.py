@@ -2,13 +2,9 @@
 
 from typing import Any, Literal
 
-import numpy as np
 from pydantic import Field
 
-from admmctl import kernels
-from admmctl.methods.method import Array, check_per_layer
-from admmctl.model.lookup import Table
-from admmctl.model.network import Network
+from admmctl.methods.method import check_per_layer
 from admmctl.settings import Count, Fraction, NonNegative, Positive, Settings
 
 Init = Literal["forward", "gaussian"]
@@ -43,23 +39,6 @@ class PenaltySettings(Settings):
     def wrong(self, layers: int) -> list[tuple[str, str]]:
         """What does not fit a network of ``layers`` weight matrices: (key, message) each."""
         return check_per_layer(("beta", self.beta, layers), ("gamma", self.gamma, layers - 1))
-
-    def prepare(self, network: Network, dtype: type) -> None:
-        """The z-update of two samples of every hidden layer: compiles its loop, and builds its table."""
-        for l in range(1, network.layers):
-            zeros: Array = np.zeros((network.sizes[l], 2), dtype, order="F")
-            network.activation.z_update(np.zeros_like(zeros), zeros, zeros, self.gamma_of(l), self.beta_of(l))
-
-    def tables(self, network: Network) -> dict[int, Table]:
-        """Of every hidden layer whose z-update comes from one; built at the first call."""
-        layers = range(1, network.layers)
-        found = {l: network.activation.table(self.gamma_of(l), self.beta_of(l), network.sizes[l]) for l in layers}
-        return {l: table for l, table in found.items() if table is not None}
-
-    def notes(self, network: Network) -> list[str]:
-        """What the user should know of the loops and tables of the z-update."""
-        troubles = [kernels.trouble()] if kernels.trouble() else []
-        return troubles + [f"z_{l} comes from {table}" for l, table in self.tables(network).items()]
 
 
 class TaylorSettings(PenaltySettings):

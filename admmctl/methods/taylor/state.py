@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from admmctl.methods.least_squares import Factor, Sums
+from admmctl.methods.least_squares import Factor, Sums, reduce_pairs
 from admmctl.methods.method import Array, Problem, Snapshot
 from admmctl.methods.taylor import layers
 from admmctl.methods.taylor.hidden import Hidden
@@ -67,22 +67,67 @@ class Samples(Kept):
         return z_l
 
 
-@dataclass
-class AdmmState(Samples):
-    """With W[1] .. W[L], and a[1] .. a[L-1], which follow from z and W.
+@dataclass(kw_only=True)
+class Solving(Kept):
+    """With the weights W[1] .. W[L] of all layers, and what they are solved from."""
 
-    After an iteration ``a`` and ``pairs``, the sums over this rank's samples, are those of the next one.
+    pairs: dict[int, Sums]  # of every layer, over this rank's columns
+    W: dict[int, Array] = field(default_factory=dict)
+    a0_factor: Factor | None = None  # of the inputs, once there is one: they never change
+    ridge: float = 0.0  # the largest one used: rounding may have asked for more than the setting
+    iteration: int = 0
+
+    def update_W(self) -> None:
+        """W_l = t_l a_{l-1}' (a_{l-1} a_{l-1}' + ridge)^-1 of every layer, both products summed over all ranks."""
+        clock = self.problem.clock
+        with clock.phase("reduce"):
+            reduce_pairs(list(self.pairs.values()), self.problem.comm)
+        with clock.phase("solve"):
+            for l, pair in self.pairs.items():
+                if l > 1 or self.a0_factor is None:
+                    factor = pair.factor(self.settings.ridge, self.W.get(l))
+                    if l == 1:
+                        self.a0_factor = factor
+                        pair.fix()  # a_0 a_0' never changes
+                else:
+                    factor = self.a0_factor
+                self.W[l] = factor.solve(pair.cross)
+                self.ridge = max(self.ridge, factor.ridge)  # a solver may have had to raise it
+                pair.clear()
+
+    def gains(self) -> dict[int, Any]:
+        """V_l = W'(gamma_l/beta_{l+1} I + W W')^-1, (k_l, k_{l+1}), of hidden layers, W = W_{l+1} without bias.
+
+        (beta W'W + gamma I)^-1 (beta W'(t - b) + gamma h) = h + V (t - W h - b): the same minimum of (6).
+        """
+        network, beta, gamma = self.problem.network, self.settings.beta_of, self.settings.gamma_of
+        with self.problem.clock.phase("solve"):
+            return {
+                l: layers.layer_gain(network.operator(l + 1), self.W[l + 1], gamma(l) / beta(l + 1))
+                for l in range(1, network.layers)
+            }
+
+    def recall(self, common: dict[str, Any]) -> None:
+        """Put back W, what lasts of the sums, ridge and iteration. The other sums are zero then."""
+        self.W = dict(enumerate(common["W"], start=1))
+        for pair in self.pairs.values():
+            pair.clear()
+        for l, memory in enumerate(common["sums"], start=1):
+            self.pairs[l].recall(memory)
+        self.ridge, self.iteration = common["ridge"], common["iteration"]
+
+
+@dataclass
+class AdmmState(Samples, Solving):
+    """With a[1] .. a[L-1], which follow from z and W.
+
+    After an iteration ``a`` and ``pairs`` are those of the next one.
     """
 
     settings: AdmmSettings
     a: dict[int, Hidden]
-    pairs: dict[int, Sums]
     m: dict[int, Array]  # W_l a_{l-1} of one block
-    W: dict[int, Array] = field(default_factory=dict)
     V: dict[int, Array] = field(default_factory=dict)  # the gains that made ``a``
-    a0_factor: Factor | None = None
-    ridge: float = 0.0  # the largest one used: rounding may have asked for more than the setting
-    iteration: int = 0
 
     def new_inputs(self) -> None:
         """The inputs have changed: the next pass sums a_0 a_0' anew."""
@@ -101,14 +146,6 @@ class AdmmState(Samples):
             },
             self.rows(),
         )
-
-    def recall(self, common: dict[str, Any]) -> None:
-        """Put back what is common to all ranks; the sums are still zero."""
-        self.W = dict(enumerate(common["W"], start=1))
-        for l, memory in enumerate(common["sums"], start=1):
-            self.pairs[l].clear()
-            self.pairs[l].recall(memory)
-        self.ridge, self.iteration = common["ridge"], common["iteration"]
 
 
 def draw(s: Samples) -> None:

@@ -21,16 +21,16 @@ from pydantic import Field
 from admmctl.errors import UserError
 from admmctl.methods.gradient.minibatch import take
 from admmctl.methods.method import Array, Cost, Problem, Snapshot, Unit, Untimed
-from admmctl.methods.taylor.algorithm import Admm, add_starting_sums, residuals, update_a, update_W, update_z
+from admmctl.methods.taylor.algorithm import Admm, add_starting_sums, residuals, update_a, update_z
 from admmctl.methods.taylor.family import TaylorMethod
-from admmctl.methods.taylor.layers import gains, hidden
+from admmctl.methods.taylor.layers import hidden
 from admmctl.methods.taylor.settings import AdmmSettings
 from admmctl.methods.taylor.state import AdmmState, Samples, draw, iterating, samples
 from admmctl.model.network import Network, Weights
 from admmctl.rng import uniform_rows
 from admmctl.settings import Positive
 
-FEWEST = 32  # rows that a subset has to have on average: it has some, then, in any iteration that will ever be run
+FEWEST = 32  # rows of a subset on average: with so many, no subset will ever be empty
 
 
 class StochasticAdmmSettings(AdmmSettings):
@@ -82,8 +82,8 @@ class StochasticAdmm(TaylorMethod):
         self._gather(state)
         s = state.s
         add_starting_sums(s, "forward")
-        update_W(s)
-        s.V = gains(s)
+        s.update_W()
+        s.V = s.gains()
         state.v = {l: np.zeros_like(W) for l, W in s.W.items()}
         return state
 
@@ -95,13 +95,13 @@ class StochasticAdmm(TaylorMethod):
             for columns in s.blocks():
                 update_a(s, s.V, columns)
             before = dict(s.W)
-            update_W(s)
+            s.update_W()
             for l, W in before.items():
                 v = state.v[l]
                 v *= self.settings.momentum
                 v += self.settings.step * (s.W[l] - W)
                 s.W[l] = W + v
-            V = gains(s)
+            V = s.gains()
             for columns in s.blocks():
                 update_z(s, columns)
             s.V = V
@@ -115,7 +115,7 @@ class StochasticAdmm(TaylorMethod):
     def _gather(self, state: StochasticState) -> NDArray[np.int64]:
         """Which of this rank's rows this iteration draws; theirs is what ``state.s`` is about from here on.
 
-        A row's fate depends on the seed, the iteration and its global number: nothing of other ranks is needed.
+        Whether a row is drawn depends on the seed, the iteration and its global number alone.
         """
         p, room = state.kept.problem, state.room
         with p.clock.phase("gather"):
@@ -195,7 +195,7 @@ class StochasticAdmm(TaylorMethod):
         """The subset of the last iteration is not drawn again: the next one draws its own."""
         state.kept.recall_rows(snapshot.rows)
         state.s.recall(snapshot.common)
-        state.s.V = gains(state.s)
+        state.s.V = state.s.gains()
         state.v = dict(enumerate(snapshot.common["v"], start=1))
         state.iteration = snapshot.common["iteration"]
         return state
