@@ -1,6 +1,5 @@
 """SGD, momentum, Nesterov, Adam and plain gradient descent: every step, every row, any number of ranks."""
 
-
 import numpy as np
 import pytest
 from support.methods import accuracy, after, by_sign_of_product
