@@ -16,17 +16,7 @@ from typing import Any, Literal
 from admmctl.data.catalog import datasets
 from admmctl.data.dataset import DataSettings
 from admmctl.errors import ConfigError, UserError
-from admmctl.experiment.checks import (
-    Wrong,
-    validate,
-    wrong_activation,
-    wrong_convolution,
-    wrong_name,
-    wrong_outputs,
-    wrong_start,
-    wrong_stop,
-    wrong_sweep,
-)
+from admmctl.experiment import checks
 from admmctl.experiment.explain import Problem, report
 from admmctl.experiment.schema import (
     MAX_NAME,
@@ -81,6 +71,10 @@ class Run:
         if self.checkpoint != CheckpointSettings():
             document["checkpoint"] = _given(self.checkpoint)
         return document
+
+    def yaml(self) -> str:
+        """``document`` as the text of a file."""
+        return dump(self.document())
 
     def hash(self) -> str:
         """Eight hexadecimal digits over data, network, loss, method and seed; not stop, ranks or paths."""
@@ -169,7 +163,7 @@ class _Checker:
     def __init__(self, content: dict[str, Any]) -> None:
         self.problems: list[Problem] = []
         self._content = content
-        self._file: File | None = validate(File, content, (), self.problems)
+        self._file: File | None = checks.validate(File, content, (), self.problems)
         self._data = self._checked_data()
 
     def experiment(self, path: Path | None) -> Experiment | None:
@@ -183,14 +177,14 @@ class _Checker:
                     runs[run.method] = run
         if file is not None and file.sweep is not None:
             settings = {name: run.settings for name, run in runs.items()}
-            for key, message in wrong_sweep(file.sweep, list(file.methods), settings):
+            for key, message in checks.wrong_sweep(file.sweep, list(file.methods), settings):
                 self._note(("sweep", "space", *key), message)
         return None if file is None or self.problems else Experiment(file.name, runs, path, file.sweep)
 
     def _note(self, key: Key, message: str) -> None:
         self.problems.append(Problem(key, message))
 
-    def _note_all(self, where: Key, wrong: Wrong) -> None:
+    def _note_all(self, where: Key, wrong: checks.Wrong) -> None:
         """What is wrong below ``where``."""
         for key, message in wrong:
             self._note((*where, *filter(None, key.split("."))), message)
@@ -211,7 +205,8 @@ class _Checker:
             block.setdefault("validation", self._file.validation)
         if isinstance(block.get("test"), int) and not isinstance(block["test"], bool):
             block["test"] = float(block["test"])
-        settings: DataSettings | None = validate(datasets.load(name).Settings, block, ("data",), self.problems)
+        model = datasets.load(name).Settings
+        settings: DataSettings | None = checks.validate(model, block, ("data",), self.problems)
         if settings and settings.classes and len(settings.classes) == 1:
             self._note(("data", "classes"), "at least two classes are needed to tell apart")
         if settings and settings.classes and len(set(settings.classes)) < len(settings.classes):
@@ -238,13 +233,13 @@ class _Checker:
         common_keys = set(MethodBlock.model_fields) - set(method.Settings.model_fields)
         given = {key: value for key, value in merged.items() if key in common_keys}
         # What is wrong there is noted, and the search goes on.
-        common = validate(MethodBlock, given, where, self.problems) or MethodBlock(kind=kind)
+        common = checks.validate(MethodBlock, given, where, self.problems) or MethodBlock(kind=kind)
         own = {key: value for key, value in merged.items() if key not in common_keys}
-        settings = validate(method.Settings, own, where, self.problems, also=common_keys)
+        settings = checks.validate(method.Settings, own, where, self.problems, also=common_keys)
 
         # A block of the method on top of the experiment's; what is wrong stands where it was written.
         def resolved(model: type[Any], key: str, merged: dict[str, Any]) -> Any:
-            return validate(model, merged, (*where, key), self.problems, shadow=(key,))
+            return checks.validate(model, merged, (*where, key), self.problems, shadow=(key,))
 
         network_block = {**_block(content, "network"), **(common.network or {})}
         if common.bias is not None:
@@ -258,17 +253,17 @@ class _Checker:
         network_key = (*where, "network") if common.network else ("network",)
         if isinstance(loss, str):
             loss_key = (*where, "loss") if common.loss else ("loss",)
-            self._note_all(loss_key, wrong_name(loss, list(losses), method.losses, kind, "loss"))
+            self._note_all(loss_key, checks.wrong_name(loss, list(losses), method.losses, kind, "loss"))
         activation = network_block.get("activation", "relu")
         if isinstance(activation, str):
-            wrong = wrong_activation(activation, method.activations, kind)
+            wrong = checks.wrong_activation(activation, method.activations, kind)
             self._note_all((*network_key, "activation"), wrong)
         if network is not None:
-            self._note_all(network_key, wrong_outputs(network, data))
-            self._note_all(network_key, wrong_start(network, kind, bool(method.own_model)))
-            self._note_all(network_key, wrong_convolution(network, data, kind))
+            self._note_all(network_key, checks.wrong_outputs(network, data))
+            self._note_all(network_key, checks.wrong_start(network, kind, bool(method.own_model)))
+            self._note_all(network_key, checks.wrong_convolution(network, data, kind))
         if stop is not None:
-            self._note_all((*where, "stop") if common.stop else ("stop",), wrong_stop(stop, data))
+            self._note_all((*where, "stop") if common.stop else ("stop",), checks.wrong_stop(stop, data))
         if network is not None and settings is not None:
             convolutions = len(network.convolution.filters) if network.convolution else 0
             self._note_all(where, method.check(settings, convolutions + len(network.layers) + 1))
@@ -305,8 +300,3 @@ def _merge_stop(content: dict[str, Any], override: dict[str, Any] | None) -> dic
     if all(stop.get(key) is None for key in ("iterations", "epochs", "seconds")):
         stop["iterations"] = 100
     return stop
-
-
-def to_yaml(document: Mapping[str, Any]) -> str:
-    """An experiment as YAML text, keys in their order."""
-    return dump(dict(document))

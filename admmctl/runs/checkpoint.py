@@ -20,20 +20,7 @@ from admmctl.comm import Comm
 from admmctl.errors import UserError
 from admmctl.experiment.schema import CheckpointSettings
 from admmctl.methods.method import Snapshot
-from admmctl.runs.checkpoint_files import (
-    Part,
-    Rows,
-    Unreadable,
-    check,
-    pack,
-    read_manifest,
-    sum_of,
-    sync_folder,
-    to_disk,
-    unpack,
-    write_manifest,
-    write_rows,
-)
+from admmctl.runs import checkpoint_files as files
 from admmctl.runs.clock import SavedClock, over_ranks
 
 FOLDER, MANIFEST, COMMON = "checkpoint", "manifest.json", "common.npz"
@@ -84,7 +71,7 @@ class Checkpoints:
         name = f"rank-{self._comm.rank:05}.npy"
         entry: dict[str, Any] = {"rows": [self._start, self._stop]}
         if snapshot.rows and not reason:
-            reason = self._try(lambda: entry.update(write_rows(part / name, snapshot.rows)))
+            reason = self._try(lambda: entry.update(files.write_rows(part / name, snapshot.rows)))
         ranks = self._comm.gather((reason, name, entry, clock))
         written = np.zeros(1)
         if ranks is not None:
@@ -123,17 +110,17 @@ class Checkpoints:
     def _finish(self, part: Path, iteration: int, content: dict[str, Any], state: dict[str, Any]) -> None:
         """Rank 0, when all ranks have written: what is common, the manifest, the name; and older ones go."""
         arrays: dict[str, NDArray[Any]] = {}
-        content["state"] = pack(state, arrays)
+        content["state"] = files.pack(state, arrays)
         with (part / COMMON).open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
-            to_disk(file)
-        content["common"] = sum_of(part / COMMON)
-        write_manifest(part / MANIFEST, content)
+            files.to_disk(file)
+        content["common"] = files.sum_of(part / COMMON)
+        files.write_manifest(part / MANIFEST, content)
         place = self.folder / str(iteration)
         if place.exists():  # one that could not be read
             shutil.rmtree(place)
         part.rename(place)
-        sync_folder(self.folder)
+        files.sync_folder(self.folder)
         for old in self._iterations()[KEPT:]:
             shutil.rmtree(self.folder / str(old), ignore_errors=True)
 
@@ -159,7 +146,7 @@ class Checkpoints:
             found, wrong = None, ""
             try:
                 found = self._read(iteration)
-            except (Unreadable, OSError) as error:
+            except (files.Unreadable, OSError) as error:
                 wrong = str(error)
             reasons = self._comm.gather(wrong)
             failed = np.array([float(found is None)])
@@ -174,26 +161,26 @@ class Checkpoints:
 
     def _read(self, iteration: int) -> Checkpoint:
         place = self.folder / str(iteration)
-        content = read_manifest(place / MANIFEST)
+        content = files.read_manifest(place / MANIFEST)
         for key, value in self._identity.items():
             if content.get(key) != value:
                 raise UserError(f"{place} is of another {key}: {content.get(key)}, and here it is {value}")
         try:
-            check(place / COMMON, content["common"])
+            files.check(place / COMMON, content["common"])
             with np.load(place / COMMON, allow_pickle=False) as file:
-                state = unpack(content["state"], dict(file))
+                state = files.unpack(content["state"], dict(file))
             parts = [
-                Part(place / name, entry["rows"][0], entry["rows"][1], entry["arrays"])
+                files.Part(place / name, entry["rows"][0], entry["rows"][1], entry["arrays"])
                 for name, entry in sorted(content["ranks"].items(), key=lambda item: item[1]["rows"])
                 if entry["rows"][0] < self._stop and entry["rows"][1] > self._start
             ]
             for part in parts:
-                check(part.path, content["ranks"][part.path.name])
+                files.check(part.path, content["ranks"][part.path.name])
             clocks = content["clocks"]
             clock = clocks[self._comm.rank] if len(clocks) == self._comm.size else _mean(clocks)
         except (ValueError, KeyError, TypeError) as error:
-            raise Unreadable(f"{type(error).__name__}: {error}") from None
-        rows = Rows(parts, self._start, self._stop)
+            raise files.Unreadable(f"{type(error).__name__}: {error}") from None
+        rows = files.Rows(parts, self._start, self._stop)
         return Checkpoint(iteration, Snapshot(state["common"], rows), state["progress"], clock)
 
     def remove(self) -> None:

@@ -17,15 +17,7 @@ from admmctl.runs.summary import Checksum, Names, Summary, Whole, is_whole
 SUMMARY_FILE, CURVE, PHASES, CPU = "summary.json", "curve.csv", "phases.csv", "cpu.csv"
 ENVIRONMENT, CONFIG, CONFUSION = "environment.json", "config.yaml", "confusion.json"
 
-CURVE_COLUMNS = (
-    "iteration",
-    "epoch",
-    "train_s",
-    "wall_s",
-    "train_loss",
-    "train_accuracy",
-    "test_accuracy",
-)
+CURVE_COLUMNS = ("iteration", "epoch", "train_s", "wall_s", "train_loss", "train_accuracy", "test_accuracy")
 _ALWAYS_FINITE = ("iteration", "epoch", "train_s", "wall_s")  # a loss may be NaN, a time may not
 PHASE_COLUMNS = ("max_s", "mean_s", "min_s")
 

@@ -21,18 +21,9 @@ from admmctl.errors import UserError
 from admmctl.files import atomic, write_json
 from admmctl.folders import discard, make_folder
 from admmctl.model.network import Weights
+from admmctl.runs import reading
 from admmctl.runs.clock import Phases
 from admmctl.runs.places import root
-from admmctl.runs.reading import (
-    CONFIG,
-    CONFUSION,
-    CURVE,
-    CURVE_COLUMNS,
-    ENVIRONMENT,
-    PHASE_COLUMNS,
-    PHASES,
-    SUMMARY_FILE,
-)
 from admmctl.runs.summary import Summary
 
 
@@ -52,7 +43,7 @@ class Evaluation:
     test_loss: float | None = None  # the mean over test rows
 
     def row(self) -> dict[str, float]:
-        row = {name: getattr(self, name) for name in CURVE_COLUMNS}
+        row = {name: getattr(self, name) for name in reading.CURVE_COLUMNS}
         if self.validation_accuracy is not None:
             row["validation_accuracy"] = self.validation_accuracy
         if self.test_loss is not None:
@@ -122,13 +113,13 @@ class RunFolder:
         folder = cls(path)
         try:
             folder._write_config(config)
-            (path / SUMMARY_FILE).unlink(missing_ok=True)
+            (path / reading.SUMMARY_FILE).unlink(missing_ok=True)
         except OSError as error:
             raise UserError(f"{path} cannot be written ({error.strerror}); change its permissions") from None
         return folder
 
     def _write_config(self, config: str) -> None:
-        with atomic(self.path / CONFIG) as file:
+        with atomic(self.path / reading.CONFIG) as file:
             file.write(config)
 
     def discard(self) -> None:
@@ -146,7 +137,7 @@ class RunFolder:
             self._columns = list(row)
             writer.writerow(self._columns)
         writer.writerow([_number(row[column]) for column in self._columns])
-        with (path or self.path / CURVE).open("a") as file:
+        with (path or self.path / reading.CURVE).open("a") as file:
             file.write(text.getvalue())
 
     def rewrite(self, evaluations: Iterable[Evaluation]) -> None:
@@ -157,31 +148,31 @@ class RunFolder:
         for evaluation in evaluations:
             self.append(evaluation, fresh)
         if self._columns:
-            fresh.replace(self.path / CURVE)
+            fresh.replace(self.path / reading.CURVE)
         else:
-            (self.path / CURVE).unlink(missing_ok=True)
+            (self.path / reading.CURVE).unlink(missing_ok=True)
 
     def log(self, line: str) -> None:
         """Add a line to log.txt."""
         with (self.path / "log.txt").open("a", encoding="utf-8", errors="surrogateescape") as file:
             file.write(line.rstrip("\n") + "\n")
 
-    def write_phases(self, phases: Phases, name: str = PHASES) -> None:
+    def write_phases(self, phases: Phases, name: str = reading.PHASES) -> None:
         """Seconds of every phase, the largest, mean and smallest over ranks; of processor time in ``cpu.csv``."""
         with atomic(self.path / name) as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["phase", *PHASE_COLUMNS])
+            writer.writerow(["phase", *reading.PHASE_COLUMNS])
             for phase, seconds in phases.items():
                 writer.writerow([phase, *(_number(s) for s in seconds)])
 
     def write_environment(self, environment: Mapping[str, Any]) -> None:
-        write_json(self.path / ENVIRONMENT, environment)
+        write_json(self.path / reading.ENVIRONMENT, environment)
 
     def write_summary(self, summary: Summary) -> None:
-        write_json(self.path / SUMMARY_FILE, asdict(summary))
+        write_json(self.path / reading.SUMMARY_FILE, asdict(summary))
 
     def write_confusion(self, confusion: Mapping[str, Any]) -> None:
-        write_json(self.path / CONFUSION, confusion)
+        write_json(self.path / reading.CONFUSION, confusion)
 
     def write_weights(self, weights: Mapping[str, Weights], constants: Mapping[str, Any]) -> None:
         """weights.npz: arrays only, never a pickle.
@@ -209,7 +200,7 @@ def rerun_line(
     folder: Path, ranks: int, threads: int | None, launch: Sequence[str] = (), resume: bool = False
 ) -> str:
     """A command line that does the run again, or goes on with it; ``launch``: its options on how ranks start."""
-    line = ["admmctl", "train", str(folder / CONFIG), "--cores", str(ranks)]
+    line = ["admmctl", "train", str(folder / reading.CONFIG), "--cores", str(ranks)]
     if threads not in (None, 1):
         line += ["--threads", str(threads)]
     line += launch

@@ -13,26 +13,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from admmctl.runs.reading import (
-    CONFIG,
-    CONFUSION,
-    CPU,
-    CURVE,
-    ENVIRONMENT,
-    PHASES,
-    READERS,
-    SUMMARY_FILE,
-    Confusion,
-    Curve,
-    Damaged,
-    Environment,
-    Phases,
-)
+from admmctl.runs import reading
+from admmctl.runs.reading import Confusion, Curve, Environment, Phases
 from admmctl.runs.summary import Row, Summary
 
-COMPARED = (SUMMARY_FILE, CONFIG, ENVIRONMENT)  # what runs that stand side by side are read from
-DRAWN = (SUMMARY_FILE, CONFIG, CURVE)  # and what curves are drawn from
-EVERYTHING = tuple(READERS)
+# What runs that stand side by side are read from, and what curves are drawn from.
+COMPARED = (reading.SUMMARY_FILE, reading.CONFIG, reading.ENVIRONMENT)
+DRAWN = (reading.SUMMARY_FILE, reading.CONFIG, reading.CURVE)
+EVERYTHING = tuple(reading.READERS)
 UNFINISHED = "unfinished"  # stands for the status of a run without a summary
 
 
@@ -46,40 +34,40 @@ class Recorded:
     @cached_property
     def summary(self) -> Summary | None:
         """None while the run has not ended. Its ``rerun`` line names the folder where it is now."""
-        summary, _ = self._content(SUMMARY_FILE) or (None, None)
+        summary, _ = self._content(reading.SUMMARY_FILE) or (None, None)
         if summary is None or summary.rerun is None:
             return summary
-        return replace(summary, rerun=_from_here(summary.rerun, self.folder / CONFIG))
+        return replace(summary, rerun=_from_here(summary.rerun, self.folder / reading.CONFIG))
 
     @property
     def config(self) -> dict[str, Any]:
         """Its resolved experiment."""
-        return self._content(CONFIG) or {}
+        return self._content(reading.CONFIG) or {}
 
     @property
     def environment(self) -> Environment:
         """Where it ran."""
-        return self._content(ENVIRONMENT) or Environment()
+        return self._content(reading.ENVIRONMENT) or Environment()
 
     @property
     def curve(self) -> Curve:
         """The rows of curve.csv, up to what a crash has cut off, or something else damaged."""
-        return self._content(CURVE) or []
+        return self._content(reading.CURVE) or []
 
     @property
     def phases(self) -> Phases:
         """Seconds by phase and column."""
-        return self._content(PHASES) or {}
+        return self._content(reading.PHASES) or {}
 
     @property
     def cpu(self) -> Phases:
         """Processor seconds by phase and column, where ranks shared cores."""
-        return self._content(CPU) or {}
+        return self._content(reading.CPU) or {}
 
     @property
     def confusion(self) -> Confusion | None:
         """Of the final weights."""
-        return self._content(CONFUSION)
+        return self._content(reading.CONFUSION)
 
     def damage(self, files: Iterable[str]) -> tuple[Path, str] | None:
         """The first of these files that is damaged, and what is wrong with it; None for a sound run.
@@ -88,7 +76,7 @@ class Recorded:
         then.
         """
         files = tuple(files)
-        for name in (*files, CURVE) if SUMMARY_FILE in files and self.summary is None else files:
+        for name in (*files, reading.CURVE) if reading.SUMMARY_FILE in files and self.summary is None else files:
             self._content(name)
             if reason := self._read[name][1]:
                 return self.folder / name, reason
@@ -97,8 +85,8 @@ class Recorded:
     def _content(self, name: str) -> Any:
         if name not in self._read:
             try:
-                self._read[name] = READERS[name](self.folder), ""
-            except Damaged as reason:
+                self._read[name] = reading.READERS[name](self.folder), ""
+            except reading.Damaged as reason:
                 self._read[name] = reason.sound, str(reason)
         return self._read[name][0]
 
@@ -108,7 +96,7 @@ class Recorded:
     def row(self) -> Row:
         """Its folder and every field of its summary, as the file has them; of an unfinished run, what is known."""
         if self.summary is not None:
-            _, found = self._content(SUMMARY_FILE)
+            _, found = self._content(reading.SUMMARY_FILE)
             rerun = {} if self.summary.rerun is None else {"rerun": self.summary.rerun}
             return {"folder": str(self.folder), **found, **rerun}
         last = self.curve[-1] if self.curve else {}

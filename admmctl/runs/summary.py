@@ -47,9 +47,8 @@ def rule(good: Callable[[Any], bool], expected: str, made: Callable[[Any], Any] 
     return PlainValidator(check)
 
 
-_BYTES = dict.fromkeys(
-    range(0xDC80, 0xDD00)
-)  # bytes of file names that are not UTF-8, as Python spells them: they can be printed
+# Bytes of file names that are not UTF-8, as Python spells them: they can be printed.
+_BYTES = dict.fromkeys(range(0xDC80, 0xDD00))
 
 
 def _is_text(value: Any) -> bool:

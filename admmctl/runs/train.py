@@ -13,7 +13,8 @@ from threadpoolctl import threadpool_limits
 from admmctl.comm import Serial
 from admmctl.errors import AdmmctlError, Interrupted, MissingExtra, RunFailed, UserError
 from admmctl.experiment import config as configuration
-from admmctl.experiment.config import Run, to_yaml
+from admmctl.experiment.config import Run
+from admmctl.experiment.yamlfile import dump
 from admmctl.launch import slurm
 from admmctl.launch.job import Command, watch
 from admmctl.launch.launchers import LauncherName
@@ -178,7 +179,7 @@ class PlannedRun:
         command = "in this process" if self.command is None else shlex.join(self.command)
         return (
             f"# folder:  {self.folder}\n# ranks:   {self.ranks}\n"
-            f"# threads: {self.threads_per_rank} per rank\n# runs:    {command}\n{to_yaml(self.config)}"
+            f"# threads: {self.threads_per_rank} per rank\n# runs:    {command}\n{dump(self.config)}"
         )
 
 
@@ -208,7 +209,7 @@ def execute(
     ``resume`` is a run that goes on, from its last checkpoint where it has one.
     """
     started = time.perf_counter()
-    document = to_yaml(run.document())
+    document = run.yaml()
     if resume is not None:
         path = resume.folder
     elif place is not None:

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from admmctl.comm import Serial
 from admmctl.errors import Interrupted, RunFailed, UserError
 from admmctl.experiment import config as configuration
-from admmctl.experiment.config import Run, to_yaml
+from admmctl.experiment.config import Run
 from admmctl.launch.ended import Event
 from admmctl.launch.job import watch
 from admmctl.launch.options import Options, check_options
@@ -104,7 +104,7 @@ def on_cores(run: Run, rows: int, repeat: int, options: Options, say: Callable[[
 
     with tempfile.TemporaryDirectory(prefix="admmctl-bench-") as folder:
         path = Path(folder) / "config.yaml"
-        path.write_text(to_yaml(run.document()), encoding="utf-8")
+        path.write_text(run.yaml(), encoding="utf-8")
         arguments = ["-m", "admmctl.runs.bench", str(path), str(rows), str(repeat), str(options.cores)]
         command = options.command(arguments, 1)
         end = watch(command, on_event)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from admmctl.errors import ConfigError, Interrupted, UserError
 from admmctl.experiment import config as configuration
-from admmctl.experiment.config import Run, to_yaml
+from admmctl.experiment.config import Run
 from admmctl.experiment.schema import Stop
 from admmctl.files import atomic
 from admmctl.folders import make_folder
@@ -135,7 +135,7 @@ def sweep(
     config = folder / "best.yaml"
     with atomic(config) as file:
         file.write(f"# Trial {best.number} of {len(found)}: validation accuracy {score:.4f}\n")
-        file.write(to_yaml(final.document()))
+        file.write(final.yaml())
     summary = execute(final, Options(), watcher)
     return Sweep(str(folder), base.method, found, BestTrial(**vars(best), config=str(config)), summary)
 
@@ -179,7 +179,7 @@ class _Trials:
 
     def _one(self, number: int, settings: Settings, run: Run) -> Trial:
         # Unlike a run's, a trial's name holds its budget too: another budget is another trial.
-        identity = hashlib.sha256(to_yaml(run.document()).encode()).hexdigest()[:8]
+        identity = hashlib.sha256(run.yaml().encode()).hexdigest()[:8]
         place = self.folder / f"trial-{number:03d}-{identity}"
         trained = Recorded(place)
         differs = "" if trained.summary is None else self.fingerprints.data_difference(run, place)
@@ -226,7 +226,7 @@ class _Trials:
     def _train(self, run: Run, place: Path) -> Row:
         """One trial in a process of its own; a failure is its summary."""
         started = time.perf_counter()
-        folder = RunFolder.create_at(place, to_yaml(run.document()))
+        folder = RunFolder.create_at(place, run.yaml())
         command = python("-m", "admmctl.runs.worker", str(place), "1", "0")
         process = subprocess.Popen(
             command,

@@ -12,7 +12,7 @@ import pytest
 from support.experiments import swissroll
 
 import admmctl
-from admmctl.experiment.config import load, to_yaml
+from admmctl.experiment.config import load
 from admmctl.runs.record import RunFolder
 from admmctl.runs.recorded import Recorded
 
@@ -88,7 +88,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     del environment["ADMMCTL_KERNELS"]  # the loops are compiled, as they are for users
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
-        documents = {name: to_yaml(load(case).select(None)[0].document()) for name, case in CASES.items()}
+        documents = {name: load(case).select(None)[0].yaml() for name, case in CASES.items()}
         for ranks in RANKS:
             folders = [
                 RunFolder.create_at(place / f"{name}-{ranks}", text).path for name, text in documents.items()

@@ -17,7 +17,7 @@ from admmctl.experiment.schema import CheckpointSettings
 from admmctl.methods.gradient.sgd import Sgd
 from admmctl.methods.method import Snapshot
 from admmctl.methods.taylor.algorithm import Admm
-from admmctl.runs import checkpoint, checkpoint_files
+from admmctl.runs import checkpoint_files
 from admmctl.runs.checkpoint import SECONDS, Cadence, Checkpoints
 from admmctl.runs.checkpoint_files import Part, Unreadable
 from admmctl.runs.recorded import Recorded
@@ -198,10 +198,9 @@ def test_a_full_disk_costs_no_earlier_checkpoint_and_is_said_once(ranks, where, 
     def to_disk(file):
         return full() if Path(file.name).name.startswith(where) else real(file)
 
-    for module in (checkpoint, checkpoint_files):
-        monkeypatch.setattr(module, "to_disk", to_disk)
+    monkeypatch.setattr(checkpoint_files, "to_disk", to_disk)
     if where == "manifest":
-        monkeypatch.setattr(checkpoint, "write_manifest", full)
+        monkeypatch.setattr(checkpoint_files, "write_manifest", full)
     notes = []
 
     def attempt(comm):

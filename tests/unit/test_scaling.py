@@ -14,7 +14,7 @@ from support.studies import SMALL, machine, small_experiment, write_run
 
 from admmctl.data import shards
 from admmctl.errors import Interrupted, RunFailed, UserError
-from admmctl.experiment.config import Run, to_yaml
+from admmctl.experiment.config import Run
 from admmctl.runs.events import Watcher
 from admmctl.runs.recorded import Recorded
 from admmctl.runs.train import Options
@@ -57,7 +57,7 @@ class Place:
             cores=options.cores,
             seed=run.seed,
             time=None if failed else 1.0 / options.cores,
-            config=yaml.safe_load(to_yaml(run.document())),
+            config=yaml.safe_load(run.yaml()),
             sha256=plan.source.fingerprint(),
             rows_train=plan.rows_train,
             rows_test=plan.rows_test,
