@@ -1,4 +1,4 @@
-"""What a scaling study found: times by core count, the cost model fitted to them, and what to be wary of."""
+"""What a scaling study found: times by core count, the cost model fitted to them, and warnings."""
 
 import json
 import math
@@ -39,9 +39,9 @@ class Timed:
 
 
 def find_studies(names: list[str] | None) -> list[Path]:
-    """The study folders that STUDY arguments name: studies, or experiment folders with studies in them.
+    """The study folders that STUDY arguments name: studies, or folders of experiments with studies in them.
 
-    Without names, all in the results folder. Raises UserError when there are none.
+    Without names all studies in the results folder. Raises UserError where there is none.
     """
     places = [Path(name) for name in names] if names else [root()]
     found: list[Path] = []
@@ -163,7 +163,7 @@ def _timed(run: Recorded, study: Study) -> Timed | None:
         seconds=seconds,
         iterations=iterations,
         rows=rows,
-        # Waiting for a core that another rank has is no work.
+        # In the reductions ranks wait for a core that another rank has: that is no work.
         phases={name: found["mean_s"] for name, found in phases.items() if not cpu or name != "reduce"},
         point=Point(
             cores=summary.ranks,
@@ -257,8 +257,8 @@ def _rows(points: list[Point], weak: bool) -> Rows:
 def _curve(model: CostModel, iterations: float, rows_of: Rows, most: int, measured: Iterable[int]) -> Curve:
     """The model, its parts and its bounds from one core to ``most``, in seconds to the goal.
 
-    At powers of two and where it was measured: between them an Allreduce costs two steps more, and a line would
-    zigzag. Ideal is the smallest measured count, divided.
+    Its points are powers of two and the measured counts: in between an Allreduce takes two steps more, and a line
+    would zigzag. Ideal is the time of the smallest measured count, divided.
     """
     grid = [*(1 << power for power in range(most.bit_length())), most, *measured]
     cores = sorted({p for p in grid if p <= min(most, rows_of(p))})

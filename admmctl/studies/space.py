@@ -12,7 +12,7 @@ from admmctl.experiment.schema import Range, SweepSettings
 
 
 def at(values: Range, u: float) -> float | int:
-    """The value of a range at ``u`` of [0, 1], to four significant digits."""
+    """The value of a range at ``u``, from 0 (low) to 1 (high), to four significant digits."""
     if values.scale == "log":
         value = float(np.exp(np.log(values.low) + u * (np.log(values.high) - np.log(values.low))))
     else:
@@ -30,7 +30,7 @@ def grid(values: Range, key: str) -> list[float | int]:
     return list(dict.fromkeys(at(values, u) for u in np.linspace(0, 1, values.points)))
 
 
-Settings = dict[str, Any]  # what a trial sets: key of the method block -> value
+Settings = dict[str, Any]  # of a trial: key of the method block -> value
 
 
 def settings_of_trials(settings: SweepSettings, method: str, count: int | None) -> list[Settings]:

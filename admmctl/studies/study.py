@@ -2,9 +2,10 @@
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
@@ -16,7 +17,7 @@ FILE = "study.json"
 
 
 class _Open(BaseModel):
-    """Keys that nobody here reads are kept: all that ``runs.bench.measure`` found."""
+    """Keys that are not named here are kept: ``runs.bench.measure`` finds more."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -45,7 +46,7 @@ class SmallStep(_Open):
 
 
 class NoSmallStep(BaseModel):
-    """Why there is none: a method that needs more rows to run at all."""
+    """Why there is no such iteration: the method needs more rows."""
 
     error: str
 
@@ -83,8 +84,8 @@ class Study(_Open):
             problem = f"cannot be read ({error})"
         raise UserError(f"{path} {problem}; remove the folder to start the study anew")
 
-    def write(self, folder: Path, say: Any) -> None:
-        """Write study.json, with what other parts of the study have measured meanwhile."""
+    def write(self, folder: Path, say: Callable[[str], None]) -> None:
+        """Write study.json. What other parts of the study have measured meanwhile stays."""
         with locked(folder / FILE, "writing", say):
             latest = Study.read(folder) or self
             latest.machine |= self.machine

@@ -7,6 +7,7 @@ winner is then trained once more with nothing beside it: its time counts. The te
 import csv
 import hashlib
 import math
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterable
@@ -158,11 +159,11 @@ def _plan(path: Path, overrides: list[str], method: str, chosen: list[Settings])
 
 
 class _Trials:
-    """The trials of a sweep, run side by side; those that finished in an earlier sweep are taken as they are."""
+    """The trials of a sweep, run side by side. Those that an earlier sweep has finished are not run again."""
 
     def __init__(self, folder: Path, planned: list[Planned], report: Report, watcher: Watcher) -> None:
         self.folder, self.planned, self.report, self.watcher = folder, planned, report, watcher
-        self.running: set[subprocess.Popen[str]] = set()  # to be ended with the sweep
+        self.running: set[subprocess.Popen[str]] = set()
         self.ended = 0
         self.fingerprints = Fingerprints()
 
@@ -208,7 +209,7 @@ class _Trials:
         """Wait for the trials. A signal, or a trial that breaks, ends all after their iteration; a second signal
         kills them.
         """
-        killed: dict[subprocess.Popen[str], bool] = {}  # False: asked to end
+        sent: dict[subprocess.Popen[str], int] = {}
         while True:
             done, rest = wait(results, timeout=TICK)
             if not rest:
@@ -217,11 +218,11 @@ class _Trials:
             if asked or any(not result.cancelled() and result.exception() for result in done):
                 for result in rest:
                     result.cancel()
-                kill = len(asked) > 1
+                number = signal.SIGKILL if len(asked) > 1 else signal.SIGTERM
                 for process in list(self.running):
-                    if killed.get(process) is not kill:
-                        process.kill() if kill else process.terminate()
-                        killed[process] = kill
+                    if sent.get(process) != number:
+                        process.send_signal(number)
+                        sent[process] = number
 
     def _train(self, run: Run, place: Path) -> Row:
         """One trial in a process of its own; a failure is its summary."""
@@ -252,7 +253,7 @@ class _Trials:
 
 
 def _as_long(base: Run, best: Trial) -> Stop:
-    """The experiment's budget, ended where the best trial was at its best."""
+    """The experiment's stop, with a budget that ends where the best trial was at its best."""
     if base.data.validation is not None:
         return base.stop
     if methods.load(base.kind).unit == "epoch":
