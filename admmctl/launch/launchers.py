@@ -196,20 +196,20 @@ class Srun(Launcher):
     on_nodes = queues = True
 
     def start(self, ranks: Ranks, threads: int | None) -> list[str]:
-        site = ranks.cluster
-        command = ["srun", f"--ntasks={ranks.cores}", f"--mpi={site.srun_plugin()}", "--kill-on-bad-exit=1"]
-        if "SLURM_JOB_ID" not in os.environ:
-            wanted = site.model_dump(
-                include={"partition", "account", "qos", "constraint", "time"}, exclude_none=True
-            )
-            command += [f"--{key}={value}" for key, value in wanted.items()]
-        if threads is not None and threads > 1:
-            command.append(f"--cpus-per-task={threads}")  # since Slurm 22.05 not taken over from the job
-        if site.ranks_per_node is not None:
-            command.append(f"--ntasks-per-node={min(site.ranks_per_node, ranks.cores)}")
-        if site.binding is not None:
-            units = {"core": "cores", "socket": "sockets", "numa": "ldoms", "none": "none"}
-            command.append(f"--cpu-bind={units[site.binding]}")
+        site, in_a_job = ranks.cluster, "SLURM_JOB_ID" in os.environ
+        of_a_job = {"partition", "account", "qos", "constraint", "time"}
+        units = {"core": "cores", "socket": "sockets", "numa": "ldoms", "none": "none", None: None}
+        options: dict[str, object] = {
+            "ntasks": ranks.cores,
+            "mpi": site.srun_plugin(),
+            "kill-on-bad-exit": 1,
+            **({} if in_a_job else site.model_dump(include=of_a_job)),
+            # Since Slurm 22.05 srun does not take it over from the job.
+            "cpus-per-task": threads if threads is not None and threads > 1 else None,
+            "ntasks-per-node": site.ranks_per_node and min(site.ranks_per_node, ranks.cores),
+            "cpu-bind": units[site.binding],
+        }
+        command = ["srun", *(f"--{name}={value}" for name, value in options.items() if value is not None)]
         if ranks.oversubscribe:
             command.append("--overcommit")
         if slurm.in_a_step():

@@ -211,11 +211,11 @@ def test_a_job_runs_in_a_strange_place_and_is_waited_for(
     monkeypatch.chdir(strange)
     monkeypatch.setenv("ADMMCTL_RESULTS", "re sults")
     slurm.act()
-    words = ["train", "my ex;per.yaml", "--launcher", "sbatch", "--cores", 2, "--method", "all"]
+    arguments = ["train", "my ex;per.yaml", "--launcher", "sbatch", "--cores", 2, "--method", "all"]
     if by_srun:
         Path("a site.yaml").write_text("{name: site, launch: {plugin: pmi2}}")
-        words += ["--cluster", "a site.yaml"]
-    assert shell(*words, "--set", "stop.iterations=2", "--oversubscribe").code == 0
+        arguments += ["--cluster", "a site.yaml"]
+    assert shell(*arguments, "--set", "stop.iterations=2", "--oversubscribe").code == 0
     answer = shell("wait", "tiny", "--json")
     assert answer.code == 0, answer.err
     runs = answer.json()["runs"]
@@ -289,14 +289,14 @@ def test_wait_goes_on_while_the_controller_is_away(
     shell(*SUBMIT, 2)
     (job(results).folder / "log.txt").write_text("the log goes on\n")
     slurm.say(j100="CANCELLED")
-    words = "slurm_load_jobs error: Unable to contact slurm controller (connect failure)"
-    slurm.fall_silent(*[words] * 8)
+    error = "slurm_load_jobs error: Unable to contact slurm controller (connect failure)"
+    slurm.fall_silent(*[error] * 8)
     answer = shell("wait", "100")
     assert answer.code == 3
     assert answer.err.count("Unable to contact slurm controller") == 1
     assert "the log goes on" in answer.err
     monkeypatch.setattr(jobs, "SILENCE", 0.1)
-    slurm.fall_silent(*[words] * 100)
+    slurm.fall_silent(*[error] * 100)
     assert "squeue failed: slurm_load_jobs error" in shell.refusal("wait", "100"), "not for ever"
 
 

@@ -4,7 +4,6 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -62,8 +61,8 @@ _SRUN = """
 if sys.argv[1] == "--mpi=list":
     print("MPI plugin types are...\\n\\tnone\\n\\tpmi2")
 else:
-    rest = [word for word in sys.argv[1:] if not word.startswith("--")]
-    ranks = next(word.split("=")[1] for word in sys.argv if word.startswith("--ntasks="))
+    rest = [each for each in sys.argv[1:] if not each.startswith("--")]
+    ranks = next(each.split("=")[1] for each in sys.argv if each.startswith("--ntasks="))
     mpiexec = str(pathlib.Path(sys.executable).parent / "mpiexec")
     os.execv(mpiexec, [mpiexec, "-n", ranks, *rest])
 """
@@ -73,7 +72,7 @@ if (here / "silences").exists():
     (here / "silences").write_text(json.dumps(left[1:]))
     if left:
         sys.exit(left[0])
-form = next(word for word in sys.argv if word.startswith("--format="))
+form = next(each for each in sys.argv if each.startswith("--format="))
 for number, (word, reason, *script) in states.items():
     fields = {"%i": number, "%T": word, "%r": reason, "%o": "".join(script)}
     print("|".join(fields[field] for field in form.removeprefix("--format=").split("|")))
@@ -103,8 +102,8 @@ class FakeSlurm:
         """From now on jobs run, at once."""
         (self.folder / "act").touch()
 
-    def refuse(self, words: str) -> None:
-        (self.folder / "refusal").write_text(words)
+    def refuse(self, error: str) -> None:
+        (self.folder / "refusal").write_text(error)
 
     def sbatch_says(self, out: str = "", err: str = "", code: int = 0, hang: bool = False) -> None:
         """What sbatch says of a job that it accepts; NUMBER stands for the job's. ``hang``: it does not end."""
@@ -117,10 +116,8 @@ class FakeSlurm:
     def calls(self, name: str) -> list[list[str]]:
         """The arguments of every call of a program."""
         path = self.folder / "calls"
-        found: list[list[Any]] = (
-            [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-        )
-        return [words for called, *words in found if called == name]
+        found: list[list[str]] = [json.loads(line) for line in path.open()] if path.exists() else []
+        return [arguments for called, *arguments in found if called == name]
 
     def say(self, **states: str) -> None:
         """What squeue says: ``j100="RUNNING"``; jobs that are not named it has forgotten."""
