@@ -156,7 +156,6 @@ def test_every_bundled_experiment_needs_no_data(shell: Shell, config: str, metho
 
 
 @pytest.mark.mpi
-@pytest.mark.usefixtures("small_peaks")
 def test_two_ranks_measure_their_allreduce(shell: Shell) -> None:
     result = checked(shell("bench", "--rows", 2001, "--repeat", 2, "--cores", 2, "--oversubscribe", "--json"))
     assert (result["ranks"], result["rows"]) == (2, 2001)
