@@ -19,8 +19,7 @@ import admmctl
 from admmctl.runs import checkpoint_files
 from admmctl.runs.recorded import Recorded
 
-# What is started and the runs of this process are compared bit for bit: the same loops for both.
-pytestmark = [pytest.mark.mpi, pytest.mark.usefixtures("with_numba")]
+pytestmark = pytest.mark.mpi
 
 ITERATIONS = 60
 TIMES = {"train_s", "wall_s"}
@@ -63,6 +62,13 @@ def experiment(**changes):
     )
 
 
+def train(*arguments, env=None):
+    command = [sys.executable, "-m", "admmctl.cli", "train", *map(str, arguments)]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+    assert "Traceback" not in done.stderr
+    return done
+
+
 @pytest.fixture
 def start(tmp_path, results, monkeypatch):
     """Runs ``admmctl train`` on the experiment, under the sabotage of a signal if there is one."""
@@ -78,10 +84,7 @@ def start(tmp_path, results, monkeypatch):
             (place / "sitecustomize.py").write_text(SABOTAGE.format(number=int(stopped_by)))
             environment["PYTHONPATH"] = f"{place}{os.pathsep}{environment['PYTHONPATH']}"
             environment["INLINE"] = "1" if ranks == 1 else ""
-        command = [sys.executable, "-m", "admmctl.cli", "train", str(config), "--cores", str(ranks), *arguments]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
-        assert "Traceback" not in done.stderr
-        return done
+        return train(config, "--cores", ranks, *arguments, env=environment)
 
     return run
 
@@ -92,12 +95,14 @@ def the_run(results: Path) -> Path:
 
 
 @functools.cache
-def unbroken(ranks, method="admm"):
-    """The curve and the weights of a run without a break."""
+def unbroken(ranks, method):
+    """The curve and the weights of a run without a break. It is started: this process has other loops."""
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as place:
         patch.setenv("ADMMCTL_RESULTS", place)
-        (run,) = admmctl.train(experiment(), cores=ranks, method=method)
-        folder = Path(run["folder"])
+        config = Path(place) / "resumed.yaml"
+        config.write_text(yaml.safe_dump(experiment()))
+        train(config, "--cores", ranks, "--method", method).check_returncode()
+        folder = the_run(Path(place))
         return values(folder), dict(np.load(folder / "weights.npz"))
 
 
@@ -179,7 +184,7 @@ def test_a_killed_job_goes_on_from_its_last_checkpoint(ranks, start, results):
     assert resumed.returncode == 0, resumed.stderr
     assert f"the checkpoint of iteration {kept[1]} cannot be read" in resumed.stderr
     assert f"going on from the checkpoint of iteration {kept[0]}" in resumed.stderr
-    check_against(folder, unbroken(ranks))
+    check_against(folder, unbroken(ranks, "admm"))
     assert Recorded(folder).phases["checkpoint"]["max_s"] > 0
 
 
@@ -187,7 +192,7 @@ def goes_on(folder, before, after):
     """The run that was stopped on ``before`` ranks ends on ``after``."""
     (run,) = admmctl.train(folder / "config.yaml", cores=after, resume=True)
     assert (run["folder"], run["ranks"]) == (str(folder), after)
-    check_against(folder, unbroken(before), exactly=False)
+    check_against(folder, unbroken(before, "admm"), exactly=False)
 
 
 def test_a_run_of_one_rank_goes_on_on_two(start, results):
