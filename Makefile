@@ -25,7 +25,7 @@ figures: $(VENV)/.ready  ## draw the papers' figures at the quick scale from own
 	$(ADMMCTL) report
 
 test: $(VENV)/.ready-dev  ## run the tests on all cores
-	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-extras: $(VENV)/.ready-extras  ## run the tests that need PyTorch, JAX, tensorboardX or MLflow (installs them)
 	$(BIN)/python -m pytest tests/unit/test_torch.py tests/unit/test_convex_backends.py tests/unit/test_snapshots.py tests/unit/test_every_method.py tests/unit/test_export.py
