@@ -41,7 +41,7 @@ def atomic(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        _like(target, temporary)
+        _copy_permissions(target, temporary)
         temporary.replace(target)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -55,7 +55,7 @@ def move(source: Path, path: Path) -> None:
             shutil.copyfileobj(content, file)
         source.unlink()
     else:
-        _like(path, source)
+        _copy_permissions(path, source)
         source.replace(path)
 
 
@@ -85,8 +85,8 @@ def opened(path: Path) -> int | None:
     return None
 
 
-def _like(target: Path, temporary: Path) -> None:
-    """Give a file the owner and permissions of the one that it replaces; else what the user's umask allows."""
+def _copy_permissions(target: Path, temporary: Path) -> None:
+    """Give ``temporary`` the owner and permissions of ``target``; if that is missing, what the umask allows."""
     try:
         found = target.stat()
     except OSError:

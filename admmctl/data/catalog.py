@@ -30,7 +30,7 @@ class SourceFile:
     sha256: str
     addresses: tuple[str, ...]
     optional: bool = False  # fetched only when asked for
-    holds: "SourceFile | None" = None  # of a zip archive, whose size (0) and sum are not known
+    holds: "SourceFile | None" = None  # the file in a zip archive, whose own size (0) and sum are not known
 
     def behind(self, address: str) -> "SourceFile":
         """What an address has: this file, or an archive of it."""

@@ -47,7 +47,7 @@ _SUMS = (
 )
 
 
-# Of the images and the labels, a byte each, however they are pickled.
+# The sha256 of the images and the labels, a byte each: the same however they are pickled.
 _CONTENTS = {
     "data_batch_1": "ba52cb2d72c412975d7556bb26bd094956f1c002d1937053f6f1252f2ac17114",
     "data_batch_2": "350ff9000489d02f2568c0dcf4912ffdbae9e50932147905fb1b8159ad54f0ac",
@@ -156,7 +156,7 @@ class Cifar10(Dataset):
             return {}  # the official file itself is better
         return all_files((folder / FOLDER, folder), {name: [name, f"{name}.xz"] for name, _ in BATCHES})
 
-    def same(self, name: str, path: Path) -> bool:
+    def holds_official(self, name: str, path: Path) -> bool:
         """The official images and labels, pickled or packed anew."""
         for (batch, _), (shown, _, content) in zip(_batches_of(name), _batches({name: path}), strict=True):
             x, y = read_batch(shown, content)

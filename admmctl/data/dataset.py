@@ -108,7 +108,7 @@ class Dataset(ABC):
         """The name of the official file that one of this name is a form of: the same, but for other spellings."""
         return name
 
-    def same(self, name: str, path: Path) -> bool:
+    def holds_official(self, name: str, path: Path) -> bool:
         """Whether a file whose sum is another holds what the official ``name`` does, in another form.
 
         Raises DataError when it is damaged.

@@ -145,24 +145,24 @@ def _gather(
 def _identified(
     dataset: Dataset, raw: dict[str, Path], say: Say, progress: Progress, official_only: bool
 ) -> tuple[dict[str, Path], list[dict[str, Any]]]:
-    """What is recorded of files found here. A file of the user's that is not the official one is used, and said.
+    """The files, and what is recorded of them. One that is not the official file is used, with a message.
 
-    Raises DataError when only official files will do.
+    Raises DataError for such a file when only official ones will do.
     """
     official = {file.name: file for file in (*dataset.card.files, *dataset.parts_of_files)}
     sources = []
     for name, path in raw.items():
         sha256 = digest(path, path.name, progress)
-        same = name in official and (sha256 == official[name].sha256 or dataset.same(name, path))
-        if not same and official_only:
+        is_official = name in official and (sha256 == official[name].sha256 or dataset.holds_official(name, path))
+        if not is_official and official_only:
             raise DataError(
                 f"{path} is damaged: the sha256 of its content is {sha256}, the official one "
                 f"{official[name].sha256}; get it again, or take it as it is, by --from"
             )
-        if not same:
+        if not is_official:
             say(f"{path.name} is not the official {name} (sha256 {sha256[:12]}...): it is used as it is")
         size = path.stat().st_size
-        sources.append({"file": path.name, "bytes": size, "sha256": sha256, "official": same})
+        sources.append({"file": path.name, "bytes": size, "sha256": sha256, "official": is_official})
     return raw, sources
 
 
@@ -183,7 +183,7 @@ def _place(dataset: Dataset) -> Path:
 
 
 def _check_place(link: Path, folder: Path) -> None:
-    """Whether a dataset can take the place of what is in its folder. Raises UserError."""
+    """Raises UserError where a dataset must not take the place of what is in its folder."""
     name = f"{link} leads to {folder}, which" if link.is_symlink() else str(folder)
     try:
         if os.path.ismount(folder):
@@ -193,11 +193,11 @@ def _check_place(link: Path, folder: Path) -> None:
             )
         if folder.exists() and not folder.is_dir():
             raise UserError(f"{name} is a file, and a dataset is a folder; move it elsewhere first")
-        strange = prepared.strangers(folder) if folder.exists() else []
+        foreign = prepared.foreign_files(folder) if folder.exists() else []
     except OSError as error:
         raise UserError(f"{name} cannot be read ({error.strerror}); change its permissions") from None
-    if strange:
-        raise UserError(f"{name} holds {strange[0]}, which no preparation made; move that elsewhere first")
+    if foreign:
+        raise UserError(f"{name} holds {foreign[0]}, which no preparation made; move that elsewhere first")
 
 
 def _clear(raw_folder: Path, dataset: Dataset, request: Request) -> None:

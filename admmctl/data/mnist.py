@@ -50,7 +50,7 @@ FILES = {
 }
 
 
-# Of what the official files hold, uncompressed.
+# The sha256 of what the official files hold, uncompressed.
 _CONTENTS = {
     "train-images-idx3-ubyte.gz": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "train-labels-idx1-ubyte.gz": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
@@ -96,7 +96,7 @@ class Mnist(Dataset):
         found = _found_in(folder)
         return {} if all(path == folder / name for name, path in found.items()) else found
 
-    def same(self, name: str, path: Path) -> bool:
+    def holds_official(self, name: str, path: Path) -> bool:
         """The official images or labels, unpacked or compressed anew."""
         return hashlib.sha256(_content(path)).hexdigest() == _CONTENTS[name]
 

@@ -177,8 +177,8 @@ def recover(folder: Path) -> None:
             left.rename(folder)
 
 
-def strangers(folder: Path) -> list[str]:
-    """The names in a folder that no preparation gave: a dataset must not take the place of such files."""
+def foreign_files(folder: Path) -> list[str]:
+    """The names of files in a folder that no preparation made: a dataset must not take their place."""
     ours = re.compile(rf"{re.escape(MANIFEST)}|{re.escape(_PROGRESS)}|[xy]_\w+\.npy|\..*")
     return sorted(path.name for path in folder.iterdir() if not ours.fullmatch(path.name))
 

@@ -124,7 +124,7 @@ class _SameHost(web.HTTPRedirectHandler):
 
 @contextmanager
 def _reading() -> Iterator[None]:
-    """Read of an answer within this block. Raises Lost where the connection breaks."""
+    """Read an answer within this block. Raises Lost where the connection breaks."""
     try:
         yield
     except (OSError, HTTPException) as error:

@@ -210,8 +210,8 @@ def test_a_real_batch_is_official_when_it_is_pickled_again(mirror: Path, tmp_pat
     path = tmp_path / "test_batch"
     path.write_bytes(pickle.dumps(pickle.loads(content, encoding="latin1")))
     assert path.read_bytes() != content
-    assert Cifar10().same("test_batch", path)
-    assert not Cifar10().same("data_batch_1", path)
+    assert Cifar10().holds_official("test_batch", path)
+    assert not Cifar10().holds_official("data_batch_1", path)
 
 
 # --- pickles that would do something else

@@ -1,7 +1,6 @@
 """A dataset of one's own: .npy and .csv files, with and without a heading, a test pair or a fraction."""
 
 import gzip
-import hashlib
 import io
 import json
 import mmap
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.small_data import Array, Few, FewSet, all_rows
+from support.small_data import Array, Few, FewSet, all_rows, sha256
 
 from admmctl.cli import main
 from admmctl.comm import Serial
@@ -132,24 +131,16 @@ def test_a_path_in_the_home_folder(here: Path, monkeypatch: pytest.MonkeyPatch) 
     assert source.fingerprint() == opened(**NPY).fingerprint()
 
 
-def test_the_fingerprint_is_that_of_the_files(here: Path) -> None:
-    before = opened(**PAIR).fingerprint()
-    assert before == opened(**PAIR).fingerprint()
-    assert len(before) == 64
-    assert before != opened(**NPY).fingerprint()
-    np.save("y_test.npy", Y_TEST[::-1])
-    assert opened(**PAIR).fingerprint() != before
-
-
-def test_the_fingerprint_shows_how_rows_are_prepared_and_is_taken_once() -> None:
-    source = opened(**NPY)
-    before = source.fingerprint()
-    sums = [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in ("X.npy", "y.npy")]
-    assert before == hashlib.sha256(" ".join(["files/2", *sums]).encode()).hexdigest()
-    one = opened(x=table("all.csv", FIRST), label="first")
-    assert one.fingerprint() != hashlib.sha256(Path("all.csv").read_bytes()).hexdigest()
-    Path("X.npy").unlink()
-    assert source.fingerprint() == before
+def test_the_fingerprint_is_of_all_files_and_of_how_rows_are_prepared_and_is_taken_once() -> None:
+    table("all.csv", FIRST)
+    for block in (NPY, PAIR, {"x": "all.csv", "label": "first"}):
+        source = opened(**block)
+        sums = [sha256(Path(path).read_bytes()) for key, path in block.items() if key != "label"]
+        expected = sha256(" ".join(["files/2", *sums]).encode())
+        assert source.fingerprint() == expected
+        Path(block["x"]).write_bytes(b"another file")
+        assert source.fingerprint() == expected
+        np.save("X.npy", X)
 
 
 def test_large_arrays_are_mapped_and_not_read() -> None:
@@ -535,27 +526,13 @@ def test_a_path_that_cannot_be_is_named_with_its_key(key: str, path: str) -> Non
 # --- training
 
 
-@pytest.mark.parametrize("data", ["npy", "table", "pair"])
-def test_training_on_ones_own_files(
-    here: Path, results: Path, data: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Two classes that a line separates are learnt from files, end to end."""
-    generator = np.random.default_rng(3)
-    x = generator.standard_normal((300, 4))
-    y = (x[:, 0] + x[:, 1] > 0).astype(int)
-    np.save("X.npy", x[:240])
-    np.save("y.npy", y[:240])
-    np.save("X_test.npy", x[240:])
-    np.save("y_test.npy", y[240:])
-    table("all.csv.gz", np.column_stack([x, y]), "a,b,c,d,class\n")
-    block = {
-        "npy": "{name: files, x: X.npy, y: y.npy, test: 0.25}",
-        "table": "{name: files, x: all.csv.gz, label: last}",
-        "pair": "{name: files, x: X.npy, y: y.npy, x_test: X_test.npy, y_test: y_test.npy}",
-    }[data]
+def test_training_on_ones_own_files(here: Path, results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two classes that a line separates are learnt from a table, end to end."""
+    x = np.random.default_rng(3).standard_normal((300, 4))
+    table("all.csv.gz", np.column_stack([x, x[:, 0] + x[:, 1] > 0]), "a,b,c,d,class\n")
     Path("mine.yaml").write_text(
-        f"name: mine\ndata: {block}\nnetwork: {{layers: [8]}}\nloss: squared\nmethods:\n  admm: {{}}\n"
-        "stop: {iterations: 15}\n"
+        "name: mine\ndata: {name: files, x: all.csv.gz, label: last}\nnetwork: {layers: [8]}\nloss: squared\n"
+        "methods: {admm: {}}\nstop: {iterations: 15}\n"
     )
     before = {path: path.stat().st_mtime_ns for path in here.iterdir()}
     with pytest.raises(SystemExit) as end:

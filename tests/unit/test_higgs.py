@@ -156,10 +156,6 @@ def test_the_last_twenty_second_part_tests(mine: Path, rows: int, test: int) -> 
     assert labels == VALUES[rows - test : rows, 0].tolist()
 
 
-def test_the_whole_file_has_the_official_test_rows() -> None:
-    assert higgs.ROWS // higgs.TEST_SHARE == higgs.TEST_ROWS == 500_000
-
-
 def test_both_sets_share_one_pair_of_arrays(mine: Path) -> None:
     get("higgs", as_gz(mine))
     assert entries(mine.parent / "datasets" / "higgs") == ["manifest.json", "x_all.npy", "y_all.npy"]
@@ -357,13 +353,6 @@ def test_a_web_page_under_the_name_of_the_file_is_named(mine: Path, name: str) -
     assert str(mine / name) in refusal("higgs", mine / name)
 
 
-@pytest.mark.parametrize("names", [[], ["a.txt"], ["a.csv", "b.csv.gz"]])
-def test_a_zip_with_no_or_several_tables_is_refused(mine: Path, names: list[str]) -> None:
-    path = archive(mine / "other.zip", *[(name, TEXT) for name in names])
-    tables = len([name for name in names if "csv" in name])
-    assert f"other.zip holds {tables} CSV files; expected one" in refusal("higgs", path)
-
-
 # --- the archive that UCI has it in
 
 
@@ -405,22 +394,6 @@ def test_a_mirror_folder_may_have_the_archive(mine: Path, official: bytes, place
     archive(path, ("HIGGS.csv.gz", gzip.compress(TEXT[:-1])))
     assert f"{path} is damaged: the sha256 of its content is" in refusal("higgs", mirror=str(mine), force=True)
     np.testing.assert_array_equal(prepared(), VALUES)
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "problem"), [(6, 1, "is encrypted; unpack it"), (8, 97, "(method 97); unpack it")]
-)
-def test_an_encrypted_archive_and_an_unknown_method_say_what_to_do(
-    mine: Path, field: int, value: int, problem: str
-) -> None:
-    path = as_zip(mine)
-    content = bytearray(path.read_bytes())
-    content[field] = content[content.index(b"PK\1\2") + field + 2] = value
-    path.write_bytes(content)
-    message = refusal("higgs", path)
-    assert str(path) in message
-    assert problem in message
-    assert "\n" not in message
 
 
 def test_files_that_cannot_be_it_are_refused(mine: Path) -> None:

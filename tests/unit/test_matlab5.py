@@ -1,6 +1,5 @@
 """The streaming reader of MATLAB 5 files: against SciPy, against hand-made, cut and damaged files."""
 
-import os
 import struct
 import subprocess
 import sys
@@ -321,13 +320,10 @@ def test_memory_of_a_large_file(tmp_path, compress):
 
 
 @pytest.mark.data
-def test_the_real_truncated_file():
+def test_the_real_truncated_file(mirror):
     """2.7 MB of the official 182 MB: the first images are right, then the error names file and cure."""
-    if "ADMMCTL_MIRROR" not in os.environ:
-        pytest.skip("ADMMCTL_MIRROR is not set")
-    folder = Path(os.environ["ADMMCTL_MIRROR"]) / "svhn"
-    path = folder / "train_32x32.mat.first2686976bytes"
-    with np.load(folder / "svhn_train_first1083.npz") as digits:
+    path = mirror / "svhn" / "train_32x32.mat.first2686976bytes"
+    with np.load(mirror / "svhn" / "svhn_train_first1083.npz") as digits:
         images = digits["X"]
     variables, found = read_variables(path), {}
     variable = next(variables)

@@ -17,14 +17,6 @@ from admmctl.errors import DataError
 IMAGES = np.arange(24).reshape(2, 3, 4)
 
 
-def test_an_idx_file_is_read_as_it_was_written(tmp_path: Path) -> None:
-    path = tmp_path / "images.gz"
-    path.write_bytes(gzip.compress(idx(IMAGES)))
-    found = mnist.read_idx(path, mnist.IMAGES)
-    assert found.dtype == np.uint8
-    np.testing.assert_array_equal(found, IMAGES)
-
-
 NO_IDX: dict[str, tuple[bytes, str]] = {
     "labels": (gzip.compress(idx(IMAGES, magic=2049)), "is not an IDX file of 3 axes: it starts with 00000801"),
     "zero": (gzip.compress(idx(IMAGES, magic=0)), "is not an IDX file of 3 axes: it starts with 00000000"),
