@@ -151,12 +151,7 @@ def _aside(target: Path) -> Path:
 
 
 def _download(
-    tries: dict[SourceFile, list[str]],
-    file: SourceFile,
-    dataset: str,
-    folder: Path,
-    progress: Progress,
-    say: Say,
+    tries: dict[SourceFile, list[str]], file: SourceFile, dataset: str, folder: Path, progress: Progress, say: Say
 ) -> Path:
     """Try one address after the other; what one of them brought is continued at the next."""
     failures: list[str] = []
