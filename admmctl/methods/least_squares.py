@@ -194,11 +194,15 @@ class RidgeFactor:
         return np.ascontiguousarray(W, dtype=cross.dtype)
 
 
-def ridge_fit(p: Problem, z: Array, a: Array, ridge: float) -> Array:
-    """min_W ||z - W a||^2 + ridge over the samples of all ranks: W = z a' (a a' + ridge)^-1, (k', k)."""
-    pair = GramPair(len(z), len(a), z.dtype.type)
-    with p.clock.phase("gram"):
-        pair.add(z, a)
+def ridge_fit(p: Problem, l: int, blocks: Iterable[tuple[Array, Array]], ridge: float) -> Array:
+    """min_W ||z - W a||^2 + ridge over the samples of all ranks: W = z a' (a a' + ridge)^-1, (k', k), of layer l.
+
+    This rank's (z, a) come in blocks of columns. One pass over them and one Allreduce.
+    """
+    pair = GramPair(*p.network.shapes[l - 1], p.a0.dtype.type)
+    for z, a in blocks:
+        with p.clock.phase("gram"):
+            pair.add(z, a)
     with p.clock.phase("reduce"):
         pair.reduce(p.comm)
     with p.clock.phase("solve"):

@@ -5,6 +5,7 @@ from typing import Any
 from admmctl.methods.convex.algorithm import ConvexAdmm, ConvexAdmmState
 from admmctl.methods.convex.settings import ConvexAdmmSettings
 from admmctl.methods.method import Problem
+from support.methods import after
 from support.problems import problem
 
 BASE = {
@@ -36,7 +37,4 @@ def rows(patterns: int = 5, outputs: int = 1, samples: int = 30, features: int =
 
 def trained(p: Problem, steps: int, **settings: Any) -> tuple[ConvexAdmm, ConvexAdmmState]:
     method = convex(**settings)
-    s = method.init(p)
-    for _ in range(steps):
-        s = method.step(s)
-    return method, s
+    return method, after(method, p, steps)

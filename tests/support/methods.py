@@ -1,6 +1,6 @@
 """One table of every method on problems of its kind, and what tests do with an entry of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,9 +70,9 @@ def standing(s: Any, l: int) -> Array:
     return np.hstack([s.a[l].block(columns, s.z[l][:, columns], s.V[l]).copy() for columns in s.blocks()])
 
 
-def by_sign_of_product(**changes: Any) -> Problem:
+def by_sign_of_product(hidden: Sequence[int] = (40, 20), **changes: Any) -> Problem:
     """Labels by the sign of x_1 x_2: half of them is all that a linear model gets right."""
-    p = problem([40, 20], dtype=np.float32, **changes)
+    p = problem([*hidden], dtype=np.float32, **changes)
     p.a0[:-1] = np.random.default_rng(0).uniform(-1, 1, p.a0[:-1].shape)
     p.y[...] = p.a0[0] * p.a0[1] > 0
     return p

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 from support.convex import convex, rows, trained
+from support.methods import accuracy, advance, by_sign_of_product
 from support.problems import Array
 
 from admmctl.errors import UserError
@@ -278,8 +279,17 @@ def test_tolerance_0_never_ends(converged):
         s = method.step(s)
 
 
-@pytest.mark.parametrize("change", ["u", "s", "lam", "nu", "v"])
-def test_a_condition_that_fails_is_seen(converged, change):
+@pytest.mark.parametrize(
+    ("change", "failing"),
+    [
+        ("u", {"primal_v", "primal_s", "stationarity"}),
+        ("s", {"primal_s", "complementarity"}),
+        ("lam", {"stationarity", "group"}),
+        ("nu", {"stationarity", "complementarity"}),
+        ("v", {"primal_v", "group"}),
+    ],
+)
+def test_a_condition_that_fails_is_seen(converged, change, failing):
     method, s = converged
     away = np.random.default_rng(0).standard_normal(getattr(s, change).shape)
     if change in ("s", "nu"):
@@ -287,16 +297,7 @@ def test_a_condition_that_fails_is_seen(converged, change):
     moved = replace(s, **{change: getattr(s, change) + away})
     moved = replace(moved, Gu=moved.system.G(moved.u))
     seen = {name for name, value in method.conditions(moved).items() if value > 1e-4}
-    assert (
-        seen
-        == {
-            "u": {"primal_v", "primal_s", "stationarity"},
-            "s": {"primal_s", "complementarity"},
-            "lam": {"stationarity", "group"},
-            "nu": {"stationarity", "complementarity"},
-            "v": {"primal_v", "group"},
-        }[change]
-    )
+    assert seen == failing
     negative = replace(s, s=s.s - 0.1, nu=0 * s.nu)
     assert method.conditions(negative)["complementarity"] > 1e-2
 
@@ -491,13 +492,8 @@ def test_the_paper_has_its_settings():
     assert (paper.solver, paper.rank, paper.block, paper.precondition) == ("nystrom-pcg", 100, 1, False)
     assert not paper.scale_rows
     ours = runs["ours"].settings
-    assert (ours.solver, ours.rank, ours.block, ours.precondition, ours.scale_rows) == (
-        "auto",
-        "auto",
-        5,
-        True,
-        True,
-    )
+    assert (ours.solver, ours.rank, ours.block, ours.precondition) == ("auto", "auto", 5, True)
+    assert ours.scale_rows
     assert runs["ours"].evaluate.unit == "iteration"
     # The hidden layer is that of the patterns, whatever the experiment says.
     assert ConvexAdmm.hidden_layers(ConvexAdmmSettings(patterns=7), [100, 50], 1) == [14]
@@ -505,18 +501,8 @@ def test_the_paper_has_its_settings():
 
 
 def test_it_learns_what_no_linear_model_can():
-    generator = np.random.default_rng(0)
-    p = rows(patterns=20, samples=600, dtype=np.float32)
-    p.a0[:-1] = generator.uniform(-1, 1, p.a0[:-1].shape)
-    p.y[...] = p.a0[0] * p.a0[1] > 0
+    p = by_sign_of_product([40], samples=600, features=3, loss="signed-squared")
     method = ConvexAdmm(ConvexAdmmSettings(patterns=20))
-    s = method.init(p)
-    try:
-        for _ in range(100):
-            s = method.step(s)
-    except Finished:
-        pass
-    z = p.network.forward(method.weights(s), p.a0)
-    assert z.dtype == np.float32
-    assert ((z > 0) == (p.y > 0.5)).mean() > 0.9
+    s, _ = advance(method, method.init(p), 100)
+    assert accuracy(p, method.weights(s)) > 0.9
     assert (method.own_labels(s, p.a0) == p.y[0]).mean() > 0.9

@@ -6,35 +6,26 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog, minimize
 from scipy.special import logsumexp
-from support.methods import on_parts
+from support.methods import advance, on_parts
 from support.problems import Array, problem
-from support.ranks import CountingComm
 
 import admmctl
 from admmctl.errors import UserError
 from admmctl.methods.closed_form.linear import Linear, LinearSettings
-from admmctl.methods.method import Finished, Problem, methods
+from admmctl.methods.method import Problem, methods
 from admmctl.model.losses import losses
 
 outputs = pytest.mark.parametrize("outputs", [1, 3])
 biases = pytest.mark.parametrize("bias", [True, False])
 
 
-def trained(p: Problem, steps: int = 1000, **settings) -> tuple[Array, int]:
+def trained(p: Problem, **settings) -> tuple[Array, int]:
     """The weights where it finished, shape (outputs, inputs), and the steps it took."""
     method = Linear(LinearSettings(**settings))
-    s = method.init(p)
-    taken = 0
-    try:
-        while taken < steps:
-            s = method.step(s)
-            taken += 1
-    except Finished:
-        pass
-    finally:
-        method.close(s)
+    s, curve = advance(method, method.init(p), 1000)
+    method.close(s)
     (W,) = method.weights(s)
-    return W, taken
+    return W, len(curve)
 
 
 def inputs(p: Problem) -> Array:
@@ -202,17 +193,6 @@ def test_least_squares_end_after_one_iteration_whatever_the_budget(results):
 
 
 # -- what it costs
-
-
-@pytest.mark.parametrize("features", [30, 300])
-def test_the_messages_that_cost_names_are_those_that_are_sent(features):
-    comm = CountingComm()
-    p = problem([], features=features, outputs=3, comm=comm)
-    trained(p)
-    cost = Linear(LinearSettings()).cost(p.network, 120, 120)
-    # Sums of inputs' products are of the inputs' type, float32 in a run; targets and weights are in float64.
-    width = [8 if features == 300 and number in (2, 3) else 4 for number in range(len(comm.lengths))]
-    assert cost.messages == tuple(np.multiply(width, comm.lengths))
 
 
 def test_memory_is_that_of_the_smaller_side_and_of_none_where_it_iterates():

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from admmctl.methods.gradient.scipy_methods import BatchState, Lbfgs, LbfgsSettings
-from admmctl.methods.least_squares import GramPair, RidgeFactor, check_sides, solve_bytes
+from admmctl.methods.least_squares import RidgeFactor, check_sides, ridge_fit, solve_bytes
 from admmctl.methods.method import Array, Cost, Finished, Problem
 from admmctl.model.gradient import scratch_bytes
 from admmctl.model.losses import Loss, SignedSquared, Squared
@@ -77,13 +77,7 @@ class Linear(Lbfgs):
         outputs, k = network.shapes[0]
         weights, block = outputs * k, network.block()
         if total < k:
-            solve = (
-                4 * total**2
-                + 8 * total**2
-                + 4 * min(block, total) * (2 * k + total)
-                + 8 * weights
-                + 40 * outputs * total
-            )
+            solve = 12 * total**2 + 4 * min(block, total) * (2 * k + total) + 8 * weights + 40 * outputs * total
             rounds = [4 * k * min(block, total - low) for low in range(0, total, block)]
             messages = (*rounds, 4 * total**2, 8 * outputs * total, 8 * weights)
             flop = total * (total + 1.0) * k + total**3 / 3 + 2.0 * outputs * total * (total + k)
@@ -101,18 +95,11 @@ def _closed(loss: Loss) -> bool:
 def by_inputs(p: Problem, inputs: Callable[[Array], Array], ridge: float) -> Array:
     """W = y a' (a a' + r I)^-1 of the output layer, (outputs, k), by a matrix with a side of its k inputs.
 
-    ``inputs`` makes a of a block of a_0. One pass over the rows and one Allreduce.
+    ``inputs`` makes a of a block of a_0.
     """
     y = p.loss.labels(p.y)
-    pair = GramPair(*p.network.shapes[-1], p.a0.dtype.type)
-    for columns in p.network.blocks(p.a0):
-        a = inputs(p.a0[:, columns])
-        with p.clock.phase("gram"):
-            pair.add(y[:, columns], a)
-    with p.clock.phase("reduce"):
-        pair.reduce(p.comm)
-    with p.clock.phase("solve"):
-        return RidgeFactor(pair.triangle, ridge).solve(pair.cross)
+    blocks_of_rows = ((y[:, columns], inputs(p.a0[:, columns])) for columns in p.network.blocks(p.a0))
+    return ridge_fit(p, p.network.layers, blocks_of_rows, ridge)
 
 
 def _by_samples(p: Problem, y: Array, ridge: float) -> Array:

@@ -14,6 +14,7 @@ from pydantic import Field
 from admmctl.methods.closed_form.linear import by_inputs
 from admmctl.methods.least_squares import check_sides, solve_bytes
 from admmctl.methods.method import Array, Cost, Finished, Method, Problem, Snapshot
+from admmctl.model.gradient import parameters
 from admmctl.model.initial import initial_weights
 from admmctl.model.network import Network, Weights
 from admmctl.settings import NonNegative, Settings
@@ -69,11 +70,8 @@ class RandomFeatures(Method):
         check_sides([network.shapes[-1][1]], "random-features")
 
     def cost(self, network: Network, samples: int, total: int) -> Cost:
-        *hidden, (k, outputs) = [
-            (below + network.bias, above) for below, above in zip(network.sizes, network.sizes[1:], strict=False)
-        ]
-        weights = sum(a * b for a, b in hidden) + k * outputs
-        state = 8 * weights + solve_bytes([(outputs, k)], kept=1)
+        *hidden, (outputs, k) = network.shapes
+        state = 8 * parameters(network) + solve_bytes([(outputs, k)], kept=1)
         blocks = 2 * 4 * min(network.block(), samples) * sum(network.sizes[1:])
         per_row = sum(2.0 * a * b for a, b in hidden) + k * (k + 1) + 2.0 * k * outputs
         message = 4 * (k * (k + 1) // 2 + k * outputs)

@@ -1,8 +1,7 @@
 """Solvers of the primal update, by name; and which one to take."""
 
-from typing import Any
-
-from admmctl.methods.convex.solvers import Size
+from admmctl.methods.convex.settings import ConvexAdmmSettings
+from admmctl.methods.convex.solvers import Size, Solver
 from admmctl.registry import Registry
 
 _HERE = "admmctl.methods.convex"
@@ -24,29 +23,24 @@ solvers = Registry(
 SHARE = 0.8
 
 
-def choose(size: Size, settings: Any, free: int | None) -> tuple[str, str]:
+def choose(size: Size, settings: ConvexAdmmSettings, free: int | None) -> tuple[str, str]:
     """The solver that ``auto`` takes, and why: the least work among those that run on these ranks and fit."""
     rows = f"{size.n:,} rows, {size.d:,} inputs, {size.P:,} patterns"
-    names = ["cholesky", "exact", "block-pcg", "convex-cg"]
     work = {
         "cholesky": size.unknowns**3 / 3 + 0.25 * size.n * size.unknowns**2,  # A itself
         "exact": size.n**3 / 3 + size.n**2 * size.d + 2 * size.n * size.d**2,
-        # A hundred products with A cost less than the factors: never mind the memory.
-        "block-pcg": (size.n * size.d**2 + 800.0 * size.n * size.unknowns * size.C),
+        # A direct solver is exact; an iterative one has to be much cheaper to be preferred: of many steps.
+        "block-pcg": size.n * size.d**2 + 800.0 * size.n * size.unknowns * size.C,
         "convex-cg": 4000.0 * size.n * size.unknowns * size.C,
     }
-    fitting = []
-    for name in names:
-        solver = solvers.load(name)
-        if solver.ranks is not None and size.ranks > solver.ranks:
-            continue
-        if free is None or solver.bytes(size, settings) <= SHARE * free:
-            fitting.append(name)
+
+    def fits(name: str) -> bool:
+        solver: type[Solver] = solvers.load(name)
+        runs = solver.ranks is None or size.ranks <= solver.ranks
+        return runs and (free is None or solver.bytes(size, settings) <= SHARE * free)
+
+    fitting = [name for name in work if fits(name)]
     if not fitting:
         return "convex-cg", f"{rows}: nothing else fits into memory"
-    # A direct solver is exact; an iterative one has to be much cheaper to be preferred.
-    chosen = min(fitting, key=lambda name: work[name])
-    return (
-        chosen,
-        f"{rows} on {size.ranks} rank{'s' * (size.ranks > 1)}: the least work of those that fit into memory",
-    )
+    on_ranks = f"on {size.ranks} rank{'s' * (size.ranks > 1)}"
+    return min(fitting, key=work.__getitem__), f"{rows} {on_ranks}: the least work of those that fit into memory"

@@ -31,11 +31,8 @@ class Rbcd(Solver):
         self.random = np.random.default_rng([self.seed, 0xBCD])  # its state belongs to a snapshot
         self._inverse = inverse_gram(self.system) if self.settings.precondition else None
         compiled = self.system.backend.compile
-        self._gradient, self._difference, self._ahead = (
-            compiled(_gradient),
-            compiled(_difference),
-            compiled(_ahead),
-        )
+        self._gradient, self._difference = compiled(_gradient), compiled(_difference)
+        self._ahead = compiled(_ahead)
 
     def new_rho(self) -> None:
         """Neither B nor the order of blocks depends on it."""

@@ -12,6 +12,7 @@ import numpy as np
 from admmctl.methods.convex.backend import Tensor
 from admmctl.methods.convex.settings import ConvexAdmmSettings
 from admmctl.methods.convex.system import System
+from admmctl.methods.method import Diverged
 
 STEPS = 10  # of conjugate gradients in an iteration, unless settings say otherwise
 _PANEL = 512  # columns of S that are made at once
@@ -132,15 +133,22 @@ class ConjugateGradients(Solver):
         return r
 
     def solve(self, b: Tensor, u: Tensor) -> tuple[Tensor, int]:
-        """From ``u`` until ||A u - b|| <= inner_tolerance ||b||, or for ``inner_iterations`` steps."""
+        """From ``u`` until ||A u - b|| <= inner_tolerance ||b||, or for ``inner_iterations`` steps.
+
+        Raises Diverged where a residual is not finite.
+        """
         system, most = self.system, self.settings.inner_iterations or STEPS
         bound = (self.settings.inner_tolerance * system.norm(b)) ** 2
         r = b - system.A(u)
         z = self.precondition(r)
         p, rz = z, system.inner(r, z)
         steps = 0
-        # Where numbers underflow r'M^-1 r reaches zero before r'r does; and NaN is greater than nothing.
-        while steps < most and system.inner(r, r) > bound and rz > 0:
+        while steps < most:
+            square = system.inner(r, r)
+            if not np.isfinite(square):
+                raise Diverged("the residual of the primal update is not finite")
+            if square <= bound or rz <= 0:  # where numbers underflow, r'M^-1 r reaches zero before r'r does
+                break
             Ap = system.A(p)
             curvature = system.inner(p, Ap)
             if not curvature > 0:

@@ -36,7 +36,7 @@ class PrintedAdmm(TaylorMethod):
         s = PrintedState(**vars(samples(problem, q)))
         draw(s)
         s.a = {l - 1: starting_inputs(s, q.init, l, slice(0, problem.a0.shape[1])) for l in layers}
-        s.W = {l: ridge_fit(problem, s.z[l], s.a[l - 1], q.ridge) for l in layers}
+        s.W = {l: ridge_fit(problem, l, [(s.z[l], s.a[l - 1])], q.ridge) for l in layers}
         return s
 
     def step(self, s: PrintedState) -> PrintedState:
@@ -44,7 +44,7 @@ class PrintedAdmm(TaylorMethod):
         L, h, beta, gamma = p.network.layers, p.network.activation, q.beta_of, q.gamma_of
         for l in range(1, L):
             # (section 3.1) W_l <- z_l a_{l-1}^+
-            W[l] = ridge_fit(p, z[l], a[l - 1], q.ridge)
+            W[l] = ridge_fit(p, l, [(z[l], a[l - 1])], q.ridge)
             # (6) a_l <- (beta_{l+1} W_{l+1}'W_{l+1} + gamma_l I)^-1 (beta_{l+1} W_{l+1}'z_{l+1} + gamma_l h(z_l))
             V, b = np.split(W[l + 1].astype(np.float64), [len(z[l])], axis=1)  # W_{l+1}; its bias, if any
             pulled = beta(l + 1) * V.T @ (s.target(l + 1) - b.sum(axis=1, keepdims=True))
@@ -54,7 +54,7 @@ class PrintedAdmm(TaylorMethod):
             # (7) z_l <- argmin_z gamma_l ||a_l - h(z)||^2 + beta_l ||z - W_l a_{l-1}||^2
             h.z_update(z[l], a[l], np.matmul(W[l], a[l - 1], out=np.empty_like(z[l])), gamma(l), beta(l))
         # (section 3.1) W_L <- z_L a_{L-1}^+
-        W[L] = ridge_fit(p, s.target(L), a[L - 1], q.ridge)
+        W[L] = ridge_fit(p, L, [(s.target(L), a[L - 1])], q.ridge)
         # (5) z_L <- argmin_z loss(z, y) + <z, lam> + beta_L ||z - W_L a_{L-1}||^2
         m = np.matmul(W[L], a[L - 1], out=np.empty_like(z[L]))
         z[L][...] = p.loss.z_update(p.y, m, s.lam, beta(L))
