@@ -11,7 +11,7 @@ from admmctl.cli import complete
 from admmctl.cli.app import app, left_out, note, runs_app
 from admmctl.cli.options import Json, RunArguments, TableFile, to_stdout
 from admmctl.errors import UserError
-from admmctl.report.output import put, put_json
+from admmctl.report.output import put, put_csv, put_json
 
 CONVEX = "cifar2-convex"  # the experiment of the convex paper's Table 1
 NO_RUNS = "no runs yet; start one with: admmctl train configs/swissroll.yaml"
@@ -119,14 +119,14 @@ def runs_compare(
 
       admmctl runs compare results/mnist01
     """
-    from admmctl.report.compare import compare, compare_table, write_csv
+    from admmctl.report.compare import compare, compare_rows, compare_table
     from admmctl.runs.places import find
     from admmctl.runs.recorded import COMPARED
 
     only_csv = to_stdout("--csv", csv, as_json)
     result = compare(find(runs, COMPARED, left_out))
     if csv is not None:
-        write_csv(result, csv)
+        put_csv(csv, compare_rows(result))
     if not only_csv:
         put_json(result) if as_json else put(compare_table(result))
 
@@ -149,7 +149,7 @@ def runs_phases(
 
       admmctl runs phases results/cifar2-convex
     """
-    from admmctl.report.phases import phases, phases_table, write_csv
+    from admmctl.report.phases import phase_rows, phases, phases_table
     from admmctl.runs.places import find
     from admmctl.runs.reading import PHASES
     from admmctl.runs.recorded import COMPARED
@@ -161,7 +161,7 @@ def runs_phases(
 
         result = replace(result, paper=TABLE)
     if csv is not None:
-        write_csv(result, csv)
+        put_csv(csv, phase_rows(result))
     if not only_csv:
         put_json(result) if as_json else put(phases_table(result))
 

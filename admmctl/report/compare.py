@@ -4,15 +4,13 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Group
 from rich.text import Text
 
 from admmctl.errors import UserError
-from admmctl.report.output import put_csv
 from admmctl.report.statistics import Median, median, verdicts
 from admmctl.report.tables import Plain
 from admmctl.report.text import interval, number, seconds
@@ -232,7 +230,6 @@ def compare_table(result: Comparison) -> Group:
     return Group(table, Text(""), Text(note))
 
 
-def write_csv(result: Comparison, path: Path) -> None:
-    """The comparison as CSV, a line per method. Raises UserError."""
-    columns = [part.name for part in fields(Compared) if part.name != "seeds"]
-    put_csv(path, columns, map(vars, result.methods))
+def compare_rows(result: Comparison) -> list[dict[str, Any]]:
+    """The rows of ``--csv``: one per method."""
+    return [{key: value for key, value in vars(row).items() if key != "seeds"} for row in result.methods]

@@ -3,7 +3,7 @@
 import io
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,13 +58,14 @@ def write(text: str) -> None:
     sys.stdout.flush()
 
 
-def put_csv(path: Path, columns: list[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """What ``--csv`` asks for, '-' for standard output. Raises UserError."""
+def put_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write the file of ``--csv``, '-' for standard output; all rows have the same keys. Raises UserError."""
+    columns = list(rows[0])
     if path == STDOUT:
         write(to_csv(columns, rows))
-        return
-    with writable(path, "--csv"):
-        write_csv(path, columns, rows)
+    else:
+        with writable(path, "--csv"):
+            write_csv(path, columns, rows)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -10,7 +9,6 @@ from rich.text import Text
 
 from admmctl.errors import UserError
 from admmctl.report.compare import Ended, Repeats, comparable, in_common, over_seeds, times_to_target, train_s
-from admmctl.report.output import put_csv
 from admmctl.report.statistics import median
 from admmctl.report.tables import Plain
 from admmctl.report.text import number, seconds
@@ -155,7 +153,7 @@ def _paper(paper: PaperTable) -> Group:
 
 
 def phase_rows(result: PhasesResult) -> list[dict[str, Any]]:
-    """A line per method with all its phases, then the paper's, marked in the first column."""
+    """The rows of ``--csv``: one per method with all its phases, then the paper's; the first column says whose."""
     rows: list[dict[str, Any]] = [{"source": "measured", **vars(row)} for row in result.methods]
     if result.paper is not None:
         theirs = ({"time_to_target_s": row.total_s, **vars(row)} for row in result.paper.methods)
@@ -166,9 +164,3 @@ def phase_rows(result: PhasesResult) -> list[dict[str, Any]]:
         {key: row.get(key) for key in columns} | {f"{name}_s": row["phases"].get(name) for name in names}
         for row in rows
     ]
-
-
-def write_csv(result: PhasesResult, path: Path) -> None:
-    """The rows of ``phase_rows`` as CSV. Raises UserError."""
-    rows = phase_rows(result)
-    put_csv(path, list(rows[0]), rows)

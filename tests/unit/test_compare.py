@@ -10,7 +10,8 @@ from support.shell import on_80_columns
 from support.studies import write_run
 
 from admmctl.errors import UserError
-from admmctl.report.compare import Compared, Comparison, compare, compare_table, write_csv
+from admmctl.report.compare import Compared, Comparison, compare, compare_rows, compare_table
+from admmctl.report.output import put_csv
 from admmctl.runs.recorded import Recorded
 
 SIX = (1.0, 1.1, 1.2, 1.3, 1.4, 1.5)
@@ -221,7 +222,7 @@ def test_the_table_fits_a_terminal_with_the_fastest_first_and_reached_k_of_n(mad
 
 def test_csv_has_a_line_per_method_and_infinity_for_a_miss(made, tmp_path):
     result = made.runs(admm=SIX, sgd=(None,)).compared()
-    write_csv(result, tmp_path / "table.csv")
+    put_csv(tmp_path / "table.csv", compare_rows(result))
     with (tmp_path / "table.csv").open() as file:
         rows = {row["method"]: row for row in csv.DictReader(file)}
     assert list(rows) == ["admm", "sgd"]
@@ -230,4 +231,4 @@ def test_csv_has_a_line_per_method_and_infinity_for_a_miss(made, tmp_path):
     assert math.isinf(float(rows["sgd"]["time_to_target_s"]))
     assert rows["admm"]["verdict"]
     with pytest.raises(UserError, match="--csv"):
-        write_csv(result, tmp_path / "nowhere" / "table.csv")
+        put_csv(tmp_path / "nowhere" / "table.csv", compare_rows(result))
