@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.recorded_runs import write_run
-from support.shell import Shell
+from support.shell import Answer, Shell
 from support.studies import Study
 
 from admmctl.files import atomic, move
@@ -36,9 +36,8 @@ commands = pytest.mark.parametrize("command", ONE_FILE.values(), ids=ONE_FILE)
 
 
 @pytest.fixture
-def shell(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> Callable[..., object]:
-    """Runs a command beside two made-up runs and one that can predict."""
-    monkeypatch.chdir(tmp_path)
+def shell(shell: Shell, results: Path, tmp_path: Path) -> Callable[..., Answer]:
+    """Runs a command beside two made-up runs, of which the second, RUN, can predict."""
     for seed in (0, 1):
         run = write_run(results, seed=seed)
         (run / "phases.csv").write_text("phase,max_s,mean_s,min_s\ngram,1.5,1.5,1.5\n")
@@ -60,8 +59,7 @@ def shell(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     )
     np.save(tmp_path / "rows.npy", np.ones((4, 3), np.float32))
     Study(results / "studied" / "scaling-admm").runs({1: [4.0], 2: [2.0]})
-    here = Shell(tmp_path, capsys)
-    return lambda *arguments: here(*(str(run) if argument == "RUN" else argument for argument in arguments))
+    return lambda *arguments: shell(*(str(run) if argument == "RUN" else argument for argument in arguments))
 
 
 @contextmanager
