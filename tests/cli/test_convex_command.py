@@ -1,6 +1,5 @@
 """Convex ADMM from the command line: trained, recorded and asked; and what is refused."""
 
-import csv
 import importlib
 import json
 from pathlib import Path
@@ -12,6 +11,7 @@ import yaml
 from support.shell import Shell, real_shell
 
 from admmctl.methods.convex import backend as backends
+from admmctl.runs.recorded import Recorded
 
 EXPERIMENT = {
     "name": "convex",
@@ -25,28 +25,25 @@ SOLVERS = ["cholesky", "exact", "convex-cg", "jacobi-pcg", "nystrom-pcg", "block
 
 
 @pytest.fixture
-def config(tmp_path) -> Path:
-    path = tmp_path / "convex.yaml"
-    path.write_text(yaml.safe_dump(EXPERIMENT))
-    return path
+def experiment_files() -> dict[str, str]:
+    return {"convex.yaml": yaml.safe_dump(EXPERIMENT)}
 
 
 def curve(folder: str) -> list[dict[str, float]]:
-    with (Path(folder) / "curve.csv").open() as file:
-        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+    return Recorded(Path(folder)).curve
 
 
-def trained(shell: Shell, config: Path, *changes: str, arguments: tuple[object, ...] = ()) -> dict[str, Any]:
+def trained(shell: Shell, *changes: str, arguments: tuple[object, ...] = ()) -> dict[str, Any]:
     """The summary of a run, with what ``--set`` changes."""
     sets = [argument for change in changes for argument in ("--set", change)]
-    answer = shell("train", config, *sets, *arguments, "--json")
+    answer = shell("train", "convex.yaml", *sets, *arguments, "--json")
     assert answer.code == 0, answer.err
     (run,) = answer.json()["runs"]
     return run
 
 
-def test_it_trains_and_says_how_far_it_came(shell: Shell, config):
-    run = trained(shell, config)
+def test_it_trains_and_says_how_far_it_came(shell: Shell):
+    run = trained(shell)
     assert (run["method"], run["status"], run["iterations"]) == ("convex-admm", "exhausted", 12)
     assert json.loads((Path(run["folder"]) / "summary.json").read_text())["iterations"] == 12
     found = curve(run["folder"])
@@ -69,8 +66,8 @@ def test_it_trains_and_says_how_far_it_came(shell: Shell, config):
 
 
 @pytest.mark.parametrize("outputs", [1, 2])
-def test_predictions_are_those_of_the_recovered_network(shell: Shell, config, tmp_path, outputs):
-    run = trained(shell, config, f"network.outputs={outputs}")
+def test_predictions_are_those_of_the_recovered_network(shell: Shell, tmp_path, outputs):
+    run = trained(shell, f"network.outputs={outputs}")
     x = np.random.default_rng(0).normal(0, 8, (20, 3))
     np.save(tmp_path / "rows.npy", x)
     answer = shell("predict", run["folder"], "--input", tmp_path / "rows.npy", "--iterate", "final", "--json")
@@ -91,28 +88,28 @@ def test_predictions_are_those_of_the_recovered_network(shell: Shell, config, tm
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-def test_every_solver_trains(shell: Shell, config, solver):
-    last = curve(trained(shell, config, f"methods.convex-admm.solver={solver}")["folder"])[-1]
+def test_every_solver_trains(shell: Shell, solver):
+    last = curve(trained(shell, f"methods.convex-admm.solver={solver}")["folder"])[-1]
     assert last["train_accuracy"] > 0.6
     assert last["rho"] == pytest.approx(0.1)
 
 
-def test_auto_says_what_it_chose_and_why(shell: Shell, config):
-    folder = Path(trained(shell, config, "methods.convex-admm.solver=auto")["folder"])
+def test_auto_says_what_it_chose_and_why(shell: Shell):
+    folder = Path(trained(shell, "methods.convex-admm.solver=auto")["folder"])
     notes = [line for line in (folder / "log.txt").read_text().splitlines() if "solver: " in line]
     assert len(notes) == 1
     assert "solver: cholesky, 0.0 GB (300 rows, 4 inputs, 8 patterns on 1 rank: the least work" in notes[0]
-    answer = shell("train", config, "--set", "methods.convex-admm.solver=auto")
+    answer = shell("train", "convex.yaml", "--set", "methods.convex-admm.solver=auto")
     assert "solver: cholesky, 0.0 GB (300 rows" in answer.err + answer.out
 
 
-def test_fewer_patterns_than_asked_for_are_said(shell: Shell, config):
-    folder = Path(trained(shell, config, "methods.convex-admm.patterns=400", "data.rows=8")["folder"])
+def test_fewer_patterns_than_asked_for_are_said(shell: Shell):
+    folder = Path(trained(shell, "methods.convex-admm.patterns=400", "data.rows=8")["folder"])
     assert "patterns: 400 asked for, and only" in (folder / "log.txt").read_text()
 
 
-def test_an_optimum_is_the_end(shell: Shell, config):
-    run = trained(shell, config, "methods.convex-admm={patterns: 4, tolerance: 0.05}", "stop={iterations: 2000}")
+def test_an_optimum_is_the_end(shell: Shell):
+    run = trained(shell, "methods.convex-admm={patterns: 4, tolerance: 0.05}", "stop={iterations: 2000}")
     assert run["iterations"] < 2000
     assert "every condition holds to 0.05" in run["reason"]
     last = curve(run["folder"])[-1]
@@ -146,22 +143,22 @@ def test_an_optimum_is_the_end(shell: Shell, config):
         ("network.activation=tanh", ["tanh", "relu"]),
     ],
 )
-def test_what_makes_no_sense_is_refused(shell: Shell, results, config, change, parts):
-    message = shell.refusal("train", config, "--set", change)
+def test_what_makes_no_sense_is_refused(shell: Shell, results, change, parts):
+    message = shell.refusal("train", "convex.yaml", "--set", change)
     assert all(part in message for part in parts)
     assert message.count("error: ") == len(message.splitlines()) == 1
     assert not list(results.glob("*"))
 
 
 @pytest.mark.parametrize("solver", ["exact", "cholesky"])
-def test_direct_solvers_refuse_several_cores(shell: Shell, results, config, solver):
-    message = shell.refusal("train", config, "--cores", 2, "--set", f"methods.convex-admm.solver={solver}")
+def test_direct_solvers_refuse_several_cores(shell: Shell, results, solver):
+    message = shell.refusal("train", "convex.yaml", "--cores", 2, "--set", f"methods.convex-admm.solver={solver}")
     assert f"solver: {solver} runs on one rank; use --cores 1, or solver: block-pcg" in message
     assert not list(results.glob("*"))
 
 
 @pytest.mark.parametrize("library", ["torch", "jax"])
-def test_a_library_that_is_missing_is_named_with_its_cure(shell: Shell, config, library, monkeypatch):
+def test_a_library_that_is_missing_is_named_with_its_cure(shell: Shell, library, monkeypatch):
     imported = importlib.import_module
 
     def missing(name, package=None):
@@ -170,17 +167,17 @@ def test_a_library_that_is_missing_is_named_with_its_cure(shell: Shell, config, 
         return imported(name, package)
 
     monkeypatch.setattr(backends.importlib, "import_module", missing)
-    message = shell.refusal("train", config, "--set", f"methods.convex-admm.backend={library}")
+    message = shell.refusal("train", "convex.yaml", "--set", f"methods.convex-admm.backend={library}")
     assert f"pip install 'admmctl[{library}]'" in message
 
 
 @pytest.mark.parametrize("library", ["torch", "jax"])
-def test_a_run_may_compute_with_any_library(shell: Shell, config, library):
+def test_a_run_may_compute_with_any_library(shell: Shell, library):
     pytest.importorskip(library)
-    expected = curve(trained(shell, config)["folder"])[-1]
+    expected = curve(trained(shell)["folder"])[-1]
     # In a process of its own: both change what is global to one.
     choice = f"methods.convex-admm.backend={library}"
-    process = real_shell("train", config, "--set", choice, "--set", "stop={iterations: 12}", "--json")
+    process = real_shell("train", "convex.yaml", "--set", choice, "--set", "stop={iterations: 12}", "--json")
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     found = curve(json.loads(out)["runs"][0]["folder"])[-1]
@@ -189,11 +186,11 @@ def test_a_run_may_compute_with_any_library(shell: Shell, config, library):
 
 @pytest.mark.mpi
 @pytest.mark.parametrize("solver", ["block-pcg", "rbcd"])
-def test_two_cores_make_the_curve_of_one(shell: Shell, config, solver):
+def test_two_cores_make_the_curve_of_one(shell: Shell, solver):
     curves = []
     choice = f"methods.convex-admm.solver={solver}"
     for cores in (1, 2):
-        run = trained(shell, config, choice, arguments=("--cores", cores, "--oversubscribe"))
+        run = trained(shell, choice, arguments=("--cores", cores, "--oversubscribe"))
         curves.append(curve(run["folder"]))
     for one, two in zip(*curves, strict=True):
         assert two["objective"] == pytest.approx(one["objective"], rel=1e-3)

@@ -1,7 +1,5 @@
 """Graph ADMM from the command line: what is refused, and the two figures of its paper."""
 
-from pathlib import Path
-
 import pytest
 import yaml
 from support.shell import Shell
@@ -18,10 +16,8 @@ EXPERIMENT = {
 
 
 @pytest.fixture
-def config(tmp_path) -> Path:
-    path = tmp_path / "graph.yaml"
-    path.write_text(yaml.safe_dump(EXPERIMENT))
-    return path
+def experiment_files() -> dict[str, str]:
+    return {"graph.yaml": yaml.safe_dump(EXPERIMENT)}
 
 
 @pytest.mark.parametrize(
@@ -42,13 +38,13 @@ def config(tmp_path) -> Path:
         ("methods.graph-admm.l2=-1", "methods.graph-admm.l2"),
     ],
 )
-def test_what_makes_no_sense_is_refused(shell: Shell, results, config, change, part):
-    assert part in shell.refusal("train", config, "--set", change)
+def test_what_makes_no_sense_is_refused(shell: Shell, results, change, part):
+    assert part in shell.refusal("train", "graph.yaml", "--set", change)
     assert not list(results.glob("*"))
 
 
-def test_a_cut_unit_trains_and_predicts(shell: Shell, config, tmp_path):
-    answer = shell("train", config, "--set", "network.activation=dcutlu(-0.5, 2)", "--json")
+def test_a_cut_unit_trains_and_predicts(shell: Shell, tmp_path):
+    answer = shell("train", "graph.yaml", "--set", "network.activation=dcutlu(-0.5, 2)", "--json")
     assert answer.code == 0, answer.err
     folder = answer.json()["runs"][0]["folder"]
     rows = tmp_path / "rows.csv"
@@ -58,18 +54,18 @@ def test_a_cut_unit_trains_and_predicts(shell: Shell, config, tmp_path):
     assert len(answer.out.splitlines()) == 3
 
 
-def test_accuracy_by_epoch_with_training(shell: Shell, results, config):
-    assert shell("train", config).code == 0
+def test_accuracy_by_epoch_with_training(shell: Shell, results):
+    assert shell("train", "graph.yaml").code == 0
     for against in ("epochs", "iterations", "seconds"):
         answer = shell("accuracy-plot", results / "graph", "--against", against, "--training")
         assert answer.code == 0, answer.err
         assert (results / "graph/accuracy.png").stat().st_size > 5000
 
 
-def test_epochs_to_a_target_against_a_setting(shell: Shell, results, config):
+def test_epochs_to_a_target_against_a_setting(shell: Shell, results):
     for rho in (0.05, 0.2):
         changes = [f"methods.graph-admm.rho={rho}", "stop={metric: train_loss, target: 0.65, epochs: 4}"]
-        assert shell("train", config, "--set", changes[0], "--set", changes[1]).code == 0
+        assert shell("train", "graph.yaml", "--set", changes[0], "--set", changes[1]).code == 0
     answer = shell("target-plot", results / "graph", "--over", "rho")
     assert answer.code == 0, answer.err
     assert (results / "graph/target-rho.png").stat().st_size > 5000
