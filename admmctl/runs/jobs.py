@@ -72,28 +72,28 @@ class Job:
         return f"job {self.number}" if self.number else f"the job of {self.folder}"
 
     def runs(self) -> list[Path]:
-        """The run folders it has made so far; also where they have been moved, together with its own folder."""
+        """The run folders that it has made so far, found also after they were moved together with its own."""
         try:
             listed = os.fsdecode((self.folder / RUNS).read_bytes())
         except OSError:
             return []
-        return list(dict.fromkeys(self._now(Path(line)) for line in listed.split("\n") if line))
+        return list(dict.fromkeys(self._current_place(Path(line)) for line in listed.split("\n") if line))
 
-    def _now(self, run: Path) -> Path:
-        """A run was made beside the job's folder, or in a study's beside it."""
+    def _current_place(self, run: Path) -> Path:
+        """Where a run is now. It was made beside the job's folder, or in the folder of a study beside it."""
         beside = self.folder.absolute().parent
         moved = beside / run.name if run.parent.name == beside.name else beside / run.parent.name / run.name
         return moved if is_run(moved) else run
 
     def exit_code(self) -> int | None:
-        """Of its command; None while that has not come to its end."""
+        """The exit code of its command; None until that has ended."""
         try:
             return int(json.loads((self.folder / END).read_text())["exit_code"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def left_code(self) -> int | None:
-        """What its runs stand for, where all of them have come to their ends; of a job that is gone itself."""
+    def exit_code_of_runs(self) -> int | None:
+        """The exit code that its runs amount to, for a job that Slurm forgot; None until all have ended."""
         ends = [summary.status for run in self.runs() if (summary := Recorded(run).summary)]
         if not ends or len(ends) != self.record.get("runs"):
             return None
@@ -171,7 +171,7 @@ def find(names: list[str] | None = None) -> list[Job]:
 def runs_beside(
     jobs: list[Job], names: list[str] | None, reads: Sequence[str], left_out: Callable[[Path, str], None]
 ) -> list[Recorded]:
-    """What ``places.find`` finds. Raises UserError for none, unless they name jobs."""
+    """What ``places.find`` finds. Raises UserError where that is nothing, unless there are ``jobs``."""
     try:
         return find_runs(names, reads, left_out)
     except UserError:
@@ -271,7 +271,7 @@ def wait(jobs: list[Job], follow: Callable[[str], None], say: Callable[[str], No
             status, reason = job.status(states)
             doubts[job.folder] = doubts[job.folder] + 1 if status == "lost" else 0
             code = _code(job, status, doubts[job.folder])
-            if status == "lost" and code is not None and job.left_code() is not None:
+            if status == "lost" and code is not None and job.exit_code_of_runs() is not None:
                 reason = f"{job.name} is gone, and its runs have come to their ends"
             shown[job.folder] = _show(job.folder / LOG, shown.get(job.folder, 0), follow)
             if (code is not None or status in LIVE) and reasons.get(job.folder) != reason:
@@ -286,7 +286,7 @@ def wait(jobs: list[Job], follow: Callable[[str], None], say: Callable[[str], No
 
 
 def _code(job: Job, status: str, doubts: int) -> int | None:
-    """The exit code that a job stands for; None while it is not known."""
+    """The exit code of a job; None while nobody can know it."""
     if status in (*LIVE, "unknown"):
         return None
     if status == "ended":
@@ -294,13 +294,13 @@ def _code(job: Job, status: str, doubts: int) -> int | None:
     if status == "cancelled":
         return Interrupted.exit_code
     if status == "lost":
-        left = job.left_code()
+        left = job.exit_code_of_runs()
         return 1 if left is None and doubts > DOUBTS else left
     return 1
 
 
 def _show(path: Path, position: int, follow: Callable[[str], None]) -> int:
-    """Whole lines of a log since ``position``; where they end."""
+    """Hand the whole lines of a log after byte ``position`` to ``follow``; returns the byte after them."""
     try:
         with path.open("rb") as file:
             file.seek(position)

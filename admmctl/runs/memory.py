@@ -65,7 +65,7 @@ def estimate(plan: Plan, network: Network, method: Method) -> Estimate:
 
 
 def estimate_of(network: Network, method: Method, rows: int, fixed: int, data_per_row: float) -> Estimate:
-    """The same for ``rows`` training rows of ``data_per_row`` bytes each, and ``fixed`` bytes besides."""
+    """``estimate`` for ``rows`` training rows of ``data_per_row`` bytes each, and ``fixed`` bytes besides."""
     few, many = (method.cost(network, samples, rows).state_bytes for samples in (0, rows))
     return Estimate(PROGRAM_BYTES + fixed + few, data_per_row + (many - few) / rows, rows, SHARED_BYTES)
 

@@ -37,7 +37,7 @@ class Model:
     def predict(self, x: NDArray[Any], gated: bool = False) -> tuple[NDArray[np.int64], NDArray[np.floating]]:
         """Labels, shape (rows,), and outputs, shape (rows, outputs), of unscaled inputs (rows, features).
 
-        ``gated``: of the gated network, which is the convex model, in the place of the ReLU network.
+        With ``gated`` they are those of the gated network, the convex model, instead of the ReLU network.
         Raises DataError where rows hold a NaN, an infinity or what is too large once it is scaled.
         """
         labels, outputs, bad = [], [], []
@@ -60,7 +60,7 @@ class Model:
             labels.append(np.where(chosen < 0, -1, self.classes[chosen]))
             outputs.append(z.T)
         if bad:
-            raise DataError(_named(x, bad))
+            raise DataError(_refusal(x, bad))
         if not labels:
             return np.empty(0, np.int64), np.empty((0, self.network.sizes[-1]), np.float32)
         return np.concatenate(labels), np.concatenate(outputs)
@@ -105,8 +105,8 @@ def _model(arrays: dict[str, NDArray[Any]], iterate: str) -> Model:
     )
 
 
-def _named(x: NDArray[Any], bad: list[int]) -> str:
-    """Which rows of ``x`` (rows, features), of those that cannot be predicted, hold what."""
+def _refusal(x: NDArray[Any], bad: list[int]) -> str:
+    """The message about the ``bad`` rows of ``x``, shape (rows, features), which cannot be predicted."""
     finite = [bool(np.isfinite(x[row]).all()) for row in bad]
     parts = []
     for large, what in (
@@ -124,7 +124,7 @@ def _named(x: NDArray[Any], bad: list[int]) -> str:
 def read_inputs(path: Path, features: int, say: Callable[[str], None] = lambda text: None) -> NDArray[Any]:
     """Rows to predict: an .npy array, or a CSV with a row per line. Raises UserError.
 
-    ``say`` is told what a person should know about how they were read.
+    ``say`` is called with what a person should know about the reading: which line was taken as a heading.
     """
     try:
         if not path.is_file():

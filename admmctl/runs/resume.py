@@ -90,7 +90,7 @@ def _newest(run: Run, name: str) -> Path | None:
 
 
 def _is_of(folder: Path, run: Run) -> bool:
-    """Whether a folder is one of this method, these settings and this seed: --set may have made it another run."""
+    """Whether a folder is of this method, these settings and this seed; with --set it may be of another run."""
     if not re.fullmatch(r".*-p\d+-s\d+-[0-9a-f]{8}(-\d+)?", folder.resolve().name):
         return False
     try:

@@ -56,7 +56,7 @@ class Request:
         return [replace(run, seed=run.seed + number) for number in range(self.repeat) for run in runs]
 
     def check_all(self, runs: list[Run], watcher: Watcher) -> list[Run]:
-        """Those that can be started. Of --method all, those whose extra is missing are left out, by name."""
+        """The runs that can be started. With --method all, methods that need a missing extra are left out."""
         ready: list[Run] = []
         skipped: dict[str, MissingExtra] = {}
         for run in runs:
@@ -105,7 +105,7 @@ def train(
 
 
 def train_all(request: Request, watcher: Watcher) -> list[Row]:
-    """What is asked for, run by run; see ``train``."""
+    """Train what is asked for, one run after another; see ``train``."""
     runs, options = request.runs(), request.options
     resume = request.resume or slurm.requeued()
     begun = _begun(runs, request, watcher) if resume else [None] * len(runs)
@@ -141,7 +141,7 @@ def train_all(request: Request, watcher: Watcher) -> list[Row]:
 
 
 def _begun(runs: list[Run], request: Request, watcher: Watcher) -> list[Recorded | None]:
-    """Each run's record where it was begun, else None. A finished one of other data, or another stop, is none."""
+    """The record of each run that was begun, else None: also for one that finished on other data, or by another stop."""
     fingerprints = resuming.Fingerprints()
     begun = [resuming.find(run, request.options.cores, request.config) for run in runs]
     for number, (run, found) in enumerate(zip(runs, begun, strict=True)):
@@ -243,7 +243,7 @@ class _Execution:
     asked: bool = False  # to stop, in this process
 
     def to_its_end(self, signals: StopSignals | None) -> Row:
-        """Its summary. ``signals`` are those of a job, until its record is whole."""
+        """Returns its summary. ``signals`` are collected for a job until its record is complete."""
         path = self.folder.path
         self.watcher.started(self.run, path)
         if self.resume is not None and not checkpoint.exist(path):

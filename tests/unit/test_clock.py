@@ -86,17 +86,6 @@ def test_train_excludes_loading_and_evaluating(seconds):
     assert clock.wall == 127
 
 
-def test_an_evaluation_inside_a_phase_is_taken_from_it(seconds):
-    clock = Clock()
-    with clock.phase("other"):
-        seconds.now += 2
-        with clock.phase("evaluate"):
-            seconds.now += 30
-        seconds.now += 1
-    assert clock.seconds == {"evaluate": 30, "other": 3}
-    assert clock.train == 3
-
-
 def test_a_phase_that_raises_is_counted(seconds):
     clock = Clock(cpu=True)
 
