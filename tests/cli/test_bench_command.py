@@ -94,11 +94,7 @@ def test_people_see_tables(shell: Shell) -> None:
     assert answer.code == 0
     for words in (
         "admm, 3-5-4-1, 500 synthetic rows, 1 rank",
-        "GFLOP/s on one core",
-        "GB/s per rank",
         "the median of 2",
-        "µs on one core",
-        "% of the matrix product",
         "Seconds by phase of one iteration",
         "gram",
         "Useful: 2mnk",

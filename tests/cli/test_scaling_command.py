@@ -131,11 +131,6 @@ def test_runs_of_a_study_are_runs_like_any_other(shell, study):
         assert config["stop"] == {"metric": "test_accuracy", "iterations": 3}
 
 
-def test_interleaved_runs_were_written_in_turns(study):
-    written = {run: (study / run / "summary.json").stat().st_mtime_ns for run in RUNS}
-    assert sorted(RUNS, key=lambda run: written[run]) == ["admm-p1-s0", "admm-p2-s0", "admm-p1-s1", "admm-p2-s1"]
-
-
 @pytest.mark.usefixtures("terminal")
 def test_a_second_time_runs_nothing_and_says_the_same(shell, study, first):
     with only_these_change(study):
@@ -146,14 +141,6 @@ def test_a_second_time_runs_nothing_and_says_the_same(shell, study, first):
     assert max(map(len, answer.out.splitlines())) <= 80
     for word in ("cores", "speed-up", "efficiency", "held-out", "Medians"):
         assert word in answer.out
-
-
-@pytest.mark.parametrize("file", ["summary.json", "phases.csv", "environment.json", "config.yaml", None])
-def test_a_run_without_a_summary_or_with_a_damaged_file_is_run_again_and_no_other(shell, study, file):
-    run = study / "admm-p1-s1"
-    (run / "summary.json").unlink() if file is None else (run / file).write_bytes(b"{\xff")
-    with only_these_change(study, "admm-p1-s1"):
-        assert shell(*COMMAND).code == 0
 
 
 def test_a_run_that_breaks_is_named_and_run_again(shell, study, monkeypatch):

@@ -355,18 +355,15 @@ def test_points_without_a_time_are_refused(key, seconds):
 # -- predictions and bounds
 
 
-def test_the_parts_are_the_seconds():
+def test_the_parts_are_the_seconds_and_the_bounds_are_as_by_hand():
     parts = TRUE.parts(3, 100)
     assert parts == pytest.approx(
         {"compute": (2e-4 + 34e-6) * 1.1, "solve": 3e-4, "reduce": LAW.seconds(3, 400_000)}
     )
     assert TRUE.seconds(3, 100) == pytest.approx(sum(parts.values()))
+    assert TRUE.amdahl(4, 60_000) == pytest.approx(2e-4 + 0.06 / 4 + 3e-4)
     two = replace(TRUE, message_bytes=(400_000, 16))
     assert two.communication(3) == pytest.approx(LAW.seconds(3, 400_000) + LAW.seconds(3, 16))
-
-
-def test_the_bounds_by_hand():
-    assert TRUE.amdahl(4, 60_000) == pytest.approx(2e-4 + 0.06 / 4 + 3e-4)
 
 
 @given(cores=st.integers(1, 20_000), rows=st.integers(1, 10**8), imbalance=st.floats(0, 2))
@@ -375,14 +372,6 @@ def test_nothing_beats_its_bounds(cores, rows, imbalance):
     seconds = model.seconds(cores, rows) * (1 + 1e-12)
     assert seconds >= model.amdahl(cores, rows)
     assert seconds >= model.communication(cores) + model.seconds_solve
-
-
-def test_on_ever_more_cores_the_reductions_remain():
-    curve = [TRUE.seconds(1 << k, 2_000) for k in range(14)]
-    best = curve.index(min(curve))
-    assert 0 < best < 13  # it turns
-    assert curve[:best] == sorted(curve[:best], reverse=True)
-    assert curve[best:] == sorted(curve[best:])
 
 
 # -- machines

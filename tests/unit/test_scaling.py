@@ -256,15 +256,20 @@ def test_a_finished_study_runs_and_measures_nothing_again(place):
     assert summarise(folder) == numbers
 
 
-@pytest.mark.parametrize("status", ["no summary", "half a summary", "interrupted", "failed", "diverged"])
+DAMAGED = ["summary.json", "phases.csv", "environment.json", "config.yaml"]
+
+
+@pytest.mark.parametrize("status", ["no summary", *DAMAGED, "interrupted", "failed", "diverged"])
 def test_only_what_has_not_finished_is_run_again(place, status):
     run = place("1,2", repeat=2) / "admm-p2-s1"
     (run / "left").touch()
     path, text = run / "summary.json", (run / "summary.json").read_text()
     if status == "no summary":
         path.unlink()
+    elif status in DAMAGED:
+        (run / status).write_bytes(b"{\xff")
     else:
-        path.write_text(text[:40] if "half" in status else json.dumps({**json.loads(text), "status": status}))
+        path.write_text(json.dumps({**json.loads(text), "status": status}))
     place("1,2", repeat=2)
     again = status != "diverged"  # which is a result
     assert (place.ran, place.measured) == ([(2, 1)] if again else [], [])

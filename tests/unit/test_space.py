@@ -192,14 +192,6 @@ def test_what_is_wrong_with_a_space_is_said_with_its_line(tmp_path: Path, old, n
     assert any(f"space.yaml:{line}:" in text for text in found), found
 
 
-def test_a_right_space_is_read(tmp_path: Path):
-    (tmp_path / "space.yaml").write_text(TEXT)
-    sweep = load(tmp_path / "space.yaml").sweep
-    assert sweep is not None
-    assert sweep.space["sgd"]["learning_rate"] == Range(low=1e-3, high=1.0)
-    assert len(settings_of_trials(sweep, "adam", None)) == 3
-
-
 @pytest.mark.parametrize("key", ["network.layers", "stop.epochs", "loss", "batch", "bias"])
 def test_whatever_a_method_block_may_say_may_be_varied(tmp_path: Path, key):
     (tmp_path / "space.yaml").write_text(TEXT.replace("      batch:", f"      {key}:"))
