@@ -153,7 +153,7 @@ class Cifar10(Dataset):
 
     def in_folder(self, folder: Path) -> dict[str, Path]:
         if (folder / TARBALL.name).is_file():
-            return {}  # the official file itself is better
+            return {}  # the official file itself is taken
         return all_files((folder / FOLDER, folder), {name: [name, f"{name}.xz"] for name, _ in BATCHES})
 
     def holds_official(self, name: str, path: Path) -> bool:
@@ -242,6 +242,9 @@ class _Array:
 
     values: NDArray[Any]
 
+    def __init__(self, *_: Any) -> None:
+        """What a pickle says of the array comes later, as its state."""
+
     def __setstate__(self, state: Any) -> None:
         _, shape, kind, fortran, data = state
         self.values = _values(data, kind, shape, "F" if fortran else "C")
@@ -251,10 +254,6 @@ def _values(data: Any, kind: Any, shape: Any, order: Any) -> NDArray[Any]:
     if not isinstance(data, bytes | bytearray) or not isinstance(kind, _Kind):
         raise pickle.UnpicklingError("its array is not made of bytes")
     return np.frombuffer(data, kind.type).reshape(shape, order=order).copy()
-
-
-def _reconstruct(*_: Any) -> _Array:
-    return _Array()
 
 
 def _from_buffer(data: Any, kind: Any, shape: Any, order: Any) -> _Array:
@@ -290,7 +289,7 @@ class _OnlyArrays(pickle.Unpickler):
             (f"numpy.{core}.{module}", name): made
             for core in ("core", "_core")
             for module, name, made in (
-                ("multiarray", "_reconstruct", _reconstruct),
+                ("multiarray", "_reconstruct", _Array),
                 ("multiarray", "scalar", _scalar),
                 ("numeric", "_frombuffer", _from_buffer),
             )

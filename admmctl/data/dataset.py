@@ -76,7 +76,7 @@ class Dataset(ABC):
         """Where the prepared dataset lies."""
         return root() / (self.card.folder or self.name)
 
-    def options(self, rows: int | None, extra: bool) -> dict[str, Any]:
+    def options(self, rows: int | None, extra: bool) -> dict[str, int]:
         """What ``--rows`` and ``--extra`` mean here, for the manifest. Raises UserError when nothing."""
         if rows is not None:
             raise UserError(f"--rows: {self.name} is always prepared whole; set data.rows in the experiment")
@@ -84,7 +84,7 @@ class Dataset(ABC):
             raise UserError(f"--extra: {self.name} has no extra rows; svhn has")
         return {}
 
-    def serves(self, manifest: dict[str, Any], options: dict[str, Any]) -> bool:
+    def serves(self, manifest: dict[str, Any], options: dict[str, int]) -> bool:
         """Whether a dataset that is here is what was asked for."""
         return bool(manifest["options"] == options)
 
@@ -105,18 +105,18 @@ class Dataset(ABC):
         return found
 
     def official_name(self, name: str) -> str:
-        """The name of the official file that one of this name is a form of: the same, but for other spellings."""
+        """The name of the official file that ``name`` is a spelling of; by default ``name`` itself."""
         return name
 
     def holds_official(self, name: str, path: Path) -> bool:
-        """Whether a file whose sum is another holds what the official ``name`` does, in another form.
+        """Whether a file with another sum holds the data of the official ``name``, in another form.
 
         Raises DataError when it is damaged.
         """
         return False
 
     def in_folder(self, folder: Path) -> dict[str, Path]:
-        """Files in a mirror folder that serve as well as the official ones, in another wrapping."""
+        """The official files in another form, by name, where a mirror folder has them in no better one."""
         return {}
 
 

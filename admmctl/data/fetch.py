@@ -11,6 +11,7 @@ from admmctl.data import prepared
 from admmctl.data.catalog import datasets
 from admmctl.data.dataset import Dataset, root
 from admmctl.data.download import check_mirror, digest, is_url, obtain
+from admmctl.data.prepared import UsedFile
 from admmctl.data.source import Progress, Say
 from admmctl.errors import DataError, UserError
 from admmctl.files import locked
@@ -118,7 +119,7 @@ def _ready(dataset: Dataset, folder: Path) -> dict[str, Any] | None:
 
 def _gather(
     dataset: Dataset, request: Request, raw_folder: Path, say: Say, progress: Progress
-) -> tuple[dict[str, Path], list[dict[str, Any]]]:
+) -> tuple[dict[str, Path], list[UsedFile]]:
     """The raw files by official name, each verified or known to be unofficial, and what is recorded of them."""
     wanted = [file for file in dataset.card.files if request.extra or not file.optional]
     if request.files:
@@ -135,22 +136,23 @@ def _gather(
             found = dataset.in_folder(place)
             if found:
                 return _identified(dataset, found, say, progress, official_only=True)
-    raw, sources = {}, []
+    raw = {}
+    used: list[UsedFile] = []
     for file in wanted:
         raw[file.name] = obtain(file, dataset.folder().name, raw_folder, request.mirror, progress, say)
-        sources.append({"file": file.name, "bytes": file.bytes, "sha256": file.sha256, "official": True})
-    return raw, sources
+        used.append({"file": file.name, "bytes": file.bytes, "sha256": file.sha256, "official": True})
+    return raw, used
 
 
 def _identified(
     dataset: Dataset, raw: dict[str, Path], say: Say, progress: Progress, official_only: bool
-) -> tuple[dict[str, Path], list[dict[str, Any]]]:
+) -> tuple[dict[str, Path], list[UsedFile]]:
     """The files, and what is recorded of them. One that is not the official file is used, with a message.
 
     Raises DataError for such a file when only official ones will do.
     """
     official = {file.name: file for file in (*dataset.card.files, *dataset.parts_of_files)}
-    sources = []
+    used: list[UsedFile] = []
     for name, path in raw.items():
         sha256 = digest(path, path.name, progress)
         is_official = name in official and (sha256 == official[name].sha256 or dataset.holds_official(name, path))
@@ -162,8 +164,8 @@ def _identified(
         if not is_official:
             say(f"{path.name} is not the official {name} (sha256 {sha256[:12]}...): it is used as it is")
         size = path.stat().st_size
-        sources.append({"file": path.name, "bytes": size, "sha256": sha256, "official": is_official})
-    return raw, sources
+        used.append({"file": path.name, "bytes": size, "sha256": sha256, "official": is_official})
+    return raw, used
 
 
 def _place(dataset: Dataset) -> Path:

@@ -9,7 +9,7 @@ import gzip
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +51,7 @@ class Higgs(Dataset):
         files=(FILE,),
     )
 
-    def options(self, rows: int | None, extra: bool) -> dict[str, Any]:
+    def options(self, rows: int | None, extra: bool) -> dict[str, int]:
         if rows is not None and rows < TEST_SHARE:
             raise UserError(f"--rows {rows}: expected {TEST_SHARE} or more, so that one is left to test on")
         return {**super().options(None, extra), **({"rows": rows} if rows is not None else {})}
@@ -63,7 +63,7 @@ class Higgs(Dataset):
         return {FILE.name: paths[0]}
 
     def in_folder(self, folder: Path) -> dict[str, Path]:
-        """The official file itself is better; else the archive that UCI has it in."""
+        """UCI's archive of the official file; none where that file itself is there."""
         archive = folder / FILE.behind(FILE.addresses[0]).name
         return {FILE.name: archive} if archive.is_file() and not (folder / FILE.name).is_file() else {}
 

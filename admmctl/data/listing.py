@@ -4,7 +4,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 from admmctl.data.catalog import Card, datasets
 from admmctl.data.dataset import Dataset
-from admmctl.data.prepared import StoredSource, read_manifest
+from admmctl.data.prepared import StoredSource, UsedFile, read_manifest
 from admmctl.errors import DataError, UserError
 
 
@@ -32,7 +32,7 @@ class Entry(TypedDict):
     disk_bytes: int
     files: list[OfficialFile]
     official: NotRequired[bool]
-    sources: NotRequired[list[dict[str, Any]]]
+    sources: NotRequired[list[UsedFile]]
     parts: NotRequired[dict[str, dict[str, Any]]]
     problem: NotRequired[str]
 

@@ -63,8 +63,8 @@ class Variable:
         C-contiguous: that is how the file has it. A column vector is one single slice; ``array`` is for it.
         Every call opens the file anew, so any order and any number of calls will do.
 
-        Raises DataError when the file ends too early or is damaged. What was given before is what the file
-        says; zlib's checksum comes at its end, and is checked before the last block is given.
+        Raises DataError when the file ends too early or is damaged; the blocks before that hold what the file
+        holds. zlib's checksum, at the end of the data, is checked before the last block.
         """
         if items < 1:
             raise ValueError(f"items must be 1 or more, not {items}")

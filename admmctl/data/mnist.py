@@ -81,7 +81,7 @@ class Mnist(Dataset):
         return next((file.name for file in FILES.values() if name in _spellings(file.name)), name)
 
     def in_folder(self, folder: Path) -> dict[str, Path]:
-        """The official files themselves are better."""
+        """Files that are unpacked, or spelt otherwise; none where the official ones are there."""
         found = _found_in(folder)
         return {} if all(path == folder / name for name, path in found.items()) else found
 

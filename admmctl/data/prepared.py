@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypedDict
 
 import numpy as np
 from numpy.lib import format as npy
@@ -82,6 +82,15 @@ class StoredSource(ArraySource):
 # --- writing
 
 
+class UsedFile(TypedDict):
+    """A file that a dataset was prepared from, as its manifest has it."""
+
+    file: str
+    bytes: int
+    sha256: str
+    official: bool
+
+
 class Prepared:
     """Builds a dataset in a folder beside the final one and moves it there when it is complete.
 
@@ -90,7 +99,7 @@ class Prepared:
     """
 
     def __init__(
-        self, folder: Path, name: str, version: int, sources: list[dict[str, Any]], options: dict[str, Any]
+        self, folder: Path, name: str, version: int, sources: list[UsedFile], options: dict[str, int]
     ) -> None:
         self.folder = folder
         self.options = options

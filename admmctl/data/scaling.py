@@ -112,5 +112,5 @@ def fit_single(blocks: Blocks, features: int, total: int, kind: str, comm: Comm)
 
 
 def _divisor(largest: float) -> float:
-    """The largest value, or 1 where all are nothing."""
+    """The largest value, or 1 where all values are 0."""
     return largest if largest > _SMALLEST else 1.0

@@ -35,7 +35,7 @@ def share(rows: int, rank: int, size: int) -> tuple[int, int]:
 
 
 class Streamed:
-    """In place of ``Shard.a0``, with its shape (features + 1, samples): ``a0[:, columns]`` is read from disk.
+    """Stands for ``Shard.a0``, with its shape (features + 1, samples): ``a0[:, columns]`` is read from disk.
 
     ``columns`` is a slice; consecutive ones are served from a chunk of a few megabytes. The features are scaled as
     they are read, once it is known how.
@@ -49,7 +49,7 @@ class Streamed:
         self._source, self._part, self._rows = source, part, rows
         self.shape = (source.features + 1, len(rows))
         self._scaling: Scaling | None = None
-        self.most = max(1, _STREAM_BYTES // (4 * self.shape[0]))
+        self.chunk_rows = max(1, _STREAM_BYTES // (4 * self.shape[0]))
         self._low = 0
         self._chunk = np.zeros((0, self.shape[0]), np.float32)  # a row per sample, from row _low on
 
@@ -61,7 +61,7 @@ class Streamed:
         low, high, _ = columns.indices(self.shape[1])
         if low < self._low or high > self._low + len(self._chunk):
             self._low = low
-            self._chunk = self._read(self._rows[low : max(high, low + self.most)])
+            self._chunk = self._read(self._rows[low : max(high, low + self.chunk_rows)])
         return self._chunk[low - self._low : high - self._low].T[features]
 
     def take(self, samples: NDArray[np.int64], out: NDArray[np.float32]) -> None:
@@ -71,7 +71,7 @@ class Streamed:
 
     def unscaled(self, rows: int | None = None) -> Iterator[NDArray[Any]]:
         """All rows as the source gives them, in its precision: so many at a time, or a few megabytes."""
-        rows = rows or self.most
+        rows = rows or self.chunk_rows
         for low in range(0, len(self._rows), rows):
             yield self._raw(self._rows[low : low + rows])
 
@@ -221,7 +221,7 @@ def load(plan: Plan, comm: Comm) -> Shards:
         if samples is not None:
             reader.scale_in_memory(samples, step)
         elif not settings.stream:
-            samples = reader.in_memory(reader.most)
+            samples = reader.in_memory(reader.chunk_rows)
         a0 = cast(Any, reader) if samples is None else samples.T
         parts.append(Shard(a0, _numbers(plan, part, rows[start:stop]), start, len(rows)))
     return Shards(parts[0], parts[1], parts[2] if len(parts) > 2 else None, scaling)

@@ -83,10 +83,10 @@ class Svhn(Dataset):
             raise DataError(f"data.use: {settings.use} needs the extra digits; run: admmctl fetch svhn --extra")
         return ChosenSource(stored, ("extra",) if settings.use == "extra" else ("train", "extra"))
 
-    def options(self, rows: int | None, extra: bool) -> dict[str, Any]:
+    def options(self, rows: int | None, extra: bool) -> dict[str, int]:
         return {**super().options(rows, False), "extra": extra}
 
-    def serves(self, manifest: dict[str, Any], options: dict[str, Any]) -> bool:
+    def serves(self, manifest: dict[str, Any], options: dict[str, int]) -> bool:
         return "extra" in manifest["parts"] or not options["extra"]
 
     def recognise(self, paths: list[Path]) -> dict[str, Path]:

@@ -26,7 +26,7 @@ DAMAGED: tuple[type[Exception], ...] = (
 
 @contextmanager
 def intact(path: Path, errors: tuple[type[Exception], ...] = DAMAGED) -> Iterator[None]:
-    """Read a file within this block: raises DataError where it is damaged, so that ``errors`` are raised."""
+    """Read a file within this block. Raises DataError where one of ``errors`` shows that it is damaged."""
     try:
         yield
     except errors as error:
