@@ -226,8 +226,8 @@ def test_what_ctrl_c_will_do_and_what_it_has_done() -> None:
 # --- on a terminal, and elsewhere
 
 
-def screen(**options: Any) -> Console:
-    return Console(file=io.StringIO(), width=80, force_terminal=True, force_interactive=True, **options)
+def screen() -> Console:
+    return Console(file=io.StringIO(), width=80, force_terminal=True, force_interactive=True)
 
 
 @contextmanager
