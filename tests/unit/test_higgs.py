@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from support.http_server import zipped
 from support.small_data import (
     Array,
     all_rows,
@@ -74,9 +75,7 @@ def as_gz_in_pieces(folder: Path, text: bytes = TEXT) -> Path:
 
 
 def archive(path: Path, *members: tuple[str, bytes], method: int = zipfile.ZIP_STORED) -> Path:
-    with zipfile.ZipFile(path, "w", method) as file:
-        for name, content in members:
-            file.writestr(name, content)
+    path.write_bytes(zipped(*members, method=method))
     return path
 
 
