@@ -141,7 +141,7 @@ def train_all(request: Request, watcher: Watcher) -> list[Row]:
 
 
 def _begun(runs: list[Run], request: Request, watcher: Watcher) -> list[Recorded | None]:
-    """The record of each run that was begun, else None; a run that finished on other data or stops is not begun."""
+    """The record of each run that was begun. None for others, and for one that finished on other data or stops."""
     fingerprints = resuming.Fingerprints()
     begun = [resuming.find(run, request.options.cores, request.config) for run in runs]
     for number, (run, found) in enumerate(zip(runs, begun, strict=True)):
