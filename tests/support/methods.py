@@ -63,6 +63,11 @@ def after(method: Method, p: Problem, steps: int) -> Any:
     return state
 
 
+def flat(W: list[Array]) -> Array:
+    """All weights as one vector."""
+    return np.concatenate([W_l.ravel() for W_l in W])
+
+
 def standing(s: Any, l: int) -> Array:
     """a_l of a state of ``admm`` as it stands, with its row of ones where there are biases; a_0 are the inputs."""
     if l == 0:

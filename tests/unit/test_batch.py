@@ -5,6 +5,7 @@ import threading
 import numpy as np
 import pytest
 from scipy.optimize import minimize
+from support.methods import flat
 from support.problems import Array, problem
 from support.ranks import CountingComm
 
@@ -54,10 +55,6 @@ def stepping():
     yield start
     for method, s in opened:
         method.close(s)
-
-
-def flat(W: list[Array]) -> Array:
-    return np.concatenate([W_l.ravel() for W_l in W])
 
 
 def scipys_iterates(p: Problem, solver: str, steps: int, decay: float = 0.0, **options):

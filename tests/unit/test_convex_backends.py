@@ -4,8 +4,9 @@ import importlib
 
 import numpy as np
 import pytest
-from support.problems import problem
-from support.ranks import on_ranks
+from support import convex
+from support.convex import rows
+from support.methods import on_parts
 
 from admmctl.errors import MissingExtra, UserError
 from admmctl.methods.convex import backend as backends
@@ -23,12 +24,7 @@ SOLVERS = {
     "nystrom-pcg of its own rank": {"solver": "nystrom-pcg", "inner_iterations": 30},
     "block-pcg": {"solver": "block-pcg", "inner_iterations": 30},
     "rbcd": {"solver": "rbcd", "block": 3},
-    "rbcd as in the paper": {
-        "solver": "rbcd",
-        "block": 1,
-        "precondition": False,
-        "line_search": "backtracking",
-    },
+    "rbcd as in the paper": {"solver": "rbcd", "block": 1, "precondition": False, "line_search": "backtracking"},
 }
 # Single precision ends where it ends; and a block search that halves steps may halve one more.
 STEPS = 6
@@ -39,7 +35,7 @@ def library(request):
     """The name of a library; what it changes for the whole process is put back."""
     pytest.importorskip(request.param)
     if request.param == "numpy":
-        yield "numpy"
+        yield request.param
     elif request.param == "torch":
         import torch
 
@@ -61,27 +57,10 @@ def library(request):
 types = pytest.mark.parametrize("dtype", ["float64", "float32"])
 
 
-def trained(
-    name: str, dtype: str, comm=None, columns=slice(None), steps: int = STEPS, outputs: int = 1, **settings
-):
-    method = ConvexAdmm(
-        ConvexAdmmSettings(
-            **{"patterns": 7, "beta": 0.2, "rho": 0.5, "tolerance": 0, "backend": name, "dtype": dtype, **settings}
-        )
-    )
-    p = problem(
-        [14 * outputs],
-        samples=60,
-        outputs=outputs,
-        loss="signed-squared",
-        dtype=np.dtype(dtype).type,
-        comm=comm,
-        columns=columns,
-    )
-    s = method.init(p)
-    for _ in range(steps):
-        s = method.step(s)
-    return method, s
+def trained(name: str, dtype: str, outputs: int = 1, comm=None, columns=slice(None), **settings):
+    p = rows(7, outputs, 60, 4, dtype=np.dtype(dtype).type, comm=comm, columns=columns)
+    common = {"patterns": 7, "beta": 0.2, "rho": 0.5, "scale_rows": True}
+    return convex.trained(p, STEPS, **common, backend=name, dtype=dtype, **settings)
 
 
 def state_of(s) -> dict:
@@ -121,16 +100,11 @@ def test_every_solver_makes_the_steps_of_numpy(library, solver, outputs, dtype):
 @pytest.mark.parametrize("solver", ["convex-cg", "jacobi-pcg", "nystrom-pcg", "block-pcg", "rbcd"])
 def test_ranks_may_compute_with_any_library(library, solver):
     settings = {"solver": solver, "inner_tolerance": 1e-11}
-    whole = state_of(trained("numpy", "float64", **settings)[1])
-    cuts = [0, 23, 60]
-    parts = on_ranks(
-        2,
-        lambda comm: state_of(
-            trained(
-                library, "float64", comm=comm, columns=slice(cuts[comm.rank], cuts[comm.rank + 1]), **settings
-            )[1]
-        ),
-    )
+
+    def work(comm, columns):
+        return state_of(trained(library, "float64", comm=comm, columns=columns, **settings)[1])
+
+    whole, parts = state_of(trained("numpy", "float64", **settings)[1]), on_parts([0, 23, 60], work)
     for part in parts:
         np.testing.assert_allclose(part["u"], whole["u"], atol=1e-8)
         np.testing.assert_array_equal(part["v"], parts[0]["v"])

@@ -245,8 +245,8 @@ stacks = pytest.mark.parametrize("stack", NETWORKS.values(), ids=NETWORKS)
 biases = pytest.mark.parametrize("bias", [True, False], ids=["biases", "no biases"])
 
 
-def convolutional(stack: Stack, bias: bool = True, **words) -> Problem:
-    given = {"samples": 40, "features": math.prod(stack.image), "outputs": 3, **words}
+def convolutional(stack: Stack, bias: bool = True, **changes) -> Problem:
+    given = {"samples": 40, "features": math.prod(stack.image), "outputs": 3, **changes}
     return problem(given.pop("hidden", [5]), bias=bias, convolution=stack, **given)
 
 

@@ -73,9 +73,9 @@ def test_a_network_has_the_images_of_its_data(data, convolution, sizes, shapes):
     network = shape_network(run, math.prod(sizes[:1]), classes)
     assert network.sizes == sizes
     assert network.shapes == shapes
-    again = load(run.document()).runs["admm"]
-    assert again.hash() == run.hash()
-    assert again.network == run.network
+    reloaded = load(run.document()).runs["admm"]
+    assert reloaded.hash() == run.hash()
+    assert reloaded.network == run.network
 
 
 def test_a_network_without_convolutions_says_nothing_of_them():
@@ -96,7 +96,7 @@ def test_a_method_may_have_the_dense_network():
 
 
 @pytest.mark.parametrize(
-    ("convolution", "key", "told"),
+    ("convolution", "key", "message_part"),
     [
         ({}, "filters", "is missing"),
         ({"filters": []}, "filters", "expected at least 1 item"),
@@ -113,9 +113,9 @@ def test_a_method_may_have_the_dense_network():
         ({"filters": [8], "image": [28, 28]}, "image", "expected at least 3 item"),
     ],
 )
-def test_what_is_wrong_with_a_convolution_is_said(convolution, key, told):
+def test_what_is_wrong_with_a_convolution_is_said(convolution, key, message_part):
     message = refusal(experiment(convolution))
-    assert f"network.convolution.{key}: {told}" in message
+    assert f"network.convolution.{key}: {message_part}" in message
 
 
 def test_every_problem_is_said_at_once():

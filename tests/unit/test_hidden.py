@@ -222,8 +222,8 @@ def test_a_block_of_a_few_columns_changes_those_alone(name, bias, kind):
     z = layer.z.copy(order="F")
     z[:, few] = fresh
     np.testing.assert_allclose(a.block(few, z[:, few], layer.V), after, atol=1e-12)
-    elsewhere = [slice(0, 5), slice(5, 7), slice(11, 17), slice(17, 20)]
-    for columns in elsewhere:
+    other_columns = [slice(0, 5), slice(5, 7), slice(11, 17), slice(17, 20)]
+    for columns in other_columns:
         np.testing.assert_allclose(a.block(columns, z[:, columns], layer.V), before[:, columns], atol=1e-12)
 
     out = np.full((3, 20), 9.0, order="F")
@@ -231,7 +231,7 @@ def test_a_block_of_a_few_columns_changes_those_alone(name, bias, kind):
     a.update_z(few, moved[:, few], layer.m[:, few], layer.newer, layer.V, 10.0, 1.0, out=out[:, few])
     assert (moved[:, few] != z[:, few]).any()
     assert (out[:, few] != 9.0).all()
-    for columns in elsewhere:
+    for columns in other_columns:
         np.testing.assert_array_equal(moved[:, columns], z[:, columns])
         assert (out[:, columns] == 9.0).all()
     for given_array, copy in ((layer.m, m), (layer.t, t), (layer.W, W)):
@@ -241,16 +241,16 @@ def test_a_block_of_a_few_columns_changes_those_alone(name, bias, kind):
 @functions
 def test_products_and_element_wise_work_are_told_apart_where_they_are_apart(name):
     layer = Layer(name, 3, True)
-    told: list[str] = []
+    timed: list[str] = []
 
     class Clock:
         def phase(self, phase: str) -> AbstractContextManager[None]:
-            told.append(phase)
+            timed.append(phase)
             return nullcontext()
 
     for kind, phases in ((Stored, ["elementwise", "product"]), (Narrow, ["elementwise"])):
         a = kind(Dense(layer.shape.k_next, 7), layer.h, layer.shape, Clock())
         for update in (layer.update, layer.update_z):
-            told.clear()
+            timed.clear()
             update(a)
-            assert told == phases * len(layer.blocks())
+            assert timed == phases * len(layer.blocks())

@@ -365,7 +365,7 @@ def test_keys_without_effect_do_not_change_what_a_run_is_called():
     hashes = {plain.hash()}
     for block in ({}, {"rank": 5}, {"columns": "leverage"}, {"min_width": 2}):
         (run,) = load(experiment(w_update="nystrom", **block)).runs.values()
-        (again,) = load(run.document()).runs.values()
-        assert again == run
+        (reloaded,) = load(run.document()).runs.values()
+        assert reloaded == run
         hashes.add(run.hash())
     assert len(hashes) == 5

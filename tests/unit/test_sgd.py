@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from support.methods import accuracy, after, by_sign_of_product
+from support.methods import accuracy, after, by_sign_of_product, flat
 from support.problems import Array, NoClock, problem
 from support.ranks import CountingComm
 
@@ -118,7 +118,7 @@ def test_training_starts_at_the_random_weights_of_the_seed_with_zero_biases():
         p = problem([6, 4], bias=bias, seed=5)
         for method in (sgd(), adam(), Gd(GdSettings())):
             W = method.weights(method.init(p))
-            np.testing.assert_array_equal(np.concatenate([W_l.ravel() for W_l in W]), start(p))
+            np.testing.assert_array_equal(flat(W), start(p))
         other = problem([6, 4], bias=bias, seed=6)
         assert (start(other) != start(p)).any()
 
@@ -262,12 +262,5 @@ def test_settings_that_make_no_sense_are_refused(block, part):
 
 
 def test_gd_is_evaluated_every_iteration_and_mini_batches_every_epoch():
-    experiment = {
-        "name": "units",
-        "data": {"name": "swissroll"},
-        "network": {"layers": [4]},
-        "loss": "squared",
-        "methods": {"sgd": {}, "adam": {}, "gd": {}},
-    }
-    units = {name: run.evaluate.unit for name, run in load(experiment).runs.items()}
-    assert units == {"sgd": "epoch", "adam": "epoch", "gd": "iteration"}
+    units = [method.unit_of(method.Settings()) for method in (Sgd, Adam, Gd)]
+    assert units == ["epoch", "epoch", "iteration"]

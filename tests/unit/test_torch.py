@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from support.methods import flat
 from support.problems import Array, NoClock, problem
 from support.shell import Shell
 
@@ -58,10 +59,6 @@ def torch_adam(**settings: Any) -> torch_methods.TorchAdam:
 
 def torch_lbfgs(**settings: Any) -> torch_methods.TorchLbfgs:
     return torch_methods.TorchLbfgs(torch_methods.TorchLbfgsSettings(**settings))
-
-
-def flat(W: list[Array]) -> Array:
-    return np.concatenate([W_l.ravel() for W_l in W])
 
 
 def mean_loss_and_gradient(p, W: list[Array], decay: float = 0.0) -> tuple[float, Array]:

@@ -88,7 +88,6 @@ class ConvexAdmm(Method):
 
     @classmethod
     def require(cls, settings: ConvexAdmmSettings) -> None:
-        """Raises UserError when the backend or the device is missing."""
         backend(settings.backend, settings.device, settings.dtype)
 
     @staticmethod
@@ -236,7 +235,6 @@ class ConvexAdmm(Method):
         return gates(H, s.system.C, s.problem.network.sizes[1])
 
     def notes(self, s: ConvexAdmmState) -> list[str]:
-        """What the user should know about how it runs."""
         return s.notes
 
     def snapshot(self, s: ConvexAdmmState) -> Snapshot:

@@ -25,7 +25,7 @@ Tensor = Any  # an array of whichever library
 
 
 class Backend:
-    """One library on one device, in one type of numbers. What is not said otherwise holds for NumPy's arrays."""
+    """One library on one device, in one type of numbers. Defaults are those of NumPy's arrays."""
 
     name: Name
     device: Device

@@ -11,9 +11,9 @@ from admmctl.methods.convex.solvers import ConjugateGradients, Size, from_vector
 from admmctl.methods.convex.system import System
 from admmctl.methods.method import Diverged
 
-FIRST_RANK, MOST = 10, 100  # of rank: auto; the paper takes 100
-ENOUGH = 0.7  # or where doubling the rank left more than this part of what was missed before
-GOOD = 10.0  # rank: auto stops where no more than this is left of H beside the identity
+FIRST_RANK, MOST = 10, 100  # rank: auto begins at the one and doubles it, up to the other; the paper takes 100
+GOOD = 10.0  # it stops earlier where the sketch misses no more of H than this,
+ENOUGH = 0.7  # and where doubling the rank has left more than this part of what was missed
 _AT_ONCE = 8  # vectors that are multiplied at once: memory, not speed
 POWERS = 4  # power iterations for the error of a sketch; each costs a product with A
 

@@ -56,7 +56,7 @@ class MiniBatches:
         return self._samples[: len(rows)].T, self._targets[: len(rows)].T
 
     def _shuffle(self, epoch: int) -> None:
-        """The order of this rank's rows in an epoch: a permutation of all rows, seen from here."""
+        """The order of this rank's rows in an epoch: the one of all rows, without those of other ranks."""
         p = self._problem
         order = epoch_order(p.seed, epoch, p.total)
         mine = np.flatnonzero((order >= p.start) & (order < p.start + p.a0.shape[1]))

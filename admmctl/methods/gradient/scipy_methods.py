@@ -99,7 +99,7 @@ class Batch(Method):
         return s
 
     def snapshot(self, s: BatchState) -> Snapshot:
-        sums = None if s.sums is None else np.array(s.sums)
+        sums = None if s.sums is None else np.array(s.sums)  # in the checkpoint under "told"
         return Snapshot({"x": s.x, "told": sums, "gradients": s.gradients, "iteration": s.iteration})
 
     def restore(self, s: BatchState, snapshot: Snapshot) -> BatchState:

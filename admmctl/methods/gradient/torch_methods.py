@@ -85,7 +85,6 @@ class TorchMethod(Method):
 
     @classmethod
     def require(cls, settings: Any) -> None:
-        """Raises UserError when torch or the device is missing."""
         require_torch(settings.device)
 
     def optimiser(self, torch: Any, W: list[Any]) -> Any:

@@ -83,7 +83,6 @@ class GraphAdmm(Method):
 
     @classmethod
     def unit_of(cls, settings: GraphAdmmSettings) -> Unit:
-        """How often it is evaluated by default: like any method on mini-batches, once an epoch."""
         return "iteration" if settings.batch is None else "epoch"
 
     def prepare(self, problem: Problem) -> None:

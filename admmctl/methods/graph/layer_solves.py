@@ -37,9 +37,9 @@ class LayerSolves:
         self._lasts = {i: lasts(every, rows, k) for i, (_, k) in enumerate(shapes, start=1)}
         self._every, self._rows, self._damping, self.precision = every, rows, damping, precision
         self._factors: dict[int, RidgeFactor] = {}
-        self._held: dict[int, float] = {}  # what was added to V V' for it
+        self._held: dict[int, float] = {}  # what was added to the diagonal of V V' for the factor
         self._summed_at: dict[int, int] = {}  # the iteration in which V V' was summed
-        self._due: set[int] = set()
+        self._due: set[int] = set()  # layers whose V V' this iteration sums
         self._known: set[int] = set()  # layers whose V V' never changes
 
     def sum_inputs(self, blocks: Iterable[Array], share: float, comm: Comm) -> None:

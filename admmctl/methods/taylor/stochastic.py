@@ -202,8 +202,8 @@ class StochasticAdmm(TaylorMethod):
 
 
 def _most(samples: int, subset: float) -> int:
-    """Room for the rows that a rank of so many draws: eight standard deviations above the mean.
+    """How many rows a rank of ``samples`` rows has room for: eight standard deviations above the mean of a draw.
 
-    A draw of more is cut: one in 10^15 is.
+    A larger draw is cut; it comes once in 10^15.
     """
     return min(samples, int(samples * subset + 8 * np.sqrt(samples * subset * (1 - subset))) + 8)
