@@ -78,6 +78,7 @@ class LayersCost:
 
 
 def layers_cost(settings: LowRankSettings, network: Network, total: int) -> LayersCost:
+    """Of all layers, for ``total`` samples on all ranks."""
     layers = [_cost(settings, network, l, total) for l in range(1, network.layers + 1)]
     flops = [flop for cost in layers for flop in cost.flops]
     grams = [shape for cost in layers for shape in cost.grams]
