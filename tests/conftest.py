@@ -103,7 +103,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def quick_processes() -> Iterator[None]:
+def quick_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What tests start does without numba, and starts in half the time; ranks that wait give their core away.
 
     Loops of this process are compiled.
@@ -111,6 +111,7 @@ def quick_processes() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ADMMCTL_KERNELS", "numpy")
         patch.setenv("MPIR_CVAR_ENABLE_HEAVY_YIELD", "1")
+        processes.at_start(tmp_path_factory.mktemp("start"), patch)
         yield
 
 

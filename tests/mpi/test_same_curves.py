@@ -85,7 +85,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("ranks")
     write_images(place)
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
-    del environment["ADMMCTL_KERNELS"]  # the loops are compiled, as they are for users
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         documents = {name: load(case).select(None)[0].yaml() for name, case in CASES.items()}
@@ -123,7 +122,6 @@ def test_any_number_of_ranks_makes_the_same_curve(case: str, trained: Path) -> N
                 assert row[name] == pytest.approx(expected[name], rel=1e-3)
 
 
-@pytest.mark.usefixtures("with_numba")
 def test_the_same_ranks_and_seed_give_the_same_bits(trained: Path, results: Path) -> None:
     def recorded(folder: Path) -> tuple[Any, dict[str, Any]]:
         with (folder / "curve.csv").open() as file:
