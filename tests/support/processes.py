@@ -55,7 +55,8 @@ gc.set_threshold(100_000)
 def at_start(folder: Path, patch: pytest.MonkeyPatch, code: str = "") -> None:
     """Every Python that is started from now on runs ``code`` first."""
     (folder / "sitecustomize.py").write_text(_QUICK + code)
-    patch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+    others = os.environ.get("PYTHONPATH")  # where it is empty, the current folder would be one of them
+    patch.setenv("PYTHONPATH", f"{folder}{os.pathsep}{others}" if others else str(folder))
 
 
 def small_peaks(folder: Path, patch: pytest.MonkeyPatch) -> None:
