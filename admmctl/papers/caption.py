@@ -1,4 +1,4 @@
-"""The caption of a figure, and the description beside it: what it was drawn from, on which machine, how timed."""
+"""A figure's caption and description: what it was drawn from, on which machine, and how that was timed."""
 
 from pathlib import Path
 
@@ -10,14 +10,14 @@ from admmctl.studies.condition import Conditions
 
 
 def describe(material: Material, written: list[Path]) -> Figure:
-    """What NAME.json says of a figure whose files were ``written`` beside it."""
+    """The content of NAME.json, for a figure whose files were ``written`` beside it."""
     entry = material.entry
     return Figure(
         name=entry.name,
         paper=entry.paper.name,
         number=entry.number,
         shows=entry.shows,
-        kind=entry.kind,
+        kind=entry.drawing.kind,
         caption=caption(material),
         scale=material.scale,
         files={path.suffix[1:]: path.name for path in written},
@@ -27,7 +27,7 @@ def describe(material: Material, written: list[Path]) -> Figure:
 
 
 def caption(material: Material) -> str:
-    """Machine, ranks, repeats, data and rows, the clock, and what differs from the paper, in sentences."""
+    """Machine, ranks, repeats, data, clock, and what differs from the paper, in sentences."""
     entry = material.entry
     title = f"{entry.paper.name}, {entry.number}: {entry.shows}."
     if material.points is not None:
@@ -45,7 +45,7 @@ def caption(material: Material) -> str:
 
 
 def _runs(material: Material) -> list[str]:
-    """Where the runs ran, on what, and how they were timed."""
+    """Machine, ranks, data and clock of the runs."""
     summaries = [run.summary for run in material.runs if run.summary is not None]
     places = [run.environment for run in material.runs]
     machines = sorted({f"{', '.join(place.cpu)}, {count(place.cores, 'core')}" for place in places if place.cpu})
@@ -65,7 +65,6 @@ def _runs(material: Material) -> list[str]:
 
 
 def _computed(found: Conditions) -> list[str]:
-    """What was computed without a run."""
     shape = f"{found.rows:,} rows, {found.inputs:,} inputs, {found.patterns} patterns"
     return [f"Computed here from {found.experiment}: {shape}, rho {found.rho:g}, in float64. It times nothing."]
 

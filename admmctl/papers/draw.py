@@ -1,4 +1,4 @@
-"""Figures of papers on paper: PNG, PDF, CSV and a description; and the drawings that several papers share."""
+"""Writing a figure: PNG, PDF, CSV and a description. And the drawings that several papers share."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from admmctl.runs.recorded import Recorded
 
 
 def make_folder(folder: Path | None) -> Path:
-    """Where figures land, ``results/figures`` by default. Raises UserError where there can be none."""
+    """The folder of the figures, by default ``results/figures``. Raises UserError if it cannot be made."""
     if folder == STDOUT:
         raise UserError("--output -: expected a folder, for there are several files")
     folder = folder or root() / "figures"
@@ -33,9 +33,9 @@ def make_folder(folder: Path | None) -> Path:
 
 
 def draw(material: Material, folder: Path) -> dict[str, Any]:
-    """Write a figure's files into ``folder``; returns what ``figures --json`` says of it.
+    """Write a figure's files into ``folder``; returns the figure in ``figures --json``.
 
-    Raises UserError where it cannot be drawn or written.
+    Raises UserError if it cannot be drawn or written.
     """
     entry, base = material.entry, folder / material.entry.name
     figure, rows = entry.drawing.draw(material)
@@ -60,7 +60,7 @@ def draw(material: Material, folder: Path) -> dict[str, Any]:
 
 
 def curves(name: str, *views: View) -> Drawing:
-    """Curves of all runs, a panel for each view, with what the paper reports of these methods."""
+    """Curves of all runs, a panel for each view, with the paper's numbers of these methods."""
 
     def drawing(material: Material) -> tuple[Figure, Rows]:
         runs = [run for run in material.runs if run.curve]
@@ -70,7 +70,7 @@ def curves(name: str, *views: View) -> Drawing:
         figure, places = plt.subplots(1, len(views), figsize=(width, style.COLUMN_WIDTH * 0.95), squeeze=False)
         figure.subplots_adjust(wspace=0.3)
         for axes, view in zip(places[0], views, strict=True):
-            # A run of one solve beside long ones would make the axis logarithmic, and have no place on it.
+            # A run of one iteration beside long ones would make the axis logarithmic, where 0 has no place.
             shown = view if view.against == "seconds" else replace(view, axis="linear")
             labels, title = report.curves(axes, [run for run in runs if view.of in run.curve[0]], shown)
         marks = _theirs(places[0][-1], material, views[-1])
@@ -83,7 +83,7 @@ def curves(name: str, *views: View) -> Drawing:
 
 
 def _theirs(axes: Axes, material: Material, view: View) -> list[str]:
-    """Mark what the paper reports: a point of time and accuracy as a star, an accuracy as a level at the side."""
+    """Mark the paper's numbers with stars: at their time and accuracy, or at the side where they have no time."""
     kinds = {run.method: style.kind_of(run) for run in material.runs}
     labels = []
     for claim in material.entry.claims if view.of == "test_accuracy" else ():
@@ -97,7 +97,7 @@ def _theirs(axes: Axes, material: Material, view: View) -> list[str]:
         if x is None:
             axes.plot([1.0], [y], transform=axes.get_yaxis_transform(), clip_on=False, **look)
         elif view.against == "seconds":
-            # Other machines are orders of magnitude away: only a logarithmic axis has room for both.
+            # Other machines are faster or slower by orders of magnitude: only a logarithmic axis shows both.
             axes.set_xscale("log")
             axes.set_xlim(right=max(axes.get_xlim()[1], 2 * x))
             axes.plot([x], [y], **look)
@@ -106,7 +106,7 @@ def _theirs(axes: Axes, material: Material, view: View) -> list[str]:
 
 
 def _legend(axes: Axes, handles: list[Any], labels: list[str]) -> None:
-    """Under all panels, in columns where labels are short."""
+    """Under all panels; in several columns if labels are short."""
     longest = max(map(len, labels), default=0)
     columns = 3 if longest <= 18 else 2 if longest <= 34 else 1
     place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (-0.15, -0.17), "columnspacing": 1.2}
@@ -114,7 +114,7 @@ def _legend(axes: Axes, handles: list[Any], labels: list[str]) -> None:
 
 
 def _points(runs: list[Recorded], columns: list[str]) -> Rows:
-    """The curves as rows, ours."""
+    """The curves as rows of the CSV."""
     own = ("method", "seed", "ranks", "rows_train")
     keys = ("iteration", "epoch", "train_s", *columns)
     return [

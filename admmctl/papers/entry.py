@@ -1,4 +1,4 @@
-"""What the files of the papers are written in: figures, the numbers that a paper gives, and what is drawn from."""
+"""What a paper's file consists of: figures and tables, the numbers that the paper gives, and what is drawn."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -39,7 +39,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Points:
-    """What an illustration is drawn from: the rows of its CSV, some facts, and images where it shows some."""
+    """What an illustration shows: the rows of its CSV, facts about them, and images if it has some."""
 
     rows: Rows
     facts: dict[str, Any]
@@ -55,20 +55,23 @@ class Points:
 class Drawing:
     """A drawing by name. ``draw`` returns a figure and the rows of its CSV.
 
-    The paper's claims are added to these rows, marked as theirs, unless ``has_theirs``: they have them already.
+    ``source`` is what it needs in its ``Material``. The paper's claims are added to its rows, marked as theirs,
+    unless the rows have them already (``has_theirs``).
     """
 
     name: str
     draw: "Callable[[Material], tuple[Figure, Rows]]"
+    kind: Kind = "figure"
+    source: Source = "runs"
     has_theirs: bool = False
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A number that is taken of a figure's material and a method; ``what`` names it, with {} for the method.
+    """A number that ``ours`` computes from a figure's material and a method. ``what`` names it, {} is the method.
 
-    ``mark`` is where a figure of accuracies shows the paper's number, (seconds, accuracy); without seconds it is a
-    level. ``any_size``: a smaller run measures the same.
+    ``mark`` says where a figure of accuracies shows the paper's number: (seconds, accuracy), or at that level of
+    accuracy where seconds are None. ``any_size``: a smaller run measures the same.
     """
 
     what: str
@@ -82,9 +85,9 @@ class Measure:
 class Claim:
     """A number that a paper gives, and the measure of ours.
 
-    ``paper`` is None where the paper has no number, only a ``statement``; ``source`` says where it is printed.
-    ``rows`` are the paper's training rows: on fewer it is other work. ``beside`` are other differences of the
-    paper's settings; ``comparable`` is False where they make it other work.
+    ``paper`` is None where the paper has only a ``statement``; ``source`` says where it is printed. ``rows`` are
+    the paper's training rows: a run on other rows is not the same work. ``beside`` says what else differs;
+    ``comparable`` is False if that makes it other work.
     """
 
     measure: Measure
@@ -114,7 +117,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Plan:
-    """The runs of a figure: ``repeats`` of every method, on the first of the ``cores`` or, in a study, on each."""
+    """The runs of a figure: ``repeats`` of every method on the first of the ``cores``, or in a study on each."""
 
     methods: tuple[str, ...]
     repeats: int
@@ -124,7 +127,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Quick:
-    """What the quick scale changes: ``less`` tells people; None and () leave it as it is."""
+    """What the quick scale changes; ``less`` describes it. None and () change nothing."""
 
     less: str = "nothing"
     changes: tuple[str, ...] = ()
@@ -137,10 +140,10 @@ class Quick:
 class Entry:
     """A figure or table of a paper.
 
-    ``source`` is what it is drawn from, ``config`` a file of ``configs``, and ``points`` computes what an
-    illustration shows, of ``dataset`` where it shows one. ``changes`` are ``--set`` options at either scale;
-    ``differs`` says what is not as in the paper. ``repeats`` and ``cores`` are those of the full scale; core
-    counts are cut to what there is room for.
+    ``config`` is a file of ``configs``, and ``changes`` are ``--set`` options at both scales. ``repeats`` and
+    ``cores`` are those of the full scale; core counts that do not fit on the machine are left out. ``points``
+    computes what an illustration shows, from ``dataset`` if that is given. ``differs`` says what is not as in the
+    paper.
     """
 
     name: str
@@ -148,8 +151,6 @@ class Entry:
     number: str
     shows: str
     drawing: Drawing
-    kind: Kind = "figure"
-    source: Source = "runs"
     config: str | None = None
     methods: tuple[str, ...] = ()
     repeats: int = 3
@@ -162,23 +163,23 @@ class Entry:
     dataset: str | None = None
 
     def plan(self, scale: Scale) -> Plan:
-        """Methods, repeats, cores and ``--set`` options at that scale."""
+        """The runs at that scale."""
         if scale == "full":
             return Plan(self.methods, self.repeats, self.cores, self.changes)
         methods = self.methods if self.quick.methods is None else self.quick.methods
         return Plan(methods, self.quick.repeats, self.quick.cores, (*self.changes, *self.quick.changes))
 
     def document(self) -> dict[str, Any]:
-        """What ``figures --json`` says of it."""
+        """The figure in ``figures --json``."""
         quick = {**vars(self.plan("quick")), "changes": self.quick.changes}
         return {
             "name": self.name,
             "paper": self.paper.name,
             "number": self.number,
-            "kind": self.kind,
+            "kind": self.drawing.kind,
             "shows": self.shows,
             "drawing": self.drawing.name,
-            "source": self.source,
+            "source": self.drawing.source,
             "config": None if self.config is None else f"configs/{self.config}.yaml",
             **vars(self.plan("full")),
             "quick": {"less": self.quick.less, **quick},
@@ -188,10 +189,9 @@ class Entry:
 
 @dataclass(frozen=True)
 class Material:
-    """What a figure is drawn from.
+    """What a figure is drawn from: runs, a scaling study, what ``condition`` found, or an illustration's points.
 
-    Its runs; a scaling study in numbers; what ``condition`` found; or an illustration's points. ``left_out`` says
-    which methods are not there, and why; ``notes`` is what else a reader should know.
+    ``left_out`` are the methods that did not run, with the reason; ``notes`` are more sentences for the caption.
     """
 
     entry: Entry
@@ -219,5 +219,5 @@ class Material:
         return [Recorded(folder) for folder in self.folders]
 
     def finished(self, method: str) -> list[Recorded]:
-        """The runs of a method that came to their own end."""
+        """The runs of a method that ended by themselves."""
         return [run for run in self.runs if run.method == method and run.done]

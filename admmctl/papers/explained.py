@@ -1,7 +1,7 @@
 """The explanatory figures of Burmeister's report: what a network is, its data, and toy problems.
 
-A figure has a function that computes its points, a function that draws them, and an entry in the list at the end;
-those of the toy problems are in ``toys.py``. Everything random depends on the seed only.
+A figure has a function that computes its points, a function that draws them, and an entry in the list at the end.
+The functions of the toy problems are in ``toys.py``. Everything random depends on the seed only.
 """
 
 from collections.abc import Callable
@@ -28,9 +28,9 @@ from admmctl.papers.toys import CLASSES, WIDTH, panels, rows_of
 from admmctl.papers.trident import PAPER
 from admmctl.report import style
 
-SIZES = (3, 100, 50, 1)  # of the network that is sketched: configs/swissroll.yaml
-MOST_UNITS = 5  # units of a layer that are sketched
-PER_DIGIT, SEARCHED = 5, 500  # SVHN: images shown of every digit, and how many rows they are looked for in
+SIZES = (3, 100, 50, 1)  # units per layer of the drawn network, that of configs/swissroll.yaml
+MOST_UNITS = 5  # of a layer that are drawn
+PER_DIGIT, SEARCHED = 5, 500  # SVHN: images shown of every digit, and in how many rows they are searched
 ROLL = 21 / 89.4  # the ribbon's width over its length, along the spiral
 
 
@@ -40,7 +40,7 @@ ROLL = 21 / 89.4  # the ribbon's width over its length, along the spiral
 def neuron(request: Request) -> Points:
     """Where the units of a fully connected network are drawn, in rows (layer, unit, x, y).
 
-    Of a wide layer the first and the last units are there; between them is a gap.
+    A wide layer shows its first units, a gap, and its last unit.
     """
     rows: Rows = []
     for layer, size in enumerate(SIZES):
@@ -56,7 +56,7 @@ def neuron(request: Request) -> Points:
 
 
 def draw_neuron(points: Points) -> Figure:
-    """One unit as sums and a bend, and a small network of them."""
+    """One unit, as a sum and an activation, and a small network."""
     figure, (one, whole) = panels(1, 2, 2.5, width_ratios=(1, 1.25))
     for axes in (one, whole):
         axes.set_axis_off()
@@ -112,7 +112,7 @@ def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> 
 
 
 def activations(request: Request) -> Points:
-    """h(z) and h'(z) of every activation, by its own class; the step function is no activation of ours."""
+    """h(z) and h'(z) of every activation, by its own class, and of the step function, which has none."""
     z = np.linspace(-4.0, 4.0, 401)
     step = {"activation": "step", "z": z, "h": np.heaviside(z, 0.0), "slope": np.where(z == 0, np.nan, 0.0)}
     names, rows = ["step"], rows_of(step)
@@ -252,18 +252,8 @@ def _entry(
         assert material.points is not None
         return draw(material.points), material.points.rows
 
-    return Entry(
-        name,
-        PAPER,
-        number,
-        shows,
-        Drawing("illustration", drawing),
-        kind="illustration",
-        source="points",
-        repeats=1,
-        points=points,
-        dataset=dataset,
-    )
+    drawn = Drawing("illustration", drawing, "illustration", "points")
+    return Entry(name, PAPER, number, shows, drawn, repeats=1, points=points, dataset=dataset)
 
 
 ENTRIES = (

@@ -1,4 +1,4 @@
-"""The list of figures for people, with the data that each needs, and a line for each that failed."""
+"""The list of figures, with the data that each needs; and the message about those that failed."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from admmctl.papers.make import chosen, experiment
 from admmctl.report.tables import Plain
 from admmctl.report.text import count
 
-WIDTH = 100  # columns that the list needs
+WIDTH = 100  # characters of a line of the list
 COLUMNS = (("from", 11), ("shows", 21), ("data", 9), ("runs, and what quick leaves out", 26))
 
 
 @dataclass(frozen=True)
 class Data:
-    """The dataset of a figure, whether it is here, and how to get it."""
+    """The dataset of a figure, and whether it is here; ``reason`` says how to get it."""
 
     name: str
     here: bool
@@ -29,18 +29,18 @@ class Data:
 
 @dataclass(frozen=True)
 class Listed:
-    """A figure, and the data that it needs when quickly drawn; None for a figure without."""
+    """A figure, and the data that it needs at the quick scale, if any."""
 
     entry: Entry
     data: Data | None
 
     def document(self) -> dict[str, Any]:
-        """What ``figures --list --json`` says of it."""
+        """The figure in ``figures --list --json``."""
         return {**self.entry.document(), "data": self.data}
 
 
 def listing(asked: Iterable[str] = ()) -> list[Listed]:
-    """Every figure, or those asked for. Raises UserError for an unknown one."""
+    """The figures ``asked`` for, or all. Raises UserError for an unknown one."""
     return [Listed(entry, _data(entry)) for entry in (chosen(asked) or CATALOGUE.values())]
 
 
@@ -80,10 +80,10 @@ def _runs(entry: Entry) -> str:
     cores = ", ".join(f"{number:,}" for number in entry.cores)
     runs = f"{methods} x {entry.repeats}, {cores} core{'s' * (entry.cores != (1,))}"
     quick = "" if entry.quick == Quick() else f"; quick: {entry.quick.less}"
-    return f"{entry.config}.yaml: {'no runs' if entry.source == 'condition' else runs}{quick}"
+    return f"{entry.config}.yaml: {'no runs' if entry.drawing.source == 'condition' else runs}{quick}"
 
 
 def failures(failed: dict[str, str]) -> str:
-    """Every figure that failed and why; the rest were drawn."""
+    """The message that says which figures failed, and why."""
     lines = "\n".join(f"{name}: {reason}" for name, reason in failed.items())
     return f"{len(failed)} of the figures failed, the others are drawn:\n{lines}"

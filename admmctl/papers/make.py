@@ -1,6 +1,5 @@
-"""Make figures of papers: use the runs that are there already, make the missing ones, then draw."""
+"""Make figures of papers: use the runs that exist, make the missing ones, then draw."""
 
-import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -36,7 +35,7 @@ BUDGETS = ("iterations", "epochs", "seconds")
 
 @dataclass(frozen=True)
 class Making:
-    """How figures are made: at which scale and where their runs start; ``watcher`` and ``say`` follow it."""
+    """How figures are made: their scale, the options of their runs, and who is told about the progress."""
 
     scale: Scale
     options: Options
@@ -48,7 +47,7 @@ class Making:
 
 
 def chosen(asked: Iterable[str]) -> list[Entry]:
-    """The figures ``asked`` for, each once. Raises UserError for one that there is not, with the nearest name."""
+    """The figures ``asked`` for, each once. Raises UserError for an unknown name, with the nearest one."""
     names = list(dict.fromkeys(asked))
     for name in names:
         if name not in CATALOGUE:
@@ -58,7 +57,7 @@ def chosen(asked: Iterable[str]) -> list[Entry]:
 
 @dataclass
 class Outcome:
-    """What becomes of figures: those that are ``ready`` to be made, and in the end what is said of each."""
+    """Figures that are ``ready`` to be made, and what became of each: ``drawn``, ``skipped`` or ``failed``."""
 
     ready: list[Material] = field(default_factory=list)
     drawn: list[dict[str, Any]] = field(default_factory=list)
@@ -66,7 +65,7 @@ class Outcome:
     failed: dict[str, str] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
-        """What ``figures --json`` prints."""
+        """The output of ``figures --json``."""
 
         def reasons(figures: dict[str, str]) -> list[dict[str, str]]:
             return [{"name": name, "reason": reason} for name, reason in figures.items()]
@@ -75,10 +74,10 @@ class Outcome:
 
 
 def prepare(asked: Sequence[str], scale: Scale, request: Request, say: Say) -> Outcome:
-    """What can be drawn of the figures ``asked`` for, of all where none is named; nothing is run or written.
+    """The figures ``asked`` for, or all of them, ready to be made. Nothing is run or written.
 
-    Illustrations have their points then. Of all, those whose data is not here are skipped; by name, that is a
-    DataError. Raises UserError for an unknown name.
+    The points of illustrations are computed. A figure whose data is not here is skipped, but if it was asked for
+    by name: that is a DataError. Raises UserError for an unknown name.
     """
     if request.mirror is not None and not request.mirror.is_dir():
         raise UserError(f"--mirror {request.mirror}: there is no such folder")
@@ -105,8 +104,8 @@ def need_data(entry: Entry, scale: Scale) -> None:
 def draw_all(outcome: Outcome, making: Making, folder: Path) -> None:
     """Make the missing runs of every figure that is ready, and draw it into ``folder``.
 
-    A figure that fails does not stop the others. Raises Interrupted when it is stopped: what was finished is
-    kept, and the same command goes on.
+    A figure that fails does not stop the others. Raises Interrupted when the user stops it: finished runs are
+    kept, and the same command goes on from there.
     """
     for number, material in enumerate(outcome.ready, start=1):
         entry = material.entry
@@ -127,11 +126,11 @@ def draw_all(outcome: Outcome, making: Making, folder: Path) -> None:
             outcome.failed[entry.name] = str(error)
 
 
-# --- the runs of one
+# --- the runs of one figure
 
 
 def config_file(name: str) -> Path:
-    """The experiment file of that name: of the current folder, or beside the package. Raises UserError."""
+    """The experiment file of that name, in the current folder or beside the package. Raises UserError."""
     places = [folder.parent / f"{name}.yaml" for folder in FOLDERS]
     found = next((path for path in places if path.is_file()), None)
     if found is None:
@@ -140,7 +139,10 @@ def config_file(name: str) -> Path:
 
 
 def source(entry: Entry, scale: Scale) -> tuple[Path, list[str]]:
-    """The experiment file of a figure and the ``--set`` options of that scale; shrunken runs have another name."""
+    """The experiment file of a figure, and its ``--set`` options at that scale.
+
+    Runs that are smaller than those of the file belong to an experiment of another name.
+    """
     assert entry.config is not None
     shrunk = scale == "quick" and bool(entry.quick.changes)
     name = [f"name={entry.config}{QUICK}"] if shrunk else []
@@ -148,7 +150,7 @@ def source(entry: Entry, scale: Scale) -> tuple[Path, list[str]]:
 
 
 def experiment(entry: Entry, scale: Scale) -> Experiment:
-    """The experiment of a figure, as that scale changes it. Raises UserError."""
+    """The experiment of a figure at that scale. Raises UserError."""
     return configuration.load(*source(entry, scale))
 
 
@@ -163,15 +165,15 @@ def planned(entry: Entry, scale: Scale) -> list[Run]:
 
 
 def make(entry: Entry, making: Making) -> tuple[Material, list[str]]:
-    """What a figure is drawn from, and what failed on the way.
+    """What a figure is drawn from, and the messages of runs that failed.
 
-    Raises UserError where nothing can be run, and Interrupted when it is stopped: finished runs are kept.
+    Raises UserError if nothing can be run, and Interrupted when the user stops it: finished runs are kept.
     """
     scale, say = making.scale, making.say
-    if entry.source == "condition":
+    if entry.drawing.source == "condition":
         config, changes = source(entry, scale)
         return Material(entry, scale, conditions=condition(config, overrides=changes, say=say)), []
-    if entry.source == "scaling":
+    if entry.drawing.source == "scaling":
         return _scaling(entry, making), []
     asked = entry.plan(scale).cores
     cores = min(asked[0], room(making.options))
@@ -191,9 +193,9 @@ def make(entry: Entry, making: Making) -> tuple[Material, list[str]]:
 
 
 def _scaling(entry: Entry, making: Making) -> Material:
-    """A scaling study of the figure's one method, in numbers."""
+    """The scaling study of the figure's one method."""
     plan, most = entry.plan(making.scale), room(making.options)
-    # One core count makes no study: on a small machine its own cores, oversubscribed where there is only one.
+    # One core count makes no study. A small machine measures 1, 2 and all its cores, oversubscribed if it has one.
     counts = tuple(count for count in plan.cores if count <= most)
     counts = counts if len(counts) > 1 else tuple(sorted({1, 2, min(most, max(plan.cores))}))
     config, changes = source(entry, making.scale)
@@ -214,7 +216,7 @@ def _scaling(entry: Entry, making: Making) -> Material:
 def room(options: Options) -> int:
     """How many ranks may start: the cores of the allocation, of the hosts, or of this machine."""
     found = options.room()
-    return found[0] if found is not None else launch.available_cores()  # a scheduler's room is not known here
+    return found[0] if found is not None else launch.available_cores()  # what a scheduler has is not known here
 
 
 def _fewer(asked: tuple[int, ...], counts: tuple[int, ...]) -> list[str]:
@@ -225,7 +227,7 @@ def _fewer(asked: tuple[int, ...], counts: tuple[int, ...]) -> list[str]:
 
 
 def _run(run: Run, options: Options, watcher: Watcher) -> Path:
-    """Make the run, or go on with it where the same command was interrupted; returns its folder."""
+    """Make the run, or go on with the one that was interrupted; returns its folder."""
     check(run, options)
     begun = resuming.find(run, options.cores, None)
     if begun is not None:
@@ -235,13 +237,13 @@ def _run(run: Run, options: Options, watcher: Watcher) -> Path:
     return Path(execute(run, options, watcher, resume=begun)["folder"])
 
 
-# --- runs that are there already
+# --- runs that exist
 
 
 def finished(run: Run, ranks: int, say: Say = lambda text: None) -> Path | None:
-    """The newest finished run of the same hash, data and ranks that went as far as this one should.
+    """The newest finished run of the same hash, data and ranks that went as far as ``run`` should.
 
-    ``say`` is called with each that would do, but is damaged.
+    ``say`` is called about each damaged one.
     """
     pattern = re.compile(rf"{re.escape(resuming.folder_name(run, ranks))}(-\d+)?")
     folders = [root() / experiment for experiment in sorted({run.experiment, run.experiment.removesuffix(QUICK)})]
@@ -259,13 +261,13 @@ def finished(run: Run, ranks: int, say: Say = lambda text: None) -> Path | None:
 
 
 def _is_sufficient(run: Run, recorded: Recorded) -> bool:
-    """Whether a recorded run of the same hash shows what ``run`` would: it ended, and not before this one."""
+    """Whether a recorded run of the same hash has ended, and not earlier than ``run`` would."""
     before = _recorded(recorded, run.method)
     if before is None or recorded.summary is None or not recorded.done:
         return False
     if (before.evaluate, before.threads) != (run.evaluate, run.threads):
         return False
-    # The rows that are here now may be others: a part of HIGGS, for instance, or all of it.
+    # The prepared rows may have changed since: from a part of HIGGS, for instance, to all of it.
     if resuming.Fingerprints().data_difference(run, recorded.folder):
         return False
     same_target = (before.stop.target, before.stop.metric) == (run.stop.target, run.stop.metric)
@@ -275,18 +277,15 @@ def _is_sufficient(run: Run, recorded: Recorded) -> bool:
 
 
 def _is_as_far(asked: Stop, before: Stop) -> bool:
-    """Whether no budget of ``before`` is smaller; one that is not given is endless."""
-
-    def limit(stop: Stop, key: str) -> float:
-        value = getattr(stop, key)
-        return math.inf if value is None else float(value)
-
-    return before.patience == asked.patience and all(limit(asked, key) <= limit(before, key) for key in BUDGETS)
+    """Whether no budget of ``before`` is smaller; None is no limit."""
+    limits = [(getattr(asked, key), getattr(before, key)) for key in BUDGETS]
+    same_patience = before.patience == asked.patience
+    return same_patience and all(had is None or (limit is not None and limit <= had) for limit, had in limits)
 
 
 def _recorded(run: Recorded, method: str) -> Run | None:
-    """The run that a folder was made by, as its experiment says."""
+    """The run as the experiment file in its folder describes it."""
     try:
         return configuration.load(run.folder / "config.yaml").runs.get(method)
     except UserError:
-        return None  # damaged: a new run is made
+        return None  # damaged: the caller makes a new run

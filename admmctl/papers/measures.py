@@ -1,4 +1,4 @@
-"""A paper's numbers beside ours: what the runs of a figure say about each claim of its entry."""
+"""A paper's numbers beside ours: how each is measured, and what the runs of a figure say about each claim."""
 
 import math
 from collections.abc import Callable
@@ -18,7 +18,7 @@ class NoRun(LookupError):
 
 
 def claim_rows(entry: Entry) -> Rows:
-    """What the paper reports of the figure, for its CSV."""
+    """The paper's numbers as rows of the figure's CSV."""
     return [
         {
             "source": THEIRS,
@@ -33,12 +33,12 @@ def claim_rows(entry: Entry) -> Rows:
 
 
 def numbers(material: Material) -> list[Number]:
-    """Every claim of a figure's paper, with our number where there is one."""
-    return [_beside(claim, material) for claim in material.entry.claims]
+    """Every claim of a figure, with our number where there is one."""
+    return [_number(claim, material) for claim in material.entry.claims]
 
 
-def _beside(claim: Claim, material: Material) -> Number:
-    """``same_work`` says whether both did the same: the paper's rows and goal, and nothing made smaller."""
+def _number(claim: Claim, material: Material) -> Number:
+    """``same_work`` is whether both did the same: the paper's rows and goal, and nothing made smaller."""
     ours: float | None = None
     try:
         left_out = material.left_out.get(claim.method)
@@ -67,11 +67,11 @@ def _beside(claim: Claim, material: Material) -> Number:
     )
 
 
-# --- measures: of a figure's material and a method
+# --- the measures
 
 
-def some(material: Material, method: str) -> list[Recorded]:
-    """The finished runs of a method. Raises NoRun where there is none."""
+def finished_runs(material: Material, method: str) -> list[Recorded]:
+    """The finished runs of a method. Raises NoRun if there is none."""
     runs = material.finished(method)
     if not runs:
         raise NoRun(method)
@@ -84,7 +84,7 @@ def _median(
     """The median of ``value`` over the repeats, and its text."""
 
     def ours(material: Material, method: str) -> Ours:
-        runs = some(material, method)
+        runs = finished_runs(material, method)
         found = [each for run in runs if (each := value(run)) is not None]
         if not found:
             return None, "no accuracy"
@@ -110,8 +110,8 @@ def _met(run: Recorded, value: float | None) -> float:
 
 def _percent(key: str) -> Callable[[Material, str], Ours]:
     def value(run: Recorded) -> float | None:
-        found = run.number(key)
-        return None if found is None else 100 * found
+        share = run.number(key)
+        return None if share is None else 100 * share
 
     return _median(value, lambda middle, runs: f"{middle:.2f} %")
 
@@ -133,7 +133,7 @@ def accuracy_after(updates: int) -> Measure:
 
 
 def seconds_to_accuracy(level: float) -> Measure:
-    """Training seconds at the first evaluation whose test accuracy is at ``level``."""
+    """Training seconds at the first evaluation whose test accuracy is at least ``level``."""
 
     def reached(run: Recorded) -> float:
         return next((row["train_s"] for row in run.curve if row["test_accuracy"] >= level), math.inf)
@@ -143,7 +143,7 @@ def seconds_to_accuracy(level: float) -> Measure:
 
 
 def seconds_on_most_cores(level: float) -> Measure:
-    """Of a scaling study to a target of ``level``."""
+    """Median seconds of a scaling study, whose target is a test accuracy of ``level``, on its most cores."""
 
     def ours(material: Material, method: str) -> Ours:
         assert material.study is not None
@@ -156,14 +156,14 @@ def seconds_on_most_cores(level: float) -> Measure:
 
 
 def seconds_to_target(target: str) -> Measure:
-    """Training seconds to the target of the runs, which is called that."""
+    """Training seconds to the target of the runs; ``target`` describes it."""
     ours = _median(lambda run: _met(run, run.number("time_to_target_s")), _time_on_ranks)
     return Measure(f"seconds to {target}, {{}}", "s", ours)
 
 
 def _iterations(material: Material, method: str) -> Ours:
-    """Iterations to the runs' target; infinity for a miss."""
-    target = some(material, method)[0].number("target")
+    """Iterations to the target of the runs; infinity for a miss."""
+    target = finished_runs(material, method)[0].number("target")
 
     def text(middle: float, runs: list[Recorded]) -> str:
         steps = f"{middle:,.0f}" if math.isfinite(middle) else f"missed in {runs[0].row['iterations']:,}"
@@ -178,7 +178,7 @@ ITERATIONS = Measure("iterations to the target, {}", "", _iterations)
 
 
 def per_iteration(runs: list[Recorded]) -> tuple[float, float]:
-    """Seconds of an iteration, all of them together, and the standard deviation over evaluations."""
+    """Mean seconds of an iteration, and its standard deviation over the spans between evaluations."""
     spans = [
         (later["train_s"] - row["train_s"], later["iteration"] - row["iteration"])
         for run in runs

@@ -22,14 +22,14 @@ _GPU = "theirs on a GPU"
 _BATCH_LESS = ("methods.cg.stop.iterations=20", "methods.lbfgs.stop.iterations=20")
 _CRAY = "the paper ran on a Cray XC30, its baselines on an NVIDIA K40"
 
-# By the dataset's name, as studies have it: seconds to the target on many cores.
+# By the name of the dataset: seconds to the target on many cores.
 POINTS = {
     "svhn-hog": PaperPoint(
         1024, 13.3, "Taylor et al. 2016: 13.3 s on 1,024 cores\n(120,290 rows, to 95 %, theirs)"
     ),
     "higgs": PaperPoint(7200, 7.8, "Taylor et al. 2016: 7.8 s on 7,200 cores\n(10.5 M rows, to 64 %, theirs)"),
 }
-# And those of the baselines. Figure 1a gives others than section 7.1 does; both papers print them so.
+# Seconds of the baselines to the same targets. Figure 1a and section 7.1 give different ones.
 BASELINES = {
     "svhn-hog": {"lbfgs": 3.2, "cg": 9.3, "sgd": 8.2},
     "higgs": {"lbfgs": 181.0, "cg": 2640.0},
@@ -82,8 +82,7 @@ SVHN_SECONDS = Entry(
     PAPER,
     "Figure 1a",
     "SVHN: seconds to 95 % against cores",
-    Drawing("seconds-to-target", _seconds_to_target),
-    source="scaling",
+    Drawing("seconds-to-target", _seconds_to_target, source="scaling"),
     config="svhn",
     methods=("admm",),
     repeats=10,
@@ -103,7 +102,6 @@ SVHN_ACCURACY = replace(
     number="Figure 1b",
     shows="SVHN: test accuracy against time, with baselines",
     drawing=curves("accuracy", View()),
-    source="runs",
     methods=("admm", "sgd", "cg", "lbfgs"),
     cores=(2496,),
     quick=Quick(

@@ -39,7 +39,7 @@ CLASSES: dict[int, dict[str, Any]] = {
 
 
 def rows_of(columns: dict[str, Any]) -> Rows:
-    """The rows of a table that is given by its columns: arrays, or what is the same in all rows."""
+    """The rows of a table from its columns: arrays, or a value that is the same in all rows."""
     arrays = np.broadcast_arrays(*columns.values())
     return [dict(zip(columns, row, strict=True)) for row in zip(*map(np.ndarray.tolist, arrays), strict=True)]
 
@@ -54,12 +54,12 @@ def panels(down: int, across: int, height: float, **options: Any) -> tuple[Figur
 
 
 def sine(x: Array) -> Array:
-    """What the noisy points are of: sin(2 pi x)."""
+    """sin(2 pi x), the function behind the noisy points."""
     return np.asarray(np.sin(2 * np.pi * x))
 
 
 def noisy(seed: int, name: str, n: int) -> tuple[Array, Array]:
-    """n points, x evenly spread over [0, 1], y = sin(2 pi x) + noise; ``name`` says which noise of a seed."""
+    """n points, x evenly spread over [0, 1], y = sin(2 pi x) + noise; each ``name`` has its own noise."""
     x = np.linspace(0.0, 1.0, n)
     return x, sine(x) + NOISE * normals(seed, f"polynomials {name}", (n,)).astype(float)
 
@@ -85,7 +85,7 @@ def _fitted(x: Array, y: Array, panel: str, M: int) -> Rows:
 
 
 def by_parameters(request: Request) -> Points:
-    """Ten points, fitted with M = 0, 1, 3 and 9; and the error of every M, on them and on fresh points."""
+    """Fits to ten points with M = 0, 1, 3 and 9; and the error of every M, on these and on fresh points."""
     x, y = noisy(request.seed, "train", 10)
     fresh = noisy(request.seed, "fresh", FRESH)
     rows = [row for M in (0, 1, 3, 9) for row in _fitted(x, y, f"M = {M}", M)]
@@ -95,7 +95,7 @@ def by_parameters(request: Request) -> Points:
 
 
 def by_samples(request: Request) -> Points:
-    """M = 9, fitted to 15 and 100 points; and the error against n, medians over many sets of points."""
+    """Fits of M = 9 to 15 and 100 points; and the error against n, medians over many sets of points."""
     seed = request.seed
     rows = [row for n in (15, 100) for row in _fitted(*noisy(seed, "train", n), f"n = {n}", DEGREE)]
     fresh = noisy(seed, "fresh", FRESH)
@@ -177,7 +177,7 @@ def best_threshold(feature: Array, labels: NDArray[np.bool_]) -> float:
 
 
 def draw_features(points: Points) -> Figure:
-    """Points on a line, apart once their squares are drawn beside them."""
+    """The points on a line; and in a plane with their squares, where they are apart."""
     facts = points.facts
     figure, (line, plane) = panels(2, 1, 1.6, height_ratios=(0.35, 1), sharex=True)
     for label, look in CLASSES.items():
@@ -237,7 +237,7 @@ def boundary(request: Request) -> Points:
 
 
 def draw_boundary(points: Points) -> Figure:
-    """Training a unit: its cost, and the boundary that moves."""
+    """The objective, and the boundary at some iterations."""
     figure, axes = panels(3, 2, 1.75)
     training = {row["iteration"]: row for row in points.rows if row["part"] == "training"}
     iterations = points.facts["iterations"]

@@ -1,6 +1,6 @@
 """Burmeister's report on Trident: random features of a kernel, wide layers, and random subsets of the rows.
 
-What it shows of SVHN and HIGGS is Taylor et al.'s; its explanatory figures are in ``explained.py``.
+Its figures of SVHN and HIGGS are those of ``taylor.py``; its explanatory figures are in ``explained.py``.
 """
 
 from dataclasses import replace
@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from admmctl.papers import taylor
 from admmctl.papers.draw import curves
 from admmctl.papers.entry import Claim, Drawing, Entry, Material, Measure, Ours, Paper, Quick, Rows
-from admmctl.papers.measures import FINAL_ACCURACY, accuracy_after, per_iteration, some
+from admmctl.papers.measures import FINAL_ACCURACY, accuracy_after, finished_runs, per_iteration
 from admmctl.report import style
 from admmctl.report.figures import View
 from admmctl.report.statistics import median
@@ -22,13 +22,16 @@ from admmctl.runs.recorded import Recorded
 
 PAPER = Paper("Burmeister (Trident)", "Burmeister")
 DEEP = ("shallow-full", "shallow-stochastic", "deep-full", "deep-stochastic")
+_HIGHER = ("a graph without numbers; cosine units start higher and stay above", "Burmeister, section 2.3")
+_SETTLES = ('no number; ADMM on all rows "settles on a local minimum" in deep nets', "Burmeister, section 4")
+_CHEAPER = ("a large amount is expected, no number", "Burmeister, section 4.1.2")
 
 
 # --- Figure 12: W-updates of a wide layer from p columns of a a'
 
 
 def _cost_over_exact(material: Material, method: str) -> Ours:
-    ours, _ = per_iteration(some(material, method))
+    ours, _ = per_iteration(finished_runs(material, method))
     exact, _ = per_iteration(material.finished("exact"))
     return ours / exact, f"{ours / exact:.2g} ({seconds(ours)} s against {seconds(exact)} s)"
 
@@ -69,7 +72,7 @@ def _low_rank(material: Material) -> tuple[Figure, Rows]:
 
 
 def _row(method: str, runs: list[Recorded]) -> dict[str, Any]:
-    """A method's update, its p, and what came of it."""
+    """A method's W-update, its p, its seconds and its accuracy."""
     _, block = runs[0].method_block
     update, p = block.get("w_update", "exact"), None
     if update != "exact":  # p is a number of columns, or a share of the widest layer's inputs
@@ -101,13 +104,7 @@ _KERNEL = Entry(
     quick=Quick("40,000 rows instead of 160,000, 1 repeat", ("data.rows=40000", "stop.epochs=4")),
     differs="settings are from our own search",
     claims=tuple(
-        Claim(
-            accuracy_after(updates),
-            method,
-            None,
-            "a graph without numbers; cosine units start higher and stay above",
-            "Burmeister, section 2.3",
-        )
+        Claim(accuracy_after(updates), method, None, *_HIGHER)
         for method in ("cosine-kernel", "tanh-random")
         for updates in (5, 50)
     ),
@@ -122,16 +119,7 @@ _SUBSETS = Entry(
     methods=DEEP,
     quick=Quick("5,000 rows, 15 epochs, 1 repeat", ("data.first=5000", "stop.epochs=15")),
     differs="the report proposes random subsets as future work and has no numbers",
-    claims=tuple(
-        Claim(
-            FINAL_ACCURACY,
-            method,
-            None,
-            'no number; ADMM on all rows "settles on a local minimum" in deep nets',
-            "Burmeister, section 4",
-        )
-        for method in DEEP
-    ),
+    claims=tuple(Claim(FINAL_ACCURACY, method, None, *_SETTLES) for method in DEEP),
 )
 _WIDE = Entry(
     "trident-12",
@@ -148,13 +136,7 @@ _WIDE = Entry(
     ),
     differs="the report proposes the update and shows its matrices; this is what it does in training",
     claims=(
-        Claim(
-            COST_OVER_EXACT,
-            "nystrom",
-            None,
-            "a large amount is expected, no number",
-            "Burmeister, section 4.1.2",
-        ),
+        Claim(COST_OVER_EXACT, "nystrom", None, *_CHEAPER),
         Claim(FINAL_ACCURACY, "exact", None, "no number"),
         Claim(FINAL_ACCURACY, "nystrom", None, "no number"),
     ),

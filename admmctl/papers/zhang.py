@@ -7,27 +7,41 @@ from matplotlib.figure import Figure
 
 from admmctl.papers.draw import curves, table
 from admmctl.papers.entry import Claim, Drawing, Entry, Material, Measure, Ours, Paper, Quick, Rows
-from admmctl.papers.measures import FINAL_ACCURACY, THEIRS, per_iteration, some
+from admmctl.papers.measures import FINAL_ACCURACY, THEIRS, finished_runs, per_iteration
 from admmctl.report.figures import View, settings_against_target
 from admmctl.report.text import seconds
+from admmctl.runs.recorded import Recorded
 
 PAPER = Paper("Zhang and Kleijn", "Zhang")
-_SOURCE = "Zhang and Kleijn, section 5.0.1"
+_SOURCE = f"{PAPER.name}, section 5.0.1"
+_FEWER = ("a graph without numbers: ReLU needs significantly fewer", f"{PAPER.name}, section 5.0.2")
+# Our method, theirs, seconds of a mini-batch and their standard deviation.
+TABLE_3 = (
+    ("sgd", "SGD (ReLU)", 0.2257, 0.0444),
+    ("adam", "Adam (ReLU)", 0.2398, 0.0416),
+    ("graph-printed", "ADMM (ReLU)", 0.9373, 0.0851),
+    ("graph-dcutlu", "ADMM (DCutLU)", 1.446, 0.0949),
+)
 RATES = ("0.005", "0.01", "0.02", "0.05", "0.1", "0.2", "0.5")
 
 
 def _mini_batch(material: Material, method: str) -> Ours:
-    mean, spread = per_iteration(some(material, method))
+    mean, spread = per_iteration(finished_runs(material, method))
     return mean, f"{seconds(mean)} s, standard deviation {seconds(spread)} over epochs"
+
+
+def _epochs_to_target(run: Recorded) -> float | None:
+    met = run.curve and run.number("time_to_target_s") is not None
+    return run.curve[-1]["epoch"] if met else None
 
 
 def _fewest_epochs(material: Material, method: str) -> Ours:
     """Fewest epochs to the target over all learning rates: of ReLU over DCutLU."""
     fewest = {"relu": math.inf, "dcutlu": math.inf}
     for run in material.runs:
-        unit = str(run.config["network"].get("activation")).partition("(")[0]
-        if unit in fewest and run.curve and run.number("time_to_target_s") is not None:
-            fewest[unit] = min(fewest[unit], run.curve[-1]["epoch"])
+        unit, epochs = str(run.config["network"].get("activation")).partition("(")[0], _epochs_to_target(run)
+        if unit in fewest and epochs is not None:
+            fewest[unit] = min(fewest[unit], epochs)
     text = " against ".join(f"{epochs:g}" if math.isfinite(epochs) else "none" for epochs in fewest.values())
     reached = math.isfinite(min(fewest.values()))
     return fewest["relu"] / fewest["dcutlu"] if reached else None, f"{text} epochs"
@@ -35,6 +49,11 @@ def _fewest_epochs(material: Material, method: str) -> Ours:
 
 MINI_BATCH = Measure("seconds of a mini-batch of 3,000, {}", "s", _mini_batch, any_size=True)
 FEWEST_EPOCHS = Measure("fewest epochs to the target, ReLU over DCutLU", "", _fewest_epochs)
+
+
+def _table_3(method: str, theirs: str, mean: float, spread: float) -> Claim:
+    statement, source = f"{mean:g} s, standard deviation {spread:g}", f"{theirs}; {PAPER.name}, Table 3"
+    return Claim(MINI_BATCH, method, mean, statement, source, beside="another machine")
 
 
 def _rates(material: Material) -> tuple[Figure, Rows]:
@@ -45,10 +64,9 @@ def _rates(material: Material) -> tuple[Figure, Rows]:
     rows: Rows = []
     for run in material.runs:
         rho = run.method_block[1].get("rho")
-        met = run.number("time_to_target_s") is not None and run.curve
         row = {"source": "ours", "method": run.method, "seed": run.row.get("seed")}
         row |= {"rho": rho[0] if isinstance(rho, list) else rho}
-        rows.append({**row, "epochs": run.curve[-1]["epoch"] if met else None, "status": run.status})
+        rows.append({**row, "epochs": _epochs_to_target(run), "status": run.status})
     return figure, rows
 
 
@@ -93,45 +111,21 @@ ENTRIES = (
             ("data.first=3000", "network.layers=[100, 120]", "stop.epochs=30", "stop.target=0.5"),
             tuple(f"{unit}-{rate}" for unit in ("relu", "dcutlu") for rate in ("0.02", "0.05", "0.2")),
         ),
-        claims=(
-            Claim(
-                FEWEST_EPOCHS,
-                "relu",
-                None,
-                "a graph without numbers: ReLU needs significantly fewer",
-                f"{PAPER.name}, section 5.0.2",
-            ),
-        ),
+        claims=(Claim(FEWEST_EPOCHS, "relu", None, *_FEWER),),
     ),
     Entry(
         "zhang-table3",
         PAPER,
         "Table 3",
         "MNIST: seconds of a mini-batch of 3,000",
-        Drawing("minibatch-table", _mini_batches),
-        kind="table",
+        Drawing("minibatch-table", _mini_batches, "table"),
         config="mnist-graph",
-        methods=("sgd", "adam", "graph-printed", "graph-dcutlu"),
+        methods=tuple(method for method, *_ in TABLE_3),
         quick=Quick(
             "8 epochs instead of 100 (3 of DCutLU), 1 repeat",
             ("stop.epochs=8", "methods.graph-dcutlu.stop.epochs=3"),
         ),
         differs="theirs ran on a MacBook Pro; the spread is over epochs here",
-        claims=tuple(
-            Claim(
-                MINI_BATCH,
-                method,
-                paper,
-                f"{paper:g} s, standard deviation {spread:g}",
-                f"{theirs}; {PAPER.name}, Table 3",
-                beside="another machine",
-            )
-            for method, paper, spread, theirs in (
-                ("sgd", 0.2257, 0.0444, "SGD (ReLU)"),
-                ("adam", 0.2398, 0.0416, "Adam (ReLU)"),
-                ("graph-printed", 0.9373, 0.0851, "ADMM (ReLU)"),
-                ("graph-dcutlu", 1.446, 0.0949, "ADMM (DCutLU)"),
-            )
-        ),
+        claims=tuple(_table_3(*row) for row in TABLE_3),
     ),
 )

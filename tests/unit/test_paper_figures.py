@@ -45,7 +45,7 @@ def test_every_figure_has_a_config_with_its_methods(entry, scale):
     runs = planned(entry, scale)
     plan = entry.plan(scale)
     assert len(runs) == len(plan.methods) * plan.repeats
-    assert bool(runs) == (entry.source != "condition")
+    assert bool(runs) == (entry.drawing.source != "condition")
     assert set(plan.methods) <= set(entry.methods)
     shrunk = {run.experiment for run in runs if run.experiment.endswith("-quick")}
     assert bool(shrunk) == (scale == "quick" and bool(entry.quick.changes))
