@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from admmctl.errors import ConfigError, UserError
@@ -99,52 +99,44 @@ class Ranks:
 
     def __init__(self, cores: int, items: int) -> None:
         self.data = np.random.default_rng(cores).integers(0, 100, size=(cores, items)).astype(float)
-        self.total = self.data.sum(axis=0)
         self.clock = np.zeros(cores)
 
-    def send(self, source: int, target: int, where: slice, add: bool, values: np.ndarray | None = None) -> float:
-        """The clock of ``target`` once it has ``where`` of ``source``, and has added it."""
-        sent = self.data[source, where] if values is None else values
-        self.data[target, where] = sent + (self.data[target, where] if add else 0)
-        bytes = ITEM * len(sent)
-        arrives = max(self.clock[source], self.clock[target]) + LAW.alpha + LAW.beta * bytes
-        return arrives + LAW.gamma * bytes * add
-
-    def exchange(self, one: int, other: int, to_one: slice, to_other: slice, add: bool) -> None:
-        to_other_values = self.data[one, to_other].copy()
-        first = self.send(other, one, to_one, add)
-        second = self.send(one, other, to_other, add, to_other_values)
-        self.clock[[one, other]] = first, second
+    def send(self, messages: list[tuple[int, int, slice]], add: bool) -> None:
+        """Messages (source, target, part) that are sent at the same time; ``add``: the target adds up."""
+        data, clock = self.data.copy(), self.clock.copy()
+        for source, target, part in messages:
+            self.data[target, part] = data[source, part] + add * data[target, part]
+            bytes = ITEM * len(data[source, part])
+            seconds = LAW.alpha + LAW.beta * bytes + LAW.gamma * bytes * add
+            self.clock[target] = max(clock[source], clock[target]) + seconds
 
     def allreduce(self, short: bool) -> float:
+        """The seconds that it takes; long messages are halved on the way there and joined on the way back."""
         cores, items = self.data.shape
+        total = self.data.sum(axis=0)
         power = 1 << (cores.bit_length() - 1)
-        extra = cores - power
-        whole = slice(0, items)
-        for i in range(extra):
-            self.clock[2 * i + 1] = self.send(2 * i, 2 * i + 1, whole, add=True)
+        extra, whole = cores - power, slice(0, items)
+        self.send([(2 * i, 2 * i + 1, whole) for i in range(extra)], add=True)
         active = [2 * i + 1 if i < extra else i + extra for i in range(power)]
-        parts = [(0, items)] * power
+        parts = [whole] * power
         masks = [1 << k for k in range(power.bit_length() - 1)]
         for mask in masks:
-            for i in (i for i in range(power) if not i & mask):
-                j = i | mask
-                if short:
-                    self.exchange(active[i], active[j], whole, whole, add=True)
-                else:
-                    low, high = parts[i]
-                    middle = (low + high) // 2
-                    self.exchange(active[i], active[j], slice(low, middle), slice(middle, high), add=True)
-                    parts[i], parts[j] = (low, middle), (middle, high)
-        for mask in reversed(masks) if not short else []:
-            for i in (i for i in range(power) if not i & mask):
-                j = i | mask
-                (low, middle), (_, high) = parts[i], parts[j]
-                self.exchange(active[i], active[j], slice(middle, high), slice(low, middle), add=False)
-                parts[i] = parts[j] = (low, high)
-        for i in range(extra):
-            self.clock[2 * i] = self.send(2 * i + 1, 2 * i, whole, add=False)
-        assert (self.data == self.total).all()
+            if not short:
+                middles = [(part.start + part.stop) // 2 for part in parts]
+                parts = [
+                    slice(middle, part.stop) if i & mask else slice(part.start, middle)
+                    for i, (part, middle) in enumerate(zip(parts, middles, strict=True))
+                ]
+            self.send([(active[i ^ mask], active[i], parts[i]) for i in range(power)], add=True)
+        for mask in [] if short else reversed(masks):
+            self.send([(active[i ^ mask], active[i], parts[i ^ mask]) for i in range(power)], add=False)
+            others = [parts[i ^ mask] for i in range(power)]
+            parts = [
+                slice(min(one.start, other.start), max(one.stop, other.stop))
+                for one, other in zip(parts, others, strict=True)
+            ]
+        self.send([(2 * i + 1, 2 * i, whole) for i in range(extra)], add=False)
+        assert (self.data == total).all()
         return float(self.clock.max())
 
 
@@ -196,14 +188,6 @@ def test_with_noise_no_other_rates_are_nearer_and_predictions_stay_within_it(noi
     assert nearest <= distance(replace(made, imbalance=0.0)) + 1e-12
     for point in exact:
         assert model.compute(point.cores, point.rows) == pytest.approx(point.compute_s, rel=0.1)
-
-
-def test_errors_count_relatively():
-    # The slowest run is 20 % off. Absolute least squares would follow it, and miss the rest by far more.
-    points = strong(1, 2, 4, 8, 16, 32)
-    points[0] = slower(points[0], 1.2)
-    model = fit(points, EXCHANGES, [400_000])
-    assert model.compute(32, 60_000) == pytest.approx(TRUE.compute(32, 60_000), rel=0.03)
 
 
 def test_times_are_never_negative():
@@ -366,10 +350,12 @@ def test_the_parts_are_the_seconds_and_the_bounds_are_as_by_hand():
     assert two.communication(3) == pytest.approx(LAW.seconds(3, 400_000) + LAW.seconds(3, 16))
 
 
+@pytest.mark.parametrize("model", [TRUE, on_machine(TRUE, load_machine("cray-xc30"), here_gflops=100.0)])
 @given(cores=st.integers(1, 20_000), rows=st.integers(1, 10**8), imbalance=st.floats(0, 2))
-def test_nothing_beats_its_bounds(cores, rows, imbalance):
-    model = replace(TRUE, imbalance=imbalance)
+def test_nothing_beats_its_bounds(model, cores, rows, imbalance):
+    model = replace(model, imbalance=imbalance)
     seconds = model.seconds(cores, rows) * (1 + 1e-12)
+    assert 0 < seconds < math.inf
     assert seconds >= model.amdahl(cores, rows)
     assert seconds >= model.communication(cores) + model.seconds_solve
 
@@ -491,10 +477,3 @@ def test_the_cray_is_as_published():
     assert 1 / 8e9 < cray.network.seconds_per_byte < 24 / 8e9
     assert 0.25e-6 <= cray.network.latency_s <= 3.7e-6
     assert any("nersc.gov" in source for source in cray.source)
-
-
-@settings(max_examples=30)
-@given(cores=st.integers(1, 10_000))
-def test_a_curve_to_ten_thousand_cores_is_finite(cores):
-    there = on_machine(TRUE, load_machine("cray-xc30"), here_gflops=100.0)
-    assert 0 < there.amdahl(cores, 10**7) <= there.seconds(cores, 10**7) * (1 + 1e-12) < math.inf
