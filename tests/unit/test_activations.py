@@ -67,20 +67,6 @@ def test_no_z_is_cheaper(name, path, dtype, values, gamma, beta):
     assert (cost(name, z, a, m, gamma, beta) <= best + TOLERANCE[dtype] * scale).all()
 
 
-@kinds
-@types
-@given(values=pairs, gamma=penalties, beta=penalties)
-def test_compiled_and_plain_cost_the_same(name, dtype, values, gamma, beta):
-    if not kernels.COMPILED:
-        pytest.skip("numba is not here: there is one path only")
-    a, m = np.array(values, dtype=dtype).T.copy()
-    compiled, plain = (
-        cost(name, z_update(name, path, a, m, gamma, beta), a, m, gamma, beta) for path in ("compiled", "plain")
-    )
-    scale = 1.0 + gamma * a.astype(float) ** 2 + beta * m.astype(float) ** 2
-    assert (np.abs(compiled - plain) <= TOLERANCE[dtype] * scale).all()
-
-
 @paths
 def test_a_tie_is_one_of_both_minima(path):
     # gamma = 3, beta = 1, a = 1, m = -1: both z = 1/2 and z = -1 cost 3.

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +26,20 @@ needs_numba = pytest.mark.skipif(not kernels.COMPILED, reason="numba is not here
 
 # -- nothing compiles while a clock runs
 
-RELU: dict[str, Any] = {"network": {"layers": [20, 7]}}
+# Name: method, and what differs from the experiment of the test.
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
-    "admm": ("admm", RELU),
     # Blocks of several sizes, a layer of one unit, and wide ones.
     "admm, layers": ("admm", {"network": {"layers": [30, 1, 40]}, "data": {"rows": 9001}}),
-    "admm, outputs": ("admm", {"network": {"layers": [20, 7], "outputs": 2}}),
+    "admm, outputs": ("admm", {"network": {"outputs": 2}}),
     "admm, no bias": ("admm", {"network": {"layers": [20, 30], "bias": False}}),
     "admm, paper": ("admm", {"preset": "paper"}),
-    "admm, backward": ("admm", {"sweep": "backward_first", **RELU}),
-    "admm, hinge": ("admm", {"loss": "hinge", **RELU}),
-    "admm, stream": ("admm", {"data": {"stream": True}, **RELU}),
-    "admm, nystrom": ("admm", {"network": {"layers": [30, 30]}, "w_update": "nystrom", "min_width": 10}),
-    "admm, nystrom-pcg": ("admm", {"network": {"layers": [30, 30]}, "w_update": "nystrom-pcg", "min_width": 10}),
+    "admm, backward": ("admm", {"sweep": "backward_first"}),
+    "admm, hinge": ("admm", {"loss": "hinge"}),
+    "admm, stream": ("admm", {"data": {"stream": True}}),
+    **{
+        f"admm, {update}": ("admm", {"network": {"layers": [30, 30]}, "w_update": update, "min_width": 10})
+        for update in ("nystrom", "nystrom-pcg")
+    },
     **{
         f"{method}, {h}": (method, {"network": {"layers": [20, 30], "activation": h}})
         for method, h in (
@@ -48,30 +49,25 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
             ("stochastic-admm", "cosine"),
         )
     },
-    "admm-printed": ("admm-printed", RELU),
-    "admm-printed, tanh": ("admm-printed", {"network": {"layers": [20, 7], "activation": "tanh", "bias": False}}),
-    "classical-admm": ("classical-admm", {"network": {"layers": [20, 7]}, "warm_iterations": 1}),
-    "classical-admm, no bias": ("classical-admm", {"network": {"layers": [20, 7], "bias": False}}),
-    "stochastic-admm": ("stochastic-admm", RELU),
-    "graph-admm": ("graph-admm", {"network": {"layers": [20, 7], "outputs": 2}}),
-    "graph-admm, batch": ("graph-admm", {"network": {"layers": [20, 7]}, "batch": 500}),
+    "admm-printed, tanh": ("admm-printed", {"network": {"activation": "tanh", "bias": False}}),
+    "classical-admm": ("classical-admm", {"warm_iterations": 1}),
+    "classical-admm, no bias": ("classical-admm", {"network": {"bias": False}}),
+    "graph-admm": ("graph-admm", {"network": {"outputs": 2}}),
+    "graph-admm, batch": ("graph-admm", {"batch": 500}),
     "graph-admm, paper": (
         "graph-admm",
         {"network": {"layers": [9], "activation": "dcutlu"}, "preset": "paper", "batch": 500},
     ),
     "graph-admm, inner": ("graph-admm", {"network": {"layers": [9], "activation": "hard-sigmoid"}, "inner": 2}),
-    **{name: (name, RELU) for name in ("sgd", "adam", "gd", "cg", "lbfgs", "linear", "random-features")},
     "convex-admm": ("convex-admm", {"patterns": 4, "loss": "signed-squared"}),
-    **{name: (name, RELU) for name in ("torch-sgd", "torch-adam", "torch-lbfgs")},
-}
-
-
-def loops() -> Iterator[tuple[Any, str, kernels.Kernel]]:
-    """Every compiled loop: the module that it is in, its name there, and itself."""
-    for module in (kernels, table_kernels, hog):
-        yield from (
-            (module, name, found) for name, found in vars(module).items() if isinstance(found, kernels.Kernel)
+    **{
+        method: (method, {})
+        for method in (
+            *("admm", "admm-printed", "stochastic-admm", "sgd", "adam", "gd", "cg", "lbfgs", "linear"),
+            *("random-features", "torch-sgd", "torch-adam", "torch-lbfgs"),
         )
+    },
+}
 
 
 @pytest.fixture
@@ -96,8 +92,10 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None]]:
 
         return called
 
-    for _, _, kernel in loops():
-        monkeypatch.setattr(kernel, "loop", noted(kernel.loop))
+    for module in (kernels, table_kernels, hog):
+        for found in vars(module).values():
+            if isinstance(found, kernels.Kernel):
+                monkeypatch.setattr(found, "loop", noted(found.loop))
 
     class Watched(clock.Clock):
         watched = clocks
@@ -115,14 +113,14 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None]]:
 def test_nothing_compiles_while_the_clock_runs(
     case: str, fresh: list[tuple[str, str | None]], results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    method, given = CASES[case]
-    given = {**given}
+    method, changes = CASES[case]
+    given = {**changes}
     copied: list[Any] = []
     monkeypatch.setattr(kernels, "_standard", lambda x: copied.append(x.shape) or np.require(x, None, "CAW"))
     experiment = {
         "name": "compiling",
         "data": {"name": "swissroll", "rows": 3001, **given.pop("data", {})},
-        "network": given.pop("network", {"layers": [20, 7]}),
+        "network": {"layers": [20, 7], **given.pop("network", {})},
         "loss": given.pop("loss", "squared"),
         "methods": {method: given},
         "stop": {"iterations": 3},
@@ -236,30 +234,26 @@ import numba.core.dispatcher as d
 def compile(*given): raise RuntimeError("no code for this processor")
 d.Dispatcher.compile = compile
 """
+SET = "import os; os.environ['{}'] = '{}'"
 SLOWER = "element-wise loops run on NumPy, with the same results, slower"
+ANEW = "loops are compiled anew in every process"
+# Name: what the process does first, the activation, and what it says.
+FAULTS = {
+    "no folder": (NO_FOLDER, "hard-sigmoid", f"numba's cache has no folder: {ANEW}"),
+    "full disk": (FULL, "tanh", f"numba's cache fails (OSError: [Errno 28] No space left on device): {ANEW}"),
+    "no compiler": (FAILS, "relu", f"numba fails (RuntimeError: no code for this processor): {SLOWER}"),
+    "no numba": ("sys.modules['numba'] = None", "relu", "numba cannot be loaded (import of numba halted; None in"),
+    "no compiling": (
+        SET.format("NUMBA_DISABLE_JIT", 1),
+        "hard-sigmoid",
+        f"NUMBA_DISABLE_JIT is set: {SLOWER}; unset",
+    ),
+    "NumPy was asked for": (SET.format("ADMMCTL_KERNELS", "numpy"), "relu", ""),
+}
 
 
 @needs_numba
-@pytest.mark.parametrize(
-    ("before", "h", "message"),
-    [
-        (NO_FOLDER, "hard-sigmoid", "numba's cache has no folder: loops are compiled anew in every process"),
-        (
-            FULL,
-            "tanh",
-            "numba's cache fails (OSError: [Errno 28] No space left on device): loops are compiled anew",
-        ),
-        (FAILS, "relu", f"numba fails (RuntimeError: no code for this processor): {SLOWER}"),
-        ("sys.modules['numba'] = None", "relu", "numba cannot be loaded (import of numba halted; None in"),
-        (
-            "import os; os.environ['NUMBA_DISABLE_JIT'] = '1'",
-            "hard-sigmoid",
-            f"NUMBA_DISABLE_JIT is set: {SLOWER}; unset it",
-        ),
-        ("import os; os.environ['ADMMCTL_KERNELS'] = 'numpy'", "relu", ""),
-    ],
-    ids=["no folder", "full disk", "no compiler", "no numba", "no compiling", "NumPy was asked for"],
-)
+@pytest.mark.parametrize(("before", "h", "message"), FAULTS.values(), ids=FAULTS)
 def test_a_run_goes_on_without_numba_or_its_cache_and_says_so_once(
     before: str, message: str, h: str, tmp_path: Path
 ) -> None:

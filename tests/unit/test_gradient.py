@@ -1,5 +1,7 @@
 """Gradients by back-propagation, held against finite differences; and the losses that only gradients use."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -52,12 +54,19 @@ def away_from_kinks(p: Problem, activation: str, loss: str) -> Array:
     raise AssertionError("every draw lies near a kink")
 
 
-def loss_and_gradient(p: Problem, vector: Array, columns: int = 1000) -> tuple[float, Array]:
-    """Sums over all samples."""
-    total = np.zeros_like(vector)
+def loss_and_gradient(
+    p: Problem, vector: Array, columns: int = 1000, samples: slice = slice(None), before: float = 0.0
+) -> tuple[float, Array]:
+    """Sums over ``samples``, taken ``columns`` at a time; the gradient is added to numbers ``before``."""
+    total = np.full_like(vector, before)
     backprop = Gradient(p.network, p.loss, columns, vector.dtype.type)
-    value = backprop.add(flat_views(p.network, vector), p.a0, p.y, flat_views(p.network, total))
-    return value, total
+    a0, y = p.a0[:, samples], p.y[:, samples]
+    return backprop.add(flat_views(p.network, vector), a0, y, flat_views(p.network, total)), total
+
+
+def draw(p: Problem) -> Array:
+    """Parameters in the type of the samples."""
+    return np.random.default_rng(1).standard_normal(parameters(p.network)).astype(p.a0.dtype)
 
 
 def differences(value, vector: Array) -> Array:
@@ -80,16 +89,7 @@ def differences(value, vector: Array) -> Array:
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("hidden", [[], [4], [4, 3]], ids=["1 layer", "2 layers", "3 layers"])
 def test_the_gradient_is_that_of_finite_differences(loss, activation, outputs, bias, hidden):
-    p = problem(
-        hidden,
-        samples=7,
-        features=3,
-        outputs=outputs,
-        loss=loss,
-        activation=activation,
-        bias=bias,
-        dtype=np.float64,
-    )
+    p = problem(hidden, samples=7, features=3, outputs=outputs, loss=loss, activation=activation, bias=bias)
     vector = away_from_kinks(p, activation, loss)
 
     def value(at: Array) -> float:
@@ -107,7 +107,7 @@ def test_the_gradient_is_that_of_finite_differences(loss, activation, outputs, b
 @pytest.mark.parametrize("columns", [1, 2, 7, 20, 21, 64])
 def test_blocks_do_not_matter(loss, dtype, columns):
     p = problem([5, 4], samples=20, outputs=3, loss=loss, activation="tanh", dtype=dtype)
-    vector = np.random.default_rng(1).standard_normal(parameters(p.network)).astype(dtype)
+    vector = draw(p)
     expected_value, expected = loss_and_gradient(p, vector)
     value, gradient = loss_and_gradient(p, vector, columns)
     assert gradient.dtype == dtype
@@ -118,47 +118,28 @@ def test_blocks_do_not_matter(loss, dtype, columns):
 
 def test_a_smaller_block_after_a_larger_one_sees_nothing_of_it():
     p = problem([5, 4], samples=20)
-    vector = np.random.default_rng(1).standard_normal(parameters(p.network))
-    W = flat_views(p.network, vector)
-    backprop = Gradient(p.network, p.loss, 20, np.float64)
+    vector = draw(p)
+    W, backprop = flat_views(p.network, vector), Gradient(p.network, p.loss, 20, np.float64)
     backprop.add(W, p.a0, p.y, flat_views(p.network, np.zeros_like(vector)))
-    reused, fresh = np.zeros_like(vector), np.zeros_like(vector)
-    few = backprop.add(W, p.a0[:, :3], p.y[:, :3], flat_views(p.network, reused))
-    other = Gradient(p.network, p.loss, 3, np.float64)
-    assert few == other.add(W, p.a0[:, :3], p.y[:, :3], flat_views(p.network, fresh))
-    np.testing.assert_array_equal(reused, fresh)
-
-
-def test_gradients_are_added_to_what_is_there():
-    p = problem([5], samples=20)
-    vector = np.random.default_rng(1).standard_normal(parameters(p.network))
-    _, once = loss_and_gradient(p, vector)
-    total = np.full_like(vector, 3.0)
-    Gradient(p.network, p.loss, 8, np.float64).add(
-        flat_views(p.network, vector), p.a0, p.y, flat_views(p.network, total)
-    )
-    np.testing.assert_allclose(total, once + 3.0, rtol=1e-12)
-
-
-def test_no_samples_have_no_gradient():
-    p = problem([5], samples=20)
-    vector = np.random.default_rng(1).standard_normal(parameters(p.network))
     total = np.zeros_like(vector)
-    backprop = Gradient(p.network, p.loss, 8, np.float64)
-    value = backprop.add(flat_views(p.network, vector), p.a0[:, :0], p.y[:, :0], flat_views(p.network, total))
-    assert value == 0.0
-    assert not total.any()
+    few = backprop.add(W, p.a0[:, :3], p.y[:, :3], flat_views(p.network, total))
+    expected_value, expected = loss_and_gradient(p, vector, 3, slice(3))
+    assert few == expected_value
+    np.testing.assert_array_equal(total, expected)
 
 
-def test_the_inputs_are_never_written_to():
+def test_gradients_are_added_to_what_is_there_and_nothing_else_is_written_to():
     p = problem([5, 4], samples=20, outputs=3, loss="cross-entropy")
-    a0, y = p.a0.copy(), p.y.copy()
-    vector = np.random.default_rng(1).standard_normal(parameters(p.network))
-    before = vector.copy()
-    loss_and_gradient(p, vector, 6)
-    np.testing.assert_array_equal(p.a0, a0)
-    np.testing.assert_array_equal(p.y, y)
-    np.testing.assert_array_equal(vector, before)
+    vector = draw(p)
+    given = (p.a0, p.y, vector)
+    copies = [array.copy() for array in given]
+    _, once = loss_and_gradient(p, vector)
+    np.testing.assert_allclose(loss_and_gradient(p, vector, 8, before=3.0)[1], once + 3.0, rtol=1e-12)
+    value, unchanged = loss_and_gradient(p, vector, 8, slice(0), before=3.0)  # no samples have no gradient
+    assert value == 0.0
+    assert (unchanged == 3.0).all()
+    for array, copy in zip(given, copies, strict=True):
+        np.testing.assert_array_equal(array, copy)
 
 
 @pytest.mark.parametrize("activation", ["relu", "hard-sigmoid"])
@@ -273,22 +254,15 @@ def test_a_nan_output_is_not_hidden(loss, outputs):
 
 
 @pytest.mark.parametrize("bias", [True, False])
-def test_weights_are_views_of_one_vector(bias):
-    network = Network.build(3, [5, 2], 1, "relu", bias)
-    size = parameters(network)
-    assert size == (4 * 5 + 6 * 2 + 3 * 1 if bias else 3 * 5 + 5 * 2 + 2 * 1)
-    vector = np.arange(size, dtype=np.float64)
+@pytest.mark.parametrize("layers", [[], [5, 2]])
+def test_weights_are_views_of_one_vector(layers, bias):
+    network = Network.build(3, layers, 1, "relu", bias)
+    vector = np.arange(parameters(network), dtype=np.float64)
     W = flat_views(network, vector)
-    assert [W_l.shape for W_l in W] == [(5, 3 + bias), (2, 5 + bias), (1, 2 + bias)]
+    shapes = [(k_next, k + bias) for k, k_next in pairwise([3, *layers, 1])]
+    assert [W_l.shape for W_l in W] == shapes
     np.testing.assert_array_equal(np.concatenate([W_l.ravel() for W_l in W]), vector)
-    W[1][0, 0] = -7.0
-    assert vector[W[0].size] == -7.0
+    W[-1][0, 0] = -7.0
+    assert vector[-W[-1].size] == -7.0
     vector[...] = 1.0
     assert all((W_l == 1.0).all() for W_l in W)
-
-
-def test_a_network_without_hidden_layers_has_one_matrix():
-    network = Network.build(3, [], 2, "relu", True)
-    assert parameters(network) == 8
-    (W,) = flat_views(network, np.zeros(8))
-    assert W.shape == (2, 4)

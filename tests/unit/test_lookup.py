@@ -74,12 +74,10 @@ def test_the_table_is_within_its_tolerance_everywhere(period, r):
     # Also where the solution jumps from one valley to another. There two z cost the same, and either will do.
     rng = np.random.default_rng(0)
     table = Table(r, period)
-    a = rng.uniform(-1.2 * table.reach, 1.2 * table.reach, (20, 20_000)).astype(np.float32)
-    m = rng.uniform(-14, 14, a.shape).astype(np.float32)
+    farthest = np.array([1.2 * table.reach, 14])[:, None, None]
+    a, m = (np.asfortranarray(x, np.float32) for x in rng.uniform(-farthest, farthest, (2, 20, 20_000)))
     z = np.full_like(m, np.nan)
-    table.z_update(*(np.asfortranarray(x) for x in (z, a, m)), 1.0, 0.0, 1.0)
-    z = np.asfortranarray(z)
-    table.z_update(z, np.asfortranarray(a), np.asfortranarray(m), 1.0, 0.0, 1.0)
+    table.z_update(z, a, m, 1.0, 0.0, 1.0)
     a, m = a.astype(float), m.astype(float)
     exact = minimiser(r, period, a.ravel(), m.ravel()).reshape(a.shape)
     far = np.abs(z - exact) > TOLERANCE
