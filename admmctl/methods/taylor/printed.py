@@ -1,7 +1,6 @@
 """Taylor et al. 2016, Algorithm 1, line by line, for reading beside the paper: the iterates of ``algorithm.py``.
 
-A layer is finished before the next: whole matrices, a reduction per layer. Two things are not the paper's: a ridge
-solve of sums over ranks (section 5) stands for the pseudo-inverse, and ``multipliers: full`` is on offer.
+A ridge solve of sums over ranks (section 5) stands for the pseudo-inverse; ``multipliers: full`` is ours, too.
 """
 
 from dataclasses import dataclass, field
@@ -49,8 +48,7 @@ class PrintedAdmm(TaylorMethod):
             V, b = np.split(W[l + 1].astype(np.float64), [len(z[l])], axis=1)  # W_{l+1}; its bias, if any
             pulled = beta(l + 1) * V.T @ (s.target(l + 1) - b.sum(axis=1, keepdims=True))
             pulled += gamma(l) * h.value(z[l], out=np.empty_like(z[l]))
-            inverse = RidgeFactor(beta(l + 1) * V.T @ V, gamma(l), absolute=True)
-            a[l][: len(z[l])] = inverse.solve(pulled.T).T
+            a[l][: len(z[l])] = RidgeFactor(beta(l + 1) * V.T @ V, gamma(l), absolute=True).solve(pulled.T).T
             # (7) z_l <- argmin_z gamma_l ||a_l - h(z)||^2 + beta_l ||z - W_l a_{l-1}||^2
             h.z_update(z[l], a[l], np.matmul(W[l], a[l - 1], out=np.empty_like(z[l])), gamma(l), beta(l))
         # (section 3.1) W_L <- z_L a_{L-1}^+
@@ -67,13 +65,10 @@ class PrintedAdmm(TaylorMethod):
     def cost(self, network: Network, samples: int, total: int) -> Cost:
         sizes, shapes = network.sizes, network.shapes
         flop = sum(total * (4.0 * k1 * k + k1 * (k1 + 1)) + k1**3 / 3 for k, k1 in shapes)  # W_l, and W_l a_{l-1}
-        flop += sum(
-            k * k1 * (k1 + 1.0) + k1**3 / 3 + 2.0 * total * (k * k1 + k1**2) for k, k1 in shapes[1:]
-        )  # (6)
-        kept = sum(sizes[1:]) + sizes[-1] + sum(sizes[1:-1]) + len(sizes) - 2  # z, lam, a with its rows of ones
-        # Of the largest layer: m or h(z_l); what a_l is solved for in float64, its copy, the solution.
-        scratch = 2 * max(sizes[1:]) + 6 * max(sizes[1:-1], default=0)
-        state = 4 * samples * (kept + scratch) + solve_bytes(shapes, kept=0)
+        flop += sum(k * k1 * (k1 + 1.0) + k1**3 / 3 + 2.0 * total * k1 * (k + k1) for k, k1 in shapes[1:])  # (6)
+        kept = 2 * sum(sizes[1:]) + len(sizes) - 2  # z, lam, a with its rows of ones
+        kept += 2 * max(sizes[1:]) + 6 * max(sizes[1:-1], default=0)  # m or h(z_l); solving for a_l in float64
+        state = 4 * samples * kept + solve_bytes(shapes, kept=0)
         return Cost(state, flop, total, tuple(4 * (k * k1 + k1 * (k1 + 1) // 2) for k, k1 in shapes))
 
     def snapshot(self, s: PrintedState) -> Snapshot:
