@@ -1,13 +1,12 @@
-"""Element-wise loops, fused and compiled. Others are in ``table_kernels`` and, of images, in ``data/hog.py``.
+"""Element-wise loops, fused and compiled. More are in ``table_kernels``, and for images in ``data/hog.py``.
 
-Every kernel takes samples as rows, C order (the transposed view of a block of columns), and is one pass
-over memory. Where numba is missing or does not work, or ADMMCTL_KERNELS=numpy, the plain NumPy path gives the same
-results; ``trouble`` says so.
+Every kernel takes samples as rows in C order (a block of columns, transposed) and reads its arrays once. If numba
+is missing or fails, or ADMMCTL_KERNELS is "numpy", plain NumPy gives the same results; ``trouble`` says why.
 """
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -24,7 +23,7 @@ try:
     COMPILED = not numba.config.DISABLE_JIT  # type: ignore[attr-defined]
     if not COMPILED:
         _trouble = f"NUMBA_DISABLE_JIT is set: {_SLOWER}; unset it"
-except Exception as error:  # of a numba for another NumPy, or with half of its files, anything can come
+except Exception as error:  # a numba for another NumPy, or with half of its files, can raise anything
     COMPILED = False
     if os.environ.get("ADMMCTL_KERNELS") != "numpy":
         _cause = " ".join(str(error).split())
@@ -34,42 +33,42 @@ _dispatchers: list[Any] = []
 
 
 def trouble() -> str:
-    """Why loops take longer to start or to run than they should, and the cure, behind a semicolon; or ''."""
+    """Why loops take longer to start or to run than they should, then a semicolon and the cure; or ''."""
     return _trouble
 
 
 def described() -> str:
-    """How the loops are run, in words, where there is no trouble."""
+    """How the loops are run, if there is no trouble."""
     if COMPILED:
         return f"numba {numba.__version__} compiles the element-wise loops"
     return "ADMMCTL_KERNELS=numpy: element-wise loops run on NumPy"
 
 
 class Kernel:
-    """A loop that numba compiles at its first call, once for each type of number and never again.
+    """A loop that numba compiles at its first call, once for each type of number.
 
-    Arrays of any layout are taken; the loop sees C order that can be written to, copied where it has to be. So a
-    call on a few numbers, before the clock starts, compiles what all later calls need.
+    Arrays may have any layout: those that are not writeable in C order are copied for the loop. So a call on a few
+    numbers, before the clock starts, compiles what all later calls need.
     """
 
     def __init__(self, loop: Any, plain: Callable[..., Any]) -> None:
         self.loop, self.plain = loop, plain
 
-    def __call__(self, *given: Any) -> None:
-        used = [_standard(x) if isinstance(x, np.ndarray) and not x.flags.carray else x for x in given]
+    def __call__(self, *arguments: Any) -> None:
+        used = [_standard(x) if isinstance(x, np.ndarray) and not x.flags.carray else x for x in arguments]
         try:
             self.loop(*used)
         except Exception as error:
             self._fall_back(error, used)
-        for x, copy in zip(given, used, strict=True):
+        for x, copy in zip(arguments, used, strict=True):
             if copy is not x and x.flags.writeable:
                 x[...] = copy
 
     def _fall_back(self, error: Exception, used: list[Any]) -> None:
-        """Do without numba's cache, whose files may be damaged or its disk full; or else without numba."""
+        """Run without numba's cache, whose files may be damaged or its disk full; if that fails, without numba."""
         try:
             for dispatcher in _dispatchers:
-                dispatcher._cache.disable()  # that of a loop inside another fails with it
+                dispatcher._cache.disable()  # of all, because loops are parts of others
             self.loop(*used)
             _note_cache(f"fails ({type(error).__name__}: {error})")
         except Exception as other:
@@ -81,7 +80,7 @@ class Kernel:
 
 
 def _standard(x: Array) -> Array:
-    """In C order, aligned, and to be written to."""
+    """A copy in C order, aligned and writeable."""
     return np.require(x, None, ["C", "A", "W"])
 
 
@@ -94,23 +93,24 @@ def _note_cache(what: str) -> None:
 
 
 def compiled(
-    plain: Callable[..., Any] | None, *, sums: bool = False
+    plain: Callable[..., Any] | None, *, sums: bool = False, inline: Literal["never", "always"] = "never"
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Use the loop below when numba is there, and ``plain`` when not. ``sums``: the loop adds up many terms.
+    """A decorator: the loop is compiled where numba works, and elsewhere ``plain`` is called in its place.
 
-    Without ``plain`` the loop is a part of others, which have theirs.
+    ``plain`` is None for a part of other loops, which have their own. ``sums``: the loop adds up many terms.
+    ``inline``: "always" compiles a part as if it were written in those loops.
     """
 
     def choose(loop: Callable[..., Any]) -> Callable[..., Any]:
         if not COMPILED:
             return loop if plain is None else plain
-        # Contraction to fused multiply-add is allowed, and sums may be taken in any order, several at once.
-        # Assuming that there is no NaN is not: it has to come out, so that a diverged run is noticed.
+        # Fused multiply-add is allowed, and so are sums in any order. But NaN must not be assumed away: it has to
+        # come out, so that a diverged run is noticed.
         fastmath = {"contract", "reassoc", "nsz"} if sums else {"contract"}
-        dispatcher: Any = numba.njit(fastmath=fastmath, error_model="numpy")(loop)
+        dispatcher: Any = numba.njit(fastmath=fastmath, error_model="numpy", inline=inline)(loop)
         try:
             dispatcher.enable_caching()
-        except Exception:  # it finds no folder that it may write to
+        except Exception:  # there is no folder that it may write to
             _note_cache("has no folder")
         _dispatchers.append(dispatcher)
         return dispatcher if plain is None else Kernel(dispatcher, plain)
@@ -124,8 +124,19 @@ def _z_relu_plain(z: Array, a: Array, m: Array, gamma: float, beta: float) -> No
     negative = np.minimum(m, 0)
     cost_positive = gamma * (a - positive) ** 2 + beta * (positive - m) ** 2
     cost_negative = gamma * a**2 + beta * (negative - m) ** 2
-    # Where rounding makes the costs tie, m itself is the cheaper of the two.
+    # When the costs are equal by rounding, m itself is cheaper.
     z[...] = np.where(cost_negative <= cost_positive, negative, positive)
+
+
+@compiled(None, inline="always")
+def _cheaper_z(a: float, m: float, gamma: float, beta: float, inverse: float, zero: float) -> float:
+    """The z of one entry: on either side of zero the cost is a parabola, and the lower of the two minima wins."""
+    positive = (gamma * a + beta * m) * inverse
+    positive = positive if positive >= zero or positive != positive else zero
+    negative = m if m < zero else zero
+    cost_positive = gamma * (a - positive) * (a - positive) + beta * (positive - m) * (positive - m)
+    cost_negative = gamma * a * a + beta * (negative - m) * (negative - m)
+    return negative if cost_negative <= cost_positive else positive
 
 
 @compiled(_z_relu_plain)
@@ -133,20 +144,13 @@ def z_relu(z: Array, a: Array, m: Array, gamma: float, beta: float) -> None:
     """z <- argmin_z gamma (a - relu(z))^2 + beta (z - m)^2, entry by entry (Taylor eq. 7).
 
     ``z``, ``m`` have shape (samples, k); ``a`` may have one more column, its row of ones, which is not read.
-    On either side of zero the cost is a parabola: the cheaper of the two minima wins.
     """
     gamma, beta = z.dtype.type(gamma), z.dtype.type(beta)
-    total = z.dtype.type(1) / (gamma + beta)
+    inverse = z.dtype.type(1) / (gamma + beta)
     zero = z.dtype.type(0)
     for i in range(z.shape[0]):
         for j in range(z.shape[1]):
-            aa, mm = a[i, j], m[i, j]
-            positive = (gamma * aa + beta * mm) * total
-            positive = positive if positive >= zero or positive != positive else zero
-            negative = mm if mm < zero else zero
-            cost_positive = gamma * (aa - positive) * (aa - positive) + beta * (positive - mm) * (positive - mm)
-            cost_negative = gamma * aa * aa + beta * (negative - mm) * (negative - mm)
-            z[i, j] = negative if cost_negative <= cost_positive else positive
+            z[i, j] = _cheaper_z(a[i, j], m[i, j], gamma, beta, inverse, zero)
 
 
 def _z_cut_plain(z: Array, a: Array, m: Array, gamma: float, beta: float, lower: float, upper: float) -> None:
@@ -251,18 +255,12 @@ def narrow_z_relu(
                 total += W[q, j] * row[j]
             out[i, q] = total
         for j in range(k):
-            aa, mm = row[j], m[i, j]
-            positive = (gamma * aa + beta * mm) * inverse
-            positive = positive if positive >= zero or positive != positive else zero
-            negative = mm if mm < zero else zero
-            cost_positive = gamma * (aa - positive) * (aa - positive) + beta * (positive - mm) * (positive - mm)
-            cost_negative = gamma * aa * aa + beta * (negative - mm) * (negative - mm)
-            z[i, j] = negative if cost_negative <= cost_positive else positive
+            z[i, j] = _cheaper_z(row[j], m[i, j], gamma, beta, inverse, zero)
 
 
 def _graph_hidden_plain(x: Array, d: Array, first: float, second: float, lower: float, upper: float) -> None:
     px = x + first * d
-    # What the cuts take away, y = lower - x and z = upper - x, moves by second * d as well.
+    # Beyond a cut, y = lower - x or z = upper - x moves by second * d as well.
     middle = (px + x - second * d) / 2
     kept = np.where(x < lower, np.minimum(middle, lower), np.where(x > upper, np.maximum(middle, upper), px))
     between = (x >= lower) & (x <= upper)
@@ -276,7 +274,7 @@ def graph_hidden(x: Array, d: Array, first: float, second: float, lower: float, 
     ``x`` are pre-activations, (samples, k) like ``d``; ``first`` is 2/(rho + beta), ``second`` 2/beta. Every
     entry is reflected and projected on the set that it is in: below ``lower``, above ``upper``, or between.
     """
-    # In place, and without a third array: where arrays may overlap, the loop is not vectorised.
+    # In place and without a third array: a loop whose arrays may overlap is not vectorised.
     first, second = x.dtype.type(first), x.dtype.type(second)
     lower, upper = x.dtype.type(lower), x.dtype.type(upper)
     half, two = x.dtype.type(0.5), x.dtype.type(2)

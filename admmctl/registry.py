@@ -4,16 +4,18 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Generic, TypeVar
 
 from admmctl.errors import UserError
 
+Implementation = TypeVar("Implementation")
 
-class Registry:
-    """What can be named in an experiment file: methods, datasets, losses or activations.
 
-    ``builtin`` maps a name to ``"module:attribute"``, imported on first use so that a rank loads only what
-    its experiment needs. Other packages add theirs through the entry point group ``admmctl.<kind>s``.
+class Registry(Generic[Implementation]):
+    """What an experiment file can name: methods, datasets, losses or activations.
+
+    ``builtin`` maps a name to ``"module:attribute"``. It is imported at its first use: a rank loads only what its
+    experiment needs. Other packages add theirs by the entry point group ``admmctl.<kind>s``.
     """
 
     def __init__(self, kind: str, builtin: dict[str, str]) -> None:
@@ -37,14 +39,15 @@ class Registry:
             self._search()
         return name in self._places
 
-    def load(self, name: str) -> Any:
+    def load(self, name: str) -> Implementation:
         """The implementation called ``name``; raises UserError with the nearest valid name."""
         if name not in self:
             raise UserError(f"unknown {self.kind} '{name}'{suggest(name, list(self))}")
         place = self._places[name]
         module, _, attribute = place.partition(":")
         try:
-            return getattr(import_module(module), attribute)
+            found: Implementation = getattr(import_module(module), attribute)
+            return found
         except (ImportError, AttributeError) as error:
             raise UserError(f"{self.kind} '{name}' cannot be loaded from {place}: {error}") from error
 

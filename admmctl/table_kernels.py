@@ -1,6 +1,6 @@
-"""Compiled loops of the tabulated z-update: with what ``admmctl.model.lookup`` builds its table, and reads it.
+"""Compiled loops of the tabulated z-update: ``admmctl.model.lookup`` builds its tables and reads them with these.
 
-Both are about argmin_z r (a - f(z))^2 + (z - m)^2 for f = tanh, or f = cos where ``period`` is 2 pi (otherwise 0).
+They compute argmin_z r (a - f(z))^2 + (z - m)^2, for f = cos if ``period`` is 2 pi, and f = tanh if it is 0.
 """
 
 import math
@@ -14,13 +14,13 @@ from admmctl.kernels import compiled
 
 Array = Any  # a NumPy array, float32 or float64; numba decides by the argument
 
-_APART = 0.15  # of the nodes where the cost is looked at before its minimum is narrowed down
-_SATURATED = 9.0  # tanh beyond it is flat to 6e-8
+_APART = 0.15  # between two nodes: the points where the cost is compared first
+_SATURATED = 9.0  # beyond it, tanh is within 6e-8 of 1
 
 
 @compiled(None)
 def _tanh(x: float) -> float:
-    """That of the standard library takes ten times as long."""
+    """Ten times as fast as that of the standard library."""
     e = math.exp(-2.0 * abs(x))
     return math.copysign((1.0 - e) / (1.0 + e), x)
 
@@ -45,15 +45,15 @@ def _search_plain(a: Array, m: Array, r: float, period: float, out: Array) -> No
         nodes = first[:, None] + (last - first)[:, None] * np.linspace(0, 1, 2 + int(2 * _SATURATED / _APART))
         nodes = np.concatenate([low[:, None], nodes, high[:, None]], axis=1)
         cost = r * (a[:, None] - f(nodes)) ** 2 + (nodes - m[:, None]) ** 2
-        # Two valleys at most, and whose bottom is the lower one nodes alone do not tell: the best node of all, and
-        # the best one of those that are lower than what is beside them and not in its valley.
+        # There are two valleys at most, and nodes alone do not tell which is deeper. So both are searched: around
+        # the best node, and around the best other node that is lower than its neighbours.
         best = np.argmin(cost, axis=1)[:, None]
         around = np.pad(cost, ((0, 0), (1, 1)), constant_values=np.inf)
         valley = (np.abs(np.arange(cost.shape[1]) - best) > 2) & (cost <= around[:, :-2]) & (cost <= around[:, 2:])
         second = np.argmin(np.where(valley, cost, np.inf), axis=1)[:, None]
         bottoms = []
         for node in (best, second):
-            # Two nodes on: where first is low, or last is high, the next one is the same.
+            # Two nodes away: the nearest one is the same if first is low, or last is high.
             left = np.take_along_axis(nodes, np.maximum(node - 2, 0), axis=1)[:, 0]
             right = np.take_along_axis(nodes, np.minimum(node + 2, cost.shape[1] - 1), axis=1)[:, 0]
             bottoms.append(_golden_section(lambda w: r * (a - f(w)) ** 2 + (w - m) ** 2, left, right))
@@ -76,7 +76,7 @@ def _golden_section(cost: Callable[[Array], Array], left: Array, right: Array) -
 def _bottom(
     r: float, a: float, m: float, cosine: bool, left: float, w: float, right: float
 ) -> tuple[float, float]:
-    """The minimum in the valley between ``left`` and ``right``, from ``w``, and its cost. Newton, bracketed."""
+    """The minimum in the valley between ``left`` and ``right``, by Newton's method from ``w``, and its cost."""
     f = 0.0
     for _ in range(60):
         f = math.cos(w) if cosine else _tanh(w)
@@ -101,11 +101,11 @@ def _bottom(
 def _minimum(a: float, m: float, r: float, period: float) -> float:
     """The best of all local minima.
 
-    By symmetry m is taken at 0 or above. The minimiser of tanh lies on the side of m where tanh comes nearer to a,
-    at most sqrt(r) |a - tanh m| away, where the distance alone costs more than staying, and at most where tanh is
-    a. That of the cosine lies in [0, pi] with m: -z and 2 pi - z have the same cosine, and of the three the one in
-    there is the nearest to m. The cost is looked at in nodes so close that no valley hides between two; Newton's
-    method walks down every valley.
+    By symmetry, m >= 0. For tanh, the minimiser lies on the side of m where tanh comes nearer to a. It is at
+    most sqrt(r) |a - tanh m| away from m (farther away, the distance alone costs more than staying at m), and
+    not beyond the point where tanh is a. For the cosine, it lies in [0, pi] like m: -z and 2 pi - z have the
+    same cosine as z, and the one in [0, pi] is nearest to m. The cost is computed at nodes that are close
+    enough to see every valley; Newton's method finds the bottom of each.
     """
     cosine = period > 0
     shift = period * np.rint(m / period) if cosine else 0.0
@@ -124,14 +124,14 @@ def _minimum(a: float, m: float, r: float, period: float) -> float:
             low = max(far, min(math.atanh(aa), mm)) if aa > -1 else far
         else:
             high = min(far, max(math.atanh(aa), mm)) if aa < 1 else far
-    # Nodes: low, evenly spaced ones between first and last, high; their tanh and cosine by addition theorems.
+    # Nodes: low, evenly spaced ones from first to last, and high. Their tanh or cosine is by addition theorems.
     first = min(max(low, -_SATURATED), high)
     last = max(min(high, _SATURATED), first)
     nodes = 2 + int((last - first) / _APART)
     step = (last - first) / (nodes - 1)
     f_of_step, sine_of_step = math.cos(step) if cosine else _tanh(step), math.sin(step)
     f, sine = 0.0, 0.0
-    # Two valleys at most, and whose bottom is the lower one nodes alone do not tell: all are walked down.
+    # There are two valleys at most, and nodes alone do not tell which is deeper: both bottoms are computed.
     best, least = low, np.inf
     w, cost, before = low, np.inf, low
     falling = True
@@ -152,7 +152,7 @@ def _minimum(a: float, m: float, r: float, period: float) -> float:
                     f = (f + f_of_step) / (1.0 + f * f_of_step)
                 f_above = f
             if node >= 0 and above - w <= 1e-9 * (1.0 + abs(above)):
-                continue  # where first is low, or last is high, but for rounding
+                continue  # the same node: first is low, or last is high, up to rounding
             cost_above = r * (aa - f_above) * (aa - f_above) + (above - mm) * (above - mm)
         if falling and cost_above > cost:
             bottom, there = _bottom(r, aa, mm, cosine, before, w, above)
@@ -165,7 +165,7 @@ def _minimum(a: float, m: float, r: float, period: float) -> float:
 
 @compiled(_search_plain)
 def search(a: Array, m: Array, r: float, period: float, out: Array) -> None:
-    """``out`` <- the minimisers for vectors ``a`` and ``m`` in float64; NaN where an argument is."""
+    """``out`` <- the minimisers for vectors ``a`` and ``m`` in float64; NaN for NaN."""
     for i in range(len(m)):
         out[i] = _minimum(a[i], m[i], r, period)
 
@@ -196,13 +196,13 @@ def _read_plain(
 
 
 def _reader(periodic: bool) -> Callable[..., None]:
-    """``read_tanh`` or ``read_cosine``: folding a period takes a third of the time of all the rest.
+    """``read_tanh`` or ``read_cosine``. They are two because folding a period takes a third of the other time.
 
-    z <- what the table says, entry by entry; where it says nothing, ``search``. ``z``, ``m`` have shape
-    (samples, k), C order; ``a`` may have one more column, which is not read. ``cells`` (rows of a, columns of
-    m, 4), float32, are bilinear coefficients, ``per`` how many cells there are per unit of a and of m.
-    ``stretch`` = (scale_a, shift_a, scale_m): the table is that of scale_a a + shift_a and scale_m m, and says
-    scale_m z. It is for |a| <= ``reach``; beyond its last m the last column goes on.
+    z <- the table's solution, entry by entry, or that of ``search`` where the table has none. ``z``, ``m``
+    have shape (samples, k), C order; ``a`` may have one more column, which is not read. ``cells`` (rows of a,
+    columns of m, 4), float32, are bilinear coefficients, ``per`` is the number of cells per unit of a and of
+    m. ``stretch`` is (scale_a, shift_a, scale_m): scale_a a + shift_a and scale_m m are looked up, and scale_m
+    z is found. The table holds |a| <= ``reach``; beyond its last m, its last column is used.
     """
 
     @compiled(partial(_read_plain, period=2 * math.pi if periodic else 0.0))
@@ -218,11 +218,11 @@ def _reader(periodic: bool) -> Callable[..., None]:
         last_x, last_y = real(columns - 1), real(rows - 1)
         period = 2 * math.pi if periodic else 0.0
         whole, frequency = real(2 * math.pi), real(0.5 / math.pi)
-        magic = real(1.5 * 2.0 ** (23 if z.itemsize == 4 else 52))  # adding it and taking it away rounds
+        magic = real(1.5 * 2.0 ** (23 if z.itemsize == 4 else 52))  # adding and subtracting it rounds
         k = z.shape[1]
         u, v, w = np.empty(k, z.dtype), np.empty(k, z.dtype), np.empty(k, z.dtype)
         factor, shift, at = np.empty(k, z.dtype), np.empty(k, z.dtype), np.empty(k, np.int32)
-        # Three loops over a sample, not one: the first and the last are vectorised, what reads the table is not.
+        # Three loops over a sample, not one: the first and the last are vectorised, the one that reads is not.
         for i in range(z.shape[0]):
             for j in range(k):
                 mm = scale_m * m[i, j]

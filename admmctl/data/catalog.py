@@ -1,10 +1,11 @@
 """What datasets exist, and what is said of each: where its files are, their sums, its licence."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from admmctl.registry import Registry
 
-datasets = Registry(
+datasets = Registry[Any](
     "dataset",
     {
         "mnist": "admmctl.data.mnist:Mnist",

@@ -24,7 +24,7 @@ from admmctl.settings import Settings
 Array = NDArray[np.floating]
 Unit = Literal["iteration", "epoch"]
 
-methods = Registry(
+methods = Registry["type[Method]"](
     "method",
     {
         "admm": "admmctl.methods.taylor.algorithm:Admm",

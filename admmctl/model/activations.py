@@ -1,6 +1,6 @@
-"""Activations h: one class each, with its value and its closed-form z-update (Taylor eq. 7).
+"""Activations h: a class for each, with its value and its z-update (Taylor eq. 7).
 
-To add one, write the class and give it a line in the table, or an entry point ``admmctl.activations``.
+To add one, write the class and add a line to the table, or an entry point ``admmctl.activations``.
 """
 
 import math
@@ -17,7 +17,7 @@ from admmctl.registry import Registry
 
 Array = NDArray[np.floating]
 
-activations = Registry(
+activations = Registry["type[Activation]"](
     "activation",
     {
         "relu": "admmctl.model.activations:Relu",
@@ -31,16 +31,16 @@ activations = Registry(
 
 
 def name_of(text: str) -> str:
-    """The name in 'relu', or in 'dcutlu(0, 1)'."""
+    """The name without numbers: 'dcutlu' of 'dcutlu(0, 1)'."""
     return text.partition("(")[0].strip()
 
 
 def activation(text: str) -> "Activation":
-    """The activation of that name: 'relu', or one with its numbers, 'dcutlu(0, 1)'.
+    """The activation that ``text`` names: 'relu', or with numbers, 'dcutlu(0, 1)'.
 
-    Raises ValueError, with the reason, for numbers that it cannot have.
+    Raises ValueError, with the reason, for wrong numbers.
     """
-    made: type[Activation] = activations.load(name_of(text))
+    made = activations.load(name_of(text))
     if "(" not in text:
         return made()
     inner = re.fullmatch(r"[^(]*\((.*)\)\s*", text)
@@ -57,7 +57,7 @@ def activation(text: str) -> "Activation":
 
 
 class Activation(ABC):
-    """h. An author writes ``value`` and ``pull_back``, and for ADMM ``z_update``."""
+    """h. A new one has ``value`` and ``pull_back``, and for ADMM ``z_update``."""
 
     cuts: tuple[float, float] = (-math.inf, math.inf)  # where a piecewise linear unit is cut
     fused: ClassVar[bool] = False  # whether ``narrow_a`` and ``narrow_z`` are a compiled pass each
@@ -78,11 +78,11 @@ class Activation(ABC):
         raise NotImplementedError(f"{type(self).__name__} has no z-update")
 
     def table(self, gamma: float, beta: float, units: int) -> Table | None:
-        """That of solutions (``lookup``) of a layer's penalties and units, built at the first call; or none."""
+        """The table of solutions for a layer's penalties and units, if there is one; the first call builds it."""
         return None
 
-    # For ADMM below a layer of few units k'. ``V`` has shape (k, k'), column after column in memory, ``W``
-    # (k', k), row after row; ``e`` and ``t`` (k', samples).
+    # For ADMM below a layer of few units k'. ``V`` has shape (k, k') in Fortran order, ``W`` (k', k) in C order,
+    # ``e`` and ``t`` (k', samples).
 
     def narrow_a(self, z: Array, t: Array, W: Array, V: Array, e: Array, a: Array) -> None:
         """e <- t - W h(z) and a <- h(z) + V e (Taylor eq. 6 on its small side)."""
@@ -93,7 +93,7 @@ class Activation(ABC):
     def narrow_z(
         self, z: Array, m: Array, e: Array, V: Array, W: Array, gamma: float, beta: float, row: Array, out: Array
     ) -> None:
-        """``z_update`` for a = h(z) + V e, and out <- W a, where it is ``fused``; ``row`` (k,) is scratch."""
+        """``z_update`` for a = h(z) + V e, and out <- W a; only of a ``fused`` one. ``row`` (k,) is scratch."""
         raise NotImplementedError(f"{type(self).__name__} has no fused z-update")
 
 
@@ -143,7 +143,7 @@ class Dcutlu(Activation):
 
 
 class HardSigmoid(Dcutlu):
-    """h(z) = min(max(z, 0), 1), the papers' piecewise linear sigmoid h_sig."""
+    """h(z) = min(max(z, 0), 1), the piecewise linear sigmoid h_sig of the papers."""
 
     def __init__(self) -> None:
         super().__init__(0.0, 1.0)
@@ -210,7 +210,7 @@ class Cosine(Tabulated):
     """h(z) = sqrt(2/D) cos(z) for a layer of D units: the random features of a kernel (Burmeister, section 2.2).
 
     The only activation that depends on its layer: D is the number of rows of ``z`` (D, samples). The phases b are
-    the layer's biases. Its z-update is many-valued: of all z with the same cosine the best is near m.
+    the layer's biases. Many z have the same cosine: the z-update takes the best, which is near m.
     """
 
     period = 2 * math.pi
@@ -231,5 +231,5 @@ class Cosine(Tabulated):
 
 
 def _cosine_height(units: int) -> float:
-    """sqrt(2/D) of D units; a float of Python, which leaves float32 as it is."""
+    """sqrt(2/D) of D units, as a Python float: float32 arrays stay float32."""
     return math.sqrt(2.0 / units)

@@ -2,10 +2,10 @@
 
 With r = gamma/beta, argmin_z r (a - h(z))^2 + (z - m)^2 is a function of two numbers, a and m. It is computed
 beforehand on a grid and interpolated bilinearly. It jumps where two minima cost the same, and is steep near where
-they merge: cells in which interpolation errs by more than ``TOLERANCE`` are left out, and what falls in them, or
-beyond the table, is solved for on its own. So the error is bounded everywhere.
+they merge: cells in which the interpolation errs by more than ``TOLERANCE`` are left out. An entry in such a cell,
+or beyond the table, is solved on its own. So the error is bounded everywhere.
 
-Symmetry halves the table, m >= 0: tanh is odd, the cosine even and periodic; and a sigmoid is a tanh,
+Symmetry leaves half of the table, m >= 0: tanh is odd, the cosine is even and periodic. A sigmoid is a tanh,
 1 / (1 + exp(-z)) = (1 + tanh(z/2)) / 2.
 """
 
@@ -24,22 +24,22 @@ TOLERANCE = 1e-2  # of z
 
 
 class Table:
-    """Solutions for f = tanh, or the cosine where ``period`` is 2 pi, and one ratio r = gamma/beta.
+    """Solutions for one ratio r = gamma/beta and f = tanh, or f = cos if ``period`` is 2 pi.
 
-    ``cells`` (rows of a, columns of m, 4) are bilinear coefficients, NaN where a cell is left out; ``left_out`` is
-    the share of those, ``seconds`` what it took to build.
+    ``cells`` (rows of a, columns of m, 4) are bilinear coefficients, NaN in cells that are left out. ``left_out``
+    is the share of these, ``seconds`` the time that building took.
     """
 
     def __init__(self, r: float, period: float = 0.0) -> None:
         started = time.perf_counter()
         self.r, self.period = r, period
-        self.reach = 8.0 if period else 2.0  # for |a| up to this; cosine units are low, and a far above them
-        # The largest m: half a period, or where tanh is flat and no a of the table is worth the way to z = 0.
+        self.reach = 8.0 if period else 2.0  # the largest |a|; cosine units are small, and a is far above them
+        # The largest m: half a period, or where tanh is flat and moving to z = 0 costs more than any a gains.
         farthest = math.pi if period else max(8.0, math.sqrt(r) * (self.reach + 1) + 1)
         rows, columns = 256, math.ceil((48 if period else 24) * farthest)
         self._per = np.array([rows / (2 * self.reach), columns / farthest])
         cells, error = self._solved(rows, columns, farthest)
-        cells[error > TOLERANCE / 2] = np.nan  # the other half is for errors between the points that were checked
+        cells[error > TOLERANCE / 2] = np.nan  # half of it is left for points that are not checked
         self.cells: NDArray[np.float32] = np.ascontiguousarray(cells, np.float32)
         self.left_out = float(np.mean(error > TOLERANCE / 2))
         self.seconds = time.perf_counter() - started

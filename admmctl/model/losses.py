@@ -1,7 +1,7 @@
-"""Losses: one class each, with its value, its gradient, and its closed-form output update where there is one.
+"""Losses: a class for each, with its value, its gradient, and its closed-form output update if it has one.
 
-To add one, write the class and give it a line in the table, or an entry point ``admmctl.losses``.
-Outputs z have shape (outputs, samples); one output means class 1 above ``threshold``, several the largest.
+To add one, write the class and add a line to the table, or an entry point ``admmctl.losses``. Outputs z have shape
+(outputs, samples). One output above ``threshold`` is class 1; of several outputs, the largest is the class.
 """
 
 from abc import ABC, abstractmethod
@@ -15,7 +15,7 @@ from admmctl.registry import Registry
 
 Array = NDArray[np.floating]
 
-losses = Registry(
+losses = Registry["type[Loss]"](
     "loss",
     {
         "squared": "admmctl.model.losses:Squared",
@@ -27,10 +27,10 @@ losses = Registry(
 
 
 class Loss(ABC):
-    """What training and evaluation need of a loss on targets y of 0 and 1; for ADMM ``z_update`` besides."""
+    """A loss on targets y of 0 and 1. ADMM needs its ``z_update`` too."""
 
     threshold: ClassVar[float]
-    curvature: ClassVar[float | None] = None  # the second derivative of its pieces, where it has quadratic ones
+    curvature: ClassVar[float | None] = None  # the second derivative of its pieces, if they are quadratic
 
     @abstractmethod
     def value(self, z: Array, y: Array) -> float:
@@ -41,7 +41,7 @@ class Loss(ABC):
         """The derivative of ``value`` by z, shape of z. At a kink, one of the one-sided slopes."""
 
     def labels(self, y: Array) -> Array:
-        """What outputs are to be where ``y`` is 0 and 1, for least squares."""
+        """The outputs that least squares fits where ``y`` is 0 and 1."""
         return y
 
     @property
@@ -73,7 +73,7 @@ class Squared(Loss):
 
 
 class SignedSquared(Loss):
-    """1/2 (z - t)^2 with t = 1 where y = 1 and -1 where y = 0: the labels and the loss of the convex paper."""
+    """1/2 (z - t)^2 with t = 1 where y = 1, -1 where y = 0: labels and loss of the convex paper."""
 
     threshold = 0.0
     curvature = 1.0
@@ -107,16 +107,15 @@ class Hinge(Loss):
         return np.where(one, np.where(z < 1, z.dtype.type(-1), zero), np.where(z > 0, z.dtype.type(1), zero))
 
     def z_update(self, y: Array, m: Array, lam: Array, beta: float) -> Array:
-        # The cost is convex with one kink: at 1 where y = 1, at 0 where y = 0. The minimum of the flat
-        # piece counts when it lies beyond the kink, that of the sloped piece when it lies before it, and
-        # when neither does, the kink itself is the minimum.
+        # The cost is convex with one kink: at 1 where y = 1, at 0 where y = 0. A piece has the minimum if its
+        # own minimum lies on its side of the kink. If neither does, the kink is the minimum.
         flat = m - lam / (2 * beta)
         rising = flat + 1 / (2 * beta)  # slope -1: y = 1
         falling = flat - 1 / (2 * beta)  # slope +1: y = 0
         one = np.where(rising < 1, rising, np.where(flat > 1, flat, 1))
         zero = np.where(falling > 0, falling, np.where(flat < 0, flat, 0))
         chosen = np.where(y > 0.5, one, zero)
-        # NaN fails every comparison above and would come out as a kink: a diverged run must be noticed.
+        # NaN fails every comparison above and would become the kink, but a diverged run must be noticed.
         return np.where(np.isnan(flat), flat, chosen).astype(m.dtype, copy=False)
 
 

@@ -135,7 +135,8 @@ def _system(run: Run) -> System:
     network = build_network(run, plan)
     # NumPy computes here, whatever the run names, and nothing is prepared for a solver.
     plain = {"dtype": "float64", "backend": "numpy", "device": "cpu", "solver": "convex-cg"}
-    method: ConvexAdmm = methods.load(KIND)(run.settings.model_copy(update=plain))
+    method = methods.load(KIND)(run.settings.model_copy(update=plain))
+    assert isinstance(method, ConvexAdmm)
     d, P = network.sizes[0] + network.bias, run.settings.patterns  # type: ignore[attr-defined]
     if 2 * d * P > MOST:
         raise UserError(

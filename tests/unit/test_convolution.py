@@ -94,33 +94,23 @@ def layers(draw) -> Filters:
 # -- the operator
 
 
-@given(filters=layers(), n=st.integers(1, 4), bias=st.booleans(), seed=st.integers(0, 99))
-def test_a_convolution_is_a_product_with_patches(filters, n, bias, seed):
-    a = normal(filters.image[0] * filters.pixels, n, seed=seed)
-    W = normal(filters.rows, filters.inputs + bias, seed=seed + 1)
-    expected = from_maps(filters, W @ patches(filters, a, bias))
-    below = with_ones(a) if bias else a
-    out = np.full_like(expected, 9)
-    np.testing.assert_allclose(filters.apply(W, below), expected, atol=1e-12)
-    assert filters.apply(W, below, out=out) is out
-    np.testing.assert_allclose(out, expected, atol=1e-12)
-    # and with the matrix of a layer
-    np.testing.assert_allclose(matrix(filters, W, len(a)) @ below, expected, atol=1e-12)
-
-
 @given(
     operator=st.one_of(
         layers(), st.sampled_from([Pooled(4, (2, 4, 6), 2), Pooled(2, (1, 3, 6), 3), Pooled(3, (3, 8, 4), 4)])
     ),
+    n=st.integers(1, 4),
     bias=st.booleans(),
     seed=st.integers(0, 99),
 )
-def test_adjoint_and_gradient_are_those_of_the_matrix(operator, bias, seed):
-    k, n = math.prod(operator.image), 3
+def test_product_adjoint_and_gradient_are_those_of_the_matrix(operator, n, bias, seed):
+    k = math.prod(operator.image)
     a, W = normal(k, n, seed=seed), normal(operator.rows, operator.inputs + bias, seed=seed + 1)
     below = with_ones(a) if bias else a
     M = matrix(operator, W, k)
-    np.testing.assert_allclose(operator.apply(W, below), M @ below, atol=1e-12)
+    out = np.full((len(M), n), 9.0, order="F")
+    assert operator.apply(W, below, out=out) is out
+    for z in (out, operator.apply(W, below)):
+        np.testing.assert_allclose(z, M @ below, atol=1e-12)
     delta = normal(len(M), n, seed=seed + 2)
     back = operator.adjoint(W, delta, out=np.full_like(a, 9))
     np.testing.assert_allclose(back, M[:, :k].T @ delta, atol=1e-12)

@@ -6,7 +6,7 @@ from admmctl.registry import Registry
 
 _HERE = "admmctl.methods.convex"
 
-solvers = Registry(
+solvers = Registry["type[Solver]"](
     "convex_solver",
     {
         "cholesky": f"{_HERE}.solvers:Cholesky",
