@@ -1,4 +1,4 @@
-"""Errors that users meet. Each carries one clear message: what, where, what is valid, how to cure it."""
+"""Errors that users meet. Each has one clear message: what is wrong, where, what is valid, and the cure."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ class AdmmctlError(Exception):
     """An error with a message for people; the command prints it without a traceback."""
 
     exit_code = 1
-    quiet = False  # another process says the same
+    quiet = False  # another process prints the same message
 
 
 class UserError(AdmmctlError):
@@ -25,7 +25,7 @@ class DataError(UserError):
 
 
 class SeveralDrivers(UserError):
-    """A launcher started several of this process; all but one of them are ``quiet``."""
+    """A launcher started this command several times; all of the processes but one are ``quiet``."""
 
     def __init__(self, message: str, quiet: bool) -> None:
         super().__init__(message)

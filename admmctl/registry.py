@@ -1,4 +1,4 @@
-"""Names to implementations: our own by a table, anybody's by an entry point of the same group name."""
+"""From names to implementations: ours are in a table, those of other packages are entry points."""
 
 from collections.abc import Iterator
 from difflib import get_close_matches

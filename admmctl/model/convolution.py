@@ -1,20 +1,20 @@
 """Convolutional layers at the bottom of a network, and the pooling between them and its dense layers.
 
-A layer of F filters on images of C channels goes around their edges (circular boundary), one pixel at a time:
+A layer of F filters on images of C channels has a circular boundary and a stride of one pixel:
 
     z_f[p] = sum_{c,u} W_fc[u] a_c[p + u - o] + b_f,    o the middle of the filter
 
 W is a matrix, (F, C h w + 1): a filter of h x w per row and channel, and its bias. The Fourier transform over the
-pixels makes of the sum a product per frequency, z^(f) = G(f) a^(f) with G(f) of shape (F, C). Transforms are
-taken whatever the size of the filters: on 28 x 28 pixels one takes 2 microseconds, and with 8 channels and 8
-filters of 5 x 5 the layer is 2.5 times as fast as by gathering patches for a matrix product.
+pixels turns the sum into a product per frequency, z^(f) = G(f) a^(f) with G(f) of shape (F, C). Filters of any
+size are transformed: on 28 x 28 pixels a transform takes 2 microseconds, and with 8 channels and 8 filters of 5 x
+5 the layer is 2.5 times as fast as a matrix product with gathered patches.
 
 Activations are (C H W, n), a sample's channels one after another: ``a.T`` is n images.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ Spectrum = NDArray[np.complexfloating]
 
 @dataclass(frozen=True)
 class Stack:
-    """Layers of so many ``filters`` each, of shape ``size``, on an ``image`` (channels, height, width)."""
+    """Layers of ``filters[0]``, ... filters of shape ``size`` on an ``image`` (channels, height, width)."""
 
     image: tuple[int, int, int]
     filters: tuple[int, ...]
@@ -52,12 +52,12 @@ class Stack:
         return [filters * self.image[1] * self.image[2] for filters in self.filters]
 
     def packed(self) -> list[int]:
-        """As whole numbers, for a file."""
+        """The stack as whole numbers, for a file."""
         return [*self.image, *self.size, self.pool, *self.filters]
 
     @classmethod
     def unpack(cls, packed: Sequence[int]) -> "Stack":
-        """What ``packed`` gave. Raises ValueError for what it cannot have given."""
+        """The stack of these ``packed`` numbers. Raises ValueError for numbers of no stack."""
         numbers = [int(number) for number in packed]
         if len(numbers) < 7 or min(numbers) < 1:
             raise ValueError("its convolution is not understood")
@@ -82,12 +82,12 @@ class Filters:
 
     @property
     def pixels(self) -> int:
-        """Of a channel, and of a filter's map."""
+        """Of a channel, which are those of a filter's map."""
         return self.image[1] * self.image[2]
 
     @property
     def frequencies(self) -> int:
-        """How many of them a real image has; the others are their conjugates."""
+        """How many a real image has; the others are their conjugates."""
         return self.image[1] * (self.image[2] // 2 + 1)
 
     @property
@@ -107,7 +107,7 @@ class Filters:
         if out is None:
             out = np.empty(z.shape, z.dtype, order="F")
         bias = W[:, self.inputs :]
-        # Sample by sample in memory, whatever the order of ``out``.
+        # Transposed, a sample's numbers are side by side in memory.
         np.add(z.T, np.repeat(bias[:, 0], self.pixels) if bias.size else 0, out=out.T)
         return out
 
@@ -123,7 +123,7 @@ class Filters:
             total[:, self.inputs] += above[:, :, 0].real.sum(axis=0)
 
     def transform(self, x: Array, channels: int) -> Spectrum:
-        """Of images ``x`` (channels H W, n), with a row of ones or without: (n, channels, frequencies)."""
+        """The spectrum (n, channels, frequencies) of images ``x`` (channels H W, n), without its row of ones."""
         images = x.T[:, : channels * self.pixels].reshape(-1, channels, *self.image[1:])
         return np.asarray(fft.rfft2(images)).reshape(len(images), channels, self.frequencies)
 
@@ -135,25 +135,25 @@ class Filters:
         """Back to (..., height, width) from (..., frequencies), which are overwritten."""
         _, height, width = self.image
         whole = spectrum.reshape(*spectrum.shape[:-1], height, width // 2 + 1)
-        # One axis after the other: irfft2 takes memory for a spectrum between, and that time again to get it.
+        # One axis after the other: irfft2 allocates one more spectrum, which takes as long as the transform.
         rows = fft.ifft(whole, axis=-2, overwrite_x=True)
         images: Array = fft.irfft(rows, n=width, axis=-1)
         return images
 
     def spectrum(self, W: Array) -> Spectrum:
-        """G (F, C, frequencies) of the filters in ``W``."""
+        """G (F, C, frequencies), the conjugate spectrum of the filters in ``W``."""
         (channels, height, width), (h, w) = self.image, self.size
         placed: Array = np.zeros((self.rows, channels, height, width), W.dtype)
         placed[self._places] = W[:, : self.inputs].reshape(self.rows, channels, h, w)
         return self.transform(placed.reshape(self.rows, -1).T, channels).conj()
 
     def at_filters(self, lags: Array) -> Array:
-        """Of a correlation (F, C, H, W) over lags what filters see, in the order of W's columns: (F, C h w)."""
+        """The lags of a correlation (F, C, H, W) that filters have, in the order of W's columns: (F, C h w)."""
         return lags[self._places].reshape(len(lags), -1)
 
     @property
     def _places(self) -> Any:
-        """Where an image around pixel 0 has a filter's pixels: u - o, counted around the edges."""
+        """Index of a filter's pixels in an image: u - o, modulo its sides."""
         rows, columns = self.offsets()
         return np.s_[:, :, rows[:, None] % self.image[1], columns % self.image[2]]
 
@@ -182,26 +182,22 @@ def correlation(y: Spectrum, x: Spectrum) -> Spectrum:
 
 
 @dataclass(frozen=True)
-class Pooled:
+class Pooled(Dense):
     """A matrix on averages P a over ``pool`` x ``pool`` pixels of an ``image`` (channels, height, width)."""
 
-    rows: int
+    inputs: int = field(init=False)
     image: tuple[int, int, int]
     pool: int
 
-    @property
-    def inputs(self) -> int:
-        return math.prod(self.image) // self.pool**2
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "inputs", math.prod(self.image) // self.pool**2)
 
     @property
     def scratch(self) -> int:
         return 2 * math.prod(self.image)
 
-    def flop(self, bias: bool) -> float:
-        return 2.0 * self.rows * (self.inputs + bias)
-
     def below(self, a: Array) -> Array:
-        """P a, with the row of ones that ``a`` has or without."""
+        """P a, with a row of ones if ``a`` has one."""
         k = math.prod(self.image)
         averages: Array = np.ones((self.inputs + len(a) - k, a.shape[1]), a.dtype, order="F")
         self.average(a[:k], out=averages[: self.inputs])
@@ -212,7 +208,7 @@ class Pooled:
         channels, height, width = self.image
         p = self.pool
         squares = a.T.reshape(-1, channels * height // p, p, width)
-        # Pixel by pixel of a square: sums over axes as short as these take NumPy ten times as long.
+        # One pixel of all squares at a time: sums over such short axes take NumPy ten times as long.
         rows = squares[:, :, 0] + squares[:, :, 1]
         for i in range(2, p):
             rows += squares[:, :, i]
@@ -223,19 +219,12 @@ class Pooled:
         return out
 
     def spread(self, c: Array) -> Array:
-        """p^2 P' c: every number of ``c`` (inputs, n) at all pixels of its square, (channels H W, n)."""
+        """p^2 P' c (channels H W, n): every number of ``c`` (inputs, n) at all pixels of its square."""
         channels, height, width = self.image
         p = self.pool
         squares = c.T.reshape(-1, channels * height // p, width // p)
         return np.repeat(np.repeat(squares, p, axis=2), p, axis=1).reshape(len(squares), -1).T
 
-    def apply(self, W: Array, a: Array, out: Array | None = None) -> Array:
-        z: Array = np.matmul(W, self.below(a), out=out)
-        return z
-
     def adjoint(self, W: Array, delta: Array, out: Array) -> Array:
         out[...] = self.spread((W[:, : self.inputs] / self.pool**2).T @ delta)
         return out
-
-    def add_gradient(self, delta: Array, a: Array, total: Array) -> None:
-        total += delta @ self.below(a).T

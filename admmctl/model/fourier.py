@@ -19,7 +19,7 @@ KernelName = Literal["gaussian", "laplacian", "matern"]
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel of length scale s, of x - y:
+    """A kernel of x - y, with length scale s:
 
     - ``gaussian``, exp(-|x - y|^2 / (2 s^2)): w is normal, N(0, I / s^2);
     - ``laplacian``, exp(-|x - y|_1 / s): entries of w are independent Cauchy, of scale 1/s;
@@ -33,7 +33,7 @@ class Kernel:
     def frequencies(self, seed: int, count: int, inputs: int) -> NDArray[np.float64]:
         """Draws of w, shape (count, inputs): from the seed alone, the same on every rank."""
         if self.name == "laplacian":
-            # The inverse of the distribution function; half a step away from 0, where that is infinite.
+            # The inverse distribution function. It is infinite at 0: uniforms start half a step above that.
             uniforms = uniform_rows(seed, "frequencies", 0, count, inputs) + 2.0**-54
             draws: NDArray[np.float64] = np.tan(np.pi * (uniforms - 0.5))
         else:

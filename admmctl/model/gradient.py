@@ -1,7 +1,7 @@
 """The gradient of the training loss by back-propagation, for the gradient baselines.
 
-Parameters are one flat vector; W_l are views of it, so that an optimiser updates one array and a reduction
-sends one buffer.
+All weights are one flat vector, and W_l are views of it: an optimiser updates one array, a reduction sends one
+buffer.
 """
 
 import numpy as np
@@ -28,19 +28,19 @@ def parameters(network: Network) -> int:
 
 
 def gradient_flop(network: Network, rows: int) -> float:
-    """Operations of one gradient over ``rows``: a product forward and one for W_l per layer, one back between."""
+    """Operations of one gradient over ``rows``: z_l, the gradient by W_l, and adjoints but for W_1."""
     operators = [network.operator(l) for l in range(1, network.layers + 1)]
     both = sum(2 * operator.flop(network.bias) for operator in operators)
     return rows * (both + sum(operator.flop(bias=False) for operator in operators[1:]))
 
 
 def scratch_bytes(network: Network, itemsize: int = 4) -> int:
-    """About what ``Gradient`` and an evaluation hold on to for one block of columns."""
+    """About how many bytes ``Gradient`` and an evaluation hold for one block of columns."""
     return itemsize * network.block(itemsize) * (4 * sum(network.sizes[1:]) + network.scratch)
 
 
 class Gradient:
-    """Loss and gradient sums over samples, with buffers that are allocated once."""
+    """Sums of the loss and of its gradient over samples; buffers are allocated once."""
 
     def __init__(self, network: Network, loss: Loss, columns: int, dtype: type) -> None:
         self._network, self._loss = network, loss

@@ -7,10 +7,10 @@ from admmctl.rng import normals
 
 
 def initial_weights(network: Network, seed: int, dtype: type = np.float32) -> Weights:
-    """Gaussian weights, but for the first hidden layer where the network names a kernel: W_1 = [w, b].
+    """Gaussian weights; but W_1 = [w, b] of the network's kernel, if it has one and a hidden layer.
 
-    So started, cosine units are that kernel's random features (the report, section 2.2). The output layer is
-    never drawn from a kernel. It depends on the seed alone.
+    Cosine units that start so are the kernel's random features (Burmeister, section 2.2). The weights depend on
+    the seed alone.
     """
     W = gaussian_weights(network, seed, dtype)
     if _has_features(network):
@@ -22,7 +22,7 @@ def initial_weights(network: Network, seed: int, dtype: type = np.float32) -> We
 
 
 def descent_weights(network: Network, seed: int, dtype: type = np.float32) -> Weights:
-    """Where gradient methods start: ``initial_weights`` with zero biases, but for those of a kernel."""
+    """Where gradient methods start: ``initial_weights`` with zero biases, but the kernel's are kept."""
     W = initial_weights(network, seed, dtype)
     if network.bias:
         for W_l in W[1:] if _has_features(network) else W:
@@ -38,9 +38,9 @@ def _has_features(network: Network) -> bool:
 def gaussian_weights(network: Network, seed: int, dtype: type = np.float32) -> Weights:
     """W_l with independent normal entries of variance 2 / (number of its inputs), biases drawn alike.
 
-    The bias is one more input, a row of ones: random biases spread the kinks of the hidden units, which a
-    method that starts from their activations needs (with zero biases every kink passes through the mean).
-    The same on every rank and for any number of ranks: it depends on the seed alone.
+    The bias is one more input, a row of ones. Random biases spread the kinks of the hidden units, and a method
+    that starts from their activations needs that (with zero biases every kink passes through the mean). The
+    weights depend on the seed alone: they are the same on every rank, for any number of ranks.
     """
     W: Weights = []
     for layer, (k_next, inputs) in enumerate(network.shapes, start=1):

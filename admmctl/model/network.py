@@ -1,8 +1,8 @@
 """A network: its shapes, its forward pass, its accuracy.
 
 Weights are a list ``W[0] .. W[L-1]`` for the papers' W_1 .. W_L, each of shape (k_l, k_{l-1} + 1): the last
-column is the bias, multiplied by a row of ones below the activations. Without biases it is not there. Layers are
-fully connected, but for convolutional ones at the bottom: see ``convolution.py`` for what their W are.
+column is the bias, multiplied by a row of ones below the activations. A network without biases has neither. The
+first layers may be convolutional (``convolution.py`` says what their W are); the others are fully connected.
 """
 
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ _CACHE_BYTES = 4 << 20
 class Network:
     """Sizes k_0 .. k_L, the hidden activation, whether layers have biases, and the kernel that W_1 starts from.
 
-    The first layers are those of the ``convolution``, if there is one: the size of such a layer counts all pixels.
+    The layers of the ``convolution``, if any, are the first ones; their sizes count all pixels.
     """
 
     sizes: tuple[int, ...]
@@ -52,9 +52,9 @@ class Network:
         kernel: Kernel | None = None,
         convolution: Stack | None = None,
     ) -> "Network":
-        """A network as an experiment names it; ``layers`` are the dense ones.
+        """The network of an experiment; ``layers`` are the sizes of the hidden dense ones.
 
-        Raises ValueError for an activation's wrong numbers.
+        Raises ValueError for wrong numbers of an activation.
         """
         maps = convolution.sizes if convolution else []
         sizes = (features, *maps, *layers, outputs)
@@ -79,7 +79,7 @@ class Network:
 
     @property
     def scratch(self) -> int:
-        """Numbers per sample that a layer holds on the way, besides activations, at most."""
+        """The most numbers per sample that a layer holds at a time, besides activations."""
         return max(operator.scratch for operator in self._operators)
 
     @property
@@ -97,7 +97,7 @@ class Network:
         return int(np.clip(_CACHE_BYTES // (itemsize * widest), 64, 4096))
 
     def blocks(self, a0: Array) -> Iterator[slice]:
-        """The columns of ``a0``, or of rows on disk, a block that stays in cache after another."""
+        """The columns of ``a0``, in blocks that stay in cache."""
         return blocks(a0.shape[1], self.block(a0.itemsize))
 
     def forward(self, W: Weights, a0: Array) -> Array:
@@ -116,7 +116,7 @@ class Network:
         return a
 
     def inputs(self, a: Array) -> Array:
-        """What a layer multiplies: activations with their row of ones, or without when there is no bias."""
+        """What a layer multiplies: activations, with their row of ones if there are biases."""
         return a if self.bias else a[:-1]
 
 
@@ -138,7 +138,7 @@ def gated_forward(network: Network, W: Weights, gates: Array, a0: Array) -> Arra
 
 
 def targets(labels: NDArray[np.int64], outputs: int, dtype: type = np.float32) -> Array:
-    """What outputs should be, 0 or 1, shape (outputs, samples): the class itself, or one row per class."""
+    """What outputs should be, 0 or 1, shape (outputs, samples): one row with the class, or one row per class."""
     classes = np.array([1]) if outputs == 1 else np.arange(outputs)
     y: Array = np.empty((outputs, len(labels)), dtype, order="F")
     return np.equal(labels, classes[:, None], out=y)

@@ -1,7 +1,7 @@
-"""How the weights of a layer act on the activations below it: z = W a + b, by a matrix or in its place."""
+"""How the weights of a layer act on the activations below it: z = W a + b, as a matrix or in another way."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +10,9 @@ Array = NDArray[np.floating]
 
 
 class Operator(Protocol):
-    """One layer. W has shape (rows, inputs), with a column of biases more when there are any.
+    """One layer. With biases, W has one column more than (rows, inputs), and ``a`` one row of ones more.
 
-    Below, ``a`` is (k, n), with a row of ones more when there are biases; z is (k', n).
+    ``a`` is (k, n), z is (k', n).
     """
 
     @property
@@ -23,19 +23,19 @@ class Operator(Protocol):
 
     @property
     def scratch(self) -> int:
-        """Numbers per sample that are held on the way, at most."""
+        """The most numbers per sample that are held at a time, besides ``a`` and z."""
 
     def flop(self, bias: bool) -> float:
-        """Useful operations of W a, per sample; its adjoint and its gradient take as many."""
+        """Useful operations of W a per sample; the adjoint and the gradient take as many."""
 
     def below(self, a: Array) -> Array:
-        """The inputs of W's least squares in their matrix form, ``a`` itself or a fixed linear map of it."""
+        """What the least squares for W have as inputs: ``a`` itself or a fixed linear map of it."""
 
     def apply(self, W: Array, a: Array, out: Array | None = None) -> Array:
         """z = W a + b, written to ``out`` if given."""
 
     def adjoint(self, W: Array, delta: Array, out: Array) -> Array:
-        """W' delta (k, n) of ``delta`` (k', n), written to ``out``; the bias has no part in it."""
+        """W' delta (k, n) of ``delta`` (k', n), without the bias, written to ``out``."""
 
     def add_gradient(self, delta: Array, a: Array, total: Array) -> None:
         """Add to ``total`` the derivative by W of the sum of delta * (W a + b)."""
@@ -43,11 +43,14 @@ class Operator(Protocol):
 
 @dataclass(frozen=True)
 class Dense:
-    """A matrix."""
+    """A matrix on ``below`` of the activations."""
 
     rows: int
     inputs: int
-    scratch: ClassVar[int] = 0
+
+    @property
+    def scratch(self) -> int:
+        return 0
 
     def flop(self, bias: bool) -> float:
         return 2.0 * self.rows * (self.inputs + bias)
@@ -56,7 +59,7 @@ class Dense:
         return a
 
     def apply(self, W: Array, a: Array, out: Array | None = None) -> Array:
-        z: Array = np.matmul(W, a, out=out)
+        z: Array = np.matmul(W, self.below(a), out=out)
         return z
 
     def adjoint(self, W: Array, delta: Array, out: Array) -> Array:
@@ -64,4 +67,4 @@ class Dense:
         return back
 
     def add_gradient(self, delta: Array, a: Array, total: Array) -> None:
-        total += delta @ a.T
+        total += delta @ self.below(a).T
