@@ -97,38 +97,29 @@ def test_a_scale_stretches_the_same_draws(kernel):
     np.testing.assert_allclose(2 * twice.frequencies(4, 30, 3), kernel.frequencies(4, 30, 3), rtol=1e-14)
 
 
-def test_only_the_first_hidden_layer_is_drawn_from_the_kernel():
-    plain = Network.build(3, [8, 5], 2, "tanh", True)
-    guided = Network.build(3, [8, 5], 2, "tanh", True, Kernel("gaussian", 0.5))
-    for l, (one, other) in enumerate(zip(initial_weights(guided, 7), gaussian_weights(plain, 7), strict=True)):
-        assert one.dtype == np.float32
-        assert (one == other).all() == (l > 0)
-
-
-@pytest.mark.parametrize("bias", [True, False])
-def test_without_a_kernel_the_start_is_what_it_was(bias):
-    network = Network.build(3, [8, 5], 2, "relu", bias)
-    for one, other, zeroed in zip(
-        initial_weights(network, 7), gaussian_weights(network, 7), descent_weights(network, 7), strict=True
-    ):
-        np.testing.assert_array_equal(one, other)
-        if bias:
-            assert not zeroed[:, -1].any()
-            zeroed, one = zeroed[:, :-1], one[:, :-1]
-        np.testing.assert_array_equal(zeroed, one)
-
-
-def test_descents_keep_the_phases_and_no_other_bias():
-    network = Network.build(3, [8, 5], 2, "cosine", True, Kernel("laplacian", 1.0))
-    first, *rest = descent_weights(network, 7)
-    np.testing.assert_array_equal(first[:, -1], Kernel("laplacian", 1.0).phases(7, 8).astype(np.float32))
-    assert not any(W_l[:, -1].any() for W_l in rest)
-
-
-def test_an_output_layer_is_never_drawn_from_a_kernel():
-    guided = Network.build(3, [], 2, "relu", True, Kernel("gaussian", 0.5))
-    (W,), (expected,) = initial_weights(guided, 7), gaussian_weights(guided, 7)
-    np.testing.assert_array_equal(W, expected)
+@pytest.mark.parametrize(
+    ("layers", "bias", "kernel"),
+    [
+        ([8, 5], True, None),
+        ([8, 5], False, None),
+        ([8, 5], True, Kernel("laplacian", 1.0)),
+        ([], True, Kernel("gaussian", 0.5)),  # an output layer is never drawn from a kernel
+    ],
+)
+def test_a_kernel_draws_the_first_hidden_layer_and_descents_keep_no_other_biases(layers, bias, kernel):
+    network = Network.build(3, layers, 2, "cosine", bias, kernel)
+    starts = zip(
+        *(start(network, 7) for start in (gaussian_weights, initial_weights, descent_weights)), strict=True
+    )
+    for l, (expected, start, descent) in enumerate(starts):
+        if kernel is not None and layers and l == 0:
+            expected = np.column_stack([kernel.frequencies(7, 8, 3), kernel.phases(7, 8)]).astype(np.float32)
+        elif bias:
+            assert not descent[:, -1].any()
+            descent[:, -1] = expected[:, -1]
+        assert start.dtype == np.float32
+        np.testing.assert_array_equal(start, expected)
+        np.testing.assert_array_equal(descent, expected)
 
 
 @pytest.mark.parametrize("kind", ["sgd", "adam", "gd", "cg", "lbfgs", "random-features", "graph-admm"])
