@@ -6,7 +6,7 @@ The functions of the toy problems are in ``toys.py``. Everything random depends 
 
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +44,12 @@ def neuron(request: Request) -> Points:
     """
     rows: Rows = []
     for layer, size in enumerate(SIZES):
-        units = list(range(1, size + 1))
+        units = np.arange(1, min(size, MOST_UNITS) + 1)
+        heights = units - 1.0
         if size > MOST_UNITS:
-            units = [*units[: MOST_UNITS - 1], size]
-        heights = np.arange(len(units), dtype=float)
-        if size > MOST_UNITS:
+            units[-1] = size
             heights[-1] += 1  # the gap
-        heights -= heights.mean() if size <= MOST_UNITS else heights[-1] / 2
+        heights -= heights[-1] / 2
         rows += rows_of({"layer": layer, "unit": units, "x": float(layer), "y": -heights})
     return Points(rows, {"sizes": list(SIZES)})
 
@@ -79,19 +78,17 @@ def draw_neuron(points: Points) -> Figure:
     sizes = points.facts["sizes"]
     layers = [[row for row in points.rows if row["layer"] == layer] for layer in range(len(sizes))]
     for below, above in pairwise(layers):
-        for start in below:
-            for end in above:
-                ends = (1.4 * start["x"], 1.4 * end["x"]), (start["y"], end["y"])
-                whole.plot(*ends, color=style.GREY, linewidth=0.4, zorder=1)
-    for units in layers:
-        x, last = 1.4 * units[0]["x"], units[0]["layer"] == len(layers) - 1
+        for start, end in product(below, above):
+            ends = (1.4 * start["x"], 1.4 * end["x"]), (start["y"], end["y"])
+            whole.plot(*ends, color=style.GREY, linewidth=0.4, zorder=1)
+    kinds = [("white", "inputs"), *[(style.ORANGE, "hidden")] * (len(sizes) - 2), (style.SKY, "output")]
+    for units, (color, name) in zip(layers, kinds, strict=True):
+        x = 1.4 * units[0]["x"]
         for unit in units:
-            color = "white" if unit["layer"] == 0 else style.SKY if last else style.ORANGE
             whole.add_patch(Circle((x, unit["y"]), 0.26, facecolor=color, edgecolor="black", zorder=2))
         if units[-1]["unit"] != len(units):
             between = (units[-2]["y"] + units[-1]["y"]) / 2
             whole.plot([x] * 3, between + np.array([-0.3, 0, 0.3]), ".", color="black", markersize=3, zorder=3)
-        name = "inputs" if units[0]["layer"] == 0 else "output" if last else "hidden"
         whole.text(x, -3.2, f"{units[-1]['unit']}\n{name}", ha="center", va="top", fontsize=8)
     whole.set(xlim=(-0.6, 4.8), ylim=(-4.1, 2.9), aspect="equal")
     whole.set_title("a network: " + "-".join(map(str, sizes)), loc="center")
@@ -181,8 +178,8 @@ def draw_swissroll(points: Points) -> Figure:
     roll.view_init(elev=12, azim=-70)
     roll.set(yticks=[0, 10, 20])
     roll.tick_params(pad=-2, labelsize=8)
-    for set_label, name in ((roll.set_xlabel, "$x$"), (roll.set_ylabel, "$y$"), (roll.set_zlabel, "$z$")):
-        set_label(name, labelpad=-6)
+    for axis in "xyz":
+        getattr(roll, f"set_{axis}label")(f"${axis}$", labelpad=-6)
     marks = [
         Line2D([], [], linestyle="", marker="o", markerfacecolor=fill, markeredgecolor=CLASSES[label]["color"])
         for label, fill in ((0, "white"), (1, CLASSES[1]["color"]))

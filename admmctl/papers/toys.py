@@ -226,13 +226,14 @@ def boundary(request: Request) -> Points:
         if iteration % 10 == 0:
             W = gd.weights(state)
             z = network.forward(W, a0)
+            objective, right = loss.value(z, problem.y) / n, classify(z, loss.threshold) == labels
             row = {
                 "part": "training",
                 "iteration": iteration,
-                "objective": loss.value(z, problem.y) / n,
-                "accuracy": float(np.mean(classify(z, loss.threshold) == labels)),
+                "objective": objective,
+                "accuracy": float(right.mean()),
             }
-            rows.append({**row, **dict(zip(("w_x", "w_y", "w_1"), map(float, W[0][0]), strict=True))})
+            rows.append({**row, **dict(zip(("w_x", "w_y", "w_1"), W[0][0].tolist(), strict=True))})
     return Points(rows, {"n": n, "learning_rate": LEARNING_RATE, "iterations": list(ITERATIONS)})
 
 
