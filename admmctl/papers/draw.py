@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -105,7 +106,7 @@ def _theirs(axes: Axes, material: Material, view: View) -> list[str]:
     return labels
 
 
-def _legend(axes: Axes, handles: list[Any], labels: list[str]) -> None:
+def _legend(axes: Axes, handles: list[Artist], labels: list[str]) -> None:
     """Under all panels; in several columns if labels are short."""
     longest = max(map(len, labels), default=0)
     columns = 3 if longest <= 18 else 2 if longest <= 34 else 1

@@ -43,7 +43,7 @@ class Points:
 
     rows: Rows
     facts: dict[str, Any]
-    images: NDArray[Any] | None = None
+    images: NDArray[np.uint8] | None = None
 
     def column(self, key: str, **only: Any) -> NDArray[Any]:
         """The values of ``key`` in the rows that have all of ``only``."""
