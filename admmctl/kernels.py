@@ -55,26 +55,26 @@ class Kernel:
         self.loop, self.plain = loop, plain
 
     def __call__(self, *arguments: Any) -> None:
-        used = [_standard(x) if isinstance(x, np.ndarray) and not x.flags.carray else x for x in arguments]
+        laid_out = [_standard(x) if isinstance(x, np.ndarray) and not x.flags.carray else x for x in arguments]
         try:
-            self.loop(*used)
+            self.loop(*laid_out)
         except Exception as error:
-            self._fall_back(error, used)
-        for x, copy in zip(arguments, used, strict=True):
+            self._fall_back(error, laid_out)
+        for x, copy in zip(arguments, laid_out, strict=True):
             if copy is not x and x.flags.writeable:
                 x[...] = copy
 
-    def _fall_back(self, error: Exception, used: list[Any]) -> None:
+    def _fall_back(self, error: Exception, laid_out: list[Any]) -> None:
         """Run without numba's cache, whose files may be damaged or its disk full; if that fails, without numba."""
         try:
             for dispatcher in _dispatchers:
                 dispatcher._cache.disable()  # of all, because loops are parts of others
-            self.loop(*used)
+            self.loop(*laid_out)
             _note_cache(f"fails ({type(error).__name__}: {error})")
         except Exception as other:
             global _trouble
             self.loop = self.plain
-            self.loop(*used)
+            self.loop(*laid_out)
             cause = " ".join(str(other).split())
             _trouble = f"numba fails ({type(other).__name__}: {cause}): {_SLOWER}"
 

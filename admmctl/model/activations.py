@@ -40,9 +40,9 @@ def activation(text: str) -> "Activation":
 
     Raises ValueError, with the reason, for wrong numbers.
     """
-    made = activations.load(name_of(text))
+    kind = activations.load(name_of(text))
     if "(" not in text:
-        return made()
+        return kind()
     inner = re.fullmatch(r"[^(]*\((.*)\)\s*", text)
     try:
         numbers = [float(number) for number in inner[1].split(",")] if inner else None
@@ -51,7 +51,7 @@ def activation(text: str) -> "Activation":
     if numbers is None:
         raise ValueError(f"'{text}' is not understood; expected for instance dcutlu(0, 1)")
     try:
-        return made(*numbers)
+        return kind(*numbers)
     except TypeError:
         raise ValueError(f"{name_of(text)} takes no {len(numbers)} numbers") from None
 

@@ -30,8 +30,8 @@ def parameters(network: Network) -> int:
 def gradient_flop(network: Network, rows: int) -> float:
     """Operations of one gradient over ``rows``: z_l, the gradient by W_l, and adjoints but for W_1."""
     operators = [network.operator(l) for l in range(1, network.layers + 1)]
-    both = sum(2 * operator.flop(network.bias) for operator in operators)
-    return rows * (both + sum(operator.flop(bias=False) for operator in operators[1:]))
+    forward_and_weights = sum(2 * operator.flop(network.bias) for operator in operators)
+    return rows * (forward_and_weights + sum(operator.flop(bias=False) for operator in operators[1:]))
 
 
 def scratch_bytes(network: Network, itemsize: int = 4) -> int:

@@ -1,7 +1,7 @@
 """The z-update (Taylor eq. 7) of activations that have no closed form, from a table of solutions.
 
 With r = gamma/beta, argmin_z r (a - h(z))^2 + (z - m)^2 is a function of two numbers, a and m. It is computed
-beforehand on a grid and interpolated bilinearly. It jumps where two minima cost the same, and is steep near where
+beforehand on a grid and middles bilinearly. It jumps where two minima cost the same, and is steep near where
 they merge: cells in which the interpolation errs by more than ``TOLERANCE`` are left out. An entry in such a cell,
 or beyond the table, is solved on its own. So the error is bounded everywhere.
 
@@ -52,14 +52,14 @@ class Table:
         grid = grid.reshape(len(a), len(m))
         corners = grid[::2, ::2]
         z00, z01, z10, z11 = corners[:-1, :-1], corners[:-1, 1:], corners[1:, :-1], corners[1:, 1:]
-        found = {
+        middles = {
             (1, 1): (z00 + z01 + z10 + z11) / 4,
             (0, 1): (z00 + z01) / 2,
             (2, 1): (z10 + z11) / 2,
             (1, 0): (z00 + z10) / 2,
             (1, 2): (z01 + z11) / 2,
         }
-        errors = [np.abs(grid[i : i + 2 * rows : 2, j : j + 2 * columns : 2] - z) for (i, j), z in found.items()]
+        errors = [np.abs(grid[i : i + 2 * rows : 2, j : j + 2 * columns : 2] - z) for (i, j), z in middles.items()]
         return np.stack([z00, z01 - z00, z10 - z00, z00 - z01 - z10 + z11], axis=-1), np.maximum.reduce(errors)
 
     def __str__(self) -> str:

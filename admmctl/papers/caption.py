@@ -55,10 +55,10 @@ def _runs(material: Material) -> list[str]:
     tests = sorted({summary.rows_test for summary in summaries if summary.rows_test})
     seeds = {summary.seed for summary in summaries}
     repeats = "one run each" if len(seeds) == 1 else f"{len(seeds)} repeats each, medians"
-    each = f"{_list(ranks)} {'rank' if ranks == [1] else 'ranks'} with {_list(threads)} BLAS "
-    each += "thread" if threads == [1] else "threads"
+    layout = f"{_list(ranks)} {'rank' if ranks == [1] else 'ranks'} with {_list(threads)} BLAS "
+    layout += "thread" if threads == [1] else "threads"
     return [
-        f"Measured on {'; '.join(machines) or 'an unknown machine'}: {each} per rank, {repeats}.",
+        f"Measured on {'; '.join(machines) or 'an unknown machine'}: {layout} per rank, {repeats}.",
         f"Data: {material.runs[0].data.get('name', '')}, {_list(rows)} training and {_list(tests)} test rows.",
         "Seconds are train_s: optimisation only, without loading and evaluation.",
     ]

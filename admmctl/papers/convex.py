@@ -50,10 +50,10 @@ def _condition_drop(material: Material, method: str) -> Ours:
     assert material.conditions is not None
     points = material.conditions.points
     plain = next(point.condition for point in points if point.preconditioner == "none")
-    found = next((point.condition for point in points if point.rank == 100), None)
-    if found is None:
+    sketched = next((point.condition for point in points if point.rank == 100), None)
+    if sketched is None:
         return None, "no sketch of rank 100"
-    return plain / found, f"{plain / found:.3g} ({plain:.4g} against {found:.4g})"
+    return plain / sketched, f"{plain / sketched:.3g} ({plain:.4g} against {sketched:.4g})"
 
 
 def _condition_of_jacobi(material: Material, method: str) -> Ours:
@@ -79,8 +79,8 @@ def _phases(material: Material) -> tuple[Figure, Rows]:
         total = seconds(ours.time_to_target_s) if met else f"> {seconds(ours.train_s)}, missed"
         body.append([ours.method, total, *(seconds(ours.phases.get(name)) for name in CONVEX_PHASES)])
     for theirs in TABLE.methods:
-        each = [f"{theirs.phases[name]:.3g}" if name in theirs.phases else "-" for name in CONVEX_PHASES]
-        body.append([f"{theirs.method}, {THEIRS}", f"{theirs.total_s:.3g}", *each])
+        by_phase = [f"{theirs.phases[name]:.3g}" if name in theirs.phases else "-" for name in CONVEX_PHASES]
+        body.append([f"{theirs.method}, {THEIRS}", f"{theirs.total_s:.3g}", *by_phase])
     return table(["", "total, s", *CONVEX_PHASES], body, len(result.methods)), phase_rows(result)
 
 

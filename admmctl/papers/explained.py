@@ -56,42 +56,42 @@ def neuron(request: Request) -> Points:
 
 def draw_neuron(points: Points) -> Figure:
     """One unit, as a sum and an activation, and a small network."""
-    figure, (one, whole) = panels(1, 2, 2.5, width_ratios=(1, 1.25))
-    for axes in (one, whole):
+    figure, (left, right) = panels(1, 2, 2.5, width_ratios=(1, 1.25))
+    for axes in (left, right):
         axes.set_axis_off()
     for place, (name, weight) in enumerate((("$a_1$", "w_1"), ("$a_2$", "w_2"), ("$a_3$", "w_3"), ("1", "b"))):
         height = 1.5 - place
-        _arrow(one, (0, height), (1.8, 0))
-        _unit(one, 0, height, name)
+        _arrow(left, (0, height), (1.8, 0))
+        _unit(left, 0, height, name)
         box = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
-        one.text(0.8, height * (1 - 0.8 / 1.8), f"${weight}$", ha="center", va="center", bbox=box)
-    _arrow(one, (1.8, 0), (3.0, 0))
-    _arrow(one, (3.0, 0), (4.1, 0))
-    _unit(one, 1.8, 0, r"$\Sigma$", style.SKY)
-    _unit(one, 3.0, 0, "$h$", style.ORANGE)
-    one.text(2.35, 0.18, "$z$", ha="center")
-    one.text(3.85, 0, "$a_l$", ha="left", va="center")
-    one.text(0, -2.3, "inputs\n$a_{l-1}$", ha="center", va="top", fontsize=8)
-    one.set(xlim=(-0.5, 4.3), ylim=(-3.2, 2.1), aspect="equal")
-    one.set_title("one neuron: $a_l = h(z)$", loc="center")
+        left.text(0.8, height * (1 - 0.8 / 1.8), f"${weight}$", ha="center", va="center", bbox=box)
+    _arrow(left, (1.8, 0), (3.0, 0))
+    _arrow(left, (3.0, 0), (4.1, 0))
+    _unit(left, 1.8, 0, r"$\Sigma$", style.SKY)
+    _unit(left, 3.0, 0, "$h$", style.ORANGE)
+    left.text(2.35, 0.18, "$z$", ha="center")
+    left.text(3.85, 0, "$a_l$", ha="left", va="center")
+    left.text(0, -2.3, "inputs\n$a_{l-1}$", ha="center", va="top", fontsize=8)
+    left.set(xlim=(-0.5, 4.3), ylim=(-3.2, 2.1), aspect="equal")
+    left.set_title("one neuron: $a_l = h(z)$", loc="center")
 
     sizes = points.facts["sizes"]
     layers = [[row for row in points.rows if row["layer"] == layer] for layer in range(len(sizes))]
     for below, above in pairwise(layers):
         for start, end in product(below, above):
             ends = (1.4 * start["x"], 1.4 * end["x"]), (start["y"], end["y"])
-            whole.plot(*ends, color=style.GREY, linewidth=0.4, zorder=1)
+            right.plot(*ends, color=style.GREY, linewidth=0.4, zorder=1)
     kinds = [("white", "inputs"), *[(style.ORANGE, "hidden")] * (len(sizes) - 2), (style.SKY, "output")]
     for units, (color, name) in zip(layers, kinds, strict=True):
         x = 1.4 * units[0]["x"]
         for unit in units:
-            whole.add_patch(Circle((x, unit["y"]), 0.26, facecolor=color, edgecolor="black", zorder=2))
+            right.add_patch(Circle((x, unit["y"]), 0.26, facecolor=color, edgecolor="black", zorder=2))
         if units[-1]["unit"] != len(units):
             between = (units[-2]["y"] + units[-1]["y"]) / 2
-            whole.plot([x] * 3, between + np.array([-0.3, 0, 0.3]), ".", color="black", markersize=3, zorder=3)
-        whole.text(x, -3.2, f"{units[-1]['unit']}\n{name}", ha="center", va="top", fontsize=8)
-    whole.set(xlim=(-0.6, 4.8), ylim=(-4.1, 2.9), aspect="equal")
-    whole.set_title("a network: " + "-".join(map(str, sizes)), loc="center")
+            right.plot([x] * 3, between + np.array([-0.3, 0, 0.3]), ".", color="black", markersize=3, zorder=3)
+        right.text(x, -3.2, f"{units[-1]['unit']}\n{name}", ha="center", va="top", fontsize=8)
+    right.set(xlim=(-0.6, 4.8), ylim=(-4.1, 2.9), aspect="equal")
+    right.set_title("a network: " + "-".join(map(str, sizes)), loc="center")
     return figure
 
 

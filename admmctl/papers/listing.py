@@ -1,6 +1,6 @@
 """The list of figures, with the data that each needs; and the message about those that failed."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,9 +39,9 @@ class Listed:
         return {**self.entry.document(), "data": self.data}
 
 
-def listing(asked: Iterable[str] = ()) -> list[Listed]:
-    """The figures ``asked`` for, or all. Raises UserError for an unknown one."""
-    return [Listed(entry, _data(entry)) for entry in (chosen(asked) or CATALOGUE.values())]
+def listing(names: Sequence[str] = ()) -> list[Listed]:
+    """The figures of these names, or all without one. Raises UserError for an unknown one."""
+    return [Listed(entry, _data(entry)) for entry in (chosen(names) or CATALOGUE.values())]
 
 
 def _data(entry: Entry) -> Data | None:

@@ -1,7 +1,7 @@
 """Make figures of papers: use the runs that exist, make the missing ones, then draw."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -46,13 +46,12 @@ class Making:
 # --- what was asked for
 
 
-def chosen(asked: Iterable[str]) -> list[Entry]:
-    """The figures ``asked`` for, each once. Raises UserError for an unknown name, with the nearest one."""
-    names = list(dict.fromkeys(asked))
+def chosen(names: Sequence[str]) -> list[Entry]:
+    """The figures of these names, each once. Raises UserError for an unknown name, with the nearest one."""
     for name in names:
         if name not in CATALOGUE:
             raise UserError(f"unknown figure '{name}'{suggest(name, list(CATALOGUE))}")
-    return [CATALOGUE[name] for name in names]
+    return [CATALOGUE[name] for name in dict.fromkeys(names)]
 
 
 @dataclass
@@ -73,22 +72,22 @@ class Outcome:
         return {"figures": self.drawn, "skipped": reasons(self.skipped), "failed": reasons(self.failed)}
 
 
-def prepare(asked: Sequence[str], scale: Scale, request: Request, say: Say) -> Outcome:
-    """The figures ``asked`` for, or all of them, ready to be made. Nothing is run or written.
+def prepare(names: Sequence[str], scale: Scale, request: Request, say: Say) -> Outcome:
+    """The figures of these names, or all without one, ready to be made. Nothing is run or written.
 
-    The points of illustrations are computed. A figure whose data is not here is skipped, but if it was asked for
-    by name: that is a DataError. Raises UserError for an unknown name.
+    The points of illustrations are computed. A figure whose data is not here is skipped, but if it was named:
+    that is a DataError. Raises UserError for an unknown name.
     """
     if request.mirror is not None and not request.mirror.is_dir():
         raise UserError(f"--mirror {request.mirror}: there is no such folder")
     outcome = Outcome()
-    for entry in chosen(asked) or CATALOGUE.values():
+    for entry in chosen(names) or CATALOGUE.values():
         try:
             need_data(entry, scale)
             points = None if entry.points is None else entry.points(request)
             outcome.ready.append(Material(entry, scale, points=points))
         except DataError as error:
-            if asked:
+            if names:
                 raise DataError(f"{entry.name}: {error}") from None
             outcome.skipped[entry.name] = str(error)
             say(f"skipped: {entry.name}: {error}")
@@ -175,8 +174,8 @@ def make(entry: Entry, making: Making) -> tuple[Material, list[str]]:
         return Material(entry, scale, conditions=condition(config, overrides=changes, say=say)), []
     if entry.drawing.source == "scaling":
         return _scaling(entry, making), []
-    asked = entry.plan(scale).cores
-    cores = min(asked[0], room(making.options))
+    plan = entry.plan(scale)
+    cores = min(plan.cores[0], most_ranks(making.options))
     options = replace(making.options, cores=cores)
     folders, failures, left_out = [], [], {}
     for run in planned(entry, scale):
@@ -189,17 +188,17 @@ def make(entry: Entry, making: Making) -> tuple[Material, list[str]]:
             say(f"left out: {run.method}: {missing}")
         except RunFailed as failure:
             failures.append(str(failure))
-    return Material(entry, scale, folders, left_out=left_out, notes=_fewer(asked, (cores,))), failures
+    return Material(entry, scale, folders, left_out=left_out, notes=_fewer(plan.cores, (cores,))), failures
 
 
 def _scaling(entry: Entry, making: Making) -> Material:
     """The scaling study of the figure's one method."""
-    plan, most = entry.plan(making.scale), room(making.options)
+    plan, most = entry.plan(making.scale), most_ranks(making.options)
     # One core count makes no study. A small machine measures 1, 2 and all its cores, oversubscribed if it has one.
     counts = tuple(count for count in plan.cores if count <= most)
     counts = counts if len(counts) > 1 else tuple(sorted({1, 2, min(most, max(plan.cores))}))
     config, changes = source(entry, making.scale)
-    asked = StudyRequest(
+    request = StudyRequest(
         config,
         ",".join(map(str, counts)),
         plan.methods[0],
@@ -208,22 +207,22 @@ def _scaling(entry: Entry, making: Making) -> Material:
         options=replace(making.options, oversubscribe=making.options.oversubscribe or max(counts) > most),
         overrides=changes,
     )
-    folder = scaling(asked, making.watcher, making.say)
+    folder = scaling(request, making.watcher, making.say)
     runs = [path for path in sorted(folder.iterdir()) if is_run(path)]
     return Material(entry, making.scale, runs, study=summarise(folder), notes=_fewer(plan.cores, counts))
 
 
-def room(options: Options) -> int:
+def most_ranks(options: Options) -> int:
     """How many ranks may start: the cores of the allocation, of the hosts, or of this machine."""
-    found = options.room()
-    return found[0] if found is not None else launch.available_cores()  # what a scheduler has is not known here
+    room = options.room()
+    return room[0] if room is not None else launch.available_cores()  # what a scheduler has is not known here
 
 
-def _fewer(asked: tuple[int, ...], counts: tuple[int, ...]) -> list[str]:
-    if set(asked) <= set(counts):
+def _fewer(wanted: tuple[int, ...], counts: tuple[int, ...]) -> list[str]:
+    if set(wanted) <= set(counts):
         return []
-    wanted, here = (", ".join(f"{count:,}" for count in each) for each in (asked, counts))
-    return [f"on {here} cores instead of {wanted}: there are no more here"]
+    wanted_cores, cores = (", ".join(f"{count:,}" for count in each) for each in (wanted, counts))
+    return [f"on {cores} cores instead of {wanted_cores}: there are no more here"]
 
 
 def _run(run: Run, options: Options, watcher: Watcher) -> Path:
@@ -276,10 +275,10 @@ def _is_sufficient(run: Run, recorded: Recorded) -> bool:
     return same_target or recorded.summary.status is Status.DIVERGED
 
 
-def _is_as_far(asked: Stop, before: Stop) -> bool:
+def _is_as_far(wanted: Stop, before: Stop) -> bool:
     """Whether no budget of ``before`` is smaller; None is no limit."""
-    limits = [(getattr(asked, key), getattr(before, key)) for key in BUDGETS]
-    same_patience = before.patience == asked.patience
+    limits = [(getattr(wanted, key), getattr(before, key)) for key in BUDGETS]
+    same_patience = before.patience == wanted.patience
     return same_patience and all(had is None or (limit is not None and limit <= had) for limit, had in limits)
 
 

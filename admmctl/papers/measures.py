@@ -85,10 +85,10 @@ def _median(
 
     def ours(material: Material, method: str) -> Ours:
         runs = finished_runs(material, method)
-        found = [each for run in runs if (each := value(run)) is not None]
-        if not found:
+        values = [number_of_run for run in runs if (number_of_run := value(run)) is not None]
+        if not values:
             return None, "no accuracy"
-        middle = median(found).value
+        middle = median(values).value
         return middle, text(middle, runs) + (f", median of {len(runs)}" if len(runs) > 1 else "")
 
     return ours
