@@ -1,7 +1,7 @@
 """The z-update (Taylor eq. 7) of activations that have no closed form, from a table of solutions.
 
 With r = gamma/beta, argmin_z r (a - h(z))^2 + (z - m)^2 is a function of two numbers, a and m. It is computed
-beforehand on a grid and middles bilinearly. It jumps where two minima cost the same, and is steep near where
+beforehand on a grid and interpolated bilinearly. It jumps where two minima cost the same, and is steep near where
 they merge: cells in which the interpolation errs by more than ``TOLERANCE`` are left out. An entry in such a cell,
 or beyond the table, is solved on its own. So the error is bounded everywhere.
 

@@ -58,21 +58,24 @@ class Squared(Loss):
     """(z - y)^2."""
 
     threshold = 0.5
-    curvature = 2.0
+    curvature: ClassVar[float] = 2.0
 
     def value(self, z: Array, y: Array) -> float:
-        difference = z - y
-        return float(np.vdot(difference, difference))
+        difference = z - self.labels(y)
+        return float(np.vdot(difference, difference)) * self.curvature / 2
 
     def gradient(self, z: Array, y: Array) -> Array:
-        return np.multiply(z - y, 2, dtype=z.dtype)
+        difference: Array = np.subtract(z, self.labels(y), dtype=z.dtype)
+        if self.curvature != 1:
+            difference *= self.curvature
+        return difference
 
     def z_update(self, y: Array, m: Array, lam: Array, beta: float) -> Array:
-        result: Array = (2 * y - lam + 2 * beta * m) / (2 + 2 * beta)
+        result: Array = (self.curvature * self.labels(y) - lam + 2 * beta * m) / (self.curvature + 2 * beta)
         return result
 
 
-class SignedSquared(Loss):
+class SignedSquared(Squared):
     """1/2 (z - t)^2 with t = 1 where y = 1, -1 where y = 0: labels and loss of the convex paper."""
 
     threshold = 0.0
@@ -80,17 +83,6 @@ class SignedSquared(Loss):
 
     def labels(self, y: Array) -> Array:
         return 2 * y - 1
-
-    def value(self, z: Array, y: Array) -> float:
-        difference = z - (2 * y - 1)
-        return float(np.vdot(difference, difference)) / 2
-
-    def gradient(self, z: Array, y: Array) -> Array:
-        return np.subtract(z, 2 * y - 1, dtype=z.dtype)
-
-    def z_update(self, y: Array, m: Array, lam: Array, beta: float) -> Array:
-        result: Array = (2 * y - 1 - lam + 2 * beta * m) / (1 + 2 * beta)
-        return result
 
 
 class Hinge(Loss):
