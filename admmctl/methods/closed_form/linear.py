@@ -14,7 +14,7 @@ from admmctl.methods.gradient.scipy_methods import BatchState, Lbfgs, LbfgsSetti
 from admmctl.methods.least_squares import RidgeFactor, check_sides, ridge_fit, solve_bytes
 from admmctl.methods.method import Array, Cost, Finished, Problem
 from admmctl.model.gradient import scratch_bytes
-from admmctl.model.losses import Loss, SignedSquared, Squared
+from admmctl.model.losses import Loss, Squared
 from admmctl.model.network import Network, blocks
 from admmctl.settings import NonNegative
 
@@ -89,7 +89,7 @@ class Linear(Lbfgs):
 
 
 def _closed(loss: Loss) -> bool:
-    return isinstance(loss, Squared | SignedSquared)
+    return isinstance(loss, Squared)
 
 
 def by_inputs(p: Problem, inputs: Callable[[Array], Array], ridge: float) -> Array:
