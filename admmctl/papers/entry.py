@@ -18,6 +18,7 @@ Kind = Literal["figure", "table", "illustration"]
 Source = Literal["points", "runs", "scaling", "condition"]
 Scale = Literal["quick", "full"]
 Rows = list[dict[str, Any]]
+QUICK = "-quick"  # ends the experiment's name of runs that are smaller than those of its file
 Ours = tuple[float | None, str]  # our number beside a paper's, or None, and a text of it
 
 
@@ -167,7 +168,9 @@ class Entry:
         if scale == "full":
             return Plan(self.methods, self.repeats, self.cores, self.changes)
         methods = self.methods if self.quick.methods is None else self.quick.methods
-        return Plan(methods, self.quick.repeats, self.quick.cores, (*self.changes, *self.quick.changes))
+        name = (f"name={self.config}{QUICK}",) if self.quick.changes else ()
+        changes = (*self.changes, *self.quick.changes, *name)
+        return Plan(methods, self.quick.repeats, self.quick.cores, changes)
 
     def document(self) -> dict[str, Any]:
         """The figure in ``figures --json``."""

@@ -16,7 +16,7 @@ from admmctl.launch.cluster import FOLDERS
 from admmctl.launch.options import Options
 from admmctl.papers.catalogue import CATALOGUE
 from admmctl.papers.draw import draw
-from admmctl.papers.entry import Entry, Material, Request, Scale
+from admmctl.papers.entry import QUICK, Entry, Material, Request, Scale
 from admmctl.registry import suggest
 from admmctl.runs import resume as resuming
 from admmctl.runs.events import Watcher
@@ -29,7 +29,6 @@ from admmctl.studies.points import summarise
 from admmctl.studies.scaling import Request as StudyRequest
 from admmctl.studies.scaling import Say, scaling
 
-QUICK = "-quick"  # behind an experiment's name: its shrunken runs stay apart from those of the file as it stands
 BUDGETS = ("iterations", "epochs", "seconds")
 
 
@@ -128,24 +127,16 @@ def draw_all(outcome: Outcome, making: Making, folder: Path) -> None:
 # --- the runs of one figure
 
 
-def config_file(name: str) -> Path:
-    """The experiment file of that name, in the current folder or beside the package. Raises UserError."""
-    places = [folder.parent / f"{name}.yaml" for folder in FOLDERS]
-    found = next((path for path in places if path.is_file()), None)
+def source(entry: Entry, scale: Scale) -> tuple[Path, tuple[str, ...]]:
+    """The experiment file of a figure, in the current folder or beside the package, and its ``--set`` options.
+
+    Raises UserError if there is no such file.
+    """
+    places = [folder.parent / f"{entry.config}.yaml" for folder in FOLDERS]
+    found = next(filter(Path.is_file, places), None)
     if found is None:
         raise UserError(f"there is no {places[0]} here; run this in a checkout of the repository")
-    return found
-
-
-def source(entry: Entry, scale: Scale) -> tuple[Path, list[str]]:
-    """The experiment file of a figure, and its ``--set`` options at that scale.
-
-    Runs that are smaller than those of the file belong to an experiment of another name.
-    """
-    assert entry.config is not None
-    shrunk = scale == "quick" and bool(entry.quick.changes)
-    name = [f"name={entry.config}{QUICK}"] if shrunk else []
-    return config_file(entry.config), [*entry.plan(scale).changes, *name]
+    return found, entry.plan(scale).changes
 
 
 def experiment(entry: Entry, scale: Scale) -> Experiment:
