@@ -50,10 +50,8 @@ def maps(filters: Filters, z: Array) -> Array:
 
 def from_maps(filters: Filters, rows: Array) -> Array:
     """And back."""
-    n = rows.shape[1] // filters.pixels
-    return np.asfortranarray(
-        rows.reshape(filters.rows, n, filters.pixels).transpose(1, 0, 2).reshape(n, -1).T.copy()
-    )
+    images = rows.reshape(filters.rows, -1, filters.pixels).transpose(1, 0, 2)
+    return np.asfortranarray(images.reshape(len(images), -1).T)
 
 
 def matrix(operator: Operator, W: Array, k: int) -> Array:
