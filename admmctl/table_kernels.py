@@ -6,13 +6,10 @@ They compute argmin_z r (a - f(z))^2 + (z - m)^2, for f = cos if ``period`` is 2
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import numpy as np
 
-from admmctl.kernels import compiled
-
-Array = Any  # a NumPy array, float32 or float64; numba decides by the argument
+from admmctl.kernels import Array, compiled
 
 _APART = 0.15  # between two nodes: the points where the cost is compared first
 _SATURATED = 9.0  # beyond it, tanh is within 6e-8 of 1
