@@ -1,6 +1,7 @@
 """The explanatory figures: what their points say, and that every figure is drawn from its points alone."""
 
 import csv
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,6 @@ SEEDS = pytest.mark.parametrize("seed", [0, 1, 2])
 
 def material(name: str, seed: int = 0) -> Material:
     entry = ENTRIES[name]
-    assert entry.points is not None
     return Material(entry, "quick", points=entry.points(Request(seed)))
 
 
@@ -148,7 +148,6 @@ def test_a_figure_lies_with_its_points(name, tmp_path):
     assert [Path(file).read_bytes()[:4] for file in files[:2]] == [b"\x89PNG", b"%PDF"]
     with Path(files[2]).open() as file:
         rows = list(csv.DictReader(file))
-    assert shown.points is not None
     for row, expected in zip(rows, shown.points.rows, strict=True):
         assert {key: text for key, text in row.items() if text} == {key: str(x) for key, x in expected.items()}
 
@@ -174,10 +173,8 @@ def test_no_text_of_a_figure_lies_over_another(name):
         for text in (*axes.texts, axes.title, axes._left_title, axes.xaxis.label, axes.yaxis.label)  # type: ignore[attr-defined]
         if text.get_text() and text.get_visible()
     ]
-    boxes = [(text.get_text(), text.get_window_extent()) for text in texts]
-    for number, (text, box) in enumerate(boxes):
-        for other, place in boxes[:number]:
-            assert not box.overlaps(place), (text, other)
+    for text, other in combinations(texts, 2):
+        assert not text.get_window_extent().overlaps(other.get_window_extent()), (text, other)
 
 
 def test_the_digits_that_are_shown_have_the_labels_they_stand_under(monkeypatch):
@@ -185,7 +182,6 @@ def test_the_digits_that_are_shown_have_the_labels_they_stand_under(monkeypatch)
     images = np.arange(9, dtype=np.uint8)[:, None, None, None] * np.ones((1, 32, 32, 3), np.uint8)
     monkeypatch.setattr(explained, "_svhn", lambda mirror: (images, labels))
     points = explained.digits(Request())
-    assert points.images is not None
     np.testing.assert_array_equal(points.images[:, 0, 0, 0], points.column("row"))
     np.testing.assert_array_equal(labels[points.column("row")], points.column("label"))
     assert points.column("row", label=1).tolist() == [0, 2, 4, 5, 6]  # the first five
