@@ -33,7 +33,8 @@ def bench(
     """Measure this machine, and how near to its limit a method's iteration runs.
 
     One thread per rank, all in one run: the matrix-product peak, memory bandwidth, Allreduce by size, and the
-    method's iteration on synthetic rows at the experiment's shapes, with its useful GFLOP/s.
+    method's iteration on synthetic rows at the experiment's shapes, with its useful GFLOP/s. It says so where
+    other work took the cores.
 
     Examples:
 

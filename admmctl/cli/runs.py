@@ -58,7 +58,8 @@ def predict(
 def runs_list(runs: RunArguments = None, as_json: Json = False) -> None:
     """List runs: status, accuracy, seconds, iterations.
 
-    Of all experiments, or of those that are named; jobs that have not made a run yet are listed too.
+    Of all experiments, or of those that are named; jobs that have not made a run yet are listed too. Seconds with
+    a ! are of a run that was disturbed: other work took its cores.
 
     Example:
 
@@ -113,7 +114,7 @@ def runs_compare(
     """Compare methods over their repeats: medians with intervals, reached k of n, and a verdict.
 
     From six repeats on there are 95 % intervals, and a method is called faster only where they do not overlap. A
-    run that missed its target counts as infinitely slow.
+    run that missed its target counts as infinitely slow. No verdict is made of runs that were disturbed.
 
     Example:
 

@@ -51,7 +51,8 @@ def scaling(
     By sbatch every number of cores is a job of its own.
 
     A study lands in results/EXPERIMENT/scaling-...; the same command goes on where it stopped, and more cores
-    or repeats are added to what is there. Draw it with: admmctl scaling-plot
+    or repeats are added to what is there. A run of which other work took the cores is made again, twice at most.
+    Draw it with: admmctl scaling-plot
 
     Examples:
 

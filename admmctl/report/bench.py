@@ -72,6 +72,10 @@ def _note(result: Bench) -> Text:
             "\nUseful: 2mnk for a product, nk(k+1) for a symmetric one, k^3/3 for a Cholesky\n"
             "factor, nothing for element-wise work."
         )
+    if result.disturbed:
+        share = f"{100 * (result.cpu_share or 0):.0f} %"
+        note += f"\nDisturbed: other work took the cores, iterations ran for {share} of their time.\n"
+        note += "Measure again when nothing else runs."
     if result.ranks > result.cores:
         note += "\nRanks shared cores: rates are lower than on a core of one's own."
     return Text(note)

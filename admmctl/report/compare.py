@@ -131,6 +131,7 @@ class Compared(Repeats):
     final_test_accuracy_high: float | None
     train_s: float
     seeds: list[int]
+    disturbed: int  # of its runs: other work took their cores
     verdict: str | None
 
 
@@ -147,14 +148,30 @@ class Comparison:
 def compare(runs: Iterable[Recorded]) -> Comparison:
     """Medians and intervals per method and ranks. Raises UserError when runs cannot be compared.
 
-    Failed runs count as misses.
+    Failed runs count as misses. A method with runs that were disturbed gets no verdict, and is the rival of none.
     """
     groups = comparable(runs)
     first = groups[0][0].summary
     times = [median(times_to_target(repeats)) for repeats in groups]
-    found = verdicts(times) if first.target is not None else [None] * len(times)
+    disturbed = [_disturbed(repeats) for repeats in groups]
+    found = _verdicts(times, disturbed) if first.target is not None else [None] * len(times)
     rows = [_row(*each) for each in zip(groups, times, found, strict=True)]
     return Comparison(first.experiment, first.metric, first.target, rows)
+
+
+def _disturbed(repeats: list[Ended]) -> int:
+    return sum(one.run.disturbed for one in repeats)
+
+
+def _verdicts(times: list[Median], disturbed: list[int]) -> list[str | None]:
+    """A verdict on each time of which no run was disturbed. Nothing is the fastest beside one that was."""
+    quiet = [time for time, many in zip(times, disturbed, strict=True) if not many]
+    made = iter(verdicts(quiet))
+    found: list[str | None] = [f"disturbed, {many} of its runs" if many else next(made) for many in disturbed]
+    if any(disturbed):
+        others = "cannot be told" if len(quiet) == 1 else f"fastest of {len(quiet)} not disturbed"
+        found = [others if text == "fastest" else text for text in found]
+    return found
 
 
 def in_common(repeats: list[Ended]) -> Repeats:
@@ -203,6 +220,7 @@ def _row(repeats: list[Ended], time: Median, verdict: str | None) -> Compared:
         final_test_accuracy_high=None if final.low is None else -final.low,
         train_s=train_s(repeats),
         seeds=sorted({one.summary.seed for one in repeats}),
+        disturbed=_disturbed(repeats),
         verdict=verdict,
     )
 
@@ -227,6 +245,8 @@ def compare_table(result: Comparison) -> Group:
         "target s: train_s, optimisation only, at the first evaluation that met the\n"
         "target; a miss counts as infinity. final: test accuracy of the last iterate."
     )
+    if any(row.disturbed for row in result.methods):
+        note += "\ndisturbed: other work took the cores of a run; no verdict is made of it."
     return Group(table, Text(""), Text(note))
 
 

@@ -10,6 +10,7 @@ from zlib import crc32
 from admmctl.report import style, svg
 from admmctl.report.compare import Comparison, compare, in_sets
 from admmctl.report.html import Cell, Column, Table, anchor
+from admmctl.report.tables import MARK
 from admmctl.report.text import count, interval, number, seconds
 from admmctl.runs.recorded import Recorded
 
@@ -42,7 +43,7 @@ _RUNS = [
     Column("status"),
     Column("final", number=True, about="test accuracy of the last iterate"),
     Column("best", number=True, about=_OPTIMISTIC, class_="optimistic"),
-    Column("train s", number=True, about="optimisation only"),
+    Column("train s", number=True, about=f"optimisation only; {MARK} where other work took the cores"),
     Column("target s", number=True, about="train_s at the first evaluation that met the target"),
     Column("iterations", number=True),
     Column("ranks", number=True),
@@ -179,7 +180,11 @@ def _about(runs: list[Recorded]) -> str:
     rows = [f"{value:,.0f}" for key in ("rows_train", "rows_test") if (value := first.number(key)) is not None]
     data = f"{first.data.get('name', 'data unknown')}" + (f", {' + '.join(rows)} rows" if rows else "")
     ends = Counter(run.status for run in runs)
-    return f"{data}; {count(len(runs), 'run')}: " + ", ".join(f"{many} {status}" for status, many in ends.items())
+    ended = ", ".join(f"{many} {status}" for status, many in ends.items())
+    disturbed = sum(run.disturbed for run in runs)
+    return f"{data}; {count(len(runs), 'run')}: {ended}" + (
+        f"; {disturbed} disturbed ({MARK})" if disturbed else ""
+    )
 
 
 def _curves(name: str, runs: list[Recorded], lines: list[svg.Line]) -> Curves | None:
@@ -236,7 +241,7 @@ def _run_row(run: Recorded, id_: str, spark: svg.Spark | None) -> list[Cell]:
         Cell(run.status, look=_status(run)),
         cell("final_test_accuracy", "{:.4f}"),
         cell("best_test_accuracy", "{:.4f}"),
-        Cell(seconds(run.number("train_s")), run.number("train_s")),
+        Cell(seconds(run.number("train_s")) + _mark(run), run.number("train_s")),
         _to_target(run),
         *(cell(key) for key in ("iterations", "ranks", "threads_per_rank", "rows_train")),
     ]
@@ -251,7 +256,11 @@ def _to_target(run: Recorded) -> Cell:
     if run.number("target") is None:
         return Cell("none")
     time = run.number("time_to_target_s")
-    return Cell("missed", math.inf) if time is None else Cell(seconds(time), time)
+    return Cell("missed", math.inf) if time is None else Cell(seconds(time) + _mark(run), time)
+
+
+def _mark(run: Recorded) -> str:
+    return f" {MARK}" if run.disturbed else ""
 
 
 def _status(run: Recorded) -> str:

@@ -49,7 +49,10 @@ class Page:
 
 @dataclass(frozen=True)
 class Written:
-    """A page that was written: its path and size, how much is in it, and what is not."""
+    """A page that was written: its path and size, how much is in it, and what is not.
+
+    ``disturbed`` are the folders of its runs whose cores other work took.
+    """
 
     report: str
     bytes: int
@@ -57,6 +60,7 @@ class Written:
     experiments: int
     figures: int
     left_out: list[LeftOut]
+    disturbed: list[str]
 
 
 def report(
@@ -80,7 +84,9 @@ def report(
         raise UserError(NOTHING.format(root()) + files)
     content = document(runs, figures, left_out, page).encode("utf-8")
     _write(page, content)
-    return Written(str(page), len(content), len(runs), len(experiments.by_name(runs)), len(figures), left_out)
+    disturbed = [str(run.folder) for run in runs if run.disturbed]
+    sections = len(experiments.by_name(runs))
+    return Written(str(page), len(content), len(runs), sections, len(figures), left_out, disturbed)
 
 
 def _write(page: Path, content: bytes) -> None:

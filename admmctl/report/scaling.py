@@ -1,5 +1,6 @@
 """Figures and tables of a scaling study: seconds, speed-up and efficiency, phases, against cores."""
 
+import itertools
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,7 +169,10 @@ def _phases(result: Findings) -> Figure:
 
 
 def _measured(axes: Axes, result: Findings, quantity: Literal["seconds", "speed_up", "efficiency"]) -> None:
-    """Medians with 95 % intervals from six repeats on, every repeat below that; hollow where cores were shared."""
+    """Medians with 95 % intervals from six repeats on, every repeat below that; hollow where cores were shared.
+
+    Pale where other work took the cores: such a point has seconds, and no speed-up.
+    """
     base = result.points[0]
     color, marker = style.look(result.method_kind)
 
@@ -180,9 +184,10 @@ def _measured(axes: Axes, result: Findings, quantity: Literal["seconds", "speed_
         ratio = base.median_s / time * (factor if result.weak else 1.0)
         return ratio if quantity == "speed_up" else ratio / factor
 
-    for shared in (False, True):
-        points = [p for p in result.points if p.shared == shared and math.isfinite(p.median_s)]
-        if not points:
+    for shared, disturbed in itertools.product((False, True), repeat=2):
+        points = [p for p in result.points if (p.shared, p.disturbed) == (shared, disturbed)]
+        points = [p for p in points if math.isfinite(p.median_s)]
+        if not points or (quantity != "seconds" and (disturbed or base.disturbed)):
             continue
         for point in points:
             values = [converted(point, time) for time in point.seconds if math.isfinite(time)]
@@ -196,14 +201,16 @@ def _measured(axes: Axes, result: Findings, quantity: Literal["seconds", "speed_
         repeats = max(p.runs for p in points)
         label = f"{result.method}, median of {repeats}" if repeats > 1 else f"{result.method}, one run"
         label += " (shared cores: processor time)" if shared else ""
+        label += " (disturbed: other work took the cores)" if disturbed else ""
         fill = "white" if shared else color
         look: dict[str, Any] = {"color": color, "markersize": 6, "markerfacecolor": fill, "zorder": 5}
+        look |= {"alpha": 0.4} if disturbed else {}
         middles = [converted(p, p.median_s) for p in points]
         axes.plot([p.cores for p in points], middles, marker, label=style.plain(label), **look)
 
 
 def _cores(point: CoreCount) -> str:
-    return f"{point.cores}{'*' if point.shared else ''}"
+    return f"{point.cores}{'*' if point.shared else ''}{'!' if point.disturbed else ''}"
 
 
 def _goal(result: Findings) -> str:

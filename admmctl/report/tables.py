@@ -17,6 +17,7 @@ from admmctl.runs.recorded import Recorded
 from admmctl.runs.summary import Row
 
 _FOLDED = 12  # columns that a name is folded to at most
+MARK = "!"  # beside the seconds of a run that was disturbed
 
 
 class Plain(Table):
@@ -75,27 +76,33 @@ def runs_table(runs: Sequence[Row]) -> Group:
             if str(run.get("experiment")) == experiment:
                 table.add_row(*_run_row(run))
         parts += [table, Text("")]
-    parts.append(
-        Text(
-            "final, best: test accuracy of the last iterate, and the highest on the way,\n"
-            "which is optimistic;\n"
-            "train s: optimisation only, without loading and evaluation;\n"
-            "target s: train s at the first evaluation that met the target."
-        )
+    note = (
+        "final, best: test accuracy of the last iterate, and the highest on the way,\n"
+        "which is optimistic;\n"
+        "train s: optimisation only, without loading and evaluation;\n"
+        "target s: train s at the first evaluation that met the target."
     )
+    if any(map(_mark, runs)):
+        note += f"\n{MARK}  disturbed: other work took the cores, and the seconds say little."
+    parts.append(Text(note))
     return Group(*parts)
+
+
+def _mark(run: Row) -> str:
+    """What stands beside the seconds of a run that was disturbed."""
+    return MARK if run.get("disturbed") is True else ""
 
 
 def _run_row(run: Row) -> list[str]:
     time = run.get("time_to_target_s")
-    to_target = "none" if run.get("target") is None else "missed" if time is None else seconds(time)
+    to_target = "none" if run.get("target") is None else "missed" if time is None else seconds(time) + _mark(run)
     return [
         Path(run["folder"]).name,
         run["status"],
         number(run.get("final_test_accuracy"), 4),
         number(run.get("best_test_accuracy"), 4),
         str(run.get("iterations", "-")),
-        seconds(run.get("train_s")),
+        seconds(run.get("train_s")) + _mark(run),
         to_target,
     ]
 
@@ -112,13 +119,14 @@ def phases_table(run: Recorded) -> Table | None:
     """Seconds by phase: largest, mean and smallest over ranks."""
     if not run.phases:
         return None
-    shared = run.cpu
-    title = "\nSeconds by phase, over ranks" + (", and of processor time: ranks shared cores" if shared else "")
-    columns = [*PHASE_COLUMNS, *(f"cpu_{column}" for column in PHASE_COLUMNS if shared)]
+    cpu = run.cpu
+    title = "\nSeconds by phase, over ranks" + (", and of processor time" if cpu else "")
+    title += ": ranks shared cores" if run.shared_cores else ": other work took cores" if run.disturbed else ""
+    columns = [*PHASE_COLUMNS, *(f"cpu_{column}" for column in PHASE_COLUMNS if cpu)]
     headings = [column.removesuffix("_s").replace("_", " ") for column in columns]
     table = Plain("phase", *headings, title=title, left=["phase"])
     for name, values in run.phases.items():
-        row = {**values, **{f"cpu_{key}": value for key, value in shared.get(name, {}).items()}}
+        row = {**values, **{f"cpu_{key}": value for key, value in cpu.get(name, {}).items()}}
         table.add_row(name, *(seconds(value) for value in row.values()))
     return table
 

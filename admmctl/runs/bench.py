@@ -31,6 +31,7 @@ from admmctl.model.network import Network, targets
 from admmctl.runs import environment, memory
 from admmctl.runs.build import shape_network
 from admmctl.runs.clock import Clock, over_ranks
+from admmctl.runs.disturbed import Work, judge
 from admmctl.runs.memory import MB, peak_rss_mb
 
 Say = Callable[[str], None]  # what is measured now
@@ -96,6 +97,7 @@ def measure(run: Run, rows: int, repeat: int, comm: Comm, say: Say) -> dict[str,
             "seconds_per_iteration": seconds,
             "seconds_of_repeats": steps.seconds,
             "set_up_s": steps.set_up,
+            **vars(judge(steps.works, environment.ranks_share_cores(comm), streams=False)),
             "phases": steps.phases,
             "flop_per_iteration": cost.flop,
             "peak_rss_mb": _over(comm, peak_rss_mb(), max),
@@ -107,12 +109,16 @@ def measure(run: Run, rows: int, repeat: int, comm: Comm, say: Say) -> dict[str,
 
 @dataclass
 class _Steps:
-    """Measured steps: seconds of the slowest rank each, this rank's matrix-product peaks, seconds by phase."""
+    """Measured steps: seconds of the slowest rank each, this rank's matrix-product peaks, seconds by phase.
+
+    ``works`` are the ranks' own work in all of them; on rank 0.
+    """
 
     seconds: list[float] = field(default_factory=list)
     peaks: list[float] = field(default_factory=list)
     phases: dict[str, float] = field(default_factory=dict)
     set_up: float = 0.0
+    works: list[Work | None] = field(default_factory=list)
 
 
 def _steps(method: Method, problem: Problem, repeat: int, say: Say) -> _Steps:
@@ -121,15 +127,18 @@ def _steps(method: Method, problem: Problem, repeat: int, say: Say) -> _Steps:
     assert isinstance(clock, Clock)
     square = _square()
     phases: list[dict[str, float]] = []
+    own: list[tuple[float, float]] = []
     state = start(method, problem)
     result.set_up = _over(comm, clock.train, max)
     fresh = True
+    clock.begin_training()
     try:
         while len(phases) <= repeat:
             say(f"iteration {len(phases)} of {repeat}")
             peak = _peak(comm, square)
             comm.barrier()
             clock.seconds.clear()
+            clock.cpu_seconds.clear()
             try:
                 with clock.phase("other"):
                     state = method.step(state)
@@ -144,14 +153,17 @@ def _steps(method: Method, problem: Problem, repeat: int, say: Say) -> _Steps:
             result.peaks.append(peak)
             result.seconds.append(_over(comm, clock.train, max))
             phases.append(dict(clock.seconds))
+            own.append(clock.own)
     except (Finished, Diverged) as end:
         raise UserError(
             f"bench: the method ends after {len(phases)} iterations on synthetic rows: {end}"
         ) from None
     finally:
         method.close(state)
-    for measured in (result.peaks, result.seconds, phases):
+    for measured in (result.peaks, result.seconds, phases, own):
         del measured[0]  # the one to warm up
+    seconds, ran = (sum(each) for each in zip(*own, strict=True))
+    result.works = comm.gather(Work(seconds, ran, clock.queued)) or []
     names = dict.fromkeys(name for phase in phases for name in phase)
     mine = {name: statistics.median(phase.get(name, 0.0) for phase in phases) for name in names}
     ranks = comm.gather(mine)

@@ -210,10 +210,13 @@ def _mean(clocks: list[SavedClock]) -> SavedClock:
     def over_clocks(seconds: list[dict[str, float]]) -> dict[str, float]:
         return {name: mean for name, (_, mean, _) in over_ranks(seconds).items()}
 
+    queued = [clock.get("queued") for clock in clocks]
+    known = [seconds for seconds in queued if seconds is not None]
     return {
         "seconds": over_clocks([clock["seconds"] for clock in clocks]),
         "cpu_seconds": over_clocks([clock["cpu_seconds"] for clock in clocks]),
         "wall": max(clock["wall"] for clock in clocks),
+        "queued": sum(known) / len(clocks) if len(known) == len(clocks) else None,
     }
 
 

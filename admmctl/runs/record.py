@@ -1,8 +1,8 @@
 """The run folder: what a run leaves behind, written so that a run that died is still readable.
 
-``results/<experiment>/<method>-p<ranks>-s<seed>-<hash>/`` holds config.yaml, curve.csv, phases.csv,
-summary.json, environment.json, weights.npz and log.txt; cpu.csv, the processor time by phase, where ranks shared
-cores; and checkpoint/ until the run has come to its end. Only rank 0, or the driver, writes.
+``results/<experiment>/<method>-p<ranks>-s<seed>-<hash>/`` holds config.yaml, curve.csv, phases.csv and
+cpu.csv, time and processor time by phase, summary.json, environment.json, weights.npz and log.txt; and checkpoint/
+until the run has come to its end. Only rank 0, or the driver, writes.
 """
 
 import csv

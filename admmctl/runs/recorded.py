@@ -61,8 +61,19 @@ class Recorded:
 
     @property
     def cpu(self) -> Phases:
-        """Processor seconds by phase and column, where ranks shared cores."""
+        """Processor seconds by phase and column."""
         return self._content(reading.CPU) or {}
+
+    @property
+    def shared_cores(self) -> bool:
+        """Whether there were more ranks than cores. Older runs left processor seconds in that case only."""
+        known = None if self.summary is None else self.summary.shared_cores
+        return bool(self.cpu) if known is None else known
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether other work took its cores, as far as that can be told."""
+        return self.row.get("disturbed") is True
 
     @property
     def confusion(self) -> Confusion | None:

@@ -79,6 +79,7 @@ Command = Annotated[str | None, rule(_or_null(_is_text), "a command line")]
 Whole = Annotated[int, rule(is_whole, "a whole number")]
 WholeOrNull = Annotated[int | None, rule(_or_null(is_whole), "a whole number or null")]
 Number = Annotated[float | None, rule(_or_null(_is_number), "a number or null")]
+YesOrNo = Annotated[bool | None, rule(_or_null(lambda value: isinstance(value, bool)), "true, false or null")]
 Names = Annotated[
     list[str], rule(lambda value: isinstance(value, list) and all(map(_is_line, value)), "a list of names")
 ]
@@ -95,6 +96,7 @@ class Summary:
 
     Times in seconds; ``time_to_target_s`` is None for a miss, ``previous_evaluation_s`` is train_s one evaluation
     before it. ``best_test_accuracy`` is the highest on the way, which is optimistic. ``rerun`` is a command line.
+    ``cpu_share`` and ``disturbed``: see ``runs.disturbed``; ``shared_cores``: there were more ranks than cores.
     """
 
     experiment: Line
@@ -117,6 +119,9 @@ class Summary:
     rows_train: WholeOrNull = None
     rows_test: WholeOrNull = None
     peak_rss_mb: Number = None
+    cpu_share: Number = None
+    disturbed: YesOrNo = None
+    shared_cores: YesOrNo = None
     rerun: Command = None
 
 

@@ -34,7 +34,8 @@ from admmctl.model.network import predicted, targets  # noqa: E402
 from admmctl.runs import environment, memory  # noqa: E402
 from admmctl.runs.build import build  # noqa: E402
 from admmctl.runs.checkpoint import Checkpoints  # noqa: E402
-from admmctl.runs.clock import Clock, over_ranks, summarise_phases  # noqa: E402
+from admmctl.runs.clock import READ, Clock, over_ranks, summarise_phases  # noqa: E402
+from admmctl.runs.disturbed import judge  # noqa: E402
 from admmctl.runs.events import Event, note  # noqa: E402
 from admmctl.runs.loop import Loop, Outcome  # noqa: E402
 from admmctl.runs.record import Evaluation, RunFolder, rerun_line  # noqa: E402
@@ -73,7 +74,11 @@ class _Rank:
         self.folder, self.comm, self.first = folder, comm, comm.rank == 0
         self._notify = notify
         self.shared_cores = environment.ranks_share_cores(comm)
-        self.clock = Clock(started, cpu=self.shared_cores)
+        # Of several threads of linear algebra the first counts: it works as long as any of them. Where processor
+        # time stands for time, each phase has its own to the microsecond.
+        alone = self.shared_cores or environment.blas_threads() == 1
+        cpu = time.process_time if alone else time.thread_time
+        self.clock = Clock(started, cpu, read=0.0 if self.shared_cores else READ)
         self.run = next(iter(load(folder.path / "config.yaml").runs.values()))
 
     def load(self) -> None:
@@ -132,6 +137,7 @@ class _Rank:
             rows = parts.train.start, parts.train.start + parts.train.a0.shape[1]
             checkpoints = Checkpoints(self.folder.path, self.comm, self.unchanged, *rows, self.note)
         self.checkpoints = checkpoints
+        self.clock.begin_training()
         return Loop(
             method=self.method,
             problem=self.problem,
@@ -187,16 +193,17 @@ class _Rank:
             tables = self._confusion(outcome)
             if self.first:
                 folder.write_confusion({"classes": list(self.plan.split.classes), **tables})
-        ranks = self.comm.gather((clock.seconds, clock.wall, memory.peak_rss_mb(), clock.cpu_seconds))
+        ranks = self.comm.gather((clock.seconds, clock.wall, memory.peak_rss_mb(), clock.cpu_seconds, clock.work))
         if ranks is None:
             return
-        seconds, walls, peaks, cpu_seconds = map(list, zip(*ranks, strict=True))
+        seconds, walls, peaks, cpu_seconds, works = map(list, zip(*ranks, strict=True))
         folder.write_phases(summarise_phases(seconds, walls))
-        if self.shared_cores:
+        if None not in works:
             folder.write_phases(over_ranks(cpu_seconds), "cpu.csv")
         if outcome.final:
             weights = {"best": outcome.best or outcome.final, "final": outcome.final}
             folder.write_weights(weights, self._constants(outcome))
+        found = judge(works, self.shared_cores, self.run.data.stream)
         threads, stopped = environment.blas_threads(), outcome.status == Status.INTERRUPTED
         summary = Summary(
             **identity(self.run, self.comm.size),
@@ -214,6 +221,9 @@ class _Rank:
             rows_train=self.parts.train.total,
             rows_test=self.parts.test.total,
             peak_rss_mb=max(peaks),
+            cpu_share=found.cpu_share,
+            disturbed=found.disturbed,
+            shared_cores=self.shared_cores,
             rerun=rerun_line(folder.path, self.comm.size, threads, options, stopped),
         )
         folder.write_summary(summary)

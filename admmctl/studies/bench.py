@@ -46,6 +46,8 @@ class Bench(BaseModel):
     set_up_s: float
     phases: dict[str, float]
     flop_per_iteration: int | float | None
+    cpu_share: float | None  # see runs.disturbed: of these iterations
+    disturbed: bool | None
     peak_rss_mb: float
     memory_estimate_mb: float
     ranks: int

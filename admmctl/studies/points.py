@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -32,6 +33,7 @@ class Timed:
     rows: int
     phases: dict[str, float]  # means over ranks
     point: Point
+    disturbed: bool = False  # other work took its cores
 
     @property
     def cores(self) -> int:
@@ -95,7 +97,8 @@ def summarise(folder: Path, machine: str | None = None) -> Findings:
     if study is None:
         raise UserError(f"{folder} is no scaling study: it has no {FILE}")
     recorded = _runs(folder)
-    runs = _on_one_footing([timed for run in recorded if (timed := _timed(run, study))])
+    timed = _on_one_footing([found for run in recorded if (found := _timed(run, study))])
+    runs, left_out = _undisturbed(timed)
     _must_share_data(folder, recorded)
     by_cores = {count: [run for run in runs if run.cores == count] for count in sorted({r.cores for r in runs})}
     if not by_cores:
@@ -109,12 +112,13 @@ def summarise(folder: Path, machine: str | None = None) -> Findings:
     base = points[0]
     for point in points:
         both = math.isfinite(base.median_s) and math.isfinite(point.median_s)
+        both = both and not base.disturbed and not point.disturbed
         ratio = base.median_s / point.median_s if both else math.nan
         factor = point.cores / base.cores
         point.speed_up = ratio * factor if study.weak else ratio
         point.efficiency = point.speed_up / factor
     model, curve, other = _modelled(study, by_cores, machine)
-    warnings = _warnings(points, study)
+    warnings = _warnings(points, study) + _disturbances(points, left_out)
     if model.law is None:
         warnings.append(
             "communication was not measured: no two ranks had a core each; the model holds for one core, or for "
@@ -136,9 +140,16 @@ def _on_one_footing(runs: list[Timed]) -> list[Timed]:
     return [run for run in runs if not run.shared or run.cores not in free]
 
 
+def _undisturbed(runs: list[Timed]) -> tuple[list[Timed], Counter[int]]:
+    """The runs without those that were disturbed, where others on as many cores were not; how many, by cores."""
+    quiet = {run.cores for run in runs if not run.disturbed}
+    left_out = Counter(run.cores for run in runs if run.disturbed and run.cores in quiet)
+    return [run for run in runs if not run.disturbed or run.cores not in quiet], left_out
+
+
 def _timed(run: Recorded, study: Study) -> Timed | None:
     """A finished run, or None where there is none, or a damaged one."""
-    summary, cpu = run.summary, run.cpu
+    summary, cpu = run.summary, run.cpu if run.shared_cores else {}
     if summary is None or not summary.status.done or run.damage(MEASURED) is not None:
         return None
     phases = {name: found for name, found in (cpu or run.phases).items() if name not in (*OUTSIDE, "rest", "wall")}
@@ -173,6 +184,7 @@ def _timed(run: Recorded, study: Study) -> Timed | None:
             solve_s=solve / iterations,
             reduce_s=None if summary.ranks == 1 or cpu else reduce_s / iterations,
         ),
+        disturbed=run.disturbed,
     )
 
 
@@ -198,6 +210,7 @@ def _core_count(runs: list[Timed]) -> CoreCount:
         iterations_reached=[run.iterations for run in reached],
         seconds_per_iteration=median(run.seconds / run.iterations for run in runs),
         phases={name: median(run.phases.get(name, 0.0) for run in runs) for name in names},
+        disturbed=any(run.disturbed for run in runs),
     )
 
 
@@ -298,6 +311,21 @@ def _warnings(points: list[CoreCount], study: Study) -> list[str]:
                 f"{cores}: ranks shared cores; its time is the busiest rank's processor time, "
                 "without communication"
             )
+    return found
+
+
+def _disturbances(points: list[CoreCount], left_out: Counter[int]) -> list[str]:
+    """Measuring rule 9: runs of which other work took the cores."""
+    found = []
+    for point in points:
+        cores, many = f"{point.cores} core{'s' * (point.cores > 1)}", left_out[point.cores]
+        if point.disturbed:
+            whose = "no speed-up can" if point is points[0] else "its speed-up cannot"
+            found.append(
+                f"{cores}: other work took the cores in every run: {whose} be told; the same command tries again"
+            )
+        elif many:
+            found.append(f"{cores}: {many} of {many + point.runs} runs left out: other work took their cores")
     return found
 
 

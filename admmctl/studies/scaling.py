@@ -32,6 +32,7 @@ from admmctl.studies.study import FILE, Machine, NoSmallStep, SmallStep, Study
 
 MEASURED = (*COMPARED, PHASES, CPU)  # what times are read from
 SMALL = 64  # rows
+AGAIN = 2  # how often a run is made again when other work took its cores
 Say = Callable[[str], None]
 
 
@@ -229,6 +230,18 @@ def _small_step(run: Run) -> SmallStep | NoSmallStep:
         return NoSmallStep(error=str(error))
 
 
+def _undisturbed(run: Run, options: Options, watcher: Watcher, place: Path, say: Say) -> None:
+    """Make the run, and again where other work took its cores: ``AGAIN`` times at most."""
+    execute(run, options, watcher, place)
+    for again in range(1, AGAIN + 1):
+        if not Recorded(place).disturbed:
+            return
+        say(f"{place.name}: other work took its cores; it runs again ({again} of {AGAIN})")
+        execute(run, options, watcher, place)
+    if Recorded(place).disturbed:
+        say(f"{place.name}: other work took its cores again: no speed-up is made of it")
+
+
 def _run_all(folder: Path, planned: dict[int, Run], request: Request, watcher: Watcher, say: Say) -> None:
     """Every repeat on every number of cores, interleaved, so that a drift of the machine touches all alike."""
     todo = [(number, count, one) for number in range(request.repeat) for count, one in planned.items()]
@@ -240,11 +253,11 @@ def _run_all(folder: Path, planned: dict[int, Run], request: Request, watcher: W
         differs = "" if run.summary is None else fingerprints.data_difference(seeded, place)
         if differs:
             say(f"{place.name} runs again: {differs}")
-        elif run.done and run.damage(MEASURED) is None:
+        elif run.done and run.damage(MEASURED) is None and not run.disturbed:
             continue
         say(f"run {done + 1} of {len(todo)}: {count} core{'s' * (count > 1)}, seed {seeded.seed}")
         try:
-            execute(seeded, replace(request.options, cores=count), watcher, place)
+            _undisturbed(seeded, replace(request.options, cores=count), watcher, place, say)
         except RunFailed as failure:
             failures.append(str(failure))
             broken += failure.runs

@@ -96,7 +96,8 @@ class Study(_Open):
 class CoreCount:
     """The runs on one number of cores: every time, and medians. NaN where a miss leaves nothing to compare.
 
-    ``shared``: ranks shared cores, and the times are processor time.
+    ``shared``: ranks shared cores, and the times are processor time. ``disturbed``: other work took the cores of
+    all these runs, and no speed-up is told; where it took those of some, they are none of these.
     """
 
     cores: int
@@ -110,6 +111,7 @@ class CoreCount:
     iterations_reached: list[int]
     seconds_per_iteration: float
     phases: dict[str, float]
+    disturbed: bool = False
     speed_up: float = math.nan
     efficiency: float = math.nan
 

@@ -38,7 +38,7 @@ def test_a_run_ends_up_in_the_report(shell: Shell, results: Path, opened: list[s
 
 
 def test_json_says_what_is_in_it_and_what_was_left_out(shell: Shell, results: Path) -> None:
-    write_run(results)
+    slowed = write_run(results, disturbed=True)
     write_run(results, experiment="other")
     write_figure(results / "figures", "one")
     (results / "figures" / "broken.json").write_text("{")
@@ -47,6 +47,7 @@ def test_json_says_what_is_in_it_and_what_was_left_out(shell: Shell, results: Pa
     assert answer.err.startswith(f"left out: {results / 'figures' / 'broken.json'}: it is not JSON")
     found = answer.json()
     assert (found["report"], found["runs"], found["experiments"], found["figures"]) == ("else/where.html", 1, 1, 0)
+    assert found["disturbed"] == [str(slowed)]
     assert found["bytes"] == Path("else/where.html").stat().st_size
     assert not (results / "report.html").exists()
 

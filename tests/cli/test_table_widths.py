@@ -46,6 +46,17 @@ def test_the_list_of_runs_is_whole(shell: Shell, results: Path, width: int) -> N
     assert name in "".join(folded).replace(" ", "")
 
 
+def test_the_seconds_of_a_disturbed_run_are_marked(shell: Shell, results: Path, width: int) -> None:
+    write_run(results, LONG, seconds=1.25, disturbed=True)
+    write_run(results, "sgd", seconds=1.5, disturbed=None)
+    out = shell("runs", "list").out
+    assert words(out) >= {"2.50!", "3.00"}
+    assert "!  disturbed: other work took the cores, and the seconds say little." in out
+    assert max(map(len, out.splitlines())) <= width
+    found = {run["method"]: run["disturbed"] for run in shell("runs", "list", "--json").json()["runs"]}
+    assert found == {LONG: True, "sgd": None}
+
+
 def test_a_comparison_is_whole(shell: Shell, results: Path, width: int) -> None:
     for seed in range(6):
         times = {"train_s": 0.0073612 + seed / 1e5, "time_to_target_s": 0.0073612 + seed / 1e5}

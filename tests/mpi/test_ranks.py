@@ -420,17 +420,18 @@ def test_ranks_that_share_cores_leave_their_processor_time(results, two_cores, c
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_ranks_on_cores_of_their_own_leave_none(ranks, results, capsys):
+def test_ranks_on_cores_of_their_own_leave_it_too(ranks, results, capsys):
     if ranks > available_cores():
         pytest.skip("this machine has one core")
     folder = train(ranks, stop={"iterations": 1})
     assert Recorded(folder).phases
-    assert not (folder / "cpu.csv").exists()
+    assert set(Recorded(folder).cpu) == set(Recorded(folder).phases) - {"rest", "wall"}
+    assert not Recorded(folder).shared_cores
     with pytest.raises(SystemExit):
         main(["runs", "show", str(folder)])
     shown = capsys.readouterr().out
-    assert "Seconds by phase, over ranks" in shown
-    assert "cpu" not in shown
+    assert "Seconds by phase, over ranks, and of processor time" in shown
+    assert "shared cores" not in shown.replace("shared cores  ", "")  # that of the summary
 
 
 # What every Python of a job finds free on its machine: with two ranks, enough for one of them.

@@ -24,7 +24,7 @@ from admmctl.methods.method import Diverged, Finished
 from admmctl.methods.taylor.algorithm import Admm
 from admmctl.report.bench import bench_tables
 from admmctl.runs import bench as module
-from admmctl.runs import clock, memory
+from admmctl.runs import clock, disturbed, memory
 from admmctl.runs.bench import measure
 from admmctl.runs.build import shape_network
 from admmctl.studies import bench as driver
@@ -174,6 +174,25 @@ def test_a_rank_computes_on_one_thread_whatever_the_environment_says(before_each
         result = measure(run(), 50, 1, CountingComm(), silent)
     assert set(threads) == {1}
     assert result["threads_per_rank"] == 1
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("queued", [0.0, 1.0], ids=["the disk", "a core"])
+def test_iterations_that_did_not_run_all_their_time_have_waited(
+    before_each_step: Any, time: Time, monkeypatch: pytest.MonkeyPatch, queued: float
+) -> None:
+    waits = {"1": 0.0}
+    monkeypatch.setattr(disturbed, "_queued", lambda: dict(waits))
+
+    def waiting(state: Any) -> None:
+        with state.problem.clock.phase("solve"):
+            time.sleep(2.0)  # in which this process has no processor time
+            waits["1"] += 2.0 * queued
+
+    before_each_step(waiting)
+    result = measure(run(), 50, 3, CountingComm(), silent)
+    assert result["cpu_share"] < 0.5
+    assert result["disturbed"] is (True if queued else None)
 
 
 @pytest.mark.usefixtures("quick")
@@ -387,6 +406,8 @@ RESULT: dict[str, Any] = {
     "memory_bandwidth_gbs": 12.5,
     "allreduce": [{"bytes": 4, "seconds": 1e-6}, {"bytes": 36_004, "seconds": 2e-5}],
     "message_bytes": [36_004],
+    "cpu_share": 0.99,
+    "disturbed": False,
     "peak_rss_mb": 300.0,
     "memory_estimate_mb": 320.0,
     "cpu": "A processor",
@@ -421,6 +442,12 @@ def test_the_tables_say_what_was_measured() -> None:
     assert text.index("solve") < text.index("gram")
     assert line(text, "36.0 kB (one iteration's)") == ["20.0", "1.80"]
     assert "Ranks shared cores" in text
+    assert "Disturbed" not in text
+
+
+def test_the_tables_say_that_other_work_took_the_cores() -> None:
+    text = printed(cpu_share=0.627, disturbed=True)
+    assert "Disturbed: other work took the cores, iterations ran for 63 % of their time." in text
 
 
 def test_the_tables_leave_out_what_there_is_not() -> None:

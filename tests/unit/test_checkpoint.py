@@ -45,7 +45,7 @@ def opened(run, comm=None, notes=None, **identity):
 
 def write(run, iteration, comm=None, notes=None):
     comm = comm or CountingComm()
-    clock = {"seconds": {"solve": 1.0 + comm.rank}, "cpu_seconds": {}, "wall": 2.0 + comm.rank}
+    clock = {"seconds": {"solve": 1.0 + comm.rank}, "cpu_seconds": {}, "wall": 2.0 + comm.rank, "queued": 3.0}
     some = snapshot(iteration, *part(comm))
     return opened(run, comm, notes).write(iteration, some, {"best": [np.ones(2)], "worse": 3}, clock)
 
@@ -74,7 +74,7 @@ def test_what_was_written_is_read(tmp_path):
     same(found.snapshot, snapshot(7))
     assert found.progress["worse"] == 3
     np.testing.assert_array_equal(found.progress["best"][0], np.ones(2))
-    assert found.clock == {"seconds": {"solve": 1.0}, "cpu_seconds": {}, "wall": 2.0}
+    assert found.clock == {"seconds": {"solve": 1.0}, "cpu_seconds": {}, "wall": 2.0, "queued": 3.0}
 
 
 @pytest.mark.parametrize(("before", "after"), [(1, 3), (3, 2), (2, 2), (4, 1)])
@@ -205,7 +205,7 @@ def test_a_full_disk_costs_no_earlier_checkpoint_and_is_said_once(ranks, where, 
 
     def attempt(comm):
         checkpoints = opened(tmp_path, comm, notes)
-        clock = {"seconds": {}, "cpu_seconds": {}, "wall": 0.0}
+        clock = {"seconds": {}, "cpu_seconds": {}, "wall": 0.0, "queued": None}
         return [checkpoints.write(i, snapshot(i, *part(comm)), {}, clock) for i in (4, 5)]
 
     assert on_ranks(ranks, attempt) == [[False, False]] * ranks

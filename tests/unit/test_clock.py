@@ -13,7 +13,8 @@ from support.ranks import on_ranks
 from support.scripted import ScriptedMethod, loop
 
 from admmctl.runs import clock as module
-from admmctl.runs.clock import OUTSIDE, Clock, summarise_phases
+from admmctl.runs import disturbed
+from admmctl.runs.clock import OUTSIDE, Clock, SavedClock, summarise_phases
 
 # A tree of phases: a name, time before its inner phases, the inner phases, time after them.
 names = st.sampled_from(["load", "evaluate", "solve", "gram", "other"])
@@ -27,12 +28,16 @@ trees = st.recursive(
 class Seconds:
     """A time that passes only when told to, and the processor time of a process that runs when told to."""
 
-    def __init__(self, monkeypatch, cpu=True):
-        self.now, self.ran = 100, 7
-        clocks = {"perf_counter": lambda: self.now}
-        if cpu:
-            clocks["process_time"] = lambda: self.ran
-        monkeypatch.setattr(module, "time", SimpleNamespace(**clocks))
+    def __init__(self, monkeypatch):
+        self.now, self.ran, self.looks = 100, 7, 0
+        monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: self.now))
+
+    def cpu(self):
+        self.looks += 1
+        return self.ran
+
+    def clock(self, **options):
+        return Clock(cpu=self.cpu, **options)
 
     def pass_by(self, seconds, of_them_running):
         self.now += seconds
@@ -44,14 +49,13 @@ def seconds(monkeypatch):
     return Seconds(monkeypatch)
 
 
-@pytest.mark.parametrize("cpu", [False, True])
 @given(trees=st.lists(trees, max_size=4), outside=st.integers(0, 9))
-def test_phases_add_up_and_each_second_counts_once(cpu, trees, outside):
+def test_phases_add_up_and_each_second_counts_once(trees, outside):
     own: dict[str, int] = {}
     running: dict[str, int] = {}
     with pytest.MonkeyPatch.context() as monkeypatch:
-        seconds = Seconds(monkeypatch, cpu)
-        clock = Clock(cpu=cpu)
+        seconds = Seconds(monkeypatch)
+        clock = seconds.clock()
 
         def spend(name, duration):
             # Of every phase another part: what waits does not run.
@@ -72,7 +76,7 @@ def test_phases_add_up_and_each_second_counts_once(cpu, trees, outside):
             visit(tree)
             seconds.pass_by(outside, outside)  # in no phase at all
         assert clock.seconds == own
-        assert clock.cpu_seconds == (running if cpu else {})
+        assert clock.cpu_seconds == running
         assert clock.train == sum(spent for name, spent in own.items() if name not in OUTSIDE)
         assert clock.wall == sum(own.values()) + outside * len(trees)
 
@@ -86,8 +90,47 @@ def test_train_excludes_loading_and_evaluating(seconds):
     assert clock.wall == 127
 
 
+def test_own_work_is_training_without_waiting_for_other_ranks(seconds):
+    clock = seconds.clock()
+    for name, duration, ran in (
+        ("load", 50, 9),
+        ("solve", 3, 1),
+        ("reduce", 5, 5),
+        ("evaluate", 9, 8),
+        ("gram", 4, 4),
+    ):
+        with clock.phase(name):
+            seconds.pass_by(duration, ran)
+    assert clock.own == (7, 5)
+    assert clock.work == (7, 5, None)  # nobody measures how long it waits for a core
+
+
+def test_the_processor_time_is_read_seldom_and_no_wait_is_lost(seconds):
+    clock = seconds.clock(read=100)
+    before = seconds.looks
+    with clock.phase("other"):
+        for _ in range(50):
+            with clock.phase("product"):
+                seconds.pass_by(1, 1)
+        with clock.phase("solve"):
+            seconds.pass_by(200, 80)
+        seconds.pass_by(1, 1)
+    assert seconds.looks - before == 3  # at both ends, and after the long phase
+    assert clock.seconds == {"other": 1, "product": 50, "solve": 200}
+    assert clock.cpu_seconds == {"other": 1, "product": 50, "solve": 80}
+
+
+def test_what_runs_outside_of_phases_is_in_none(seconds):
+    clock = seconds.clock(read=100)
+    for _ in range(3):
+        seconds.pass_by(5, 1)
+        with clock.phase("solve"):
+            seconds.pass_by(2, 2)
+    assert clock.cpu_seconds == clock.seconds == {"solve": 6}
+
+
 def test_a_phase_that_raises_is_counted(seconds):
-    clock = Clock(cpu=True)
+    clock = seconds.clock()
 
     def fail():
         with clock.phase("other"), clock.phase("solve"):
@@ -109,7 +152,7 @@ def test_wall_starts_when_it_is_told(seconds):
 
 
 def test_a_sleeping_process_takes_time_but_no_processor():
-    clock = Clock(cpu=True)
+    clock = Clock()
     with clock.phase("solve"):
         time.sleep(0.05)
     assert clock.seconds["solve"] >= 0.05
@@ -117,18 +160,59 @@ def test_a_sleeping_process_takes_time_but_no_processor():
 
 
 def test_a_clock_goes_on_where_it_was():
-    clock = Clock(cpu=True)
+    clock = Clock()
     with clock.phase("load"):
         pass
     with clock.phase("solve"):
         pass
     passed = clock.wall
     seconds = {"load": 1.0, "solve": 5.0, "evaluate": 2.0, "checkpoint": 0.5}
-    clock.resume({"seconds": seconds, "cpu_seconds": {"solve": 4.0}, "wall": 10.0})
+    cpu_seconds = {"load": 0.5, "solve": 4.0, "evaluate": 2.0, "checkpoint": 0.1}
+    clock.resume({"seconds": seconds, "cpu_seconds": cpu_seconds, "wall": 10.0, "queued": 0.0})
     assert clock.train == 5.0
     assert 1.0 < clock.seconds["load"] < 1.0 + passed
     assert 10.0 < clock.wall < 10.0 + 10 * (passed + 1)
     assert clock.cpu_seconds["solve"] == 4.0
+    assert clock.own == (5.0, 4.0)
+
+
+def clock_that_waited(monkeypatch, seconds, waits):
+    """A clock of a rank that trains, whose process has waited for cores as long as ``waits`` says."""
+    monkeypatch.setattr(disturbed, "_queued", lambda: dict(waits))
+    clock = seconds.clock()
+    clock.begin_training()
+    return clock
+
+
+def test_waiting_for_a_core_counts_from_the_beginning_of_training_and_adds_up_over_processes(seconds, monkeypatch):
+    waits = {"1": 5.0, "2": 1.0}
+    clock = clock_that_waited(monkeypatch, seconds, waits)
+    assert clock.queued == 0
+    with clock.phase("solve"):
+        seconds.pass_by(8, 5)
+        waits |= {"1": 7.0, "3": 0.5}  # a thread begins
+        del waits["2"]  # and another ends
+    assert clock.work == (8, 5, 2.5)
+
+    waits["1"] = 107.0
+    later = clock_that_waited(monkeypatch, seconds, waits)
+    waits["1"] = 108.0  # it reads its checkpoint
+    later.resume(SavedClock(**{**clock.saved(), "queued": 2.5}))
+    with later.phase("solve"):
+        seconds.pass_by(2, 1)
+        waits["1"] = 109.0
+    assert later.work == (10, 6, 3.5)
+
+
+@pytest.mark.parametrize("older", [{"cpu_seconds": {}}, {"cpu_seconds": {"load": 1}}, {"queued": None}])
+def test_a_run_whose_earlier_part_is_not_known_says_so(older, seconds, monkeypatch):
+    saved = {"seconds": {"load": 1, "solve": 5}, "cpu_seconds": {"load": 1, "solve": 5}, "wall": 9, "queued": 0.0}
+    clock = clock_that_waited(monkeypatch, seconds, {"1": 1.0})
+    clock.resume(SavedClock(**{**saved, **older}))
+    with clock.phase("solve"):
+        seconds.pass_by(2, 1)
+    assert clock.work == (None if "cpu_seconds" in older else (7, 6, None))
+    assert clock.saved()["cpu_seconds"] == ({} if clock.work is None else clock.cpu_seconds)
 
 
 # --- over ranks

@@ -161,6 +161,40 @@ def test_verdicts(made):
     }
 
 
+def test_of_disturbed_runs_no_verdict_is_made(made):
+    made.runs(sgd=[2 * time for time in SIX], adam=[4 * time for time in SIX])
+    for seed, time in enumerate(SIX):
+        made.run("admm", time, disturbed=seed < 2)
+    result = made.compared()
+    verdicts = {row.method: row.verdict for row in result.methods}
+    # admm has the smallest median, and could only be faster still: sgd is not the fastest of all.
+    assert verdicts == {
+        "admm": "disturbed, 2 of its runs",
+        "sgd": "fastest of 2 not disturbed",
+        "adam": "slower",
+    }
+    assert {row.method: row.disturbed for row in result.methods} == {"admm": 2, "sgd": 0, "adam": 0}
+    text = on_80_columns(compare_table(result))
+    assert "disturbed: other work took the cores of a run; no verdict is made of it." in text
+
+
+def test_beside_disturbed_runs_alone_nothing_can_be_told(made):
+    made.runs(sgd=SIX)
+    for time in SIX:
+        made.run("admm", 2 * time, disturbed=True)
+    rows = made.rows()
+    assert (rows["admm"].verdict, rows["sgd"].verdict) == ("disturbed, 6 of its runs", "cannot be told")
+    assert "disturbed:" in on_80_columns(compare_table(made.compared()))
+
+
+def test_runs_of_which_it_cannot_be_told_count(made):
+    made.runs(sgd=[2 * time for time in SIX])
+    for time in SIX:
+        made.run("admm", time, disturbed=None)
+    assert made.rows()["admm"].verdict == "fastest"
+    assert "disturbed" not in on_80_columns(compare_table(made.compared()))
+
+
 def test_without_a_target_there_are_accuracies_and_no_verdict(made):
     for method in ("admm", "sgd"):
         made.run(method, target=None)

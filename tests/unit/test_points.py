@@ -219,6 +219,48 @@ def test_where_all_share_cores_nothing_is_said_of_communication(tmp_path):
     assert any("communication was not measured" in warning for warning in result.warnings)
 
 
+def test_runs_that_shared_no_cores_leave_their_processor_time_too(made):
+    made.run(1, 4.0, cpu=shared(1.0), shared_cores=False)
+    made.run(2, 3.0, cpu=shared(2.0), shared_cores=True)
+    one, two = points(made)[1], points(made)[2]
+    assert (one.shared, one.median_s) == (False, 4.0)
+    assert (two.shared, two.median_s) == (True, pytest.approx(2.0))
+
+
+# -- runs of which other work took the cores
+
+
+def test_disturbed_runs_are_left_out_where_others_were_not_and_it_is_said(made):
+    made.runs({1: [4.0, 4.2], 2: [2.0]})
+    made.run(2, 9.0, disturbed=True)
+    made.run(2, None, disturbed=True)
+    made.run(2, 2.2, disturbed=None)  # cannot be told
+    point = points(made)[2]
+    assert (point.runs, point.reached, point.seconds, point.disturbed) == (2, 2, [2.0, 2.2], False)
+    assert point.speed_up == pytest.approx(4.1 / 2.1)
+    assert warnings(made, "other work") == ["2 cores: 2 of 4 runs left out: other work took their cores"]
+
+
+def test_of_disturbed_runs_alone_no_speed_up_is_told(made):
+    made.runs({1: [4.0], 4: [1.0]})
+    made.run(2, 9.0, disturbed=True)
+    found = points(made)
+    assert (found[2].disturbed, found[2].median_s) == (True, 9.0)
+    assert math.isnan(found[2].speed_up)
+    assert math.isnan(found[2].efficiency)
+    assert found[4].speed_up == pytest.approx(4.0)
+    (warning,) = warnings(made, "other work")
+    assert warning.startswith("2 cores: other work took the cores in every run: its speed-up cannot be told")
+
+
+def test_over_a_disturbed_smallest_number_of_cores_no_speed_up_is_told(made):
+    made.run(1, 9.0, disturbed=True)
+    made.runs({2: [2.0]})
+    assert all(math.isnan(point.speed_up) for point in points(made).values())
+    (warning,) = warnings(made, "other work")
+    assert "no speed-up can be told" in warning
+
+
 # -- the model
 
 

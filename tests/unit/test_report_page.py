@@ -182,6 +182,16 @@ def test_runs_have_their_table_medians_and_details(results: Path) -> None:
     assert "missed" in found.text
 
 
+def test_runs_of_which_other_work_took_the_cores_are_marked(results: Path) -> None:
+    write_run(results, disturbed=True, seconds=1.5)
+    write_run(results, "sgd", disturbed=False, seconds=1.75)
+    text = page().text
+    assert "2 runs: 2 reached; 1 disturbed (!)" in text
+    assert "3.00 !" in text
+    assert "3.50 !" not in text
+    assert "disturbed, 1 of its runs" in text
+
+
 def test_runs_that_broke_off_are_shown_as_they_are(results: Path) -> None:
     write_run(results, status="failed", reason="out of memory", accuracies=(), final_test_accuracy=None)
     interrupted = write_run(results, seed=1, status="interrupted")

@@ -35,6 +35,7 @@ class Place:
         self.notes: list[str] = []
         self.failing: set[tuple[int, int]] = set()
         self.stopping: set[tuple[int, int]] = set()
+        self.disturbed: dict[tuple[int, int], int] = {}  # how often yet
 
     def write(self, **changes: Any) -> None:
         (self.path / "small.yaml").write_text(yaml.safe_dump(small_experiment(**changes), sort_keys=False))
@@ -52,6 +53,7 @@ class Place:
         shutil.rmtree(place, ignore_errors=True)
         plan = shards.plan(run.data, options.cores)
         failed = which in self.failing
+        self.disturbed[which] = self.disturbed.get(which, 0) - 1
         write_run(
             place,
             cores=options.cores,
@@ -61,6 +63,7 @@ class Place:
             sha256=plan.source.fingerprint(),
             rows_train=plan.rows_train,
             rows_test=plan.rows_test,
+            disturbed=self.disturbed[which] >= 0,
             **({"status": "failed", "reason": "out of luck"} if failed else {}),
         )
         if failed:
@@ -366,6 +369,24 @@ def test_a_machine_is_measured_on_no_more_cores_than_it_has(place):
     assert place.measured == [0, 2, 8]
     assert [options.oversubscribe for options in place.options] == [True] * 3
     assert [point.cores for point in summarise(folder).points] == [2, 8, 16]
+
+
+@pytest.mark.parametrize(("times", "runs"), [(1, 2), (2, 3), (3, 3)])
+def test_a_run_of_which_other_work_took_the_cores_is_made_again_twice_at_most(place, times, runs):
+    place.disturbed = {(2, 0): times}
+    folder = place("1,2", repeat=2)
+    assert place.ran == [(1, 0), *[(2, 0)] * runs, (1, 1), (2, 1)]
+    said = [note for note in place.notes if "other work" in note]
+    again = [f"admm-p2-s0: other work took its cores; it runs again ({each} of 2)" for each in (1, 2)]
+    still = "admm-p2-s0: other work took its cores again: no speed-up is made of it"
+    assert said == [*again[: runs - 1], *[still] * (times == 3)]
+    two = summarise(folder).points[1]
+    assert (two.runs, two.disturbed) == (1 if times == 3 else 2, False)
+    # The same command tries once more.
+    place.disturbed = {}
+    place("1,2", repeat=2)
+    assert place.ran == ([(2, 0)] if times == 3 else [])
+    assert summarise(folder).points[1].runs == 2
 
 
 # -- weak scaling: tests/unit/test_weak_shares.py has the rows of every rank

@@ -119,7 +119,15 @@ def without_communication(study: Study) -> None:
         study.run(cores, 30.0, cpu=CPU)
 
 
+def disturbed(study: Study) -> None:
+    """On two cores other work took them in every run."""
+    study.runs({1: [4.0], 4: [1.2]})
+    study.run(2, 3.0, disturbed=True)
+
+
 KINDS: dict[str, Any] = {
+    "disturbed": disturbed,
+    "the first disturbed": lambda study: [study.run(1, 4.0, disturbed=True), study.run(2, 2.0)],
     "several repeats": several,
     "one run each": lambda study: study.runs({1: [4.0], 4: [1.2]}),
     "six repeats": lambda study: study.runs(
@@ -252,6 +260,26 @@ def test_where_cores_were_shared_points_are_hollow_and_say_so(made, draw):
     assert "processor time" in phases.get_xlabel()
     # A rank that waits for another one spins: its processor time in reductions is the scheduler's doing.
     assert max(bar.get_y() + bar.get_height() for bar in phases.patches) < 0.5  # 4 s and 1 s of 10 iterations
+
+
+def test_where_other_work_took_the_cores_points_are_pale_and_there_is_no_speed_up(made, draw):
+    disturbed(made)
+    figures = draw(made)
+    pale = drawn(figures["seconds"].axes[0], "admm, one run (disturbed: other work took the cores)")
+    assert (list(pale.get_xdata()), pale.get_alpha()) == ([2], 0.4)
+    for axes in figures["speedup"].axes:
+        points = [x for line in axes.get_lines() if line.get_label() == "admm, one run" for x in line.get_xdata()]
+        assert points == [1, 4]
+    assert [tick.get_text() for tick in figures["phases"].axes[0].get_xticklabels()] == ["1", "2!", "4"]
+
+
+def test_the_table_says_where_other_work_took_the_cores(made):
+    disturbed(made)
+    text = on_80_columns(scaling_table(summarise(made.path)))
+    lines = {line.split()[0]: line.split() for line in text.splitlines() if line.strip()}
+    assert lines["2!"][-2:] == ["-", "-"]
+    assert lines["4"][-3:] == ["3.33", "83", "%"]
+    assert "its speed-up cannot be told" in " ".join(text.split())
 
 
 def test_the_phases_add_up_to_an_iteration(made, draw):

@@ -11,7 +11,7 @@ from support.experiments import swissroll
 import admmctl
 from admmctl.methods.method import Diverged
 from admmctl.methods.taylor.algorithm import Admm
-from admmctl.runs import clock, worker
+from admmctl.runs import disturbed, worker
 from admmctl.runs.recorded import Recorded
 
 EXPERIMENT = swissroll("worker", evaluate={"every": 3})
@@ -50,12 +50,44 @@ def test_a_run_that_diverges_between_evaluations_saves_the_last_evaluated_weight
     assert arrays["final_iteration"] == 3
 
 
+def with_processor(monkeypatch, share, kind="process_time"):
+    """A processor of which this process gets a part of the time."""
+    clocks = {"perf_counter": time.perf_counter, kind: lambda: share * time.perf_counter()}
+    monkeypatch.setattr(worker, "time", SimpleNamespace(**clocks))
+
+
+@pytest.mark.parametrize(
+    ("share", "queued", "expected"),
+    [(0.6, 1.0, True), (1.0, 1.0, False), (0.6, 0.0, None)],
+    ids=["it waited for a core", "it ran", "it waited for something else"],
+)
+def test_the_summary_says_whether_other_work_took_the_cores(share, queued, expected, results, monkeypatch):
+    with_processor(monkeypatch, share)
+    monkeypatch.setattr(disturbed, "LEAST", 0.0)
+    # Of every second this process waits for a core in such a part.
+    monkeypatch.setattr(disturbed, "_queued", lambda: {"1": queued * time.perf_counter()})
+    summary = run()[0]
+    assert summary["cpu_share"] == pytest.approx(share, abs=0.05)  # a few reductions are among it
+    assert summary["disturbed"] is expected
+    assert summary["shared_cores"] is False
+    found = Recorded(Path(summary["folder"]))
+    assert found.disturbed is (expected is True)
+    assert set(found.cpu) == set(found.phases) - {"rest", "wall"}
+
+
+def test_of_several_threads_the_first_counts(results, monkeypatch):
+    with_processor(monkeypatch, 0.7, kind="thread_time")
+    monkeypatch.setattr(disturbed, "LEAST", 0.0)
+    monkeypatch.setattr(worker.environment, "blas_threads", lambda: 2)
+    assert run()[0]["cpu_share"] == pytest.approx(0.7, abs=0.05)
+
+
 def test_where_ranks_share_cores_processor_time_is_kept_beside_the_time_that_passed(results, monkeypatch):
     monkeypatch.setattr(worker.environment, "ranks_share_cores", lambda comm: True)
     # A processor whose seconds are a thousand times as many.
-    clocks = {"perf_counter": time.perf_counter, "process_time": lambda: 1000 * time.perf_counter()}
-    monkeypatch.setattr(clock, "time", SimpleNamespace(**clocks))
+    with_processor(monkeypatch, 1000)
     folder = Path(run()[0]["folder"])
+    assert (Recorded(folder).shared_cores, Recorded(folder).row["disturbed"]) == (True, None)
     passed, ran = Recorded(folder).phases, Recorded(folder).cpu
     assert set(ran) == set(passed) - {"rest", "wall"}
     assert ran["load"]["max_s"] == pytest.approx(1000 * passed["load"]["max_s"], rel=0.1)
