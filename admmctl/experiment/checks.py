@@ -123,10 +123,12 @@ def wrong_convolution(network: NetworkSettings, data: DataSettings | None, kind:
 
 
 def wrong_stop(stop: Stop, data: DataSettings | None) -> Wrong:
-    """Patience has a validation split to watch, and the target can be met."""
+    """Patience and validation accuracy have a validation split, and the target can be met."""
     wrong: Wrong = []
-    if stop.patience is not None and data is not None and data.validation is None:
-        wrong.append(("patience", "needs a validation split; set data.validation, 0.1 for instance"))
+    unsplit = data is not None and data.validation is None
+    for key, given in (("patience", stop.patience is not None), ("metric", stop.metric == "validation_accuracy")):
+        if given and unsplit:
+            wrong.append((key, "needs a validation split; set data.validation, 0.1 for instance"))
     if stop.target is not None and stop.metric == "train_loss" and stop.target < 0:
         wrong.append(("target", f"a loss of {stop.target:g} cannot be reached; valid: 0 or more"))
     if stop.target is not None and stop.metric != "train_loss" and not 0 < stop.target <= 1:

@@ -6,9 +6,9 @@ from itertools import pairwise
 
 from admmctl.papers.entry import Claim, Entry, Material, Measure, Ours, Rows
 from admmctl.report.sidecar import Number
-from admmctl.report.statistics import median
 from admmctl.report.text import count, number, seconds
 from admmctl.runs.recorded import Recorded
+from admmctl.studies.statistics import median
 
 THEIRS = "theirs"  # in the source column of a CSV, and on figures
 

@@ -16,9 +16,9 @@ from admmctl.papers.entry import Claim, Drawing, Entry, Material, Measure, Ours,
 from admmctl.papers.measures import FINAL_ACCURACY, accuracy_after, finished_runs, per_iteration
 from admmctl.report import style
 from admmctl.report.figures import View
-from admmctl.report.statistics import median
 from admmctl.report.text import seconds
 from admmctl.runs.recorded import Recorded
+from admmctl.studies.statistics import median
 
 PAPER = Paper("Burmeister (Trident)", "Burmeister")
 DEEP = ("shallow-full", "shallow-stochastic", "deep-full", "deep-stochastic")

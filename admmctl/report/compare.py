@@ -11,12 +11,12 @@ from rich.console import Group
 from rich.text import Text
 
 from admmctl.errors import UserError
-from admmctl.report.statistics import Median, median, verdicts
 from admmctl.report.tables import Plain
 from admmctl.report.text import interval, number, seconds
 from admmctl.runs.reading import CONFIG
 from admmctl.runs.recorded import COMPARED, Recorded
 from admmctl.runs.summary import Summary
+from admmctl.studies.statistics import Median, median, verdicts
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from admmctl.errors import UserError
 from admmctl.report import style
 from admmctl.report.curves import Group, Say, grouped, labelled, say_mixed_data, spread, targets, with_column
-from admmctl.report.statistics import MINIMUM, median
 from admmctl.runs.places import root
 from admmctl.runs.reading import Curve
 from admmctl.runs.recorded import Recorded
+from admmctl.studies.statistics import MINIMUM, median
 
 Axis = Literal["auto", "log", "linear"]
 Against = Literal["seconds", "epochs", "iterations"]

@@ -9,11 +9,11 @@ from rich.text import Text
 
 from admmctl.errors import UserError
 from admmctl.report.compare import Ended, Repeats, comparable, in_common, over_seeds, times_to_target, train_s
-from admmctl.report.statistics import median
 from admmctl.report.tables import Plain
 from admmctl.report.text import number, seconds
 from admmctl.runs.clock import OUTSIDE
 from admmctl.runs.recorded import Recorded
+from admmctl.studies.statistics import median
 
 _SUMS = ("rest", "wall")  # rows of phases.csv that are no phases
 CONVEX_PHASES = ("precompute", "u", "v", "dual")  # of the convex ADMM, in the order of its paper

@@ -15,9 +15,9 @@ from rich.console import Group
 from rich.text import Text
 
 from admmctl.report import style
-from admmctl.report.statistics import MINIMUM, median
 from admmctl.report.tables import Plain
 from admmctl.report.text import count, interval, seconds
+from admmctl.studies.statistics import MINIMUM, median
 from admmctl.studies.study import CoreCount, Findings
 
 _PHASES = {  # colours of the kinds of work, the same in every figure

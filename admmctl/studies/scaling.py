@@ -6,10 +6,11 @@ run. Running it again goes on where it stopped; more core counts or repeats are 
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from admmctl.data import shards
 from admmctl.errors import Interrupted, RunFailed, UserError
@@ -49,6 +50,7 @@ class Request:
     weak: bool = False
     options: Options = field(default_factory=Options)
     overrides: Sequence[str] = ()
+    changes: Mapping[tuple[str, ...], Any] = field(default_factory=dict)  # of the file, by path
 
     def arguments(self) -> list[str]:
         """The options of a command line that ask for this study, without those on how ranks start."""
@@ -109,7 +111,7 @@ def scaling(request: Request, watcher: Watcher, say: Say, part: int | None = Non
 def plan(request: Request) -> tuple[list[int], Run, Goal]:
     """Core counts, the run and the goal of a study. Raises UserError."""
     counts = parse_cores(request.cores)
-    experiment = configuration.load(request.config, request.overrides)
+    experiment = configuration.load(request.config, request.overrides, request.changes)
     if request.method == "all":
         raise UserError("--method all: a scaling study times one method; name one")
     if not 1 <= request.repeat <= MOST:

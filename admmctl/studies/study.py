@@ -160,6 +160,7 @@ class Findings:
     weak: bool
     metric: str
     target: float | None
+    batch: int | None
     points: list[CoreCount]
     model: Fitted
     curve: Curve

@@ -1,6 +1,9 @@
 """Scaling studies that a test makes up: their files, without any training."""
 
 import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -144,3 +147,65 @@ def write_curve(folder: Path, losses: list[float], setup: float = 0.0, **columns
         accuracy = 1 - min(loss, 1.0)
         times = (setup + 0.1 * number, setup + 0.2 * number)
         run.append(Evaluation(number, number, *times, loss, accuracy, accuracy - 0.05, own))
+
+
+@dataclass(frozen=True)
+class Law:
+    """Runs that a test makes up: seconds of an iteration on p ranks are fixed + per_row * ceil(rows / p).
+
+    ``iterations`` to the target are those of every repeat; None for a miss. No time goes into communication.
+    """
+
+    method: str
+    iterations: Sequence[int | None]
+    fixed: float
+    per_row: float
+    batch: int | None = None
+    rows: int = 3000
+
+    def seconds(self, cores: int) -> float:
+        """Of one iteration."""
+        return self.fixed + self.per_row * math.ceil(min(self.rows, self.batch or self.rows) / cores)
+
+    def write(self, experiment: Path, cores: Sequence[int] = (1, 2, 4, 8), **changes: Any) -> Path:
+        """The study's folder in that of an experiment. ``changes`` are those of study.json."""
+        step = self.fixed + 64 * self.per_row
+        asked: dict[str, Any] = {
+            "experiment": experiment.name,
+            "method": self.method,
+            "method_kind": self.method,
+            "batch": self.batch,
+            "machine": {str(count): machine(count, message_bytes=[], allreduce=[]) for count in cores},
+            "small": {"rows_per_iteration": 64, "phases": {"product": step}},
+            **changes,
+        }
+        name = f"scaling-{self.method}-target-{self.batch or 'all'}"
+        study = Study(experiment / name, tuple(cores), **asked)
+        for count in cores:
+            for seed, iterations in enumerate(self.iterations):
+                self._write_run(study, count, seed, iterations)
+        return study.path
+
+    def _write_run(self, study: Study, cores: int, seed: int, iterations: int | None) -> None:
+        made = iterations or 1000
+        took = made * self.seconds(cores)
+        config = {
+            "name": study.document["experiment"],
+            "data": {"name": "swissroll", "rows": 4000},
+            "network": {"layers": [10]},
+            "loss": "squared",
+            "methods": {self.method: {"kind": self.method, "learning_rate": 0.1}},
+            "seed": seed,
+        }
+        write_run(
+            study.path / f"{self.method}-p{cores}-s{seed}",
+            cores=cores,
+            seed=seed,
+            time=None if iterations is None else took,
+            config=config,
+            method=self.method,
+            iterations=made,
+            train_s=took,
+            rows_train=self.rows,
+            phases={"product": (took,) * 3},
+        )

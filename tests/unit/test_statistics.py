@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from admmctl.report.statistics import MINIMUM, Median, median, verdicts
+from admmctl.studies.statistics import MINIMUM, Median, median, verdicts
 
 INF, NAN = math.inf, math.nan
 

@@ -1,0 +1,207 @@
+"""Settings of a method at one batch size, chosen by trials on held-back training rows.
+
+The first trial has the settings of the file; the others vary the method's search space, and always its learning
+rate. The winner needs the fewest iterations to the target there. Trials are kept, and not run again.
+"""
+
+import csv
+import hashlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from admmctl.errors import ConfigError, RunFailed, UserError
+from admmctl.experiment import config as configuration
+from admmctl.experiment.config import Run
+from admmctl.experiment.schema import Range, SweepSettings
+from admmctl.files import atomic, locked
+from admmctl.folders import make_folder
+from admmctl.launch.options import Options
+from admmctl.runs.events import Watcher
+from admmctl.runs.places import root
+from admmctl.runs.recorded import DRAWN, Recorded
+from admmctl.runs.resume import Fingerprints
+from admmctl.runs.summary import Status
+from admmctl.runs.train import execute
+from admmctl.studies.space import Settings, settings_of_trials
+from admmctl.studies.sweep import DEFAULT_VALIDATION
+
+AROUND = 4.0  # a learning rate without a search space: from a quarter of the file's to four times as much
+Changes = Mapping[tuple[str, ...], Any]  # of an experiment file, by path
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial as it ended. ``iterations`` to the target on held-back rows; None for a miss.
+
+    ``accuracy`` is its best on these rows; None where there is none.
+    """
+
+    number: int
+    settings: Settings
+    iterations: int | None
+    accuracy: float | None
+    status: str
+    reason: str
+    folder: str
+
+    @property
+    def order(self) -> tuple[bool, int, float]:
+        """What the best trial has least of: a miss comes after every hit, misses by accuracy."""
+        return self.iterations is None, self.iterations or 0, -(self.accuracy or 0.0)
+
+
+def space_of(run: Run, sweep: SweepSettings | None) -> dict[str, list[Any] | Range]:
+    """What trials of a method vary: its search space without the batch, and always its learning rate.
+
+    Empty for a method that has neither.
+    """
+    space = dict(sweep.space.get(run.method, {})) if sweep is not None else {}
+    space.pop("batch", None)
+    rate = getattr(run.settings, "learning_rate", None)
+    if rate is not None and "learning_rate" not in space:
+        space["learning_rate"] = Range(low=rate / AROUND, high=rate * AROUND)
+    return space
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A method at a batch size, and the trials that choose its settings.
+
+    ``batch`` is None for that of the file. ``settings`` are those of every trial, the file's first; ``config``
+    and ``overrides`` are what the experiment is loaded from.
+    """
+
+    config: Path
+    overrides: tuple[str, ...]
+    run: Run
+    batch: int | None
+    settings: list[Settings]
+
+    @property
+    def label(self) -> str:
+        """As messages name it."""
+        return self.run.method if self.batch is None else f"{self.run.method}, batches of {self.batch:,}"
+
+    def changes(self, settings: Settings) -> Changes:
+        """What one trial changes in the file."""
+        batch = {} if self.batch is None else {"batch": self.batch}
+        values = {**batch, **settings}
+        return {("methods", self.run.method, *key.split(".")): value for key, value in values.items()}
+
+    def trial(self, number: int) -> Run:
+        """The run of one trial: with rows held back, on which its target is met. Raises ConfigError."""
+        changes = self.changes(self.settings[number])
+        try:
+            run = configuration.load(self.config, self.overrides, changes).runs[self.run.method]
+        except ConfigError as error:
+            raise ConfigError(f"trial {number} of {self.label} is not valid:\n{error}") from None
+        data = run.data
+        if data.validation is None:
+            data = data.model_copy(update={"validation": DEFAULT_VALIDATION})
+        metric = "validation_accuracy" if run.stop.metric == "test_accuracy" else run.stop.metric
+        return replace(run, data=data, stop=run.stop.model_copy(update={"metric": metric}))
+
+
+def candidate(config: Path, overrides: tuple[str, ...], method: str, batch: int | None, trials: int) -> Candidate:
+    """A method at a batch size, its trials planned and checked. Raises UserError and ConfigError."""
+    changes: Changes = {} if batch is None else {("methods", method, "batch"): batch}
+    experiment = configuration.load(config, overrides, changes)
+    run = experiment.runs[method]
+    space = space_of(run, experiment.sweep)
+    chosen: list[Settings] = [{}]
+    if trials > 1 and space:
+        seed = experiment.sweep.seed if experiment.sweep is not None else 0
+        drawn = SweepSettings(seed=seed, space={method: space})
+        chosen += settings_of_trials(drawn, method, trials - 1)
+    found = Candidate(config, overrides, run, batch, chosen)
+    for number in range(len(chosen)):
+        found.trial(number)
+    return found
+
+
+def tune(candidate: Candidate, options: Options, watcher: Watcher, say: Say) -> Trial | None:
+    """Run the trials that have not finished; the best of them. None where there is nothing to choose.
+
+    A trial ends where it needs more iterations than the best before it: it has lost. Raises RunFailed where
+    every trial broke, UserError for a folder that cannot be written, and Interrupted.
+    """
+    if len(candidate.settings) == 1:
+        say(f"{candidate.label}: the settings of the file; there is nothing to tune")
+        return None
+    size = "" if candidate.batch is None else f"-b{candidate.batch}"
+    folder = root() / candidate.run.experiment / f"trials-{candidate.run.method}{size}"
+    try:
+        make_folder(folder)
+    except OSError as error:
+        raise UserError(f"the results folder {folder} cannot be written: {error.strerror}") from None
+    found: list[Trial] = []
+    fingerprints = Fingerprints()
+    with locked(folder, "running", say):
+        for number, settings in enumerate(candidate.settings):
+            run = candidate.trial(number)
+            hits = [trial.iterations for trial in found if trial.iterations is not None]
+            if hits:
+                most = min([*hits, *([run.stop.iterations] if run.stop.iterations is not None else [])])
+                run = replace(run, stop=run.stop.model_copy(update={"iterations": most}))
+            values = ", ".join(f"{key}={value}" for key, value in settings.items()) or "as in the file"
+            say(f"{candidate.label}: trial {number + 1} of {len(candidate.settings)}, {values}")
+            found.append(_trained(number, settings, run, folder, options, watcher, fingerprints))
+        _write_table(folder, found)
+    if all(trial.status == Status.FAILED for trial in found):
+        raise RunFailed(f"every trial of {candidate.label} failed: {found[0].reason}", [])
+    best = min(found, key=lambda trial: trial.order)
+    values = ", ".join(f"{key}={value}" for key, value in best.settings.items()) or "the settings of the file"
+    won = "no trial met the target" if best.iterations is None else f"{best.iterations:,} iterations"
+    say(f"{candidate.label}: {values} ({won} on held-back rows)")
+    return best
+
+
+def _trained(
+    number: int,
+    settings: Settings,
+    run: Run,
+    folder: Path,
+    options: Options,
+    watcher: Watcher,
+    fingerprints: Fingerprints,
+) -> Trial:
+    """A trial in its folder, run unless it is there; one that broke is a miss."""
+    # A trial's name holds its budget and its target too: with others it is another trial.
+    identity = hashlib.sha256(run.yaml().encode()).hexdigest()[:8]
+    place = folder / f"trial-{number:03d}-{identity}"
+    recorded = Recorded(place)
+    sound = recorded.done and recorded.damage(DRAWN) is None and not fingerprints.data_difference(run, place)
+    if not sound:
+        try:
+            execute(run, options, watcher, place)
+        except RunFailed as failure:
+            reason = str(failure)
+            return Trial(number, settings, None, None, Status.FAILED, reason, str(place))
+        recorded = Recorded(place)
+    row = recorded.row
+    accuracies = [entry.get("validation_accuracy", math.nan) for entry in recorded.curve]
+    return Trial(
+        number=number,
+        settings=settings,
+        iterations=row["iterations"] if row["status"] == Status.REACHED else None,
+        accuracy=max((value for value in accuracies if value >= 0), default=None),
+        status=row["status"],
+        reason=row["reason"],
+        folder=str(place),
+    )
+
+
+def _write_table(folder: Path, trials: list[Trial]) -> None:
+    """trials.csv: every trial with its settings and what came of it."""
+    keys = list(dict.fromkeys(key for trial in trials for key in trial.settings))
+    columns = ("iterations", "accuracy", "status", "reason")
+    with atomic(folder / "trials.csv") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["trial", *keys, *columns])
+        for trial in trials:
+            values = [trial.settings.get(key) for key in keys]
+            writer.writerow([trial.number, *values, *(getattr(trial, column) for column in columns)])
