@@ -37,7 +37,10 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def methods(context: typer.Context, incomplete: str) -> list[str]:
-    """The methods of the experiment file on the command line, and 'all' where the command takes it."""
+    """The methods of the experiment file on the command line, and 'all' where the command takes it.
+
+    After a comma another one of them.
+    """
     import yaml
 
     # While the option has no value yet, the arguments before it are not sorted into parameters.
@@ -50,7 +53,8 @@ def methods(context: typer.Context, incomplete: str) -> list[str]:
         return []
     if context.info_name == "train":
         names.append("all")
-    return [name for name in names if name.startswith(incomplete)]
+    before, comma, last = incomplete.rpartition(",")
+    return [f"{before}{comma}{name}" for name in names if name.startswith(last)]
 
 
 def datasets(incomplete: str) -> list[str]:

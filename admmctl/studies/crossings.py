@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 from admmctl.errors import UserError
@@ -38,8 +39,8 @@ def compare_studies(
 ) -> tuple[list[tuple[Together, list[Findings]]], list[str]]:
     """The studies that belong together, compared, with the findings of each; and a line for each that cannot be.
 
-    Two or more belong together: of one experiment, to one target on the same rows. ``machine`` names a machine
-    file that models are moved to, ``rows`` are training rows to assume in the place of those that were read.
+    Two or more belong together: in the folder of one experiment, to one target on the same rows. ``machine`` names
+    a machine file that models are moved to, ``rows`` are training rows to assume in place of those that were read.
     """
     groups: dict[str, list[Findings]] = {}
     for found in results:
@@ -58,7 +59,14 @@ def compare_studies(
 def _identity(found: Findings) -> str:
     """What studies that are compared have in common."""
     data = [(run.data, run.environment.data_sha256) for run in runs_of(found.study)[:1]]
-    shared = [found.experiment, found.metric, found.target, found.points[0].rows, data]
+    shared = [
+        str(Path(found.study).resolve().parent),
+        found.experiment,
+        found.metric,
+        found.target,
+        found.points[0].rows,
+        data,
+    ]
     return json.dumps(shared, sort_keys=True)
 
 

@@ -128,6 +128,7 @@ def test_files_methods_datasets_and_runs_are_completed(shell: Shell, results: Pa
     assert offered("train", "configs/o") == ["configs/other.yaml"]
     assert offered("train", "tiny.yaml", "--method", "") == ["admm", "hinged", "all"]
     assert offered("bench", "tiny.yaml", "--method", "h") == ["hinged"]
+    assert offered("scaling", "tiny.yaml", "--method", "admm,h") == ["admm,hinged"]
     assert offered("bench", "nowhere.yaml", "--method", "h") == []
     assert offered("bench", "--method", "h") == []
     assert offered("fetch", "svhn") == ["svhn", "svhn-hog"]

@@ -14,8 +14,8 @@ import pytest
 import yaml
 from matplotlib.figure import Figure
 from support.processes import at_start, before_each, small_peaks, wait_until
-from support.shell import Shell, real_shell
-from support.studies import SMALL, Study, machine
+from support.shell import CONFIGS, Shell, real_shell
+from support.studies import SMALL, Law, Study, machine
 
 from admmctl.cli import main
 from admmctl.launch.local import available_cores
@@ -204,7 +204,109 @@ def test_ranks_that_share_a_core_are_counted_by_processor_time(shell, monkeypatc
     assert any("processor time" in warning for warning in document["warnings"])
 
 
+# --- several methods
+
+
+def test_several_methods_are_tuned_timed_and_compared(shell, results, monkeypatch):
+    small_peaks(shell.folder, monkeypatch)
+    command = ["scaling", "rolled.yaml", "--method", "gd,adam", "--cores", "1,2", "--to-target", "--repeat", 1]
+    command += ["--set", "methods.adam={batch: 500, learning_rate: 0.1}", "--set", "stop={epochs: 3, target: 0.5}"]
+    command += ["--trials", 2, "--oversubscribe", "--json"]
+    answer = shell(*command)
+    assert answer.code == 0, answer.err
+    document = strict(answer.out)
+    assert [study["method"] for study in document["studies"]] == ["gd", "adam"]
+    (together,) = document["comparisons"]
+    assert (together["experiment"], together["metric"], together["target"]) == ("rolled", "test_accuracy", 0.5)
+    assert [(each["method"], each["batch"]) for each in together["studies"]] == [("gd", None), ("adam", 500)]
+    for crossing in document["crossings"]:
+        assert {"method", "rival", "cores", "low", "high", "verdict", "text"} <= set(crossing)
+    assert "gd: trial 2 of 2, learning_rate=" in answer.err
+    assert sorted(path.name for path in (results / "rolled").glob("trials-*")) == ["trials-adam", "trials-gd"]
+    again = shell(*command)
+    assert strict(again.out)["crossings"] == document["crossings"]
+    assert "run 1 of" not in again.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "texts"),
+    [
+        ("--method admm,amdm", ["unknown method 'amdm'", "did you mean 'admm'"]),
+        ("--method admm --batches 32", ["admm reads all rows", "no batch size"]),
+        ("--method admm,gd --cores 2", ["one point"]),
+        ("--method admm,gd --launcher sbatch", ["--launcher sbatch with several methods", "inside an allocation"]),
+        ("--method admm,gd --part 1", ["--part with several methods"]),
+        ("--method admm,gd --dry-run", ["--dry-run"]),
+        ("--trials 3", ["--trials tunes several methods"]),
+        ("--method admm,gd", ["no target"]),
+    ],
+)
+def test_several_methods_that_make_no_sense_are_refused(shell, results, arguments, texts):
+    cores = [] if "--cores" in arguments else ["--cores", "1,2"]
+    message = shell.refusal("scaling", "rolled.yaml", *cores, *arguments.split())
+    for word in texts:
+        assert word in message, message
+    assert not results.exists()
+
+
 # --- scaling-plot
+
+
+@pytest.fixture
+def laws(shell: Shell, results: Path) -> Path:
+    """Two studies whose crossing is known: 1.02 + 40 s / p against 2 + 20 s / p, as rows divide."""
+    for law in (
+        Law("graph-admm", (100,) * 6, fixed=1.02e-2, per_row=40 / 3e5),
+        Law("sgd", (1000,) * 6, fixed=2e-3, per_row=2e-5, batch=1000),
+    ):
+        law.write(results / "crossed")
+    return results / "crossed"
+
+
+@pytest.mark.usefixtures("quick")
+def test_studies_to_one_target_are_drawn_together_with_their_crossing(shell, laws):
+    answer = shell("scaling-plot", laws, "--json")
+    assert answer.code == 0, answer.err
+    document = strict(answer.out)
+    (crossing,) = document["crossings"]
+    assert crossing == {
+        "experiment": "crossed",
+        "metric": "test_accuracy",
+        "target": 0.9,
+        "machine": None,
+        "method": "graph-admm",
+        "rival": "sgd",
+        "cores": 21,
+        "low": 21,
+        "high": 21,
+        "verdict": "graph-admm overtakes sgd at 21 cores (21 to 21)",
+        "text": "graph-admm overtakes sgd at 21 cores (21 to 21)",
+    }
+    assert document["figures"][-2:] == [f"{laws / 'crossings-test-accuracy-0.9'}.{end}" for end in ("png", "pdf")]
+    assert all(Path(path).is_file() for path in document["figures"])
+    assert len(document["figures"]) == 14
+    text = shell("scaling-plot", laws, "--output", "both", "--rows", 30_000)
+    assert text.code == 0, text.err
+    assert "graph-admm overtakes sgd at" in text.out
+    assert "modelled for 30,000 training rows" in text.out
+    assert text.out.splitlines()[-2:] == ["both.png", "both.pdf"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_on_another_machine_the_crossing_is_of_that(shell, laws):
+    document = shell("scaling-plot", laws, "--machine", CONFIGS / "clusters/cray-xc30.yaml", "--json").json()
+    assert document["crossings"][0]["machine"] == "cray-xc30"
+    assert document["comparisons"][0]["machine"] == "cray-xc30"
+    assert any(path.endswith("crossings-test-accuracy-0.9-cray-xc30.png") for path in document["figures"])
+
+
+def test_a_target_that_nobody_met_is_refused(shell, results):
+    for name in ("admm", "sgd"):
+        Law(name, (None, None), 1e-3, 1e-4).write(results / "missed")
+    message = shell.refusal("scaling-plot", "missed", "--json")
+    assert "nobody met the target, test accuracy 0.9 (admm, sgd)" in message
+    assert figures(shell.folder) == []
+    assert "--rows 0" in shell.refusal("scaling-plot", "missed", "--rows", 0)
 
 
 @pytest.fixture

@@ -260,7 +260,7 @@ WRONG = [
     ("target: 0.9", "target: .nan", "8: stop.target: expected a finite number, got nan"),
     ("target: 0.9", "target: true", "8: stop.target: expected a number, got True"),
     ("target: 0.9", "seconds: 0", "8: stop.seconds: expected a number above 0"),
-    ("target: 0.9", "metric: acc", "8: stop.metric: expected 'test_accuracy', 'train_accuracy' or"),
+    ("target: 0.9", "metric: acc", "8: stop.metric: expected 'test_accuracy', 'train_accuracy', 'train_loss' or"),
     ("iterations: 3", "iterations: -3", "8: stop.iterations: expected 0 or more, got -3"),
     ("{target: 0.9, iterations: 3}", "3", "8: stop: expected a block with keys, got 3"),
     ("every: 2", "every: 0", "9: evaluate.every: expected 1 or more, got 0"),

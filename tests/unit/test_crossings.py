@@ -187,7 +187,7 @@ def test_studies_of_another_target_or_of_other_rows_are_not_compared(made):
     other_rows = Law("sgd", (1000,), 1.2e-3, 1e-4, batch=128, rows=2000).write(made)
     other_target = Law("adam", (1000,), 1.2e-3, 1e-4, batch=128).write(made, target=0.95)
     fixed = Law("lbfgs", (10,), 1e-3, 1e-4).write(made, goal="iterations", iterations=10, target=None)
-    elsewhere = Law("sgd", (1000,), 1.2e-3, 1e-4, batch=64).write(made.parent / "other")
+    elsewhere = Law("sgd", (1000,), 1.2e-3, 1e-4, batch=64).write(made.parent / "other" / "made")
     assert compare_studies(findings(graph, other_rows, other_target, fixed, elsewhere)) == ([], [])
 
 
