@@ -85,7 +85,7 @@ def scaling(
 
       admmctl scaling configs/higgs.yaml --cores 1,2,4,8 --iterations 20 --weak
 
-      admmctl scaling configs/mnist-graph.yaml --method graph-admm,sgd --batches 512,3000 --cores 1,2 --to-target
+      admmctl scaling configs/mnist01.yaml --method admm,sgd,lbfgs --cores 1,2
     """
     from admmctl.launch.options import check_options
     from admmctl.report.scaling import scaling_table
