@@ -200,6 +200,9 @@ def scaling_plot(
     Measured points with their repeats or intervals, the fitted cost model as a line, the ideal, Amdahl's and the
     communication bound, and what the papers report, marked as theirs.
 
+    Studies of one experiment to the same target are drawn together, too: each method at its best batch size for
+    that many cores, out to 10,000, with the numbers of cores on which one overtakes another.
+
     Examples:
 
       admmctl scaling-plot results/swissroll
