@@ -51,6 +51,7 @@ class Request:
     options: Options = field(default_factory=Options)
     overrides: Sequence[str] = ()
     changes: Mapping[tuple[str, ...], Any] = field(default_factory=dict)  # of the file, by path
+    first: int = 0  # repeats before this one are left for another call
 
     def arguments(self) -> list[str]:
         """The options of a command line that ask for this study, without those on how ranks start."""
@@ -246,7 +247,9 @@ def _undisturbed(run: Run, options: Options, watcher: Watcher, place: Path, say:
 
 def _run_all(folder: Path, planned: dict[int, Run], request: Request, watcher: Watcher, say: Say) -> None:
     """Every repeat on every number of cores, interleaved, so that a drift of the machine touches all alike."""
-    todo = [(number, count, one) for number in range(request.repeat) for count, one in planned.items()]
+    todo = [
+        (number, count, one) for number in range(request.first, request.repeat) for count, one in planned.items()
+    ]
     failures, broken, fingerprints = [], [], Fingerprints()
     for done, (number, count, one) in enumerate(todo):
         seeded = replace(one, seed=one.seed + number)

@@ -52,17 +52,16 @@ def several(asked: Several, watcher: Watcher, say: Say) -> list[Path]:
         changes = each.changes(found)
         requests[each.label] = replace(request, method=each.run.method, to_target=True, changes=changes)
     folders: dict[str, Path] = {}
-    failures: dict[str, RunFailed] = {}
+    failures: list[RunFailed] = []
     for number in range(request.repeat):
         for label, one in requests.items():
-            failures.pop(label, None)  # what broke in an earlier turn has been tried again in this one
+            turn = replace(one, first=number, repeat=number + 1)
             try:
-                folders[label] = scaling(replace(one, repeat=number + 1), watcher, _prefixed(label, say))
+                folders[label] = scaling(turn, watcher, _prefixed(label, say))
             except RunFailed as failure:
-                failures[label] = failure
+                failures.append(failure)
     if failures:
-        broken = [run for failure in failures.values() for run in failure.runs]
-        raise RunFailed("\n".join(map(str, failures.values())), broken)
+        raise RunFailed("\n".join(map(str, failures)), [run for failure in failures for run in failure.runs])
     return list(folders.values())
 
 
