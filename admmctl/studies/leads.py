@@ -21,6 +21,8 @@ class Bounded(Protocol):
     def high(self) -> list[float]: ...
     @property
     def known_cores(self) -> int: ...
+    @property
+    def repeats(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -72,12 +74,13 @@ class _Pair:
         first = next((sign for sign in self.leads if sign), 1)
         if min(line.known_cores for line in self.lines.values()) <= 1 < len(self.cores):
             return [self._untold(-first, None, 0, "what an iteration takes on several cores was not measured")]
-        stretches = self._stretches()
-        if not stretches:
+        stretches, alone = self._stretches(), any(line.repeats < 2 for line in self.lines.values())
+        if alone or not stretches:
             at = self._last_change(-first, 0, len(self.cores) - 1)
             crossed = "" if at is None else f"the lines cross at {_cores(self.cores[at])}, but "
-            reason = f"{crossed}on no number of cores is either of them faster for sure"
-            return [self._untold(-first, at, 0, reason)]
+            one_run = "one run says nothing of how much repeats differ; add --repeat"
+            reason = one_run if alone else "on no number of cores is either of them faster for sure"
+            return [self._untold(-first, at, 0, crossed + reason)]
         start, last = stretches[0], stretches[-1]
         # Who leads by its line on one core is overtaken by the other one where that is the first to lead for sure.
         told = [self._told(start.sign, 0, start.first)] if first == -start.sign else []

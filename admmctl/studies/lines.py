@@ -74,7 +74,7 @@ class Line:
 
     ``batch`` is the best batch size on so many cores (None for all rows), ``used`` how many of them it takes.
     ``measured_cores`` is the most that was measured: beyond it the model extrapolates. ``known_cores`` is how far
-    the model goes: 1 where communication was never measured.
+    the model goes: 1 where communication was never measured. ``repeats`` are those of the study that has fewest.
     """
 
     method: str
@@ -87,6 +87,7 @@ class Line:
     used: list[int]
     measured_cores: int
     known_cores: int
+    repeats: int
 
 
 @dataclass(frozen=True)
@@ -246,6 +247,7 @@ def line_of(members: list[Modelled], grid: list[int]) -> Line:
         used=cores_used,
         measured_cores=max(each.studied.measured_cores for each in members),
         known_cores=min(each.known for each in members),
+        repeats=min(each.studied.iterations.repeats for each in members),
     )
 
 

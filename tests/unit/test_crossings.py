@@ -89,7 +89,7 @@ def test_repeats_that_differ_widen_the_crossing(made):
 
 
 def test_never(made):
-    quick = Law("sgd", (1000,), fixed=5e-5, per_row=1e-5, batch=128)
+    quick = Law("sgd", (1000,) * 6, fixed=5e-5, per_row=1e-5, batch=128)
     (crossing,) = compared(GRAPH.write(made), quick.write(made)).crossings
     assert (crossing.method, crossing.rival, crossing.verdict) == ("graph-admm", "sgd", "never")
     assert crossing.text == "graph-admm never overtakes sgd, on up to 10,000 cores"

@@ -20,6 +20,7 @@ class Made:
     seconds: list[float]
     factor: float = 1.0
     known_cores: int = 100
+    repeats: int = 6
 
     @property
     def cores(self) -> list[int]:
@@ -164,6 +165,14 @@ def test_nothing_is_said_of_cores_between_which_communication_is_unknown():
     assert crossing.verdict == "cannot be told"
     assert (crossing.cores, crossing.high) == (None, None)
     assert "not measured" in crossing.text
+
+
+def test_nothing_is_said_for_sure_of_a_single_run():
+    alone = divided("graph-admm", 1.0, 21.0)
+    alone.repeats = 1
+    crossing = only(alone, divided("sgd", 2.0, 10.5))
+    assert (crossing.verdict, crossing.cores, crossing.low, crossing.high) == ("cannot be told", 11, 1, None)
+    assert "the lines cross at 11 cores, but one run says nothing" in crossing.text
 
 
 @pytest.mark.parametrize("cores", [1, 2])
