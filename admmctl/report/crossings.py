@@ -1,5 +1,6 @@
 """The figure and tables of studies together: seconds to a target against cores, by method, and crossings."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -97,22 +98,28 @@ def _draw_line(axes: Axes, line: Line, look: tuple[str, str], elsewhere: bool) -
 
 
 def _draw_points(axes: Axes, found: Findings, look: tuple[str, str], size: float) -> None:
-    """Measured medians, with 95 % intervals from six repeats on, every repeat below that."""
+    """Measured medians, with 95 % intervals from six repeats on, every repeat below that.
+
+    Hollow where cores were shared, pale where other work took them.
+    """
     color, marker = look
     points = [point for point in found.points if math.isfinite(point.median_s)]
     for point in points:
         _draw_repeats(axes, point, color)
-    if points:
-        batch = "" if found.batch is None else f", batches of {found.batch:,}"
-        label = style.plain(f"{found.method}{batch}, measured here")
-        sizes = {"color": color, "markersize": size, "zorder": 5}
-        shown = [point.median_s for point in points]
-        axes.plot([point.cores for point in points], shown, marker, label=label, **_fill(found, sizes))
-
-
-def _fill(found: Findings, look: dict[str, Any]) -> dict[str, Any]:
-    """Markers are hollow where all points are processor time: ranks shared cores."""
-    return {**look, "markerfacecolor": "white"} if all(point.shared for point in found.points) else look
+    batch = "" if found.batch is None else f", batches of {found.batch:,}"
+    for shared, disturbed in itertools.product((False, True), repeat=2):
+        alike = [point for point in points if (point.shared, point.disturbed) == (shared, disturbed)]
+        if alike:
+            label = f"{found.method}{batch}, measured here"
+            label += " (shared cores: processor time)" if shared else ""
+            label += " (disturbed: other work took the cores)" if disturbed else ""
+            fill: dict[str, Any] = {
+                "markerfacecolor": "white" if shared else color,
+                "alpha": 0.4 if disturbed else 1.0,
+            }
+            shown = [point.median_s for point in alike]
+            sizes: dict[str, Any] = {"color": color, "markersize": size, "zorder": 5, "label": style.plain(label)}
+            axes.plot([point.cores for point in alike], shown, marker, **sizes, **fill)
 
 
 def _draw_repeats(axes: Axes, point: CoreCount, color: str) -> None:

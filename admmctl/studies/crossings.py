@@ -105,6 +105,8 @@ def _notes(studies: list[Modelled], measured_rows: int, rows: int | None) -> lis
         iterations, name = each.studied.iterations, label(each.studied)
         if iterations.reached < iterations.repeats:
             found.append(f"{name}: the target was met by {iterations.reached} of {iterations.repeats} repeats")
+        if each.disturbed:
+            found.append(f"{name}: other work took the cores of runs; no verdict is made of them")
         if each.known <= 1:
             found.append(f"{name}: communication was not measured; its seconds on more than one core are unknown")
     if rows is not None and rows != measured_rows:

@@ -23,6 +23,8 @@ class Bounded(Protocol):
     def known_cores(self) -> int: ...
     @property
     def repeats(self) -> int: ...
+    @property
+    def disturbed(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -74,12 +76,11 @@ class _Pair:
         first = next((sign for sign in self.leads if sign), 1)
         if min(line.known_cores for line in self.lines.values()) <= 1 < len(self.cores):
             return [self._untold(-first, None, 0, "what an iteration takes on several cores was not measured")]
-        stretches, alone = self._stretches(), any(line.repeats < 2 for line in self.lines.values())
-        if alone or not stretches:
+        stretches, doubt = self._stretches(), self._doubt()
+        if doubt or not stretches:
             at = self._last_change(-first, 0, len(self.cores) - 1)
             crossed = "" if at is None else f"the lines cross at {_cores(self.cores[at])}, but "
-            one_run = "one run says nothing of how much repeats differ; add --repeat"
-            reason = one_run if alone else "on no number of cores is either of them faster for sure"
+            reason = doubt or "on no number of cores is either of them faster for sure"
             return [self._untold(-first, at, 0, crossed + reason)]
         start, last = stretches[0], stretches[-1]
         # Who leads by its line on one core is overtaken by the other one where that is the first to lead for sure.
@@ -88,6 +89,15 @@ class _Pair:
         if last.last < len(self.cores) - 1:
             return [*told, *self._beyond(last, bool(told))]
         return told or [self._never(start)]
+
+    def _doubt(self) -> str:
+        """Why nothing is for sure, whatever the bounds say; or ''."""
+        names = ", ".join(line.method for line in self.lines.values() if line.disturbed)
+        if names:
+            return f"other work took the cores of runs of {names}; the same command tries again"
+        if any(line.repeats < 2 for line in self.lines.values()):
+            return "one run says nothing of how much repeats differ; add --repeat"
+        return ""
 
     def _told(self, sign: int, low: int, high: int) -> Crossing:
         """A change of lead between two places, at the last of which ``sign`` leads for sure."""

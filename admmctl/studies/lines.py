@@ -75,6 +75,7 @@ class Line:
     ``batch`` is the best batch size on so many cores (None for all rows), ``used`` how many of them it takes.
     ``measured_cores`` is the most that was measured: beyond it the model extrapolates. ``known_cores`` is how far
     the model goes: 1 where communication was never measured. ``repeats`` are those of the study that has fewest.
+    ``disturbed``: on some number of cores other work took the cores of every run.
     """
 
     method: str
@@ -88,6 +89,7 @@ class Line:
     measured_cores: int
     known_cores: int
     repeats: int
+    disturbed: bool
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ class Modelled:
     low: Array
     high: Array
     known: int
+    disturbed: bool
 
 
 def runs_of(study: str) -> list[Recorded]:
@@ -132,7 +135,7 @@ def modelled(found: Findings, grid: list[int], other: Machine | None, rows: int 
     studied = _studied(found)
     each, known = _seconds(model, grid, visited)
     cores, iterations = np.array(grid, dtype=float), studied.iterations
-    measured = [point for point in found.points if not point.shared]
+    measured = _measured(found)
     counts = np.array([float(point.cores) for point in measured] or [1.0])
     doublings = np.abs(np.log2(cores[:, None] / counts)).min(axis=1)
     if other is not None:
@@ -144,7 +147,13 @@ def modelled(found: Findings, grid: list[int], other: Machine | None, rows: int 
         high = np.where(unknown, math.inf, iterations.high * each * factor)
     if other is None:
         _through_points(measured, grid, (seconds, low, high))
-    return Modelled(studied, found.method_kind, seconds, low, high, known)
+    disturbed = any(point.disturbed for point in found.points)
+    return Modelled(studied, found.method_kind, seconds, low, high, known, disturbed)
+
+
+def _measured(found: Findings) -> list[CoreCount]:
+    """The core counts of which seconds are known: ranks had them for themselves."""
+    return [point for point in found.points if not point.shared and not point.disturbed]
 
 
 def _through_points(measured: list[CoreCount], grid: list[int], line: tuple[Array, Array, Array]) -> None:
@@ -191,7 +200,7 @@ def _studied(found: Findings) -> Studied:
         learning_rate=rate if isinstance(rate, float) else None,
         iterations=iterations_of(runs),
         error=max((_factor(1 + left.error) for left in found.model.held_out), default=1.0),
-        measured_cores=max([point.cores for point in found.points if not point.shared], default=1),
+        measured_cores=max((point.cores for point in _measured(found)), default=1),
     )
 
 
@@ -248,6 +257,7 @@ def line_of(members: list[Modelled], grid: list[int]) -> Line:
         measured_cores=max(each.studied.measured_cores for each in members),
         known_cores=min(each.known for each in members),
         repeats=min(each.studied.iterations.repeats for each in members),
+        disturbed=any(each.disturbed for each in members),
     )
 
 

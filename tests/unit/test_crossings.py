@@ -218,6 +218,24 @@ def test_without_communication_nothing_is_said_of_more_than_one_core(made):
     assert any("communication was not measured" in note for note in together.notes)
 
 
+def test_of_disturbed_runs_no_verdict_is_made(made):
+    folders = GRAPH.write(made), SGD.write(made)
+    for path in folders[0].glob("graph-admm-p8-*/summary.json"):
+        slowed = {"time_to_target_s": 900.0, "disturbed": True}
+        path.write_text(json.dumps({**json.loads(path.read_text()), **slowed}))
+    together = compared(*folders)
+    assert together.crossings[0].verdict == "cannot be told"
+    assert "other work took the cores of runs of graph-admm" in together.crossings[0].text
+    assert any("graph-admm: other work" in note for note in together.notes)
+    graph = line(together, "graph-admm")
+    assert at(graph, 8)[1] == pytest.approx(100 * GRAPH.seconds(8), rel=0.2)  # the line does not go through them
+    assert graph.measured_cores == 4
+    (axes,) = together_figure(together, findings(*folders)).axes
+    (pale,) = [points for points in axes.get_lines() if points.get_alpha() == 0.4]
+    assert list(pale.get_xdata()) == [8]
+    assert "disturbed" in pale.get_label()
+
+
 # -- other machines, other rows
 
 

@@ -21,6 +21,7 @@ class Made:
     factor: float = 1.0
     known_cores: int = 100
     repeats: int = 6
+    disturbed: bool = False
 
     @property
     def cores(self) -> list[int]:
@@ -173,6 +174,14 @@ def test_nothing_is_said_for_sure_of_a_single_run():
     crossing = only(alone, divided("sgd", 2.0, 10.5))
     assert (crossing.verdict, crossing.cores, crossing.low, crossing.high) == ("cannot be told", 11, 1, None)
     assert "the lines cross at 11 cores, but one run says nothing" in crossing.text
+
+
+def test_nothing_is_said_for_sure_of_disturbed_runs():
+    busy = divided("graph-admm", 1.0, 21.0)
+    busy.disturbed = True
+    crossing = only(busy, divided("sgd", 2.0, 10.5))
+    assert (crossing.verdict, crossing.cores, crossing.low, crossing.high) == ("cannot be told", 11, 1, None)
+    assert "other work took the cores of runs of graph-admm" in crossing.text
 
 
 @pytest.mark.parametrize("cores", [1, 2])
