@@ -3,11 +3,13 @@
 Nothing else imports mpi4py. Methods are handed a communicator and never ask which kind it is.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
 from numpy.typing import NDArray
 
 Operation = Literal["sum", "max", "min"]
+Verb = Literal["allreduce", "reduce", "reduce_scatter", "allgather"]
 
 
 class Comm(Protocol):
@@ -18,6 +20,19 @@ class Comm(Protocol):
 
     def allreduce(self, buffer: NDArray[Any], op: Operation = "sum") -> None:
         """Combine ``buffer`` over all ranks, in place: every rank is left with the same numbers."""
+
+    def reduce(self, buffer: NDArray[Any], ranks: range) -> None:
+        """Sum ``buffer`` over all ranks, in place, for ``ranks`` alone: elsewhere it means nothing afterwards."""
+
+    def reduce_scatter(self, buffer: NDArray[Any], counts: Sequence[int]) -> None:
+        """Sum over all ranks, in place, every piece of a vector for its own rank.
+
+        The pieces lie one after another, that of rank r has ``counts[r]`` numbers. What stands in the pieces of
+        others means nothing afterwards.
+        """
+
+    def allgather(self, buffer: NDArray[Any], counts: Sequence[int]) -> None:
+        """Copy every rank's own piece of a vector to all ranks, in place; pieces as in ``reduce_scatter``."""
 
     def gather(self, item: Any) -> list[Any] | None:
         """Small Python objects of all ranks, in rank order, on rank 0; None elsewhere."""
@@ -36,6 +51,15 @@ class Serial:
     size = 1
 
     def allreduce(self, buffer: NDArray[Any], op: Operation = "sum") -> None:
+        pass
+
+    def reduce(self, buffer: NDArray[Any], ranks: range) -> None:
+        pass
+
+    def reduce_scatter(self, buffer: NDArray[Any], counts: Sequence[int]) -> None:
+        pass
+
+    def allgather(self, buffer: NDArray[Any], counts: Sequence[int]) -> None:
         pass
 
     def gather(self, item: Any) -> list[Any] | None:
@@ -62,10 +86,41 @@ class MPI:
         self.rank: int = self._world.Get_rank()
         self.size: int = self._world.Get_size()
         self._operations = {"sum": mpi.SUM, "max": mpi.MAX, "min": mpi.MIN}
+        self._groups: dict[range, Any] = {}  # communicators of some ranks, for those that are of them
 
     def allreduce(self, buffer: NDArray[Any], op: Operation = "sum") -> None:
         with self._message():
             self._world.Allreduce(self._mpi.IN_PLACE, buffer, op=self._operations[op])
+
+    def reduce(self, buffer: NDArray[Any], ranks: range) -> None:
+        if len(ranks) == self.size:
+            self.allreduce(buffer)
+            return
+        with self._message():
+            root = ranks[0]
+            own = self._mpi.IN_PLACE if self.rank == root else buffer
+            self._world.Reduce(own, buffer if self.rank == root else None, root=root)
+            if len(ranks) > 1 and self.rank in ranks:
+                self._group(ranks).Bcast(buffer)
+
+    def _group(self, ranks: range) -> Any:
+        """A communicator of ``ranks``, of which this rank is one. All of them call this together."""
+        if ranks not in self._groups:
+            group = self._world.Get_group().Incl(ranks)
+            self._groups[ranks] = self._world.Create_group(group)
+            group.Free()
+        return self._groups[ranks]
+
+    def reduce_scatter(self, buffer: NDArray[Any], counts: Sequence[int]) -> None:
+        with self._message():
+            self._world.Reduce_scatter(self._mpi.IN_PLACE, buffer, counts)
+        start, size = sum(counts[: self.rank]), counts[self.rank]
+        if start:  # MPI leaves the sum in front
+            buffer[start : start + size] = buffer[:size]
+
+    def allgather(self, buffer: NDArray[Any], counts: Sequence[int]) -> None:
+        with self._message():
+            self._world.Allgatherv(self._mpi.IN_PLACE, [buffer, counts])
 
     def gather(self, item: Any) -> list[Any] | None:
         with self._message():

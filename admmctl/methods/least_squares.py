@@ -35,6 +35,8 @@ class Sums(ABC):
     """What the W-update of one layer sums over samples: z a', shape (k', k), and as much of a a' as it needs."""
 
     cross: Array
+    everywhere = False  # whether every rank makes the factor: for what it learns by that
+    together = False  # whether there is no factor, and all ranks solve for W together: see ``taylor/wide.py``
     _fixed = False
 
     def fix(self, fixed: bool = True) -> None:
@@ -51,11 +53,11 @@ class Sums(ABC):
 
     @abstractmethod
     def packed(self) -> list[Array]:
-        """What has to be summed over ranks, as vectors."""
+        """What of a a' has to be summed over ranks, as vectors. From now on ``cross`` is up to date, too."""
 
     @abstractmethod
     def unpack(self, packed: Array) -> Array:
-        """Take sums from the front of ``packed``; returns the rest of it."""
+        """Take sums of a a' from the front of ``packed``; returns the rest of it."""
 
     @abstractmethod
     def factor(self, ridge: float, start: Array | None = None) -> Factor:
@@ -111,17 +113,15 @@ class GramPair(Sums):
         reduce_pairs([self], comm)
 
     def packed(self) -> list[Array]:
-        triangle = [] if self._fixed else [self._pack(self.triangle.T, uplo="U")[0]]  # .T: as LAPACK counts
-        return [*triangle, self.cross.ravel()]
+        return [] if self._fixed else [self._pack(self.triangle.T, uplo="U")[0]]  # .T: as LAPACK counts
 
     def unpack(self, packed: Array) -> Array:
+        if self._fixed:
+            return packed
         k = len(self.triangle)
-        if not self._fixed:
-            half = k * (k + 1) // 2
-            self.triangle[...] = self._unpack(k, packed[:half], uplo="U")[0].T
-            packed = packed[half:]
-        self.cross[...] = packed[: self.cross.size].reshape(self.cross.shape)
-        return packed[self.cross.size :]
+        half = k * (k + 1) // 2
+        self.triangle[...] = self._unpack(k, packed[:half], uplo="U")[0].T
+        return packed[half:]
 
     def factor(self, ridge: float, start: Array | None = None) -> Factor:
         return RidgeFactor(self.triangle, ridge)
@@ -147,15 +147,28 @@ def _tiles(k: int) -> list[tuple[slice, slice]]:
     return [(i, j) for number, i in enumerate(edges) for j in edges[: number + 1]]
 
 
-def reduce_pairs(pairs: Sequence[Sums], comm: Comm, more: Array | None = None) -> None:
-    """Sum pairs over ranks, and the vector ``more``, all of them in one packed in-place Allreduce."""
-    parts = [part for pair in pairs for part in pair.packed()]
-    packed = np.concatenate(parts if more is None else [*parts, more])
+def reduce_pairs(pairs: Sequence[Sums], comm: Comm) -> None:
+    """Sum pairs over ranks, for all of them, in one packed in-place Allreduce."""
+    packed = np.concatenate([part for pair in pairs for part in (*pair.packed(), pair.cross.ravel())])
     comm.allreduce(packed)
     for pair in pairs:
         packed = pair.unpack(packed)
-    if more is not None:
-        more[...] = packed
+        pair.cross[...] = packed[: pair.cross.size].reshape(pair.cross.shape)
+        packed = packed[pair.cross.size :]
+
+
+class Together(Sums):
+    """Sums of a layer that all ranks solve together."""
+
+    together = True
+
+    @abstractmethod
+    def divide(self) -> None:
+        """Sum over ranks, a part for every rank."""
+
+    @abstractmethod
+    def solve(self, ridge: float, start: Array | None) -> Array:
+        """W (k', k), on all ranks, from ``start``. Collective. Raises Diverged, on all ranks."""
 
 
 class RidgeFactor:
@@ -209,32 +222,6 @@ def ridge_fit(p: Problem, l: int, blocks: Iterable[tuple[Array, Array]], ridge: 
         return RidgeFactor(pair.triangle, ridge).solve(pair.cross)
 
 
-def gain(W: Array, ratio: float, dtype: type = np.float64) -> Array:
-    """V = W'(ratio I + W W')^-1 of W (k', k), shape (k, k'), columns one after another, in the type of ``W``.
-
-    The minimum over a of ratio ||a - h||^2 + ||t - W a||^2 is h + V (t - W h): found on the side of W W' or, where
-    that is the smaller, of W'W (push-through identity), by a Cholesky factor in ``dtype``, or in float64 where
-    that is not precise enough. Raises Diverged.
-    """
-    if not np.isfinite(W).all():
-        raise Diverged("the weights are not finite")
-    narrow = len(W) <= W.shape[1]
-    A: Array = np.asarray(W if narrow else W.T, dtype=dtype)
-    matrix = A @ A.T
-    matrix[np.diag_indices_from(matrix)] += ratio
-    try:
-        factor = cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
-    except np.linalg.LinAlgError:
-        if dtype != np.float64:
-            return gain(W, ratio)
-        raise Diverged(
-            "the matrix of the a-update, W W' + gamma/beta I, is numerically singular: W has grown"
-        ) from None
-    # (A A' + ratio)^-1 A: of W'W it is V itself, of W W' its transpose.
-    solved = cho_solve(factor, A, check_finite=False)
-    return np.asfortranarray(solved.T if narrow else solved, dtype=W.dtype)
-
-
 def solve_bytes(shapes: Sequence[tuple[int, int]], kept: int, width: int = 8, *, remade: bool = False) -> int:
     """The peak of Gram pairs of float32, of their reduction, and of the factors of ``width`` bytes a number.
 
@@ -257,11 +244,6 @@ def _sent_bytes(shapes: Sequence[tuple[int, int]]) -> int:
     """Sums of pairs, packed one by one and all together, and the largest triangle while it is unpacked."""
     packed = sum(4 * k * (k + 1) + 8 * outputs * k for outputs, k in shapes)
     return packed + max((4 * k * k for _, k in shapes), default=0)
-
-
-def gain_bytes(outputs: int, inputs: int) -> int:
-    """The peak of ``gain`` in float64, and two gains: the new one beside the old."""
-    return 8 * min(outputs, inputs) ** 2 + 28 * outputs * inputs
 
 
 def check_sides(sides: Iterable[int], what: str) -> None:

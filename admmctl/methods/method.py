@@ -9,12 +9,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from admmctl.comm import Comm
+from admmctl.comm import Comm, Verb
 from admmctl.model.gradient import parameters
 from admmctl.model.losses import Loss, losses
 from admmctl.model.network import Network, Weights
@@ -92,19 +92,33 @@ class Problem:
     threads: int = 1
 
 
+class Message(NamedTuple):
+    """What is sent in an iteration: a verb of the communicator, and the bytes of its whole buffer."""
+
+    verb: Verb
+    bytes: int
+
+
+def sums_over_ranks(*bytes: int) -> tuple[Message, ...]:
+    """An Allreduce of each."""
+    return tuple(Message("allreduce", size) for size in bytes)
+
+
 @dataclass(frozen=True)
 class Cost:
     """What a method needs, counted beforehand: for the memory check, ``bench`` and the cost model.
 
     ``state_bytes`` are one rank's, for its samples; ``flop`` are the useful operations of one iteration over the
     ``rows`` that it visits on all ranks (2mnk for a product, nk(k+1) for a symmetric one, k^3/3 for a Cholesky
-    factor; None where iterations differ); ``messages`` the bytes of every Allreduce of one iteration.
+    factor; None where iterations differ); ``messages`` are those of one iteration, in order. ``solve`` are the
+    operations of the busiest rank in the phases "solve" and "update", which are about weights and not about rows.
     """
 
     state_bytes: int
     flop: float | None
     rows: int
-    messages: tuple[int, ...]
+    messages: tuple[Message, ...]
+    solve: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -209,8 +223,8 @@ class Method(ABC):
         """What takes time and needs no sample: loops to compile, tables to build. See ``start``."""
         return None
 
-    def cost(self, network: Network, samples: int, total: int) -> Cost:
-        """What it costs, for ``samples`` rows on this rank of ``total`` on all, in float32.
+    def cost(self, network: Network, samples: int, total: int, ranks: int = 1) -> Cost:
+        """What it costs on that many ranks, for ``samples`` rows on this one of ``total`` on all, in float32.
 
         By default three copies of the weights, and operations that nobody has counted.
         """

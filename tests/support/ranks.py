@@ -1,7 +1,7 @@
 """Communicators for tests: one rank that counts, and several ranks that are threads."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,26 @@ class CountingComm:
     rank, size = 0, 1
 
     def __init__(self) -> None:
+        self.verbs: list[tuple[str, int]] = []  # of every message but those of ``gather``, with its bytes
         self.lengths: list[int] = []
         self.nbytes: list[int] = []
 
     def allreduce(self, buffer: Array, op: str = "sum") -> None:
+        self._count("allreduce", buffer)
         self.lengths.append(buffer.size)
         self.nbytes.append(buffer.nbytes)
+
+    def reduce(self, buffer: Array, ranks: range) -> None:
+        self._count("reduce", buffer)
+
+    def reduce_scatter(self, buffer: Array, counts: Sequence[int]) -> None:
+        self._count("reduce_scatter", buffer)
+
+    def allgather(self, buffer: Array, counts: Sequence[int]) -> None:
+        self._count("allgather", buffer)
+
+    def _count(self, verb: str, buffer: Array) -> None:
+        self.verbs.append((verb, buffer.nbytes))
 
     def gather(self, item: Any) -> list[Any]:
         return [item]
@@ -43,11 +57,36 @@ class _Rank(CountingComm):
 
     def allreduce(self, buffer: Array, op: str = "sum") -> None:
         super().allreduce(buffer, op)
+        buffer[...] = {"sum": np.sum, "max": np.max, "min": np.min}[op](self._of_all(buffer), axis=0)
+
+    def reduce(self, buffer: Array, ranks: range) -> None:
+        super().reduce(buffer, ranks)
+        summed = np.sum(self._of_all(buffer), axis=0)
+        buffer[...] = summed if self.rank in ranks else np.nan  # it means nothing
+
+    def reduce_scatter(self, buffer: Array, counts: Sequence[int]) -> None:
+        super().reduce_scatter(buffer, counts)
+        own = self._own(counts)
+        summed = np.sum(self._of_all(buffer), axis=0)
+        buffer[...] = np.nan  # elsewhere it means nothing
+        buffer[own] = summed[own]
+
+    def allgather(self, buffer: Array, counts: Sequence[int]) -> None:
+        super().allgather(buffer, counts)
+        pieces = np.split(self._of_all(buffer), np.cumsum(counts)[:-1], axis=1)
+        buffer[...] = np.concatenate([piece[rank] for rank, piece in enumerate(pieces)])
+
+    def _own(self, counts: Sequence[int]) -> slice:
+        start = sum(counts[: self.rank])
+        return slice(start, start + counts[self.rank])
+
+    def _of_all(self, buffer: Array) -> Array:
+        """The buffers of all ranks, one after another."""
         self._sent[self.rank] = buffer.copy()
         self._meeting.wait()
         stacked = np.stack([self._sent[rank] for rank in range(self.size)])
         self._meeting.wait()
-        buffer[...] = {"sum": np.sum, "max": np.max, "min": np.min}[op](stacked, axis=0)
+        return stacked
 
     def gather(self, item: Any) -> Any:
         self._sent[self.rank] = item

@@ -5,11 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from admmctl.comm import Serial
+from admmctl.methods.average import Average
 from admmctl.methods.graph.accelerate import (
     AccelerationSettings,
     Accelerator,
     Anderson,
-    Average,
     Nesterov,
     accelerator,
     check,
@@ -46,7 +47,7 @@ def run(settings: dict, steps: int, start=None) -> list[float]:
     for _ in range(steps):
         image = slow.image(y)
         losses.append(slow.loss(image))
-        y = rule.next(y, image, slow.loss(y))
+        y = rule.next(y, image, slow.loss(y), Serial())
     return losses
 
 
@@ -68,7 +69,7 @@ def test_arrays_handed_over_are_not_changed(settings):
     for _ in range(4):
         image = slow.image(y)
         before = y.copy(), image.copy()
-        following = rule.next(y, image, slow.loss(y))
+        following = rule.next(y, image, slow.loss(y), Serial())
         np.testing.assert_array_equal(y, before[0])
         np.testing.assert_array_equal(image, before[1])
         y = following.copy()
@@ -77,18 +78,18 @@ def test_arrays_handed_over_are_not_changed(settings):
 def test_momentum_extrapolates_along_the_last_move():
     rule = Nesterov(0.5, adaptive=False)
     zero = np.zeros(2)
-    np.testing.assert_array_equal(rule.next(zero, np.array([1.0, 0.0]), 1.0), [1.5, 0.0])
-    np.testing.assert_array_equal(rule.next(np.array([1.5, 0.0]), np.array([2.0, 1.0]), 1.0), [2.5, 1.5])
+    np.testing.assert_array_equal(rule.next(zero, np.array([1.0, 0.0]), 1.0, Serial()), [1.5, 0.0])
+    np.testing.assert_array_equal(rule.next(np.array([1.5, 0.0]), np.array([2.0, 1.0]), 1.0, Serial()), [2.5, 1.5])
 
 
 def test_momentum_is_dropped_when_the_map_points_back():
     rule = Nesterov(0.5, adaptive=True)
-    rule.next(np.zeros(1), np.ones(1), 1.0)
+    rule.next(np.zeros(1), np.ones(1), 1.0, Serial())
     # From 1.5 the map goes back to 1.2 while the weights have moved on from 1: an overshoot.
-    np.testing.assert_array_equal(rule.next(np.array([1.5]), np.array([1.2]), 1.0), [1.2])
+    np.testing.assert_array_equal(rule.next(np.array([1.5]), np.array([1.2]), 1.0, Serial()), [1.2])
     assert rule.restarts == 1
     # From 1.2 on to 1.3: no overshoot, and momentum again.
-    np.testing.assert_allclose(rule.next(np.array([1.2]), np.array([1.3]), 1.0), [1.35])
+    np.testing.assert_allclose(rule.next(np.array([1.2]), np.array([1.3]), 1.0, Serial()), [1.35])
     assert rule.restarts == 1
 
 
@@ -96,22 +97,22 @@ def test_anderson_solves_a_linear_map_of_few_dimensions_in_as_many_steps():
     slow, rule = Slow(size=4), Anderson(4)
     y = np.zeros(4)
     for _ in range(6):
-        y = rule.next(y, slow.image(y), -np.inf)
+        y = rule.next(y, slow.image(y), -np.inf, Serial())
     assert slow.loss(y) < 1e-9
 
 
 def test_anderson_forgets_when_the_loss_has_risen():
     rule = Anderson(5)
     for number in range(3):
-        rule.next(np.array([float(number), 1.0]), np.array([number + 1.0, 0.5]), 1.0)
-    np.testing.assert_array_equal(rule.next(np.array([9.0, 1.0]), np.array([8.0, 2.0]), 2.0), [8.0, 2.0])
+        rule.next(np.array([float(number), 1.0]), np.array([number + 1.0, 0.5]), 1.0, Serial())
+    np.testing.assert_array_equal(rule.next(np.array([9.0, 1.0]), np.array([8.0, 2.0]), 2.0, Serial()), [8.0, 2.0])
     assert rule.restarts == 1
 
 
 def test_residuals_that_do_not_change_are_no_error():
     rule = Anderson(3)
     for _ in range(5):
-        following = rule.next(np.ones(2), np.full(2, 2.0), 1.0)
+        following = rule.next(np.ones(2), np.full(2, 2.0), 1.0, Serial())
         assert np.isfinite(following).all()
 
 

@@ -97,10 +97,13 @@ def table_2_as_printed(X: Array, W: Array, R_above: Array, rho_above, rho, beta,
 def test_the_update_of_a_hidden_layer_is_table_2(kind, times, k, k_next):
     generator = np.random.default_rng(k + k_next)
     X, R_above = 1.5 * generator.standard_normal((k, 5)), generator.standard_normal((k_next, 5))
-    method = graph(rho=[0.2, 0.7], beta=[0.3], inner=times)
-    s = method.init(problem([k], features=3, outputs=k_next, activation=kind))
+    method, p = (
+        graph(rho=[0.2, 0.7], beta=[0.3], inner=times),
+        problem([k], features=3, outputs=k_next, activation=kind),
+    )
+    s = method.init(p)
     s.W[2][...] = generator.standard_normal(s.W[2].shape)
-    s.Q = table_2.gains(s.W, s.rho, s.beta, CUTS[kind], np.float64)
+    s.Q = table_2.gains(p, s.W, s.rho, s.beta, np.float64)
     R = np.empty_like(X, order="F")
     method._hidden(s, 1, np.asfortranarray(X), np.asfortranarray(R_above), R)
     expected = table_2_as_printed(X, s.W[2][:, :k], R_above, 0.7, 0.2, 0.3, CUTS[kind], times)
@@ -219,46 +222,48 @@ def test_a_mini_batch_is_an_iteration_on_its_rows():
     assert method.rows_seen(s) == 40 + 40 + 20 + 40 + 40
 
 
-@pytest.mark.parametrize("batch", [None, 50])
-def test_one_allreduce_per_iteration(batch):
+def summed(comm: CountingComm) -> list[int]:
+    """Of every iteration, how many numbers of V V' are sent; and those of V_0 V_0' before, if there are any."""
+    sent, shared = [], 0
+    for verb, size in comm.verbs:
+        if verb == "reduce":
+            shared = size // 8
+        elif verb == "reduce_scatter":
+            sent.append(shared)
+            shared = 0
+    return sent
+
+
+def test_inputs_of_all_rows_are_summed_once():
     comm = CountingComm()
-    method = graph(batch=batch)
+    method = graph()
     s = method.init(problem([6, 4], outputs=3, loss="cross-entropy", comm=comm))
-    s = method.step(s)
-    first = 5 * 6 // 2 + 5 * 6
-    others = 7 * 8 // 2 + 7 * 4 + 5 * 6 // 2 + 5 * 3 + 1  # and the loss
-    assert comm.lengths == [first + others]
-    s = method.step(s)
-    # V_0 V_0' of all rows never changes.
-    assert comm.lengths[1:] == [first + others if batch else 5 * 6 + others]
-    assert method.cost(s.problem.network, 120, 120).messages == (4 * comm.lengths[1],)
+    for _ in range(3):
+        s = method.step(s)
+    first, others = 5 * 6 // 2, 7 * 8 // 2 + 5 * 6 // 2
+    assert summed(comm) == [first + others, others, others]
 
 
 def test_on_mini_batches_sums_of_samples_may_serve_several_iterations():
     comm = CountingComm()
     method = graph(batch=40, gram_every=3)
-    p = problem([6, 4], outputs=3, loss="cross-entropy", comm=comm)  # 4 inputs, 120 rows
-    s = method.init(p)
-    first, rest = 5 * 6 // 2, 5 * 6 + 7 * 4 + 5 * 3 + 1
-    assert comm.lengths == [first + 5 * 6]  # V_0 V_0' of all rows, once
+    s = method.init(problem([6, 4], outputs=3, loss="cross-entropy", comm=comm))  # 4 inputs, 120 rows
+    assert comm.verbs == [("reduce", 8 * (5 * 6 // 2))]  # V_0 V_0' of all rows, once
+    comm.verbs.clear()
     for _ in range(25):
         s = method.step(s)
-    whole = rest + 7 * 8 // 2 + 5 * 6 // 2
     # Anew at first, then after 2, then after 3 iterations: never more than a fifth of those so far.
-    anew = [i for i, length in enumerate(comm.lengths[1:]) if length == whole]
+    anew = [i for i, numbers in enumerate(summed(comm)) if numbers == 7 * 8 // 2 + 5 * 6 // 2]
     assert anew == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 16, 19, 22]
-    assert set(comm.lengths[1:]) == {whole, rest}
-    assert method.cost(p.network, 120, 120).messages == (4 * whole,)
+    assert set(summed(comm)) == {7 * 8 // 2 + 5 * 6 // 2, 0}
 
 
 def test_sums_of_few_rows_serve_one_iteration():
     # 40 rows are fewer than twice the 31 inputs of the last layer, and more than twice those of the first.
     comm = CountingComm()
-    method = graph(batch=40, gram_every=50)
-    p = problem([30], loss="cross-entropy", comm=comm)
-    after(method, p, 12)
-    assert comm.lengths[1:] == [5 * 30 + 31 + 31 * 32 // 2 + 1] * 12
-    assert method.cost(p.network, 120, 120).messages == (4 * comm.lengths[-1],)
+    after(graph(batch=40, gram_every=50), problem([30], loss="cross-entropy", comm=comm), 12)
+    del comm.verbs[0]  # V_0 V_0'
+    assert summed(comm) == [31 * 32 // 2] * 12
 
 
 def fixed_point(**settings) -> Array:
@@ -275,8 +280,8 @@ def test_a_short_last_mini_batch_renews_no_sums():
     comm = CountingComm()
     # The third mini-batch of an epoch has 20 rows.
     after(graph(batch=50, gram_every=8, damping=0.01), problem([6], loss="cross-entropy", comm=comm), 30)
-    sent = comm.lengths[1:]
-    renewed = {i for i, length in enumerate(sent) if length == max(sent)}
+    del comm.verbs[0]  # V_0 V_0'
+    renewed = {i for i, numbers in enumerate(summed(comm)) if numbers}
     assert renewed >= {0, 1, 3, 4}
     assert not any(i % 3 == 2 for i in renewed)
 

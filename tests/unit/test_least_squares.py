@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.ranks import CountingComm, on_ranks
 
-from admmctl.methods.least_squares import GramPair, RidgeFactor, _tiles, gain, reduce_pairs
+from admmctl.methods.gains import gain
+from admmctl.methods.least_squares import GramPair, RidgeFactor, _tiles, reduce_pairs
 from admmctl.methods.method import Diverged
 
 types = pytest.mark.parametrize("dtype", [np.float32, np.float64])

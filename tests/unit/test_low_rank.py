@@ -24,7 +24,6 @@ from admmctl.methods.taylor.low_rank import (
     Sketch,
 )
 from admmctl.methods.taylor.settings import AdmmSettings, LowRankSettings
-from admmctl.model.network import Network
 
 types = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 UPDATES = pytest.mark.parametrize("update", ["nystrom", "nystrom-pcg"])
@@ -41,8 +40,8 @@ def low_rank_plus_noise(k: int, r: int, noise: float, seed: int = 0, samples: in
 def pair_of(z: Array, a: Array, update: str = "nystrom", seed: int = 0, **settings: Any) -> Any:
     """The sums of z and a, in two blocks."""
     given = LowRankSettings(w_update=update, min_width=1, **settings)
-    network = Network.build(1, [len(a)], len(z), "relu", False)
-    pair = sums(given, network, 2, a.dtype.type, seed)
+    p = problem([len(a)], features=2, outputs=len(z), bias=False, dtype=a.dtype.type, seed=seed)
+    pair = sums(given, p, 2)
     for block in (slice(0, 37), slice(37, None)):
         pair.add(z[:, block], a[:, block])
     return pair
@@ -280,21 +279,17 @@ def test_layers_of_few_inputs_and_the_first_have_the_exact_update(update):
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize(("rank", "p"), [(5, 5), (0.25, 5), (0.001, 1), (100, None)])
-def test_one_allreduce_sends_c_the_diagonal_and_z_a_and_cost_says_so(bias, rank, p):
+def test_c_the_diagonal_and_z_a_are_sent(bias, rank, p):
     comm = CountingComm()
-    of = problem([21 - bias], outputs=3, bias=bias, comm=comm, dtype=np.float32)
-    method = admm("nystrom", rank=rank)
-    s = method.init(of)
-    k = 21
-    p = p or k
-    layer_1, layer_2 = 20 + (not bias), k * p + 3 * k + k
-    inputs = 4 + bias
-    assert comm.lengths == [inputs * (inputs + 1) // 2 + layer_1 * inputs + layer_2]
-    for _ in range(3):
-        comm.lengths.clear()
-        s = method.step(s)
-        assert comm.lengths == [layer_1 * inputs + layer_2]
-    assert method.cost(of.network, 120, 120).messages == (4 * comm.lengths[0],)
+    s = admm("nystrom", rank=rank).init(problem([21 - bias], outputs=3, bias=bias, comm=comm, dtype=np.float32))
+    k, inputs = 21, 4 + bias
+    rows = 4 * ((20 + (not bias)) * inputs + 3 * k)
+    sketch = 4 * (k * (p or k) + k)
+    weights = [("reduce_scatter", rows), ("allgather", rows)]
+    assert comm.verbs == [("reduce", 4 * inputs * (inputs + 1) // 2 + sketch), *weights]
+    comm.verbs.clear()
+    admm("nystrom", rank=rank).step(s)
+    assert comm.verbs == [("reduce", sketch), *weights]
 
 
 def test_no_matrix_of_nystrom_is_square():

@@ -123,6 +123,53 @@ def test_training_starts_at_the_random_weights_of_the_seed_with_zero_biases():
         assert (start(other) != start(p)).any()
 
 
+# -- a learning rate that changes, and averaged weights
+
+
+def test_the_learning_rate_falls_to_0_and_grows_from_it():
+    linear = SgdSettings(schedule="linear", schedule_epochs=4.0)
+    assert [linear.factor(epoch) for epoch in (0, 1, 2, 4, 9)] == [1, 0.75, 0.5, 0, 0]
+    cosine = SgdSettings(schedule="cosine", schedule_epochs=4.0)
+    assert [cosine.factor(epoch) for epoch in (0, 2, 4, 9)] == pytest.approx([1, 0.5, 0, 0])
+    assert cosine.factor(1) == pytest.approx((1 + np.cos(np.pi / 4)) / 2)
+    warm = AdamSettings(warm_up=2.0)
+    assert [warm.factor(epoch) for epoch in (0, 0.5, 2, 9)] == [0, 0.25, 1, 1]
+    both = SgdSettings(schedule="linear", schedule_epochs=4.0, warm_up=2.0)
+    assert [both.factor(epoch) for epoch in (1, 2, 3)] == [0.375, 0.5, 0.25]
+
+
+@pytest.mark.parametrize("build", [sgd, adam])
+def test_every_step_takes_the_rate_of_its_middle(build):
+    """One step each at four constant rates, from where the one before ended, are four steps of a schedule."""
+    p, settings = problem([6, 5], samples=120), {"batch": 60, "learning_rate": 0.05}
+    scheduled = after(build(**settings, schedule="linear", schedule_epochs=2.0), p, 4)
+    s = build(**settings).init(p)
+    for rate in (0.875, 0.625, 0.375, 0.125):
+        s = build(batch=60, learning_rate=0.05 * rate).step(s)
+    np.testing.assert_allclose(scheduled.parameters, s.parameters, rtol=1e-12)
+
+
+def test_averaged_weights_are_evaluated_in_the_place_of_the_last():
+    p = problem([6, 5], samples=120)
+    method = sgd(batch=40, average=0.5)
+    s, plain, expected = method.init(p), sgd(batch=40).init(p), None
+    for count in range(1, 7):
+        s, plain = method.step(s), sgd(batch=40).step(plain)
+        weight = 1 - min(0.5, count / (9 + count))  # the first counts whole
+        expected = (
+            plain.parameters.copy() if expected is None else expected + weight * (plain.parameters - expected)
+        )
+    np.testing.assert_array_equal(s.parameters, plain.parameters)
+    np.testing.assert_allclose(np.concatenate([W.ravel() for W in method.weights(s)]), expected, rtol=1e-12)
+
+
+def test_runs_of_a_constant_rate_are_called_what_they_were_before_there_were_schedules():
+    assert set(SgdSettings().plain()) == {"learning_rate", "batch", "momentum", "nesterov", "weight_decay"}
+    changed = AdamSettings(schedule="cosine", schedule_epochs=3.0, average=0.9).plain()
+    assert (changed["schedule"], changed["schedule_epochs"], changed["average"]) == ("cosine", 3.0, 0.9)
+    assert "warm_up" not in changed
+
+
 # -- which rows make a mini-batch
 
 
@@ -194,7 +241,8 @@ def test_rows_seen_make_epochs():
         s = method.step(s)
         seen.append(method.rows_seen(s))
     assert seen == [0, 50, 100, 120, 170, 220, 240]
-    assert p.comm.lengths == [parameters(p.network)] * 6  # one Allreduce of the gradient a step, and nothing else
+    size = 8 * parameters(p.network)
+    assert p.comm.verbs == [("reduce_scatter", size), ("allgather", size)] * 6  # a step, and nothing else
 
 
 # -- divergence
@@ -246,6 +294,10 @@ def test_hidden_layers_learn_what_a_linear_model_cannot(method):
         ("adam={beta1: 1.0}", "beta1: expected a number below 1"),
         ("adam={momentum: 0.9}", "unknown key 'momentum'"),
         ("gd={batch: 10}", "unknown key 'batch'"),
+        ("sgd={schedule: linear}", "schedule: linear needs schedule_epochs"),
+        ("adam={schedule_epochs: 3.0}", "schedule_epochs: is of a schedule; set schedule: linear or cosine"),
+        ("sgd={schedule: cosine, schedule_epochs: 2.0, warm_up: 2.0}", "warm_up: expected fewer epochs than"),
+        ("sgd={schedule: step}", "schedule: "),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(block, part):

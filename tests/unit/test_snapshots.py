@@ -62,7 +62,7 @@ def test_a_run_goes_on_on_another_number_of_ranks(case, before, after):
         method.close(state)
         return curve
 
-    same(parts[0][1], on_parts(after, second)[0], rtol=1e-5, atol=1e-7)
+    same(parts[0][1], on_parts(after, second)[0], rtol=1e-5, atol=case.atol)
 
 
 @pytest.mark.parametrize(("kind", "hidden"), [("linear", []), ("random-features", [6])])

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from admmctl.methods.gradient.scipy_methods import BatchState, Lbfgs, LbfgsSettings
 from admmctl.methods.least_squares import RidgeFactor, check_sides, ridge_fit, solve_bytes
-from admmctl.methods.method import Array, Cost, Finished, Problem
+from admmctl.methods.method import Array, Cost, Finished, Problem, sums_over_ranks
 from admmctl.model.gradient import scratch_bytes
 from admmctl.model.losses import Loss, Squared
 from admmctl.model.network import Network, blocks
@@ -69,9 +69,9 @@ class Linear(Lbfgs):
         if self._squared:
             check_sides([min(total, network.shapes[0][1])], "linear")
 
-    def cost(self, network: Network, samples: int, total: int) -> Cost:
+    def cost(self, network: Network, samples: int, total: int, ranks: int = 1) -> Cost:
         """Of L-BFGS, or of least squares by a matrix with a side of the inputs, or of the rows if fewer."""
-        iterated = super().cost(network, samples, total)
+        iterated = super().cost(network, samples, total, ranks)
         if not self._squared:
             return iterated
         outputs, k = network.shapes[0]
@@ -85,7 +85,7 @@ class Linear(Lbfgs):
             solve, messages = solve_bytes([(outputs, k)], kept=1), (4 * (k * (k + 1) // 2 + weights),)
             flop = total * (k * (k + 1.0) + 2.0 * weights) + k**3 / 3 + 2.0 * k * weights
         # x, a number of it and the weights; and what an evaluation holds.
-        return Cost(solve + 40 * weights + scratch_bytes(network), flop, total, messages)
+        return Cost(solve + 40 * weights + scratch_bytes(network), flop, total, sums_over_ranks(*messages))
 
 
 def _closed(loss: Loss) -> bool:

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from admmctl.methods.closed_form.linear import by_inputs
 from admmctl.methods.least_squares import check_sides, solve_bytes
-from admmctl.methods.method import Array, Cost, Finished, Method, Problem, Snapshot
+from admmctl.methods.method import Array, Cost, Finished, Method, Problem, Snapshot, sums_over_ranks
 from admmctl.model.gradient import parameters
 from admmctl.model.initial import initial_weights
 from admmctl.model.network import Network, Weights
@@ -69,14 +69,14 @@ class RandomFeatures(Method):
         """Raises UserError where the matrix of the ridge solve has too many entries."""
         check_sides([network.shapes[-1][1]], "random-features")
 
-    def cost(self, network: Network, samples: int, total: int) -> Cost:
+    def cost(self, network: Network, samples: int, total: int, ranks: int = 1) -> Cost:
         *hidden, (outputs, k) = network.shapes
         state = 8 * parameters(network) + solve_bytes([(outputs, k)], kept=1)
         blocks = 2 * 4 * min(network.block(), samples) * sum(network.sizes[1:])
         per_row = sum(2.0 * a * b for a, b in hidden) + k * (k + 1) + 2.0 * k * outputs
         message = 4 * (k * (k + 1) // 2 + k * outputs)
         flop = total * per_row + k**3 / 3 + 2.0 * k * k * outputs
-        return Cost(state + blocks, flop, total, (message,))
+        return Cost(state + blocks, flop, total, sums_over_ranks(message))
 
     def weights(self, s: RandomFeaturesState) -> Weights:
         return [np.array(W_l) for W_l in s.W]

@@ -28,7 +28,7 @@ from admmctl.methods.convex.patterns import Patterns, gates, relu_network, sampl
 from admmctl.methods.convex.settings import ConvexAdmmSettings
 from admmctl.methods.convex.solvers import STEPS, Size, Solver
 from admmctl.methods.convex.system import System
-from admmctl.methods.method import Array, Cost, Finished, Method, Problem, Snapshot, Untimed
+from admmctl.methods.method import Array, Cost, Finished, Method, Problem, Snapshot, Untimed, sums_over_ranks
 from admmctl.model.network import Network, Weights, predicted
 
 # rho is adapted where one residual is this many times the other, and by this factor (Boyd, section 3.4.1).
@@ -293,7 +293,7 @@ class ConvexAdmm(Method):
         width = np.dtype(self.settings.dtype).itemsize
         return Size(total, network.sizes[0] + network.bias, network.sizes[1] // (2 * C), C, width, ranks)
 
-    def cost(self, network: Network, samples: int, total: int) -> Cost:
+    def cost(self, network: Network, samples: int, total: int, ranks: int = 1) -> Cost:
         """Of the steps that a solver takes at most; ``auto``, until settled, is the one of least memory."""
         size = self._size(network, samples, 1)
         name = self.settings.solver if self.settings.solver != "auto" else self._settled[0] or "convex-cg"
@@ -314,7 +314,7 @@ class ConvexAdmm(Method):
             blocks = -(-size.P // min(self.settings.block, size.P))
             block = size.bytes_of_u * min(self.settings.block, size.P) // size.P
             messages = (size.bytes_of_u, *((block, 16) * (blocks * passes)))
-        return Cost(state, None, total, messages)
+        return Cost(state, None, total, sums_over_ranks(*messages))
 
 
 def signs(y: Array) -> Array:

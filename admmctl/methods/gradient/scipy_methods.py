@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.optimize import minimize
 
-from admmctl.methods.method import Array, Cost, Diverged, Finished, Method, Problem, Snapshot
+from admmctl.methods.method import Array, Cost, Diverged, Finished, Method, Problem, Snapshot, sums_over_ranks
 from admmctl.model.gradient import Gradient, flat_views, parameters, scratch_bytes
 from admmctl.model.initial import descent_weights
 from admmctl.model.network import Network, Weights
@@ -176,13 +176,13 @@ class Batch(Method):
         decay = self.settings.weight_decay
         return float(value[0]) + 0.5 * decay * float(x @ x), value[1:] + decay * x
 
-    def cost(self, network: Network, samples: int, total: int) -> Cost:
+    def cost(self, network: Network, samples: int, total: int, ranks: int = 1) -> Cost:
         vectors = 10 + 2 * getattr(self.settings, "memory", 0)
         size = parameters(network)
         # Losses and gradients that are remembered: of a large network all that may be, of a small one a few score.
         vectors += min(REMEMBERED // (8 * size), 60)
         # How many gradients an iteration takes is for the line search to say: no count of operations.
-        return Cost(8 * size * vectors + scratch_bytes(network), None, total, (8 * (size + 1),))
+        return Cost(8 * size * vectors + scratch_bytes(network), None, total, sums_over_ranks(8 * (size + 1)))
 
     def weights(self, s: BatchState) -> Weights:
         return [view.copy() for view in flat_views(s.problem.network, s.x.astype(s.problem.a0.dtype))]

@@ -1,18 +1,23 @@
 """Stochastic gradient descent, with momentum or as Adam, and plain gradient descent: the gradient baselines.
 
-Data-parallel: every rank adds the gradient over its own rows of a mini-batch, one Allreduce sums them, and
-every rank takes the same step. Which rows make a mini-batch depends on the seed, the epoch and the global
-row number alone, so the curve does not depend on the number of ranks beyond rounding.
+Data-parallel: every rank adds the gradient over its own rows of a mini-batch. It gets the sum for its own piece of
+the weights, changes that, and gathers the pieces of the others. Which rows make a mini-batch depends on the
+seed, the epoch and the global row number alone: but for rounding, the curve does not depend on the ranks.
+
+As their users run them, sgd and adam have a learning rate that falls, and averaged weights: ``ScheduleSettings``.
 """
 
+import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
+from admmctl.methods.average import Average, AverageSettings
+from admmctl.methods.division import Division, Work
 from admmctl.methods.gradient.minibatch import MiniBatches
-from admmctl.methods.method import Array, Cost, Diverged, Method, Problem, Snapshot, Unit
+from admmctl.methods.method import Array, Cost, Diverged, Message, Method, Problem, Snapshot, Unit
 from admmctl.model.gradient import Gradient, flat_views, gradient_flop, parameters, scratch_bytes
 from admmctl.model.initial import descent_weights
 from admmctl.model.network import Network, Weights
@@ -31,17 +36,68 @@ class GdSettings(DescentSettings):
     learning_rate: Positive = 0.1
 
 
-class SgdSettings(DescentSettings):
-    """The method block of ``sgd``."""
+class ScheduleSettings(DescentSettings, AverageSettings):
+    """How the learning rate changes over time: times a factor from 0 to 1."""
+
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        default="constant", description="the learning rate falls to 0 in schedule_epochs epochs, or stays"
+    )
+    schedule_epochs: Positive | None = Field(
+        default=None, description="epochs of the schedule; as many as stop has, or it ends early"
+    )
+    warm_up: NonNegative = Field(default=0.0, description="epochs in which the learning rate grows from 0")
+
+    def plain(self) -> dict[str, Any]:
+        """Without keys that change nothing: they are in the name of no run from before there were any."""
+        return {
+            key: value for key, value in super().plain().items() if key not in _OF_TIME or value != _OF_TIME[key]
+        }
+
+    def factor(self, epoch: float) -> float:
+        """Of the learning rate, after so many epochs."""
+        rising = min(1.0, epoch / self.warm_up) if self.warm_up else 1.0
+        if self.schedule_epochs is None:
+            return rising
+        done = min(1.0, epoch / self.schedule_epochs)
+        return rising * (1 - done if self.schedule == "linear" else (1 + math.cos(math.pi * done)) / 2)
+
+    def wrong(self) -> list[tuple[str, str]]:
+        """What does not fit together: (key, message) each."""
+        if self.schedule == "constant":
+            if self.schedule_epochs is not None:
+                return [("schedule_epochs", "is of a schedule; set schedule: linear or cosine")]
+        elif self.schedule_epochs is None:
+            return [("schedule", f"{self.schedule} needs schedule_epochs: in how many epochs the rate falls to 0")]
+        elif self.warm_up >= self.schedule_epochs:
+            return [("warm_up", f"expected fewer epochs than schedule_epochs, {self.schedule_epochs:g}")]
+        return []
+
+
+_OF_TIME = {"schedule": "constant", "schedule_epochs": None, "warm_up": 0.0, "average": 0.0}
+
+
+class SgdRule(DescentSettings):
+    """SGD with momentum, here or in PyTorch."""
 
     learning_rate: Positive = 0.1
     batch: Count = Field(default=128, description="rows of a mini-batch, over all ranks")
     momentum: float = Field(default=0.0, ge=0, lt=1)
     nesterov: bool = False
 
+    def wrong(self) -> list[tuple[str, str]]:
+        """What does not fit together: (key, message) each."""
+        return [("nesterov", "needs a momentum above 0")] if self.nesterov and self.momentum == 0 else []
 
-class AdamSettings(DescentSettings):
-    """The method block of ``adam`` (Kingma and Ba, 2015)."""
+
+class SgdSettings(SgdRule, ScheduleSettings):
+    """The method block of ``sgd``."""
+
+    def wrong(self) -> list[tuple[str, str]]:
+        return SgdRule.wrong(self) + ScheduleSettings.wrong(self)
+
+
+class AdamRule(DescentSettings):
+    """Adam (Kingma and Ba, 2015), here or in PyTorch."""
 
     learning_rate: Positive = 1e-3
     batch: Count = Field(default=128, description="rows of a mini-batch, over all ranks")
@@ -50,9 +106,13 @@ class AdamSettings(DescentSettings):
     epsilon: Positive = 1e-8
 
 
+class AdamSettings(AdamRule, ScheduleSettings):
+    """The method block of ``adam``."""
+
+
 @dataclass
 class DescentState:
-    """Parameters as one vector, and what the update rule remembers."""
+    """Parameters as one vector, and what the update rule remembers of this rank's own piece of it."""
 
     problem: Problem
     parameters: Array
@@ -61,9 +121,16 @@ class DescentState:
     dW: Weights  # views of ``gradient``
     backprop: Gradient
     memory: dict[str, Array]
+    division: Division
     batches: MiniBatches
+    average: Average | None = None
     iteration: int = 0
     rows_seen: int = 0
+
+
+def _update_work(size: int) -> Work:
+    """An update is cut into equal pieces."""
+    return Work([(size, 1)], [1.0], [0.0])
 
 
 class Descent(Method):
@@ -72,6 +139,7 @@ class Descent(Method):
     convolutions: ClassVar[bool] = True
     unit: ClassVar[Unit] = "epoch"
     memories: ClassVar[tuple[str, ...]] = ()
+    operations: ClassVar[int] = 3  # of the update of a number, about
 
     def batch(self, total: int) -> int:
         """Rows of a mini-batch over all ranks; never more than there are."""
@@ -85,6 +153,7 @@ class Descent(Method):
         W = flat_views(problem.network, vector)
         for view, start in zip(W, descent_weights(problem.network, problem.seed, dtype), strict=True):
             view[...] = start
+        division = _update_work(size).divide(problem.comm)
         batch = self.batch(problem.total)
         columns = min(batch, problem.a0.shape[1], problem.network.block(problem.a0.itemsize))
         return DescentState(
@@ -94,12 +163,23 @@ class Descent(Method):
             gradient,
             flat_views(problem.network, gradient),
             Gradient(problem.network, problem.loss, max(1, columns), dtype),
-            {name: np.zeros(size, dtype) for name in self.memories},
+            {name: np.zeros(division.counts[problem.comm.rank], dtype) for name in self.memories},
+            division,
             MiniBatches(problem, batch),
+            self.average(),
         )
 
+    def average(self) -> Average | None:
+        """What is evaluated in the place of the weights, if anything."""
+        return None
+
+    def rate(self, epoch: float) -> float:
+        """The learning rate after so many epochs."""
+        rate: float = self.settings.learning_rate
+        return rate
+
     def step(self, s: DescentState) -> DescentState:
-        """One mini-batch: gradient, Allreduce, update. Raises Diverged."""
+        """One mini-batch: gradient, its sum, update. Raises Diverged."""
         p = s.problem
         with p.clock.phase("shuffle"):
             a0, y = s.batches.take(s.iteration)
@@ -108,82 +188,107 @@ class Descent(Method):
             s.gradient[...] = 0
             s.backprop.add(s.W, a0, y, s.dW)
         with p.clock.phase("reduce"):
-            p.comm.allreduce(s.gradient)
+            s.division.reduce(s.gradient)
         with p.clock.phase("update"):
-            s.gradient /= rows
+            W, g = s.parameters[s.division.own], s.gradient[s.division.own]
+            g /= rows
             if self.settings.weight_decay:
-                s.gradient += self.settings.weight_decay * s.parameters
+                g += self.settings.weight_decay * W
             s.iteration += 1
-            self.update(s)
+            self.update(s, W, g, self.rate((s.iteration - 0.5) / s.batches.count))
+            if s.average is not None:
+                s.average.add(W)
+        with p.clock.phase("reduce"):
+            s.division.gather(s.parameters)
         if not np.isfinite(s.parameters[:: max(1, len(s.parameters) // 64)]).all():
             raise Diverged(f"the weights are not finite after {s.iteration} iterations")
         s.rows_seen += rows
         return s
 
-    def update(self, s: DescentState) -> None:
-        """Change ``s.parameters`` by the gradient in ``s.gradient``."""
+    def update(self, s: DescentState, W: Array, g: Array, rate: float) -> None:
+        """Change this rank's piece of the weights, ``W``, by that of the gradient, ``g``, in place."""
         raise NotImplementedError
 
-    def cost(self, network: Network, samples: int, total: int) -> Cost:
+    def cost(self, network: Network, samples: int, total: int, ranks: int = 1) -> Cost:
         batch = self.batch(total)
         size, width = parameters(network), network.sizes[0] + 1 + network.sizes[-1]
         order = 8 * (samples + (total if batch < total else 0))  # the permutation of an epoch is of all rows
         state = 4 * size * (3 + len(self.memories)) + 4 * min(batch, samples) * width + order
-        return Cost(state + scratch_bytes(network), gradient_flop(network, batch), batch, (4 * size,))
+        messages = Message("reduce_scatter", 4 * size), Message("allgather", 4 * size)
+        (share, _), flop = _update_work(size).cut(ranks), gradient_flop(network, batch)
+        return Cost(state + scratch_bytes(network), flop, batch, messages, share * self.operations)
 
     def weights(self, s: DescentState) -> Weights:
-        return [W_l.copy() for W_l in s.W]
+        """Of the last iteration, or their average. Collective."""
+        if s.average is None or s.average.value is None:
+            return [W_l.copy() for W_l in s.W]
+        return flat_views(s.problem.network, s.division.whole(s.average.value))
 
     def rows_seen(self, s: DescentState) -> int:
         return s.rows_seen
 
     def snapshot(self, s: DescentState) -> Snapshot:
-        """The mini-batches follow from the seed and the iteration."""
+        """The mini-batches follow from the seed and the iteration. Collective."""
         numbers = {"iteration": s.iteration, "rows_seen": s.rows_seen}
-        return Snapshot({"parameters": s.parameters, "memory": s.memory, **numbers})
+        memory: dict[str, Any] = {name: s.division.whole(piece) for name, piece in s.memory.items()}
+        if s.average is not None:
+            memory["average"] = s.average.memory(s.division.whole)
+        return Snapshot({"parameters": s.parameters, "memory": memory, **numbers})
 
     def restore(self, s: DescentState, snapshot: Snapshot) -> DescentState:
         s.parameters[...] = snapshot.common["parameters"]
         for name, array in s.memory.items():
-            array[...] = snapshot.common["memory"][name]
+            array[...] = snapshot.common["memory"][name][s.division.own]
+        if s.average is not None:
+            s.average.recall(snapshot.common["memory"]["average"], s.division.own)
         s.iteration, s.rows_seen = snapshot.common["iteration"], snapshot.common["rows_seen"]
         return s
 
 
-class Sgd(Descent):
+class Scheduled(Descent):
+    """A descent whose learning rate may change, and whose weights may be averaged."""
+
+    @staticmethod
+    def check(settings: ScheduleSettings, layers: int) -> list[tuple[str, str]]:
+        return settings.wrong()
+
+    def average(self) -> Average | None:
+        return Average(self.settings.average) if self.settings.average else None
+
+    def rate(self, epoch: float) -> float:
+        return super().rate(epoch) * float(self.settings.factor(epoch))
+
+
+class Sgd(Scheduled):
     """W <- W - learning_rate v with v <- momentum v + gradient; Nesterov looks one step ahead."""
 
     Settings = SgdSettings
     memories = ("velocity",)
+    operations = 5
 
-    @staticmethod
-    def check(settings: SgdSettings, layers: int) -> list[tuple[str, str]]:
-        if settings.nesterov and settings.momentum == 0:
-            return [("nesterov", "needs a momentum above 0")]
-        return []
-
-    def update(self, s: DescentState) -> None:
-        step = s.gradient
+    def update(self, s: DescentState, W: Array, g: Array, rate: float) -> None:
+        step = g
         if self.settings.momentum:
             velocity = s.memory["velocity"]
             velocity *= self.settings.momentum
-            velocity += s.gradient
+            velocity += g
             step = velocity
             if self.settings.nesterov:
-                step = s.gradient
+                step = g
                 step += self.settings.momentum * velocity
-        s.parameters -= self.settings.learning_rate * step
+        W -= rate * step
 
 
-class Adam(Descent):
+class Adam(Scheduled):
     """Adam with bias-corrected moments."""
 
     Settings = AdamSettings
     memories = ("mean", "square", "work")
+    operations = 13
 
-    def update(self, s: DescentState) -> None:
+    def update(self, s: DescentState, W: Array, g: Array, rate: float) -> None:
         q, t = self.settings, s.iteration
-        mean, square, work, g = s.memory["mean"], s.memory["square"], s.memory["work"], s.gradient
+        mean, square, work = s.memory["mean"], s.memory["square"], s.memory["work"]
         mean *= q.beta1
         np.multiply(g, 1 - q.beta1, out=work)
         mean += work
@@ -195,8 +300,8 @@ class Adam(Descent):
         work /= np.sqrt(1 - q.beta2**t)
         work += q.epsilon
         np.divide(mean, work, out=work)
-        work *= q.learning_rate / (1 - q.beta1**t)
-        s.parameters -= work
+        work *= rate / (1 - q.beta1**t)
+        W -= work
 
 
 class Gd(Descent):
@@ -208,5 +313,5 @@ class Gd(Descent):
     def batch(self, total: int) -> int:
         return total
 
-    def update(self, s: DescentState) -> None:
-        s.parameters -= self.settings.learning_rate * s.gradient
+    def update(self, s: DescentState, W: Array, g: Array, rate: float) -> None:
+        W -= rate * g

@@ -16,7 +16,7 @@ from pydantic import Field
 from admmctl.errors import MissingExtra
 from admmctl.methods.gradient.minibatch import epoch_order
 from admmctl.methods.gradient.scipy_methods import LbfgsSettings
-from admmctl.methods.gradient.sgd import Adam, AdamSettings, Sgd, SgdSettings
+from admmctl.methods.gradient.sgd import AdamRule, SgdRule
 from admmctl.methods.method import Cost, Diverged, Finished, Method, Problem, Snapshot, Unit
 from admmctl.model.activations import Dcutlu
 from admmctl.model.gradient import gradient_flop, parameters
@@ -27,13 +27,13 @@ from admmctl.settings import Count, Positive
 Device = Literal["cpu", "cuda"]
 
 
-class TorchSgdSettings(SgdSettings):
+class TorchSgdSettings(SgdRule):
     """The method block of ``torch-sgd``."""
 
     device: Device = "cpu"
 
 
-class TorchAdamSettings(AdamSettings):
+class TorchAdamSettings(AdamRule):
     """The method block of ``torch-adam``."""
 
     device: Device = "cpu"
@@ -176,7 +176,7 @@ class TorchMethod(Method):
             if s.device.type == "cuda":
                 s.torch.cuda.synchronize()
 
-    def cost(self, network: Network, samples: int, total: int) -> Cost:
+    def cost(self, network: Network, samples: int, total: int, ranks: int = 1) -> Cost:
         """Inputs and targets are copied to the device; a batch keeps every layer for its gradient."""
         batch = self.batch(total)
         layers = 3 * 4 * batch * sum(network.sizes)
@@ -216,7 +216,10 @@ class TorchSgd(TorchMethod):
     """torch.optim.SGD."""
 
     Settings = TorchSgdSettings
-    check = Sgd.check
+
+    @staticmethod
+    def check(settings: TorchSgdSettings, layers: int) -> list[tuple[str, str]]:
+        return settings.wrong()
 
     def optimiser(self, torch: Any, W: list[Any]) -> Any:
         q = self.settings
@@ -227,7 +230,6 @@ class TorchAdam(TorchMethod):
     """torch.optim.Adam."""
 
     Settings = TorchAdamSettings
-    check = Adam.check
 
     def optimiser(self, torch: Any, W: list[Any]) -> Any:
         q = self.settings

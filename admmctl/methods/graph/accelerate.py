@@ -1,8 +1,8 @@
 """Acceleration of methods whose state is their weights: an iteration is then a map W -> S(W).
 
-What is here wraps any such map, on the weights as one vector. ``next`` is handed the point y at which S was
-evaluated, its image S(y), and the training loss at y, and says where to evaluate S next. Every rank does the same
-on the same numbers.
+What is here wraps any such map, on the weights as one vector, of which every rank has a piece. ``next`` is given
+the piece of the point y at which S was evaluated, that of its image S(y), and this rank's share of the training
+loss at y, and says where to evaluate S next. Only sums of products go from rank to rank.
 """
 
 from collections import deque
@@ -11,11 +11,12 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
+from admmctl.comm import Comm
+from admmctl.methods.average import AverageSettings, Whole
 from admmctl.methods.method import Array
-from admmctl.settings import Settings
 
 
-class AccelerationSettings(Settings):
+class AccelerationSettings(AverageSettings):
     """Keys of a method block that is accelerated."""
 
     momentum: float = Field(default=0.0, ge=0, lt=1, description="Nesterov's, on the weights; 0: none")
@@ -23,9 +24,6 @@ class AccelerationSettings(Settings):
         default="adaptive", description="drop the momentum when it points the wrong way"
     )
     anderson: int = Field(default=0, ge=0, le=100, description="memory of Anderson's acceleration; 0: none")
-    average: float = Field(
-        default=0.0, ge=0, lt=1, description="evaluate the exponential average of the weights, with this decay"
-    )
 
 
 def check(settings: AccelerationSettings) -> list[tuple[str, str]]:
@@ -38,16 +36,16 @@ def check(settings: AccelerationSettings) -> list[tuple[str, str]]:
 class Accelerator:
     """Where to evaluate the map next: S(S(S(...))), unless a subclass says otherwise."""
 
-    def next(self, point: Array, image: Array, loss: float) -> Array:
-        """``point`` and ``image`` = S(point) as vectors, ``loss`` at ``point``; a new vector, or ``image``."""
+    def next(self, point: Array, image: Array, loss: float, comm: Comm) -> Array:
+        """``point`` and ``image`` = S(point), ``loss`` at ``point``; a new vector, or ``image``. Collective."""
         return image
 
-    def memory(self) -> dict[str, Any]:
-        """What it remembers of points before, for a snapshot."""
+    def memory(self, whole: Whole) -> dict[str, Any]:
+        """What it remembers of points before, for a snapshot. Collective."""
         return {}
 
-    def recall(self, memory: dict[str, Any]) -> None:
-        """Take back what ``memory`` has returned."""
+    def recall(self, memory: dict[str, Any], own: slice) -> None:
+        """Take back what ``memory`` has returned; ``own`` is where this rank's piece lies."""
         return None
 
 
@@ -73,19 +71,23 @@ class Nesterov(Accelerator):
         self._before: Array | None = None
         self.restarts = 0
 
-    def next(self, point: Array, image: Array, loss: float) -> Array:
+    def next(self, point: Array, image: Array, loss: float, comm: Comm) -> Array:
         moved = image - (point if self._before is None else self._before)
         self._before = image.copy()
-        if self._adaptive and float(np.dot(point - image, moved)) > 0:
-            self.restarts += 1
-            return image
+        if self._adaptive:
+            against = np.atleast_1d(np.dot(point - image, moved))
+            comm.allreduce(against)
+            if against[0] > 0:
+                self.restarts += 1
+                return image
         return image + point.dtype.type(self._momentum) * moved
 
-    def memory(self) -> dict[str, Any]:
-        return {"before": self._before, "restarts": self.restarts}
+    def memory(self, whole: Whole) -> dict[str, Any]:
+        return {"before": None if self._before is None else whole(self._before), "restarts": self.restarts}
 
-    def recall(self, memory: dict[str, Any]) -> None:
-        self._before, self.restarts = memory["before"], memory["restarts"]
+    def recall(self, memory: dict[str, Any], own: slice) -> None:
+        before = memory["before"]
+        self._before, self.restarts = None if before is None else before[own].copy(), memory["restarts"]
 
 
 class Anderson(Accelerator):
@@ -104,7 +106,10 @@ class Anderson(Accelerator):
         self._loss = np.inf
         self.restarts = 0
 
-    def next(self, point: Array, image: Array, loss: float) -> Array:
+    def next(self, point: Array, image: Array, loss: float, comm: Comm) -> Array:
+        mean = np.array([loss])
+        comm.allreduce(mean)
+        loss = float(mean[0])
         if loss > self._loss:
             self._points.clear()
             self._residuals.clear()
@@ -117,44 +122,22 @@ class Anderson(Accelerator):
         f = self._residuals[-1].astype(np.float64)
         F = np.diff(np.stack(self._residuals).astype(np.float64), axis=0)
         Y = np.diff(np.stack(self._points).astype(np.float64), axis=0)
-        gram = F @ F.T
+        products: Array = F @ np.vstack([F, f]).T
+        comm.allreduce(products)
+        gram, cross = products[:, :-1].copy(), products[:, -1]
         gram[np.diag_indices_from(gram)] += self.REGULARISATION * np.trace(gram) / len(gram)
-        weights = np.linalg.lstsq(gram, F @ f, rcond=None)[0]
+        weights = np.linalg.lstsq(gram, cross, rcond=None)[0]
         return (image - weights @ (Y + F)).astype(image.dtype)
 
-    def memory(self) -> dict[str, Any]:
+    def memory(self, whole: Whole) -> dict[str, Any]:
         return {
-            "points": [*self._points],
-            "residuals": [*self._residuals],
+            "points": [whole(point) for point in self._points],
+            "residuals": [whole(residual) for residual in self._residuals],
             "loss": self._loss,
             "restarts": self.restarts,
         }
 
-    def recall(self, memory: dict[str, Any]) -> None:
-        self._points.extend(memory["points"])
-        self._residuals.extend(memory["residuals"])
+    def recall(self, memory: dict[str, Any], own: slice) -> None:
+        self._points.extend(point[own] for point in memory["points"])
+        self._residuals.extend(residual[own] for residual in memory["residuals"])
         self._loss, self.restarts = memory["loss"], memory["restarts"]
-
-
-class Average:
-    """An exponential average of the weights, young ones counting more while there are few of them."""
-
-    def __init__(self, decay: float) -> None:
-        self._decay = decay
-        self._count = 0
-        self.value: Array | None = None
-
-    def add(self, weights: Array) -> None:
-        """Count one more vector in."""
-        self._count += 1
-        decay = min(self._decay, self._count / (9.0 + self._count))
-        if self.value is None:
-            self.value = weights.copy()
-        else:
-            self.value += weights.dtype.type(1 - decay) * (weights - self.value)
-
-    def memory(self) -> dict[str, Any]:
-        return {"count": self._count, "value": self.value}
-
-    def recall(self, memory: dict[str, Any]) -> None:
-        self._count, self.value = memory["count"], memory["value"]

@@ -27,13 +27,28 @@ import numpy as np
 
 from admmctl import kernels
 from admmctl.errors import UserError
+from admmctl.methods.average import Average
+from admmctl.methods.division import Work, solve_work
+from admmctl.methods.gains import gain_bytes, gains_share
 from admmctl.methods.gradient.minibatch import MiniBatches
 from admmctl.methods.graph import accelerate, table_2
-from admmctl.methods.graph.accelerate import Accelerator, Average, accelerator
+from admmctl.methods.graph.accelerate import Accelerator, accelerator
 from admmctl.methods.graph.layer_solves import LayerSolves, lasts
 from admmctl.methods.graph.settings import GraphAdmmSettings
-from admmctl.methods.least_squares import check_sides, gain_bytes, solve_bytes
-from admmctl.methods.method import Array, Cost, Diverged, Method, Problem, Snapshot, Unit, check_per_layer
+from admmctl.methods.layer_sums import solve_share
+from admmctl.methods.least_squares import check_sides, solve_bytes
+from admmctl.methods.method import (
+    Array,
+    Cost,
+    Diverged,
+    Message,
+    Method,
+    Problem,
+    Snapshot,
+    Unit,
+    check_per_layer,
+    sums_over_ranks,
+)
 from admmctl.model.gradient import flat_views, parameters
 from admmctl.model.initial import initial_weights
 from admmctl.model.network import Network, Weights, blocks
@@ -41,14 +56,17 @@ from admmctl.model.network import Network, Weights, blocks
 
 @dataclass
 class GraphAdmmState:
-    """Layers are numbered as in the paper, 1..N; of samples nothing is kept but one block's variables."""
+    """Layers are numbered as in the paper, 1..N; of samples nothing is kept but one block's variables.
+
+    What comes out of an iteration and what accelerates it are of this rank's own rows of the weights alone.
+    """
 
     problem: Problem
     batches: MiniBatches
     accelerator: Accelerator
     average: Average | None
     parameters: Array  # the weights to start from as one vector, and W[i] as views of it
-    image: Array  # what came out of the last iteration
+    image: Array  # what came out of the last iteration: this rank's piece of it
     W: dict[int, Array]
     rho: dict[int, float]  # of layers 1..N
     beta: dict[int, float]  # of hidden layers 1..N-1
@@ -57,7 +75,6 @@ class GraphAdmmState:
     V: dict[int, Array]  # V[i] of hidden layers, with its row of ones
     R: dict[int, Array]
     Q: dict[int, Array] = field(default_factory=dict)
-    loss: float = float("nan")  # the mean of the last pass, at the weights before their update
     iteration: int = 0
     rows_seen: int = 0
 
@@ -100,13 +117,13 @@ class GraphAdmm(Method):
         batches = MiniBatches(problem, self.settings.batch or problem.total)
         # On mini-batches, where solves are a good part of the work, float32 takes half the time.
         precision = np.float64 if batches.count == 1 else dtype
-        solves = LayerSolves(
-            network.shapes, batches.batch, self.settings.gram_every, self.settings.damping, dtype, precision
-        )
-        if batches.count > 1 and lasts(self.settings.gram_every, batches.batch, sizes[0] + bias):
+        every, damping = self.settings.gram_every, self.settings.damping
+        work = self._solve_work(network, batches.batch, problem.total)
+        solves = LayerSolves(work, batches.batch, every, damping, dtype, precision, problem.comm)
+        if batches.count > 1 and lasts(every, batches.batch, sizes[0] + bias):
             with problem.clock.phase("gram"):
                 inputs = (network.inputs(problem.a0[:, block]) for block in network.blocks(problem.a0))
-                solves.sum_inputs(inputs, batches.batch / problem.total, problem.comm)
+                solves.sum_inputs(inputs, batches.batch / problem.total)
         rho, beta = self.settings.penalties(N, problem.loss.curvature)
         return GraphAdmmState(
             problem,
@@ -131,17 +148,20 @@ class GraphAdmm(Method):
             v0, y = s.batches.take(s.iteration)
             rows = s.batches.rows(s.iteration)
         with p.clock.phase("solve"):
-            s.Q = table_2.gains(s.W, s.rho, s.beta, p.network.activation.cuts, s.solves.precision)
+            s.Q = table_2.gains(p, s.W, s.rho, s.beta, s.solves.precision)
         loss = np.zeros(1, s.parameters.dtype)
         s.solves.begin(s.iteration, rows)
         for columns in blocks(v0.shape[1], s.X[1].shape[1]):
             loss += self._pass(s, v0[:, columns], y[:, columns])
         with p.clock.phase("reduce"):
-            s.solves.reduce(p.comm, loss)
+            s.solves.sums.reduce()
         with p.clock.phase("solve"):
             self._update_W(s)
-            s.loss = float(loss[0]) / rows
-            self._accelerate(s)
+            self._accelerate(s, float(loss[0]) / rows)
+        with p.clock.phase("reduce"):
+            s.solves.sums.gather(s.parameters)
+        if not np.isfinite(s.parameters[:: max(1, len(s.parameters) // 64)]).all():
+            raise Diverged(f"the weights are not finite after {s.iteration + 1} iterations")
         s.iteration += 1
         s.rows_seen += rows
         return s
@@ -212,56 +232,60 @@ class GraphAdmm(Method):
         return {i: self.settings.l2 * step for i, step in steps.items()}
 
     def _update_W(self, s: GraphAdmmState) -> None:
-        """(W_i, b_i) of every layer by least squares, from the sums of all ranks."""
-        new = dict(enumerate(flat_views(s.problem.network, s.image), start=1))
+        """(W_i, b_i) of every layer by least squares, from the sums of all ranks: this rank's own rows."""
         ridges = self._ridges(s)
         same = self.settings.decay == "penalty"
-        for i, W in s.W.items():
-            new[i][...] = W + s.solves.step(i, W, ridges[i], same_ridge=same)
+
+        def rows_of(i: int, rows: slice) -> Array:
+            step: Array = s.W[i][rows] + s.solves.step(i, rows, s.W[i], ridges[i], same_ridge=same)
+            return step
+
+        s.solves.sums.solve(rows_of, s.image)
         if s.iteration == 0 and s.batches.count == 1:
             s.solves.keep_inputs()
-        if not np.isfinite(s.image[:: max(1, len(s.image) // 64)]).all():
-            raise Diverged(f"the weights are not finite after {s.iteration + 1} iterations")
 
-    def _accelerate(self, s: GraphAdmmState) -> None:
-        """Where the next iteration starts."""
-        s.parameters[...] = s.accelerator.next(s.parameters, s.image, s.loss)
+    def _accelerate(self, s: GraphAdmmState, loss: float) -> None:
+        """Where the next iteration starts: this rank's piece. ``loss`` is its share of the mean of the pass."""
+        own = s.solves.sums.division.own
+        s.parameters[own] = s.accelerator.next(s.parameters[own], s.image[own], loss, s.problem.comm)
         if s.average is not None:
-            s.average.add(s.image)
+            s.average.add(s.image[own])
 
     def notes(self, s: GraphAdmmState) -> list[str]:
         return [kernels.trouble()] if kernels.trouble() else []
 
     def weights(self, s: GraphAdmmState) -> Weights:
-        vector = s.image if s.average is None or s.average.value is None else s.average.value
-        return [W.copy() for W in flat_views(s.problem.network, vector)]
+        """Of the last iteration, or their average. Collective."""
+        division = s.solves.sums.division
+        averaged = None if s.average is None else s.average.value
+        return division.views(division.whole(s.image[division.own] if averaged is None else averaged))
 
     def rows_seen(self, s: GraphAdmmState) -> int:
         return s.rows_seen
 
     def snapshot(self, s: GraphAdmmState) -> Snapshot:
-        """Nothing of samples: weights, what accelerates them, and the sums that last."""
+        """Nothing of samples: weights, what accelerates them, and the sums that last. Collective."""
+        division = s.solves.sums.division
         return Snapshot(
             {
                 "parameters": s.parameters,
-                "image": s.image,
+                "image": division.whole(s.image[division.own]),
                 "solves": s.solves.memory(),
-                "accelerator": s.accelerator.memory(),
-                "average": None if s.average is None else s.average.memory(),
-                "loss": s.loss,
+                "accelerator": s.accelerator.memory(division.whole),
+                "average": None if s.average is None else s.average.memory(division.whole),
                 "iteration": s.iteration,
                 "rows_seen": s.rows_seen,
             }
         )
 
     def restore(self, s: GraphAdmmState, snapshot: Snapshot) -> GraphAdmmState:
-        common = snapshot.common
+        common, own = snapshot.common, s.solves.sums.division.own
         s.parameters[...], s.image[...] = common["parameters"], common["image"]
         s.solves.recall(common["solves"])
-        s.accelerator.recall(common["accelerator"])
+        s.accelerator.recall(common["accelerator"], own)
         if s.average is not None:
-            s.average.recall(common["average"])
-        s.loss, s.iteration, s.rows_seen = common["loss"], common["iteration"], common["rows_seen"]
+            s.average.recall(common["average"], own)
+        s.iteration, s.rows_seen = common["iteration"], common["rows_seen"]
         return s
 
     @staticmethod
@@ -278,23 +302,44 @@ class GraphAdmm(Method):
             )
         check_sides([k for _, k in network.shapes], "W-update")
 
-    def cost(self, network: Network, samples: int, total: int) -> Cost:
+    def cost(self, network: Network, samples: int, total: int, ranks: int = 1) -> Cost:
         """Of an iteration that sums V V' of every layer that changes."""
         batch = min(self.settings.batch or total, total)
         whole = batch == total
-        flop, floats = 0.0, 1
+        flop = 0.0
+        shared = [0] * network.layers  # numbers of V V'
         for i, (k, k_next) in enumerate(pairwise(network.sizes), start=1):
             k1 = k + network.bias
             flop += batch * 4.0 * k1 * k_next + 2.0 * k_next * k1**2  # W V and R V', and the solve
-            floats += k1 * k_next
             if i > 1:
                 flop += batch * 2.0 * k * k_next + min(k, k_next) ** 3 / 3  # Q R
             if i > 1 or not (whole or lasts(self.settings.gram_every, batch, k1)):
                 flop += batch * k1 * (k1 + 1.0) + k1**3 / 3  # V V'
-                floats += k1 * (k1 + 1) // 2
+                shared[i - 1] = k1 * (k1 + 1) // 2
         width = network.sizes[0] + 1 + network.sizes[-1]
         gathered = 0 if whole else 4 * min(batch, samples) * width + 8 * (samples + total)
         sums = solve_bytes(network.shapes, kept=network.layers, width=8 if whole else 4, remade=True)
         sums += sum(gain_bytes(k_next, k) for k, k_next in pairwise(network.sizes[1:]))
         blocks = 4 * 3 * network.block() * sum(network.sizes[1:])
-        return Cost(gathered + sums + blocks + 12 * parameters(network), flop, batch, (4 * floats,))
+        solves = solve_share(self._solve_work(network, batch, total), shared, ranks)
+        inner = [(k_next, k) for k, k_next in pairwise(network.sizes[1:])]
+        gains = gains_share(inner, 8 if whole else 4, ranks)
+        *sums_first, gathering = solves.messages
+        messages = (*gains.messages, *sums_first, *self._accelerating(), gathering)
+        state = gathered + sums + blocks + 12 * parameters(network)
+        return Cost(state, flop, batch, messages, solves.operations + gains.operations)
+
+    def _solve_work(self, network: Network, batch: int, total: int) -> Work:
+        """Of the rows of W, and of a layer's factor in an iteration on average."""
+        every, inputs = self.settings.gram_every, network.shapes[0][1]
+        once = [k**3 / 3 / (every if lasts(every, batch, k) else 1) for _, k in network.shapes]
+        if self.settings.decay == "penalty" and (batch == total or lasts(every, batch, inputs)):
+            once[0] = 0.0  # V_0 V_0' and the ridge never change
+        return solve_work(network.shapes, once)
+
+    def _accelerating(self) -> tuple[Message, ...]:
+        """What acceleration sends."""
+        if self.settings.anderson:
+            m = self.settings.anderson
+            return sums_over_ranks(8, 8 * m * (m + 1))
+        return sums_over_ranks(4) if self.settings.momentum and self.settings.restart == "adaptive" else ()

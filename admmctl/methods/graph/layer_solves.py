@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from admmctl.comm import Comm
-from admmctl.methods.least_squares import GramPair, RidgeFactor, reduce_pairs
+from admmctl.methods.division import Work
+from admmctl.methods.layer_sums import LayerSums, largest
+from admmctl.methods.least_squares import GramPair, RidgeFactor
 from admmctl.methods.method import Array
 
 
@@ -24,17 +26,19 @@ def lasts(every: int, rows: int, inputs: int) -> bool:
 
 
 class LayerSolves:
-    """Sums and factors of layers 1..N, given as ``shapes`` (k', k) of their weights.
+    """Sums and factors of layers 1..N, given as the ``work`` of their solves.
 
     ``rows`` are those of an iteration. After ``every`` iterations V V' of a layer that ``lasts`` is summed and
-    factored anew, and after a fifth of all so far where these are fewer: at first it changes fast.
+    factored anew, and after a fifth of all so far where these are fewer: at first it changes fast. Every rank
+    solves for its own rows of the weights: ``sums.division``.
     """
 
     def __init__(
-        self, shapes: list[tuple[int, int]], rows: int, every: int, damping: float, dtype: type, precision: type
+        self, work: Work, rows: int, every: int, damping: float, dtype: type, precision: type, comm: Comm
     ) -> None:
-        self._pairs = {i: GramPair(*shape, dtype) for i, shape in enumerate(shapes, start=1)}
-        self._lasts = {i: lasts(every, rows, k) for i, (_, k) in enumerate(shapes, start=1)}
+        self._pairs = {i: GramPair(*shape, dtype) for i, shape in enumerate(work.shapes, start=1)}
+        self._lasts = {i: lasts(every, rows, k) for i, (_, k) in enumerate(work.shapes, start=1)}
+        self.sums, self._comm = LayerSums(self._pairs, work.once, comm), comm
         self._every, self._rows, self._damping, self.precision = every, rows, damping, precision
         self._factors: dict[int, RidgeFactor] = {}
         self._held: dict[int, float] = {}  # what was added to the diagonal of V V' for the factor
@@ -42,12 +46,14 @@ class LayerSolves:
         self._due: set[int] = set()  # layers whose V V' this iteration sums
         self._known: set[int] = set()  # layers whose V V' never changes
 
-    def sum_inputs(self, blocks: Iterable[Array], share: float, comm: Comm) -> None:
+    def sum_inputs(self, blocks: Iterable[Array], share: float) -> None:
         """V V' of layer 1 from all rows, in blocks of columns, times ``share``: it is never summed again."""
         pair = self._pairs[1]
         for V in blocks:
             pair.add_gram(V)
-        pair.reduce(comm)
+        (packed,) = pair.packed()
+        self._comm.reduce(packed, self.sums.division.ranks[0])
+        pair.unpack(packed)
         pair.triangle *= pair.triangle.dtype.type(share)
         self.keep_inputs()
 
@@ -75,12 +81,8 @@ class LayerSolves:
         """Add a block of columns to the sums of layer i."""
         self._pairs[i].add(R, V)
 
-    def reduce(self, comm: Comm, more: Array) -> None:
-        """Sum over ranks, and the vector ``more`` too, in one Allreduce."""
-        reduce_pairs(list(self._pairs.values()), comm, more)
-
-    def step(self, i: int, W: Array, ridge: float, *, same_ridge: bool) -> Array:
-        """The step of layer i from W (k', k). ``same_ridge``: it is the same in every iteration.
+    def step(self, i: int, rows: slice, W: Array, ridge: float, *, same_ridge: bool) -> Array:
+        """The step of those rows of layer i from W (k', k). ``same_ridge``: it is the same in every iteration.
 
         Raises Diverged where sums are not finite.
         """
@@ -89,20 +91,31 @@ class LayerSolves:
             mean = float(np.trace(pair.triangle, dtype=np.float64)) / len(pair.triangle)
             self._held[i] = ridge + self._damping * mean
             self._factor(i)
-        return self._factors[i].solve(pair.cross - W.dtype.type(ridge) * W)
+        return self._factors[i].solve(pair.cross[rows] - W.dtype.type(ridge) * W[rows])
 
     def _factor(self, i: int) -> None:
         triangle = self._pairs[i].triangle
         self._factors[i] = RidgeFactor(triangle, self._held[i], absolute=True, dtype=self.precision)
 
     def memory(self) -> dict[str, Any]:
-        """V V' of layers that may not be summed in the next iteration, and what made their factors."""
+        """V V' of layers that may not be summed in the next iteration, and what made their factors. Collective."""
         lasting = [i for i, lasts in self._lasts.items() if i in self._summed_at and (lasts or i in self._known)]
         return {
             "born": [self._summed_at.get(i) for i in self._pairs],
             "known": sorted(self._known),
-            "lasting": [{"layer": i, "sums": self._pairs[i].triangle, "held": self._held[i]} for i in lasting],
+            "lasting": [{"layer": i, "sums": self._sums_of(i), "held": self._held_of(i)} for i in lasting],
         }
+
+    def _sums_of(self, i: int) -> Array:
+        """V V' of layer i, which the ranks with rows of it have, on all ranks."""
+        mine = self._pairs[i].triangle
+        has = self._comm.rank == self.sums.division.ranks[i - 1].start
+        triangle: Array = mine.copy() if has else np.zeros_like(mine)
+        self._comm.allreduce(triangle)
+        return triangle
+
+    def _held_of(self, i: int) -> float:
+        return largest(self._comm, self._held.get(i, 0.0))
 
     def recall(self, memory: dict[str, Any]) -> None:
         """Take back what ``memory`` has returned."""
@@ -112,4 +125,5 @@ class LayerSolves:
             i = entry["layer"]
             self._pairs[i].triangle[...] = entry["sums"]
             self._held[i] = entry["held"]
-            self._factor(i)
+            if self.sums.division.has(i - 1):
+                self._factor(i)

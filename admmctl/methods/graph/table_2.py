@@ -12,22 +12,22 @@ is R_i = 2 (X_i_new - X_i). Below, ``Omega`` are the index sets (7) and (8).
 import numpy as np
 
 from admmctl import kernels
-from admmctl.methods.least_squares import gain
-from admmctl.methods.method import Array
+from admmctl.methods.gains import divided_gains
+from admmctl.methods.method import Array, Problem
 
 Cuts = tuple[float, float]  # l and u
 
 
 def gains(
-    W: dict[int, Array], rho: dict[int, float], beta: dict[int, float], cuts: Cuts, dtype: type
+    p: Problem, W: dict[int, Array], rho: dict[int, float], beta: dict[int, float], dtype: type
 ) -> dict[int, Array]:
-    """Q_i of every hidden layer, shape (k_i, k_{i+1}); ``dtype`` is that of the solve."""
-    Q = {}
-    for i in beta:
-        k = len(W[i])
-        c = 1 / (rho[i] + beta[i]) + (1 if np.isinf(cuts[1]) else 2) / beta[i]
-        Q[i] = gain(W[i + 1][:, :k], 1 / (rho[i + 1] * c), dtype)
-        Q[i] /= Q[i].dtype.type(c)
+    """Q_i of every hidden layer, shape (k_i, k_{i+1}); ``dtype`` is that of the solve. Raises Diverged."""
+    cuts = p.network.activation.cuts
+    c = {i: 1 / (rho[i] + beta[i]) + (1 if np.isinf(cuts[1]) else 2) / beta[i] for i in beta}
+    above = {i: W[i + 1][:, : len(W[i])] for i in beta}
+    Q = divided_gains(above, {i: 1 / (rho[i + 1] * c[i]) for i in beta}, dtype, p.comm, p.clock)
+    for i, Q_i in Q.items():
+        Q_i /= Q_i.dtype.type(c[i])
     return Q
 
 

@@ -96,7 +96,7 @@ class Admm(TaylorMethod):
         """a and the sums of the next W-update are computed again, as ``step`` does."""
         s.recall(snapshot.common)
         s.recall_rows(snapshot.rows)
-        s.a0_factor = s.pairs[1].factor(self.settings.ridge)
+        s.a0_factor = s.pairs[1].factor(self.settings.ridge) if s.sums.division.has(0) else None
         s.V = s.gains()
         for columns in s.blocks():
             update_a(s, s.V, columns)
@@ -111,11 +111,11 @@ class Admm(TaylorMethod):
             notes.append("network.init starts nothing here: with init: gaussian z is drawn, and weights follow")
         return notes
 
-    def cost(self, network: Network, samples: int, total: int) -> Cost:
-        layers = layers_cost(self.settings, network, total)
+    def cost(self, network: Network, samples: int, total: int, ranks: int = 1) -> Cost:
+        layers = layers_cost(self.settings, network, total, ranks)
         scratch = 4 * network.block() * (4 * max(network.sizes[1:]) + sum(network.sizes[1:]) + network.scratch)
         kept = 4 * samples * (sum(network.sizes[1:]) + network.sizes[-1] + layers.kept)
-        return Cost(kept + scratch + layers.state_bytes, layers.flop, total, (4 * layers.message,))
+        return Cost(kept + scratch + layers.state_bytes, layers.flop, total, layers.messages, layers.solve)
 
 
 def update_z(s: AdmmState, columns: slice) -> None:

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import Field
 
-from admmctl.methods.least_squares import GramPair
+from admmctl.methods.layer_sums import LayerSums, largest
+from admmctl.methods.least_squares import GramPair, Sums
 from admmctl.methods.method import Array, Cost, Problem, Snapshot
 from admmctl.methods.taylor.family import TaylorMethod
-from admmctl.methods.taylor.layers import check_layers, layers_cost
+from admmctl.methods.taylor.layers import check_layers, factor_flops, layers_cost
 from admmctl.methods.taylor.settings import LowRankSettings, PenaltySettings
 from admmctl.methods.taylor.state import Solving, measures
 from admmctl.model.initial import initial_weights
@@ -146,6 +147,8 @@ class ClassicalAdmm(TaylorMethod):
         network, samples, dtype = problem.network, problem.a0.shape[1], problem.a0.dtype.type
         sizes, L, bias = network.sizes, network.layers, network.bias
 
+        pairs: dict[int, Sums] = {l: GramPair(*shape, dtype) for l, shape in enumerate(network.shapes, start=1)}
+
         def zeros(k: int) -> Array:
             return np.zeros((k, samples), dtype, order="F")
 
@@ -157,27 +160,30 @@ class ClassicalAdmm(TaylorMethod):
             a={l: np.ones((sizes[l] + bias, samples), dtype, order="F") for l in range(1, L)},
             u={l: zeros(sizes[l]) for l in range(1, L + 1)},
             v={l: zeros(sizes[l]) for l in range(1, L)},
-            pairs={l: GramPair(sizes[l], sizes[l - 1] + bias, dtype) for l in range(1, L + 1)},
+            pairs=pairs,
+            sums=LayerSums(pairs, factor_flops(_EXACT, network), problem.comm),
         )
 
     def check_size(self, network: Network, total: int, ranks: int, free: int | None) -> None:
         check_layers(_EXACT, network, total)
 
-    def cost(self, network: Network, samples: int, total: int) -> Cost:
-        sizes, layers = network.sizes, layers_cost(_EXACT, network, total)
+    def cost(self, network: Network, samples: int, total: int, ranks: int = 1) -> Cost:
+        sizes, layers = network.sizes, layers_cost(_EXACT, network, total, ranks)
         kept = 2 * sum(sizes[1:]) + sum(2 * k + network.bias for k in sizes[1:-1])  # z and u; a and v
         scratch = 4 * network.block() * 6 * max(sizes[1:])
-        return Cost(4 * samples * kept + scratch + layers.state_bytes, layers.flop, total, (4 * layers.message,))
+        state = 4 * samples * kept + scratch + layers.state_bytes
+        return Cost(state, layers.flop, total, layers.messages, layers.solve)
 
     def snapshot(self, s: ClassicalState) -> Snapshot:
-        common = {"W": self.weights(s), "inputs": s.pairs[1].memory(), "ridge": s.ridge, "iteration": s.iteration}
+        ridge = largest(s.problem.comm, s.ridge)
+        common = {"W": self.weights(s), "inputs": s.pairs[1].memory(), "ridge": ridge, "iteration": s.iteration}
         return Snapshot(common, s.rows())
 
     def restore(self, s: ClassicalState, snapshot: Snapshot) -> ClassicalState:
         """a and the sums of the next W-update are computed again, as ``step`` does."""
         s.recall_rows(snapshot.rows)
         s.recall({**snapshot.common, "sums": [snapshot.common["inputs"]]})
-        s.a0_factor = s.pairs[1].factor(self.settings.ridge)
+        s.a0_factor = s.pairs[1].factor(self.settings.ridge) if s.sums.division.has(0) else None
         V = s.gains()
         for columns in s.blocks():
             self._update_a(s, V, columns)

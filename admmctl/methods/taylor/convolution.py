@@ -61,30 +61,27 @@ class FilterPair(Sums):
             self._samples += len(below)
 
     def packed(self) -> list[Array]:
-        """What has to be summed over ranks: lags that filters see, and of a a' those between their pixels."""
-        cross = self._filters.at_filters(self._filters.lags(self._z_a.copy()))
-        parts = [cross.ravel(), self._z]
-        if not self._fixed:
-            seen = self._filters.lags(self._a_a.copy())[self._pairs()]
-            parts += [seen.ravel(), self._a, self._samples.astype(self._a.dtype)]
-        return parts
+        """Of a a' the lags between pixels of a filter, unless they are fixed; ``cross`` gets those of z a'."""
+        k = self._filters.inputs
+        self.cross[:, :k] = self._filters.at_filters(self._filters.lags(self._z_a.copy())).reshape(-1, k)
+        self.cross[:, k:] = self._z[:, None][:, : self._bias]
+        if self._fixed:
+            return []
+        seen = self._filters.lags(self._a_a.copy())[self._pairs()]
+        return [seen.ravel(), self._a, self._samples.astype(self._a.dtype)]
 
     def unpack(self, packed: Array) -> Array:
-        k, F, C = self._filters.inputs, self._filters.rows, self._filters.image[0]
-        self.cross[:, :k] = packed[: F * k].reshape(F, k)
-        self.cross[:, k:] = packed[F * k : F * k + F, None][:, : self._bias]
-        packed = packed[F * (k + 1) :]
-        if not self._fixed:
-            pairs = self._pairs()
-            size = self._lags[pairs].size
-            self._lags[pairs] = packed[:size].reshape(-1, *self._lags[pairs].shape[1:])
-            # The other half: R_c'c[d] = R_cc'[-d].
-            first, second = np.tril_indices(C, -1)
-            self._lags[first, second] = np.roll(self._lags[second, first, ::-1, ::-1], 1, axis=(1, 2))
-            self._a[...] = packed[size : size + C]
-            self._samples[...] = packed[size + C]
-            packed = packed[size + C + 1 :]
-        return packed
+        if self._fixed:
+            return packed
+        C, pairs = self._filters.image[0], self._pairs()
+        size = self._lags[pairs].size
+        self._lags[pairs] = packed[:size].reshape(-1, *self._lags[pairs].shape[1:])
+        # The other half: R_c'c[d] = R_cc'[-d].
+        first, second = np.tril_indices(C, -1)
+        self._lags[first, second] = np.roll(self._lags[second, first, ::-1, ::-1], 1, axis=(1, 2))
+        self._a[...] = packed[size : size + C]
+        self._samples[...] = packed[size + C]
+        return packed[size + C + 1 :]
 
     def _pairs(self) -> Any:
         """Of a a', channels c <= c' and the lags between pixels of a filter."""
@@ -182,7 +179,7 @@ class FrequencyFactor:
 
 
 def filter_cost(filters: Filters, bias: bool, l: int, total: int) -> tuple[float, int, int]:
-    """Operations of the sums and the product of layer l, numbers that it holds, and those that it sends."""
+    """Operations of the sums and the product of layer l, numbers that it holds, those of a a' that it sends."""
     F, C, k = filters.rows, filters.image[0], filters.inputs + bias
     full = filters.size == filters.image[1:]
     unknowns = C if full else k
@@ -190,14 +187,14 @@ def filter_cost(filters: Filters, bias: bool, l: int, total: int) -> tuple[float
     numbers = (
         2 * (F * C + 2 * C * C) * filters.frequencies + F * k + (4 * C * filters.pixels * C if full else k * k)
     )
-    message = F * k
+    shared = 0
     if l > 1:
         # a a' is Hermitian; and both products of the a-update.
         flop += total * (4.0 * C * C * filters.frequencies + 2 * filters.flop(bias=False))
         flop += (filters.frequencies if full else 1) * unknowns**3 / 3
         lags = math.prod(min(2 * s - 1, of) for s, of in zip(filters.size, filters.image[1:], strict=True))
-        message += C * (C + 1) // 2 * lags + C + 1
-    return flop, numbers, message
+        shared = C * (C + 1) // 2 * lags + C + 1
+    return flop, numbers, shared
 
 
 def frequency_gain(above: Filters, W: Array, ratio: float) -> Any:

@@ -8,26 +8,33 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from admmctl.methods.least_squares import GramPair, Sums, check_sides, gain, gain_bytes, solve_bytes
-from admmctl.methods.method import Array, Timer
+import numpy as np
+
+from admmctl.methods.division import solve_work
+from admmctl.methods.gains import divided_gains, gain_bytes, gains_share
+from admmctl.methods.layer_sums import solve_share
+from admmctl.methods.least_squares import GramPair, Sums, check_sides, solve_bytes
+from admmctl.methods.method import Array, Message, Problem, Timer
 from admmctl.methods.taylor.convolution import Averaged, Filtered, FilterPair, filter_cost, frequency_gain
 from admmctl.methods.taylor.hidden import Hidden, Shape, below_dense
 from admmctl.methods.taylor.low_rank import Draw, NystromPair, PreconditionedPair
 from admmctl.methods.taylor.settings import LowRankSettings
+from admmctl.methods.taylor.wide import WIDE, WidePair
 from admmctl.model.convolution import Filters, Pooled
 from admmctl.model.network import Network
-from admmctl.model.operators import Operator
 
 
-def sums(settings: LowRankSettings, network: Network, l: int, dtype: type, seed: int) -> Sums:
+def sums(settings: LowRankSettings, p: Problem, l: int) -> Sums:
     """What the W-update of layer l sums over samples."""
+    network, dtype = p.network, p.a0.dtype.type
     operator, (outputs, inputs) = network.operator(l), network.shapes[l - 1]
     if isinstance(operator, Filters):
         return FilterPair(operator, network.bias, dtype)
     if not settings.low_rank(l, inputs):
-        return GramPair(outputs, inputs, dtype)
+        wide = l > 1 and inputs >= WIDE and p.comm.size > 1
+        return WidePair(outputs, inputs, dtype, p.comm, p.clock) if wide else GramPair(outputs, inputs, dtype)
     kind = NystromPair if settings.w_update == "nystrom" else PreconditionedPair
-    draw = Draw(inputs, settings.columns_of(inputs), settings.columns == "leverage", seed, l)
+    draw = Draw(inputs, settings.columns_of(inputs), settings.columns == "leverage", p.seed, l)
     return kind(outputs, inputs, dtype, settings, draw)
 
 
@@ -45,16 +52,31 @@ def _hidden_kind(network: Network, l: int) -> type[Hidden]:
     return Averaged if isinstance(above, Pooled) else below_dense(network.sizes[l + 1])
 
 
-def layer_gain(above: Operator, W: Array, ratio: float) -> Any:
-    """V of the layer above for its W, with bias, and ratio = gamma/beta: (6) is a = h + V (t - b - W h).
+def gains(p: Problem, W: dict[int, Array], ratios: dict[int, float]) -> dict[int, Any]:
+    """V_l of hidden layers, for W = W_{l+1} and ratio = gamma_l/beta_{l+1}: (6) is a = h + V (t - b - W h).
 
-    Below a convolution (C, F, frequencies), below a pooled layer U, else V itself. Raises Diverged.
+    Below a convolution (C, F, frequencies), below a pooled layer U, else V itself. Raises Diverged, on all ranks.
     """
-    if isinstance(above, Filters):
-        return frequency_gain(above, W, ratio)
-    if isinstance(above, Pooled):
-        ratio *= above.pool**2
-    return gain(W[:, : above.inputs], ratio)
+    dense, shrunk, V = {}, {}, {}
+    with p.clock.phase("solve"):
+        for l, ratio in ratios.items():
+            above = p.network.operator(l + 1)
+            if isinstance(above, Filters):
+                V[l] = frequency_gain(above, W[l + 1], ratio)
+            else:
+                dense[l] = W[l + 1][:, : above.inputs]
+                shrunk[l] = ratio * above.pool**2 if isinstance(above, Pooled) else ratio
+        return V | divided_gains(dense, shrunk, np.float64, p.comm, p.clock)
+
+
+def factor_flops(settings: LowRankSettings, network: Network) -> list[float]:
+    """Operations of the factor of every layer, in an iteration: 0 where it is made once, or cheap."""
+    flops = []
+    for l, (_, k) in enumerate(network.shapes, start=1):
+        once = l == 1 or isinstance(network.operator(l), Filters)
+        p = settings.columns_of(k)
+        flops.append(0.0 if once else 2.0 * k * p * p if settings.low_rank(l, k) else k**3 / 3)
+    return flops
 
 
 def check_layers(settings: LowRankSettings, network: Network, total: int) -> None:
@@ -67,24 +89,38 @@ def check_layers(settings: LowRankSettings, network: Network, total: int) -> Non
 class LayersCost:
     """What the layers of a network cost an iteration, on all ranks.
 
-    ``flop`` is None where iterations differ; ``message`` counts numbers; ``state_bytes`` are those of sums,
-    factors and gains; ``kept`` are the numbers of all a_l that are kept of a sample.
+    ``flop`` is None where iterations differ; ``messages`` and ``solve`` are those of ``Cost``; ``state_bytes`` are
+    those of sums, factors and gains; ``kept`` are the numbers of all a_l that are kept of a sample.
     """
 
     flop: float | None
-    message: int
+    messages: tuple[Message, ...]
+    solve: float
     state_bytes: int
     kept: int
 
 
-def layers_cost(settings: LowRankSettings, network: Network, total: int) -> LayersCost:
-    """Of all layers, for ``total`` samples on all ranks."""
+def layers_cost(
+    settings: LowRankSettings, network: Network, total: int, ranks: int, inputs: bool = False
+) -> LayersCost:
+    """Of all layers, for ``total`` samples on all ranks; with ``inputs`` a_0 a_0' is sent, too."""
     layers = [_cost(settings, network, l, total) for l in range(1, network.layers + 1)]
+    k_0 = network.shapes[0][1]
+    shared = [cost.shared for cost in layers]
+    if inputs:
+        shared[0] = k_0 * (k_0 + 1) // 2
+    everywhere = settings.w_update != "exact" and settings.columns == "leverage"
+    work = solve_work(network.shapes, factor_flops(settings, network))
+    solves = solve_share(work, shared, ranks, everywhere)
+    above = [network.operator(l) for l in range(2, network.layers + 1)]
+    dense = [(operator.rows, operator.inputs) for operator in above if not isinstance(operator, Filters)]
+    gains = gains_share(dense, 8, ranks)
     flops = [flop for cost in layers for flop in cost.flops]
     grams = [shape for cost in layers for shape in cost.grams]
     return LayersCost(
         None if None in flops else sum(flop for flop in flops if flop is not None),
-        sum(cost.message for cost in layers),
+        (*solves.messages, *gains.messages),
+        solves.operations + gains.operations,
         5 * 8 * sum(cost.numbers for cost in layers)
         + sum(cost.gain_bytes for cost in layers)
         + solve_bytes(grams, kept=int(network.convolution is None)),
@@ -97,10 +133,10 @@ def layers_cost(settings: LowRankSettings, network: Network, total: int) -> Laye
 
 @dataclass(frozen=True)
 class _LayerCost:
-    """One layer's operations, numbers that are sent, Gram pairs (k', k), other numbers held, bytes of gains."""
+    """One layer's operations, numbers of a a' that are sent, Gram pairs (k', k), others held, bytes of gains."""
 
     flops: tuple[float | None, ...]
-    message: int
+    shared: int
     grams: tuple[tuple[int, int], ...] = ()
     numbers: int = 0
     gain_bytes: int = 0
@@ -115,18 +151,18 @@ def _cost(settings: LowRankSettings, network: Network, l: int, total: int) -> _L
     products = 4.0 * total * k1 * outputs  # z a' and W a
     gram = ((outputs, k1),)
     if l == 1:  # a_0 a_0' is summed, sent and factored once
-        return _LayerCost((products,), k1 * outputs, gram)
+        return _LayerCost((products,), 0, gram)
     # Both products of (6), and the factor in V.
     a_update = 4.0 * total * k * outputs, min(k, outputs) ** 3 / 3
     triangle, gains = k1 * (k1 + 1) // 2, gain_bytes(outputs, k)
     if not settings.low_rank(l, k1):
         exact = total * k1 * (k1 + 1) + k1**3 / 3
-        return _LayerCost((products, *a_update, exact), k1 * outputs + triangle, gram, 0, gains)
+        return _LayerCost((products, *a_update, exact), triangle, gram, 0, gains)
     if settings.w_update == "nystrom-pcg":
-        return _LayerCost((products, *a_update, None), k1 * outputs + triangle, gram, k1 * p, gains)
+        return _LayerCost((products, *a_update, None), triangle, gram, k1 * p, gains)
     # Columns of a a'; B, B'B and two factors; the solve; and for the scores one factor and one solve more.
     sketch = 2.0 * total * k1 * p + k1 * p**2 + k1 * p * (p + 1) + 2 * p**3 / 3 + 4.0 * outputs * k1 * p
     if settings.columns == "leverage":
         sketch += k1 * p**2 + p**3 / 3
-    flops, floats = (products, *a_update, sketch), k1 * outputs + k1 * (p + 1)
+    flops, floats = (products, *a_update, sketch), k1 * (p + 1)
     return _LayerCost(flops, floats, numbers=k1 * (p + 1 + outputs), gain_bytes=gains)

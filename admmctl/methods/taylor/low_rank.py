@@ -50,7 +50,7 @@ class Draw:
     """
 
     def __init__(self, k: int, p: int, by_leverage: bool, seed: int, layer: int) -> None:
-        self._k, self.p, self._by_leverage = k, p, by_leverage
+        self._k, self.p, self.learns = k, p, by_leverage
         self._generator = np.random.default_rng([seed, layer, 0x10A])
         self._scores: Array = np.ones(k)
 
@@ -62,7 +62,7 @@ class Draw:
 
     def learn(self, sketch: "Sketch") -> None:
         """Take the scores of what the columns last drawn have shown."""
-        if self._by_leverage:
+        if self.learns:
             self._scores = np.clip(sketch.leverage(), 1e-6, 1.0)
 
     def memory(self) -> dict[str, Any]:
@@ -99,7 +99,7 @@ class Sketch:
         left_out = np.clip(self._d - np.einsum("ij,ij->i", self._B, self._B), 0, None)
         chosen = ridge * self.mean + float(left_out.sum()) / spread if delta is None else delta * self.mean
         BB: Array = self._B.T @ self._B
-        self._factor, self.delta = _factored(BB, max(chosen, _LEAST * self.mean))
+        self._factor, self.delta = factored(BB, max(chosen, _LEAST * self.mean))
 
     @property
     def ridge(self) -> float:
@@ -128,12 +128,12 @@ class Sketch:
 
 def _by_factor(C: Array, R: Array, shift: float) -> Array:
     """C L^-T with L L' = R + shift I."""
-    L, _ = _factored(R, shift)
+    L, _ = factored(R, shift)
     B: Array = get_blas_funcs("trsm", (L, C))(1.0, L, C, side=1, lower=1, trans_a=1)
     return B
 
 
-def _factored(matrix: Array, shift: float) -> tuple[Array, float]:
+def factored(matrix: Array, shift: float) -> tuple[Array, float]:
     """The lower factor of matrix + shift I, and the shift: it is raised until that is positive definite.
 
     Raises Diverged.
@@ -160,6 +160,7 @@ class NystromPair(Sums):
         self.diagonal: Array = np.zeros(inputs, dtype)
         self.columns = draw.next()
         self._draw, self._delta = draw, settings.delta
+        self.everywhere = draw.learns
         self._product = np.empty_like(self.cross)
         self._gemm: Any = get_blas_funcs("gemm", (self.C,))
 
@@ -179,10 +180,10 @@ class NystromPair(Sums):
         self.diagonal += np.einsum("ij,ij->i", a, a)
 
     def packed(self) -> list[Array]:
-        return [self.C.ravel(order="F"), self.diagonal, self.cross.ravel()]
+        return [self.C.ravel(order="F"), self.diagonal]
 
     def unpack(self, packed: Array) -> Array:
-        for array in (self.C.T, self.diagonal, self.cross):
+        for array in (self.C.T, self.diagonal):
             array[...] = packed[: array.size].reshape(array.shape)
             packed = packed[array.size :]
         return packed
@@ -206,6 +207,7 @@ class PreconditionedPair(GramPair):
     def __init__(self, outputs: int, inputs: int, dtype: type, settings: LowRankSettings, draw: Draw) -> None:
         super().__init__(outputs, inputs, dtype)
         self._draw, self._settings = draw, settings
+        self.everywhere = draw.learns
 
     def factor(self, ridge: float, start: Array | None = None) -> Factor:
         columns, triangle = self._draw.next(), self.triangle

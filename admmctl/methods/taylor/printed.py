@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from admmctl.methods.least_squares import RidgeFactor, ridge_fit, solve_bytes
-from admmctl.methods.method import Array, Cost, Problem, Snapshot
+from admmctl.methods.method import Array, Cost, Problem, Snapshot, sums_over_ranks
 from admmctl.methods.taylor.family import TaylorMethod
 from admmctl.methods.taylor.settings import PrintedSettings
 from admmctl.methods.taylor.state import Samples, draw, samples, starting_inputs
@@ -62,14 +62,14 @@ class PrintedAdmm(TaylorMethod):
         s.iteration += 1
         return s
 
-    def cost(self, network: Network, samples: int, total: int) -> Cost:
+    def cost(self, network: Network, samples: int, total: int, ranks: int = 1) -> Cost:
         sizes, shapes = network.sizes, network.shapes
         flop = sum(total * (4.0 * k1 * k + k1 * (k1 + 1)) + k1**3 / 3 for k, k1 in shapes)  # W_l, and W_l a_{l-1}
         flop += sum(k * k1 * (k1 + 1.0) + k1**3 / 3 + 2.0 * total * k1 * (k + k1) for k, k1 in shapes[1:])  # (6)
         kept = 2 * sum(sizes[1:]) + len(sizes) - 2  # z, lam, a with its rows of ones
         kept += 2 * max(sizes[1:]) + 6 * max(sizes[1:-1], default=0)  # m or h(z_l); solving for a_l in float64
         state = 4 * samples * kept + solve_bytes(shapes, kept=0)
-        return Cost(state, flop, total, tuple(4 * (k * k1 + k1 * (k1 + 1) // 2) for k, k1 in shapes))
+        return Cost(state, flop, total, sums_over_ranks(*(4 * (k * k1 + k1 * (k1 + 1) // 2) for k, k1 in shapes)))
 
     def snapshot(self, s: PrintedState) -> Snapshot:
         return Snapshot({"W": self.weights(s), "iteration": s.iteration}, s.rows())  # a is made of them

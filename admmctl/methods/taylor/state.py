@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from admmctl.methods.least_squares import Factor, Sums, reduce_pairs
+from admmctl.methods.layer_sums import LayerSums, largest
+from admmctl.methods.least_squares import Factor, Sums
 from admmctl.methods.method import Array, Problem, Snapshot
 from admmctl.methods.taylor import layers
 from admmctl.methods.taylor.hidden import Hidden
@@ -72,40 +73,54 @@ class Solving(Kept):
     """With the weights W[1] .. W[L] of all layers, and what they are solved from."""
 
     pairs: dict[int, Sums]  # of every layer, over this rank's columns
+    sums: LayerSums  # the same, over all ranks
     W: dict[int, Array] = field(default_factory=dict)
-    a0_factor: Factor | None = None  # of the inputs, once there is one: they never change
-    ridge: float = 0.0  # the largest one used: rounding may have asked for more than the setting
+    a0_factor: Factor | None = (
+        None  # of the inputs, once there is one, where this rank needs it: they never change
+    )
+    ridge: float = 0.0  # the largest one used on this rank: rounding may have asked for more than the setting
     iteration: int = 0
 
     def update_W(self) -> None:
-        """W_l = t_l a_{l-1}' (a_{l-1} a_{l-1}' + ridge)^-1 of every layer, both products summed over all ranks."""
-        clock = self.problem.clock
+        """W_l = t_l a_{l-1}' (a_{l-1} a_{l-1}' + ridge)^-1 of every layer, both products summed over all ranks.
+
+        Every rank solves for its own rows. Raises Diverged, on all ranks, and W stays as it was.
+        """
+        clock, sums, ridge = self.problem.clock, self.sums, self.settings.ridge
         with clock.phase("reduce"):
-            reduce_pairs(list(self.pairs.values()), self.problem.comm)
+            sums.reduce()
         with clock.phase("solve"):
-            for l, pair in self.pairs.items():
-                if l > 1 or self.a0_factor is None:
-                    factor = pair.factor(self.settings.ridge, self.W.get(l))
-                    if l == 1:
-                        self.a0_factor = factor
-                        pair.fix()  # a_0 a_0' never changes
-                else:
-                    factor = self.a0_factor
-                self.W[l] = factor.solve(pair.cross)
-                self.ridge = max(self.ridge, factor.ridge)  # a solver may have had to raise it
-                pair.clear()
+            vector: Array = np.empty(sum(sums.division.counts), self.pairs[1].cross.dtype)
+            sums.solve(self._rows_of_W, vector)
+        with clock.phase("reduce"):
+            sums.gather(vector)
+        W = dict(zip(sums.divided, sums.division.views(vector), strict=True))
+        with clock.phase("solve"):
+            W |= {l: pair.solve(ridge, self.W.get(l)) for l, pair in sums.together.items()}
+        self.W = dict(sorted(W.items()))
+        self.pairs[1].fix()  # a_0 a_0' never changes
+        for pair in self.pairs.values():
+            pair.clear()
+
+    def _rows_of_W(self, l: int, rows: slice) -> Array:
+        """Those rows of W_l, solved for."""
+        factor = self.a0_factor if l == 1 else None
+        if factor is None:
+            factor = self.pairs[l].factor(self.settings.ridge, self.W[l][rows] if self.W else None)
+        if l == 1:
+            self.a0_factor = factor
+        solved = factor.solve(self.pairs[l].cross[rows])
+        self.ridge = max(self.ridge, factor.ridge)  # a solver may have had to raise it
+        return solved
 
     def gains(self) -> dict[int, Any]:
         """V_l = W'(gamma_l/beta_{l+1} I + W W')^-1, (k_l, k_{l+1}), of hidden layers, W = W_{l+1} without bias.
 
         (beta W'W + gamma I)^-1 (beta W'(t - b) + gamma h) = h + V (t - W h - b): the same minimum of (6).
         """
-        network, beta, gamma = self.problem.network, self.settings.beta_of, self.settings.gamma_of
-        with self.problem.clock.phase("solve"):
-            return {
-                l: layers.layer_gain(network.operator(l + 1), self.W[l + 1], gamma(l) / beta(l + 1))
-                for l in range(1, network.layers)
-            }
+        beta, gamma = self.settings.beta_of, self.settings.gamma_of
+        ratios = {l: gamma(l) / beta(l + 1) for l in range(1, self.problem.network.layers)}
+        return layers.gains(self.problem, self.W, ratios)
 
     def recall(self, common: dict[str, Any]) -> None:
         """Put back W, what lasts of the sums, ridge and iteration. The other sums are zero then."""
@@ -141,7 +156,7 @@ class AdmmState(Samples, Solving):
             {
                 "W": [self.W[l] for l in sorted(self.W)],
                 "sums": [self.pairs[l].memory() for l in sorted(self.pairs)],
-                "ridge": self.ridge,
+                "ridge": largest(self.problem.comm, self.ridge),
                 "iteration": self.iteration,
             },
             self.rows(),
@@ -198,11 +213,13 @@ def iterating(kept: Samples) -> AdmmState:
     assert isinstance(kept.settings, AdmmSettings)
     network, n, dtype, block = kept.problem.network, kept.lam.shape[1], kept.lam.dtype.type, kept.block
     sizes, L = network.sizes, network.layers
-    seed, clock = kept.problem.seed, kept.problem.clock
+    clock = kept.problem.clock
+    pairs = {l: layers.sums(kept.settings, kept.problem, l) for l in range(1, L + 1)}
     return AdmmState(
         **vars(kept),
         a={l: layers.hidden(network, l, n, block, dtype, clock) for l in range(1, L)},
-        pairs={l: layers.sums(kept.settings, network, l, dtype, seed) for l in range(1, L + 1)},
+        pairs=pairs,
+        sums=LayerSums(pairs, layers.factor_flops(kept.settings, network), kept.problem.comm),
         m={l: np.empty((sizes[l], min(block, n)), dtype, order="F") for l in range(1, L + 1)},
     )
 
@@ -211,7 +228,7 @@ def measures(problem: Problem, sums: Array, ridge: float) -> dict[str, float]:
     """What is recorded of an iteration, on all ranks, from this rank's ``sums``: an objective and two squares.
 
     The objective is per sample; the squares of both constraints, z_l = W_l a_{l-1} and a_l = h(z_l), become root
-    mean squares. ``ridge`` is the largest one used.
+    mean squares. ``ridge`` is the largest one used on this rank.
     """
     sizes, total = problem.network.sizes, problem.total
     problem.comm.allreduce(sums)
@@ -219,5 +236,5 @@ def measures(problem: Problem, sums: Array, ridge: float) -> dict[str, float]:
         "objective": sums[0] / total,
         "residual_z": float(np.sqrt(sums[1] / (total * sum(sizes[1:])))),
         "residual_a": float(np.sqrt(sums[2] / (total * max(sum(sizes[1:-1]), 1)))),
-        "ridge": ridge,
+        "ridge": largest(problem.comm, ridge),
     }

@@ -23,7 +23,7 @@ from admmctl.methods.gradient.minibatch import take
 from admmctl.methods.method import Array, Cost, Problem, Snapshot, Unit, Untimed
 from admmctl.methods.taylor.algorithm import Admm, add_starting_sums, residuals, update_a, update_z
 from admmctl.methods.taylor.family import TaylorMethod
-from admmctl.methods.taylor.layers import hidden
+from admmctl.methods.taylor.layers import hidden, layers_cost
 from admmctl.methods.taylor.settings import AdmmSettings
 from admmctl.methods.taylor.state import AdmmState, Samples, draw, iterating, samples
 from admmctl.model.network import Network, Weights
@@ -149,20 +149,19 @@ class StochasticAdmm(TaylorMethod):
             )
         self._admm.check_size(network, total, ranks, free)
 
-    def cost(self, network: Network, samples: int, total: int) -> Cost:
+    def cost(self, network: Network, samples: int, total: int, ranks: int = 1) -> Cost:
         subset, inner = self.settings.subset, self.settings.inner
         most = _most(samples, subset)
-        once = self._admm.cost(network, most, max(round(subset * total), 1))
+        once = self._admm.cost(network, most, max(round(subset * total), 1), ranks)
         k_0, k_1 = network.sizes[0] + network.bias, network.sizes[1]
         # Beside the sums of ``admm``: a_0 a_0' of every subset, once.
-        inputs = 4 * (k_0 * (k_0 + 1) // 2)
         flop = None if once.flop is None else inner * once.flop + once.rows * k_0 * (k_0 + 1.0) + k_0**3 / 3
         kept = samples * (sum(network.sizes[1:]) + network.sizes[-1])
         gathered = most * (network.sizes[0] + 1 + network.sizes[-1])
         numbers = kept + gathered + k_0 * k_1
-        (message,) = once.messages
-        messages = (message + inputs, *[message] * (inner - 1))
-        return Cost(once.state_bytes + 4 * numbers, flop, inner * once.rows, messages)
+        first = layers_cost(self.settings, network, once.rows, ranks, inputs=True).messages
+        messages = (*first, *once.messages * (inner - 1))
+        return Cost(once.state_bytes + 4 * numbers, flop, inner * once.rows, messages, inner * once.solve)
 
     def notes(self, state: StochasticState) -> list[str]:
         return self._admm.notes(state.s)
