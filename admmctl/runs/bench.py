@@ -25,7 +25,7 @@ from admmctl.data.catalog import datasets
 from admmctl.data.shards import share
 from admmctl.errors import UserError
 from admmctl.experiment.config import Run, load
-from admmctl.methods.method import Array, Diverged, Finished, Method, Problem, start, trainer
+from admmctl.methods.method import Array, Diverged, Finished, Message, Method, Problem, start, trainer
 from admmctl.model.losses import losses
 from admmctl.model.network import Network, targets
 from admmctl.runs import environment, memory
@@ -41,12 +41,12 @@ _STREAM_BYTES = 128 << 20  # larger than any cache
 _MESSAGES = tuple(4**power for power in range(1, 13))  # bytes: 4 to 16 MiB
 
 
-def machine(comm: Comm, messages: tuple[int, ...], repeat: int, say: Say) -> dict[str, Any]:
+def machine(comm: Comm, messages: tuple[Message, ...], repeat: int, say: Say) -> dict[str, Any]:
     """What this machine can do with every rank at work: rates of one rank, seconds of an Allreduce by bytes."""
     say("memory bandwidth")
     bandwidth = _bandwidth(repeat, comm)
     say("Allreduce")
-    sizes = sorted({*_MESSAGES, *messages}) if comm.size > 1 else []
+    sizes = sorted({*_MESSAGES, *(message.bytes for message in messages)}) if comm.size > 1 else []
     here = environment.host()
     return {
         "ranks": comm.size,
@@ -57,7 +57,8 @@ def machine(comm: Comm, messages: tuple[int, ...], repeat: int, say: Say) -> dic
         "blas": environment.blas(),
         "memory_bandwidth_gbs": bandwidth,
         "allreduce": [{"bytes": size, "seconds": _allreduce_seconds(comm, size)} for size in sizes],
-        "message_bytes": list(messages),
+        "message_bytes": [message.bytes for message in messages],
+        "messages": [list(message) for message in messages],
     }
 
 
@@ -72,7 +73,7 @@ def measure(run: Run, rows: int, repeat: int, comm: Comm, say: Say) -> dict[str,
         features, classes = datasets.load(run.data.name)().shape(run.data)
         network = shape_network(run, features, classes)
         method = trainer(run.kind, run.settings, run.loss)
-        cost = method.cost(network, -(-rows // comm.size), max(rows, 1))
+        cost = method.cost(network, -(-rows // comm.size), max(rows, 1), comm.size)
         if rows == 0:
             result = machine(comm, cost.messages, repeat, say)
             peaks = [_peak(comm, _square()) for _ in range(repeat + 1)][1:]

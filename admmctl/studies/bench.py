@@ -59,6 +59,7 @@ class Bench(BaseModel):
     memory_bandwidth_gbs: float
     allreduce: list[Exchange]
     message_bytes: list[int]
+    messages: list[tuple[str, int]]  # a verb of the communicator, and the bytes of its buffer
 
 
 def bench(

@@ -1,11 +1,14 @@
-"""What one iteration costs on p cores: computation, repeated work, and one or more Allreduces.
+"""What one iteration costs on p cores: work on rows, work on weights, and messages.
 
-    seconds = (fixed + row ceil(rows / p)) (1 + imbalance)    the busiest rank's own rows
-            + solve                                           what every rank repeats
-            + the Allreduces                                  by the alpha-beta-gamma law
+    seconds = (fixed + row ceil(rows / p)) (1 + imbalance) (1 + contention (r - 1) / (R - 1))   rows
+            + solve work(p) / work(1)                                                           weights
+            + the messages, each by the alpha-beta-gamma law
 
-fitted to measured runs by non-negative least squares on relative errors. ``held_out`` says how wrong the
-model is for core counts that it has not seen; ``on_machine`` moves it to another machine.
+of the busiest rank, with r ranks on a node of R cores, who share its memory. ``work(p)`` are its operations on
+weights, which the method counts (``Cost.solve``): rows of the weights are divided over ranks, factors are not.
+
+The model is fitted to measured runs by non-negative least squares on relative errors. ``held_out`` says how wrong
+it is for core counts that it has not seen; ``on_machine`` moves it to another machine.
 
 The law is that of MPICH, and of MPIs that descend from it (R. Thakur, R. Rabenseifner and W. Gropp,
 "Optimization of Collective Communication Operations in MPICH", International Journal of High Performance
@@ -14,6 +17,7 @@ memory, and may add up among themselves first, is part of the numbers that are p
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 
@@ -26,6 +30,9 @@ from admmctl.launch.cluster import Machine
 
 Array = NDArray[np.float64]
 
+# Bytes up to which MPICH's reduce-scatter halves and its allgather doubles, rather than send one piece after
+# another: of any number of ranks, and of a power of two.
+MIDDLE, LONG = 80 << 10, 512 << 10
 SHORT = 2048  # bytes up to which MPICH sends whole messages, by its documented default (5.0 in fact: 8)
 ITEM = 4  # bytes of a number: sums over samples are float32
 # Unknowns are separated only where the smallest singular value of the scaled equations is above this
@@ -39,9 +46,9 @@ class Point:
 
     cores: int
     rows: int  # training rows of all ranks
-    compute_s: float  # the busiest rank's work on its own rows: no reductions, no repeated solves
+    compute_s: float  # the busiest rank's work on its own rows: no messages, no solves
     compute_mean_s: float  # the mean over ranks of the same
-    solve_s: float  # work that every rank repeats: it does not shrink with cores
+    solve_s: float  # solves and updates: work on weights, of the busiest rank
     # The smallest over ranks: transfer without waiting for others. None for one core, and where ranks
     # shared cores: then it measures the scheduler.
     reduce_s: float | None
@@ -56,16 +63,57 @@ class Exchange:
     seconds: float
 
 
-def counts(cores: int, bytes: int) -> tuple[float, float, float]:
-    """What one rank does in an Allreduce, one after the other: messages, bytes sent, bytes summed.
+@dataclass(frozen=True)
+class Demand:
+    """What an iteration asks of a number of ranks beside the work on their rows.
 
-    The law is linear in these. MPICH exchanges whole messages while they are short, or have fewer numbers
-    than ranks (recursive doubling); else it sums halves, quarters, ... and collects the pieces
-    (Rabenseifner). Both need a power of two: the ranks beyond it hand theirs to a neighbour first, and get
-    the sum from it last.
+    ``work`` are the operations of the busiest rank on weights; ``messages`` a verb and the bytes of a buffer each.
+    """
+
+    work: float
+    messages: tuple[tuple[str, int], ...]
+
+
+def demand(demands: Mapping[int, Demand], cores: int) -> Demand:
+    """Of any number of cores, from those of some: messages of the next lower one, work in between."""
+    if not demands:
+        return Demand(0.0, ())
+    known = sorted(demands)
+    low = max((p for p in known if p <= cores), default=known[0])
+    high = min((p for p in known if p >= cores), default=known[-1])
+    first, last = demands[low], demands[high]
+    if low == high or not (first.work > 0 and last.work > 0):
+        return first
+    part = math.log(cores / low) / math.log(high / low)
+    return Demand(first.work ** (1 - part) * last.work**part, first.messages)
+
+
+def counts(cores: int, bytes: int, verb: str = "allreduce") -> tuple[float, float, float]:
+    """What one rank does in a message to all, one after the other: messages, bytes sent, bytes summed.
+
+    The law is linear in these. ``reduce`` counts as an Allreduce: a sum for a few ranks goes to one, and from that
+    to the others.
     """
     if cores <= 1 or bytes <= 0:
         return 0.0, 0.0, 0.0
+    if verb == "reduce_scatter":
+        steps = math.ceil(math.log2(cores)) if bytes < LONG else cores - 1
+        part = bytes * (cores - 1) / cores
+        return float(steps), part, part
+    if verb == "allgather":
+        doubling = bytes < (LONG if cores & (cores - 1) == 0 else MIDDLE)
+        steps = math.ceil(math.log2(cores)) if doubling else cores - 1
+        return float(steps), bytes * (cores - 1) / cores, 0.0
+    return _allreduce(cores, bytes)
+
+
+def _allreduce(cores: int, bytes: int) -> tuple[float, float, float]:
+    """Of an Allreduce.
+
+    MPICH exchanges whole messages while they are short, or have fewer numbers than ranks (recursive doubling);
+    else it sums halves, quarters, ... and collects the pieces (Rabenseifner). Both need a power of two: the ranks
+    beyond it hand theirs to a neighbour first, and get the sum from it last.
+    """
     steps = cores.bit_length() - 1
     power = 1 << steps
     if bytes <= SHORT or bytes // ITEM < power:
@@ -80,7 +128,7 @@ def counts(cores: int, bytes: int) -> tuple[float, float, float]:
 
 @dataclass(frozen=True)
 class Law:
-    """What an Allreduce costs: ``alpha`` seconds per message, ``beta`` per byte sent, ``gamma`` per byte summed.
+    """What sending costs: ``alpha`` seconds per message, ``beta`` per byte sent, ``gamma`` per byte summed.
 
     Between ranks that share memory beta and gamma are hardly separable: a fitted law whose gamma is 0 has
     them both in beta.
@@ -90,21 +138,23 @@ class Law:
     beta: float
     gamma: float
 
-    def seconds(self, cores: int, bytes: int) -> float:
-        """Seconds of one Allreduce of ``bytes`` over ``cores`` ranks; 0 for one rank."""
-        messages, sent, summed = counts(cores, bytes)
+    def seconds(self, cores: int, bytes: int, verb: str = "allreduce") -> float:
+        """Seconds of one message of ``bytes`` over ``cores`` ranks; 0 for one rank."""
+        messages, sent, summed = counts(cores, bytes, verb)
         return self.alpha * messages + self.beta * sent + self.gamma * summed
 
 
 @dataclass(frozen=True)
 class CostModel:
-    """Seconds per iteration on any number of cores. ``law`` is None where no Allreduce was ever measured."""
+    """Seconds per iteration on any number of cores. ``law`` is None where no message was ever measured."""
 
     seconds_per_row: float  # of a rank's share
     seconds_fixed: float  # per iteration, however few the rows
-    seconds_solve: float  # per iteration, repeated by every rank
+    seconds_solve: float  # per iteration, on one core; on every one of several, where the method counts no work
     imbalance: float  # how much longer the busiest rank takes than the mean one: 0.1 is 10 %
-    message_bytes: tuple[int, ...]  # of the Allreduces of one iteration
+    contention: float  # how much longer rows take where all cores of a node work: 0.1 is 10 %
+    node_cores: int
+    demands: Mapping[int, Demand]  # by number of cores
     law: Law | None
 
     def parts(self, cores: int, rows: int) -> dict[str, float]:
@@ -114,7 +164,7 @@ class CostModel:
         """
         return {
             "compute": self.compute(cores, rows),
-            "solve": self.seconds_solve,
+            "solve": self.solve(cores),
             "reduce": self.communication(cores),
         }
 
@@ -125,25 +175,34 @@ class CostModel:
     def compute(self, cores: int, rows: int) -> float:
         """Seconds per iteration of the busiest rank's work on its own rows."""
         even = self.seconds_fixed + self.seconds_per_row * math.ceil(rows / cores)
-        return even * (1 + self.imbalance) if cores > 1 else even
+        return even * (1 + self.imbalance) * self.sharing(cores) if cores > 1 else even
+
+    def sharing(self, cores: int) -> float:
+        """How much longer rows take than on one core, as ranks of a node share its memory."""
+        return 1 + self.contention * min(cores - 1, self.node_cores - 1) / max(self.node_cores - 1, 1)
+
+    def solve(self, cores: int) -> float:
+        """Seconds per iteration of the busiest rank's solves and updates."""
+        return self.seconds_solve * _share(self.demands, cores)
 
     def communication(self, cores: int) -> float:
-        """A bound: no iteration takes less than its Allreduces, in seconds.
+        """A bound: no iteration takes less than its messages, in seconds.
 
         Raises UserError for more than one core where communication is unknown.
         """
-        if cores <= 1 or not self.message_bytes:
+        messages = demand(self.demands, cores).messages
+        if cores <= 1 or not messages:
             return 0.0
         if self.law is None:
             raise UserError(
                 f"the time of an iteration on {cores} cores is unknown: no Allreduce was measured. Measure with "
                 "a core for every rank, on two cores or more, or name a machine whose network is known"
             )
-        return sum(self.law.seconds(cores, bytes) for bytes in self.message_bytes)
+        return sum(self.law.seconds(cores, bytes, verb) for verb, bytes in messages)
 
     def amdahl(self, cores: int, rows: int) -> float:
-        """A bound: rows split perfectly, the rest as on one core, no communication. Seconds per iteration."""
-        return self.seconds_fixed + self.seconds_per_row * rows / cores + self.seconds_solve
+        """A bound: rows split perfectly, and no communication. Seconds per iteration."""
+        return self.seconds_fixed + self.seconds_per_row * rows / cores + self.solve(cores)
 
 
 @dataclass(frozen=True)
@@ -160,32 +219,44 @@ class HeldOut:
         object.__setattr__(self, "error", self.predicted_s / self.measured_s - 1)
 
 
-def fit(points: list[Point], exchanges: list[Exchange], message_bytes: list[int]) -> CostModel:
+def fit(
+    points: list[Point],
+    exchanges: list[Exchange],
+    demands: Mapping[int, Demand],
+    contention: float = 0.0,
+    node_cores: int = 1,
+) -> CostModel:
     """The model that is closest to what was measured, in relative error. All its times are 0 or more.
 
-    ``message_bytes`` are the Allreduces of one iteration. Rates are fitted to the mean over ranks, on the
-    mean share of rows; the busiest rank comes back in through the largest share and ``imbalance``, so it
-    counts once. Raises UserError where there is no point, or one without a time.
+    Rates are fitted to the mean over ranks, on the mean share of rows; the busiest rank comes back in through the
+    largest share and ``imbalance``, so it counts once. Raises UserError where there is no point, or one without a
+    time.
     """
     if not points:
         raise UserError("there is nothing to fit a cost model to: no run was measured")
     for point in points:
         if not all(0 < seconds < math.inf for seconds in (point.compute_s, point.compute_mean_s)):
             raise UserError(f"the runs on {point.cores} cores have no time of computation to fit a cost model to")
-    row_s, fixed_s = _fit_compute(points)
     model = CostModel(
-        seconds_per_row=row_s,
-        seconds_fixed=fixed_s,
-        seconds_solve=median(point.solve_s for point in points),
+        seconds_per_row=0.0,
+        seconds_fixed=0.0,
+        seconds_solve=median(point.solve_s / _share(demands, point.cores) for point in points),
         imbalance=0.0,
-        message_bytes=tuple(message_bytes),
-        law=_fit_law(points, exchanges, message_bytes),
+        contention=contention,
+        node_cores=node_cores,
+        demands=demands,
+        law=_fit_law(points, exchanges, demands),
     )
+    row_s, fixed_s = _fit_compute(
+        [replace(point, compute_mean_s=point.compute_mean_s / model.sharing(point.cores)) for point in points]
+    )
+    model = replace(model, seconds_per_row=row_s, seconds_fixed=fixed_s)
     # The busiest rank over the mean one, less what is explained by a row more in its share.
     ratios = [
         point.compute_s
         / point.compute_mean_s
         * (fixed_s + row_s * point.rows / point.cores)
+        * model.sharing(point.cores)
         / model.compute(point.cores, point.rows)
         for point in points
         if point.cores > 1
@@ -193,7 +264,13 @@ def fit(points: list[Point], exchanges: list[Exchange], message_bytes: list[int]
     return replace(model, imbalance=max(0.0, median(ratios) - 1) if ratios else 0.0)
 
 
-def held_out(points: list[Point], exchanges: list[Exchange], message_bytes: list[int]) -> list[HeldOut]:
+def held_out(
+    points: list[Point],
+    exchanges: list[Exchange],
+    demands: Mapping[int, Demand],
+    contention: float = 0.0,
+    node_cores: int = 1,
+) -> list[HeldOut]:
     """Every core count but the smallest, as predicted by a model fitted to all the others.
 
     ``exchanges`` stay in every fit: they are measurements of the machine, not runs of the study. Where
@@ -205,7 +282,8 @@ def held_out(points: list[Point], exchanges: list[Exchange], message_bytes: list
         raise UserError(f"nothing can be held out of {len(cores)} core count(s): measure at least two")
     found = []
     for left_out in cores[1:]:
-        model = fit([point for point in points if point.cores != left_out], exchanges, message_bytes)
+        others = [point for point in points if point.cores != left_out]
+        model = fit(others, exchanges, demands, contention, node_cores)
         found += [_compare(model, point) for point in points if point.cores == left_out]
     return found
 
@@ -215,8 +293,8 @@ def on_machine(model: CostModel, machine: Machine, here_gflops: float) -> CostMo
 
     Computation and solves are rescaled by the ratio of the single-precision matrix-product peaks of a core,
     ``here_gflops`` where the model was measured: the same fraction of the peak is assumed there, also of
-    work that waits for memory. The law is the machine's; imbalance is kept. Raises UserError for a peak
-    that is no positive number.
+    work that waits for memory. The law is the machine's; imbalance and contention are kept. Raises UserError for
+    a peak that is no positive number.
     """
     if not 0 < here_gflops < math.inf:
         raise UserError(f"expected the peak of a core here in GFLOP/s, above 0, got {here_gflops:g}")
@@ -227,12 +305,19 @@ def on_machine(model: CostModel, machine: Machine, here_gflops: float) -> CostMo
         seconds_per_row=model.seconds_per_row * slower,
         seconds_fixed=model.seconds_fixed * slower,
         seconds_solve=model.seconds_solve * slower,
+        node_cores=machine.processor.cores_per_node,
         law=Law(network.latency_s, network.seconds_per_byte, network.seconds_per_byte_summed),
     )
 
 
+def _share(demands: Mapping[int, Demand], cores: int) -> float:
+    """Of the work on weights of one core, what the busiest of several has; all of it where nobody counts it."""
+    alone = demand(demands, 1).work
+    return demand(demands, cores).work / alone if alone > 0 else 1.0
+
+
 def _compare(model: CostModel, point: Point) -> HeldOut:
-    predicted = model.compute(point.cores, point.rows) + model.seconds_solve
+    predicted = model.compute(point.cores, point.rows) + model.solve(point.cores)
     measured = point.compute_s + point.solve_s
     if model.law is None or point.reduce_s is None:
         return HeldOut(point.cores, predicted, measured, communication=False)
@@ -248,13 +333,20 @@ def _fit_compute(points: list[Point]) -> tuple[float, float]:
     return float(row_s), float(fixed_s)
 
 
-def _fit_law(points: list[Point], exchanges: list[Exchange], message_bytes: list[int]) -> Law | None:
-    """The law from measured Allreduces and the reductions of runs; None where neither was measured."""
-    measured = [([exchange.bytes], exchange.cores, exchange.seconds) for exchange in exchanges]
-    measured += [(message_bytes, point.cores, point.reduce_s) for point in points if point.reduce_s is not None]
+def _fit_law(points: list[Point], exchanges: list[Exchange], demands: Mapping[int, Demand]) -> Law | None:
+    """The law from measured Allreduces and the messages of runs; None where neither was measured."""
+    measured: list[tuple[Sequence[tuple[str, int]], int, float]] = [
+        ([("allreduce", exchange.bytes)], exchange.cores, exchange.seconds) for exchange in exchanges
+    ]
+    measured += [
+        (demand(demands, point.cores).messages, point.cores, point.reduce_s)
+        for point in points
+        if point.reduce_s is not None
+    ]
     rows, seconds = [], []
     for messages, cores, took in measured:
-        row = np.sum([counts(cores, bytes) for bytes in messages], axis=0) if messages else np.zeros(3)
+        sent = [counts(cores, bytes, verb) for verb, bytes in messages]
+        row = np.sum(sent, axis=0) if sent else np.zeros(3)
         if row[0] and took > 0:  # less than the clock can see says nothing
             rows.append(row)
             seconds.append(took)

@@ -13,13 +13,13 @@ from admmctl.launch.cluster import load_machine
 from admmctl.runs.clock import OUTSIDE
 from admmctl.runs.places import exists, is_run, root
 from admmctl.runs.recorded import Recorded
-from admmctl.studies.model import CostModel, Exchange, Point, fit, held_out, on_machine
+from admmctl.studies.model import CostModel, Demand, Exchange, Point, fit, held_out, on_machine
 from admmctl.studies.scaling import MEASURED
-from admmctl.studies.study import FILE, CoreCount, Curve, Findings, Fitted, OtherMachine, SmallStep, Study
+from admmctl.studies.study import FILE, CoreCount, Curve, Findings, Fitted, Machine, OtherMachine, SmallStep, Study
 
 MOST_CORES = 10_000  # where curves end
 SPREAD, SUPERLINEAR = 0.25, 1.10  # measuring rule 6: warnings above these
-REPEATED = ("solve",)  # phases that every rank goes through alike, whatever its rows
+ON_WEIGHTS = ("solve", "update")  # phases that are about weights and not about rows
 Rows = Callable[[int], int]  # training rows by core count
 
 
@@ -156,10 +156,10 @@ def _timed(run: Recorded, study: Study) -> Timed | None:
     rows, train_s = summary.rows_train, summary.train_s
     if not phases or rows is None or train_s is None:
         return None
-    own, solve = _parts({name: found["mean_s"] for name, found in phases.items()})
+    own, _ = _parts({name: found["mean_s"] for name, found in phases.items()})
     reduce_s = phases.get("reduce", {}).get("min_s", 0.0)
     # Ranks wait for the busiest one in the reductions: its own work is what is left beside the shortest wait.
-    busiest, _ = _parts({name: found["max_s"] for name, found in phases.items()})
+    busiest, solve = _parts({name: found["max_s"] for name, found in phases.items()})
     if not cpu:
         busiest = max(own, train_s - reduce_s - solve)
     seconds = busiest + solve if cpu else train_s
@@ -189,9 +189,9 @@ def _timed(run: Recorded, study: Study) -> Timed | None:
 
 
 def _parts(phases: dict[str, float]) -> tuple[float, float]:
-    """Seconds of work on a rank's own rows, and of work that every rank repeats."""
-    own = sum(value for name, value in phases.items() if name not in ("reduce", *REPEATED))
-    return own, sum(phases.get(name, 0.0) for name in REPEATED)
+    """Seconds of work on a rank's own rows, and of work on weights."""
+    own = sum(value for name, value in phases.items() if name not in ("reduce", *ON_WEIGHTS))
+    return own, sum(phases.get(name, 0.0) for name in ON_WEIGHTS)
 
 
 def _core_count(runs: list[Timed]) -> CoreCount:
@@ -223,12 +223,11 @@ def _modelled(
     rows_of = _rows(points, study.weak)
     here = list(study.machine.values())
     exchanges = [Exchange(m.ranks, e.bytes, e.seconds) for m in here for e in m.allreduce]
-    messages = list(here[0].message_bytes) if here else []
-    points = [*points, *_small(study)]
-    model = fit(points, exchanges, messages)
+    points, demands, sharing = [*points, *_small(study)], _demands(study), _contention(here)
+    model = fit(points, exchanges, demands, *sharing)
     errors = [
         replace(left, predicted_s=left.predicted_s * iterations, measured_s=left.measured_s * iterations)
-        for left in held_out(points, exchanges, messages)
+        for left in held_out(points, exchanges, demands, *sharing)
     ]
     fitted = Fitted(**vars(model), held_out=errors)
     most = 4 * max(by_cores) if model.law is not None else 1
@@ -241,6 +240,26 @@ def _modelled(
     moved = on_machine(model, other, median(m.gemm_gflops for m in here))
     there = _curve(moved, iterations, rows_of, min(MOST_CORES, other.cores), [])
     return fitted, curve, OtherMachine(other.name, other.title, list(other.source), there)
+
+
+def _demands(study: Study) -> dict[int, Demand]:
+    """What an iteration asks of ranks; of an older study the Allreduces that it names, and no work."""
+    if study.asked:
+        return {int(p): Demand(asked.work, tuple(asked.messages)) for p, asked in study.asked.items()}
+    here = next(iter(study.machine.values()), None)
+    sizes = () if here is None else here.message_bytes
+    return {1: Demand(0.0, tuple(("allreduce", size) for size in sizes))}
+
+
+def _contention(here: list[Machine]) -> tuple[float, int]:
+    """How much slower a matrix product is on all cores at once, 0.1 for 10 %; how many cores this machine has."""
+    node = max((machine.cores for machine in here), default=1)
+    rates = {machine.ranks: machine.gemm_gflops for machine in here if machine.ranks <= node}
+    most = max(rates, default=1)
+    if 1 not in rates or most == 1:
+        return 0.0, node
+    slower = max(0.0, rates[1] / rates[most] - 1)
+    return slower * (node - 1) / (most - 1), node
 
 
 def _small(study: Study) -> list[Point]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from admmctl.data import shards
+from admmctl.data.catalog import datasets
 from admmctl.errors import Interrupted, RunFailed, UserError
 from admmctl.experiment import config as configuration
 from admmctl.experiment.config import Run
@@ -21,6 +22,8 @@ from admmctl.files import locked
 from admmctl.folders import make_folder
 from admmctl.launch import local
 from admmctl.launch.options import MOST, Options
+from admmctl.methods.method import trainer
+from admmctl.runs.build import shape_network
 from admmctl.runs.events import Watcher
 from admmctl.runs.places import root
 from admmctl.runs.reading import CPU, PHASES
@@ -29,7 +32,7 @@ from admmctl.runs.resume import Fingerprints
 from admmctl.runs.submit import Order
 from admmctl.runs.train import check, execute
 from admmctl.studies.bench import on_cores
-from admmctl.studies.study import FILE, Machine, NoSmallStep, SmallStep, Study
+from admmctl.studies.study import FILE, Asked, Machine, NoSmallStep, SmallStep, Study
 
 MEASURED = (*COMPARED, PHASES, CPU)  # what times are read from
 SMALL = 64  # rows
@@ -93,6 +96,7 @@ def scaling(request: Request, watcher: Watcher, say: Say, part: int | None = Non
     folder = root() / run.experiment / f"scaling-{run.method}-{goal.name()}-{identity}"
     say(str(folder))
     study = Study.read(folder) or _described(run, goal)
+    study.asked = study.asked or _asked(run)
     try:
         make_folder(folder)
         _measure(study, run, mine, request.options, say)
@@ -210,6 +214,17 @@ def _described(run: Run, goal: Goal) -> Study:
         target=run.stop.target,
         batch=getattr(run.settings, "batch", None),
     )
+
+
+def _asked(run: Run) -> dict[str, Asked]:
+    """What an iteration asks of any number of ranks, at powers of two and at half as much again."""
+    network = shape_network(run, *datasets.load(run.data.name)().shape(run.data))
+    method, total = trainer(run.kind, run.settings, run.loss), shards.plan(run.data, 1).rows_train
+    found = {}
+    for ranks in sorted({count for power in range(15) for count in (1 << power, 3 << power >> 1)}):
+        cost = method.cost(network, -(-total // ranks), total, ranks)
+        found[str(ranks)] = Asked(work=cost.solve, messages=[(verb, bytes) for verb, bytes in cost.messages])
+    return found
 
 
 def _measure(study: Study, run: Run, counts: list[int], options: Options, say: Say) -> None:

@@ -30,12 +30,20 @@ class Exchange(_Open):
 
 
 class Machine(_Open):
-    """This machine on a number of cores; ``message_bytes`` are the Allreduces of one iteration of the method."""
+    """This machine on a number of cores; ``message_bytes`` are those of one iteration of the method."""
 
     ranks: int
+    cores: int = 1
     allreduce: list[Exchange]
     message_bytes: list[int]
     gemm_gflops: FiniteFloat
+
+
+class Asked(BaseModel):
+    """What an iteration asks of a number of ranks, as ``model.Demand`` has it."""
+
+    work: FiniteFloat
+    messages: list[tuple[str, int]]
 
 
 class SmallStep(_Open):
@@ -65,6 +73,7 @@ class Study(_Open):
     metric: str
     target: FiniteFloat | None
     batch: int | None  # rows of an iteration, where it is not all of them
+    asked: dict[str, Asked] = {}  # by number of cores; a study from before it was counted has none
     machine: dict[str, Machine] = {}  # by number of cores
     small: SmallStep | NoSmallStep | None = None
 

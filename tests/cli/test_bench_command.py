@@ -64,8 +64,10 @@ def test_without_an_experiment_it_is_the_higgs_network(shell: Shell) -> None:
     assert {"reduce", "solve", "product", "elementwise", "gram", "other"} == set(result["phases"])
     assert result["threads_per_rank"] == 1
     assert result["allreduce"] == []
-    # z_1 a_0' and z_2 a_1', and half of a_1 a_1'.
-    assert result["message_bytes"] == [4 * (300 * 29 + 301 + 301 * 302 // 2)]
+    # Half of a_1 a_1'; z_1 a_0' and z_2 a_1', and as many weights.
+    triangle, rows = 4 * (301 * 302 // 2), 4 * (300 * 29 + 301)
+    assert result["messages"] == [["reduce", triangle], ["reduce_scatter", rows], ["allgather", rows]]
+    assert result["message_bytes"] == [triangle, rows, rows]
     # Somewhat below the peak, which is that of one core of these years.
     assert 0.01 < result["fraction"] < 1
     assert 1 < result["gemm_gflops"] < 1000

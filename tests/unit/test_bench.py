@@ -408,6 +408,7 @@ RESULT: dict[str, Any] = {
     "message_bytes": [36_004],
     "cpu_share": 0.99,
     "disturbed": False,
+    "messages": [("allreduce", 36_004)],
     "peak_rss_mb": 300.0,
     "memory_estimate_mb": 320.0,
     "cpu": "A processor",

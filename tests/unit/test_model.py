@@ -16,22 +16,33 @@ from admmctl.studies.model import (
     ITEM,
     SHORT,
     CostModel,
+    Demand,
     Exchange,
     Law,
     Point,
     counts,
+    demand,
     fit,
     held_out,
     on_machine,
 )
 
 LAW = Law(alpha=2e-6, beta=3e-10, gamma=5e-10)
+
+
+def sums(*sizes: int) -> dict[int, Demand]:
+    """Of a method whose work on weights nobody counts: Allreduces of so many bytes."""
+    return {1: Demand(0.0, tuple(("allreduce", size) for size in sizes))}
+
+
 TRUE = CostModel(
     seconds_per_row=1e-6,
     seconds_fixed=2e-4,
     seconds_solve=3e-4,
     imbalance=0.1,
-    message_bytes=(400_000,),
+    contention=0.0,
+    node_cores=1,
+    demands=sums(400_000),
     law=LAW,
 )
 SIZES = [8, 256, 2048, 4096, 65_536, 1_000_000]
@@ -57,7 +68,7 @@ def strong(*cores: int, rows: int = 60_000, shared: bool = False) -> list[Point]
 def numbers(model: CostModel) -> list[float]:
     law = [] if model.law is None else [model.law.alpha, model.law.beta, model.law.gamma]
     costs = (model.seconds_per_row, model.seconds_fixed, model.seconds_solve, model.imbalance)
-    return [*costs, *model.message_bytes, *law]
+    return [*costs, *law]
 
 
 def near(model: CostModel, **changes: object) -> bool:
@@ -152,13 +163,13 @@ def test_the_law_takes_as_long_as_the_algorithm(cores, items):
 
 @pytest.mark.parametrize("cores", [(1, 2), (1, 2, 4), (2, 3, 5, 8), (8, 2, 4), (1, 7, 500, 9999)])
 def test_a_fit_finds_the_model_that_made_the_measurements(cores):
-    assert near(fit(strong(*cores), EXCHANGES, [400_000]))
+    assert near(fit(strong(*cores), EXCHANGES, sums(400_000)))
 
 
 def test_a_row_more_in_the_largest_share_is_no_imbalance():
     points = [measured(p, 100, replace(TRUE, imbalance=0.0)) for p in (1, 3, 7, 40)]
     assert points[-1].compute_s > 1.0002 * points[-1].compute_mean_s  # 3 rows of 2.5
-    model = fit(points, EXCHANGES, [400_000])
+    model = fit(points, EXCHANGES, sums(400_000))
     assert model.imbalance == pytest.approx(0, abs=1e-9)
     assert model.compute(40, 100) == pytest.approx(points[-1].compute_s)
 
@@ -172,7 +183,7 @@ def test_with_noise_no_other_rates_are_nearer_and_predictions_stay_within_it(noi
     made = replace(TRUE, seconds_per_row=row_s, seconds_fixed=fixed_s, imbalance=0.0)
     exact = [measured(p, 64_000, made) for p in (1, 2, 4, 8, 16)]
     noisy = [slower(point, 1 + e) for point, e in zip(exact, noise, strict=True)]
-    model = replace(fit(noisy, [], []), imbalance=0.0)
+    model = replace(fit(noisy, [], sums()), imbalance=0.0)
     assert model.seconds_per_row >= 0
     assert model.seconds_fixed >= 0
 
@@ -193,7 +204,7 @@ def test_with_noise_no_other_rates_are_nearer_and_predictions_stay_within_it(noi
 def test_times_are_never_negative():
     # Faster than linear, as caches make it: a straight line would want a negative time at zero rows.
     points = [Point(p, 8000, s, s, 0.0, None) for p, s in ((1, 8.0), (2, 3.5), (4, 1.5), (8, 0.6))]
-    model = fit(points, [Exchange(2, 8, 2e-6), Exchange(2, 1_000_000, 1e-6)], [8])
+    model = fit(points, [Exchange(2, 8, 2e-6), Exchange(2, 1_000_000, 1e-6)], sums(8))
     assert model.seconds_fixed == 0
     assert model.seconds_per_row > 0
     assert model.law is not None
@@ -203,7 +214,7 @@ def test_times_are_never_negative():
 def test_imbalance_is_the_median_over_more_than_one_core():
     measurements = [(1, 4.0, 0.9), (2, 2.0, 0.1), (4, 1.0, 0.3), (8, 0.5, 0.2)]
     points = [Point(p, 64_000, mean * (1 + i), mean, 0.0, None) for p, mean, i in measurements]
-    model = fit(points, [], [])
+    model = fit(points, [], sums())
     assert model.imbalance == pytest.approx(0.2)
     assert model.compute(1, 64_000) == pytest.approx(4.0)  # one rank waits for nobody
     assert model.compute(4, 64_000) == pytest.approx(1.2)
@@ -211,28 +222,28 @@ def test_imbalance_is_the_median_over_more_than_one_core():
 
 @pytest.mark.parametrize(("cores", "busiest_s"), [(1, 2.0), (2, 0.9)])
 def test_imbalance_is_never_negative_and_none_on_one_core(cores, busiest_s):
-    assert fit([Point(cores, 10, busiest_s, 1.0, 0.0, None)], [], []).imbalance == 0
+    assert fit([Point(cores, 10, busiest_s, 1.0, 0.0, None)], [], sums()).imbalance == 0
 
 
 def test_solves_are_the_median():
     points = [replace(p, solve_s=s) for p, s in zip(strong(1, 2, 4), (1.0, 9.0, 2.0), strict=True)]
-    assert fit(points, EXCHANGES, [400_000]).seconds_solve == 2.0
+    assert fit(points, EXCHANGES, sums(400_000)).seconds_solve == 2.0
 
 
 def test_weak_scaling_is_fitted_and_predicted_by_the_same_functions():
     points = [measured(p, 1000 * p) for p in (1, 2, 4)]
-    model = fit(points, EXCHANGES, [400_000])
+    model = fit(points, EXCHANGES, sums(400_000))
     assert model.seconds_fixed == 0  # one share: nothing tells fixed costs from those of rows
     assert model.seconds_per_row == pytest.approx(1.2e-6)
     for point in points:
         assert model.seconds(point.cores, point.rows) == pytest.approx(TRUE.seconds(point.cores, point.rows))
     assert model.compute(1000, 1_000_000) == pytest.approx(TRUE.compute(1000, 1_000_000))
-    assert all(abs(found.error) < 1e-9 for found in held_out(points, EXCHANGES, [400_000]))
+    assert all(abs(found.error) < 1e-9 for found in held_out(points, EXCHANGES, sums(400_000)))
 
 
 def test_shares_that_differ_by_a_hair_do_not_invent_fixed_costs():
     points = [Point(1, 1000, 1.00e-3, 1.00e-3, 0.0, None), Point(2, 2040, 1.03e-3, 1.00e-3, 0.0, None)]
-    assert fit(points, [], []).seconds_fixed == 0
+    assert fit(points, [], sums()).seconds_fixed == 0
 
 
 # -- the law from measurements
@@ -240,7 +251,7 @@ def test_shares_that_differ_by_a_hair_do_not_invent_fixed_costs():
 
 def test_long_messages_alone_fold_the_sums_into_the_bytes():
     long = [Exchange(p, n, LAW.seconds(p, n)) for p in (2, 3, 4) for n in (10_000, 100_000, 1_000_000)]
-    law = fit(strong(1), long, [400_000]).law
+    law = fit(strong(1), long, sums(400_000)).law
     assert law is not None
     assert law.gamma == 0
     assert law.alpha == pytest.approx(LAW.alpha)
@@ -250,36 +261,36 @@ def test_long_messages_alone_fold_the_sums_into_the_bytes():
 
 @pytest.mark.parametrize(("bytes", "latency"), [(8, True), (1_000_000, False)])
 def test_one_size_alone_is_latency_if_short_and_bytes_if_long(bytes, latency):
-    law = fit(strong(1), [Exchange(2, bytes, LAW.seconds(2, bytes))], [bytes]).law
+    law = fit(strong(1), [Exchange(2, bytes, LAW.seconds(2, bytes))], sums(bytes)).law
     assert law is not None
     assert (law.alpha > 0, law.beta > 0, law.gamma > 0) == (latency, not latency, False)
     assert law.seconds(2, bytes) == pytest.approx(LAW.seconds(2, bytes))
 
 
 def test_reductions_of_runs_tell_the_law_too():
-    model = fit(strong(1, 2, 4, 8), [], [400_000])
+    model = fit(strong(1, 2, 4, 8), [], sums(400_000))
     for p in (2, 4, 8):
         assert model.communication(p) == pytest.approx(TRUE.communication(p))
     several = [replace(p, reduce_s=LAW.seconds(p.cores, 80) + LAW.seconds(p.cores, 400_000)) for p in strong(2, 4)]
-    model = fit(several, [], [80, 400_000])
+    model = fit(several, [], sums(80, 400_000))
     assert model.communication(4) == pytest.approx(several[1].reduce_s)
 
 
 def test_measurements_that_say_nothing_change_nothing():
     silent = [(1, 400_000, 1e-7), (4, 0, 1e-6), (2, 400_000, 0.0), (2, 8, math.nan)]
     nothing = [Exchange(*each) for each in silent]
-    assert near(fit(strong(1, 2), [*EXCHANGES, *nothing], [400_000]))
-    assert fit(strong(1, 2, shared=True), nothing, [400_000]).law is None
+    assert near(fit(strong(1, 2), [*EXCHANGES, *nothing], sums(400_000)))
+    assert fit(strong(1, 2, shared=True), nothing, sums(400_000)).law is None
 
 
 def test_without_a_measured_allreduce_one_core_only_can_be_predicted():
-    model = fit(strong(1, 2, shared=True), [], [400_000])
+    model = fit(strong(1, 2, shared=True), [], sums(400_000))
     assert near(model, law=None)
     assert model.seconds(1, 60_000) == pytest.approx(TRUE.seconds(1, 60_000))
     for ask in (model.seconds, model.parts):
         with pytest.raises(UserError, match=r"on 2 cores is unknown: no Allreduce was measured.*machine"):
             ask(2, 60_000)
-    assert fit(strong(1, 2, shared=True), [], []).parts(2, 60_000)["reduce"] == 0  # nothing to exchange
+    assert fit(strong(1, 2, shared=True), [], sums()).parts(2, 60_000)["reduce"] == 0  # nothing to exchange
 
 
 # -- held out
@@ -288,7 +299,7 @@ def test_without_a_measured_allreduce_one_core_only_can_be_predicted():
 def test_every_core_count_but_the_smallest_is_held_out():
     points = strong(4, 1, 2)
     slow = slower(points[0], 2)
-    at_2, at_4 = held_out([slow, *points[1:]], EXCHANGES, [400_000])
+    at_2, at_4 = held_out([slow, *points[1:]], EXCHANGES, sums(400_000))
     assert (at_2.cores, at_4.cores) == (2, 4)
     # 4 is predicted from the others, so right; it was measured too slow
     assert at_4.predicted_s == pytest.approx(TRUE.seconds(4, 60_000))
@@ -300,7 +311,7 @@ def test_every_core_count_but_the_smallest_is_held_out():
 
 
 def test_with_two_core_counts_the_larger_is_predicted_from_the_smaller():
-    (found,) = held_out(strong(1, 2), EXCHANGES, [400_000])
+    (found,) = held_out(strong(1, 2), EXCHANGES, sums(400_000))
     alone = TRUE.compute(1, 60_000) / 60_000
     assert found.cores == 2
     assert found.predicted_s == pytest.approx(alone * 30_000 + TRUE.seconds_solve + LAW.seconds(2, 400_000))
@@ -308,7 +319,7 @@ def test_with_two_core_counts_the_larger_is_predicted_from_the_smaller():
 
 @pytest.mark.parametrize(("shared", "exchanges"), [(True, EXCHANGES), (True, []), (False, [])])
 def test_unknown_reductions_are_in_neither_number(shared, exchanges):
-    (found,) = held_out(strong(1, 2, shared=shared), exchanges, [400_000])
+    (found,) = held_out(strong(1, 2, shared=shared), exchanges, sums(400_000))
     assert not found.communication
     assert found.measured_s == pytest.approx(TRUE.compute(2, 60_000) + TRUE.seconds_solve)
     assert found.predicted_s == pytest.approx(
@@ -319,12 +330,12 @@ def test_unknown_reductions_are_in_neither_number(shared, exchanges):
 @pytest.mark.parametrize("points", [[], strong(2), strong(2, 2)])
 def test_one_core_count_has_nothing_to_hold_out(points):
     with pytest.raises(UserError, match=r"nothing can be held out of [01] core count.*at least two"):
-        held_out(points, EXCHANGES, [400_000])
+        held_out(points, EXCHANGES, sums(400_000))
 
 
 def test_no_points_cannot_be_fitted():
     with pytest.raises(UserError, match="no run was measured"):
-        fit([], EXCHANGES, [400_000])
+        fit([], EXCHANGES, sums(400_000))
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, math.nan, math.inf])
@@ -333,10 +344,58 @@ def test_points_without_a_time_are_refused(key, seconds):
     points = strong(1, 2, 4)
     points[1] = replace(points[1], **{key: seconds})
     with pytest.raises(UserError, match="2 cores have no time of computation"):
-        fit(points, EXCHANGES, [400_000])
+        fit(points, EXCHANGES, sums(400_000))
 
 
 # -- predictions and bounds
+
+
+@pytest.mark.parametrize(
+    ("verb", "cores", "bytes", "messages", "sent", "summed"),
+    [
+        ("reduce_scatter", 2, 1000, 1, 500, 500),
+        ("reduce_scatter", 5, 1000, 3, 800, 800),
+        ("reduce_scatter", 5, 1_000_000, 4, 800_000, 800_000),  # long: a piece to each of the others
+        ("allgather", 8, 400_000, 3, 350_000, 0),
+        ("allgather", 6, 60_000, 3, 50_000, 0),
+        ("allgather", 6, 120_000, 5, 100_000, 0),  # no power of two, and not short: round a ring
+        ("allgather", 64, 1 << 20, 63, (1 << 20) * 63 / 64, 0),
+        ("reduce", 4, 16_384, 4, 24_576, 12_288),  # no more than an Allreduce
+    ],
+)
+def test_pieces_send_what_is_counted_by_hand(verb, cores, bytes, messages, sent, summed):
+    assert counts(cores, bytes, verb) == (messages, sent, summed)
+    assert counts(1, bytes, verb) == (0, 0, 0)
+
+
+def test_what_an_iteration_asks_lies_between_the_numbers_of_ranks_that_are_known():
+    known = {1: Demand(800.0, (("reduce", 9),)), 4: Demand(200.0, (("allgather", 7),)), 8: Demand(110.0, ())}
+    assert demand(known, 4) == known[4]
+    assert demand(known, 2) == Demand(pytest.approx(400.0), (("reduce", 9),))
+    assert demand(known, 6).messages == (("allgather", 7),)
+    assert demand(known, 100) == known[8]
+    assert demand({}, 3) == Demand(0.0, ())
+
+
+def test_work_on_weights_shrinks_as_the_method_counts_it():
+    asked = {1: Demand(100.0, ()), 2: Demand(60.0, ()), 4: Demand(40.0, ())}
+    true = replace(TRUE, demands=asked, law=None)
+    points = [replace(measured(p, 60_000, true, shared=True), solve_s=true.solve(p)) for p in (1, 2, 4)]
+    model = fit(points, [], asked)
+    assert model.seconds_solve == pytest.approx(3e-4)
+    assert [model.solve(p) for p in (1, 2, 4)] == pytest.approx([3e-4, 1.8e-4, 1.2e-4])
+    assert all(abs(found.error) < 1e-9 for found in held_out(points, [], asked))
+
+
+def test_ranks_of_a_node_slow_each_other_down_and_no_more_than_a_full_one():
+    true = replace(TRUE, contention=0.2, node_cores=5)
+    assert [true.sharing(p) for p in (1, 3, 5, 50)] == pytest.approx([1, 1.1, 1.2, 1.2])
+    points = [
+        replace(point, compute_mean_s=point.compute_mean_s * true.sharing(point.cores))
+        for point in (measured(p, 60_000, true) for p in (1, 2, 5, 10))
+    ]
+    model = fit(points, EXCHANGES, sums(400_000), 0.2, 5)
+    assert numbers(model) == pytest.approx(numbers(TRUE))
 
 
 def test_the_parts_are_the_seconds_and_the_bounds_are_as_by_hand():
@@ -346,7 +405,7 @@ def test_the_parts_are_the_seconds_and_the_bounds_are_as_by_hand():
     )
     assert TRUE.seconds(3, 100) == pytest.approx(sum(parts.values()))
     assert TRUE.amdahl(4, 60_000) == pytest.approx(2e-4 + 0.06 / 4 + 3e-4)
-    two = replace(TRUE, message_bytes=(400_000, 16))
+    two = replace(TRUE, demands=sums(400_000, 16))
     assert two.communication(3) == pytest.approx(LAW.seconds(3, 400_000) + LAW.seconds(3, 16))
 
 
@@ -383,7 +442,7 @@ def file(tmp_path: Path) -> Path:
 
 def test_another_machine_rescales_work_and_brings_its_own_law(file):
     there = on_machine(replace(TRUE, law=None), load_machine(file), here_gflops=50.0)  # 2.5 times slower
-    assert numbers(there) == pytest.approx([2.5e-6, 5e-4, 7.5e-4, 0.1, 400_000, 1e-4, 1e-8, 0.0])
+    assert numbers(there) == pytest.approx([2.5e-6, 5e-4, 7.5e-4, 0.1, 1e-4, 1e-8, 0.0])
     assert there.seconds(4, 1000) == pytest.approx(
         (5e-4 + 250 * 2.5e-6) * 1.1 + 7.5e-4 + 4e-4 + 1.5 * 400_000 * 1e-8
     )
