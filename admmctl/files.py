@@ -9,12 +9,16 @@ import os
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from admmctl.errors import Interrupted
+
+LOOK = 0.2  # seconds between looks at a lock that another process has
 STDOUT = Path("-")  # as a file that a user names: standard output
 
 
@@ -100,22 +104,37 @@ def _copy_permissions(target: Path, temporary: Path) -> None:
 
 
 @contextmanager
-def locked(target: Path, doing: str, say: Callable[[str], None]) -> Iterator[None]:
+def locked(
+    target: Path, doing: str, say: Callable[[str], None], wanted: Callable[[], bool] = lambda: True
+) -> Iterator[None]:
     """Work on ``target`` in one process at a time; a second one waits, saying so.
 
-    ``doing`` is what is said to be going on: 'downloading', 'preparing'. The lock dies with its process.
+    ``doing`` is what is said to be going on: 'downloading', 'preparing'. The lock dies with its process. Raises
+    Interrupted when it is not ``wanted`` any more, while it waits.
     """
     with target.with_name(f".{target.name}.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             say(f"another process is {doing} {target.name}; waiting for it")
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            while not _taken(lock):
+                if not wanted():
+                    raise Interrupted(f"interrupted while another process was {doing} {target.name}") from None
+                time.sleep(LOOK)
         except OSError as error:
             if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
                 raise
             say(f"the file system of {target.parent} has no locks: nothing else may be {doing} {target.name} now")
         yield
+
+
+def _taken(lock: IO[str]) -> bool:
+    """Whether the lock is free, and so taken now."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def to_json(content: Any) -> str:

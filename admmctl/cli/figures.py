@@ -6,7 +6,21 @@ from typing import Annotated
 import typer
 
 from admmctl.cli.app import app, left_out, note
-from admmctl.cli.options import AXES, SCALES, UNITS, FigureFile, Json, RunArguments, one_of
+from admmctl.cli.options import (
+    AXES,
+    RANKS,
+    SCALES,
+    UNITS,
+    Cluster,
+    DryJobs,
+    FigureFile,
+    Hosts,
+    Json,
+    LaunchedBy,
+    RunArguments,
+    one_of,
+)
+from admmctl.cli.train import queue
 from admmctl.errors import RunFailed, UserError
 from admmctl.report.output import put, put_json
 
@@ -96,6 +110,18 @@ def figures(
     mirror: Annotated[
         Path | None, typer.Option("--mirror", help="Of digits: a folder with official files.")
     ] = None,
+    cores: Annotated[
+        int | None,
+        typer.Option(
+            "--cores",
+            help="The most that a figure may take; all there are, or what it asks for.",
+            rich_help_panel=RANKS,
+        ),
+    ] = None,
+    launcher: LaunchedBy = "auto",
+    hosts: Hosts = None,
+    cluster: Cluster = None,
+    dry_run: DryJobs = False,
     as_json: Json = False,
 ) -> None:
     """Draw figures and tables of the papers, making the runs they need. PNG, PDF, the points as CSV, a caption.
@@ -107,6 +133,8 @@ def figures(
     Without names they are listed, with what each of them needs. No run is needed; what is random depends on the
     seed alone.
 
+    By sbatch every figure is a job of its own, which makes its runs and draws it.
+
     Examples:
 
       admmctl figures
@@ -116,13 +144,16 @@ def figures(
       admmctl figures taylor-2a taylor-2b --scale full
 
       admmctl figures --all
+
+      admmctl figures taylor-2a --scale full --cores 256 --launcher sbatch --cluster slurm
     """
     from admmctl.launch.options import check_options
     from admmctl.papers.draw import make_folder
     from admmctl.papers.entry import Request
     from admmctl.papers.listing import WIDTH, failures, figures_table, listing
-    from admmctl.papers.make import Making, draw_all, prepare
+    from admmctl.papers.make import Making, draw_all, orders, prepare
     from admmctl.report.live import Live, error_console
+    from admmctl.runs.events import Watcher
 
     chosen = one_of("--scale", scale, SCALES)
     if names and everything:
@@ -132,10 +163,18 @@ def figures(
         documents = {"figures": [figure.document() for figure in listed]}
         put_json(documents) if as_json else put(figures_table(listed), narrowest=WIDTH)
         return
-    options = check_options(1)
+    if cores is not None and cores < 1:
+        raise UserError(f"--cores {cores}: expected 1 or more")
+    options = check_options(1, None, launcher, False, hosts, cluster)
+    if launcher == "sbatch":
+        making = Making(chosen, options, Watcher(), note, cores)
+        queue(orders(names or [], making, output, dry_run), dry_run, as_json)
+        return
+    if dry_run:
+        raise UserError("--dry-run of figures prints job scripts: add --launcher sbatch")
     outcome = prepare(names or [], chosen, Request(seed, mirror), note)
     folder = make_folder(output)
-    draw_all(outcome, Making(chosen, options, Live(error_console()), note), folder)
+    draw_all(outcome, Making(chosen, options, Live(error_console()), note, cores), folder)
     if as_json:
         put_json(outcome.document())
     else:

@@ -58,6 +58,9 @@ LaunchedBy = Annotated[
         "--launcher", help="How ranks start: auto, inline, mpiexec, srun or sbatch.", rich_help_panel=RANKS
     ),
 ]
+DryJobs = Annotated[
+    bool, typer.Option("--dry-run", help="Of sbatch: print the job scripts.", rich_help_panel=OUTPUT)
+]
 OneMethod = Annotated[
     str | None,
     typer.Option("--method", help="A method of the file; the first by default.", autocompletion=complete.methods),

@@ -7,8 +7,8 @@ import typer
 
 from admmctl.cli import complete
 from admmctl.cli.app import app, note
-from admmctl.cli.options import RANKS, Changes, Cluster, Config, Hosts, Json, LaunchedBy
-from admmctl.cli.train import hand_in, live_view
+from admmctl.cli.options import RANKS, Changes, Cluster, Config, DryJobs, Hosts, Json, LaunchedBy
+from admmctl.cli.train import live_view, queue
 from admmctl.errors import UserError
 from admmctl.report.output import put, put_json
 
@@ -63,7 +63,7 @@ def scaling(
     part: Annotated[
         int | None, typer.Option("--part", help="Of these, the runs on N cores alone.", metavar="N")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Of sbatch: print the job scripts.")] = False,
+    dry_run: DryJobs = False,
     settings: Changes = None,
     as_json: Json = False,
 ) -> None:
@@ -109,12 +109,7 @@ def scaling(
     if trials is not None:
         raise UserError("--trials tunes several methods, or batch sizes: add --batches, or name more methods")
     if launcher == "sbatch":
-        orders = study.orders(request, dry_run)
-        if dry_run:
-            scripts = [order.script() for order in orders]
-            put_json({"scripts": scripts}) if as_json else put("\n".join(scripts).rstrip("\n"))
-        else:
-            hand_in(orders, as_json)
+        queue(study.orders(request, dry_run), dry_run, as_json)
         return
     if dry_run:
         raise UserError("--dry-run of scaling prints job scripts: add --launcher sbatch")

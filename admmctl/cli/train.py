@@ -14,6 +14,7 @@ from admmctl.cli.options import (
     Changes,
     Cluster,
     Config,
+    DryJobs,
     Hosts,
     JobArguments,
     Json,
@@ -28,7 +29,8 @@ if TYPE_CHECKING:  # commands load what they need as they run
     from admmctl.report.live import Live
     from admmctl.runs.jobs import Job
     from admmctl.runs.submit import Order
-    from admmctl.studies.sweep import Trial
+    from admmctl.runs.summary import Row
+    from admmctl.studies.trials import Trial
 
 
 @app.command()
@@ -166,30 +168,74 @@ def sweep(
     trials: Annotated[
         int | None, typer.Option("--trials", help="How many trials; the file's number by default.")
     ] = None,
-    cores: Annotated[int, typer.Option("--cores", help="Trials side by side, one core each.")] = 1,
+    cores: Annotated[
+        int | None,
+        typer.Option(
+            "--cores",
+            help="Cores of this machine: a trial at a time on each, or on each --ranks of them; 1.",
+            rich_help_panel=RANKS,
+        ),
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", help="Trials at once, or jobs by sbatch.", metavar="N", rich_help_panel=RANKS),
+    ] = None,
+    ranks: Annotated[
+        int,
+        typer.Option(
+            "--ranks", help="MPI ranks of every trial, one per core.", metavar="R", rich_help_panel=RANKS
+        ),
+    ] = 1,
+    launcher: LaunchedBy = "auto",
+    hosts: Hosts = None,
+    cluster: Cluster = None,
+    part: Annotated[
+        str | None, typer.Option("--part", help="The K-th of N parts of the trials, and no winner.", metavar="K/N")
+    ] = None,
+    dry_run: DryJobs = False,
     settings: Changes = None,
     as_json: Json = False,
 ) -> None:
     """Tune a method: try settings from its search space, choose by validation accuracy, time the winner alone.
 
     The file's sweep: block names the keys to vary and their values. Every trial is kept under
-    results/EXPERIMENT/sweep-METHOD; running it again goes on where it stopped. best.yaml there is an experiment
-    file with the winning settings.
+    results/EXPERIMENT/sweep-METHOD; running it again goes on where it stopped, also within a trial. best.yaml
+    there is an experiment file with the winning settings.
 
-    Example:
+    By sbatch --jobs N of them share the trials, and one more waits for these and trains the winner.
+
+    Examples:
 
       admmctl sweep configs/mnist01.yaml --method sgd --trials 12 --cores 2
+
+      admmctl sweep configs/svhn.yaml --jobs 4 --ranks 16 --hosts h1:32,h2:32
+
+      admmctl sweep configs/svhn.yaml --jobs 4 --ranks 64 --launcher sbatch --cluster slurm
     """
+    from admmctl.launch.options import check_options
     from admmctl.report.live import Live, error_console
     from admmctl.report.sweep import sweep_tables, trial_line
-    from admmctl.studies.sweep import sweep as run_sweep
+    from admmctl.studies import sweep as study
 
+    if ranks < 1:
+        raise UserError(f"--ranks {ranks}: expected 1 or more")
+    options = check_options(ranks, None, launcher, False, hosts, cluster)
+    request = study.Request(config, method, trials, cores, jobs, options, settings or [])
+    if launcher == "sbatch":
+        queue(study.orders(request, dry_run), dry_run, as_json)
+        return
+    if dry_run:
+        raise UserError("--dry-run of sweep prints job scripts: add --launcher sbatch")
+    share = None if part is None else study.Part.parse(part)
     with Live(error_console()) as live:
 
         def report(trial: "Trial", done: int, total: int) -> None:
             live.event({"event": "note", "text": trial_line(trial, done, total)})
 
-        result = run_sweep(config, method, trials, cores, settings or [], report, live)
+        result = study.sweep(request, report, live, share)
+    if share is not None:  # the other parts may not be there yet
+        put_json({**vars(result), "part": part}) if as_json else put(f"part {part} is done: {result.folder}")
+        return
     put_json(result) if as_json else put(sweep_tables(result))
     if result.best is None:
         raise RunFailed("no trial ended with a validation accuracy: trials.csv has the reason of each")
@@ -219,14 +265,24 @@ def jobs_named(names: list[str]) -> "list[Job]":
     return found
 
 
+def queue(orders: "list[Order]", dry_run: bool, as_json: bool) -> None:
+    """Hand in the jobs of a study; with ``dry_run`` print their scripts."""
+    if not dry_run:
+        hand_in(orders, as_json)
+        return
+    scripts = [order.script() for order in orders]
+    put_json({"scripts": scripts}) if as_json else put("\n".join(scripts).rstrip("\n"))
+
+
 def hand_in(orders: "list[Order]", as_json: bool) -> None:
     """Hand in jobs, and print those that Slurm took, and how to go on; also where it refuses one of them."""
     from admmctl.runs.submit import submit
 
-    rows = []
+    rows: list[Row] = []
     try:
         for order in orders:
-            rows.append(submit(order))
+            before = [str(row["job"]) for row in rows] if order.last else []
+            rows.append(submit(order, note, before))
     finally:
         if rows and as_json:
             put_json({"runs": rows})

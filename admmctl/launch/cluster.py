@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from admmctl.errors import ConfigError, UserError
 from admmctl.experiment.explain import explain, report
@@ -29,8 +29,17 @@ _SLOTS = re.compile(r"(?:[ \t]*:[ \t]*|[ \t]+slots[ \t]*=[ \t]*|[ \t]+)(\d{1,6})
 _PLUGINS = {"mpich": "pmi2", "openmpi": "pmix", "intel": "pmi2", "cray": "cray_shasta"}
 
 
-class Launch(Settings):
-    """The ``launch:`` block of a cluster's file; every key may be left out."""
+def _are_nodes(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.,\[\]-]{0,999}", text):
+        raise ValueError("expected nodes as Slurm writes them, for instance n7 or n[10-12,20]")
+    return text
+
+
+Nodes = Annotated[str, AfterValidator(_are_nodes)]
+
+
+class Resources(Settings):
+    """What a job asks the scheduler for; every key may be left out."""
 
     partition: Line | None = None
     account: Line | None = None
@@ -43,6 +52,13 @@ class Launch(Settings):
         description='of a job, in quotes: "30" minutes, "12:00:00", "2-00:00:00"',
     )
     memory_per_node: str | None = Field(default=None, pattern=r"^\d{1,9}[KMGT]?$", description="64G; 0 is all")
+    exclude: tuple[Nodes, ...] = Field(default=(), strict=False, description="nodes that get no job: n7, n[10-12]")
+
+
+class Launch(Resources):
+    """The ``launch:`` block of a cluster's file; every key may be left out."""
+
+    methods: dict[str, Resources] = Field(default={}, description="by method or kind: what its jobs have instead")
     ranks_per_node: Count | None = None
     modules: tuple[Line, ...] = Field(default=(), strict=False, description="loaded in the job, in this order")
     environment: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], Line] = Field(default={})
@@ -55,6 +71,13 @@ class Launch(Settings):
     start_seconds: Positive | None = Field(
         default=None, description="how long a start may take in which no further rank says a word"
     )
+
+    def of(self, method: str, kind: str) -> "Launch":
+        """The block for jobs of that method: what ``methods`` says of it, or else of its kind, stands above."""
+        own = self.methods.get(method) or self.methods.get(kind)
+        if own is None:
+            return self
+        return self.model_copy(update={key: getattr(own, key) for key in own.model_fields_set})
 
     def by_srun(self) -> bool:
         """Whether srun starts the ranks of a job itself; else mpiexec does, by proxies that srun starts.
@@ -178,3 +201,16 @@ def parse_hosts(text: str) -> tuple[Host, ...]:
     if not slots:
         raise UserError(f"--hosts {text}: no hosts; expected h1:8,h2:8 or a file with a line per host")
     return tuple(slots.items())
+
+
+def shares(hosts: tuple[Host, ...], jobs: int, ranks: int) -> list[tuple[Host, ...]]:
+    """The hosts of each of ``jobs`` that run at once, with ``ranks`` places each; no place is in two of them.
+
+    Raises UserError where the hosts have fewer places.
+    """
+    places = [name for name, slots in hosts for _ in range(slots)]
+    if jobs * ranks > len(places):
+        raise UserError(
+            f"--jobs {jobs} on --ranks {ranks} take {jobs * ranks} places, and --hosts has {len(places)}"
+        )
+    return [tuple(Counter(places[ranks * job : ranks * (job + 1)]).items()) for job in range(jobs)]

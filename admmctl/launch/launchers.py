@@ -204,6 +204,7 @@ class Srun(Launcher):
             "mpi": site.srun_plugin(),
             "kill-on-bad-exit": 1,
             **({} if in_a_job else site.model_dump(include=of_a_job)),
+            "exclude": None if in_a_job else ",".join(site.exclude) or None,
             # Since Slurm 22.05 srun does not take it over from the job.
             "cpus-per-task": threads if threads is not None and threads > 1 else None,
             "ntasks-per-node": site.ranks_per_node and min(site.ranks_per_node, ranks.cores),

@@ -45,10 +45,16 @@ class Options(Ranks):
         return (replace(self, launcher="sbatch") if slurm.JOB_RECORD in os.environ else self).arguments()
 
     def command(self, arguments: list[str], threads: int | None) -> Command:
-        """What starts a Python with ``arguments`` on every rank; an exception on one of them ends them all."""
+        """What starts a Python with ``arguments`` on every rank; an exception on one of them ends them all.
+
+        One rank without a launcher is a process of its own, without MPI.
+        """
         launcher = self.chosen()
+        environment = launcher.environment(self, threads)
+        if self.inline:
+            return Command(programs.python(*arguments), environment)
         line = [*launcher.start(self, threads), *programs.python("-m", "mpi4py", *arguments)]
-        return Command(line, launcher.environment(self, threads), self.cores, self.start_seconds())
+        return Command(line, environment, self.cores, self.start_seconds())
 
     def start_seconds(self) -> float | None:
         """How long nothing may be heard of a further rank while a job starts; None: as long as it takes."""
@@ -57,8 +63,14 @@ class Options(Ranks):
         usual = START + START_OF_A_RANK * self.cores
         return self.cluster.start_seconds or (max(self.watchdog, LEAST_START) if self.watchdog else usual)
 
+    def check_inline(self) -> None:
+        """Raises UserError for several ranks in this one process."""
+        if self.inline and self.cores > 1:
+            raise UserError(f"--launcher inline runs one rank; for --cores {self.cores} use --launcher mpiexec")
+
     def check(self) -> None:
         """Raises UserError for more ranks than there is room for, and for a launcher that cannot start them."""
+        self.check_inline()
         if (room := self.room()) is not None:
             local.check_cores(self.cores, self.oversubscribe, *room)
         self.chosen().check(self)

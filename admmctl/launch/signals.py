@@ -80,6 +80,10 @@ class StopSignals:
         os.close(self.pipe)
         os.close(self._into)
 
+    def add(self, number: int) -> None:
+        """Count a signal that nobody has sent: who runs several jobs stops them all so."""
+        self._got.append(number)
+
     def so_far(self) -> list[int]:
         """All of them until now, the first one first."""
         with suppress(BlockingIOError):

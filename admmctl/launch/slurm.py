@@ -112,6 +112,7 @@ class Batch:
     work: Path  # the folder it runs in
     command: Sequence[str]
     exports: Mapping[str, str] = field(default_factory=dict)
+    after: Sequence[str] = ()  # numbers of jobs that have to end first, whichever way
 
 
 def script(batch: Batch, settings: Launch) -> str:
@@ -126,6 +127,8 @@ def script(batch: Batch, settings: Launch) -> str:
         "cpus-per-task": batch.threads,
         "mem": settings.memory_per_node,
         **settings.model_dump(include=by_their_names),
+        "exclude": ",".join(settings.exclude) or None,
+        "dependency": ":".join(["afterany", *batch.after]) if batch.after else None,
         "output": str(batch.log).replace("%", "%%"),
         "open-mode": "append",
         "signal": "B:USR1@60",
@@ -177,25 +180,46 @@ _UNSURE = re.compile(r"timed out|Zero Bytes|Unexpected message|connection reset"
 _UNREACHED = re.compile(r"Unable to contact|Connection refused|timed out", re.IGNORECASE)
 
 
+# What it prints of a job that it would have taken at another time: the controller is away, or has enough jobs.
+_AWAY = re.compile(r"Unable to contact|Connection refused", re.IGNORECASE)
+_FULL = re.compile(r"(?:Max|Grp)Submit\w*Limit|temporarily un(?:able|available)", re.IGNORECASE)
+
+
 class MayBeQueued(AdmmctlError):
     """Whether a job was accepted is not known, or its number is not."""
 
 
+class Silent(MayBeQueued):
+    """sbatch has no answer of the controller: it may be asked again, where squeue does not know the job."""
+
+
+class Busy(UserError):
+    """A job was not accepted for now: it may be handed in again."""
+
+
 def submit(path: Path) -> str:
-    """Hand in a job script; its job. Raises UserError where it is refused, MayBeQueued where that is not clear."""
+    """Hand in a job script; its job. Raises UserError where it is refused, MayBeQueued where that is not clear.
+
+    Those of them that are worth another try are Busy and Silent.
+    """
     try:
         answer = _ask(["sbatch", "--parsable", str(path)])
     except NoAnswer as silence:
-        raise MayBeQueued(str(silence)) from None
+        raise Silent(str(silence)) from None
     line = answer.last_line()
     failed = "submission failed" in answer.err  # then a number is no job's
     job = None if failed else _handed_in(answer)
     if job is not None:
         return job
-    killed = not 0 <= answer.code <= 128
-    if answer.code and not killed and not _UNSURE.search(answer.out + answer.err):
-        raise UserError(f"sbatch refused the job: {line}")
-    raise MayBeQueued(f"sbatch ended with exit code {answer.code}, and named no job: {line}")
+    killed, printed = not 0 <= answer.code <= 128, answer.out + answer.err
+    unclear = f"sbatch ended with exit code {answer.code}, and named no job: {line}"
+    if not answer.code or killed:
+        raise MayBeQueued(unclear)
+    if _UNSURE.search(printed):
+        raise Silent(unclear)
+    raise (Busy if _AWAY.search(printed) or _FULL.search(printed) else UserError)(
+        f"sbatch refused the job: {line}"
+    )
 
 
 def _handed_in(answer: Answer) -> str | None:

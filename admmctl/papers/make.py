@@ -11,7 +11,6 @@ from admmctl.errors import DataError, Interrupted, MissingExtra, RunFailed, User
 from admmctl.experiment import config as configuration
 from admmctl.experiment.config import Experiment, Run
 from admmctl.experiment.schema import Stop
-from admmctl.launch import local as launch
 from admmctl.launch.cluster import FOLDERS
 from admmctl.launch.options import Options
 from admmctl.papers.catalogue import CATALOGUE
@@ -22,6 +21,7 @@ from admmctl.runs import resume as resuming
 from admmctl.runs.events import Watcher
 from admmctl.runs.places import is_run, root
 from admmctl.runs.recorded import EVERYTHING, Recorded
+from admmctl.runs.submit import Order
 from admmctl.runs.summary import Status
 from admmctl.runs.train import check, execute
 from admmctl.studies.condition import condition
@@ -29,17 +29,22 @@ from admmctl.studies.points import summarise
 from admmctl.studies.scaling import Request as StudyRequest
 from admmctl.studies.scaling import Say, scaling
 
+ENDLESS = 10**9  # cores, where a scheduler has them
 BUDGETS = ("iterations", "epochs", "seconds")
 
 
 @dataclass(frozen=True)
 class Making:
-    """How figures are made: their scale, the options of their runs, and who is told about the progress."""
+    """How figures are made: their scale, the options of their runs, and who is told about the progress.
+
+    ``most`` is how many cores they may take; None: as many as there are.
+    """
 
     scale: Scale
     options: Options
     watcher: Watcher
     say: Say
+    most: int | None = None
 
 
 # --- what was asked for
@@ -124,6 +129,41 @@ def draw_all(outcome: Outcome, making: Making, folder: Path) -> None:
             outcome.failed[entry.name] = str(error)
 
 
+# --- as jobs
+
+
+def orders(asked: Sequence[str], making: Making, output: Path | None, dry: bool) -> list[Order]:
+    """A job for each of the figures ``asked`` for, of all where none is named, which makes its runs and draws it.
+
+    Illustrations need no job. Of all, those whose data is not here are skipped, unless it is ``dry``. Raises
+    UserError, and DataError by name.
+    """
+    found = []
+    for entry in chosen(asked) or CATALOGUE.values():
+        if entry.config is None:
+            making.say(f"left out: {entry.name} needs no job; draw it without --launcher sbatch")
+            continue
+        try:
+            if not dry:
+                need_data(entry, making.scale)
+        except DataError as error:
+            if asked:
+                raise DataError(f"{entry.name}: {error}") from None
+            making.say(f"skipped: {entry.name}: {error}")
+            continue
+        plan = entry.plan(making.scale)
+        runs = planned(entry, making.scale) or list(experiment(entry, making.scale).runs.values())
+        counts = plan.cores if entry.drawing.source == "scaling" else plan.cores[:1]
+        most = making.most or ENDLESS
+        sized = replace(making.options, cores=max((count for count in counts if count <= most), default=most))
+        arguments = [entry.name, "--scale", making.scale, *([] if output is None else ["--output", str(output)])]
+        mixed = len({run.method for run in runs}) > 1
+        found.append(Order(runs[0], f"figures-{entry.name}", None, "figures", arguments, sized, mixed=mixed))
+    if not found:
+        raise UserError("none of these figures is made of runs: draw them without --launcher sbatch")
+    return found
+
+
 # --- the runs of one figure
 
 
@@ -166,7 +206,7 @@ def make(entry: Entry, making: Making) -> tuple[Material, list[str]]:
     if entry.drawing.source == "scaling":
         return _scaling(entry, making), []
     plan = entry.plan(scale)
-    cores = min(plan.cores[0], most_ranks(making.options))
+    cores = min(plan.cores[0], most_ranks(making))
     options = replace(making.options, cores=cores)
     folders, failures, left_out = [], [], {}
     for run in planned(entry, scale):
@@ -184,7 +224,7 @@ def make(entry: Entry, making: Making) -> tuple[Material, list[str]]:
 
 def _scaling(entry: Entry, making: Making) -> Material:
     """The scaling study of the figure's one method."""
-    plan, most = entry.plan(making.scale), most_ranks(making.options)
+    plan, most = entry.plan(making.scale), most_ranks(making)
     # One core count makes no study. A small machine measures 1, 2 and all its cores, oversubscribed if it has one.
     counts = tuple(count for count in plan.cores if count <= most)
     counts = counts if len(counts) > 1 else tuple(sorted({1, 2, min(most, max(plan.cores))}))
@@ -203,10 +243,14 @@ def _scaling(entry: Entry, making: Making) -> Material:
     return Material(entry, making.scale, runs, study=summarise(folder), notes=_fewer(plan.cores, counts))
 
 
-def most_ranks(options: Options) -> int:
-    """How many ranks may start: the cores of the allocation, of the hosts, or of this machine."""
-    room = options.room()
-    return room[0] if room is not None else launch.available_cores()  # what a scheduler has is not known here
+def most_ranks(making: Making) -> int:
+    """How many ranks may start: the cores of the allocation, of the hosts or of this machine, or any number by a
+    scheduler; and no more than were asked for.
+    """
+    options = making.options
+    found = replace(options, cores=2).room()  # the launcher of one rank may be in this process
+    there = 1 if options.inline and options.launcher == "inline" else ENDLESS if found is None else found[0]
+    return min(there, making.most or there)
 
 
 def _fewer(wanted: tuple[int, ...], counts: tuple[int, ...]) -> list[str]:
@@ -219,11 +263,7 @@ def _fewer(wanted: tuple[int, ...], counts: tuple[int, ...]) -> list[str]:
 def _run(run: Run, options: Options, watcher: Watcher) -> Path:
     """Make the run, or go on with the one that was interrupted; returns its folder."""
     check(run, options)
-    begun = resuming.find(run, options.cores, None)
-    if begun is not None:
-        before = _recorded(begun, run.method)
-        if begun.done or before is None or before.document() != run.document():
-            begun = None
+    begun = resuming.unfinished(run, options.cores)
     return Path(execute(run, options, watcher, resume=begun)["folder"])
 
 

@@ -5,7 +5,8 @@ from rich.text import Text
 
 from admmctl.report.tables import Plain, runs_table
 from admmctl.report.text import number
-from admmctl.studies.sweep import Sweep, Trial
+from admmctl.studies.sweep import Sweep
+from admmctl.studies.trials import Trial
 
 
 def trial_line(trial: Trial, done: int, total: int) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from admmctl.data import shards
 from admmctl.errors import UserError
 from admmctl.experiment.config import Run, load
+from admmctl.runs import checkpoint
 from admmctl.runs.places import is_run, root
 from admmctl.runs.recorded import Recorded
 
@@ -39,6 +40,32 @@ def on_other_ranks(run: Run) -> Path | None:
     name = re.escape(folder_name(run, 0)).replace(r"\-p0\-", r"\-p\d+\-")
     path = _newest(run, name)
     return None if path is None or Recorded(path).done else path
+
+
+def unfinished(run: Run, ranks: int) -> Recorded | None:
+    """The run with the same name that was begun last, where it has not finished and says all that ``run`` says."""
+    found = find(run, ranks, None)
+    return found if found is not None and not found.done and _says_the_same(found, run) else None
+
+
+def begun_at(place: Path, run: Run, fingerprints: "Fingerprints") -> Recorded | None:
+    """The run of a study at its ``place``, to go on with: begun with the same settings and data, and a checkpoint.
+
+    Raises DataError where there are no data.
+    """
+    found = Recorded(place)
+    if found.done or not checkpoint.exist(place) or not _says_the_same(found, run):
+        return None
+    return None if fingerprints.data_difference(run, place) else found
+
+
+def _says_the_same(recorded: Recorded, run: Run) -> bool:
+    """Whether a run was begun with all the settings of ``run``, those that its name does not hold too."""
+    try:
+        before = load(recorded.folder / "config.yaml").runs.get(run.method)
+    except UserError:
+        return False  # damaged
+    return before is not None and before.document() == run.document()
 
 
 class Fingerprints:

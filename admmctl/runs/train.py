@@ -50,9 +50,7 @@ class Request:
         runs = configuration.load(self.config, self.overrides).select(self.method)
         if not 1 <= self.repeat <= MOST:
             raise UserError(f"--repeat {self.repeat}: expected 1 or more, at most {MOST:,}")
-        if self.options.inline and self.options.cores > 1:
-            cores = self.options.cores
-            raise UserError(f"--launcher inline runs one rank; for --cores {cores} use --launcher mpiexec")
+        self.options.check_inline()
         return [replace(run, seed=run.seed + number) for number in range(self.repeat) for run in runs]
 
     def check_all(self, runs: list[Run], watcher: Watcher) -> list[Run]:
@@ -197,16 +195,23 @@ def dry_run(request: Request) -> list[PlannedRun]:
 def _command(folder: Path, run: Run, options: Options) -> Command:
     """What starts the ranks of a run."""
     worker = ["-m", "admmctl.runs.worker", str(folder), str(options.cores), f"{options.watchdog or 0:g}"]
+    options = replace(options, cluster=options.cluster.of(run.method, run.kind))
     return options.command([*worker, *options.rerun_arguments()], options.threads_for(run))
 
 
 def execute(
-    run: Run, options: Options, watcher: Watcher, place: Path | None = None, resume: Recorded | None = None
+    run: Run,
+    options: Options,
+    watcher: Watcher,
+    place: Path | None = None,
+    resume: Recorded | None = None,
+    shared: StopSignals | None = None,
 ) -> Row:
     """One run, to its end; returns its summary. Raises RunFailed, Interrupted or UserError.
 
     ``place`` is a folder of its own, for a run that is part of a study; what was unfinished there is replaced.
-    ``resume`` is a run that goes on, from its last checkpoint where it has one.
+    ``resume`` is a run that goes on, from its last checkpoint where it has one. ``shared`` are the signals of a
+    caller that has several runs side by side, in threads: each is a process of its own, or several, then.
     """
     started = time.perf_counter()
     document = run.yaml()
@@ -217,11 +222,12 @@ def execute(
     else:
         path = RunFolder.create(folder_name(run, options.cores), run.experiment, document).path
     # A job's signals are held from now on: one that comes as its record is written does not break it.
-    signals = nullcontext() if options.inline else StopSignals()
+    here = options.inline and shared is None
+    signals = nullcontext(shared) if here or shared is not None else StopSignals()
     try:
         with resuming.held(path), signals as asked:
             folder = RunFolder(path) if resume is None else RunFolder.reopen(path, document)
-            return _Execution(run, options, Sturdy(watcher), folder, started, resume).to_its_end(asked)
+            return _Execution(run, options, Sturdy(watcher), folder, started, resume, here).to_its_end(asked)
     except Interrupted as stop:
         if place is None:
             raise
@@ -240,6 +246,7 @@ class _Execution:
     folder: RunFolder
     started: float
     resume: Recorded | None
+    here: bool  # in this process
     asked: bool = False  # to stop, in this process
 
     def to_its_end(self, signals: StopSignals | None) -> Row:
@@ -275,7 +282,7 @@ class _Execution:
         threads = options.threads_for(self.run)
         if crowding := options.crowding(threads):
             self.watcher.event(note(crowding))
-        if options.inline:
+        if self.here:
             with threadpool_limits(limits=threads, user_api="blas"):
                 work(folder, Serial(), self.watcher.event, options.rerun_arguments(), self.started, self._stop)
         else:

@@ -28,7 +28,7 @@ from admmctl.runs.events import Watcher
 from admmctl.runs.places import root
 from admmctl.runs.reading import CPU, PHASES
 from admmctl.runs.recorded import COMPARED, Recorded
-from admmctl.runs.resume import Fingerprints
+from admmctl.runs.resume import Fingerprints, begun_at
 from admmctl.runs.submit import Order
 from admmctl.runs.train import check, execute
 from admmctl.studies.bench import on_cores
@@ -248,14 +248,19 @@ def _small_step(run: Run) -> SmallStep | NoSmallStep:
         return NoSmallStep(error=str(error))
 
 
-def _undisturbed(run: Run, options: Options, watcher: Watcher, place: Path, say: Say) -> None:
-    """Make the run, and again where other work took its cores: ``AGAIN`` times at most."""
-    execute(run, options, watcher, place)
+def _undisturbed(
+    run: Run, options: Options, watcher: Watcher, place: Path, begun: Recorded | None, say: Say
+) -> None:
+    """Make the run, or go on with it where it was ``begun``.
+
+    Where other work took its cores it is made again, ``AGAIN`` times at most.
+    """
+    execute(run, options, watcher, place, begun)
     for again in range(1, AGAIN + 1):
         if not Recorded(place).disturbed:
             return
         say(f"{place.name}: other work took its cores; it runs again ({again} of {AGAIN})")
-        execute(run, options, watcher, place)
+        execute(run, options, watcher, place, None)
     if Recorded(place).disturbed:
         say(f"{place.name}: other work took its cores again: no speed-up is made of it")
 
@@ -276,8 +281,9 @@ def _run_all(folder: Path, planned: dict[int, Run], request: Request, watcher: W
         elif run.done and run.damage(MEASURED) is None and not run.disturbed:
             continue
         say(f"run {done + 1} of {len(todo)}: {count} core{'s' * (count > 1)}, seed {seeded.seed}")
+        begun = begun_at(place, seeded, fingerprints)
         try:
-            _undisturbed(seeded, replace(request.options, cores=count), watcher, place, say)
+            _undisturbed(seeded, replace(request.options, cores=count), watcher, place, begun, say)
         except RunFailed as failure:
             failures.append(str(failure))
             broken += failure.runs

@@ -1,58 +1,36 @@
 """``admmctl sweep``: many trials of one method, chosen by validation accuracy, all of them kept.
 
-Trials run side by side, one process each, on the cores asked for: their times are disturbed, and not used. The
-winner is then trained once more with nothing beside it: its time counts. The test set plays no part in the choice.
+Trials run side by side, on one core each or on ranks of their own, here, on hosts or in jobs: their times are
+disturbed, and not used. The winner is then trained once more with nothing beside it: its time counts. The test set
+plays no part in the choice.
 """
 
 import csv
-import hashlib
 import math
-import signal
-import subprocess
-import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from admmctl.errors import ConfigError, Interrupted, UserError
+from admmctl.errors import Interrupted, UserError
 from admmctl.experiment import config as configuration
 from admmctl.experiment.config import Run
 from admmctl.experiment.schema import Stop
 from admmctl.files import atomic
 from admmctl.folders import make_folder
 from admmctl.launch import local
-from admmctl.launch.job import parse_event
-from admmctl.launch.launchers import Inline
-from admmctl.launch.programs import TICK, python
-from admmctl.launch.signals import StopSignals
+from admmctl.launch.cluster import shares
+from admmctl.launch.inherited import whole_number
+from admmctl.launch.options import MOST, Options
 from admmctl.methods.method import methods
-from admmctl.runs.broken import summary_of_broken_run
-from admmctl.runs.events import Watcher, note
+from admmctl.runs.events import Watcher
 from admmctl.runs.places import root
-from admmctl.runs.record import RunFolder
-from admmctl.runs.recorded import DRAWN, Recorded
-from admmctl.runs.resume import Fingerprints, held
-from admmctl.runs.summary import Row, Status
-from admmctl.runs.train import Options, check, check_options, execute
-from admmctl.studies.space import Settings, settings_of_trials
-
-DEFAULT_VALIDATION = 0.1
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One trial as it ended: its best validation accuracy, or None, and the iteration and epoch of that."""
-
-    number: int
-    settings: Settings
-    validation_accuracy: float | None
-    status: str
-    reason: str
-    iteration: int
-    epoch: float
-    folder: str
+from admmctl.runs.resume import held, unfinished
+from admmctl.runs.submit import Order
+from admmctl.runs.summary import Row
+from admmctl.runs.train import check, execute
+from admmctl.studies.space import settings_of_trials
+from admmctl.studies.trials import Planned, Report, Trial, Trials, plan
 
 
 @dataclass(frozen=True)
@@ -73,54 +51,113 @@ class Sweep:
     run: Row | None
 
 
-Report = Callable[[Trial, int, int], None]  # a trial that ended, how many have, how many there are
+@dataclass(frozen=True)
+class Request:
+    """A sweep as it is asked for. ``options`` say how a trial starts, and on how many ranks.
+
+    ``cores`` are cores of this machine, which take as many trials as they have room for; ``jobs`` is that number
+    itself. At most one of them is given.
+    """
+
+    config: Path
+    method: str | None = None
+    trials: int | None = None
+    cores: int | None = None
+    jobs: int | None = None
+    options: Options = field(default_factory=Options)
+    overrides: Sequence[str] = ()
+
+    def places(self) -> list[Options]:
+        """How each of the trials that run at once is started, so that no two share cores. Raises UserError."""
+        options, ranks = self.options, self.options.cores
+        jobs, room = self.at_once(), options.room()
+        if room is None:  # a scheduler finds the cores of each
+            return [options] * jobs
+        if options.hosts:
+            each = [replace(options, hosts=hosts) for hosts in shares(options.hosts, jobs, ranks)]
+        else:
+            if jobs * ranks > room[0]:
+                cores = f"{room[0]} core{'s' * (room[0] > 1)}"
+                raise UserError(
+                    f"--jobs {jobs} on --ranks {ranks} take {jobs * ranks} cores: {room[1]} has {cores}"
+                )
+            if jobs > 1 and options.allocation() is not None and whole_number("SLURM_JOB_NUM_NODES") > 1:
+                raise UserError(
+                    f"--jobs {jobs} inside a Slurm job of several nodes: trials would share the first of them; "
+                    "run one at a time, --jobs 1, or hand the sweep in from outside by --launcher sbatch"
+                )
+            each = [options] * jobs
+        if jobs == 1:
+            return [options]
+        # Each launcher binds its ranks as if the cores were its own: to the same ones.
+        return [replace(place, cluster=place.cluster.model_copy(update={"binding": "none"})) for place in each]
+
+    def at_once(self) -> int:
+        """How many trials run at once. Raises UserError."""
+        options, cores, jobs, ranks = self.options, self.cores, self.jobs, self.options.cores
+        for name, value in (("--cores", cores), ("--jobs", jobs)):
+            if value is not None and not 1 <= value <= MOST:
+                raise UserError(f"{name} {value}: expected 1 or more, at most {MOST:,}")
+        if options.launcher == "inline" and ranks > 1:
+            raise UserError(f"--launcher inline runs one rank; for --ranks {ranks} use --launcher mpiexec")
+        if cores is None:
+            slots = sum(slots for _, slots in options.hosts)
+            return jobs if jobs is not None else max(1, slots // ranks)
+        if jobs is not None:
+            raise UserError("--cores and --jobs both say how many trials run at once; give one of them")
+        if options.hosts or options.room() is None:
+            raise UserError(
+                "--cores are those of this machine; on hosts or by a scheduler, --jobs says how many trials run "
+                "at once, and --ranks on how many cores each"
+            )
+        local.check_cores(cores, oversubscribe=False)
+        if cores < ranks:
+            raise UserError(f"--cores {cores}: a trial on --ranks {ranks} takes more than that")
+        return cores // ranks
 
 
-class Planned(NamedTuple):
-    """A trial that is to be run."""
+class Part(NamedTuple):
+    """The share of one job: every ``of``-th trial, from that with number ``number`` - 1 on."""
 
     number: int
-    settings: Settings
-    run: Run
+    of: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Part":
+        """'2/4'. Raises UserError."""
+        number, _, of = text.partition("/")
+        if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of) <= MOST):
+            raise UserError(f"--part {text}: expected K/N, the K-th of N parts")
+        return cls(int(number), int(of))
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
+
+    def share(self, planned: list[Planned]) -> list[Planned]:
+        return planned[self.number - 1 :: self.of]
 
 
-def sweep(
-    path: Path,
-    method: str | None,
-    count: int | None,
-    cores: int,
-    overrides: Iterable[str],
-    report: Report,
-    watcher: Watcher,
-) -> Sweep:
+def sweep(request: Request, report: Report, watcher: Watcher, part: Part | None = None) -> Sweep:
     """Run the trials of a sweep that have not finished, and the winner once more, timed.
 
-    Raises UserError and ConfigError before anything is written. A trial that fails is kept with its reason.
+    Of a ``part`` only its trials; there is no winner then. Raises UserError and ConfigError before anything is
+    written. A trial that fails is kept with its reason.
     """
-    overrides = list(overrides)
-    experiment = configuration.load(path, overrides)
-    if experiment.sweep is None:
-        raise UserError(
-            f"{path} has no sweep: block; it names, for each method, the keys to vary and their values"
-        )
-    if method == "all":
-        raise UserError("--method all: a sweep tunes one method at a time; name one")
-    if count is not None and count < 1:
-        raise UserError(f"--trials {count}: expected 1 or more")
-    check_options(cores)
-    local.check_cores(cores, oversubscribe=False)
-    base = experiment.select(method)[0]
-    chosen = settings_of_trials(experiment.sweep, base.method, count)
-    planned = _plan(path, overrides, base.method, chosen)
+    base, planned = _planned(request)
+    places = request.places()
+    options = places[0]
     for trial in planned:
-        check(trial.run, Options())
-    folder = root() / experiment.name / f"sweep-{base.method}"
+        check(trial.run, options)
+    folder = _folder(base)
     try:
         make_folder(folder)
     except OSError as error:
         raise UserError(f"the results folder {folder} cannot be written: {error.strerror}") from None
-    with held(folder):
-        found = _Trials(folder, planned, report, watcher).run(cores)
+    if part is not None:
+        found = Trials(folder, part.share(planned), places, report, watcher).run()
+        return Sweep(str(folder), base.method, found, None, None)
+    with held(folder, f"{folder}: this sweep is going on in another process"):
+        found = Trials(folder, planned, places, report, watcher).run()
     _write_table(folder, found)
     scored = [
         (t.validation_accuracy, t) for t in found if t.validation_accuracy is not None and t.status != "diverged"
@@ -137,119 +174,59 @@ def sweep(
     with atomic(config) as file:
         file.write(f"# Trial {best.number} of {len(found)}: validation accuracy {score:.4f}\n")
         file.write(final.yaml())
-    summary = execute(final, Options(), watcher)
+    try:
+        summary = execute(final, request.options, watcher, resume=unfinished(final, options.cores))
+    except Interrupted as stop_asked:
+        raise Interrupted(f"{stop_asked}\nthe same command goes on with the sweep", stop_asked.runs) from None
     return Sweep(str(folder), base.method, found, BestTrial(**vars(best), config=str(config)), summary)
 
 
-def _plan(path: Path, overrides: list[str], method: str, chosen: list[Settings]) -> list[Planned]:
-    """A run for every trial, with a validation split and without a target. Raises ConfigError for a bad key."""
-    planned = []
-    for number, settings in enumerate(chosen):
-        changes = {("methods", method, *key.split(".")): value for key, value in settings.items()}
-        try:
-            run = configuration.load(path, overrides, changes).runs[method]
-        except ConfigError as error:
-            raise ConfigError(f"sweep: trial {number} is not valid:\n{error}") from None
-        data = run.data
-        if data.validation is None:
-            data = data.model_copy(update={"validation": DEFAULT_VALIDATION})
-        stop = run.stop.model_copy(update={"target": None})
-        planned.append(Planned(number, settings, replace(run, data=data, stop=stop)))
-    return planned
+def orders(request: Request, dry: bool) -> list[Order]:
+    """The sweep as jobs, checked as far as that is possible here. Raises UserError.
+
+    ``jobs`` of them share the trials that have not finished; one more waits for them, does what they have left,
+    and trains the winner. With ``jobs`` 1 it does all.
+    """
+    base, planned = _planned(request)
+    jobs, options, folder = min(request.at_once(), len(planned)), request.options, _folder(base)
+    todo = planned
+    if not dry:
+        for trial in planned:
+            check(trial.run, options)
+        kept = Trials(folder, planned, [], lambda *_: None, Watcher())
+        todo = [trial for trial in planned if kept.finished(trial) is None]
+    arguments = ["--method", base.method, "--trials", str(len(planned)), "--ranks", str(options.cores)]
+    parts = [Part(number, jobs) for number in range(1, jobs + 1)] if jobs > 1 else []
+    found = []
+    for part in parts:
+        if any(trial in todo for trial in part.share(planned)):
+            label = f"sweep-{base.method}-{part.number}-of-{part.of}"
+            words = [*arguments, "--part", str(part)]
+            found.append(Order(base, label, request.config, "sweep", words, options, request.overrides))
+    label = f"sweep-{base.method}"
+    return [*found, Order(base, label, request.config, "sweep", arguments, options, request.overrides, last=True)]
 
 
-class _Trials:
-    """The trials of a sweep, run side by side. Those that an earlier sweep has finished are not run again."""
-
-    def __init__(self, folder: Path, planned: list[Planned], report: Report, watcher: Watcher) -> None:
-        self.folder, self.planned, self.report, self.watcher = folder, planned, report, watcher
-        self.running: set[subprocess.Popen[str]] = set()
-        self.ended = 0
-        self.fingerprints = Fingerprints()
-
-    def run(self, cores: int) -> list[Trial]:
-        """All of them, ``cores`` at a time. Raises Interrupted."""
-        self.fingerprints.data(self.planned[0].run)  # the same rows for all trials, which then come side by side
-        with StopSignals() as signals, ThreadPoolExecutor(cores) as pool:
-            results = [pool.submit(self._one, *each) for each in self.planned]
-            self._follow(results, signals)
-            stopped = bool(signals.so_far())
-        if stopped:
-            raise Interrupted("interrupted; the same command goes on with the sweep")
-        return [result.result() for result in results]
-
-    def _one(self, number: int, settings: Settings, run: Run) -> Trial:
-        # Unlike a run's, a trial's name holds its budget too: another budget is another trial.
-        identity = hashlib.sha256(run.yaml().encode()).hexdigest()[:8]
-        place = self.folder / f"trial-{number:03d}-{identity}"
-        trained = Recorded(place)
-        differs = "" if trained.summary is None else self.fingerprints.data_difference(run, place)
-        if differs:
-            self.watcher.event(note(f"trial {number} runs again: {differs}"))
-        row = trained.row
-        if differs or not trained.done or trained.damage(DRAWN) is not None:
-            row, trained = self._train(run, place), Recorded(place)
-        scored = [row for row in trained.curve if row.get("validation_accuracy", math.nan) >= 0]
-        best = max(scored, key=lambda row: row["validation_accuracy"], default={"iteration": 0, "epoch": 0.0})
-        trial = Trial(
-            number=number,
-            settings=settings,
-            validation_accuracy=best.get("validation_accuracy"),
-            status=row["status"],
-            reason=row["reason"],
-            iteration=int(best["iteration"]),
-            epoch=best["epoch"],
-            folder=str(place),
+def _planned(request: Request) -> tuple[Run, list[Planned]]:
+    """The run of the method as the file has it, and all trials. Raises UserError and ConfigError."""
+    path = request.config
+    experiment = configuration.load(path, request.overrides)
+    if experiment.sweep is None:
+        raise UserError(
+            f"{path} has no sweep: block; it names, for each method, the keys to vary and their values"
         )
-        self.ended += 1
-        self.report(trial, self.ended, len(self.planned))
-        return trial
+    if request.method == "all":
+        raise UserError("--method all: a sweep tunes one method at a time; name one")
+    if request.trials is not None and request.trials < 1:
+        raise UserError(f"--trials {request.trials}: expected 1 or more")
+    request.at_once()
+    base = experiment.select(request.method)[0]
+    chosen = settings_of_trials(experiment.sweep, base.method, request.trials)
+    return base, plan(path, request.overrides, base.method, chosen)
 
-    def _follow(self, results: list[Future[Trial]], signals: StopSignals) -> None:
-        """Wait for the trials. A signal, or a trial that breaks, ends all after their iteration; a second signal
-        kills them.
-        """
-        sent: dict[subprocess.Popen[str], int] = {}
-        while True:
-            done, rest = wait(results, timeout=TICK)
-            if not rest:
-                return
-            asked = signals.so_far()
-            if asked or any(not result.cancelled() and result.exception() for result in done):
-                for result in rest:
-                    result.cancel()
-                number = signal.SIGKILL if len(asked) > 1 else signal.SIGTERM
-                for process in list(self.running):
-                    if sent.get(process) != number:
-                        process.send_signal(number)
-                        sent[process] = number
 
-    def _train(self, run: Run, place: Path) -> Row:
-        """One trial in a process of its own; a failure is its summary."""
-        started = time.perf_counter()
-        folder = RunFolder.create_at(place, run.yaml())
-        command = python("-m", "admmctl.runs.worker", str(place), "1", "0")
-        process = subprocess.Popen(
-            command,
-            env=Inline().environment(Options(), 1),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        self.running.add(process)
-        try:
-            output, errors = process.communicate()
-        finally:
-            self.running.discard(process)
-        trained = Recorded(place)
-        if trained.summary is not None:
-            return trained.row
-        events = [event for line in output.splitlines() if (event := parse_event(line))]
-        messages = [event["message"] for event in events if event["event"] == "error"]
-        reason = messages[0] if messages else f"exit code {process.returncode}"
-        folder.log(errors or reason)
-        return summary_of_broken_run(run, Options(), folder, Status.FAILED, reason, started)
+def _folder(base: Run) -> Path:
+    return root() / base.experiment / f"sweep-{base.method}"
 
 
 def _as_long(base: Run, best: Trial) -> Stop:

@@ -22,11 +22,11 @@ from admmctl.launch.options import Options
 from admmctl.runs.events import Watcher
 from admmctl.runs.places import root
 from admmctl.runs.recorded import DRAWN, Recorded
-from admmctl.runs.resume import Fingerprints
+from admmctl.runs.resume import Fingerprints, begun_at
 from admmctl.runs.summary import Status
 from admmctl.runs.train import execute
 from admmctl.studies.space import Settings, settings_of_trials
-from admmctl.studies.sweep import DEFAULT_VALIDATION
+from admmctl.studies.trials import DEFAULT_VALIDATION
 
 AROUND = 4.0  # a learning rate without a search space: from a quarter of the file's to four times as much
 Changes = Mapping[tuple[str, ...], Any]  # of an experiment file, by path
@@ -177,7 +177,7 @@ def _trained(
     sound = recorded.done and recorded.damage(DRAWN) is None and not fingerprints.data_difference(run, place)
     if not sound:
         try:
-            execute(run, options, watcher, place)
+            execute(run, options, watcher, place, begun_at(place, run, fingerprints))
         except RunFailed as failure:
             reason = str(failure)
             return Trial(number, settings, None, None, Status.FAILED, reason, str(place))

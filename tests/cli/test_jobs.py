@@ -14,17 +14,9 @@ from support.slurm import FakeSlurm
 
 from admmctl.launch import slurm as scheduler
 from admmctl.launch.slurm import State
-from admmctl.runs import jobs
+from admmctl.runs import jobs, submit
 
 SUBMIT = ("train", "tiny.yaml", "--launcher", "sbatch", "--cores")
-
-
-@pytest.fixture
-def slurm(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
-    monkeypatch.setattr(jobs, "POLLS", (0.01, 0.02))
-    monkeypatch.setattr(jobs, "DOUBTS", 2)
-    monkeypatch.setattr(scheduler, "SECONDS", 300.0)  # this sbatch returns when the job has ended
-    return FakeSlurm(shell.folder / "bin", monkeypatch)
 
 
 def rows(shell: Shell, *names: object) -> dict[str, tuple[str, str]]:
@@ -56,6 +48,29 @@ def test_a_dry_run_of_srun_and_of_hosts_shows_the_command(shell: Shell) -> None:
     answer = shell(*["train", "tiny.yaml", "--hosts", "h1:2,h2:2", "--dry-run"])
     assert "mpiexec -hosts h1:2,h2:2 -n 4 " in answer.out
     assert "h2;id:2' is no host" in shell.refusal("train", "tiny.yaml", "--hosts", "h1:2,h2;id:2", "--dry-run")
+
+
+def test_a_job_has_the_resources_of_its_method_and_one_of_several_those_of_all(shell: Shell) -> None:
+    Path("site.yaml").write_text(
+        "name: site\n"
+        "launch:\n"
+        "  {time: '10:00', partition: short, exclude: [n7],"
+        " methods: {hinged: {time: '1:00:00'}, admm: {memory_per_node: 9G}}}\n"
+    )
+    found = {}
+    for method in ("admm", "hinged", "all"):
+        text = shell(*SUBMIT, 2, "--cluster", "site.yaml", "--method", method, "--dry-run").out
+        found[method] = {
+            part for part in ("time=10:00", "time=1:00:00", "mem=9G") if f"#SBATCH --{part}\n" in text
+        }
+        assert {"#SBATCH --partition=short", "#SBATCH --exclude=n7"} <= set(text.splitlines())
+    assert found == {"admm": {"time=10:00", "mem=9G"}, "hinged": {"time=1:00:00"}, "all": {"time=10:00"}}
+    Path("site.yaml").write_text("{name: site, launch: {exclude: [n 7], methods: {admm: {tmie: '1:00'}}}}")
+    message = shell.refusal(*SUBMIT, 2, "--cluster", "site.yaml", "--dry-run")
+    assert (
+        "launch.exclude: expected nodes as Slurm writes them, for instance n7 or n[10-12,20], got 'n 7'" in message
+    )
+    assert "launch.methods.admm.tmie: unknown key 'tmie'; did you mean 'time'?" in message
 
 
 # --- handing in
@@ -128,23 +143,89 @@ def job(results: Path) -> jobs.Job:
     return found
 
 
-def test_a_job_whose_sbatch_does_not_answer_is_kept_and_found(
+AWAY = "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)"
+FULL = "sbatch: error: QOSMaxSubmitJobPerUserLimit"
+TIMED_OUT = "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation"
+
+
+@pytest.mark.parametrize("why", [AWAY, FULL, "sbatch: error: Slurm temporarily unable to accept job"])
+def test_a_scheduler_that_is_busy_is_asked_again(shell: Shell, results: Path, slurm: FakeSlurm, why: str) -> None:
+    slurm.is_busy(why, why)
+    answer = shell(*SUBMIT, 2)
+    assert (answer.code, answer.out) == (0, f"job 100: {job(results).folder}\n")
+    assert len(slurm.calls("sbatch")) == 3
+    for pause in ("0.01", "0.02"):
+        assert f"sbatch refused the job: {why}; asked again in {pause} s, for 15 min at the most" in answer.err
+    assert job(results).number == "100"
+
+
+def test_a_scheduler_that_stays_busy_is_not_asked_for_ever(
     shell: Shell, results: Path, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scheduler, "SECONDS", 1.0)
-    slurm.sbatch_says(hang=True)
+    monkeypatch.setattr(submit, "PATIENCE", 1.0)
+    slurm.is_busy(*[FULL] * 100)
+    message = shell.refusal(*SUBMIT, 2)
+    assert FULL in message
+    assert "the scheduler was asked for 0.0166667 minutes" in message
+    assert len(slurm.calls("sbatch")) > 1
+    assert not list(results.rglob("job*"))
+
+
+@pytest.mark.parametrize("silence", ["hangs", "times out"])
+def test_a_job_of_an_sbatch_without_an_answer_is_found_and_not_handed_in_twice(
+    shell: Shell, results: Path, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch, silence: str
+) -> None:
+    if silence == "hangs":
+        monkeypatch.setattr(scheduler, "SECONDS", 1.0)
+        slurm.sbatch_says(hang=True)
+    else:
+        slurm.sbatch_says(err=TIMED_OUT, code=1)
+    slurm.fall_silent("squeue: error: Connection refused")
+    answer = shell(*SUBMIT, 2)
+    assert answer.code == 0
+    assert answer.err.count("; asked again in") == 2
+    assert len(slurm.calls("sbatch")) == 1
+    assert job(results).number == "100"
+
+
+def test_a_job_that_an_sbatch_without_an_answer_lost_is_handed_in_again(
+    shell: Shell, results: Path, slurm: FakeSlurm
+) -> None:
+    slurm.is_busy(TIMED_OUT)
+    assert shell(*SUBMIT, 2).code == 0
+    assert (len(slurm.calls("sbatch")), job(results).number) == (2, "100")
+
+
+def test_a_job_of_a_scheduler_that_stays_silent_is_kept_and_found(
+    shell: Shell, results: Path, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submit, "PATIENCE", 0.5)
+    slurm.sbatch_says(err=TIMED_OUT, code=1)
+    slurm.fall_silent(*["squeue: error: Connection refused"] * 1000)
     answer = shell(*SUBMIT, 2)
     assert (answer.code, answer.out) == (1, "")
     kept = job(results)
-    assert f"no answer within 1 seconds: sbatch --parsable {kept.folder}/job.sh\n" in answer.err
     assert f"the job may be queued; its folder is kept: {kept.folder}\n" in answer.err
     assert kept.number == ""
-    monkeypatch.setattr(scheduler, "SECONDS", 30.0)
+    slurm.fall_silent()
     # squeue knows it by its script.
     assert rows(shell) == {"job-admm-p2": ("queued", "job 100 waits: Priority")}
     assert job(results).number == "100"
     assert shell("cancel", kept.folder).code == 0
     assert slurm.calls("scancel") == [["100"]]
+
+
+@pytest.mark.parametrize("unanswered", [False, True])
+def test_who_stops_waiting_for_a_busy_scheduler_leaves_a_folder_only_where_a_job_may_be(
+    shell: Shell, results: Path, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch, unanswered: bool
+) -> None:
+    def stop(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    slurm.is_busy(TIMED_OUT if unanswered else AWAY)
+    monkeypatch.setattr(submit.time, "sleep", stop)
+    assert shell(*SUBMIT, 2).code == 3
+    assert bool(list(results.rglob("job-*"))) == unanswered
 
 
 def test_a_job_that_never_got_a_number_is_waited_for_in_vain(
@@ -184,6 +265,7 @@ def test_jobs_that_were_handed_in_are_told_when_the_next_is_refused(
             slurm.refuse("sbatch: error: QOSMaxSubmitJobPerUserLimit")
         return handed(path)
 
+    monkeypatch.setattr(submit, "PATIENCE", 0.0)
     monkeypatch.setattr(scheduler, "submit", first_alone)
     answer = shell(*["scaling", "tiny.yaml", "--cores", "1,2", "--launcher", "sbatch", "--json"])
     assert answer.code == 2
@@ -397,24 +479,3 @@ def test_what_is_no_job_is_refused(shell: Shell, slurm: FakeSlurm, command: str)
         assert "no job was handed in there" in shell.refusal(command, name)
     shell("train", "tiny.yaml")
     assert "no job was handed in there" in shell.refusal(command, "tiny")
-
-
-# --- scaling
-
-
-@pytest.mark.usefixtures("small_peaks")
-def test_a_scaling_study_is_a_job_per_core_count(shell: Shell, results: Path, slurm: FakeSlurm) -> None:
-    slurm.act()
-    study = ["scaling", "tiny.yaml", "--cores", "1,2", "--repeat", 1, "--iterations", 3, "--launcher", "sbatch"]
-    dry = shell(*study, "--dry-run")
-    assert (dry.code, dry.out.count("#!/bin/bash"), slurm.calls("sbatch")) == (0, 2, [])
-    handed_in = shell(*study, "--oversubscribe", "--json")
-    assert handed_in.code == 0, handed_in.err
-    assert [row["ranks"] for row in handed_in.json()["runs"]] == [1, 2]
-    scripts = [Path(call[-1]).read_text() for call in slurm.calls("sbatch")]
-    assert ["--part 1 " in scripts[0], "--part 2 " in scripts[1]] == [True, True]
-    answer = shell("wait", "tiny", "--json")
-    assert answer.code == 0, answer.err
-    assert sorted(run["ranks"] for run in answer.json()["runs"]) == [1, 2]
-    (folder,) = (results / "tiny").glob("scaling-*")
-    assert set(json.loads((folder / "study.json").read_text())["machine"]) == {"1", "2"}

@@ -158,8 +158,9 @@ def test_a_run_that_breaks_is_named_and_run_again(shell, study, monkeypatch):
     assert [point["runs"] for point in document["points"]] == [2, 2]
 
 
-def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(shell, study, monkeypatch):
+def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on_within_the_run(shell, study, monkeypatch):
     run = study / "admm-p2-s1"
+    unbroken = without_times(Recorded(run).curve)
     shutil.rmtree(run)
     with only_these_change(study, "admm-p2-s1"):
         with monkeypatch.context() as patch:
@@ -176,7 +177,16 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(shell, study, monke
         assert "the same command goes on from here" in err
         assert "Traceback" not in err
         assert Recorded(run).status == "interrupted"
-        assert shell(*COMMAND).code == 0
+        stopped_at = Recorded(run).summary.iterations
+        assert 0 < stopped_at < 3
+        answer = shell(*COMMAND)
+        assert answer.code == 0
+        assert f"going on from the checkpoint of iteration {stopped_at}\n" in answer.err
+    assert without_times([Recorded(run).curve[0], Recorded(run).curve[-1]]) == unbroken
+
+
+def without_times(curve: list[dict[str, float]]) -> list[dict[str, float]]:
+    return [{name: value for name, value in row.items() if not name.endswith("_s")} for row in curve]
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to a core")

@@ -35,6 +35,11 @@ states = json.loads((here / "states").read_text())
 _SBATCH = """
 if (here / "refusal").exists():
     sys.exit((here / "refusal").read_text())
+if (here / "busy").exists():
+    left = json.loads((here / "busy").read_text())
+    (here / "busy").write_text(json.dumps(left[1:]))
+    if left:
+        sys.exit(left[0])
 number = str(100 + len(states))
 states[number] = ["PENDING", "Priority", sys.argv[-1]]
 saying = here / "saying"
@@ -104,6 +109,10 @@ class FakeSlurm:
 
     def refuse(self, error: str) -> None:
         (self.folder / "refusal").write_text(error)
+
+    def is_busy(self, *answers: str) -> None:
+        """sbatch's next answers are these errors, and it takes no job."""
+        (self.folder / "busy").write_text(json.dumps(answers))
 
     def sbatch_says(self, out: str = "", err: str = "", code: int = 0, hang: bool = False) -> None:
         """What sbatch says of a job that it accepts; NUMBER stands for the job's. ``hang``: it does not end."""

@@ -15,7 +15,7 @@ from admmctl.papers.catalogue import CATALOGUE
 from admmctl.papers.draw import draw
 from admmctl.papers.entry import Entry, Material, Quick
 from admmctl.papers.hkust import ENTRIES as HKUST
-from admmctl.papers.make import Making, finished, make, need_data, planned
+from admmctl.papers.make import Making, finished, make, most_ranks, need_data, planned
 from admmctl.report.sidecar import Figure, Number
 from admmctl.runs.events import Watcher
 from admmctl.runs.recorded import EVERYTHING, Recorded
@@ -50,6 +50,30 @@ def test_every_figure_has_a_config_with_its_methods(entry, scale):
     shrunk = {run.experiment for run in runs if run.experiment.endswith("-quick")}
     assert bool(shrunk) == (scale == "quick" and bool(entry.quick.changes))
     assert entry.claims
+
+
+@pytest.mark.parametrize(
+    ("options", "most", "expected"),
+    [
+        (Options(), None, 2),
+        (Options(), 1, 1),
+        (Options(hosts=(("h1", 3), ("h2", 4))), None, 7),
+        (Options(hosts=(("h1", 3), ("h2", 4))), 5, 5),
+        (Options(launcher="srun"), 64, 64),  # of a scheduler's queue
+        (Options(launcher="inline"), None, 1),
+    ],
+    ids=str,
+)
+def test_runs_of_figures_take_the_cores_there_are_and_no_more_than_asked_for(monkeypatch, options, most, expected):
+    monkeypatch.setattr("admmctl.launch.local.available_cores", lambda: 2)
+    assert most_ranks(Making("quick", options, Watcher(), print, most)) == expected
+
+
+def test_inside_a_job_runs_of_figures_have_all_of_its_nodes(monkeypatch):
+    values = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "48", "SLURMD_NODENAME": "n1"}
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    assert most_ranks(Making("quick", Options(), Watcher(), print)) == 48
 
 
 def test_missing_data_is_refused_with_the_line_that_fetches_it(results):

@@ -16,6 +16,7 @@ from admmctl.runs.recorded import Recorded
 from admmctl.runs.resume import Fingerprints
 from admmctl.runs.train import Options
 from admmctl.studies.scaling import Request, scaling
+from admmctl.studies.sweep import Request as SweepRequest
 from admmctl.studies.sweep import Sweep, sweep
 
 
@@ -99,7 +100,7 @@ def test_a_run_whose_data_are_not_recorded_is_not_taken_for_one_of_these(resume,
 def test_trials_of_other_data_run_again(config: Path, results: Path) -> None:
     def swept() -> tuple[Sweep, list[str]]:
         watcher = Notes()
-        return sweep(config, None, None, 1, (), lambda *_: None, watcher), watcher.notes
+        return sweep(SweepRequest(config), lambda *_: None, watcher), watcher.notes
 
     first, _ = swept()
     second, notes = swept()

@@ -36,6 +36,7 @@ class Place:
         self.failing: set[tuple[int, int]] = set()
         self.stopping: set[tuple[int, int]] = set()
         self.disturbed: dict[tuple[int, int], int] = {}  # how often yet
+        self.resumed: list[Path] = []
 
     def write(self, **changes: Any) -> None:
         (self.path / "small.yaml").write_text(yaml.safe_dump(small_experiment(**changes), sort_keys=False))
@@ -44,9 +45,12 @@ class Place:
         self.measured.append(0 if rows else options.cores)
         return SMALL if rows else machine(options.cores)
 
-    def execute(self, run: Run, options: Options, watcher: Any, place: Path) -> dict[str, Any]:
+    def execute(
+        self, run: Run, options: Options, watcher: Any, place: Path, resume: Recorded | None
+    ) -> dict[str, Any]:
         which = (options.cores, run.seed)
         self.ran.append(which)
+        self.resumed += [] if resume is None else [resume.folder]
         self.options.append(options)
         if which in self.stopping:
             raise Interrupted("interrupted after 3 iterations", [])
@@ -351,6 +355,29 @@ def test_an_interruption_keeps_what_is_finished_and_says_how_to_go_on(place):
     place.stopping = set()
     place("1,2", repeat=3)
     assert place.ran == [(1, 1), (2, 1), (1, 2), (2, 2)]
+
+
+@pytest.mark.parametrize("change", ["nothing", "no checkpoint", "the data", "the settings", "a damaged config"])
+def test_a_run_that_was_begun_goes_on_where_it_has_a_checkpoint_of_the_same_settings_and_data(place, change):
+    place.failing = {(2, 0)}
+    with pytest.raises(RunFailed):
+        place("1,2", repeat=1)
+    place.failing = set()
+    (run,) = (
+        path.parent for path in place.results.rglob("summary.json") if Recorded(path.parent).status == "failed"
+    )
+    if change != "no checkpoint":
+        (run / "checkpoint" / "4").mkdir(parents=True)
+    config = run / "config.yaml"
+    if change == "the data":
+        (run / "environment.json").write_text('{"data_sha256": "other"}')
+    elif change == "the settings":
+        config.write_text(config.read_text().replace("target: 0.9", "target: 0.8"))
+    elif change == "a damaged config":
+        config.write_text("{")
+    place("1,2", repeat=1)
+    assert place.ran == [(2, 0)]
+    assert place.resumed == ([run] if change == "nothing" else [])
 
 
 def test_a_method_that_cannot_run_on_hardly_any_rows_is_studied_all_the_same(place, monkeypatch):

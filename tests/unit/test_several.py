@@ -61,7 +61,9 @@ class Place:
         document = small_experiment(**asked)
         (self.path / "small.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
 
-    def execute(self, run: Run, options: Options, watcher: Any, place: Path) -> dict[str, Any]:
+    def execute(
+        self, run: Run, options: Options, watcher: Any, place: Path, resume: Recorded | None
+    ) -> dict[str, Any]:
         trial = place.name.startswith("trial-")
         if trial:
             self.trials.append(run)

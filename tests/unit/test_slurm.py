@@ -150,6 +150,53 @@ def test_a_job_that_may_be_queued_is_not_called_refused(
         slurm.submit(tmp_path / "job.sh")
 
 
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        ("Unable to contact slurm controller (connect failure)", slurm.Busy),
+        ("AssocMaxSubmitJobLimit", slurm.Busy),
+        ("QOSGrpSubmitJobsLimit", slurm.Busy),
+        ("Slurm temporarily unable to accept job, sleeping and retrying", slurm.Busy),
+        ("Zero Bytes were transmitted or received", slurm.Silent),
+        ("QOSMaxWallDurationPerJobLimit", UserError),
+        ("Requested node configuration is not available", UserError),
+    ],
+)
+def test_what_may_be_handed_in_again_is_told_from_a_refusal(
+    fake: FakeSlurm, tmp_path: Path, error: str, expected: type[Exception]
+) -> None:
+    fake.refuse(f"sbatch: error: {error}")
+    with pytest.raises((UserError, slurm.MayBeQueued)) as refused:
+        slurm.submit(tmp_path / "job.sh")
+    assert type(refused.value) is expected
+
+
+def test_nodes_to_leave_out_and_jobs_to_wait_for_are_directives(tmp_path: Path) -> None:
+    site = Launch(exclude=("n7", "n[10-12,20]"))
+    found = directives(script(batch(tmp_path, ["true"], after=("4", "5")), site))
+    assert (found["exclude"], found["dependency"]) == ('"n7,n[10-12,20]"', "afterany:4:5")
+
+
+@pytest.mark.parametrize("nodes", ["n1 n2", "n1;n2", "$(n)", "-n", "", "n1\n"])
+def test_what_is_no_node_is_refused(nodes: str) -> None:
+    with pytest.raises(ValidationError, match="expected nodes as Slurm writes them"):
+        Launch(exclude=(nodes,))
+
+
+def test_a_method_has_what_the_file_says_of_it_or_of_its_kind() -> None:
+    site = Launch.model_validate({
+        "partition": "small", "time": "10:00", "account": "x",
+        "methods": {"convex-admm": {"time": "4:00:00", "memory_per_node": "0"}, "mine": {"partition": "big"}},
+    })  # fmt: skip
+    for method, kind, expected in (
+        ("sgd", "sgd", ("small", "10:00", None)),
+        ("exact", "convex-admm", ("small", "4:00:00", "0")),
+        ("mine", "convex-admm", ("big", "10:00", None)),  # its own name comes first
+    ):
+        found = site.of(method, kind)
+        assert (found.partition, found.time, found.memory_per_node, found.account) == (*expected, "x")
+
+
 def test_a_number_beside_a_refusal_is_no_job(fake: FakeSlurm, tmp_path: Path) -> None:
     fake.sbatch_says("17", "sbatch: error: Batch job submission failed: Invalid account", 1)
     with pytest.raises(UserError, match=r"sbatch refused the job: .* Invalid account"):

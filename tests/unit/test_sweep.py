@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -21,10 +22,17 @@ from support.shell import real_shell
 
 import admmctl
 from admmctl.cli import main
+from admmctl.errors import Interrupted, UserError
 from admmctl.experiment.config import load
+from admmctl.files import locked
+from admmctl.launch.cluster import Launch
+from admmctl.launch.options import Options
+from admmctl.runs.events import Watcher
 from admmctl.runs.places import find
 from admmctl.runs.recorded import Recorded
 from admmctl.runs.summary import Summary
+from admmctl.studies import trials
+from admmctl.studies.sweep import Part, Request, sweep
 
 GRID = {"search": "grid", "space": {"gd": {"learning_rate": [0.3, 0.01]}}}
 
@@ -169,7 +177,7 @@ def test_the_winner_is_trained_once_more_on_all_training_rows(first):
     run = result["run"]
     folder = Path(run["folder"])
     assert folder.parent == place.results / "swept"  # beside the other runs, not among the trials
-    files = [path.name for path in Path(result["folder"]).iterdir() if path.is_file()]
+    files = [path.name for path in Path(result["folder"]).glob("[!.]*") if path.is_file()]
     assert sorted(files) == ["best.yaml", "trials.csv"]
     assert (run["rows_train"], run["rows_test"], run["ranks"]) == (300, 100, 1)
     config = Recorded(folder).config
@@ -375,6 +383,72 @@ def test_a_sweep_that_is_interrupted_ends_its_trials_which_keep_what_they_have_a
     assert [trial["status"] for trial in result["trials"]] == ["exhausted", "exhausted"]
 
 
+def test_a_sweep_goes_on_within_the_trials_that_were_interrupted(place, monkeypatch):
+    space = {"search": "grid", "space": {"gd": {"learning_rate": [0.3, 0.01, 0.1]}}}
+    place.write(stop={"iterations": 12}, sweep=space)
+    unbroken = place.sweep("--method", "gd", "--cores", "2")
+    shutil.rmtree(place.results)
+    with monkeypatch.context() as patch:
+        at_start(place.path, patch, before_each("admmctl.runs.loop.Loop._step", "time.sleep(0.3)"))
+        process = start(place, "--method", "gd", "--cores", "2")
+        curves = place.results.rglob
+        assert wait_until(lambda: len([p for p in curves("curve.csv") if len(Recorded(p.parent).curve) > 2]) == 2)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+    begun = {path.parent: Recorded(path.parent).summary for path in curves("summary.json")}
+    assert [summary.status for summary in begun.values()] == ["interrupted"] * 2
+    result = place.sweep("--method", "gd", "--cores", "2")
+    for trial, run in recorded(result):
+        went_on = "going on from the checkpoint of iteration"
+        log = (run.folder / "log.txt").read_text()
+        assert (
+            (f"{went_on} {begun[run.folder].iterations}\n" in log) if run.folder in begun else went_on not in log
+        )
+        assert trial["validation_accuracy"] == unbroken["trials"][trial["number"]]["validation_accuracy"]
+        assert [row["iteration"] for row in run.curve] == list(range(13))
+    assert result["best"]["settings"] == unbroken["best"]["settings"]
+
+
+def test_a_winner_that_was_cut_off_goes_on_and_one_that_has_finished_is_timed_anew(swept, first):
+    name = Path(first[1]["run"]["folder"]).name
+    (swept.results / "swept" / name / "summary.json").unlink()
+    assert Path(swept.sweep()["run"]["folder"]).name == name
+    assert Path(swept.sweep()["run"]["folder"]).name == f"{name}-2"
+
+
+def test_a_trial_that_another_process_runs_is_waited_for(swept):
+    (trial,) = swept.results.rglob("trial-001-*")
+    said: list[str] = []
+    with locked(trial, "running", said.append):
+        process = start(swept)
+        assert process.stderr is not None
+        line = next(line for line in process.stderr if "waiting" in line)
+        assert line.strip() == f"another process is running {trial.name}; waiting for it"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    assert (process.returncode, "the same command goes on with the sweep" in err) == (3, True)
+    assert len(swept.sweep()["trials"]) == 3
+
+
+def test_a_trial_that_cannot_be_recorded_ends_the_others_and_is_told(place, monkeypatch):
+    place.write(sweep=GRID)
+    asked = []
+
+    def execute(run, options, watcher, folder, resume, signals):
+        if run.settings.learning_rate == 0.3:
+            raise OSError("the disk is full")
+        assert wait_until(lambda: bool(signals.so_far()))
+        asked.append(run)
+        raise Interrupted("interrupted")
+
+    monkeypatch.setattr(trials, "execute", execute)
+    monkeypatch.setenv("ADMMCTL_RESULTS", str(place.results))
+    request = Request(place.path / "swept.yaml", "gd", jobs=2)
+    with pytest.raises(OSError, match="the disk is full"):
+        sweep(request, lambda *_: None, Watcher())
+    assert len(asked) == 1
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_the_second_interruption_of_a_sweep_does_not_wait_for_a_trial_that_hangs(place):
     place.write(stop={"iterations": 10_000_000}, sweep=GRID)
@@ -393,6 +467,93 @@ def test_the_second_interruption_of_a_sweep_does_not_wait_for_a_trial_that_hangs
 
 def start(place: Place, *arguments: str) -> "subprocess.Popen[str]":
     return real_shell("sweep", place.path / "swept.yaml", *arguments, "--json")
+
+
+# -- trials on several ranks, here and on hosts
+
+
+@pytest.mark.mpi
+def test_trials_on_two_ranks_are_those_on_one(place):
+    place.write(sweep=GRID)
+    one = place.sweep("--method", "gd", "--cores", "2")
+    names = [Path(trial["folder"]).name for trial in one["trials"]]
+    shutil.rmtree(place.results)
+    two = place.sweep("--method", "gd", "--ranks", "2")
+    assert [Path(trial["folder"]).name for trial in two["trials"]] == names
+    for trial, run in recorded(two):
+        assert (run.summary.ranks, trial["status"]) == (2, "exhausted")
+        expected = one["trials"][trial["number"]]["validation_accuracy"]
+        assert trial["validation_accuracy"] == pytest.approx(expected, abs=0.05)
+    assert two["run"]["ranks"] == 2
+    assert "-p2-" in two["run"]["folder"]
+
+
+def places(monkeypatch: pytest.MonkeyPatch, ranks: int = 1, **asked: Any) -> list[Options]:
+    """How the trials that run at once are started, on a machine of eight cores."""
+    monkeypatch.setattr("admmctl.launch.local.available_cores", lambda: 8)
+    options = Options(
+        cores=ranks, launcher=asked.pop("launcher", "auto"), hosts=asked.pop("hosts", ()),
+        cluster=Launch(binding="core"),
+    )  # fmt: skip
+    return Request(Path("swept.yaml"), options=options, **asked).places()
+
+
+def test_trials_at_once_have_cores_of_their_own(monkeypatch):
+    assert [options.cores for options in places(monkeypatch)] == [1]
+    assert [options.cores for options in places(monkeypatch, jobs=8)] == [1] * 8
+    assert [options.cores for options in places(monkeypatch, ranks=3, jobs=2)] == [3, 3]
+    # --cores holds as many as fit.
+    assert [options.cores for options in places(monkeypatch, ranks=3, cores=7)] == [3, 3]
+    # Two launchers would bind their ranks to the same cores; one may.
+    assert [options.cluster.binding for options in places(monkeypatch, ranks=2, jobs=2)] == ["none"] * 2
+    assert [options.cluster.binding for options in places(monkeypatch, ranks=2, jobs=1)] == ["core"]
+
+
+def test_trials_at_once_have_places_on_hosts_of_their_own(monkeypatch):
+    hosts = (("h1", 3), ("h2", 4))
+    found = [options.hosts for options in places(monkeypatch, ranks=2, jobs=3, hosts=hosts)]
+    assert found == [(("h1", 2),), (("h1", 1), ("h2", 1)), (("h2", 2),)]
+    assert len(places(monkeypatch, ranks=2, hosts=hosts)) == 3, "as many as fit"
+    assert [options.hosts for options in places(monkeypatch, ranks=7, hosts=hosts)] == [hosts]
+
+
+@pytest.mark.parametrize(
+    ("asked", "text"),
+    [
+        ({"jobs": 9}, "--jobs 9 on --ranks 1 take 9 cores: this machine has 8 cores"),
+        ({"jobs": 3, "ranks": 3}, "--jobs 3 on --ranks 3 take 9 cores: this machine has 8 cores"),
+        ({"ranks": 9}, "--jobs 1 on --ranks 9 take 9 cores"),
+        ({"cores": 2, "ranks": 3}, "--cores 2: a trial on --ranks 3 takes more than that"),
+        ({"jobs": 2, "cores": 2}, "--cores and --jobs both say"),
+        ({"jobs": 0}, "--jobs 0: expected 1 or more"),
+        ({"jobs": 10_001}, "at most 10,000"),
+        ({"cores": 1, "hosts": (("h1", 8),)}, "--cores are those of this machine"),
+        ({"ranks": 9, "hosts": (("h1", 8),)}, "--jobs 1 on --ranks 9 take 9 places, and --hosts has 8"),
+        ({"ranks": 2, "launcher": "inline"}, "--launcher inline runs one rank; for --ranks 2"),
+    ],
+    ids=str,
+)
+def test_trials_that_have_no_room_are_refused(monkeypatch, asked, text):
+    with pytest.raises(UserError, match=re.escape(text)):
+        places(monkeypatch, **asked)
+
+
+def test_inside_a_job_of_several_nodes_trials_run_one_at_a_time(monkeypatch):
+    for name, value in {
+        "SLURM_JOB_ID": "7", "SLURM_NTASKS": "16", "SLURM_JOB_NUM_NODES": "2", "SLURMD_NODENAME": "n1",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    assert len(places(monkeypatch, ranks=8, jobs=1)) == 1
+    with pytest.raises(UserError, match="inside a Slurm job of several nodes"):
+        places(monkeypatch, ranks=8, jobs=2)
+    monkeypatch.setenv("SLURM_JOB_NUM_NODES", "1")
+    assert len(places(monkeypatch, ranks=8, jobs=2)) == 2
+
+
+@pytest.mark.parametrize("text", ["", "1", "0/2", "3/2", "1/", "a/b", "1/2/3", "-1/2"])
+def test_a_part_is_a_number_of_so_many(text):
+    with pytest.raises(UserError, match=r"--part .*: expected K/N"):
+        Part.parse(text)
 
 
 def workers(folder: Path) -> list[int]:
