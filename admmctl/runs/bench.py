@@ -160,6 +160,7 @@ def _steps(method: Method, problem: Problem, repeat: int, say: Say) -> _Steps:
             f"bench: the method ends after {len(phases)} iterations on synthetic rows: {end}"
         ) from None
     finally:
+        clock.end_training()
         method.close(state)
     for measured in (result.peaks, result.seconds, phases, own):
         del measured[0]  # the one to warm up

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from threading import get_ident
 from types import TracebackType
 from typing import TypedDict
 
@@ -25,6 +26,20 @@ class SavedClock(TypedDict):
     cpu_seconds: dict[str, float]
     wall: float
     queued: float | None
+
+
+class CallingThread:
+    """The processor time of the thread that asks. Where another asked before, all time since then counts."""
+
+    def __init__(self) -> None:
+        self._ran = self._thread_ran = 0.0
+        self._thread, self._at = 0, time.perf_counter()
+
+    def __call__(self) -> float:
+        now, thread, ran = time.perf_counter(), get_ident(), time.thread_time()
+        self._ran += ran - self._thread_ran if thread == self._thread else now - self._at
+        self._at, self._thread, self._thread_ran = now, thread, ran
+        return self._ran
 
 
 READ = 1e-3  # seconds between two looks at the processor time: one takes half a microsecond
@@ -56,7 +71,7 @@ class Clock:
         self._ran = cpu()
         self._complete = True  # cpu_seconds has all that seconds has
         self._queue: Queue | None = None
-        self._queued_before: float | None = 0.0  # in earlier processes
+        self._queued: float | None = 0.0  # before that
 
     def phase(self, name: str) -> "_Phase":
         """Count the time of a ``with`` block under ``name``."""
@@ -85,11 +100,17 @@ class Clock:
         """From here on, how long this process waits for cores is measured."""
         self._queue = Queue()
 
+    def end_training(self) -> None:
+        """Until here."""
+        self._queued, self._queue = self.queued, None
+
     @property
     def queued(self) -> float | None:
-        """Seconds that threads of this process have waited for a core, since training began; None: not known."""
-        since = None if self._queue is None else self._queue.seconds
-        return None if since is None or self._queued_before is None else self._queued_before + since
+        """Seconds that threads of this process have waited for a core while it trained; None: not known."""
+        if self._queue is None or self._queued is None:
+            return self._queued
+        since = self._queue.seconds
+        return None if since is None else self._queued + since
 
     @property
     def work(self) -> Work | None:
@@ -119,7 +140,7 @@ class Clock:
             now.update({**before, "load": before.get("load", 0.0) + loaded})
         # Older checkpoints do not say how much of their time the process ran, nor how long it waited.
         self._complete = saved["cpu_seconds"].keys() == saved["seconds"].keys()
-        self._queued_before = saved.get("queued")
+        self._queued = saved.get("queued")
         self._queue = None if self._queue is None else Queue()
         self.started -= saved["wall"]
 

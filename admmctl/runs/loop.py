@@ -110,6 +110,7 @@ class Loop:
         self._test_targets = targets(self.test.labels, self.problem.network.sizes[-1], self.test.a0.dtype.type)
         self._counted = 0.0  # of this rank's training time, what train_s holds already
         self._state: Any = None
+        self.clock.begin_training()
         try:
             self._state = start(self.method, self.problem)
             for note in self.method.notes(self._state):
@@ -145,6 +146,7 @@ class Loop:
             self._agree(may_save=False)
             outcome.end(Status.DIVERGED, str(problem))
         finally:
+            self.clock.end_training()  # while the threads of the method are there
             if self._state is not None:
                 outcome.gates = self.method.gates(self._state)
                 self.method.close(self._state)

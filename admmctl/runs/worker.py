@@ -34,7 +34,7 @@ from admmctl.model.network import predicted, targets  # noqa: E402
 from admmctl.runs import environment, memory  # noqa: E402
 from admmctl.runs.build import build  # noqa: E402
 from admmctl.runs.checkpoint import Checkpoints  # noqa: E402
-from admmctl.runs.clock import READ, Clock, over_ranks, summarise_phases  # noqa: E402
+from admmctl.runs.clock import READ, CallingThread, Clock, over_ranks, summarise_phases  # noqa: E402
 from admmctl.runs.disturbed import judge  # noqa: E402
 from admmctl.runs.events import Event, note  # noqa: E402
 from admmctl.runs.loop import Loop, Outcome  # noqa: E402
@@ -74,11 +74,11 @@ class _Rank:
         self.folder, self.comm, self.first = folder, comm, comm.rank == 0
         self._notify = notify
         self.shared_cores = environment.ranks_share_cores(comm)
-        # Of several threads of linear algebra the first counts: it works as long as any of them. Where processor
-        # time stands for time, each phase has its own to the microsecond.
+        # Of several threads of linear algebra the one that calls counts: it works as long as any of them. Where
+        # processor time stands for time, each phase has its own to the microsecond.
         alone = self.shared_cores or environment.blas_threads() == 1
-        cpu = time.process_time if alone else time.thread_time
-        self.clock = Clock(started, cpu, read=0.0 if self.shared_cores else READ)
+        cpu = time.process_time if alone else CallingThread()
+        self.clock = Clock(started, cpu, read=READ if alone and not self.shared_cores else 0.0)
         self.run = next(iter(load(folder.path / "config.yaml").runs.values()))
 
     def load(self) -> None:
@@ -137,7 +137,6 @@ class _Rank:
             rows = parts.train.start, parts.train.start + parts.train.a0.shape[1]
             checkpoints = Checkpoints(self.folder.path, self.comm, self.unchanged, *rows, self.note)
         self.checkpoints = checkpoints
-        self.clock.begin_training()
         return Loop(
             method=self.method,
             problem=self.problem,

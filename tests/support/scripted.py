@@ -26,6 +26,12 @@ class ScriptedClock:
     def phase(self, name):
         yield
 
+    def begin_training(self):
+        pass
+
+    def end_training(self):
+        pass
+
 
 class ScriptedMethod(Method):
     """Step i leads to the training loss, test accuracy and residual that the script says.

@@ -102,7 +102,7 @@ def test_own_work_is_training_without_waiting_for_other_ranks(seconds):
         with clock.phase(name):
             seconds.pass_by(duration, ran)
     assert clock.own == (7, 5)
-    assert clock.work == (7, 5, None)  # nobody measures how long it waits for a core
+    assert clock.work == (7, 5, 0)
 
 
 def test_the_processor_time_is_read_seldom_and_no_wait_is_lost(seconds):
@@ -193,6 +193,9 @@ def test_waiting_for_a_core_counts_from_the_beginning_of_training_and_adds_up_ov
         waits |= {"1": 7.0, "3": 0.5}  # a thread begins
         del waits["2"]  # and another ends
     assert clock.work == (8, 5, 2.5)
+    clock.end_training()
+    waits["1"] = 50.0
+    assert clock.work == (8, 5, 2.5)
 
     waits["1"] = 107.0
     later = clock_that_waited(monkeypatch, seconds, waits)
@@ -202,6 +205,37 @@ def test_waiting_for_a_core_counts_from_the_beginning_of_training_and_adds_up_ov
         seconds.pass_by(2, 1)
         waits["1"] = 109.0
     assert later.work == (10, 6, 3.5)
+
+
+def test_where_the_system_does_not_count_waiting_it_is_not_known(seconds, monkeypatch):
+    clock = clock_that_waited(monkeypatch, seconds, {})
+    assert clock.queued is None
+    clock.end_training()
+    assert clock.queued is None
+
+
+def test_of_a_solver_in_a_thread_of_its_own_no_time_counts_twice(monkeypatch):
+    """As SciPy's: the main thread waits in its phase while another one works in inner phases."""
+    passed, ran = [100.0], {"main": 3.0, "solver": 1.0}
+    now = ["main"]
+    clocks = {"perf_counter": lambda: passed[0], "thread_time": lambda: ran[now[0]]}
+    monkeypatch.setattr(module, "time", SimpleNamespace(**clocks))
+    monkeypatch.setattr(module, "get_ident", lambda: 1 + (now[0] == "solver"))
+    clock = Clock(cpu=module.CallingThread(), read=0.0)
+
+    def work(duration, running):
+        passed[0] += duration
+        ran[now[0]] += running
+
+    for _ in range(2):
+        with clock.phase("other"):
+            work(1.0, 0.5)
+            now[0] = "solver"
+            with clock.phase("gradient"):
+                work(8.0, 6.0)
+            now[0] = "main"
+    assert clock.seconds == {"other": 2.0, "gradient": 16.0}
+    assert clock.cpu_seconds == {"other": 2.0, "gradient": 12.0}  # of the change of threads nothing is known
 
 
 @pytest.mark.parametrize("older", [{"cpu_seconds": {}}, {"cpu_seconds": {"load": 1}}, {"queued": None}])

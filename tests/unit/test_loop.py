@@ -305,3 +305,23 @@ def test_the_time_of_a_segment_is_the_largest_over_ranks():
 def test_a_rank_that_is_asked_to_stop_stops_all():
     outcome = run([{}], comm=SlowerRank(asked_at=2), iterations=50)
     assert (outcome.status, outcome.iterations) == ("interrupted", 2)
+
+
+def test_waiting_for_cores_is_measured_while_the_method_has_its_threads(monkeypatch):
+    happened = []
+    method = ScriptedMethod([{}])
+    made, _ = loop(method, iterations=2)
+
+    def noted(whose, name):
+        real = getattr(whose, name)
+
+        def called(*arguments):
+            happened.append(name)
+            return real(*arguments)
+
+        monkeypatch.setattr(whose, name, called)
+
+    for whose, name in ((made.clock, "begin_training"), (made.clock, "end_training"), (method, "close")):
+        noted(whose, name)
+    made.run()
+    assert happened == ["begin_training", "end_training", "close"]

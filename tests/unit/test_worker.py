@@ -11,7 +11,7 @@ from support.experiments import swissroll
 import admmctl
 from admmctl.methods.method import Diverged
 from admmctl.methods.taylor.algorithm import Admm
-from admmctl.runs import disturbed, worker
+from admmctl.runs import clock, disturbed, worker
 from admmctl.runs.recorded import Recorded
 
 EXPERIMENT = swissroll("worker", evaluate={"every": 3})
@@ -53,7 +53,8 @@ def test_a_run_that_diverges_between_evaluations_saves_the_last_evaluated_weight
 def with_processor(monkeypatch, share, kind="process_time"):
     """A processor of which this process gets a part of the time."""
     clocks = {"perf_counter": time.perf_counter, kind: lambda: share * time.perf_counter()}
-    monkeypatch.setattr(worker, "time", SimpleNamespace(**clocks))
+    for module in (clock, worker):
+        monkeypatch.setattr(module, "time", SimpleNamespace(**clocks))
 
 
 @pytest.mark.parametrize(
