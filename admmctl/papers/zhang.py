@@ -17,8 +17,8 @@ _SOURCE = f"{PAPER.name}, section 5.0.1"
 _FEWER = ("a graph without numbers: ReLU needs significantly fewer", f"{PAPER.name}, section 5.0.2")
 # Our method, theirs, seconds of a mini-batch and their standard deviation.
 TABLE_3 = (
-    ("sgd", "SGD (ReLU)", 0.2257, 0.0444),
-    ("adam", "Adam (ReLU)", 0.2398, 0.0416),
+    ("sgd-printed", "SGD (ReLU)", 0.2257, 0.0444),
+    ("adam-printed", "Adam (ReLU)", 0.2398, 0.0416),
     ("graph-printed", "ADMM (ReLU)", 0.9373, 0.0851),
     ("graph-dcutlu", "ADMM (DCutLU)", 1.446, 0.0949),
 )
@@ -89,12 +89,22 @@ ENTRIES = (
         "MNIST: accuracy by epoch of ADMM over a graph, SGD and Adam",
         curves("accuracy-and-training", View(against="epochs", training=True)),
         config="mnist-graph",
-        methods=("graph-printed", "graph-admm", "sgd", "adam"),
-        quick=Quick("8 epochs instead of 100, 1 repeat", ("stop.epochs=8",)),
-        differs="the paper does not say how often it ran; graph-admm is our variant, graph-printed theirs",
+        methods=("graph-printed", "sgd-printed", "adam-printed", "graph-admm", "sgd", "adam"),
+        quick=Quick(
+            "8 epochs instead of 100, 1 repeat",
+            (
+                "stop.epochs=8",
+                *(
+                    f"methods.{ours}.{key}"
+                    for ours in ("sgd", "adam")
+                    for key in ("stop.epochs=8", "schedule_epochs=8.0")
+                ),
+            ),
+        ),
+        differs="the paper does not say how often it ran; its methods end in -printed, the others are ours",
         claims=tuple(
             Claim(FINAL_ACCURACY, method, paper, f"{paper:g} % at the last iteration", _SOURCE, 60_000)
-            for method, paper in (("graph-printed", 98.41), ("adam", 98.23), ("sgd", 97.98))
+            for method, paper in (("graph-printed", 98.41), ("adam-printed", 98.23), ("sgd-printed", 97.98))
         ),
     ),
     Entry(

@@ -36,12 +36,15 @@ class WidePair(GramPair, Together):
         self._of_W: Division = Work([(inputs, outputs)], [1.0], [0.0]).divide(comm)
 
     def divide(self) -> None:
-        """Sum over ranks: of a a' the rows of this rank's inputs, of z a' its columns."""
-        gram, cross = self.gram.ravel(), np.ascontiguousarray(self.cross.T).ravel()
-        self.division.reduce(gram)
+        """Sum over ranks, in place: of a a' the rows of this rank's inputs, of z a' its columns."""
+        for i, j, _ in self._tiles:
+            lower = self.triangle[i, j]
+            self.triangle[j, i] = lower.T if i != j else np.tril(lower) + np.tril(lower, -1).T
+        cross = np.ascontiguousarray(self.cross.T).ravel()
+        self.division.reduce(self.triangle.ravel())
         self._of_W.reduce(cross)
         (rows,) = self.division.rows
-        self._gram = gram.reshape(self.triangle.shape)[rows]
+        self._gram = self.triangle[rows]
         self._cross = cross.reshape(self.cross.shape[::-1])[rows].T
 
     def solve(self, ridge: float, start: Array | None) -> Array:
