@@ -6,6 +6,7 @@ Nothing else imports mpi4py. Methods are handed a communicator and never ask whi
 from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 Operation = Literal["sum", "max", "min"]
@@ -112,11 +113,12 @@ class MPI:
         return self._groups[ranks]
 
     def reduce_scatter(self, buffer: NDArray[Any], counts: Sequence[int]) -> None:
-        with self._message():
-            self._world.Reduce_scatter(self._mpi.IN_PLACE, buffer, counts)
         start, size = sum(counts[: self.rank]), counts[self.rank]
-        if start:  # MPI leaves the sum in front
-            buffer[start : start + size] = buffer[:size]
+        # Not MPI's own "in place": MPICH 5.0 copies the sum over itself there, and aborts where it is long.
+        summed = np.empty(size, buffer.dtype)
+        with self._message():
+            self._world.Reduce_scatter(buffer, summed, counts)
+        buffer[start : start + size] = summed
 
     def allgather(self, buffer: NDArray[Any], counts: Sequence[int]) -> None:
         with self._message():
