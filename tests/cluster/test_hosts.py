@@ -92,3 +92,16 @@ def test_a_link_that_goes_down_for_8_s(hosts: Hosts, results: Path, tmp_path: Pa
         assert "going on from the checkpoint" in done.stdout
     assert left_of(everyone, folder) == []
     assert curve(folder) == expected
+
+
+@pytest.mark.skipif(not ALL, reason="in the whole set only: tests/cluster/run.sh")
+def test_trials_of_a_sweep_at_once_are_on_hosts_of_their_own(hosts: Hosts, tmp_path: Path, results: Path) -> None:
+    sweep = {"search": "grid", "space": {"admm": {"ridge": [1e-3, 1e-2, 1e-1]}}}
+    config = write(tmp_path / "swept.yaml", experiment("swept", 30, sweep=sweep))
+    places = "host1:2,host2:1,host3:1"
+    ok(hosts.admmctl("host1", "sweep", str(config), "--jobs", "2", "--ranks", "2", "--hosts", places), 240)
+    trials = [Recorded(path) for path in (results / "swept" / "sweep-admm").glob("trial-*")]
+    assert [(trial.status, trial.summary.ranks) for trial in trials] == [("exhausted", 2)] * 3
+    used = {tuple(sorted(set(trial.environment.hosts))) for trial in trials}
+    assert used == {("host1",), ("host2", "host3")}
+    print(f"\nsweep by ssh: 3 trials, two at once, on {sorted(used)}")

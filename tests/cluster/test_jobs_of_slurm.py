@@ -1,6 +1,7 @@
 """Jobs of a real Slurm on three nodes: to the end, cancelled, out of time, started again."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -127,3 +128,31 @@ def test_a_job_that_slurm_starts_again_goes_on_to_the_same_curve(
     assert curve(folder) == expected
     line = next(line for line in said.splitlines() if "going on from the checkpoint" in line)
     print(f"\nrequeue: {line.strip()}, the same curve")
+
+
+@whole
+def test_a_sweep_in_jobs_that_are_cancelled_goes_on_within_its_trials(
+    slurm: Hosts, tmp_path: Path, results: Path
+) -> None:
+    sweep = {"search": "grid", "space": {"admm": {"ridge": [1e-3, 1e-2, 1e-1]}}}
+    config = write(tmp_path / "swept.yaml", experiment("swept", 150, sweep=sweep))
+    cluster = site(tmp_path, exclude=["n[2]"], methods={"admm": {"time": "12:00"}})
+    options = ["--jobs", "2", "--ranks", "2", "--launcher", "sbatch", "--cluster", str(cluster)]
+    command = slurm.admmctl("head", "sweep", str(config), *options)
+    ok(command)
+    queue = ok(slurm.on("head", "squeue", "--noheader", "--format=%r %l"))
+    assert "Dependency 12:00" in [line.strip() for line in queue.splitlines()]
+    folder = results / "swept" / "sweep-admm"
+    begun = wait_for(lambda: [run for run in folder.glob("trial-*") if newest_iteration(run) >= 30], 90)
+    assert begun
+    ok(slurm.admmctl("head", "cancel", "swept"))
+    assert run(slurm.admmctl("head", "wait", "swept"), 60).returncode == 3
+    numbers = re.findall(r"^job (\d+):", ok(command), flags=re.MULTILINE)
+    done = run(slurm.admmctl("head", "wait", *numbers), 300)
+    assert done.returncode == 0, done.stdout
+    assert (folder / "best.yaml").is_file()
+    assert "going on from the checkpoint of iteration" in (begun[0] / "log.txt").read_text()
+    trials = [Recorded(path) for path in folder.glob("trial-*")]
+    assert [trial.status for trial in trials] == ["exhausted"] * 3
+    assert [set(trial.environment.hosts) for trial in trials] == [{"host1", "host3"}] * 3
+    print("\nsweep: 3 trials in 2 jobs of 2 ranks, cancelled and gone on with; the excluded node had none")
