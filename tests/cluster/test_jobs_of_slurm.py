@@ -1,7 +1,9 @@
 """Jobs of a real Slurm on three nodes: to the end, cancelled, out of time, started again."""
 
 import json
+import os
 import re
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -156,3 +158,29 @@ def test_a_sweep_in_jobs_that_are_cancelled_goes_on_within_its_trials(
     assert [trial.status for trial in trials] == ["exhausted"] * 3
     assert [set(trial.environment.hosts) for trial in trials] == [{"host1", "host3"}] * 3
     print("\nsweep: 3 trials in 2 jobs of 2 ranks, cancelled and gone on with; the excluded node had none")
+
+
+@whole
+def test_a_job_that_a_sleeping_controller_was_given_is_handed_in_once(jobs: Jobs, slurm: Hosts) -> None:
+    # It answers nobody, and reads what it was sent when it wakes up: sbatch has timed out by then.
+    controller = int((slurm.folder / "slurm" / "slurmctld.pid").read_text())
+    config = write(jobs.place / "jobs.yaml", experiment("jobs", 30))
+    options = ["--cores", "3", "--launcher", "sbatch", "--cluster", str(site(jobs.place))]
+    os.kill(controller, signal.SIGSTOP)
+    try:
+        with start(slurm.admmctl("head", "train", str(config), *options)) as process:
+            assert process.stdout is not None
+            said = process.stdout.readline()
+            os.kill(controller, signal.SIGCONT)
+            said += process.stdout.read()
+    finally:
+        os.kill(controller, signal.SIGCONT)
+    assert process.returncode == 0, said
+    assert "; asked again in 5 s, for 15 min at the most" in said
+    number = json.loads((jobs.folder() / "job.json").read_text())["job"]
+    script = f"{jobs.folder() / 'job.sh'}"
+    listed = ok(slurm.on("head", "squeue", "--noheader", "--states=all", "--format=%i %o")).splitlines()
+    assert [line.split()[0] for line in listed if line.split()[1] == script] == [number]
+    code, printed = jobs.wait()
+    assert code == 0, printed
+    print(f"\nsleeping controller: {said.splitlines()[0]}")
