@@ -371,9 +371,9 @@ def test_a_sweep_that_is_interrupted_ends_its_trials_which_keep_what_they_have_a
     place.write(stop={"iterations": 10_000_000}, sweep=GRID)
     process = start(place, "--method", "gd", "--cores", "2")
     curves = place.results.rglob
-    assert wait_until(lambda: len([path for path in curves("curve.csv") if Recorded(path.parent).curve]) == 2)
+    assert wait_until(lambda: len([path for path in curves("curve.csv") if Recorded(path.parent).curve]) == 2, 60)
     process.send_signal(number)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (3, "")
     assert "interrupted; the same command goes on with the sweep" in err
     assert "Traceback" not in err
@@ -392,9 +392,11 @@ def test_a_sweep_goes_on_within_the_trials_that_were_interrupted(place, monkeypa
         at_start(place.path, patch, before_each("admmctl.runs.loop.Loop._step", "time.sleep(0.3)"))
         process = start(place, "--method", "gd", "--cores", "2")
         curves = place.results.rglob
-        assert wait_until(lambda: len([p for p in curves("curve.csv") if len(Recorded(p.parent).curve) > 2]) == 2)
+        assert wait_until(
+            lambda: len([p for p in curves("curve.csv") if len(Recorded(p.parent).curve) > 2]) == 2, 60
+        )
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
     begun = {path.parent: Recorded(path.parent).summary for path in curves("summary.json")}
     assert [summary.status for summary in begun.values()] == ["interrupted"] * 2
     result = place.sweep("--method", "gd", "--cores", "2")
@@ -425,7 +427,7 @@ def test_a_trial_that_another_process_runs_is_waited_for(swept):
         line = next(line for line in process.stderr if "waiting" in line)
         assert line.strip() == f"another process is running {trial.name}; waiting for it"
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=60)
     assert (process.returncode, "the same command goes on with the sweep" in err) == (3, True)
     assert len(swept.sweep()["trials"]) == 3
 
@@ -453,14 +455,14 @@ def test_a_trial_that_cannot_be_recorded_ends_the_others_and_is_told(place, monk
 def test_the_second_interruption_of_a_sweep_does_not_wait_for_a_trial_that_hangs(place):
     place.write(stop={"iterations": 10_000_000}, sweep=GRID)
     process = start(place, "--method", "gd")
-    assert wait_until(lambda: any(Recorded(path.parent).curve for path in place.results.rglob("curve.csv")))
+    assert wait_until(lambda: any(Recorded(path.parent).curve for path in place.results.rglob("curve.csv")), 60)
     (trial,) = workers(place.results)
     os.kill(trial, signal.SIGSTOP)
     process.send_signal(signal.SIGINT)
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(timeout=0.6)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     assert process.returncode == 3
     assert workers(place.results) == []
 
