@@ -30,7 +30,7 @@ def together_figure(together: Together, studies: Sequence[Findings]) -> Figure:
     colors = _colors(together.lines)
     for line in together.lines:
         if any(map(math.isfinite, line.seconds)):
-            _draw_line(axes, line, colors[line.method], elsewhere=together.machine is not None)
+            _draw_line(axes, line, colors[line.method])
     for found in sorted(studies, key=lambda found: found.batch or math.inf):
         smaller = {other.batch for other in studies if other.method == found.method and other.batch != found.batch}
         place = sum(1 for batch in smaller if batch is not None and batch < (found.batch or math.inf))
@@ -80,11 +80,10 @@ def _colors(lines: Sequence[Line]) -> dict[str, tuple[str, str]]:
     return found
 
 
-def _draw_line(axes: Axes, line: Line, look: tuple[str, str], elsewhere: bool) -> None:
+def _draw_line(axes: Axes, line: Line, look: tuple[str, str]) -> None:
     """The model where it was measured; where it extrapolates the band between its bounds."""
     color, _ = look
-    # On another machine nothing was measured.
-    inside = 0 if elsewhere else sum(cores <= line.measured_cores for cores in line.cores)
+    inside = sum(cores <= line.measured_cores for cores in line.cores)
     known = sum(cores <= line.known_cores for cores in line.cores)
     axes.plot(line.cores[:inside], line.seconds[:inside], color=color)
     first = max(0, inside - 1)

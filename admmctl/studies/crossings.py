@@ -18,6 +18,8 @@ from admmctl.studies.lines import Line, Modelled, Studied, grid_of, label, line_
 from admmctl.studies.points import MOST_CORES
 from admmctl.studies.study import Findings
 
+LATE = 0.1  # a share of the time to the target
+
 
 @dataclass(frozen=True)
 class Together:
@@ -105,6 +107,9 @@ def _notes(studies: list[Modelled], measured_rows: int, rows: int | None) -> lis
         iterations, name = each.studied.iterations, label(each.studied)
         if iterations.reached < iterations.repeats:
             found.append(f"{name}: the target was met by {iterations.reached} of {iterations.repeats} repeats")
+        if each.studied.late > LATE:
+            share = f"{each.studied.late:.0%}"
+            found.append(f"{name}: evaluations are seldom; it may have met the target {share} earlier")
         if each.disturbed:
             found.append(f"{name}: other work took the cores of runs; no verdict is made of them")
         if each.known <= 1:

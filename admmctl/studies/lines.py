@@ -8,8 +8,8 @@ measured core counts the model is bent to go through them; beyond them it is as 
 
 Every line has bounds: where it was measured, those of the repeats' seconds; elsewhere those of the iterations,
 times or divided by the model's error, once for every doubling of cores between there and the nearest measured
-count. The error is the factor by which the model was wrong at worst on core counts held out. On another machine it
-counts once at least.
+count. The error is the factor by which the model was wrong at worst on core counts held out. On another machine,
+or for other rows, it counts once at least.
 """
 
 import math
@@ -27,6 +27,7 @@ from admmctl.launch.cluster import Machine
 from admmctl.runs.places import is_run
 from admmctl.runs.recorded import Recorded
 from admmctl.studies.model import CostModel, on_machine
+from admmctl.studies.scaling import MEASURED
 from admmctl.studies.statistics import median
 from admmctl.studies.study import CoreCount, Findings, Study
 
@@ -57,6 +58,8 @@ class Studied:
     """One study of a comparison: a method at a batch size.
 
     ``error`` is the factor by which its model was wrong at worst, too slow or too fast, on held-out core counts.
+    ``late`` is the share of the time to the target since the evaluation before it: so much earlier it may have
+    been met.
     """
 
     study: str
@@ -65,6 +68,7 @@ class Studied:
     learning_rate: float | None
     iterations: Iterations
     error: float
+    late: float
     measured_cores: int  # the most
 
 
@@ -73,9 +77,10 @@ class Line:
     """Seconds to the target of one method, against cores; infinity where it is not met.
 
     ``batch`` is the best batch size on so many cores (None for all rows), ``used`` how many of them it takes.
-    ``measured_cores`` is the most that was measured: beyond it the model extrapolates. ``known_cores`` is how far
-    the model goes: 1 where communication was never measured. ``repeats`` are those of the study that has fewest.
-    ``disturbed``: on some number of cores other work took the cores of every run.
+    ``measured_cores`` is the most that was measured: beyond it the model extrapolates; 0 on another machine or
+    for other rows. ``known_cores`` is how far the model goes: 1 where communication was never measured.
+    ``repeats`` are those of the study that has fewest. ``disturbed``: on some number of cores other work took the
+    cores of every run.
     """
 
     method: str
@@ -94,7 +99,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Modelled:
-    """A study with its line: seconds and bounds on every core count of the grid."""
+    """A study with its line: seconds and bounds on every core count of the grid.
+
+    ``bent``: the line goes through what was measured.
+    """
 
     studied: Studied
     kind: str
@@ -102,13 +110,14 @@ class Modelled:
     low: Array
     high: Array
     known: int
+    bent: bool
     disturbed: bool
 
 
 def runs_of(study: str) -> list[Recorded]:
     """The finished runs of a study."""
     folders = (place for place in sorted(Path(study).iterdir()) if is_run(place))
-    return [run for run in map(Recorded, folders) if run.done]
+    return [run for run in map(Recorded, folders) if run.done and run.damage(MEASURED) is None]
 
 
 def grid_of(most: int) -> list[int]:
@@ -130,25 +139,27 @@ def modelled(found: Findings, grid: list[int], other: Machine | None, rows: int 
         if not here:
             raise UserError(f"{found.study}: it has no measurement of its machine to compare another one with")
         model = on_machine(model, other, middle(here))
-    all_rows = found.points[0].rows if rows is None else rows
+    measured_rows = found.points[0].rows
+    all_rows = measured_rows if rows is None else rows
     visited = min(all_rows, found.batch or all_rows)
+    bent = other is None and visited == min(measured_rows, found.batch or measured_rows)
     studied = _studied(found)
     each, known = _seconds(model, grid, visited)
     cores, iterations = np.array(grid, dtype=float), studied.iterations
     measured = _measured(found)
     counts = np.array([float(point.cores) for point in measured] or [1.0])
     doublings = np.abs(np.log2(cores[:, None] / counts)).min(axis=1)
-    if other is not None:
+    if not bent:
         doublings = np.maximum(1.0, doublings)
     factor, unknown = np.minimum(studied.error**doublings, MOST_WRONG), cores > known
     with np.errstate(invalid="ignore"):
         seconds = np.where(unknown, math.inf, iterations.median * each)
         low = np.where(unknown, 0.0, iterations.low * each / factor)
         high = np.where(unknown, math.inf, iterations.high * each * factor)
-    if other is None:
+    if bent:
         _through_points(measured, grid, (seconds, low, high))
     disturbed = any(point.disturbed for point in found.points)
-    return Modelled(studied, found.method_kind, seconds, low, high, known, disturbed)
+    return Modelled(studied, found.method_kind, seconds, low, high, known, bent, disturbed)
 
 
 def _measured(found: Findings) -> list[CoreCount]:
@@ -200,6 +211,7 @@ def _studied(found: Findings) -> Studied:
         learning_rate=rate if isinstance(rate, float) else None,
         iterations=iterations_of(runs),
         error=max((_factor(1 + left.error) for left in found.model.held_out), default=1.0),
+        late=_late(runs),
         measured_cores=max((point.cores for point in _measured(found)), default=1),
     )
 
@@ -207,6 +219,17 @@ def _studied(found: Findings) -> Studied:
 def _factor(ratio: float) -> float:
     """How many times too much or too little."""
     return max(ratio, 1 / ratio) if ratio > 0 else math.inf
+
+
+def _late(runs: Iterable[Recorded]) -> float:
+    """The median over runs that met the target; 0 where none did."""
+    summaries = [run.summary for run in runs if run.summary is not None]
+    shares = [
+        1 - summary.previous_evaluation_s / summary.time_to_target_s
+        for summary in summaries
+        if summary.time_to_target_s and summary.previous_evaluation_s is not None
+    ]
+    return middle(shares) if shares else 0.0
 
 
 def iterations_of(runs: Iterable[Recorded]) -> Iterations:
@@ -254,7 +277,7 @@ def line_of(members: list[Modelled], grid: list[int]) -> Line:
         high=high.tolist(),
         batch=batches,
         used=cores_used,
-        measured_cores=max(each.studied.measured_cores for each in members),
+        measured_cores=max((each.studied.measured_cores for each in members if each.bent), default=0),
         known_cores=min(each.known for each in members),
         repeats=min(each.studied.iterations.repeats for each in members),
         disturbed=any(each.disturbed for each in members),

@@ -207,6 +207,19 @@ def test_a_method_that_missed_never_overtakes_and_half_a_miss_is_noted(made):
     assert "adam: the target was met by 5 of 6 repeats" in together.notes
 
 
+def test_evaluations_that_are_seldom_are_noted(made):
+    folders = GRAPH.write(made), SGD.write(made)
+    for folder, share in zip(folders, (0.95, 0.6), strict=True):
+        for path in folder.glob("*/summary.json"):
+            document = json.loads(path.read_text())
+            document["previous_evaluation_s"] = share * document["time_to_target_s"]
+            path.write_text(json.dumps(document))
+    together = compared(*folders)
+    assert [each.late for each in together.studies] == pytest.approx([0.05, 0.4])
+    expected = "sgd, batches of 128: evaluations are seldom; it may have met the target 40% earlier"
+    assert together.notes == [expected]
+
+
 def test_without_communication_nothing_is_said_of_more_than_one_core(made):
     folder = GRAPH.write(made)
     document = json.loads((folder / "study.json").read_text())
@@ -252,8 +265,11 @@ def test_on_another_machine_seconds_are_those_of_its_cores(made):
 def test_other_rows_change_those_that_read_all_rows_and_say_so(made):
     together = compared(GRAPH.write(made), SGD.write(made), rows=30_000)
     assert together.rows == 30_000
-    assert at(line(together, "graph-admm"), 10_000)[1] == pytest.approx(100 * (1e-3 + 3e-4), rel=1e-6)
-    assert at(line(together, "sgd"), 10_000)[1] == pytest.approx(seconds(SGD, 10_000))
+    graph, sgd = line(together, "graph-admm"), line(together, "sgd")
+    for cores in (1, 8, 10_000):  # also where fewer rows were measured
+        assert at(graph, cores)[1] == pytest.approx(100 * (1e-3 + 1e-4 * 30_000 / cores), rel=1e-6)
+        assert at(sgd, cores)[1] == pytest.approx(seconds(SGD, cores), rel=1e-6)
+    assert (graph.measured_cores, sgd.measured_cores) == (0, 8)
     assert any("30,000 training rows" in note and "3,000" in note for note in together.notes)
 
 
