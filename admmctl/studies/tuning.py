@@ -5,7 +5,6 @@ rate. The winner needs the fewest iterations to the target there. Trials are kep
 """
 
 import csv
-import hashlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -26,7 +25,7 @@ from admmctl.runs.resume import Fingerprints, begun_at
 from admmctl.runs.summary import Status
 from admmctl.runs.train import execute
 from admmctl.studies.space import Settings, settings_of_trials
-from admmctl.studies.trials import DEFAULT_VALIDATION
+from admmctl.studies.trials import DEFAULT_VALIDATION, Planned
 
 AROUND = 4.0  # a learning rate without a search space: from a quarter of the file's to four times as much
 Changes = Mapping[tuple[str, ...], Any]  # of an experiment file, by path
@@ -169,10 +168,8 @@ def _trained(
     watcher: Watcher,
     fingerprints: Fingerprints,
 ) -> Trial:
-    """A trial in its folder, run unless it is there; one that broke is a miss."""
-    # A trial's name holds its budget and its target too: with others it is another trial.
-    identity = hashlib.sha256(run.yaml().encode()).hexdigest()[:8]
-    place = folder / f"trial-{number:03d}-{identity}"
+    """A trial in its folder, run unless it is there, or gone on with; one that broke is a miss."""
+    place = Planned(number, settings, run).place(folder)
     recorded = Recorded(place)
     sound = recorded.done and recorded.damage(DRAWN) is None and not fingerprints.data_difference(run, place)
     if not sound:

@@ -51,6 +51,7 @@ class Place:
         self.options: list[Options] = []  # of the trials
         self.ran: list[tuple[str, int | None, int, int]] = []  # method, batch, cores, seed
         self.notes: list[str] = []
+        self.begun: list[Path] = []  # what went on from a checkpoint
         # Iterations to the target; None for a miss. Trials and runs alike, unless a trial has a number of its own.
         self.iterations: Callable[[Run], int | None] = lambda run: 100
         self.breaks: Callable[[Run], bool] = lambda run: False
@@ -65,12 +66,15 @@ class Place:
         self, run: Run, options: Options, watcher: Any, place: Path, resume: Recorded | None
     ) -> dict[str, Any]:
         trial = place.name.startswith("trial-")
+        self.begun += [] if resume is None else [resume.folder]
         if trial:
             self.trials.append(run)
             self.options.append(options)
         else:
             self.ran.append((run.method, batch_of(run), options.cores, run.seed))
         if self.stops(run):
+            text = yaml.safe_load(run.yaml())
+            write_run(place, cores=1, seed=run.seed, time=None, config=text, sha256=None, status="interrupted")
             raise Interrupted("interrupted after 3 iterations", [])
         shutil.rmtree(place, ignore_errors=True)
         plan = shards.plan(run.data, options.cores)
@@ -177,6 +181,17 @@ def test_an_interruption_keeps_what_is_finished(place):
     place.stops = lambda run: False
     place("sgd,adam", repeat=1)
     assert len(place.trials) == 6 + 6 - 1
+
+
+def test_a_trial_that_was_interrupted_goes_on_from_its_checkpoint(place, monkeypatch):
+    monkeypatch.setattr("admmctl.runs.resume.checkpoint.exist", lambda path: path.exists())
+    monkeypatch.setattr("admmctl.runs.resume.Fingerprints.data_difference", lambda self, run, folder: "")
+    place.stops = lambda run: rate_of(run) != 0.1
+    with pytest.raises(Interrupted):
+        place("sgd", "100")
+    place.stops = lambda run: False
+    place("sgd", "100", trials=6)
+    assert [folder.name[:9] for folder in place.begun] == ["trial-001"]
 
 
 def test_a_run_that_breaks_is_named_and_the_others_go_on(place):
