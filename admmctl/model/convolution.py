@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
 
 from admmctl.model.operators import Array, Dense, Operator
 
@@ -34,6 +33,9 @@ class Stack:
     filters: tuple[int, ...]
     size: tuple[int, int]
     pool: int = 1
+
+    def __post_init__(self) -> None:
+        import scipy.fft  # noqa: F401  (before the clock of training runs; dense networks start without it)
 
     def operators(self, next_rows: int) -> list[Operator]:
         """The convolutions, and the layer of ``next_rows`` units on top of them."""
@@ -125,6 +127,8 @@ class Filters:
     def transform(self, x: Array, channels: int) -> Spectrum:
         """The spectrum (n, channels, frequencies) of images ``x`` (channels H W, n), without its row of ones."""
         images = x.T[:, : channels * self.pixels].reshape(-1, channels, *self.image[1:])
+        from scipy import fft
+
         return np.asarray(fft.rfft2(images)).reshape(len(images), channels, self.frequencies)
 
     def image_of(self, spectrum: Spectrum) -> Array:
@@ -133,6 +137,8 @@ class Filters:
 
     def lags(self, spectrum: Spectrum) -> Array:
         """Back to (..., height, width) from (..., frequencies), which are overwritten."""
+        from scipy import fft
+
         _, height, width = self.image
         whole = spectrum.reshape(*spectrum.shape[:-1], height, width // 2 + 1)
         # One axis after the other: irfft2 allocates one more spectrum, which takes as long as the transform.

@@ -10,7 +10,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaincinv
 
 from admmctl.rng import normals, uniform_rows
 
@@ -30,6 +29,10 @@ class Kernel:
     scale: float
     smoothness: float = 1.5
 
+    def __post_init__(self) -> None:
+        if self.name == "matern":
+            import scipy.special  # noqa: F401  (before the clock of training runs; others start without it)
+
     def frequencies(self, seed: int, count: int, inputs: int) -> NDArray[np.float64]:
         """Draws of w, shape (count, inputs): from the seed alone, the same on every rank."""
         if self.name == "laplacian":
@@ -41,6 +44,8 @@ class Kernel:
         if self.name == "matern":
             # Student's t: every normal vector is divided by the root of its own chi^2 / (2 nu), which is a gamma
             # variable of shape nu over nu. 1 - u lies in (0, 1]: no division by zero.
+            from scipy.special import gammaincinv
+
             gamma = gammaincinv(self.smoothness, 1.0 - uniform_rows(seed, "chi-squared", 0, count, 1))
             draws *= np.sqrt(self.smoothness / gamma)
         return draws / self.scale

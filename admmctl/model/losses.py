@@ -9,7 +9,6 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, log1p, logsumexp
 
 from admmctl.registry import Registry
 
@@ -21,7 +20,7 @@ losses = Registry["type[Loss]"](
         "squared": "admmctl.model.losses:Squared",
         "signed-squared": "admmctl.model.losses:SignedSquared",
         "hinge": "admmctl.model.losses:Hinge",
-        "cross-entropy": "admmctl.model.losses:CrossEntropy",
+        "cross-entropy": "admmctl.model.cross_entropy:CrossEntropy",
     },
 )
 
@@ -109,26 +108,3 @@ class Hinge(Loss):
         chosen = np.where(y > 0.5, one, zero)
         # NaN fails every comparison above and would become the kink, but a diverged run must be noticed.
         return np.where(np.isnan(flat), flat, chosen).astype(m.dtype, copy=False)
-
-
-class CrossEntropy(Loss):
-    """-log p(class): logistic for one output, softmax for several."""
-
-    threshold = 0.0
-
-    def value(self, z: Array, y: Array) -> float:
-        if len(z) == 1:
-            # log(1 + e^z) - y z, without overflow
-            losses_ = np.maximum(z, 0) + log1p(np.exp(-np.abs(z))) - y * z
-            return float(losses_.sum(dtype=np.float64))
-        picked = np.einsum("ij,ij->j", z, y)
-        return float((logsumexp(z, axis=0) - picked).sum(dtype=np.float64))
-
-    def gradient(self, z: Array, y: Array) -> Array:
-        if len(z) == 1:
-            result: Array = expit(z) - y
-            return result
-        p = np.exp(z - z.max(axis=0))
-        p /= p.sum(axis=0)
-        p -= y
-        return p

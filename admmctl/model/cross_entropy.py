@@ -1,0 +1,29 @@
+"""Cross-entropy, apart from the other losses: it alone needs scipy.special, a third of what a rank imports."""
+
+import numpy as np
+from scipy.special import expit, log1p, logsumexp
+
+from admmctl.model.losses import Array, Loss
+
+
+class CrossEntropy(Loss):
+    """-log p(class): logistic for one output, softmax for several."""
+
+    threshold = 0.0
+
+    def value(self, z: Array, y: Array) -> float:
+        if len(z) == 1:
+            # log(1 + e^z) - y z, without overflow
+            losses_ = np.maximum(z, 0) + log1p(np.exp(-np.abs(z))) - y * z
+            return float(losses_.sum(dtype=np.float64))
+        picked = np.einsum("ij,ij->j", z, y)
+        return float((logsumexp(z, axis=0) - picked).sum(dtype=np.float64))
+
+    def gradient(self, z: Array, y: Array) -> Array:
+        if len(z) == 1:
+            result: Array = expit(z) - y
+            return result
+        p = np.exp(z - z.max(axis=0))
+        p /= p.sum(axis=0)
+        p -= y
+        return p
