@@ -45,10 +45,12 @@ def before_each(method: str, action: str) -> str:
     return _BEFORE_EACH.format(module=module, owner=owner, name=name, action=action)
 
 
-# A process is started for a second: what its imports leave behind need not be collected.
+# A process is started for a second: what its imports leave behind need not be collected. SciPy loads all of NumPy,
+# with a compiler of Fortran, which nobody calls.
 _QUICK = """
-import gc
+import gc, sys, types
 gc.set_threshold(100_000)
+sys.modules["numpy.f2py.f2py2e"] = types.SimpleNamespace(main=None, run_main=None)
 """
 
 
