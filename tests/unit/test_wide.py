@@ -71,6 +71,25 @@ def test_what_is_not_finite_is_divergence_on_all_ranks(which):
     on_ranks(3, attempt)
 
 
+def test_cost_counts_the_sums_of_a_wide_layer_and_no_factor(monkeypatch):
+    monkeypatch.setattr(layers, "WIDE", 15)
+    case = Case("admm", {}, {"hidden": [20, 18], "outputs": 3})
+
+    def sent(comm, columns):
+        method, p = case.method(), case.problem(comm=comm, columns=columns)
+        state = method.step(method.init(p))
+        comm.verbs.clear()
+        method.step(state)
+        return comm.verbs, method.cost(p.network, 60, 120, comm.size)
+
+    for found, cost in on_parts([0, 71, 120], sent):
+        whole = [message for message in found if message[0] in ("reduce", "reduce_scatter")]
+        assert whole == [message for message in cost.messages if message.verb != "allgather"]
+        assert found[: len(cost.messages)] == list(cost.messages)
+    ((_, alone),) = on_parts([0, 120], sent)
+    assert {message.verb for message in alone.messages} == {"reduce", "reduce_scatter", "allgather"}
+
+
 @pytest.mark.parametrize("kind", ["admm", "stochastic-admm"])
 def test_several_ranks_make_the_iterates_of_one_to_the_tolerance(kind, monkeypatch):
     monkeypatch.setattr(layers, "WIDE", 15)

@@ -19,7 +19,7 @@ from admmctl.methods.taylor.convolution import Averaged, Filtered, FilterPair, f
 from admmctl.methods.taylor.hidden import Hidden, Shape, below_dense
 from admmctl.methods.taylor.low_rank import Draw, NystromPair, PreconditionedPair
 from admmctl.methods.taylor.settings import LowRankSettings
-from admmctl.methods.taylor.wide import WIDE, WidePair
+from admmctl.methods.taylor.wide import WIDE, WidePair, wide_share
 from admmctl.model.convolution import Filters, Pooled
 from admmctl.model.network import Network
 
@@ -30,12 +30,20 @@ def sums(settings: LowRankSettings, p: Problem, l: int) -> Sums:
     operator, (outputs, inputs) = network.operator(l), network.shapes[l - 1]
     if isinstance(operator, Filters):
         return FilterPair(operator, network.bias, dtype)
+    if _together(settings, network, l, p.comm.size):
+        return WidePair(outputs, inputs, dtype, p.comm, p.clock)
     if not settings.low_rank(l, inputs):
-        wide = l > 1 and inputs >= WIDE and p.comm.size > 1
-        return WidePair(outputs, inputs, dtype, p.comm, p.clock) if wide else GramPair(outputs, inputs, dtype)
+        return GramPair(outputs, inputs, dtype)
     kind = NystromPair if settings.w_update == "nystrom" else PreconditionedPair
     draw = Draw(inputs, settings.columns_of(inputs), settings.columns == "leverage", p.seed, l)
     return kind(outputs, inputs, dtype, settings, draw)
+
+
+def _together(settings: LowRankSettings, network: Network, l: int, ranks: int) -> bool:
+    """Whether so many ranks solve layer l together, without a factor."""
+    k = network.shapes[l - 1][1]
+    dense = not isinstance(network.operator(l), Filters)
+    return ranks > 1 and l > 1 and k >= WIDE and dense and not settings.low_rank(l, k)
 
 
 def hidden(network: Network, l: int, samples: int, block: int, dtype: type, clock: Timer) -> Hidden:
@@ -110,8 +118,14 @@ def layers_cost(
     if inputs:
         shared[0] = k_0 * (k_0 + 1) // 2
     everywhere = settings.w_update != "exact" and settings.columns == "leverage"
-    work = solve_work(network.shapes, factor_flops(settings, network))
-    solves = solve_share(work, shared, ranks, everywhere)
+    wide = [l for l in range(1, network.layers + 1) if _together(settings, network, l, ranks)]
+    divided = [l - 1 for l in range(1, network.layers + 1) if l not in wide]
+    factors = factor_flops(settings, network)
+    work = solve_work([network.shapes[i] for i in divided], [factors[i] for i in divided])
+    solves = solve_share(work, [shared[i] for i in divided], ranks, everywhere)
+    *first, gathering = solves.messages
+    together = [wide_share(*network.shapes[l - 1], ranks) for l in wide]
+    messages = [*first, *(message for part in together for message in part.messages), gathering]
     above = [network.operator(l) for l in range(2, network.layers + 1)]
     dense = [(operator.rows, operator.inputs) for operator in above if not isinstance(operator, Filters)]
     gains = gains_share(dense, 8, ranks)
@@ -119,8 +133,8 @@ def layers_cost(
     grams = [shape for cost in layers for shape in cost.grams]
     return LayersCost(
         None if None in flops else sum(flop for flop in flops if flop is not None),
-        (*solves.messages, *gains.messages),
-        solves.operations + gains.operations,
+        (*messages, *gains.messages),
+        solves.operations + gains.operations + sum(part.operations for part in together),
         5 * 8 * sum(cost.numbers for cost in layers)
         + sum(cost.gain_bytes for cost in layers)
         + solve_bytes(grams, kept=int(network.convolution is None)),
