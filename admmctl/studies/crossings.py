@@ -109,7 +109,7 @@ def _notes(studies: list[Modelled], measured_rows: int, rows: int | None) -> lis
             found.append(f"{name}: the target was met by {iterations.reached} of {iterations.repeats} repeats")
         if each.studied.late > LATE:
             share = f"{each.studied.late:.0%}"
-            found.append(f"{name}: evaluations are seldom; it may have met the target {share} earlier")
+            found.append(f"{name}: evaluations are seldom; up to {share} of its seconds may be after the target")
         if each.disturbed:
             found.append(f"{name}: other work took the cores of runs; no verdict is made of them")
         if each.known <= 1:

@@ -216,7 +216,7 @@ def test_evaluations_that_are_seldom_are_noted(made):
             path.write_text(json.dumps(document))
     together = compared(*folders)
     assert [each.late for each in together.studies] == pytest.approx([0.05, 0.4])
-    expected = "sgd, batches of 128: evaluations are seldom; it may have met the target 40% earlier"
+    expected = "sgd, batches of 128: evaluations are seldom; up to 40% of its seconds may be after the target"
     assert together.notes == [expected]
 
 
