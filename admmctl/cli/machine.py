@@ -42,6 +42,9 @@ def bench(
 
       admmctl bench configs/higgs.yaml --rows 500000 --cores 2
     """
+    from admmctl.launch.inherited import check_single
+
+    check_single()  # before what takes long to load
     from admmctl.report.bench import bench_tables
     from admmctl.report.live import error_console, measuring
     from admmctl.studies.bench import bench as run_bench
@@ -77,6 +80,9 @@ def doctor(
 
       admmctl doctor configs/higgs.yaml --cores 8
     """
+    from admmctl.launch.inherited import check_single
+
+    check_single()  # before what takes long to load
     from admmctl.report.doctor import doctor_table
     from admmctl.report.live import error_console, measuring
     from admmctl.studies.doctor import doctor as examine

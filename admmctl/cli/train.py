@@ -99,6 +99,9 @@ def train(
 
       admmctl train configs/svhn.yaml --cores 256 --launcher sbatch --dry-run
     """
+    from admmctl.launch.inherited import check_single
+
+    check_single()  # before what takes long to load
     from admmctl.launch.options import check_options
     from admmctl.report.tables import runs_table
     from admmctl.runs import train as driver
@@ -212,6 +215,9 @@ def sweep(
 
       admmctl sweep configs/svhn.yaml --jobs 4 --ranks 64 --launcher sbatch --cluster slurm
     """
+    from admmctl.launch.inherited import check_single
+
+    check_single()  # before what takes long to load
     from admmctl.launch.options import check_options
     from admmctl.report.live import Live, error_console
     from admmctl.report.sweep import sweep_tables, trial_line
