@@ -335,13 +335,6 @@ def test_a_driver_leaves_nothing_open(ranks, ends, results, tmp_path):
     assert "Traceback" not in errors
 
 
-def test_ranks_end_when_their_driver_is_killed(command):
-    process, folder = command()
-    process.kill()
-    assert wait_until(lambda: not alive(folder), 10)
-    assert Recorded(folder).curve[0]["iteration"] == 0
-
-
 def test_a_watchdog_leaves_a_job_alone_that_makes_progress(results):
     (run,) = admmctl.train(experiment(stop={"iterations": 300}), cores=2, patience=1.0)
     assert run["status"] == "exhausted"
@@ -373,12 +366,13 @@ def test_ranks_end_when_their_launcher_is_killed(command):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc and /dev/shm")
-def test_a_job_that_is_killed_leaves_no_shared_memory_behind(command):
+def test_ranks_end_when_their_driver_is_killed_and_leave_no_shared_memory_behind(command):
     process, folder = command()
     maps = "".join((Path("/proc") / str(number) / "maps").read_text() for number in alive(folder))
     shared = {line.split()[5] for line in maps.splitlines() if "/dev/shm/mpich_shm_" in line}
     process.kill()
     assert wait_until(lambda: not alive(folder), 10)
+    assert Recorded(folder).curve[0]["iteration"] == 0
     assert shared  # or MPICH calls it something else by now
     assert [path for path in shared if Path(path).exists()] == []
 

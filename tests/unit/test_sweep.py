@@ -200,21 +200,31 @@ def test_best_yaml_is_an_experiment_that_train_takes(first, results):
 # -- going on
 
 
-@pytest.mark.parametrize("what", ["nothing", "cut off", "summary.json", "curve.csv", "config.yaml"])
-def test_a_trial_that_is_cut_off_or_damaged_is_run_again_and_no_other(swept, first, what):
-    (trial,) = swept.results.rglob("trial-001-*")
-    if what == "cut off":
-        (trial / "summary.json").unlink()
-        (trial / "curve.csv").write_text((trial / "curve.csv").read_text()[:100])
-    elif what != "nothing":
-        lines = (trial / what).read_bytes().splitlines(keepends=True)
-        (trial / what).write_bytes(b"".join([*lines[:2], b"\xff\n", *lines[2:]]))
+def test_a_sweep_that_has_run_runs_no_trial_again(swept, first):
+    before = written(swept.results)
+    assert len(before) > 12
+    result = swept.sweep()
+    assert written(swept.results) == before
+    assert plain(result["trials"]) == plain(first[1]["trials"])
+
+
+@pytest.mark.parametrize("damaged", [("cut off", "config.yaml"), ("summary.json", "curve.csv")], ids=str)
+def test_trials_that_are_cut_off_or_damaged_are_run_again_and_no_other(swept, first, damaged):
+    broken = set()
+    for number, what in enumerate(damaged, 1):
+        (trial,) = swept.results.rglob(f"trial-00{number}-*")
+        broken.add(trial)
+        if what == "cut off":
+            (trial / "summary.json").unlink()
+            (trial / "curve.csv").write_text((trial / "curve.csv").read_text()[:100])
+        else:
+            lines = (trial / what).read_bytes().splitlines(keepends=True)
+            (trial / what).write_bytes(b"".join([*lines[:2], b"\xff\n", *lines[2:]]))
     before = written(swept.results)
     assert len(before) > 12
     result = swept.sweep()
     after = written(swept.results)
-    changed = {path.parent for path in before if after.get(path) != before[path]}
-    assert changed == (set() if what == "nothing" else {trial})
+    assert {path.parent for path in before if after.get(path) != before[path]} == broken
     assert plain(result["trials"]) == plain(first[1]["trials"])
     assert result["best"]["number"] == first[1]["best"]["number"]
 
@@ -367,7 +377,7 @@ def test_people_see_every_trial_as_it_ends_and_a_table(swept):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_sweep_that_is_interrupted_ends_its_trials_which_keep_what_they_have_and_goes_on(place, number):
+def test_a_sweep_that_is_interrupted_ends_its_trials_which_keep_what_they_have(place, number):
     place.write(stop={"iterations": 10_000_000}, sweep=GRID)
     process = start(place, "--method", "gd", "--cores", "2")
     curves = place.results.rglob
@@ -379,8 +389,6 @@ def test_a_sweep_that_is_interrupted_ends_its_trials_which_keep_what_they_have_a
     assert "Traceback" not in err
     assert wait_until(lambda: not workers(place.results))
     assert [Recorded(path.parent).status for path in curves("curve.csv")] == ["interrupted", "interrupted"]
-    result = place.sweep("--method", "gd", "--cores", "2", "--set", "stop={iterations: 3}")
-    assert [trial["status"] for trial in result["trials"]] == ["exhausted", "exhausted"]
 
 
 def test_a_sweep_goes_on_within_the_trials_that_were_interrupted(place, monkeypatch):
