@@ -193,14 +193,8 @@ def command(results, tmp_path):
             os.kill(number, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_job_leaves_a_readable_folder_and_no_ranks(number, command):
-    process, folder = command()
-    process.send_signal(number)
-    output, errors = process.communicate(timeout=10)
-    assert process.returncode == Interrupted.exit_code == 3
-    assert output == ""
-    assert "interrupted after" in errors
+def check_interrupted(folder: Path) -> None:
+    """The record of a job that was asked to stop, and no ranks."""
     summary = Recorded(folder).summary
     assert summary.status == "interrupted"
     curve = Recorded(folder).curve
@@ -210,6 +204,16 @@ def test_an_interrupted_job_leaves_a_readable_folder_and_no_ranks(number, comman
     assert all(np.isfinite(arrays[f"final_W{l}"]).all() for l in (1, 2, 3))
     assert (folder / "phases.csv").is_file()
     assert wait_until(lambda: not alive(folder), 5)
+
+
+def test_an_interrupted_job_leaves_a_readable_folder_and_no_ranks(command):
+    process, folder = command()
+    process.send_signal(signal.SIGTERM)
+    output, errors = process.communicate(timeout=10)
+    assert process.returncode == Interrupted.exit_code == 3
+    assert output == ""
+    assert "interrupted after" in errors
+    check_interrupted(folder)
 
 
 def test_a_second_interruption_does_not_wait_for_a_rank_that_hangs(command, every_python):
@@ -329,10 +333,14 @@ def test_a_driver_leaves_nothing_open(ranks, ends, results, tmp_path):
             lambda: any(len(Recorded(path.parent).curve) > 2 for path in results.rglob("curve.csv")), 30
         )
         process.send_signal(signal.SIGINT)
-    errors = process.communicate(timeout=60)[1]
+    output, errors = process.communicate(timeout=60)
     assert process.returncode == {"by itself": 0, "interrupted": 3, "refused": 2}[ends], errors
     assert "Warning" not in errors
     assert "Traceback" not in errors
+    if ends == "interrupted":
+        assert output == ""
+        assert "interrupted after" in errors
+        check_interrupted(run_folder(results))
 
 
 def test_a_watchdog_leaves_a_job_alone_that_makes_progress(results):

@@ -1,8 +1,6 @@
 """Runs that are stopped or killed, and go on: the same curve as without a break."""
 
 import functools
-import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +11,7 @@ import numpy as np
 import pytest
 import yaml
 from support.experiments import swissroll
-from support.processes import alive, wait_until
+from support.processes import alive, at_start, wait_until
 
 import admmctl
 from admmctl.runs import checkpoint_files
@@ -62,9 +60,9 @@ def experiment(**changes):
     )
 
 
-def train(*arguments, env=None):
+def train(*arguments):
     command = [sys.executable, "-m", "admmctl.cli", "train", *map(str, arguments)]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert "Traceback" not in done.stderr
     return done
 
@@ -76,15 +74,11 @@ def start(tmp_path, results, monkeypatch):
 
     def run(*arguments, ranks=1, stopped_by=None, **changes):
         config.write_text(yaml.safe_dump(experiment(**changes)))
-        place = tmp_path / "sabotage"
-        shutil.rmtree(place, ignore_errors=True)
-        environment = {**os.environ, "PYTHONPATH": str(Path(admmctl.__file__).parents[1])}
-        if stopped_by is not None:
-            place.mkdir()
-            (place / "sitecustomize.py").write_text(SABOTAGE.format(number=int(stopped_by)))
-            environment["PYTHONPATH"] = f"{place}{os.pathsep}{environment['PYTHONPATH']}"
-            environment["INLINE"] = "1" if ranks == 1 else ""
-        return train(config, "--cores", ranks, *arguments, env=environment)
+        with monkeypatch.context() as patch:
+            if stopped_by is not None:
+                at_start(tmp_path, patch, SABOTAGE.format(number=int(stopped_by)))
+                patch.setenv("INLINE", "1" if ranks == 1 else "")
+            return train(config, "--cores", ranks, *arguments)
 
     return run
 
