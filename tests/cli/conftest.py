@@ -1,11 +1,18 @@
 """Fixtures of the tests of commands."""
 
 import pytest
+from matplotlib.figure import Figure
 from support.shell import Shell
 from support.slurm import FakeSlurm
 
 from admmctl.launch import slurm as scheduler
 from admmctl.runs import jobs, submit
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are files of a few letters."""
+    monkeypatch.setattr(Figure, "savefig", lambda figure, file, **options: file.write(b"a figure"))
 
 
 @pytest.fixture

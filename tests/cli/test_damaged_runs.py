@@ -7,6 +7,8 @@ from support.recorded_runs import write_run
 from support.shell import Answer, Shell
 from support.studies import Study
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 SUMMARY, CURVE, PHASES = "summary.json", "curve.csv", "phases.csv"
 ENVIRONMENT, CONFIG, CONFUSION = "environment.json", "config.yaml", "confusion.json"
 

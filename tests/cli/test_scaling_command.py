@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import yaml
-from matplotlib.figure import Figure
 from support.processes import at_start, before_each, small_peaks, wait_until
 from support.shell import CONFIGS, Shell, real_shell
 from support.studies import SMALL, Law, Study, machine
@@ -317,12 +316,6 @@ def test_a_target_that_nobody_met_is_refused(shell, results):
     assert "nobody met the target, test accuracy 0.9 (admm, sgd)" in message
     assert figures(shell.folder) == []
     assert "--rows 0" in shell.refusal("scaling-plot", "missed", "--rows", 0)
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are files of a few letters."""
-    monkeypatch.setattr(Figure, "savefig", lambda figure, file, **options: file.write(b"a figure"))
 
 
 @pytest.mark.usefixtures("quick")

@@ -128,6 +128,7 @@ def test_names_of_classes_may_be_long(shell: Shell, results: Path, width: int) -
     assert words(out) >= {"12345", "no", "class", "0.3333"}
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_scaling_study_is_whole(shell: Shell, results: Path, width: int) -> None:
     study = Study(results / "studied" / "scaling-admm")
     for cores, time in ((1, 123_456.7), (1024, 123_412.3)):
