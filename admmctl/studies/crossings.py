@@ -13,9 +13,9 @@ from typing import Any
 
 from admmctl.errors import UserError
 from admmctl.launch.cluster import load_machine
+from admmctl.studies.fitted import MOST_CORES
 from admmctl.studies.leads import Crossing, crossings_of
 from admmctl.studies.lines import Line, Modelled, Studied, grid_of, label, line_of, modelled, runs_of
-from admmctl.studies.points import MOST_CORES
 from admmctl.studies.study import Findings
 
 LATE = 0.1  # a share of the time to the target

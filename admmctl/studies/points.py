@@ -3,24 +3,21 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from statistics import median
 
 from admmctl.errors import UserError
-from admmctl.launch.cluster import load_machine
+from admmctl.runs import disturbed
 from admmctl.runs.clock import OUTSIDE
 from admmctl.runs.places import exists, is_run, root
 from admmctl.runs.recorded import Recorded
-from admmctl.studies.model import CostModel, Demand, Exchange, Point, fit, held_out, on_machine
+from admmctl.studies.fitted import modelled, work
+from admmctl.studies.model import Point
 from admmctl.studies.scaling import MEASURED
-from admmctl.studies.study import FILE, CoreCount, Curve, Findings, Fitted, Machine, OtherMachine, SmallStep, Study
+from admmctl.studies.study import FILE, CoreCount, Findings, Study
 
-MOST_CORES = 10_000  # where curves end
 SPREAD, SUPERLINEAR = 0.25, 1.10  # measuring rule 6: warnings above these
-ON_WEIGHTS = ("solve", "update")  # phases that are about weights and not about rows
-Rows = Callable[[int], int]  # training rows by core count
 
 
 @dataclass(frozen=True)
@@ -117,7 +114,9 @@ def summarise(folder: Path, machine: str | None = None) -> Findings:
         factor = point.cores / base.cores
         point.speed_up = ratio * factor if study.weak else ratio
         point.efficiency = point.speed_up / factor
-    model, curve, other = _modelled(study, by_cores, machine)
+    at_cores = {cores: [run.point for run in members] for cores, members in by_cores.items()}
+    iterations = median(run.iterations for members in by_cores.values() for run in members)
+    model, curve, other = modelled(study, at_cores, iterations, machine)
     warnings = _warnings(points, study) + _disturbances(points, left_out)
     if model.law is None:
         warnings.append(
@@ -156,11 +155,14 @@ def _timed(run: Recorded, study: Study) -> Timed | None:
     rows, train_s = summary.rows_train, summary.train_s
     if not phases or rows is None or train_s is None:
         return None
-    own, _ = _parts({name: found["mean_s"] for name, found in phases.items()})
     reduce_s = phases.get("reduce", {}).get("min_s", 0.0)
-    # Ranks wait for the busiest one in the reductions: its own work is what is left beside the shortest wait.
-    busiest, solve = _parts({name: found["max_s"] for name, found in phases.items()})
-    if not cpu:
+    # The model is about processor time, which other programs do not change; of a very short run it says little.
+    of_processor = bool(run.cpu) and (run.shared_cores or train_s >= disturbed.LEAST)
+    processor = {name: run.cpu[name] for name in phases if name in run.cpu} if of_processor else phases
+    own, _ = work({name: found["mean_s"] for name, found in processor.items()})
+    busiest, solve = work({name: found["max_s"] for name, found in processor.items()})
+    if not of_processor:
+        # Ranks wait for the busiest one in the reductions: its own work is what is left beside the shortest wait.
         busiest = max(own, train_s - reduce_s - solve)
     seconds = busiest + solve if cpu else train_s
     if study.goal == "target":
@@ -188,12 +190,6 @@ def _timed(run: Recorded, study: Study) -> Timed | None:
     )
 
 
-def _parts(phases: dict[str, float]) -> tuple[float, float]:
-    """Seconds of work on a rank's own rows, and of work on weights."""
-    own = sum(value for name, value in phases.items() if name not in ("reduce", *ON_WEIGHTS))
-    return own, sum(phases.get(name, 0.0) for name in ON_WEIGHTS)
-
-
 def _core_count(runs: list[Timed]) -> CoreCount:
     """One core count: every time, and medians."""
     names = list(dict.fromkeys(name for run in runs for name in run.phases))
@@ -211,98 +207,6 @@ def _core_count(runs: list[Timed]) -> CoreCount:
         seconds_per_iteration=median(run.seconds / run.iterations for run in runs),
         phases={name: median(run.phases.get(name, 0.0) for run in runs) for name in names},
         disturbed=any(run.disturbed for run in runs),
-    )
-
-
-def _modelled(
-    study: Study, by_cores: dict[int, list[Timed]], machine: str | None
-) -> tuple[Fitted, Curve, OtherMachine | None]:
-    """The fitted model with its error on held-out core counts, its curves here, and on the other machine."""
-    points = [_middle([run.point for run in runs]) for runs in by_cores.values()]
-    iterations = median(run.iterations for runs in by_cores.values() for run in runs)
-    rows_of = _rows(points, study.weak)
-    here = list(study.machine.values())
-    exchanges = [Exchange(m.ranks, e.bytes, e.seconds) for m in here for e in m.allreduce]
-    points, demands, sharing = [*points, *_small(study)], _demands(study), _contention(here)
-    model = fit(points, exchanges, demands, *sharing)
-    errors = [
-        replace(left, predicted_s=left.predicted_s * iterations, measured_s=left.measured_s * iterations)
-        for left in held_out(points, exchanges, demands, *sharing)
-    ]
-    fitted = Fitted(**vars(model), held_out=errors)
-    most = 4 * max(by_cores) if model.law is not None else 1
-    curve = _curve(model, iterations, rows_of, most, list(by_cores))
-    if machine is None:
-        return fitted, curve, None
-    other = load_machine(machine)
-    if not here:
-        raise UserError("this study has no measurement of its machine to compare another one with")
-    moved = on_machine(model, other, median(m.gemm_gflops for m in here))
-    there = _curve(moved, iterations, rows_of, min(MOST_CORES, other.cores), [])
-    return fitted, curve, OtherMachine(other.name, other.title, list(other.source), there)
-
-
-def _demands(study: Study) -> dict[int, Demand]:
-    """What an iteration asks of ranks; of an older study the Allreduces that it names, and no work."""
-    if study.asked:
-        return {int(p): Demand(asked.work, tuple(asked.messages)) for p, asked in study.asked.items()}
-    here = next(iter(study.machine.values()), None)
-    sizes = () if here is None else here.message_bytes
-    return {1: Demand(0.0, tuple(("allreduce", size) for size in sizes))}
-
-
-def _contention(here: list[Machine]) -> tuple[float, int]:
-    """How much slower a matrix product is on all cores at once, 0.1 for 10 %; how many cores this machine has."""
-    node = max((machine.cores for machine in here), default=1)
-    rates = {machine.ranks: machine.gemm_gflops for machine in here if machine.ranks <= node}
-    most = max(rates, default=1)
-    if 1 not in rates or most == 1:
-        return 0.0, node
-    slower = max(0.0, rates[1] / rates[most] - 1)
-    return slower * (node - 1) / (most - 1), node
-
-
-def _small(study: Study) -> list[Point]:
-    """The measured iteration on hardly any rows, as a point on one core."""
-    if not isinstance(study.small, SmallStep):
-        return []
-    own, solve = _parts(study.small.phases)
-    return [Point(1, study.small.rows_per_iteration, own, own, solve, None)] if own > 0 else []
-
-
-def _middle(points: list[Point]) -> Point:
-    """Medians of repeats."""
-    reduced = [point.reduce_s for point in points if point.reduce_s is not None]
-    times = ("compute_s", "compute_mean_s", "solve_s")
-    middles = {name: median(getattr(point, name) for point in points) for name in times}
-    return replace(points[0], **middles, reduce_s=median(reduced) if reduced else None)
-
-
-def _rows(points: list[Point], weak: bool) -> Rows:
-    """All training rows on any number of cores, or as many for every rank."""
-    if not weak:
-        return lambda cores: points[0].rows
-    each = points[0].rows / points[0].cores
-    return lambda cores: round(each * cores)
-
-
-def _curve(model: CostModel, iterations: float, rows_of: Rows, most: int, measured: Iterable[int]) -> Curve:
-    """The model, its parts and its bounds from one core to ``most``, in seconds to the goal.
-
-    Its points are powers of two and the measured counts: in between an Allreduce takes two steps more, and a line
-    would zigzag. Ideal is the time of the smallest measured count, divided.
-    """
-    grid = [*(1 << power for power in range(most.bit_length())), most, *measured]
-    cores = sorted({p for p in grid if p <= min(most, rows_of(p))})
-    parts = [model.parts(p, rows_of(p)) for p in cores]
-    first = min((p for p in measured if p in cores), default=1)
-    base = model.seconds(first, rows_of(first)) * first / rows_of(first)
-    return Curve(
-        cores=[float(p) for p in cores],
-        seconds=[iterations * sum(part.values()) for part in parts],
-        **{name: [iterations * part[name] for part in parts] for name in ("compute", "solve", "reduce")},
-        ideal=[iterations * base * rows_of(p) / p for p in cores],
-        amdahl=[iterations * model.amdahl(p, rows_of(p)) for p in cores],
     )
 
 

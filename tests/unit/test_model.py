@@ -12,20 +12,8 @@ from hypothesis import strategies as st
 from admmctl.errors import ConfigError, UserError
 from admmctl.launch import cluster as places
 from admmctl.launch.cluster import load_machine, machines
-from admmctl.studies.model import (
-    ITEM,
-    SHORT,
-    CostModel,
-    Demand,
-    Exchange,
-    Law,
-    Point,
-    counts,
-    demand,
-    fit,
-    held_out,
-    on_machine,
-)
+from admmctl.studies.messages import ITEM, SHORT, Demand, Exchange, Law, counts, demand
+from admmctl.studies.model import CostModel, Point, fit, held_out, on_machine
 
 LAW = Law(alpha=2e-6, beta=3e-10, gamma=5e-10)
 

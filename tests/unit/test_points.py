@@ -227,6 +227,20 @@ def test_runs_that_shared_no_cores_leave_their_processor_time_too(made):
     assert (two.shared, two.median_s) == (True, pytest.approx(2.0))
 
 
+def test_the_model_is_fitted_to_processor_time_which_other_programs_do_not_change(tmp_path):
+    models = []
+    for name, factor in (("quiet", 1), ("busy", 3)):
+        study = Study(tmp_path / name, cores=(1, 2))
+        for cores in (1, 2):
+            took = {"product": (4.0 / cores,) * 3, "solve": (0.4,) * 3, "reduce": (0.1,) * 3}
+            study.run(cores, factor * 4.4 / cores, cpu=took, shared_cores=False)
+        models.append(summarise(study.path).model)
+    quiet, busy = models
+    assert busy.seconds_per_row == pytest.approx(quiet.seconds_per_row)
+    assert busy.seconds_solve == pytest.approx(quiet.seconds_solve)
+    assert quiet.seconds_solve > 0
+
+
 # -- runs of which other work took the cores
 
 
