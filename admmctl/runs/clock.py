@@ -92,6 +92,11 @@ class Clock:
         return before
 
     @property
+    def timed(self) -> str | None:
+        """The phase that is timed now."""
+        return self._open
+
+    @property
     def train(self) -> float:
         """Seconds of optimisation on this rank so far."""
         return sum(seconds for name, seconds in self.seconds.items() if name not in OUTSIDE)

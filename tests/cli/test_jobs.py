@@ -4,6 +4,7 @@ import json
 import shlex
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -219,8 +220,13 @@ def test_a_job_of_a_scheduler_that_stays_silent_is_kept_and_found(
 def test_who_stops_waiting_for_a_busy_scheduler_leaves_a_folder_only_where_a_job_may_be(
     shell: Shell, results: Path, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch, unanswered: bool
 ) -> None:
+    rest = time.sleep
+
     def stop(seconds: float) -> None:
-        raise KeyboardInterrupt
+        if seconds < 1:
+            rest(seconds)  # subprocess's, while a program answers
+        else:
+            raise KeyboardInterrupt
 
     slurm.is_busy(TIMED_OUT if unanswered else AWAY)
     monkeypatch.setattr(submit.time, "sleep", stop)

@@ -86,7 +86,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None]]:
             types = tuple(numba.typeof(value) for value in given)
             if types not in seen:
                 seen.add(types)
-                phase = clocks[-1].open.name if clocks and clocks[-1].open else None
+                phase = clocks[-1].timed if clocks else None
                 compiled.append((loop.py_func.__name__, phase))
             loop(*given)
 
