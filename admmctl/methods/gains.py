@@ -76,7 +76,9 @@ def _grams(A: dict[int, Array], comm: Comm, clock: Timer) -> dict[int, Array]:
     """A A' of every A (m, n), the lower triangle: every rank multiplies rows of about the same area."""
     edges = {l: _edges(len(side), comm.size) for l, side in A.items()}
     tiles = [(rank, l, *edges[l][rank : rank + 2]) for rank in range(comm.size) for l in A]
-    counts = [sum((high - low) * high for r, _, low, high in tiles if r == rank) for rank in range(comm.size)]
+    counts = [0] * comm.size
+    for rank, _, low, high in tiles:
+        counts[rank] += (high - low) * high
     packed: Array = np.empty(sum(counts), next(iter(A.values())).dtype)
     ends = accumulate((high - low) * high for _, _, low, high in tiles)
     parts = [

@@ -33,13 +33,13 @@ class LayerSums:
         self._crosses: Array = np.zeros(sum(rows * k for rows, k in shapes), pairs[1].cross.dtype)
         for pair, part in zip(pairs.values(), self.division.views(self._crosses), strict=True):
             pair.cross = part
+        self._groups: dict[range, list[Sums]] = {}  # who gets the sums of a a' of which layers
+        for ranks, pair in zip(self.division.ranks, pairs.values(), strict=True):
+            self._groups.setdefault(range(comm.size) if pair.everywhere else ranks, []).append(pair)
 
     def reduce(self) -> None:
         """Sum over ranks: z a' of every row for its rank, a a' of every layer for the ranks with rows of it."""
-        groups: dict[range, list[Sums]] = {}
-        for ranks, pair in zip(self.division.ranks, self._pairs.values(), strict=True):
-            groups.setdefault(range(self._comm.size) if pair.everywhere else ranks, []).append(pair)
-        for ranks, group in groups.items():
+        for ranks, group in self._groups.items():
             parts = [part for pair in group for part in pair.packed()]
             if parts:
                 packed = np.concatenate(parts)

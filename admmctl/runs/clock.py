@@ -66,7 +66,7 @@ class Clock:
         self.seconds: dict[str, float] = {}
         self.cpu_seconds: dict[str, float] = {}
         self._cpu, self._read = cpu, read
-        self._open: str | None = None  # the phase that is timed
+        self.timed: str | None = None  # the phase that is timed now
         self._since = self._read_at = now  # what was counted, and when the processor time was read
         self._ran = cpu()
         self._complete = True  # cpu_seconds has all that seconds has
@@ -79,7 +79,7 @@ class Clock:
 
     def turn_to(self, name: str | None) -> str | None:
         """Time the phase ``name`` from now on, or none; returns the one that was timed."""
-        now, before = time.perf_counter(), self._open
+        now, before = time.perf_counter(), self.timed
         seconds = ran = now - self._since
         if before is None or name is None or now - self._read_at >= self._read:
             cpu = self._cpu()
@@ -88,13 +88,8 @@ class Clock:
         if before is not None:
             self.seconds[before] = self.seconds.get(before, 0.0) + seconds
             self.cpu_seconds[before] = self.cpu_seconds.get(before, 0.0) + ran
-        self._open, self._since = name, now
+        self.timed, self._since = name, now
         return before
-
-    @property
-    def timed(self) -> str | None:
-        """The phase that is timed now."""
-        return self._open
 
     @property
     def train(self) -> float:

@@ -95,7 +95,7 @@ class Sketch:
         R = self._C[columns]
         self._R: Array = (R + R.T) / 2
         shift = precision * (float(np.trace(self._R)) or 1.0)
-        self._B = _by_factor(self._C, self._R, shift)
+        self._B = by_factor(self._C, self._R, shift)
         left_out = np.clip(self._d - np.einsum("ij,ij->i", self._B, self._B), 0, None)
         chosen = ridge * self.mean + float(left_out.sum()) / spread if delta is None else delta * self.mean
         BB: Array = self._B.T @ self._B
@@ -121,12 +121,12 @@ class Sketch:
 
         With all columns they are diag(a a' (a a' + delta I)^-1) (Musco and Musco 2017).
         """
-        B = _by_factor(self._C, self._R, self.delta)
+        B = by_factor(self._C, self._R, self.delta)
         scores: Array = (self._d - np.einsum("ij,ij->i", B, B)) / self.delta
         return scores
 
 
-def _by_factor(C: Array, R: Array, shift: float) -> Array:
+def by_factor(C: Array, R: Array, shift: float) -> Array:
     """C L^-T with L L' = R + shift I."""
     L, _ = factored(R, shift)
     B: Array = get_blas_funcs("trsm", (L, C))(1.0, L, C, side=1, lower=1, trans_a=1)

@@ -12,13 +12,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.linalg import cho_solve, get_blas_funcs
+from scipy.linalg import cho_solve
 
 from admmctl.comm import Comm
 from admmctl.methods.division import Division, Share, Work
 from admmctl.methods.least_squares import GramPair, Together
 from admmctl.methods.method import Array, Diverged, Message, Timer
-from admmctl.methods.taylor.low_rank import factored
+from admmctl.methods.taylor.low_rank import by_factor, factored
 
 WIDE = 2_000  # inputs from which it pays
 TOLERANCE = 1e-5  # the residual of every row of W, relative to that of z a'
@@ -125,8 +125,7 @@ class _Sketch:
         R[mine] = C[columns[mine] - rows.start]
         R = add_up(R)
         R = (R + R.T) / 2
-        L, _ = factored(R, float(np.finfo(gram.dtype).eps) * (float(np.trace(R)) or 1.0))
-        self._B: Array = get_blas_funcs("trsm", (L, C))(1.0, L, C, side=1, lower=1, trans_a=1)
+        self._B = by_factor(C, R, float(np.finfo(gram.dtype).eps) * (float(np.trace(R)) or 1.0))
         left_out = np.clip(diagonal - np.einsum("ij,ij->i", self._B, self._B), 0, None)
         sums: Array = np.concatenate([(self._B.T @ self._B).ravel(), [float(left_out.sum())]])
         sums = add_up(sums)
