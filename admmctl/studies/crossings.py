@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, islice
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ def compare_studies(
 
 def _identity(found: Findings) -> str:
     """What studies that are compared have in common."""
-    data = [(run.data, run.environment.data_sha256) for run in runs_of(found.study)[:1]]
+    data = [(run.data, run.environment.data_sha256) for run in islice(runs_of(found.study), 1)]
     shared = [
         str(Path(found.study).resolve().parent),
         found.experiment,

@@ -5,7 +5,7 @@ from dataclasses import replace
 from statistics import median
 
 from admmctl.errors import UserError
-from admmctl.launch.cluster import load_machine
+from admmctl.launch import cluster
 from admmctl.studies.messages import Demand, Exchange
 from admmctl.studies.model import CostModel, Point, fit, held_out, on_machine
 from admmctl.studies.study import Curve, Fitted, Machine, OtherMachine, SmallStep, Study
@@ -43,12 +43,17 @@ def modelled(
     curve = _curve(model, iterations, rows_of, most, list(by_cores))
     if machine is None:
         return fitted, curve, None
-    other = load_machine(machine)
-    if not here:
-        raise UserError("this study has no measurement of its machine to compare another one with")
-    moved = on_machine(model, other, median(m.gemm_gflops for m in here))
-    there = _curve(moved, iterations, rows_of, min(MOST_CORES, other.cores), [])
+    other = cluster.load_machine(machine)
+    there = _curve(moved(model, study, other, "this study"), iterations, rows_of, min(MOST_CORES, other.cores), [])
     return fitted, curve, OtherMachine(other.name, other.title, list(other.source), there)
+
+
+def moved(model: CostModel, study: Study, other: cluster.Machine, named: str) -> CostModel:
+    """The model on another machine. Raises UserError, which calls the study ``named``, where it lacks a peak."""
+    here = [machine.gemm_gflops for machine in study.machine.values()]
+    if not here:
+        raise UserError(f"{named} has no measurement of its machine to compare another one with")
+    return on_machine(model, other, median(here))
 
 
 def _demands(study: Study) -> dict[int, Demand]:

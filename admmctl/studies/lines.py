@@ -13,7 +13,7 @@ or for other rows, it counts once at least.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median as middle
@@ -24,9 +24,10 @@ from numpy.typing import NDArray
 
 from admmctl.errors import UserError
 from admmctl.launch.cluster import Machine
-from admmctl.runs.places import is_run
 from admmctl.runs.recorded import Recorded
-from admmctl.studies.model import CostModel, on_machine
+from admmctl.studies.fitted import moved
+from admmctl.studies.model import CostModel
+from admmctl.studies.points import recorded_in
 from admmctl.studies.scaling import MEASURED
 from admmctl.studies.statistics import median
 from admmctl.studies.study import CoreCount, Findings, Study
@@ -114,10 +115,9 @@ class Modelled:
     disturbed: bool
 
 
-def runs_of(study: str) -> list[Recorded]:
-    """The finished runs of a study."""
-    folders = (place for place in sorted(Path(study).iterdir()) if is_run(place))
-    return [run for run in map(Recorded, folders) if run.done and run.damage(MEASURED) is None]
+def runs_of(study: str) -> Iterator[Recorded]:
+    """The finished runs of a study, read one after another."""
+    return (run for run in recorded_in(Path(study)) if run.done and run.damage(MEASURED) is None)
 
 
 def grid_of(most: int) -> list[int]:
@@ -135,10 +135,7 @@ def modelled(found: Findings, grid: list[int], other: Machine | None, rows: int 
         raise UserError(f"{found.study} is no scaling study any more")
     model: CostModel = found.model
     if other is not None:
-        here = [machine.gemm_gflops for machine in study.machine.values()]
-        if not here:
-            raise UserError(f"{found.study}: it has no measurement of its machine to compare another one with")
-        model = on_machine(model, other, middle(here))
+        model = moved(model, study, other, f"{found.study}: it")
     measured_rows = found.points[0].rows
     all_rows = measured_rows if rows is None else rows
     visited = min(all_rows, found.batch or all_rows)
@@ -201,7 +198,7 @@ def _seconds(model: CostModel, grid: list[int], rows: int) -> tuple[Array, int]:
 
 
 def _studied(found: Findings) -> Studied:
-    runs = runs_of(found.study)
+    runs = list(runs_of(found.study))
     block: dict[str, Any] = runs[0].method_block[1] if runs else {}
     rate = block.get("learning_rate")
     return Studied(

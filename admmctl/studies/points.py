@@ -67,7 +67,7 @@ def summarise_all(folders: list[Path], machine: str | None, named: bool) -> tupl
     """
     results, left_out = [], []
     for folder in folders:
-        damages = filter(None, (run.damage(MEASURED) for run in _runs(folder)))
+        damages = filter(None, (run.damage(MEASURED) for run in recorded_in(folder)))
         left_out += [f"{file}: {reason}" for file, reason in damages]
         try:
             results.append(summarise(folder, machine))
@@ -93,7 +93,7 @@ def summarise(folder: Path, machine: str | None = None) -> Findings:
     study = Study.read(folder)
     if study is None:
         raise UserError(f"{folder} is no scaling study: it has no {FILE}")
-    recorded = _runs(folder)
+    recorded = recorded_in(folder)
     timed = _on_one_footing([found for run in recorded if (found := _timed(run, study))])
     runs, left_out = _undisturbed(timed)
     _must_share_data(folder, recorded)
@@ -129,7 +129,8 @@ def summarise(folder: Path, machine: str | None = None) -> Findings:
     )
 
 
-def _runs(folder: Path) -> list[Recorded]:
+def recorded_in(folder: Path) -> list[Recorded]:
+    """The runs of a study, whatever became of them."""
     return [Recorded(place) for place in sorted(folder.iterdir()) if is_run(place)]
 
 
