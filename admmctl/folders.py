@@ -5,6 +5,8 @@ import os
 import shutil
 from pathlib import Path
 
+from admmctl.errors import UserError
+
 
 def make_folder(folder: Path) -> None:
     """Make a folder, and those above it. A link on the way that leads to nothing yet gets its folder.
@@ -37,3 +39,11 @@ def discard(place: Path) -> None:
         shutil.rmtree(place)
     else:
         place.unlink(missing_ok=True)
+
+
+def make_results_folder(folder: Path) -> None:
+    """Make the folder of a study. Raises UserError where it cannot be written."""
+    try:
+        make_folder(folder)
+    except OSError as error:
+        raise UserError(f"the results folder {folder} cannot be written: {error.strerror}") from None

@@ -5,7 +5,6 @@ disturbed, and not used. The winner is then trained once more with nothing besid
 plays no part in the choice.
 """
 
-import csv
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +16,7 @@ from admmctl.experiment import config as configuration
 from admmctl.experiment.config import Run
 from admmctl.experiment.schema import Stop
 from admmctl.files import atomic
-from admmctl.folders import make_folder
+from admmctl.folders import make_results_folder
 from admmctl.launch import local
 from admmctl.launch.cluster import shares
 from admmctl.launch.inherited import whole_number
@@ -30,7 +29,7 @@ from admmctl.runs.submit import Order
 from admmctl.runs.summary import Row
 from admmctl.runs.train import check, execute
 from admmctl.studies.space import settings_of_trials
-from admmctl.studies.trials import Planned, Report, Trial, Trials, plan
+from admmctl.studies.trials import Planned, Report, Trial, Trials, plan, write_table
 
 
 @dataclass(frozen=True)
@@ -149,16 +148,17 @@ def sweep(request: Request, report: Report, watcher: Watcher, part: Part | None 
     for trial in planned:
         check(trial.run, options)
     folder = _folder(base)
-    try:
-        make_folder(folder)
-    except OSError as error:
-        raise UserError(f"the results folder {folder} cannot be written: {error.strerror}") from None
+    make_results_folder(folder)
     if part is not None:
         found = Trials(folder, part.share(planned), places, report, watcher).run()
         return Sweep(str(folder), base.method, found, None, None)
     with held(folder, f"{folder}: this sweep is going on in another process"):
         found = Trials(folder, planned, places, report, watcher).run()
-    _write_table(folder, found)
+    columns = ("validation_accuracy", "iteration", "epoch", "status", "reason")
+    rows = [(t.number, t.settings, [getattr(t, column) for column in columns]) for t in found]
+    for _, _, values in rows:
+        values[0] = math.nan if values[0] is None else values[0]
+    write_table(folder, rows, columns)
     scored = [
         (t.validation_accuracy, t) for t in found if t.validation_accuracy is not None and t.status != "diverged"
     ]
@@ -236,15 +236,3 @@ def _as_long(base: Run, best: Trial) -> Stop:
     if methods.load(base.kind).unit == "epoch":
         return base.stop.model_copy(update={"epochs": best.epoch or None, "iterations": None if best.epoch else 0})
     return base.stop.model_copy(update={"iterations": best.iteration, "epochs": None})
-
-
-def _write_table(folder: Path, trials: list[Trial]) -> None:
-    """trials.csv: every trial with its settings and its score."""
-    keys = list(trials[0].settings)
-    with atomic(folder / "trials.csv") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["trial", *keys, "validation_accuracy", "iteration", "epoch", "status", "reason"])
-        for t in trials:
-            score = math.nan if t.validation_accuracy is None else t.validation_accuracy
-            settings = [t.settings[key] for key in keys]
-            writer.writerow([t.number, *settings, score, t.iteration, t.epoch, t.status, t.reason])

@@ -3,6 +3,7 @@
 Each is a run folder of its own. One that has finished is not run again; one that was interrupted goes on.
 """
 
+import csv
 import hashlib
 import math
 import time
@@ -12,12 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
 from signal import SIGTERM
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from admmctl.errors import ConfigError, Interrupted, RunFailed, UserError
 from admmctl.experiment import config as configuration
 from admmctl.experiment.config import Run
-from admmctl.files import locked
+from admmctl.files import atomic, locked
 from admmctl.launch.options import Options
 from admmctl.launch.programs import TICK
 from admmctl.launch.signals import StopSignals
@@ -69,17 +70,38 @@ def plan(path: Path, overrides: Iterable[str], method: str, chosen: list[Setting
     """A run for every trial, with a validation split and without a target. Raises ConfigError for a bad key."""
     planned = []
     for number, settings in enumerate(chosen):
-        changes = {("methods", method, *key.split(".")): value for key, value in settings.items()}
-        try:
-            run = configuration.load(path, overrides, changes).runs[method]
-        except ConfigError as error:
-            raise ConfigError(f"sweep: trial {number} is not valid:\n{error}") from None
-        data = run.data
-        if data.validation is None:
-            data = data.model_copy(update={"validation": DEFAULT_VALIDATION})
+        run = trial_run(path, overrides, method, settings, f"sweep: trial {number}")
         stop = run.stop.model_copy(update={"target": None})
-        planned.append(Planned(number, settings, replace(run, data=data, stop=stop)))
+        planned.append(Planned(number, settings, replace(run, stop=stop)))
     return planned
+
+
+def trial_run(path: Path, overrides: Iterable[str], method: str, settings: Settings, named: str) -> Run:
+    """A method with a trial's settings, and rows held back. Raises ConfigError, which calls it ``named``."""
+    try:
+        run = configuration.load(path, overrides, changes_of(method, settings)).runs[method]
+    except ConfigError as error:
+        raise ConfigError(f"{named} is not valid:\n{error}") from None
+    if run.data.validation is not None:
+        return run
+    return replace(run, data=run.data.model_copy(update={"validation": DEFAULT_VALIDATION}))
+
+
+def changes_of(method: str, settings: Settings) -> dict[tuple[str, ...], Any]:
+    """What the settings of a trial change in the file, by path."""
+    return {("methods", method, *key.split(".")): value for key, value in settings.items()}
+
+
+def write_table(
+    folder: Path, trials: Sequence[tuple[int, Settings, Sequence[Any]]], columns: Sequence[str]
+) -> None:
+    """trials.csv: number and settings of every trial, and what came of it in ``columns``."""
+    keys = list(dict.fromkeys(key for _, settings, _ in trials for key in settings))
+    with atomic(folder / "trials.csv") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["trial", *keys, *columns])
+        for number, settings, values in trials:
+            writer.writerow([number, *(settings.get(key) for key in keys), *values])
 
 
 class Trials:

@@ -4,19 +4,18 @@ The first trial has the settings of the file; the others vary the method's searc
 rate. The winner needs the fewest iterations to the target there. Trials are kept, and not run again.
 """
 
-import csv
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from admmctl.errors import ConfigError, RunFailed, UserError
+from admmctl.errors import RunFailed
 from admmctl.experiment import config as configuration
 from admmctl.experiment.config import Run
 from admmctl.experiment.schema import Range, SweepSettings
-from admmctl.files import atomic, locked
-from admmctl.folders import make_folder
+from admmctl.files import locked
+from admmctl.folders import make_results_folder
 from admmctl.launch.options import Options
 from admmctl.runs.events import Watcher
 from admmctl.runs.places import root
@@ -25,7 +24,7 @@ from admmctl.runs.resume import Fingerprints, begun_at
 from admmctl.runs.summary import Status
 from admmctl.runs.train import execute
 from admmctl.studies.space import Settings, settings_of_trials
-from admmctl.studies.trials import DEFAULT_VALIDATION, Planned
+from admmctl.studies.trials import Planned, changes_of, trial_run, write_table
 
 AROUND = 4.0  # a learning rate without a search space: from a quarter of the file's to four times as much
 Changes = Mapping[tuple[str, ...], Any]  # of an experiment file, by path
@@ -87,22 +86,18 @@ class Candidate:
 
     def changes(self, settings: Settings) -> Changes:
         """What one trial changes in the file."""
-        batch = {} if self.batch is None else {"batch": self.batch}
-        values = {**batch, **settings}
-        return {("methods", self.run.method, *key.split(".")): value for key, value in values.items()}
+        return changes_of(self.run.method, self.at_batch(settings))
+
+    def at_batch(self, settings: Settings) -> Settings:
+        """With the batch size of the candidate."""
+        return settings if self.batch is None else {"batch": self.batch, **settings}
 
     def trial(self, number: int) -> Run:
         """The run of one trial: with rows held back, on which its target is met. Raises ConfigError."""
-        changes = self.changes(self.settings[number])
-        try:
-            run = configuration.load(self.config, self.overrides, changes).runs[self.run.method]
-        except ConfigError as error:
-            raise ConfigError(f"trial {number} of {self.label} is not valid:\n{error}") from None
-        data = run.data
-        if data.validation is None:
-            data = data.model_copy(update={"validation": DEFAULT_VALIDATION})
+        settings, named = self.at_batch(self.settings[number]), f"trial {number} of {self.label}"
+        run = trial_run(self.config, self.overrides, self.run.method, settings, named)
         metric = "validation_accuracy" if run.stop.metric == "test_accuracy" else run.stop.metric
-        return replace(run, data=data, stop=run.stop.model_copy(update={"metric": metric}))
+        return replace(run, stop=run.stop.model_copy(update={"metric": metric}))
 
 
 def candidate(config: Path, overrides: tuple[str, ...], method: str, batch: int | None, trials: int) -> Candidate:
@@ -133,10 +128,7 @@ def tune(candidate: Candidate, options: Options, watcher: Watcher, say: Say) -> 
         return None
     size = "" if candidate.batch is None else f"-b{candidate.batch}"
     folder = root() / candidate.run.experiment / f"trials-{candidate.run.method}{size}"
-    try:
-        make_folder(folder)
-    except OSError as error:
-        raise UserError(f"the results folder {folder} cannot be written: {error.strerror}") from None
+    make_results_folder(folder)
     found: list[Trial] = []
     fingerprints = Fingerprints()
     with locked(folder, "running", say):
@@ -149,7 +141,10 @@ def tune(candidate: Candidate, options: Options, watcher: Watcher, say: Say) -> 
             values = ", ".join(f"{key}={value}" for key, value in settings.items()) or "as in the file"
             say(f"{candidate.label}: trial {number + 1} of {len(candidate.settings)}, {values}")
             found.append(_trained(number, settings, run, folder, options, watcher, fingerprints))
-        _write_table(folder, found)
+        columns = ("iterations", "accuracy", "status", "reason")
+        write_table(
+            folder, [(t.number, t.settings, [getattr(t, name) for name in columns]) for t in found], columns
+        )
     if all(trial.status == Status.FAILED for trial in found):
         raise RunFailed(f"every trial of {candidate.label} failed: {found[0].reason}", [])
     best = min(found, key=lambda trial: trial.order)
@@ -190,15 +185,3 @@ def _trained(
         reason=row["reason"],
         folder=str(place),
     )
-
-
-def _write_table(folder: Path, trials: list[Trial]) -> None:
-    """trials.csv: every trial with its settings and what came of it."""
-    keys = list(dict.fromkeys(key for trial in trials for key in trial.settings))
-    columns = ("iterations", "accuracy", "status", "reason")
-    with atomic(folder / "trials.csv") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["trial", *keys, *columns])
-        for trial in trials:
-            values = [trial.settings.get(key) for key in keys]
-            writer.writerow([trial.number, *values, *(getattr(trial, column) for column in columns)])
