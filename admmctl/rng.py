@@ -26,6 +26,13 @@ def uniform_rows(seed: int, stream: str, start: int, rows: int, count: int) -> N
     return np.asarray(mantissas * np.float64(2.0**-53))
 
 
+def uniforms(seed: int, stream: str, start: int, stop: int) -> NDArray[np.float64]:
+    """One uniform number in [0, 1) for each row from ``start`` to ``stop``."""
+    first = start // _PER_TICK
+    ticks = -(-stop // _PER_TICK) - first
+    return uniform_rows(seed, stream, first, ticks, _PER_TICK).ravel()[start - first * _PER_TICK :][: stop - start]
+
+
 def normal_rows(seed: int, stream: str, start: int, rows: int, count: int) -> NDArray[np.float32]:
     """Standard normals for rows ``start`` to ``start + rows``, shape (rows, count), by Box-Muller."""
     integers = _integers(seed, stream, start, rows, -(-count // 2))

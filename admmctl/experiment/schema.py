@@ -88,8 +88,14 @@ class Stop(Settings):
 class Evaluate(Settings):
     """The ``evaluate:`` block: how often. The default is every iteration for full-batch methods."""
 
-    every: Count = 1
+    every: int | float = Field(default=1, gt=0, le=10**12)  # a part of an epoch, too
     unit: Literal["iteration", "epoch"] = "iteration"
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Evaluate":
+        if self.unit == "iteration" and self.every != int(self.every):
+            raise ValueError(f"expected every: a whole number of iterations, got {self.every}")
+        return self
 
 
 class CheckpointSettings(Settings):

@@ -17,19 +17,19 @@ class LayerSums:
     Those that are solved ``together`` stand beside it.
 
     A rank gets the sums of z a' for its own rows, and those of a a' of the layers that it has rows of.
-    ``once[l - 1]`` are the operations of the factor of layer l, in an iteration on average: a rank without rows of
-    a layer makes none. Every ``cross`` becomes a part of one vector, so that nothing is packed.
+    ``factors[l - 1]`` are the operations of the factor of layer l, in an iteration on average: a rank without rows
+    of a layer makes none. Every ``cross`` becomes a part of one vector, so that nothing is packed.
     """
 
-    def __init__(self, pairs: Mapping[int, Sums], once: Sequence[float], comm: Comm) -> None:
+    def __init__(self, pairs: Mapping[int, Sums], factors: Sequence[float], comm: Comm) -> None:
         self.together = {l: cast(Together, pair) for l, pair in pairs.items() if pair.together}
-        once = [flop for pair, flop in zip(pairs.values(), once, strict=True) if not pair.together]
+        factors = [flop for pair, flop in zip(pairs.values(), factors, strict=True) if not pair.together]
         pairs = {l: pair for l, pair in pairs.items() if not pair.together}
         self._pairs, self._comm = pairs, comm
         self._reason: Diverged | None = None  # why this rank could not solve for its rows
         self.divided = list(pairs)
         shapes = [pair.cross.shape for pair in pairs.values()]
-        self.division = solve_work(shapes, once).divide(comm)
+        self.division = solve_work(shapes, factors).divide(comm)
         self._crosses: Array = np.zeros(sum(rows * k for rows, k in shapes), pairs[1].cross.dtype)
         for pair, part in zip(pairs.values(), self.division.views(self._crosses), strict=True):
             pair.cross = part

@@ -121,8 +121,14 @@ class Network:
 
 
 def blocks(samples: int, size: int) -> Iterator[slice]:
-    """Columns 0 .. samples, ``size`` of them at a time."""
-    return (slice(low, min(low + size, samples)) for low in range(0, samples, size))
+    """Columns 0 .. samples, at most ``size`` of them at a time, in blocks of about the same size."""
+    count = -(-samples // size)
+    return (slice(n * samples // count, (n + 1) * samples // count) for n in range(count))
+
+
+def even(samples: int, size: int) -> int:
+    """Columns of the largest block, where so many samples are cut into blocks of about ``size``, and all alike."""
+    return -(-samples // max(1, round(samples / size)))
 
 
 def gated_forward(network: Network, W: Weights, gates: Array, a0: Array) -> Array:

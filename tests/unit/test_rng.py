@@ -7,12 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from admmctl.rng import normal_rows, normals, uniform_rows
+from admmctl.rng import normal_rows, normals, uniform_rows, uniforms
+
+
+def one_uniform(seed, stream, start, rows, count):
+    """One number a row, as ``uniform_rows`` has several."""
+    return uniforms(seed, stream, start, start + rows)[:, None]
+
 
 draws = pytest.mark.parametrize("draw", [normal_rows, uniform_rows])
 
 
-@draws
+@pytest.mark.parametrize("draw", [normal_rows, uniform_rows, one_uniform])
 @given(
     seed=st.integers(0, 2**40),
     start=st.integers(0, 10**12),
@@ -22,7 +28,7 @@ draws = pytest.mark.parametrize("draw", [normal_rows, uniform_rows])
 )
 def test_rows_are_the_same_for_any_split(draw, seed, start, rows, count, cuts):
     whole = draw(seed, "z1", start, rows, count)
-    assert whole.shape == (rows, count)
+    assert whole.shape == (rows, 1 if draw is one_uniform else count)
     edges = [0, *sorted(min(cut, rows) for cut in cuts), rows]
     parts = [draw(seed, "z1", start + low, high - low, count) for low, high in pairwise(edges)]
     np.testing.assert_array_equal(np.concatenate(parts), whole)

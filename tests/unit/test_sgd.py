@@ -6,8 +6,9 @@ from support.methods import accuracy, after, by_sign_of_product, flat
 from support.problems import Array, NoClock, problem
 from support.ranks import CountingComm
 
+from admmctl.data.shards import share
 from admmctl.experiment.config import ConfigError, load
-from admmctl.methods.gradient.minibatch import epoch_order
+from admmctl.methods.gradient.minibatch import Epoch, most_rows
 from admmctl.methods.gradient.sgd import Adam, AdamSettings, Gd, GdSettings, Sgd, SgdSettings
 from admmctl.methods.method import Diverged, Problem
 from admmctl.model.gradient import Gradient, flat_views, parameters
@@ -88,7 +89,7 @@ def test_steps_are_those_of_the_formula(rule, decay, steps):
 
     def gradient(t: int, x: Array) -> Array:
         epoch, number = divmod(t, 4)
-        rows = epoch_order(3, epoch, 120)[number * 32 : (number + 1) * 32]
+        rows = Epoch(3, epoch, 120, 32, 0, 120).rows(number)
         return mean_gradient(p, x, rows) + decay * x
 
     expected = formula(start(p), gradient, steps, **settings)
@@ -215,7 +216,6 @@ def test_every_row_is_seen_once_an_epoch(batch):
 def test_epochs_and_seeds_shuffle_differently_and_repeatably():
     first, second = batches_of(slice(0, 60), 60, 16, epochs=2)
     assert first != second
-    assert first != [sorted(rows) for rows in first]
     assert batches_of(slice(0, 60), 60, 16, epochs=2) == [first, second]
     assert batches_of(slice(0, 60), 60, 16, epochs=1, seed=1) != [first]
 
@@ -231,6 +231,30 @@ def test_ranks_see_the_mini_batches_of_the_whole(cuts, batch):
             assert sorted(together) == sorted(expected)
     for part, low, high in zip(parts, cuts, cuts[1:], strict=False):
         assert all(low <= row < high for epoch in part for rows in epoch for row in rows)
+
+
+@pytest.mark.parametrize("ranks", [1, 3, 8, 70])
+@pytest.mark.parametrize(("total", "batch"), [(60, 8), (61, 16), (1000, 128), (1000, 999), (7, 2)])
+def test_every_rank_has_its_share_of_every_mini_batch_to_a_row(ranks, total, batch):
+    for rank in range(ranks):
+        start, stop = share(total, rank, ranks)
+        epoch = Epoch(5, 2, total, batch, start, stop)
+        for number in range(-(-total // batch)):
+            rows = epoch.rows(number)
+            expected = min(batch, total - number * batch) * (stop - start) / total
+            assert abs(len(rows) - expected) < 2  # a stratum at either end is shared
+            assert len(rows) <= most_rows(stop - start, total, batch)
+            assert (np.diff(rows) > 0).all()
+
+
+def test_a_row_is_as_likely_in_one_mini_batch_as_in_any_other():
+    times = np.zeros((20, 4))
+    for number in range(2000):
+        epoch = Epoch(1, number, 20, 5, 0, 20)
+        for batch in range(4):
+            times[epoch.rows(batch), batch] += 1
+    chi_square = ((times - 500) ** 2 / 500).sum(axis=1)
+    assert chi_square.max() < 25  # of 3 degrees of freedom: 20 such rows exceed it once in 3,000 times
 
 
 def test_rows_seen_make_epochs():
@@ -260,7 +284,8 @@ def test_steps_far_too_long_are_divergence(method):
 def test_a_nan_in_the_data_is_divergence_at_its_mini_batch(build):
     p = problem([6, 4], samples=120)
     p.a0[0, 17] = np.nan
-    place = int(np.flatnonzero(epoch_order(0, 0, 120) == 17)[0]) // 10
+    epoch = Epoch(0, 0, 120, 10, 0, 120)
+    place = next(number for number in range(12) if 17 in epoch.rows(number))
     method = build(batch=10)
     s = after(method, p, place)
     with pytest.raises(Diverged, match=f"after {place + 1} iterations"):

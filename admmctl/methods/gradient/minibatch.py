@@ -4,17 +4,51 @@ import numpy as np
 from numpy.typing import NDArray
 
 from admmctl.methods.method import Array, Problem
+from admmctl.rng import uniforms
 
 
-def epoch_order(seed: int, epoch: int, total: int) -> NDArray[np.int64]:
-    """The order in which an epoch visits the rows of all ranks."""
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, epoch]))).permutation(total)
+class Epoch:
+    """An epoch's mini-batches of ``batch`` rows: which of the rows ``start`` to ``stop`` each of them takes.
+
+    All ``total`` rows, as they follow one another, are cut into ``batch`` strata of about the same size, and every
+    mini-batch takes one row of each, drawn without replacement: a stratified sample. So every rank has its share
+    of every mini-batch, to a row, and draws for its own strata alone. The rows depend on the seed, the number of
+    the epoch and the global row number, and not on who asks. The last mini-batch has the rows that are left.
+    """
+
+    def __init__(self, seed: int, number: int, total: int, batch: int, start: int, stop: int) -> None:
+        first, last = _stratum(start, total, batch), _stratum(stop - 1, total, batch)
+        edges = np.arange(first, last + 2, dtype=np.int64) * total // batch
+        low, high = int(edges[0]), int(edges[-1])
+        keys = uniforms(seed, f"epoch {number}", low, high)
+        keys += np.repeat(np.arange(last + 1 - first), np.diff(edges))
+        self._order = np.argsort(keys) + low  # the rows of a stratum in the order of the mini-batches
+        self._edges = edges - low
+        self._own = range(start, stop)
+
+    def rows(self, number: int) -> NDArray[np.int64]:
+        """The rows of a mini-batch, in ascending strata."""
+        places = self._edges[:-1] + number
+        rows: NDArray[np.int64] = self._order[places[places < self._edges[1:]]]
+        # Strata at the ends are shared with neighbours.
+        return rows[(rows >= self._own.start) & (rows < self._own.stop)]
+
+
+def _stratum(row: int, total: int, batch: int) -> int:
+    """Whose rows are s total / batch and on, rounded down, of stratum s."""
+    return ((row + 1) * batch - 1) // total
+
+
+def most_rows(samples: int, total: int, batch: int) -> int:
+    """Rows of a mini-batch that a rank with so many of all has at most."""
+    return min(samples, -(-samples * batch // total) + 1)
 
 
 def take(samples: Array, rows: NDArray[np.int64], out: Array) -> None:
     """Copy some columns, in Fortran order, to ``out``; of an array or of rows that stay on disk."""
     if isinstance(samples, np.ndarray):
-        np.take(samples.T, rows, axis=0, out=out.T)
+        # NumPy would copy twice, for the sake of rows that are not there.
+        np.take(samples.T, rows, axis=0, out=out.T, mode="clip")
     else:
         samples.take(rows, out=out.T)
 
@@ -22,21 +56,20 @@ def take(samples: Array, rows: NDArray[np.int64], out: Array) -> None:
 class MiniBatches:
     """Mini-batches of ``batch`` rows over all ranks, one after another; the last of an epoch may be smaller.
 
-    Which rows they hold depends on the seed, the epoch and the global row number alone, so that a curve does not
-    depend on the number of ranks beyond rounding. A batch of all rows is taken as it lies in memory.
+    Which rows they hold does not depend on the number of ranks (``Epoch``), and so a curve does not either, beyond
+    rounding. A batch of all rows is taken as it lies in memory.
     """
 
     def __init__(self, problem: Problem, batch: int) -> None:
         self._problem = problem
         self.batch = min(batch, problem.total)
         self.count = -(-problem.total // self.batch)  # in an epoch
-        self._epoch = -1
-        mine = problem.a0.shape[1]
-        rows = min(self.batch, mine) if self.count > 1 else 0
+        self._number = -1
+        self._epoch: Epoch | None = None
+        self.most = most_rows(problem.a0.shape[1], problem.total, self.batch)  # rows of this rank in one of them
+        rows = self.most if self.count > 1 else 0
         self._samples = np.empty((rows, len(problem.a0)), problem.a0.dtype)
         self._targets = np.empty((rows, len(problem.y)), problem.a0.dtype)
-        self._order: NDArray[np.int64] = np.zeros(0, np.int64)  # this rank's rows in the order of the epoch
-        self._bounds: NDArray[np.int64] = np.zeros(0, np.int64)  # where mini-batches begin in it
 
     def rows(self, iteration: int) -> int:
         """Rows over all ranks of the mini-batch of an iteration, counted from 0."""
@@ -48,18 +81,18 @@ class MiniBatches:
         if self.count == 1:
             return p.a0, p.y
         epoch, number = divmod(iteration, self.count)
-        if epoch != self._epoch:
-            self._shuffle(epoch)
-        rows = self._order[self._bounds[number] : self._bounds[number + 1]]
+        if self._epoch is None or epoch != self._number:
+            stop = p.start + p.a0.shape[1]
+            self._number, self._epoch = epoch, Epoch(p.seed, epoch, p.total, self.batch, p.start, stop)
+        rows = self._epoch.rows(number) - p.start
         take(p.a0, rows, out=self._samples[: len(rows)].T)
         take(p.y, rows, out=self._targets[: len(rows)].T)
         return self._samples[: len(rows)].T, self._targets[: len(rows)].T
 
-    def _shuffle(self, epoch: int) -> None:
-        """The order of this rank's rows in an epoch: the one of all rows, without those of other ranks."""
-        p = self._problem
-        order = epoch_order(p.seed, epoch, p.total)
-        mine = np.flatnonzero((order >= p.start) & (order < p.start + p.a0.shape[1]))
-        self._order = order[mine] - p.start
-        self._bounds = np.searchsorted(mine, np.arange(self.count + 1) * self.batch)
-        self._epoch = epoch
+
+def batch_bytes(width: int, samples: int, total: int, batch: int) -> int:
+    """Memory of ``MiniBatches`` of rows of ``width`` float32, at its peak."""
+    if batch >= total:
+        return 0
+    # Of every row of the rank its key, its place and its number; the keys are made of 64-bit integers.
+    return 4 * most_rows(samples, total, batch) * width + 32 * samples

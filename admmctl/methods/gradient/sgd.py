@@ -16,7 +16,7 @@ from pydantic import Field
 
 from admmctl.methods.average import Average, AverageSettings
 from admmctl.methods.division import Division, Work
-from admmctl.methods.gradient.minibatch import MiniBatches
+from admmctl.methods.gradient.minibatch import MiniBatches, batch_bytes
 from admmctl.methods.method import Array, Cost, Diverged, Message, Method, Problem, Snapshot, Unit
 from admmctl.model.gradient import Gradient, flat_views, gradient_flop, parameters, scratch_bytes
 from admmctl.model.initial import descent_weights
@@ -212,8 +212,7 @@ class Descent(Method):
     def cost(self, network: Network, samples: int, total: int, ranks: int = 1) -> Cost:
         batch = self.batch(total)
         size, width = parameters(network), network.sizes[0] + 1 + network.sizes[-1]
-        order = 8 * (samples + (total if batch < total else 0))  # the permutation of an epoch is of all rows
-        state = 4 * size * (3 + len(self.memories)) + 4 * min(batch, samples) * width + order
+        state = 4 * size * (3 + len(self.memories)) + batch_bytes(width, samples, total, batch)
         messages = Message("reduce_scatter", 4 * size), Message("allgather", 4 * size)
         (share, _), flop = _update_work(size).cut(ranks), gradient_flop(network, batch)
         return Cost(state + scratch_bytes(network), flop, batch, messages, share * self.operations)

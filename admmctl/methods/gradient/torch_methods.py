@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from admmctl.errors import MissingExtra
-from admmctl.methods.gradient.minibatch import epoch_order
+from admmctl.methods.gradient.minibatch import Epoch
 from admmctl.methods.gradient.scipy_methods import LbfgsSettings
 from admmctl.methods.gradient.sgd import AdamRule, SgdRule
 from admmctl.methods.method import Cost, Diverged, Finished, Method, Problem, Snapshot, Unit
@@ -71,7 +70,7 @@ class TorchState:
     x: Any  # (rows, k_0 + 1)
     y: Any  # (rows, k_L)
     optimiser: Any
-    order: NDArray[np.int64]
+    epoch: Epoch | None
     iteration: int = 0
     rows_seen: int = 0
 
@@ -99,8 +98,7 @@ class TorchMethod(Method):
         # Moving the data to the device is loading, not optimisation.
         x = torch.from_numpy(np.ascontiguousarray(problem.network.inputs(problem.a0).T)).to(device)
         y = torch.from_numpy(np.ascontiguousarray(problem.y.T)).to(device)
-        order = np.arange(problem.total)
-        state = TorchState(problem, torch, device, tensors, x, y, self.optimiser(torch, tensors), order)
+        state = TorchState(problem, torch, device, tensors, x, y, self.optimiser(torch, tensors), None)
         # PyTorch sets itself up at the first gradient: like our own compiling, that is not optimisation.
         self.loss(state, x[:2], y[:2]).backward()
         state.optimiser.zero_grad(set_to_none=True)
@@ -117,24 +115,20 @@ class TorchMethod(Method):
         batches = -(-p.total // batch)
         number = s.iteration % batches
         with self._synchronised(s, "shuffle"):
-            if number == 0:
-                self._shuffle(s)
-            rows = torch.from_numpy(s.order[number * batch : (number + 1) * batch]).to(s.device)
-            x, y = (s.x[rows], s.y[rows]) if batches > 1 else (s.x, s.y)
+            if batches > 1 and (number == 0 or s.epoch is None):
+                s.epoch = Epoch(p.seed, s.iteration // batches, p.total, batch, 0, p.total)
+            x, y = s.x, s.y
+            if s.epoch is not None:
+                rows = torch.from_numpy(s.epoch.rows(number)).to(s.device)
+                x, y = s.x[rows], s.y[rows]
         with self._synchronised(s, "gradient"):
             s.optimiser.zero_grad(set_to_none=True)
             self.loss(s, x, y).backward()
         with self._synchronised(s, "update"):
             s.optimiser.step()
         s.iteration += 1
-        s.rows_seen += len(rows)
+        s.rows_seen += len(x)
         return s
-
-    def _shuffle(self, s: TorchState) -> None:
-        """The order of the rows in the epoch of the next iteration."""
-        p, batch = s.problem, self.batch(s.problem.total)
-        if batch < p.total:
-            s.order = epoch_order(p.seed, s.iteration // -(-p.total // batch), p.total)
 
     def loss(self, s: TorchState, x: Any, y: Any) -> Any:
         """The mean loss over rows, as our own losses define it, weight decay included."""
@@ -208,7 +202,6 @@ class TorchMethod(Method):
             if memory:
                 s.optimiser.state[W_l] = _to_torch(torch, memory, s.device)
         s.iteration, s.rows_seen = common["iteration"], common["rows_seen"]
-        self._shuffle(s)
         return s
 
 

@@ -28,9 +28,9 @@ import numpy as np
 from admmctl import kernels
 from admmctl.errors import UserError
 from admmctl.methods.average import Average
-from admmctl.methods.division import Work, solve_work
+from admmctl.methods.division import solve_work
 from admmctl.methods.gains import gain_bytes, gains_share
-from admmctl.methods.gradient.minibatch import MiniBatches
+from admmctl.methods.gradient.minibatch import MiniBatches, batch_bytes, most_rows
 from admmctl.methods.graph import accelerate, table_2
 from admmctl.methods.graph.accelerate import Accelerator, accelerator
 from admmctl.methods.graph.layer_solves import LayerSolves, lasts
@@ -51,7 +51,7 @@ from admmctl.methods.method import (
 )
 from admmctl.model.gradient import flat_views, parameters
 from admmctl.model.initial import initial_weights
-from admmctl.model.network import Network, Weights, blocks
+from admmctl.model.network import Network, Weights, blocks, even
 
 
 @dataclass
@@ -113,13 +113,13 @@ class GraphAdmm(Method):
         if network.kernel is None:  # a kernel has a scale of its own
             start[0] *= dtype(self.settings.first_scale)
         vector = np.concatenate([W.ravel() for W in start])
-        columns = network.block(problem.a0.itemsize)
         batches = MiniBatches(problem, self.settings.batch or problem.total)
+        columns = even(batches.most, network.block(problem.a0.itemsize))
         # On mini-batches, where solves are a good part of the work, float32 takes half the time.
         precision = np.float64 if batches.count == 1 else dtype
         every, damping = self.settings.gram_every, self.settings.damping
-        work = self._solve_work(network, batches.batch, problem.total)
-        solves = LayerSolves(work, batches.batch, every, damping, dtype, precision, problem.comm)
+        factors, comm = self._factor_flops(network, batches.batch, problem.total), problem.comm
+        solves = LayerSolves(network.shapes, factors, batches.batch, every, damping, dtype, precision, comm)
         if batches.count > 1 and lasts(every, batches.batch, sizes[0] + bias):
             with problem.clock.phase("gram"):
                 inputs = (network.inputs(problem.a0[:, block]) for block in network.blocks(problem.a0))
@@ -317,11 +317,13 @@ class GraphAdmm(Method):
                 flop += batch * k1 * (k1 + 1.0) + k1**3 / 3  # V V'
                 shared[i - 1] = k1 * (k1 + 1) // 2
         width = network.sizes[0] + 1 + network.sizes[-1]
-        gathered = 0 if whole else 4 * min(batch, samples) * width + 8 * (samples + total)
+        gathered = batch_bytes(width, samples, total, batch)
         sums = solve_bytes(network.shapes, kept=network.layers, width=8 if whole else 4, remade=True)
         sums += sum(gain_bytes(k_next, k) for k, k_next in pairwise(network.sizes[1:]))
-        blocks = 4 * 3 * network.block() * sum(network.sizes[1:])
-        solves = solve_share(self._solve_work(network, batch, total), shared, ranks)
+        share = most_rows(samples, total, batch)
+        blocks = 4 * 3 * even(share, network.block()) * sum(network.sizes[1:])
+        factors = self._factor_flops(network, batch, total)
+        solves = solve_share(solve_work(network.shapes, factors), shared, ranks)
         inner = [(k_next, k) for k, k_next in pairwise(network.sizes[1:])]
         gains = gains_share(inner, 8 if whole else 4, ranks)
         *sums_first, gathering = solves.messages
@@ -329,13 +331,13 @@ class GraphAdmm(Method):
         state = gathered + sums + blocks + 12 * parameters(network)
         return Cost(state, flop, batch, messages, solves.operations + gains.operations)
 
-    def _solve_work(self, network: Network, batch: int, total: int) -> Work:
-        """Of the rows of W, and of a layer's factor in an iteration on average."""
+    def _factor_flops(self, network: Network, batch: int, total: int) -> list[float]:
+        """Operations of the factor of every layer, in an iteration on average."""
         every, inputs = self.settings.gram_every, network.shapes[0][1]
-        once = [k**3 / 3 / (every if lasts(every, batch, k) else 1) for _, k in network.shapes]
+        flops = [k**3 / 3 / (every if lasts(every, batch, k) else 1) for _, k in network.shapes]
         if self.settings.decay == "penalty" and (batch == total or lasts(every, batch, inputs)):
-            once[0] = 0.0  # V_0 V_0' and the ridge never change
-        return solve_work(network.shapes, once)
+            flops[0] = 0.0  # V_0 V_0' and the ridge never change
+        return flops
 
     def _accelerating(self) -> tuple[Message, ...]:
         """What acceleration sends."""

@@ -5,13 +5,12 @@ R (k', n) twice how far its outputs are to move. It is at rest where R V' = r W,
 may be older than R V', or come from other rows, as long as it is about that of the rows at hand.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from admmctl.comm import Comm
-from admmctl.methods.division import Work
 from admmctl.methods.layer_sums import LayerSums, largest
 from admmctl.methods.least_squares import GramPair, RidgeFactor
 from admmctl.methods.method import Array
@@ -26,19 +25,27 @@ def lasts(every: int, rows: int, inputs: int) -> bool:
 
 
 class LayerSolves:
-    """Sums and factors of layers 1..N, given as the ``work`` of their solves.
+    """Sums and factors of layers 1..N, of weights of ``shapes``.
 
-    ``rows`` are those of an iteration. After ``every`` iterations V V' of a layer that ``lasts`` is summed and
-    factored anew, and after a fifth of all so far where these are fewer: at first it changes fast. Every rank
-    solves for its own rows of the weights: ``sums.division``.
+    ``factors`` are as ``LayerSums`` has them, ``rows`` are those of an iteration. After ``every`` iterations V V'
+    of a layer that ``lasts`` is summed and factored anew, and after a fifth of all so far where these are fewer:
+    at first it changes fast. Every rank solves for its own rows of the weights: ``sums.division``.
     """
 
     def __init__(
-        self, work: Work, rows: int, every: int, damping: float, dtype: type, precision: type, comm: Comm
+        self,
+        shapes: Sequence[tuple[int, int]],
+        factors: Sequence[float],
+        rows: int,
+        every: int,
+        damping: float,
+        dtype: type,
+        precision: type,
+        comm: Comm,
     ) -> None:
-        self._pairs = {i: GramPair(*shape, dtype) for i, shape in enumerate(work.shapes, start=1)}
-        self._lasts = {i: lasts(every, rows, k) for i, (_, k) in enumerate(work.shapes, start=1)}
-        self.sums, self._comm = LayerSums(self._pairs, work.once, comm), comm
+        self._pairs = {i: GramPair(*shape, dtype) for i, shape in enumerate(shapes, start=1)}
+        self._lasts = {i: lasts(every, rows, k) for i, (_, k) in enumerate(shapes, start=1)}
+        self.sums, self._comm = LayerSums(self._pairs, factors, comm), comm
         self._every, self._rows, self._damping, self.precision = every, rows, damping, precision
         self._factors: dict[int, RidgeFactor] = {}
         self._held: dict[int, float] = {}  # what was added to the diagonal of V V' for the factor
