@@ -263,7 +263,7 @@ WRONG = [
     ("target: 0.9", "metric: acc", "8: stop.metric: expected 'test_accuracy', 'train_accuracy', 'train_loss' or"),
     ("iterations: 3", "iterations: -3", "8: stop.iterations: expected 0 or more, got -3"),
     ("{target: 0.9, iterations: 3}", "3", "8: stop: expected a block with keys, got 3"),
-    ("every: 2", "every: 0", "9: evaluate.every: expected 1 or more, got 0"),
+    ("every: 2", "every: 0", "9: evaluate.every: expected a number above 0, got 0"),
     ("{every: 2, unit: iteration}", "[]", "9: evaluate: expected a block with keys, got []"),
     ("seed: 7", "seed: -7", "10: seed: expected 0 or more, got -7"),
     ("seed: 7", "seed: false", "10: seed: expected a whole number, got False"),
