@@ -118,12 +118,17 @@ class Claim:
 
 @dataclass(frozen=True)
 class Plan:
-    """The runs of a figure: ``repeats`` of every method on the first of the ``cores``, or in a study on each."""
+    """The runs of a figure: ``repeats`` of every method on the first of the ``cores``, or in a study on each.
+
+    A study makes ``trials`` of every method, and takes methods with mini-batches at each of the ``batches``.
+    """
 
     methods: tuple[str, ...]
     repeats: int
     cores: tuple[int, ...]
     changes: tuple[str, ...]
+    batches: tuple[int, ...] = ()
+    trials: int = 1
 
 
 @dataclass(frozen=True)
@@ -141,10 +146,10 @@ class Quick:
 class Entry:
     """A figure or table of a paper.
 
-    ``config`` is a file of ``configs``, and ``changes`` are ``--set`` options at both scales. ``repeats`` and
-    ``cores`` are those of the full scale; core counts that do not fit on the machine are left out. ``points``
-    computes what an illustration shows, from ``dataset`` if that is given. ``differs`` says what is not as in the
-    paper.
+    ``config`` is a file of ``configs``, and ``changes`` are ``--set`` options at both scales. ``repeats``,
+    ``cores``, ``batches`` and ``trials`` are those of the full scale; core counts that do not fit on the machine
+    are left out. ``points`` computes what an illustration shows, from ``dataset`` if that is given. ``differs``
+    says what is not as in the paper.
     """
 
     name: str
@@ -156,6 +161,8 @@ class Entry:
     methods: tuple[str, ...] = ()
     repeats: int = 3
     cores: tuple[int, ...] = (1,)
+    batches: tuple[int, ...] = ()
+    trials: int = 1
     changes: tuple[str, ...] = ()
     quick: Quick = field(default_factory=Quick)
     differs: str = ""
@@ -166,7 +173,7 @@ class Entry:
     def plan(self, scale: Scale) -> Plan:
         """The runs at that scale."""
         if scale == "full":
-            return Plan(self.methods, self.repeats, self.cores, self.changes)
+            return Plan(self.methods, self.repeats, self.cores, self.changes, self.batches, self.trials)
         methods = self.methods if self.quick.methods is None else self.quick.methods
         name = (f"name={self.config}{QUICK}",) if self.quick.changes else ()
         changes = (*self.changes, *self.quick.changes, *name)
@@ -192,7 +199,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Material:
-    """What a figure is drawn from: runs, a scaling study, what ``condition`` found, or an illustration's points.
+    """What a figure is drawn from: runs, scaling studies, what ``condition`` found, or an illustration's points.
 
     ``left_out`` are the methods that did not run, with the reason; ``notes`` are more sentences for the caption.
     """
@@ -200,7 +207,7 @@ class Material:
     entry: Entry
     scale: Scale
     folders: list[Path] = field(default_factory=list)
-    study: Findings | None = None
+    studies: list[Findings] = field(default_factory=list)
     conditions: Conditions | None = None
     points: Points | None = None
     left_out: dict[str, str] = field(default_factory=dict)
@@ -220,6 +227,11 @@ class Material:
     def runs(self) -> list[Recorded]:
         """What is recorded of the runs."""
         return [Recorded(folder) for folder in self.folders]
+
+    def study(self, method: str) -> Findings | None:
+        """The study of a method; of those at several batch sizes the one that is fastest on its most cores."""
+        found = [study for study in self.studies if study.method == method]
+        return min(found, key=lambda study: study.points[-1].median_s, default=None)
 
     def finished(self, method: str) -> list[Recorded]:
         """The runs of a method that ended by themselves."""

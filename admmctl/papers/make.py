@@ -27,7 +27,8 @@ from admmctl.runs.train import check, execute
 from admmctl.studies.condition import condition
 from admmctl.studies.points import summarise
 from admmctl.studies.scaling import Request as StudyRequest
-from admmctl.studies.scaling import Say, scaling
+from admmctl.studies.scaling import Say
+from admmctl.studies.several import Several, several
 
 ENDLESS = 10**9  # cores, where a scheduler has them
 BUDGETS = ("iterations", "epochs", "seconds")
@@ -223,7 +224,7 @@ def make(entry: Entry, making: Making) -> tuple[Material, list[str]]:
 
 
 def _scaling(entry: Entry, making: Making) -> Material:
-    """The scaling study of the figure's one method."""
+    """The scaling studies of the figure's methods, which take turns."""
     plan, most = entry.plan(making.scale), most_ranks(making)
     # One core count makes no study. A small machine measures 1, 2 and all its cores, oversubscribed if it has one.
     counts = tuple(count for count in plan.cores if count <= most)
@@ -231,16 +232,33 @@ def _scaling(entry: Entry, making: Making) -> Material:
     config, changes = source(entry, making.scale)
     request = StudyRequest(
         config,
-        ",".join(map(str, counts)),
-        plan.methods[0],
+        _listed(counts),
+        None,
         plan.repeats,
         to_target=True,
         options=replace(making.options, oversubscribe=making.options.oversubscribe or max(counts) > most),
         overrides=changes,
     )
-    folder = scaling(request, making.watcher, making.say)
-    runs = [path for path in sorted(folder.iterdir()) if is_run(path)]
-    return Material(entry, making.scale, runs, study=summarise(folder), notes=_fewer(plan.cores, counts))
+    sized = _with_batches(entry, making.scale) if plan.batches else []
+    groups = [([name for name in plan.methods if name not in sized], None), (sized, _listed(plan.batches))]
+    folders = []
+    for methods, batches in groups:
+        if methods:
+            asked = Several(replace(request, method=",".join(methods)), batches, plan.trials)
+            folders += several(asked, making.watcher, making.say)
+    runs = [path for folder in folders for path in sorted(folder.iterdir()) if is_run(path)]
+    studies = [summarise(folder) for folder in folders]
+    return Material(entry, making.scale, runs, studies=studies, notes=_fewer(plan.cores, counts))
+
+
+def _with_batches(entry: Entry, scale: Scale) -> list[str]:
+    """The methods of a figure that have a batch size."""
+    runs = experiment(entry, scale).runs
+    return [name for name in entry.plan(scale).methods if "batch" in type(runs[name].settings).model_fields]
+
+
+def _listed(values: tuple[int, ...]) -> str:
+    return ",".join(map(str, values))
 
 
 def most_ranks(making: Making) -> int:

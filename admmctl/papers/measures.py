@@ -9,6 +9,7 @@ from admmctl.report.sidecar import Number
 from admmctl.report.text import count, number, seconds
 from admmctl.runs.recorded import Recorded
 from admmctl.studies.statistics import median
+from admmctl.studies.study import Findings
 
 THEIRS = "theirs"  # in the source column of a CSV, and on figures
 
@@ -146,13 +147,31 @@ def seconds_on_most_cores(level: float) -> Measure:
     """Median seconds of a scaling study, whose target is a test accuracy of ``level``, on its most cores."""
 
     def ours(material: Material, method: str) -> Ours:
-        assert material.study is not None
-        point = material.study.points[-1]
+        point = _study(material, method).points[-1]
         clock = ", processor time of shared cores" if point.shared else ""
         repeats = f", median of {point.runs}" if point.runs > 1 else ""
         return point.median_s, f"{_time(point.median_s)} on {count(point.cores, 'core')}{clock}{repeats}"
 
     return Measure(f"seconds to {100 * level:g} % test accuracy, {{}}, on the most cores", "s", ours)
+
+
+def _study(material: Material, method: str) -> Findings:
+    """The scaling study of a method. Raises NoRun if there is none."""
+    study = material.study(method)
+    if study is None:
+        raise NoRun(method)
+    return study
+
+
+def _efficiency(material: Material, method: str) -> Ours:
+    """Of a scaling study, in percent: 100 where its seconds fall as cores rise."""
+    point = _study(material, method).points[-1]
+    if point.disturbed or not math.isfinite(point.efficiency):
+        return None, f"cannot be told on {count(point.cores, 'core')}"
+    return 100 * point.efficiency, f"{100 * point.efficiency:.0f} % on {count(point.cores, 'core')}"
+
+
+EFFICIENCY = Measure("efficiency on the most cores, {}", "%", _efficiency)
 
 
 def seconds_to_target(target: str) -> Measure:

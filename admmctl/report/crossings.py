@@ -14,6 +14,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from admmctl.report import style
+from admmctl.report.scaling import PaperPoint, draw_theirs
 from admmctl.report.tables import Plain
 from admmctl.report.text import seconds
 from admmctl.studies.crossings import Together
@@ -24,24 +25,28 @@ from admmctl.studies.study import CoreCount, Findings
 _SHOWN = (1, 10, 100, 1_000, 10_000)  # core counts of the table, beside those that were measured
 
 
-def together_figure(together: Together, studies: Sequence[Findings]) -> Figure:
-    """Seconds to the target against cores, both axes logarithmic: points, lines and bands, and the crossings."""
+def together_figure(together: Together, studies: Sequence[Findings], paper: PaperPoint | None = None) -> Figure:
+    """Seconds to the target against cores, both axes logarithmic: points, lines and bands, and the crossings.
+
+    ``paper`` is a number that a paper reports, drawn among them.
+    """
     figure, axes = plt.subplots(figsize=(style.COLUMN_WIDTH * 1.6, style.COLUMN_WIDTH * 1.3))
     colors = _colors(together.lines)
-    for line in together.lines:
-        if any(map(math.isfinite, line.seconds)):
-            _draw_line(axes, line, colors[line.method])
+    for number, line in enumerate(line for line in together.lines if any(map(math.isfinite, line.seconds))):
+        _draw_line(axes, line, colors[line.method], labelled=number == 0)
     for found in sorted(studies, key=lambda found: found.batch or math.inf):
         smaller = {other.batch for other in studies if other.method == found.method and other.batch != found.batch}
         place = sum(1 for batch in smaller if batch is not None and batch < (found.batch or math.inf))
         _draw_points(axes, found, colors[found.method], 4 + 2 * place)
     _draw_crossings(axes, together)
+    if paper is not None:
+        draw_theirs(axes, paper)
     axes.set_xscale("log")
     axes.set_yscale("log")
     # Bounds grow without end where the model is extrapolated far: they must not squeeze the lines.
     times = [value for line in together.lines for value in line.seconds if math.isfinite(value)]
     times += [value for found in studies for point in found.points for value in point.seconds]
-    times = [value for value in times if math.isfinite(value)]
+    times = [value for value in times if math.isfinite(value)] + ([] if paper is None else [paper.seconds])
     axes.set_ylim(min(times) / 3, max(times) * 3)
     axes.set_xlim(0.9, together.lines[0].cores[-1] * 1.1)
     for axis in (axes.xaxis, axes.yaxis):
@@ -80,8 +85,8 @@ def _colors(lines: Sequence[Line]) -> dict[str, tuple[str, str]]:
     return found
 
 
-def _draw_line(axes: Axes, line: Line, look: tuple[str, str]) -> None:
-    """The model where it was measured; where it extrapolates the band between its bounds."""
+def _draw_line(axes: Axes, line: Line, look: tuple[str, str], labelled: bool) -> None:
+    """The model where it was measured; where it extrapolates the band between its bounds. One line has a label."""
     color, _ = look
     inside = sum(cores <= line.measured_cores for cores in line.cores)
     known = sum(cores <= line.known_cores for cores in line.cores)
@@ -91,7 +96,7 @@ def _draw_line(axes: Axes, line: Line, look: tuple[str, str]) -> None:
     if len(low) > 1:
         beyond = line.cores[first:known]
         top = [value if math.isfinite(value) else 1e300 for value in high]
-        label = style.plain(f"{line.method}, model: a band where it extrapolates")
+        label = "the model: a line where it was measured, a band where it extrapolates" if labelled else None
         axes.fill_between(beyond, low, top, color=color, alpha=0.2, linewidth=0, label=label)
         axes.plot(beyond, line.seconds[first:known], color=color, linewidth=0.5)
 

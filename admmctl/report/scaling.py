@@ -81,8 +81,7 @@ def seconds_figure(result: Findings, paper: PaperPoint | None = None) -> Figure:
         axes.plot(curve.cores[1:], curve.reduce[1:], label="communication bound", **bound)
     _measured(axes, result, "seconds")
     if paper is not None and result.goal == "target" and not result.weak:
-        star: dict[str, Any] = {"color": style.BLACK, "markersize": 9, "zorder": 6}
-        axes.plot([paper.cores], [paper.seconds], "*", label=paper.label, **star)
+        draw_theirs(axes, paper)
     axes.set_xscale("log")
     axes.set_yscale("log")
     _core_ticks(axes, result)
@@ -97,6 +96,12 @@ def seconds_figure(result: Findings, paper: PaperPoint | None = None) -> Figure:
     axes.set_title(_title(result), loc="left")
     axes.legend(bbox_to_anchor=(-0.02, -0.16), **_LEGEND)
     return figure
+
+
+def draw_theirs(axes: Axes, paper: PaperPoint) -> None:
+    """A star at a paper's number."""
+    star: dict[str, Any] = {"color": style.BLACK, "markersize": 9, "zorder": 6}
+    axes.plot([paper.cores], [paper.seconds], "*", label=paper.label, **star)
 
 
 def _speed_up(result: Findings) -> Figure:

@@ -10,6 +10,7 @@ from admmctl.launch.rank import connect, report, tell
 if __name__ == "__main__":
     report("started")  # before the heavy imports
 
+import math
 import statistics
 import sys
 import time
@@ -38,6 +39,7 @@ Say = Callable[[str], None]  # what is measured now
 
 GEMM_SIZE = 2048  # the peak is that of sgemm at this size, by the house's definition
 _STREAM_BYTES = 128 << 20  # larger than any cache
+_SHORT, _MOST_STEPS = 0.02, 1000  # seconds of the steps that are timed together, and how many these are at most
 _MESSAGES = tuple(4**power for power in range(1, 13))  # bytes: 4 to 16 MiB
 
 
@@ -123,7 +125,11 @@ class _Steps:
 
 
 def _steps(method: Method, problem: Problem, repeat: int, say: Say) -> _Steps:
-    """One step to warm up, then ``repeat`` of them, a large matrix product before each."""
+    """One step to warm up, then ``repeat`` of them, a large matrix product before each.
+
+    The matrix product empties the caches: of short steps, which would only fill them again, many are made in its
+    place, and their mean is taken.
+    """
     comm, clock, result = problem.comm, problem.clock, _Steps()
     assert isinstance(clock, Clock)
     square = _square()
@@ -131,7 +137,7 @@ def _steps(method: Method, problem: Problem, repeat: int, say: Say) -> _Steps:
     own: list[tuple[float, float]] = []
     state = start(method, problem)
     result.set_up = _over(comm, clock.train, max)
-    fresh = True
+    fresh, number = True, 1
     clock.begin_training()
     try:
         while len(phases) <= repeat:
@@ -140,21 +146,27 @@ def _steps(method: Method, problem: Problem, repeat: int, say: Say) -> _Steps:
             comm.barrier()
             clock.seconds.clear()
             clock.cpu_seconds.clear()
+            made = 0
             try:
                 with clock.phase("other"):
-                    state = method.step(state)
-            except Finished:
-                if fresh:
+                    while made < number:
+                        state = method.step(state)
+                        made += 1
+            except (Finished, Diverged) as end:
+                if (fresh and not made) or (number == 1 and isinstance(end, Diverged)):
                     raise
-                # It has nothing left to do here: another start has.
+                # It can do nothing more from here: from another start it can.
+                number = made if fresh else number
                 method.close(state)
                 state, fresh = method.init(problem), True
                 continue
             fresh = False
             result.peaks.append(peak)
-            result.seconds.append(_over(comm, clock.train, max))
-            phases.append(dict(clock.seconds))
+            result.seconds.append(_over(comm, clock.train / number, max))
+            phases.append({name: seconds / number for name, seconds in clock.seconds.items()})
             own.append(clock.own)
+            if len(phases) == 1:
+                number = max(1, min(_MOST_STEPS, math.ceil(_SHORT / result.seconds[0])))
     except (Finished, Diverged) as end:
         raise UserError(
             f"bench: the method ends after {len(phases)} iterations on synthetic rows: {end}"

@@ -59,8 +59,7 @@ class Studied:
     """One study of a comparison: a method at a batch size.
 
     ``error`` is the factor by which its model was wrong at worst, too slow or too fast, on held-out core counts.
-    ``late`` is the share of the time to the target since the evaluation before it: so much earlier it may have
-    been met.
+    ``late`` is the share of the time to the target by which it may have been met earlier, between two evaluations.
     """
 
     study: str
@@ -220,12 +219,14 @@ def _factor(ratio: float) -> float:
 
 def _late(runs: Iterable[Recorded]) -> float:
     """The median over runs that met the target; 0 where none did."""
-    summaries = [run.summary for run in runs if run.summary is not None]
-    shares = [
-        1 - summary.previous_evaluation_s / summary.time_to_target_s
-        for summary in summaries
-        if summary.time_to_target_s and summary.previous_evaluation_s is not None
-    ]
+    shares = []
+    for run in runs:
+        summary, curve = run.summary, run.curve
+        if summary is not None and summary.time_to_target_s and summary.previous_evaluation_s is not None:
+            last = next((row["iteration"] for row in reversed(curve) if row["iteration"] < summary.iterations), 0)
+            # It was not met at the evaluation before, and at the earliest an iteration later.
+            possible = 1 - 1 / max(1, summary.iterations - last)
+            shares.append(possible * (1 - summary.previous_evaluation_s / summary.time_to_target_s))
     return middle(shares) if shares else 0.0
 
 

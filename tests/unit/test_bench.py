@@ -279,6 +279,29 @@ def test_a_method_that_ends_is_said_and_let_go(monkeypatch: pytest.MonkeyPatch, 
 
 
 @pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(("kind", "most"), [(Finished, None), (Finished, 3), (Finished, 1), (Diverged, 3)])
+def test_short_steps_are_timed_many_in_a_row(
+    monkeypatch: pytest.MonkeyPatch, kind: type[Exception], most: int | None
+) -> None:
+    """And of a method that ends after a few as many as it makes."""
+    step, made = Admm.step, [0]
+
+    def few(self: Admm, state: Any) -> Any:
+        if most is not None and state.iteration >= most:
+            raise kind("nothing is left to do")
+        made[0] += 1
+        return step(self, state)
+
+    monkeypatch.setattr(Admm, "step", few)
+    monkeypatch.setattr(module, "_SHORT", 1e9)
+    monkeypatch.setattr(module, "_MOST_STEPS", 10)
+    found = measure(run(), 50, 4, CountingComm(), silent)
+    assert made[0] >= 1 + 4 * min(most or 10, 10)
+    assert len(found["seconds_of_repeats"]) == 4
+    assert found["seconds_per_iteration"] == pytest.approx(sum(found["phases"].values()), rel=0.5)
+
+
+@pytest.mark.usefixtures("quick")
 def test_numbers_that_overflow_are_said_once_and_not_warned_of() -> None:
     document = run(network={"layers": [6]}, methods={"gd": {"learning_rate": 1e30}}).document()
     with warnings.catch_warnings():
