@@ -6,7 +6,7 @@ from dataclasses import replace
 from matplotlib.figure import Figure
 
 from admmctl.papers.draw import curves, table
-from admmctl.papers.entry import Claim, Drawing, Entry, Material, Measure, Ours, Paper, Quick, Rows
+from admmctl.papers.entry import Drawing, Entry, Material, Measure, Ours, Paper, Quick, Reported, Rows
 from admmctl.papers.measures import FINAL_ACCURACY, THEIRS, seconds_to_target
 from admmctl.report.condition import condition_figure
 from admmctl.report.figures import View
@@ -14,7 +14,7 @@ from admmctl.report.phases import CONVEX_PHASES, PaperMethod, PaperTable, phase_
 from admmctl.report.text import seconds
 
 PAPER = Paper("Feng, Shah, Abraham", "Feng")
-_PAPER = "Feng, Shah and Abraham"  # where a claim says its source
+_PAPER = "Feng, Shah and Abraham"  # where a number says its source
 
 # Total seconds to 97 % of the training rows, and the seconds of each phase if the paper gives them.
 TABLE = PaperTable(
@@ -84,10 +84,10 @@ def _phases(material: Material) -> tuple[Figure, Rows]:
     return table(["", "total, s", *CONVEX_PHASES], body, len(result.methods)), phase_rows(result)
 
 
-def _to_97(method: str, theirs: str, beside: str = "theirs on a GPU") -> Claim:
+def _to_97(method: str, theirs: str, beside: str = "theirs on a GPU") -> Reported:
     total = next(row.total_s for row in TABLE.methods if row.method == theirs)
     statement = f"{total:.4g} s, {theirs}"
-    return Claim(TO_97, method, total, statement, TABLE.source, 10_000, beside)
+    return Reported(TO_97, method, total, statement, TABLE.source, 10_000, beside)
 
 
 TO_97 = seconds_to_target("97 % of the training rows")
@@ -109,7 +109,7 @@ _ALL_ROWS = Entry(
         ("exact", "nystrom-pcg", "rbcd", "rbcd-torch", "mlp"),
     ),
     differs="theirs ran on a GPU; rbcd solves each block exactly here, rbcd-printed goes as theirs",
-    claims=(_NYSTROM, _RBCD, _MLP, _TORCH),
+    reported=(_NYSTROM, _RBCD, _MLP, _TORCH),
 )
 _GRAPH = "a graph without numbers; nysPCG best, RBCD slower but cheaper"
 _SMALL = ("convex-cg", "jacobi-pcg", "nystrom-pcg", "rbcd")
@@ -124,7 +124,7 @@ ENTRIES = (
         methods=_SMALL,
         quick=Quick("60 iterations instead of 200, 1 repeat", ("stop.iterations=60",)),
         differs="the first 1,000 rows, grey and 10 x 10; the paper does not say which rows",
-        claims=tuple(Claim(FINAL_ACCURACY, method, None, _GRAPH, "section 3.1") for method in _SMALL),
+        reported=tuple(Reported(FINAL_ACCURACY, method, None, _GRAPH, "section 3.1") for method in _SMALL),
     ),
     Entry(
         "convex-2",
@@ -135,9 +135,11 @@ ENTRIES = (
         config="cifar2-convex-small",
         repeats=1,
         differs="the paper's rows and penalty are not known: compare the drop, not the height",
-        claims=(
-            Claim(DROP, "nystrom", 100, "by a factor of 100", f"{_PAPER}, section 2.4", None, "other rows", False),
-            Claim(JACOBI, "jacobi", None, "above 1: it increases it", f"{_PAPER}, section 3.1"),
+        reported=(
+            Reported(
+                DROP, "nystrom", 100, "by a factor of 100", f"{_PAPER}, section 2.4", None, "other rows", False
+            ),
+            Reported(JACOBI, "jacobi", None, "above 1: it increases it", f"{_PAPER}, section 3.1"),
         ),
     ),
     _ALL_ROWS,
@@ -149,7 +151,7 @@ ENTRIES = (
         drawing=curves("loss", View("train_loss")),
         methods=("rbcd", "rbcd-torch", "rbcd-jax"),
         quick=replace(_ALL_ROWS.quick, less=_LESS, methods=None),
-        claims=(_RBCD, _TORCH, _JAX),
+        reported=(_RBCD, _TORCH, _JAX),
     ),
     replace(
         _ALL_ROWS,
@@ -162,6 +164,6 @@ ENTRIES = (
             _ALL_ROWS.quick,
             methods=("exact", "nystrom-pcg", "block-pcg", "rbcd", "rbcd-torch", "rbcd-jax", "mlp"),
         ),
-        claims=(_NYSTROM, _RBCD, _MLP, _TORCH, _JAX),
+        reported=(_NYSTROM, _RBCD, _MLP, _TORCH, _JAX),
     ),
 )

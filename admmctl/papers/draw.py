@@ -13,7 +13,7 @@ from admmctl.errors import UserError
 from admmctl.files import STDOUT, write_csv
 from admmctl.papers.caption import describe
 from admmctl.papers.entry import Drawing, Material, Rows
-from admmctl.papers.measures import THEIRS, claim_rows
+from admmctl.papers.measures import THEIRS, reported_rows
 from admmctl.report import figures as report
 from admmctl.report import style
 from admmctl.report.figures import View
@@ -40,7 +40,7 @@ def draw(material: Material, folder: Path) -> dict[str, Any]:
     """
     entry, base = material.entry, folder / material.entry.name
     figure, rows = entry.drawing.draw(material)
-    rows = rows if entry.drawing.has_theirs else [*rows, *claim_rows(entry)]
+    rows = rows if entry.drawing.has_theirs else [*rows, *reported_rows(entry)]
     points = folder / f"{entry.name}.csv"
     try:
         written = [*style.save(figure, base), points]
@@ -87,12 +87,12 @@ def _theirs(axes: Axes, material: Material, view: View) -> list[str]:
     """Mark the paper's numbers with stars: at their time and accuracy, or at the side where they have no time."""
     kinds = {run.method: style.kind_of(run) for run in material.runs}
     labels = []
-    for claim in material.entry.claims if view.of == "test_accuracy" else ():
-        if claim.mark is None:
+    for reported in material.entry.reported if view.of == "test_accuracy" else ():
+        if reported.mark is None:
             continue
-        x, y = claim.mark
-        label = f"{claim.method}, {THEIRS}: {claim.statement}"
-        color, _ = style.look(kinds.get(claim.method, claim.method))
+        x, y = reported.mark
+        label = f"{reported.method}, {THEIRS}: {reported.statement}"
+        color, _ = style.look(kinds.get(reported.method, reported.method))
         look: dict[str, Any] = {"color": color, "marker": "*", "markersize": 9, "linestyle": "", "label": label}
         look |= {"markeredgecolor": style.BLACK, "markeredgewidth": 0.5, "zorder": 6}
         if x is None:

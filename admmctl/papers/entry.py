@@ -56,7 +56,7 @@ class Points:
 class Drawing:
     """A drawing by name. ``draw`` returns a figure and the rows of its CSV.
 
-    ``source`` is what it needs in its ``Material``. The paper's claims are added to its rows, marked as theirs,
+    ``source`` is what it needs in its ``Material``. The paper's numbers are added to its rows, marked as theirs,
     unless the rows have them already (``has_theirs``).
     """
 
@@ -83,7 +83,7 @@ class Measure:
 
 
 @dataclass(frozen=True)
-class Claim:
+class Reported:
     """A number that a paper gives, and the measure of ours.
 
     ``paper`` is None where the paper has only a ``statement``; ``source`` says where it is printed. ``rows`` are
@@ -166,7 +166,7 @@ class Entry:
     changes: tuple[str, ...] = ()
     quick: Quick = field(default_factory=Quick)
     differs: str = ""
-    claims: tuple[Claim, ...] = ()
+    reported: tuple[Reported, ...] = ()
     points: Callable[[Request], Points] | None = None
     dataset: str | None = None
 

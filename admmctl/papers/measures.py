@@ -1,10 +1,10 @@
-"""A paper's numbers beside ours: how each is measured, and what the runs of a figure say about each claim."""
+"""A paper's numbers beside ours: how each is measured, and what the runs of a figure say about each."""
 
 import math
 from collections.abc import Callable
 from itertools import pairwise
 
-from admmctl.papers.entry import Claim, Entry, Material, Measure, Ours, Rows
+from admmctl.papers.entry import Entry, Material, Measure, Ours, Reported, Rows
 from admmctl.report.sidecar import Number
 from admmctl.report.text import count, number, seconds
 from admmctl.runs.recorded import Recorded
@@ -18,52 +18,52 @@ class NoRun(LookupError):
     """No run of a method has come to its end."""
 
 
-def claim_rows(entry: Entry) -> Rows:
+def reported_rows(entry: Entry) -> Rows:
     """The paper's numbers as rows of the figure's CSV."""
     return [
         {
             "source": THEIRS,
-            "method": claim.method,
-            "what": claim.what,
-            "value": claim.paper,
-            "unit": claim.measure.unit,
-            "words": claim.text,
+            "method": theirs.method,
+            "what": theirs.what,
+            "value": theirs.paper,
+            "unit": theirs.measure.unit,
+            "words": theirs.text,
         }
-        for claim in entry.claims
+        for theirs in entry.reported
     ]
 
 
 def numbers(material: Material) -> list[Number]:
-    """Every claim of a figure, with our number where there is one."""
-    return [_number(claim, material) for claim in material.entry.claims]
+    """Every number that the paper gives of a figure, with ours where there is one."""
+    return [_number(theirs, material) for theirs in material.entry.reported]
 
 
-def _number(claim: Claim, material: Material) -> Number:
+def _number(theirs: Reported, material: Material) -> Number:
     """``same_work`` is whether both did the same: the paper's rows and goal, and nothing made smaller."""
     ours: float | None = None
     try:
-        left_out = material.left_out.get(claim.method)
-        ours, text = (None, f"left out: {left_out}") if left_out else claim.measure.ours(material, claim.method)
+        left_out = material.left_out.get(theirs.method)
+        ours, text = (None, f"left out: {left_out}") if left_out else theirs.measure.ours(material, theirs.method)
     except NoRun:
         text = "no finished run"
     if ours is not None and not math.isfinite(ours):
         ours = None
-    rows = next((run.number("rows_train") for run in material.finished(claim.method)), None)
-    other_rows = None not in (claim.rows, rows) and rows != claim.rows
-    notes = [claim.beside] if claim.beside else []
-    notes += [f"{rows:,.0f} rows here, {claim.rows:,} theirs"] if other_rows else []
+    rows = next((run.number("rows_train") for run in material.finished(theirs.method)), None)
+    other_rows = None not in (theirs.rows, rows) and rows != theirs.rows
+    notes = [theirs.beside] if theirs.beside else []
+    notes += [f"{rows:,.0f} rows here, {theirs.rows:,} theirs"] if other_rows else []
     notes += [f"quick: {material.entry.quick.less}"] if material.shrunk else []
-    shrunk = material.shrunk and not claim.measure.any_size
-    both = claim.paper is not None and ours is not None
+    shrunk = material.shrunk and not theirs.measure.any_size
+    both = theirs.paper is not None and ours is not None
     return Number(
-        what=claim.what,
-        unit=claim.measure.unit,
-        paper=claim.paper,
-        paper_text=claim.text,
+        what=theirs.what,
+        unit=theirs.measure.unit,
+        paper=theirs.paper,
+        paper_text=theirs.text,
         ours=ours,
         ours_text=text,
-        ratio=ours / claim.paper if ours is not None and claim.paper else None,
-        same_work=both and claim.comparable and not other_rows and not shrunk,
+        ratio=ours / theirs.paper if ours is not None and theirs.paper else None,
+        same_work=both and theirs.comparable and not other_rows and not shrunk,
         note="; ".join(notes),
     )
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from matplotlib.figure import Figure
 
 from admmctl.papers.draw import curves
-from admmctl.papers.entry import Claim, Drawing, Entry, Material, Paper, Quick, Rows
+from admmctl.papers.entry import Drawing, Entry, Material, Paper, Quick, Reported, Rows
 from admmctl.papers.measures import (
     BEST_ACCURACY,
     EFFICIENCY,
@@ -53,22 +53,22 @@ _DIMINISHING = (
     'no number; "diminishing returns with additional cores, until the time needed [...] actually begins to rise"',
     "Burmeister, section 4",
 )
-_SCALING_CLAIMS = (
-    Claim(EFFICIENCY, "admm", None, "no number; linear scaling", "Taylor et al. 2016, section 7"),
-    *(Claim(EFFICIENCY, method, None, *_DIMINISHING) for method in ("sgd", "cg", "lbfgs")),
+_SCALING_REPORTED = (
+    Reported(EFFICIENCY, "admm", None, "no number; linear scaling", "Taylor et al. 2016, section 7"),
+    *(Reported(EFFICIENCY, method, None, *_DIMINISHING) for method in ("sgd", "cg", "lbfgs")),
 )
-_SVHN_CLAIMS = (
-    Claim(_95, "admm", 13.3, "13.3 s on 1,024 cores", _SVHN_SOURCE, SVHN_ROWS, "other cores"),
-    Claim(_95, "sgd", 28.3, "28.3 s on a GPU", _SVHN_SOURCE, SVHN_ROWS, _GPU),
-    Claim(_95, "cg", 10.1, "10.1 s on a GPU", _SVHN_SOURCE, SVHN_ROWS, _GPU),
-    Claim(_95, "lbfgs", 3.3, "3.3 s on a GPU", _SVHN_SOURCE, SVHN_ROWS, _GPU),
+_SVHN_REPORTED = (
+    Reported(_95, "admm", 13.3, "13.3 s on 1,024 cores", _SVHN_SOURCE, SVHN_ROWS, "other cores"),
+    Reported(_95, "sgd", 28.3, "28.3 s on a GPU", _SVHN_SOURCE, SVHN_ROWS, _GPU),
+    Reported(_95, "cg", 10.1, "10.1 s on a GPU", _SVHN_SOURCE, SVHN_ROWS, _GPU),
+    Reported(_95, "lbfgs", 3.3, "3.3 s on a GPU", _SVHN_SOURCE, SVHN_ROWS, _GPU),
 )
-_HIGGS_CLAIMS = (
-    Claim(_64, "admm", 7.8, "7.8 s on 7,200 cores", _HIGGS_SOURCE, HIGGS_ROWS, "other cores"),
-    Claim(_64, "sgd", None, "never in seven hours on a GPU", _HIGGS_SOURCE, HIGGS_ROWS, _GPU),
-    Claim(_64, "cg", 2640.0, "44 minutes on a GPU", _HIGGS_SOURCE, HIGGS_ROWS, _GPU),
-    Claim(_64, "lbfgs", 181.0, "181 s on a GPU", _HIGGS_SOURCE, HIGGS_ROWS, _GPU),
-    Claim(BEST_ACCURACY, "lbfgs", 75.0, "as well as 75 %", f"{_HIGGS_SOURCE}, footnote", HIGGS_ROWS),
+_HIGGS_REPORTED = (
+    Reported(_64, "admm", 7.8, "7.8 s on 7,200 cores", _HIGGS_SOURCE, HIGGS_ROWS, "other cores"),
+    Reported(_64, "sgd", None, "never in seven hours on a GPU", _HIGGS_SOURCE, HIGGS_ROWS, _GPU),
+    Reported(_64, "cg", 2640.0, "44 minutes on a GPU", _HIGGS_SOURCE, HIGGS_ROWS, _GPU),
+    Reported(_64, "lbfgs", 181.0, "181 s on a GPU", _HIGGS_SOURCE, HIGGS_ROWS, _GPU),
+    Reported(BEST_ACCURACY, "lbfgs", 75.0, "as well as 75 %", f"{_HIGGS_SOURCE}, footnote", HIGGS_ROWS),
 )
 
 
@@ -144,7 +144,7 @@ SVHN_SECONDS = Entry(
         cores=(1, 2),
     ),
     differs=f"{_CRAY}; here all run on cores; HOG features are computed here; ours has a bias and a ridge",
-    claims=(replace(_SVHN_CLAIMS[0], measure=seconds_on_most_cores(0.95)), *_SCALING_CLAIMS),
+    reported=(replace(_SVHN_REPORTED[0], measure=seconds_on_most_cores(0.95)), *_SCALING_REPORTED),
 )
 SVHN_ACCURACY = replace(
     SVHN_SECONDS,
@@ -158,7 +158,7 @@ SVHN_ACCURACY = replace(
         SVHN_SECONDS.quick.changes,
     ),
     differs=f"{_CRAY}; HOG features are computed here; ours has a bias and a ridge",
-    claims=_SVHN_CLAIMS,
+    reported=_SVHN_REPORTED,
 )
 HIGGS_SECONDS = replace(
     SVHN_SECONDS,
@@ -175,7 +175,7 @@ HIGGS_SECONDS = replace(
         cores=(1, 2),
     ),
     differs=f"{_CRAY}; here all run on cores; settings of our own, with a bias and a ridge",
-    claims=(replace(_HIGGS_CLAIMS[0], measure=seconds_on_most_cores(0.64)), *_SCALING_CLAIMS),
+    reported=(replace(_HIGGS_REPORTED[0], measure=seconds_on_most_cores(0.64)), *_SCALING_REPORTED),
 )
 HIGGS_ACCURACY = replace(
     SVHN_ACCURACY,
@@ -189,6 +189,6 @@ HIGGS_ACCURACY = replace(
         HIGGS_SECONDS.quick.changes,
     ),
     differs=f"{_CRAY}; settings of our own, with a bias and a ridge",
-    claims=_HIGGS_CLAIMS,
+    reported=_HIGGS_REPORTED,
 )
 ENTRIES = (SVHN_SECONDS, SVHN_ACCURACY, HIGGS_SECONDS, HIGGS_ACCURACY)

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from admmctl.papers import taylor
 from admmctl.papers.draw import curves
-from admmctl.papers.entry import Claim, Drawing, Entry, Material, Measure, Ours, Paper, Quick, Rows
+from admmctl.papers.entry import Drawing, Entry, Material, Measure, Ours, Paper, Quick, Reported, Rows
 from admmctl.papers.measures import FINAL_ACCURACY, accuracy_after, finished_runs, per_iteration
 from admmctl.report import style
 from admmctl.report.figures import View
@@ -103,8 +103,8 @@ _KERNEL = Entry(
     methods=("cosine-kernel", "tanh-random", "random-features"),
     quick=Quick("40,000 rows instead of 160,000, 1 repeat", ("data.rows=40000", "stop.epochs=4")),
     differs="settings are from our own search",
-    claims=tuple(
-        Claim(accuracy_after(updates), method, None, *_HIGHER)
+    reported=tuple(
+        Reported(accuracy_after(updates), method, None, *_HIGHER)
         for method in ("cosine-kernel", "tanh-random")
         for updates in (5, 50)
     ),
@@ -119,7 +119,7 @@ _SUBSETS = Entry(
     methods=DEEP,
     quick=Quick("5,000 rows, 15 epochs, 1 repeat", ("data.first=5000", "stop.epochs=15")),
     differs="the report proposes random subsets as future work and has no numbers",
-    claims=tuple(Claim(FINAL_ACCURACY, method, None, *_SETTLES) for method in DEEP),
+    reported=tuple(Reported(FINAL_ACCURACY, method, None, *_SETTLES) for method in DEEP),
 )
 _WIDE = Entry(
     "trident-12",
@@ -135,10 +135,10 @@ _WIDE = Entry(
         ("exact", "nystrom", "nystrom-pcg", "nystrom-100", "nystrom-200", "nystrom-800"),
     ),
     differs="the report proposes the update and shows its matrices; this is what it does in training",
-    claims=(
-        Claim(COST_OVER_EXACT, "nystrom", None, *_CHEAPER),
-        Claim(FINAL_ACCURACY, "exact", None, "no number"),
-        Claim(FINAL_ACCURACY, "nystrom", None, "no number"),
+    reported=(
+        Reported(COST_OVER_EXACT, "nystrom", None, *_CHEAPER),
+        Reported(FINAL_ACCURACY, "exact", None, "no number"),
+        Reported(FINAL_ACCURACY, "nystrom", None, "no number"),
     ),
 )
 ENTRIES = (

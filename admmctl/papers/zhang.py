@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from admmctl.papers.draw import curves, table
-from admmctl.papers.entry import Claim, Drawing, Entry, Material, Measure, Ours, Paper, Quick, Rows
+from admmctl.papers.entry import Drawing, Entry, Material, Measure, Ours, Paper, Quick, Reported, Rows
 from admmctl.papers.measures import FINAL_ACCURACY, THEIRS, finished_runs, per_iteration
 from admmctl.report.figures import View, settings_against_target
 from admmctl.report.text import seconds
@@ -51,9 +51,9 @@ MINI_BATCH = Measure("seconds of a mini-batch of 3,000, {}", "s", _mini_batch, a
 FEWEST_EPOCHS = Measure("fewest epochs to the target, ReLU over DCutLU", "", _fewest_epochs)
 
 
-def _table_3(method: str, theirs: str, mean: float, spread: float) -> Claim:
+def _table_3(method: str, theirs: str, mean: float, spread: float) -> Reported:
     statement, source = f"{mean:g} s, standard deviation {spread:g}", f"{theirs}; {PAPER.name}, Table 3"
-    return Claim(MINI_BATCH, method, mean, statement, source, beside="another machine")
+    return Reported(MINI_BATCH, method, mean, statement, source, beside="another machine")
 
 
 def _rates(material: Material) -> tuple[Figure, Rows]:
@@ -74,10 +74,10 @@ def _mini_batches(material: Material) -> tuple[Figure, Rows]:
     """Table 3: seconds of a mini-batch, ours and theirs."""
     rows: Rows = []
     body = []
-    for claim in material.entry.claims:
-        mean, spread = per_iteration(material.finished(claim.method))
-        rows.append({"source": "ours", "method": claim.method, "mean_s": mean, "standard_deviation_s": spread})
-        body.append([claim.method, seconds(mean), seconds(spread), f"{claim.paper:g}"])
+    for reported in material.entry.reported:
+        mean, spread = per_iteration(material.finished(reported.method))
+        rows.append({"source": "ours", "method": reported.method, "mean_s": mean, "standard_deviation_s": spread})
+        body.append([reported.method, seconds(mean), seconds(spread), f"{reported.paper:g}"])
     return table(["mini-batch of 3,000", "ours, s", "spread, s", f"{THEIRS}, s"], body, len(body)), rows
 
 
@@ -102,8 +102,8 @@ ENTRIES = (
             ),
         ),
         differs="the paper does not say how often it ran; its methods end in -printed, the others are ours",
-        claims=tuple(
-            Claim(FINAL_ACCURACY, method, paper, f"{paper:g} % at the last iteration", _SOURCE, 60_000)
+        reported=tuple(
+            Reported(FINAL_ACCURACY, method, paper, f"{paper:g} % at the last iteration", _SOURCE, 60_000)
             for method, paper in (("graph-printed", 98.41), ("adam-printed", 98.23), ("sgd-printed", 97.98))
         ),
     ),
@@ -121,7 +121,7 @@ ENTRIES = (
             ("data.first=3000", "network.layers=[100, 120]", "stop.epochs=30", "stop.target=0.5"),
             tuple(f"{unit}-{rate}" for unit in ("relu", "dcutlu") for rate in ("0.02", "0.05", "0.2")),
         ),
-        claims=(Claim(FEWEST_EPOCHS, "relu", None, *_FEWER),),
+        reported=(Reported(FEWEST_EPOCHS, "relu", None, *_FEWER),),
     ),
     Entry(
         "zhang-table3",
@@ -136,6 +136,6 @@ ENTRIES = (
             ("stop.epochs=8", "methods.graph-dcutlu.stop.epochs=3"),
         ),
         differs="theirs ran on a MacBook Pro; the spread is over epochs here",
-        claims=tuple(_table_3(*row) for row in TABLE_3),
+        reported=tuple(_table_3(*row) for row in TABLE_3),
     ),
 )

@@ -25,7 +25,7 @@ def mat(path: Path, images: np.ndarray, labels: np.ndarray) -> Path:
 ABSENT = replace(CATALOGUE["taylor-1b"], name="absent", quick=Quick())
 LITTLE = ("data.rows=300", "network.layers=[5]", "stop.iterations=3")
 TINY = replace(
-    ABSENT, name="tiny", config="swissroll", methods=("admm",), claims=(), quick=Quick("300 rows", LITTLE)
+    ABSENT, name="tiny", config="swissroll", methods=("admm",), reported=(), quick=Quick("300 rows", LITTLE)
 )
 
 

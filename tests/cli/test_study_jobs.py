@@ -163,11 +163,11 @@ LITTLE = ("data.rows=300", "network.layers=[5]", "stop.iterations=3")
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """A catalogue of an illustration, a figure of runs, a scaling study, and one whose data is not here."""
     tiny = replace(
-        CATALOGUE["taylor-1b"], name="trident-6-left", config="swissroll", methods=("admm",), claims=(),
+        CATALOGUE["taylor-1b"], name="trident-6-left", config="swissroll", methods=("admm",), reported=(),
         quick=Quick("300 rows", LITTLE),
     )  # fmt: skip
     study = replace(
-        CATALOGUE["taylor-1a"], config="swissroll", methods=("admm",), claims=(), changes=(), quick=Quick(),
+        CATALOGUE["taylor-1a"], config="swissroll", methods=("admm",), reported=(), changes=(), quick=Quick(),
         cores=(1, 64, 256),
     )  # fmt: skip
     absent = CATALOGUE["taylor-2b"]

@@ -49,7 +49,7 @@ def test_every_figure_has_a_config_with_its_methods(entry, scale):
     assert set(plan.methods) <= set(entry.methods)
     shrunk = {run.experiment for run in runs if run.experiment.endswith("-quick")}
     assert bool(shrunk) == (scale == "quick" and bool(entry.quick.changes))
-    assert entry.claims
+    assert entry.reported
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_a_damaged_run_is_made_again_and_named(results, file):
 
 
 def test_an_accuracy_of_the_paper_has_ours_beside_it(results, tmp_path):
-    entry = replace(TINY, config="swissroll", methods=("admm",), claims=HKUST[1].claims)
+    entry = replace(TINY, config="swissroll", methods=("admm",), reported=HKUST[1].reported)
     numbers = {number["what"]: number for number in draw(made(entry), tmp_path)["numbers"]}
     admm, missing = (numbers[f"final test accuracy, {method}"] for method in ("admm", "gd"))
     assert admm["paper"] == 99.0619
