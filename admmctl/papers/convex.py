@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from matplotlib.figure import Figure
 
+from admmctl.papers.claims import Claim
 from admmctl.papers.draw import curves, table
 from admmctl.papers.entry import Drawing, Entry, Material, Measure, Ours, Paper, Quick, Reported, Rows
 from admmctl.papers.measures import FINAL_ACCURACY, THEIRS, seconds_to_target
@@ -167,3 +168,5 @@ ENTRIES = (
         reported=(_NYSTROM, _RBCD, _MLP, _TORCH, _JAX),
     ),
 )
+
+CLAIMS: tuple[Claim, ...] = ()

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from admmctl.papers.claims import Claim
 from admmctl.papers.draw import curves
 from admmctl.papers.entry import Entry, Paper, Quick, Reported
 from admmctl.papers.measures import FINAL_ACCURACY, ITERATIONS
@@ -42,3 +43,5 @@ ACCURACY = replace(
     reported=(*ACCURACY_REPORTED, *ITERATIONS_REPORTED),
 )
 ENTRIES = (LOSS, ACCURACY)
+
+CLAIMS: tuple[Claim, ...] = ()

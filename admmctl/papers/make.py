@@ -173,11 +173,16 @@ def source(entry: Entry, scale: Scale) -> tuple[Path, tuple[str, ...]]:
 
     Raises UserError if there is no such file.
     """
-    places = [folder.parent / f"{entry.config}.yaml" for folder in FOLDERS]
+    return config_file(str(entry.config)), entry.plan(scale).changes
+
+
+def config_file(name: str) -> Path:
+    """A file of ``configs``. Raises UserError if there is no such file."""
+    places = [folder.parent / f"{name}.yaml" for folder in FOLDERS]
     found = next(filter(Path.is_file, places), None)
     if found is None:
         raise UserError(f"there is no {places[0]} here; run this in a checkout of the repository")
-    return found, entry.plan(scale).changes
+    return found
 
 
 def experiment(entry: Entry, scale: Scale) -> Experiment:
@@ -214,7 +219,7 @@ def make(entry: Entry, making: Making) -> tuple[Material, list[str]]:
         if run.method in left_out:
             continue
         try:
-            folders.append(finished(run, cores, say) or _run(run, options, making.watcher))
+            folders.append(finished(run, cores, say) or trained(run, options, making.watcher))
         except MissingExtra as missing:
             left_out[run.method] = str(missing)
             say(f"left out: {run.method}: {missing}")
@@ -278,7 +283,7 @@ def _fewer(wanted: tuple[int, ...], counts: tuple[int, ...]) -> list[str]:
     return [f"on {cores} cores instead of {wanted_cores}: there are no more here"]
 
 
-def _run(run: Run, options: Options, watcher: Watcher) -> Path:
+def trained(run: Run, options: Options, watcher: Watcher) -> Path:
     """Make the run, or go on with the one that was interrupted; returns its folder."""
     check(run, options)
     begun = resuming.unfinished(run, options.cores)

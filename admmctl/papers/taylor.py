@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from matplotlib.figure import Figure
 
+from admmctl.papers.claims import Claim
 from admmctl.papers.draw import curves
 from admmctl.papers.entry import Drawing, Entry, Material, Paper, Quick, Reported, Rows
 from admmctl.papers.measures import (
@@ -192,3 +193,5 @@ HIGGS_ACCURACY = replace(
     reported=_HIGGS_REPORTED,
 )
 ENTRIES = (SVHN_SECONDS, SVHN_ACCURACY, HIGGS_SECONDS, HIGGS_ACCURACY)
+
+CLAIMS: tuple[Claim, ...] = ()

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from admmctl.papers import taylor
+from admmctl.papers.claims import Claim
 from admmctl.papers.draw import curves
 from admmctl.papers.entry import Drawing, Entry, Material, Measure, Ours, Paper, Quick, Reported, Rows
 from admmctl.papers.measures import FINAL_ACCURACY, accuracy_after, finished_runs, per_iteration
@@ -166,3 +167,5 @@ ENTRIES = (
         quick=Quick("10,000 rows, 15 epochs, 1 repeat", ("data.first=10000", "stop.epochs=15")),
     ),
 )
+
+CLAIMS: tuple[Claim, ...] = ()

@@ -5,9 +5,11 @@ import math
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
+from admmctl.papers.claims import Claim, Work
 from admmctl.papers.draw import curves, table
 from admmctl.papers.entry import Drawing, Entry, Material, Measure, Ours, Paper, Quick, Reported, Rows
 from admmctl.papers.measures import FINAL_ACCURACY, THEIRS, finished_runs, per_iteration
+from admmctl.papers.rules import FINAL, all_of, greater
 from admmctl.report.figures import View, settings_against_target
 from admmctl.report.text import seconds
 from admmctl.runs.recorded import Recorded
@@ -137,5 +139,18 @@ ENTRIES = (
         ),
         differs="theirs ran on a MacBook Pro; the spread is over epochs here",
         reported=tuple(_table_3(*row) for row in TABLE_3),
+    ),
+)
+
+_FIGURE_2A = Work("mnist-graph", ("graph-printed", "adam-printed", "sgd-printed"))
+CLAIMS: tuple[Claim, ...] = (
+    Claim(
+        "zhang-accuracy",
+        PAPER,
+        "section 5.0.1",
+        "ADMM ends at a higher test accuracy than Adam and SGD: 98.41 % against 98.23 % and 97.98 %.",
+        all_of(greater(FINAL, "graph-printed", "adam-printed"), greater(FINAL, "graph-printed", "sgd-printed")),
+        (_FIGURE_2A,),
+        figure="zhang-2a",
     ),
 )

@@ -91,9 +91,7 @@ def scaling(request: Request, watcher: Watcher, say: Say, part: int | None = Non
     for count in mine:
         check(run, replace(request.options, cores=count))
     planned = {count: share(run, count, max(counts)) if goal.weak else run for count in counts}
-    rows = planned[min(counts)].data.first
-    identity = _identity(run, goal, rows and rows // min(counts))
-    folder = root() / run.experiment / f"scaling-{run.method}-{goal.name()}-{identity}"
+    folder = _folder(run, goal, planned)
     say(str(folder))
     study = Study.read(folder) or _described(run, goal)
     study.asked = study.asked or _asked(run)
@@ -111,6 +109,19 @@ def scaling(request: Request, watcher: Watcher, say: Say, part: int | None = Non
     with locked(folder if part is None else folder / f"p{part}", "running", say):
         _run_all(folder, {count: planned[count] for count in mine}, request, watcher, say)
     return folder
+
+
+def folder_of(request: Request) -> Path:
+    """Where a study lies, or would. Raises UserError."""
+    counts, run, goal = plan(request)
+    return _folder(run, goal, {count: share(run, count, max(counts)) if goal.weak else run for count in counts})
+
+
+def _folder(run: Run, goal: Goal, planned: Mapping[int, Run]) -> Path:
+    least = min(planned)
+    rows = planned[least].data.first
+    identity = _identity(run, goal, rows and rows // least)
+    return root() / run.experiment / f"scaling-{run.method}-{goal.name()}-{identity}"
 
 
 def plan(request: Request) -> tuple[list[int], Run, Goal]:

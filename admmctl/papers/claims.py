@@ -1,0 +1,128 @@
+"""What papers claim, in our words, and what our runs say to it.
+
+A claim has a rule: a function of what is recorded. It is told from runs of the experiment file's own size, and
+from as many of them as the rule asks for. ``evidence.py`` finds these, ``rules.py`` has the rules.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+from admmctl.papers.entry import Paper
+from admmctl.runs.recorded import Recorded
+from admmctl.studies.condition import Conditions
+from admmctl.studies.statistics import MINIMUM
+from admmctl.studies.study import Findings
+
+
+class Verdict(StrEnum):
+    """What comes of a claim."""
+
+    HOLDS = "holds"
+    IN_PART = "holds in part"
+    FAILS = "does not hold"
+    UNTOLD = "cannot be told here"
+
+
+@dataclass(frozen=True)
+class Told:
+    """A verdict, and what it was told from, with intervals. ``needs``: what it would take to tell it, or more."""
+
+    verdict: Verdict
+    evidence: str
+    needs: str = ""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a claim is told from: ``repeats`` of methods of a file of ``configs``, or their scaling studies.
+
+    ``changes`` are ``--set`` options. Runs are on the first of the ``cores``, studies on all of them. Of
+    ``condition`` there are no runs: it is computed.
+    """
+
+    config: str
+    methods: tuple[str, ...]
+    repeats: int = MINIMUM
+    changes: tuple[str, ...] = ()
+    cores: tuple[int, ...] = (1,)
+    source: Literal["runs", "scaling", "condition"] = "runs"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is recorded of a work: finished runs by method, a seed once; studies by method; condition numbers."""
+
+    work: Work
+    runs: dict[str, list[Recorded]] = field(default_factory=dict)
+    studies: dict[str, Findings] = field(default_factory=dict)
+    conditions: Conditions | None = None
+
+
+Rule = Callable[[list[Evidence]], Told]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement of a paper: ``text`` in our words, ``where`` it stands, ``differs`` what is not as in the paper.
+
+    ``rule`` is given what is recorded of each ``work``, in that order. ``figure`` is the entry that shows it.
+    """
+
+    id: str
+    paper: Paper
+    where: str
+    text: str
+    rule: Rule
+    work: tuple[Work, ...] = ()
+    differs: str = ""
+    figure: str | None = None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A claim with its verdict: what ``claims --json`` prints of it. ``rerun`` makes the runs that are missing."""
+
+    id: str
+    paper: str
+    where: str
+    text: str
+    verdict: str
+    evidence: str
+    needs: str
+    differs: str
+    rerun: str
+    figure: str | None
+    runs: list[str]
+
+
+class Lacking(Exception):
+    """There is too little to tell a claim from; the message says what it would take."""
+
+
+def tell(rule: Rule, found: list[Evidence]) -> Told:
+    """What a rule says; where it lacks something, that."""
+    try:
+        return rule(found)
+    except Lacking as lacking:
+        return Told(Verdict.UNTOLD, "", str(lacking))
+
+
+def judge(claim: Claim, found: list[Evidence]) -> Judged:
+    """The verdict on a claim, from what is recorded of its work."""
+    told = tell(claim.rule, found)
+    used = [str(run.folder) for each in found for runs in each.runs.values() for run in runs]
+    return Judged(
+        id=claim.id,
+        paper=claim.paper.name,
+        where=claim.where,
+        text=claim.text,
+        verdict=told.verdict,
+        evidence=told.evidence,
+        needs=told.needs,
+        differs=claim.differs,
+        rerun=f"admmctl claims {claim.id} --run" if claim.work else "",
+        figure=claim.figure,
+        runs=used,
+    )

@@ -1,0 +1,109 @@
+"""What is recorded of the work that claims are told from, and the runs that are missing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from admmctl.errors import DataError, MissingExtra, RunFailed, UserError
+from admmctl.experiment import config as configuration
+from admmctl.experiment.config import Run
+from admmctl.launch.options import Options
+from admmctl.papers.claims import Claim, Evidence, Work
+from admmctl.papers.make import Making, config_file, finished, most_ranks, trained
+from admmctl.runs.recorded import Recorded
+from admmctl.studies.condition import condition
+from admmctl.studies.points import summarise
+from admmctl.studies.scaling import Request as StudyRequest
+from admmctl.studies.scaling import folder_of, scaling
+from admmctl.studies.study import Findings
+
+
+def planned(work: Work) -> list[Run]:
+    """Every run of a work, methods interleaved, a seed for each repeat. Raises UserError."""
+    runs = configuration.load(config_file(work.config), work.changes).runs
+    return [
+        replace(runs[method], seed=runs[method].seed + repeat)
+        for repeat in range(work.repeats)
+        for method in work.methods
+    ]
+
+
+def recorded(work: Work) -> Evidence:
+    """What there is of a work. Nothing is run; condition numbers are computed. Raises UserError."""
+    try:
+        if work.source == "condition":
+            return Evidence(work, conditions=condition(config_file(work.config), overrides=work.changes))
+        if work.source == "scaling":
+            studies = {method: study for method in work.methods if (study := _study(work, method)) is not None}
+            return Evidence(work, studies=studies)
+        runs: dict[str, list[Recorded]] = {}
+        for run in planned(work):
+            folder = finished(run, work.cores[0])
+            if folder is not None:
+                runs.setdefault(run.method, []).append(Recorded(folder))
+        return Evidence(work, runs)
+    except DataError:  # without its data nothing of it can have been run here
+        return Evidence(work)
+
+
+def _study(work: Work, method: str) -> Findings | None:
+    try:
+        return summarise(folder_of(_request(work, method)))
+    except UserError:  # none yet, or one that has not finished
+        return None
+
+
+def _request(work: Work, method: str) -> StudyRequest:
+    cores = ",".join(map(str, work.cores))
+    return StudyRequest(config_file(work.config), cores, method, work.repeats, overrides=work.changes)
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A run or a study that a claim lacks."""
+
+    work: Work
+    method: str
+    run: Run | None  # None: the study of the method
+
+
+def missing(claims: Sequence[Claim]) -> list[Missing]:
+    """What has to be run for these claims, each once. Raises UserError."""
+    found: list[Missing] = []
+    for work in dict.fromkeys(work for claim in claims for work in claim.work):
+        if work.source == "runs":
+            found += [
+                Missing(work, run.method, run) for run in planned(work) if finished(run, work.cores[0]) is None
+            ]
+        elif work.source == "scaling":
+            found += [Missing(work, method, None) for method in work.methods if _lacks(work, method)]
+    return found
+
+
+def _lacks(work: Work, method: str) -> bool:
+    """Whether a study has too few undisturbed runs on some number of cores."""
+    study = _study(work, method)
+    measured = {} if study is None else {point.cores: point for point in study.points if not point.disturbed}
+    return any(cores not in measured or measured[cores].runs < work.repeats for cores in work.cores)
+
+
+def make_missing(lacking: Sequence[Missing], making: Making) -> list[str]:
+    """Make these; the messages of those that failed. Raises Interrupted: then what is finished stays."""
+    failures: list[str] = []
+    for number, one in enumerate(lacking, start=1):
+        name = one.method if one.run is None else f"{one.method}, seed {one.run.seed}"
+        making.say(f"{number} of {len(lacking)}: {one.work.config}, {name}")
+        try:
+            if one.run is None:
+                scaling(_request(one.work, one.method), making.watcher, making.say)
+            else:
+                trained(one.run, _options(one.work, making), making.watcher)
+        except (RunFailed, DataError, MissingExtra) as failure:
+            failures.append(f"{one.work.config}, {name}: {failure}")
+    return failures
+
+
+def _options(work: Work, making: Making) -> Options:
+    """Raises UserError where a work asks for more cores than there are."""
+    if work.cores[0] > most_ranks(making):
+        raise UserError(f"{work.config}: {work.cores[0]:,} cores, and there are {most_ranks(making):,} here")
+    return replace(making.options, cores=work.cores[0])

@@ -1,0 +1,177 @@
+"""Rules that tell claims: comparisons of medians over repeats, whose 95 % intervals must not overlap.
+
+A rule raises Lacking where there are fewer runs than it asks for. Of seconds, runs whose cores other work took do
+not count: accuracies and iterations are the same for them.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from admmctl.papers.claims import Evidence, Lacking, Rule, Told, Verdict, tell
+from admmctl.report.text import count, seconds
+from admmctl.runs.recorded import Recorded
+from admmctl.studies.statistics import Median, median
+
+MORE = "more repeats: the intervals overlap"
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number of a run, and how it is written. ``missing`` stands for runs that have none.
+
+    ``timed``: it is of seconds, and disturbed runs do not count.
+    """
+
+    name: str
+    of: Callable[[Recorded], float | None]
+    show: Callable[[float], str]
+    missing: float
+    timed: bool = False
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.2f} %"
+
+
+def _whole(value: float) -> str:
+    return f"{value:,.0f}" if math.isfinite(value) else "never"
+
+
+def _seconds(value: float) -> str:
+    return f"{seconds(value)} s" if math.isfinite(value) else "never"
+
+
+def _met(run: Recorded, key: str) -> float | None:
+    return None if run.number("time_to_target_s") is None else run.number(key)
+
+
+FINAL = Quantity("final test accuracy", lambda run: run.number("final_test_accuracy"), _percent, -math.inf)
+BEST = Quantity("highest test accuracy", lambda run: run.number("best_test_accuracy"), _percent, -math.inf)
+TIME = Quantity("seconds to the target", lambda run: _met(run, "time_to_target_s"), _seconds, math.inf, timed=True)
+STEPS = Quantity("iterations to the target", lambda run: _met(run, "iterations"), _whole, math.inf)
+EACH = Quantity(
+    "seconds of an iteration",
+    lambda run: (run.number("train_s") or 0.0) / max(1.0, run.number("iterations") or 1.0),
+    _seconds,
+    math.inf,
+    timed=True,
+)
+
+
+def repeats(found: Evidence, method: str, quantity: Quantity) -> list[float]:
+    """The quantity of every repeat. Raises Lacking where there are too few of them."""
+    runs = [run for run in found.runs.get(method, []) if not (quantity.timed and run.disturbed)]
+    if len(runs) < found.work.repeats:
+        quiet = "undisturbed " if quantity.timed else ""
+        raise Lacking(f"{count(found.work.repeats, f'{quiet}run')} of {method}, {len(runs)} here")
+    return [quantity.missing if (value := quantity.of(run)) is None else value for run in runs]
+
+
+def middle(found: Evidence, method: str, quantity: Quantity) -> Median:
+    """The median over repeats, with its interval. Raises Lacking."""
+    values = repeats(found, method, quantity)
+    if quantity.missing > 0:
+        return median(values)
+    turned = median([-value for value in values])  # a run without a number is the worst one
+    low, high = (None if bound is None else -bound for bound in (turned.high, turned.low))
+    return Median(-turned.value, low, high, turned.n)
+
+
+def shown(method: str, value: Median, quantity: Quantity) -> str:
+    """'admm 98.43 % (98.40 % to 98.47 %, n=6)'."""
+    if value.low is None or value.high is None:
+        return f"{method} {quantity.show(value.value)} (n={value.n})"
+    bounds = f"{quantity.show(value.low)} to {quantity.show(value.high)}"
+    return f"{method} {quantity.show(value.value)} ({bounds}, n={value.n})"
+
+
+def greater(quantity: Quantity, one: str, other: str, work: int = 0, other_work: int | None = None) -> Rule:
+    """That ``one`` method has more of it than the ``other``."""
+
+    def rule(found: list[Evidence]) -> Told:
+        a = middle(found[work], one, quantity)
+        b = middle(found[work if other_work is None else other_work], other, quantity)
+        evidence = f"{quantity.name}: {shown(one, a, quantity)} against {shown(other, b, quantity)}"
+        verdict = _order(a, b)
+        return Told(verdict, evidence, MORE if verdict is Verdict.UNTOLD else "")
+
+    return rule
+
+
+def less(quantity: Quantity, one: str, other: str, work: int = 0, other_work: int | None = None) -> Rule:
+    """That ``one`` method has less of it than the ``other``."""
+    return greater(quantity, other, one, work if other_work is None else other_work, work)
+
+
+def _order(a: Median, b: Median) -> Verdict:
+    """Whether a is above b, for sure."""
+    if a.low is None or a.high is None or b.low is None or b.high is None:
+        return Verdict.UNTOLD
+    if a.low > b.high:
+        return Verdict.HOLDS
+    return Verdict.FAILS if a.high < b.low else Verdict.UNTOLD
+
+
+def at_least(quantity: Quantity, method: str, level: float, work: int = 0) -> Rule:
+    """That the median of a method is ``level`` or more."""
+
+    def rule(found: list[Evidence]) -> Told:
+        a = middle(found[work], method, quantity)
+        evidence = f"{quantity.name}: {shown(method, a, quantity)}, {quantity.show(level)} asked for"
+        if a.low is None or a.high is None:
+            return Told(Verdict.UNTOLD, evidence, MORE)
+        if a.low >= level:
+            return Told(Verdict.HOLDS, evidence)
+        return Told(Verdict.FAILS, evidence) if a.high < level else Told(Verdict.UNTOLD, evidence, MORE)
+
+    return rule
+
+
+def at_most(quantity: Quantity, method: str, level: float, work: int = 0) -> Rule:
+    """That the median of a method is ``level`` or less."""
+    negative = Quantity(
+        quantity.name,
+        lambda run: None if (value := quantity.of(run)) is None else -value,
+        lambda value: quantity.show(-value),
+        -quantity.missing,
+        quantity.timed,
+    )
+    return at_least(negative, method, -level, work)
+
+
+def never(method: str, work: int = 0) -> Rule:
+    """That a method meets the target in no run."""
+
+    def rule(found: list[Evidence]) -> Told:
+        times = repeats(found[work], method, STEPS)
+        met = sum(map(math.isfinite, times))
+        verdict = Verdict.HOLDS if not met else Verdict.FAILS if met == len(times) else Verdict.IN_PART
+        return Told(verdict, f"{method} met the target in {met} of {count(len(times), 'run')}")
+
+    return rule
+
+
+def all_of(*rules: Rule) -> Rule:
+    """That all of several rules hold; in part, where some do and some do not."""
+
+    def rule(found: list[Evidence]) -> Told:
+        told = [tell(each, found) for each in rules]
+        verdicts = {each.verdict for each in told}
+        evidence = "; ".join(each.evidence for each in told if each.evidence)
+        needs = "; ".join(dict.fromkeys(each.needs for each in told if each.needs))
+        if len(verdicts) == 1:
+            return Told(verdicts.pop(), evidence, needs)
+        both = {Verdict.HOLDS, Verdict.FAILS} <= verdicts or Verdict.IN_PART in verdicts
+        return Told(Verdict.IN_PART if both else Verdict.UNTOLD, evidence, needs)
+
+    return rule
+
+
+def unable(needs: str) -> Rule:
+    """A claim that no run on a small machine can tell; ``needs`` is what would."""
+
+    def rule(found: list[Evidence]) -> Told:
+        return Told(Verdict.UNTOLD, "", needs)
+
+    return rule

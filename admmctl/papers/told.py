@@ -1,0 +1,67 @@
+"""The claims of the papers with their verdicts, as a list on the terminal."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.text import Text
+
+from admmctl.errors import UserError
+from admmctl.papers.catalogue import CLAIMS
+from admmctl.papers.claims import Claim, Judged, Verdict, judge
+from admmctl.papers.evidence import recorded
+from admmctl.registry import suggest
+from admmctl.report.text import count
+
+_LOOK = {Verdict.HOLDS: "green", Verdict.IN_PART: "yellow", Verdict.FAILS: "red", Verdict.UNTOLD: "dim"}
+
+
+def chosen(names: Sequence[str]) -> list[Claim]:
+    """The claims of these papers, by their short names, or by id; all without one. Raises UserError."""
+    papers = {claim.paper.short.lower() for claim in CLAIMS.values()}
+    for name in names:
+        if name.lower() not in papers and name not in CLAIMS:
+            raise UserError(f"unknown paper or claim '{name}'{suggest(name, [*sorted(papers), *CLAIMS])}")
+    asked = {name.lower() for name in names}
+    return [
+        claim for claim in CLAIMS.values() if not names or claim.paper.short.lower() in asked or claim.id in names
+    ]
+
+
+def judged(claims: Sequence[Claim]) -> list[Judged]:
+    """Each of these with its verdict. Work that several share is read once. Raises UserError."""
+    found = {work: recorded(work) for work in dict.fromkeys(work for claim in claims for work in claim.work)}
+    return [judge(claim, [found[work] for work in claim.work]) for claim in claims]
+
+
+def claims_list(found: Sequence[Judged]) -> Group:
+    """Paper by paper: the verdict, the claim, and what it was told from; at the end how many of each."""
+    parts: list[RenderableType] = []
+    paper = ""
+    for claim in found:
+        if claim.paper != paper:
+            paper = claim.paper
+            parts += [Text(""), Text(paper, style="bold")]
+        verdict = Verdict(claim.verdict)
+        parts.append(Text.assemble((verdict, _LOOK[verdict]), f"  {claim.text} ({claim.where}; {claim.id})"))
+        details = [
+            claim.evidence,
+            claim.needs and f"needs {claim.needs}",
+            claim.differs and f"differs: {claim.differs}",
+        ]
+        parts += [Padding(Text(detail, style="dim"), (0, 0, 0, 4)) for detail in details if detail]
+    return Group(*parts, Text(""), Text(summary(found)))
+
+
+def _details(claim: Judged) -> list[str]:
+    lines = {"": claim.evidence, "needs: ": claim.needs, "differs: ": claim.differs}
+    return [f"{heading}{text}" for heading, text in lines.items() if text]
+
+
+def summary(found: Sequence[Judged]) -> str:
+    """'41 claims: 17 hold, 4 hold in part, 8 do not hold, 12 cannot be told here'."""
+    many = Counter(claim.verdict for claim in found)
+    words = {Verdict.HOLDS: "hold", Verdict.IN_PART: "hold in part", Verdict.FAILS: "do not hold"}
+    told = ", ".join(f"{many[verdict]} {words.get(verdict, verdict)}" for verdict in Verdict)
+    return f"{count(len(found), 'claim')}: {told}"

@@ -1,0 +1,143 @@
+"""Verdicts on claims, of made-up runs: what holds, what does not, and what cannot be told of so few."""
+
+from pathlib import Path
+
+import pytest
+from support.studies import write_run
+
+from admmctl.errors import UserError
+from admmctl.papers.catalogue import CATALOGUE, CLAIMS
+from admmctl.papers.claims import Claim, Evidence, Judged, Rule, Verdict, Work, judge
+from admmctl.papers.entry import Paper
+from admmctl.papers.evidence import planned
+from admmctl.papers.rules import FINAL, STEPS, TIME, all_of, at_least, at_most, greater, less, never, unable
+from admmctl.papers.told import chosen, summary
+from admmctl.runs.recorded import Recorded
+
+HOLDS, IN_PART, FAILS, UNTOLD = Verdict.HOLDS, Verdict.IN_PART, Verdict.FAILS, Verdict.UNTOLD
+WORK = Work("swissroll", ("admm", "sgd"))
+CLAIM = Claim("made", Paper("Made and Up", "Made"), "section 1", "It is so.", unable("nothing"), (WORK,))
+
+
+@pytest.fixture
+def told(tmp_path: Path):
+    """The verdict of a rule on runs whose final accuracy, and seconds to the target, are given by method."""
+
+    def verdict(rule: Rule, disturbed: tuple[str, ...] = (), times=None, **finals: list[float]) -> Judged:
+        runs: dict[str, list[Recorded]] = {}
+        for method, values in finals.items():
+            for seed, value in enumerate(values):
+                time = 1.0 if times is None else times[method][seed]
+                place = tmp_path / f"{method}-p1-s{seed}"
+                changes = {"method": method, "final_test_accuracy": value, "disturbed": method in disturbed}
+                runs.setdefault(method, []).append(
+                    Recorded(write_run(place, cores=1, seed=seed, time=time, **changes))
+                )
+        claim = Claim("made", CLAIM.paper, "section 1", "It is so.", rule, (WORK,))
+        return judge(claim, [Evidence(WORK, runs)])
+
+    return verdict
+
+
+def around(value: float) -> list[float]:
+    return [value + 0.001 * step for step in range(-3, 3)]
+
+
+@pytest.mark.parametrize(
+    ("admm", "sgd", "expected"),
+    [(0.98, 0.95, HOLDS), (0.95, 0.98, FAILS), (0.98, 0.979, UNTOLD)],
+)
+def test_more_is_more_only_where_intervals_do_not_overlap(told, admm, sgd, expected):
+    found = told(greater(FINAL, "admm", "sgd"), admm=around(admm), sgd=around(sgd))
+    assert found.verdict == expected
+    assert "n=6" in found.evidence
+    assert bool(found.needs) == (expected is UNTOLD)
+    assert told(less(FINAL, "sgd", "admm"), admm=around(admm), sgd=around(sgd)).verdict == expected
+
+
+def test_five_repeats_say_nothing(told):
+    found = told(greater(FINAL, "admm", "sgd"), admm=around(0.98)[:5], sgd=around(0.5))
+    assert (found.verdict, found.needs) == (UNTOLD, "6 runs of admm, 5 here")
+
+
+def test_of_seconds_disturbed_runs_do_not_count_and_of_accuracies_they_do(told):
+    values = {"admm": around(0.98), "sgd": around(0.95)}
+    assert told(greater(FINAL, "admm", "sgd"), disturbed=("sgd",), **values).verdict == HOLDS
+    found = told(less(TIME, "admm", "sgd"), disturbed=("sgd",), **values)
+    assert (found.verdict, found.needs) == (UNTOLD, "6 undisturbed runs of sgd, 0 here")
+
+
+def test_a_run_without_a_number_is_the_worst(told):
+    rule = at_least(FINAL, "admm", 0.95)
+    assert told(rule, admm=around(0.98)).verdict == HOLDS
+    assert told(rule, admm=around(0.9)).verdict == FAILS
+    assert told(rule, admm=around(0.951)).verdict == UNTOLD
+    assert told(rule, admm=[*around(0.98)[:5], None]).verdict == UNTOLD
+
+
+def test_a_miss_takes_for_ever(told):
+    missed = {"admm": [1.0] * 6, "sgd": [None] * 6}
+    values = {"admm": around(0.98), "sgd": around(0.98)}
+    assert told(less(TIME, "admm", "sgd"), times=missed, **values).verdict == HOLDS
+    assert told(less(TIME, "sgd", "admm"), times=missed, **values).verdict == FAILS
+    assert told(at_most(STEPS, "admm", 10), times=missed, **values).verdict == HOLDS
+    assert told(at_most(STEPS, "sgd", 10), times=missed, **values).verdict == FAILS
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"), [([None] * 6, HOLDS), ([1.0] * 6, FAILS), ([1.0, *[None] * 5], IN_PART)]
+)
+def test_never_is_in_no_run(told, times, expected):
+    found = told(never("sgd"), times={"sgd": times}, sgd=around(0.98))
+    assert found.verdict == expected
+    assert f"in {6 - times.count(None)} of 6 runs" in found.evidence
+
+
+def test_of_several_rules_some_hold(told):
+    def both(one: Verdict, other: Verdict) -> str:
+        levels = {HOLDS: 0.9, FAILS: 0.99, UNTOLD: 0.981}
+        return told(
+            all_of(*(at_least(FINAL, "admm", levels[each]) for each in (one, other))), admm=around(0.98)
+        ).verdict
+
+    assert both(HOLDS, HOLDS) == HOLDS
+    assert both(FAILS, FAILS) == FAILS
+    assert both(HOLDS, FAILS) == IN_PART
+    assert both(HOLDS, UNTOLD) == UNTOLD
+    assert both(FAILS, UNTOLD) == UNTOLD
+
+
+def test_a_part_without_runs_does_not_hide_the_others(told):
+    found = told(all_of(at_least(FINAL, "admm", 0.9), never("sgd")), admm=around(0.98))
+    assert (found.verdict, found.needs) == (UNTOLD, "6 runs of sgd, 0 here")
+    assert "admm" in found.evidence
+
+
+def test_a_claim_that_no_small_machine_tells_says_what_would(told):
+    found = told(unable("7,200 cores"))
+    assert (found.verdict, found.evidence, found.needs) == (UNTOLD, "", "7,200 cores")
+
+
+def test_the_summary_counts_every_verdict(told):
+    assert summary([told(unable("cores"))]) == (
+        "1 claim: 0 hold, 0 hold in part, 0 do not hold, 1 cannot be told here"
+    )
+
+
+# -- the papers' claims
+
+
+@pytest.mark.parametrize("claim", CLAIMS.values(), ids=lambda claim: claim.id)
+def test_every_claim_has_runs_that_can_be_planned_and_a_figure_that_exists(claim):
+    assert claim.figure is None or claim.figure in CATALOGUE
+    for work in claim.work:
+        assert work.source == "condition" or planned(work)
+    assert claim.text.endswith(".")
+
+
+def test_claims_are_chosen_by_paper_or_id():
+    assert chosen([]) == list(CLAIMS.values())
+    assert {claim.paper.short for claim in chosen(["Zhang"])} == {"Zhang"}
+    assert [claim.id for claim in chosen(["zhang-accuracy"])] == ["zhang-accuracy"]
+    with pytest.raises(UserError, match="unknown paper or claim 'zang'; did you mean 'zhang'"):
+        chosen(["zang"])
