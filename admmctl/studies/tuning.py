@@ -26,6 +26,7 @@ from admmctl.runs.train import execute
 from admmctl.studies.space import Settings, settings_of_trials
 from admmctl.studies.trials import Planned, changes_of, trial_run, write_table
 
+PATIENCE = 30  # evaluations without a better validation accuracy, after which a trial has lost
 AROUND = 4.0  # a learning rate without a search space: from a quarter of the file's to four times as much
 Changes = Mapping[tuple[str, ...], Any]  # of an experiment file, by path
 Say = Callable[[str], None]
@@ -97,7 +98,8 @@ class Candidate:
         settings, named = self.at_batch(self.settings[number]), f"trial {number} of {self.label}"
         run = trial_run(self.config, self.overrides, self.run.method, settings, named)
         metric = "validation_accuracy" if run.stop.metric == "test_accuracy" else run.stop.metric
-        return replace(run, stop=run.stop.model_copy(update={"metric": metric}))
+        patience = PATIENCE if run.stop.patience is None else run.stop.patience
+        return replace(run, stop=run.stop.model_copy(update={"metric": metric, "patience": patience}))
 
 
 def candidate(config: Path, overrides: tuple[str, ...], method: str, batch: int | None, trials: int) -> Candidate:
@@ -120,8 +122,8 @@ def candidate(config: Path, overrides: tuple[str, ...], method: str, batch: int 
 def tune(candidate: Candidate, options: Options, watcher: Watcher, say: Say) -> Trial | None:
     """Run the trials that have not finished; the best of them. None where there is nothing to choose.
 
-    A trial ends where it needs more iterations than the best before it: it has lost. Raises RunFailed where
-    every trial broke, UserError for a folder that cannot be written, and Interrupted.
+    A trial ends where it needs more iterations than the best before it, or gets no better for long: it has lost.
+    Raises RunFailed where every trial broke, UserError for a folder that cannot be written, and Interrupted.
     """
     if len(candidate.settings) == 1:
         say(f"{candidate.label}: the settings of the file; there is nothing to tune")

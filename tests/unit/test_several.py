@@ -258,6 +258,14 @@ def test_a_trial_that_needs_more_than_the_best_before_it_ends_there(place):
     assert [line.split(",")[2] for line in table[1:]] == ["300", "", "200", "", "100", "90"]
 
 
+def test_a_trial_that_gets_no_better_for_long_has_lost(place):
+    place("sgd", "100")
+    assert {run.stop.patience for run in place.trials} == {tuning.PATIENCE}
+    place.write(stop={"iterations": 500, "target": 0.9, "patience": 5}, validation=0.2)
+    place("sgd", "200")
+    assert {run.stop.patience for run in place.trials} == {5}
+
+
 def test_misses_come_after_hits_and_among_themselves_by_accuracy(place):
     place.iterations = lambda run: None  # the accuracy that a trial pretends to have rises with its learning rate
     place("sgd", "100")
