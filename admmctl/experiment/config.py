@@ -30,7 +30,7 @@ from admmctl.experiment.schema import (
     Stop,
     SweepSettings,
 )
-from admmctl.experiment.yamlfile import Document, Key, dump, parse_value, read
+from admmctl.experiment.yamlfile import Document, Key, dump, parse_value, read, split_key
 from admmctl.methods.method import methods
 from admmctl.model.losses import losses
 from admmctl.registry import suggest
@@ -137,9 +137,14 @@ def load(
 def _override(document: Document, override: str) -> None:
     """Apply one ``--set key=value``; the value is YAML, and a mapping replaces the whole block."""
     key, equals, text = override.partition("=")
-    keys = [part for part in key.strip().split(".") if part]
+    keys = split_key(key)
     if not equals or not keys:
         raise UserError(f"--set {override}: expected key=value, for instance methods.admm.beta=1")
+    for name in map(str, _block(document.content, "methods")):
+        parts = ["methods", *name.split(".")]
+        if len(parts) > 2 and keys[: len(parts)] == parts:
+            quoted = ".".join(["methods", f'"{name}"', *keys[len(parts) :]])
+            raise UserError(f"--set {override}: a name with a dot stands in quotes: --set '{quoted}={text}'")
     _put(document, tuple(keys), parse_value(text, override), override)
 
 

@@ -42,7 +42,10 @@ def explain(error: ValidationError, model: type[BaseModel], where: Key, also: It
         elif item["type"] == "missing":
             message = "is missing"
         else:
-            message = f"{_expected(item)}, got {_short(item['input'])}"
+            message = _expected(item)
+            # What a block's own check says names the value that is wrong; the whole block would hide it.
+            if not (item["type"] == "value_error" and isinstance(item["input"], dict)):
+                message += f", got {_short(item['input'])}"
         by_key.setdefault(key, []).append(message)
     # [1, x] fails as a number and, at its second item, as a list: the item says it all.
     whole = {key[:depth] for key in by_key for depth in range(len(where) + 1, len(key))}

@@ -28,6 +28,10 @@ for _either in (_Loader, _Dumper):
     )
 
 
+_QUOTED = re.compile(r""" "[^"]+" | '[^']+' """, re.VERBOSE)
+_DOT = re.compile(r"""\.(?=(?:[^"']|"[^"]*"|'[^']*')*$)""")  # that stands in no quotes
+
+
 @dataclass
 class Document:
     """A parsed file: its content, and the line of every key. ``name`` is what messages call it."""
@@ -83,6 +87,12 @@ def read(path: Path, what: str = EXPERIMENT) -> Document:
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: {what}")
     return Document(content, lines, str(path))
+
+
+def split_key(text: str) -> list[str]:
+    """The key of a ``--set`` by its dots. A name in quotes may hold some: methods."relu-0.005".rho."""
+    parts = [part.strip() for part in _DOT.split(text)]
+    return [part[1:-1] if _QUOTED.fullmatch(part) else part for part in parts if part]
 
 
 def parse_value(text: str, override: str) -> Any:

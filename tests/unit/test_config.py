@@ -265,6 +265,12 @@ WRONG = [
     ("{target: 0.9, iterations: 3}", "3", "8: stop: expected a block with keys, got 3"),
     ("every: 2", "every: 0", "9: evaluate.every: expected a number above 0, got 0"),
     ("{every: 2, unit: iteration}", "[]", "9: evaluate: expected a block with keys, got []"),
+    ("every: 2", "every: 0.5", "9: evaluate: expected every: a whole number of iterations, got 0.5\n"),
+    (
+        "seed: 7",
+        "checkpoint: {every: 2.5, unit: iteration}",
+        "10: checkpoint: expected every: a whole number of iterations, got 2.5\n",
+    ),
     ("seed: 7", "seed: -7", "10: seed: expected 0 or more, got -7"),
     ("seed: 7", "seed: false", "10: seed: expected a whole number, got False"),
     ("seed: 7", "seed: '7'", "10: seed: expected a whole number, got '7'"),
@@ -276,7 +282,7 @@ def test_a_wrong_value_is_one_line_with_place_key_and_what_was_expected(
     sheet: Sheet, old: str, new: str, message: str
 ) -> None:
     (line,) = sheet.change(old, new).refusal()
-    assert line.startswith(f"tiny.yaml:{message}")
+    assert f"{line}\n".startswith(f"tiny.yaml:{message}")  # a message that ends in a new line is all of it
 
 
 def test_a_list_where_the_network_belongs_is_refused(sheet: Sheet) -> None:
@@ -503,6 +509,26 @@ def test_set_to_a_mapping_replaces_the_whole_block(sheet: Sheet) -> None:
 def test_the_last_set_of_a_key_wins_and_they_build_on_each_other(sheet: Sheet) -> None:
     run = sheet.run("stop={seconds: 4}", "stop.target=0.5", "stop.target=0.6")
     assert (run.stop.seconds, run.stop.target) == (4, 0.6)
+
+
+@pytest.mark.parametrize("quote", ['"', "'"])
+def test_set_reaches_a_name_with_a_dot_in_quotes(sheet: Sheet, quote: str) -> None:
+    sheet.change("  other: {kind: admm, gamma: 5.0}", "  relu-0.005: {kind: admm, gamma: 5.0}")
+    key = f"methods.{quote}relu-0.005{quote}"
+    runs = sheet.load(f"{key}.ridge=1e-5", f"{key}.stop={{seconds: 2}}").runs
+    assert list(runs) == ["admm", "relu-0.005"]
+    assert (runs["relu-0.005"].settings.plain()["ridge"], runs["relu-0.005"].stop.seconds) == (1e-5, 2)
+    assert sheet.load("methods={}", f"{key}={{kind: admm, ridge: 0.5}}").runs.keys() == {"relu-0.005"}
+    (line,) = sheet.refusal(f"{key}.rige=1")
+    assert f"--set {key}.rige=1 (tiny.yaml:7): methods.relu-0.005.rige: unknown key 'rige'" in line
+
+
+def test_a_name_with_a_dot_and_no_quotes_is_answered_with_the_line_that_has_them(sheet: Sheet) -> None:
+    sheet.change("  other: {kind: admm, gamma: 5.0}", "  relu-0.005: {kind: admm, gamma: 5.0}")
+    with pytest.raises(UserError) as caught:
+        sheet.load("methods.relu-0.005.stop.seconds=2")
+    assert str(caught.value).endswith("""stands in quotes: --set 'methods."relu-0.005".stop.seconds=2'""")
+    assert sheet.load("methods.relu-0.kind=admm").runs.keys() >= {"relu-0", "relu-0.005"}
 
 
 def test_a_value_may_hold_an_equals_sign(sheet: Sheet) -> None:
