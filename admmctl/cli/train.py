@@ -79,7 +79,11 @@ def train(
     ] = None,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Print what would run, and run nothing.", rich_help_panel=OUTPUT),
+        typer.Option(
+            "--dry-run",
+            help="Print what would run and what would stop it, and run nothing.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -104,6 +108,7 @@ def train(
     check_single()  # before what takes long to load
     from admmctl.launch.options import check_options
     from admmctl.report.tables import runs_table
+    from admmctl.runs import dry
     from admmctl.runs import train as driver
     from admmctl.runs.submit import train_order
 
@@ -113,12 +118,15 @@ def train(
         order = train_order(request, dry_run)
         if dry_run:
             put_json({"script": order.script()}) if as_json else put(order.script().rstrip("\n"))
+            for line in dry.what_stops(dry.refusals(request.runs(), options)):
+                note(line)
         else:
             hand_in([order], as_json)
         return
     if dry_run:
-        plans = driver.dry_run(request)
-        put_json({"runs": plans}) if as_json else put("\n".join(map(str, plans)))
+        plans = dry.dry_run(request)
+        comments = [f"# {line}" for line in dry.what_stops({plan.method: plan.stopped_by for plan in plans})]
+        put_json({"runs": plans}) if as_json else put("\n".join([*map(str, plans), *comments]))
         return
     with live_view(as_json) as live:
         runs = driver.train_all(request, live)

@@ -29,13 +29,18 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def check_cores(ranks: int, oversubscribe: bool, cores: int | None = None, where: str = HERE) -> None:
-    """Raises UserError for more ranks than ``cores``, those of this machine by default, unless that is meant."""
+def check_cores(
+    ranks: int, oversubscribe: bool, cores: int | None = None, where: str = HERE, elsewhere: str = ""
+) -> None:
+    """Raises UserError for more ranks than ``cores``, those of this machine by default, unless that is meant.
+
+    ``elsewhere`` are the options, if there are any, by which ranks run on other machines.
+    """
     cores = available_cores() if cores is None else cores
     if ranks > cores and not oversubscribe:
         raise UserError(
             f"--cores {ranks}: {where} has {cores} core{'s' * (cores > 1)}; use --cores {cores} or fewer, "
-            "or add --oversubscribe to run more ranks than cores (correct, but slower)"
+            f"{elsewhere}or add --oversubscribe to run more ranks than cores (correct, but slower)"
         )
 
 

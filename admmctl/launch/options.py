@@ -18,6 +18,7 @@ from admmctl.launch.launchers import LauncherName, Ranks
 # With a watchdog it is as long as that allows, and as Python needs to start.
 START, START_OF_A_RANK, LEAST_START = 120.0, 2.0, 30.0
 MOST = 10_000  # repeats, or threads: more is a slip of the keyboard
+ELSEWHERE = "other machines by --hosts h1:8,h2:8 or --launcher sbatch, "
 Threads = int | Literal["auto"] | None
 
 
@@ -68,11 +69,14 @@ class Options(Ranks):
         if self.inline and self.cores > 1:
             raise UserError(f"--launcher inline runs one rank; for --cores {self.cores} use --launcher mpiexec")
 
-    def check(self) -> None:
-        """Raises UserError for more ranks than there is room for, and for a launcher that cannot start them."""
+    def check(self, elsewhere: str = ELSEWHERE) -> None:
+        """Raises UserError for more ranks than there is room for, and for a launcher that cannot start them.
+
+        ``elsewhere`` are the command's options by which ranks run on other machines.
+        """
         self.check_inline()
         if (room := self.room()) is not None:
-            local.check_cores(self.cores, self.oversubscribe, *room)
+            local.check_cores(self.cores, self.oversubscribe, *room, elsewhere if room[1] == local.HERE else "")
         self.chosen().check(self)
 
     def threads_for(self, run: Run) -> int | None:

@@ -1,6 +1,5 @@
 """The driver: from an experiment file to finished runs, in this process or in a job of many ranks."""
 
-import shlex
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
@@ -14,7 +13,6 @@ from admmctl.comm import Serial
 from admmctl.errors import AdmmctlError, Interrupted, MissingExtra, RunFailed, UserError
 from admmctl.experiment import config as configuration
 from admmctl.experiment.config import Run
-from admmctl.experiment.yamlfile import dump
 from admmctl.launch import slurm
 from admmctl.launch.job import Command, watch
 from admmctl.launch.launchers import LauncherName
@@ -26,7 +24,6 @@ from admmctl.runs import resume as resuming
 from admmctl.runs.broken import summary_of_broken_run
 from admmctl.runs.build import build, check_method
 from admmctl.runs.events import Event, Sturdy, Watcher, note
-from admmctl.runs.places import root
 from admmctl.runs.record import RunFolder, rerun_line
 from admmctl.runs.recorded import Recorded
 from admmctl.runs.resume import folder_name
@@ -150,11 +147,21 @@ def _begun(runs: list[Run], request: Request, watcher: Watcher) -> list[Recorded
 
 
 def check(run: Run, options: Options) -> None:
-    """Everything that can be refused before a folder is made: cores, data, rows, outputs."""
+    """Everything that can be refused before a folder is made: cores, libraries, data, rows, outputs, memory."""
     options.check()
+    check_kind(run, options)
+    check_rows(run, options)
+
+
+def check_kind(run: Run, options: Options) -> None:
+    """Raises UserError where the method cannot train such a run, whatever its rows."""
     check_method(run, options.cores)
     if run.data.stream and not methods.load(run.kind).streams:
         raise UserError(f"data.stream: method {run.method} needs its rows in memory; set data.stream: false")
+
+
+def check_rows(run: Run, options: Options) -> None:
+    """Raises UserError for data that is missing, or does not fit the method, the ranks or the memory."""
     built = build(run, options.cores)
     built.plan.check()
     free = None if options.remote() else memory.available()
@@ -163,36 +170,7 @@ def check(run: Run, options: Options) -> None:
         memory.check_here(built.memory(), options.cores)
 
 
-@dataclass(frozen=True)
-class PlannedRun:
-    """What ``--dry-run`` says of a run. ``command`` is None for one in this process."""
-
-    folder: str
-    ranks: int
-    threads_per_rank: int | str
-    command: list[str] | None
-    config: dict[str, Any]
-
-    def __str__(self) -> str:
-        command = "in this process" if self.command is None else shlex.join(self.command)
-        return (
-            f"# folder:  {self.folder}\n# ranks:   {self.ranks}\n"
-            f"# threads: {self.threads_per_rank} per rank\n# runs:    {command}\n{dump(self.config)}"
-        )
-
-
-def dry_run(request: Request) -> list[PlannedRun]:
-    """What would run, checked as far as that goes without data or a scheduler."""
-    plans, options = [], request.options
-    for run in request.runs():
-        folder = root() / run.experiment / folder_name(run, options.cores)
-        threads = options.threads_for(run) or "from the environment"
-        command = None if options.inline else _command(folder, run, options).line
-        plans.append(PlannedRun(str(folder), options.cores, threads, command, run.document()))
-    return plans
-
-
-def _command(folder: Path, run: Run, options: Options) -> Command:
+def command_of(folder: Path, run: Run, options: Options) -> Command:
     """What starts the ranks of a run."""
     worker = ["-m", "admmctl.runs.worker", str(folder), str(options.cores), f"{options.watchdog or 0:g}"]
     options = replace(options, cluster=options.cluster.of(run.method, run.kind))
@@ -286,7 +264,7 @@ class _Execution:
             with threadpool_limits(limits=threads, user_api="blas"):
                 work(folder, Serial(), self.watcher.event, options.rerun_arguments(), self.started, self._stop)
         else:
-            command = _command(folder.path, self.run, options)
+            command = command_of(folder.path, self.run, options)
             end = watch(command, lambda event: self.watcher.event(cast(Event, event)), folder.log, signals)
             end.raise_failure(finished=Recorded(folder.path).summary is not None)
 

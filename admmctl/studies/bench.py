@@ -88,7 +88,7 @@ def bench(
     if not 1 <= repeat <= 1000:
         raise UserError(f"--repeat {repeat}: expected 1 to 1,000")
     options = check_options(cores, launcher="inline" if cores == 1 else "auto", oversubscribe=oversubscribe)
-    options.check()
+    options.check(elsewhere="")
     check_method(run, cores)
     return Bench(**on_cores(run, rows, repeat, options, say))
 

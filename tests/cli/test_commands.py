@@ -251,6 +251,36 @@ def test_a_dry_run_needs_no_data(shell: Shell) -> None:
         assert answer.json()["runs"]
 
 
+def test_a_dry_run_says_at_its_end_what_would_stop_the_run(shell: Shell) -> None:
+    line = ("train", CONFIGS / "mnist01.yaml", "--cores", 256, "--method", "all", "--dry-run")
+    answer = shell(*line)
+    assert answer.code == 0
+    cores, data = answer.out.splitlines()[-2:]
+    assert cores.startswith("# would stop it: --cores 256: this machine has")
+    assert data.startswith("# would stop it: dataset mnist is not in")
+    assert data.endswith("run: admmctl fetch mnist")
+    assert answer.out.count("# would stop") == 2
+    for plan in shell(*line, "--json").json()["runs"]:
+        assert [text.partition(" ")[0] for text in plan["stopped_by"]] == ["--cores", "dataset"]
+
+
+def test_a_dry_run_names_the_method_that_alone_would_be_stopped(shell: Shell) -> None:
+    line = ("train", "tiny.yaml", "--set", "methods.few={kind: stochastic-admm, subset: 0.01}", "--dry-run")
+    answer = shell(*line, "--method", "all", "--repeat", 2)
+    (stopped,) = [line for line in answer.out.splitlines() if "would stop" in line]
+    assert stopped.startswith("# would stop few: subset: 0.01 of 90 training rows is 0.9 rows")
+    (plan,) = shell(*line, "--json").json()["runs"]
+    assert plan["stopped_by"] == []
+    assert "would stop" not in shell(*line).out
+
+
+def test_a_dry_run_of_a_job_says_beside_the_script_what_would_stop_it(shell: Shell) -> None:
+    answer = shell("train", CONFIGS / "mnist01.yaml", "--launcher", "sbatch", "--cores", 256, "--dry-run")
+    assert (answer.code, "would stop" in answer.out) == (0, False)
+    assert "would stop it: dataset mnist is not in" in answer.err
+    assert "this machine has" not in answer.err
+
+
 # --- what is refused: one clear message, exit code 2, nothing on standard output, nothing in results/
 
 REFUSED: list[tuple[str, list[str]]] = [
@@ -278,7 +308,10 @@ REFUSED: list[tuple[str, list[str]]] = [
     # options of train
     ("train tiny.yaml --method nonsense", ["--method", "unknown method 'nonsense'", "valid: admm, all, hinged"]),
     ("train tiny.yaml --method hingd", ["did you mean 'hinged'?"]),
-    ("train tiny.yaml --cores 256", ["--cores 256", "this machine has", "--oversubscribe"]),
+    (
+        "train tiny.yaml --cores 256",
+        ["--cores 256", "this machine has", "--hosts h1:8,h2:8", "--launcher sbatch", "--oversubscribe"],
+    ),
     ("train tiny.yaml --cores 91 --oversubscribe", ["91 ranks for 90 training rows", "--cores 90 or fewer"]),
     ("train tiny.yaml --cores 0", ["--cores 0", "1 or more"]),
     ("train tiny.yaml --cores -3", ["--cores -3", "1 or more"]),
@@ -300,7 +333,7 @@ REFUSED: list[tuple[str, list[str]]] = [
     ("bench --repeat 0", ["--repeat 0", "1 to 1,000"]),
     ("bench --repeat 1001", ["--repeat 1001", "1 to 1,000"]),
     ("bench --cores 0", ["--cores 0", "1 or more"]),
-    ("bench --cores 256", ["--cores 256", "this machine has", "--oversubscribe"]),
+    ("bench --cores 256", ["--cores 256", "this machine has", "or fewer, or add --oversubscribe"]),
     ("bench tiny.yaml --method nonsense", ["--method", "unknown method 'nonsense'", "hinged"]),
     ("bench tiny.yaml --method all", ["--method all", "one method at a time"]),
     ("bench --method sgd", ["unknown method 'sgd'", "admm"]),
