@@ -16,7 +16,7 @@ from itertools import accumulate, pairwise
 import numpy as np
 
 from admmctl.comm import Comm
-from admmctl.methods.method import Array, Message
+from admmctl.methods.method import Array, Diverged, Message
 
 _HALVINGS = 50  # of the range in which the work of the busiest rank is searched
 # Measured within iterations, for k of 500 to 800: to begin a solve takes as long as so many of its rows, because
@@ -100,13 +100,18 @@ class Division:
         self.gather(vector)
         return vector
 
-    def broken(self, vector: Array) -> bool:
-        """Whether a rank's piece begins with what is not finite: it could not compute it, and says so.
+    def gather_sound(self, vector: Array, failure: Diverged | None, of_another: str) -> None:
+        """``gather``, where a rank may have failed to compute its rows: then all ranks raise Diverged.
 
-        Asked after ``gather``, so that all ranks get the same answer.
+        With this rank's ``failure``, or else with the message ``of_another``. A failed piece is sent as NaN, which
+        its first number tells.
         """
+        if failure is not None:
+            vector[self.own] = np.nan
+        self.gather(vector)
         begins = [start for start, count in zip(self._starts, self.counts, strict=False) if count]
-        return not np.isfinite(vector[begins]).all()
+        if not np.isfinite(vector[begins]).all():
+            raise failure or Diverged(of_another)
 
 
 @dataclass(frozen=True)

@@ -57,18 +57,16 @@ def _solve_together(
     division = solve_work(shapes, [m**3 / 3 for _, m in shapes]).divide(comm)
     vector: Array = np.empty(sum(division.counts), dtype)
     solved = division.views(vector)
-    reason = None
+    failure = None
     try:
         for i, (l, side) in enumerate(A.items()):
             if division.has(i):
                 rows = division.rows[i]
                 solved[i][rows] = _side_factor(side, grams[l], ratios[l])(side[:, rows]).T
     except Diverged as problem:
-        reason, vector[division.own] = problem, np.nan
+        failure = problem
     with clock.phase("reduce"):
-        division.gather(vector)
-    if division.broken(vector):
-        raise reason or Diverged("a gain of another rank has left the range of numbers")
+        division.gather_sound(vector, failure, "a gain of another rank has left the range of numbers")
     return dict(zip(A, solved, strict=True))
 
 

@@ -26,7 +26,7 @@ class LayerSums:
         factors = [flop for pair, flop in zip(pairs.values(), factors, strict=True) if not pair.together]
         pairs = {l: pair for l, pair in pairs.items() if not pair.together}
         self._pairs, self._comm = pairs, comm
-        self._reason: Diverged | None = None  # why this rank could not solve for its rows
+        self._failure: Diverged | None = None  # why this rank could not solve for its rows
         self.divided = list(pairs)
         shapes = [pair.cross.shape for pair in pairs.values()]
         self.division = solve_work(shapes, factors).divide(comm)
@@ -56,22 +56,19 @@ class LayerSums:
 
         Where these raise Diverged, ``gather`` does so on all ranks.
         """
-        self._reason = None
+        self._failure = None
         try:
             for (l, pair), W, rows in zip(
                 self._pairs.items(), self.division.views(out), self.division.rows, strict=True
             ):
                 if pair.everywhere or rows.start < rows.stop:
                     W[rows] = rows_of(l, rows)
-        except Diverged as reason:
-            self._reason = reason
-            out[self.division.own] = np.nan
+        except Diverged as failure:
+            self._failure = failure
 
     def gather(self, out: Array) -> None:
         """Copy the rows of every rank to all, in place. Raises Diverged, on all ranks."""
-        self.division.gather(out)
-        if self.division.broken(out):
-            raise self._reason or Diverged("the least squares of another rank have no finite solution")
+        self.division.gather_sound(out, self._failure, "the least squares of another rank have no finite solution")
 
 
 def solve_share(work: Work, shared: Sequence[int], ranks: int, everywhere: bool = False) -> Share:

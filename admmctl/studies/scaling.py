@@ -35,7 +35,7 @@ from admmctl.studies.bench import on_cores
 from admmctl.studies.study import FILE, Asked, Machine, NoSmallStep, SmallStep, Study
 
 MEASURED = (*COMPARED, PHASES, CPU)  # what times are read from
-SMALL = 64  # rows
+SMALL, PART = 64, 8  # rows of a small iteration, and at most this part of a mini-batch
 AGAIN = 2  # how often a run is made again when other work took its cores
 Say = Callable[[str], None]
 
@@ -253,8 +253,10 @@ def _measure(study: Study, run: Run, counts: list[int], options: Options, say: S
 
 def _small_step(run: Run) -> SmallStep | NoSmallStep:
     """An iteration on hardly any rows. Without it a fit would take every slow run for a fixed cost."""
+    batch = getattr(run.settings, "batch", None)
+    rows = SMALL if batch is None else max(1, min(SMALL, batch // PART))
     try:
-        return SmallStep.model_validate(on_cores(run, SMALL, 9, Options(), lambda what: None))
+        return SmallStep.model_validate(on_cores(run, rows, 9, Options(), lambda what: None))
     except (UserError, RunFailed) as error:
         return NoSmallStep(error=str(error))
 

@@ -17,7 +17,7 @@ from admmctl.launch.options import Options
 from admmctl.runs.events import Watcher
 from admmctl.runs.train import check
 from admmctl.studies.scaling import Request, Say, parse_cores, plan, scaling
-from admmctl.studies.tuning import Candidate, candidate, tune
+from admmctl.studies.tuning import Candidate, candidate, tune_all
 
 TRIALS = 6  # of every method at every batch size
 MOST_TRIALS = 1_000
@@ -124,7 +124,7 @@ def _tuned(
     One that met the target in no trial is left out where its method has another that did.
     """
     options = _options_of_trials(request)
-    best = [(each, tune(each, options, watcher, say)) for each in candidates]
+    best = list(zip(candidates, tune_all(candidates, options, watcher, say), strict=True))
     met = {each.run.method for each, trial in best if trial is not None and trial.iterations is not None}
     chosen = []
     for each, trial in best:

@@ -98,6 +98,8 @@ class Study(_Open):
         with locked(folder / FILE, "writing", say):
             latest = Study.read(folder) or self
             latest.machine |= self.machine
+            latest.asked = latest.asked or self.asked
+            latest.small = latest.small or self.small
             write_json(folder / FILE, latest.model_dump())
 
 

@@ -5,7 +5,7 @@ rate. The winner needs the fewest iterations to the target there. Trials are kep
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from admmctl.studies.space import Settings, settings_of_trials
 from admmctl.studies.trials import Planned, changes_of, trial_run, write_table
 
 PATIENCE = 30  # evaluations without a better validation accuracy, after which a trial has lost
+SLOWER = 4.0  # times as long as the best at a larger batch size, on the same ranks: a trial that is has lost
 AROUND = 4.0  # a learning rate without a search space: from a quarter of the file's to four times as much
 Changes = Mapping[tuple[str, ...], Any]  # of an experiment file, by path
 Say = Callable[[str], None]
@@ -34,7 +35,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial as it ended. ``iterations`` to the target on held-back rows; None for a miss.
+    """One trial as it ended. ``iterations`` and ``seconds`` to the target on held-back rows; None for a miss.
 
     ``accuracy`` is its best on these rows; None where there is none.
     """
@@ -42,6 +43,7 @@ class Trial:
     number: int
     settings: Settings
     iterations: int | None
+    seconds: float | None
     accuracy: float | None
     status: str
     reason: str
@@ -119,17 +121,41 @@ def candidate(config: Path, overrides: tuple[str, ...], method: str, batch: int 
     return found
 
 
-def tune(candidate: Candidate, options: Options, watcher: Watcher, say: Say) -> Trial | None:
+def tune_all(candidates: Sequence[Candidate], options: Options, watcher: Watcher, say: Say) -> list[Trial | None]:
+    """The best trial of each; None where there is nothing to choose. Raises as ``tune`` does.
+
+    Larger batch sizes of a method go first. A smaller one scales worse: where it takes ``SLOWER`` times as long as
+    the best of these, it can win on no number of cores, and its trials end.
+    """
+    found: dict[int, Trial | None] = {}
+    fastest: dict[str, float] = {}  # seconds to the target, by method
+    for place in sorted(range(len(candidates)), key=lambda place: -(candidates[place].batch or 0)):
+        method = candidates[place].run.method
+        best = found[place] = tune(
+            candidates[place], options, watcher, say, SLOWER * fastest.get(method, math.inf)
+        )
+        if best is not None and best.seconds is not None:
+            fastest[method] = min(best.seconds, fastest.get(method, math.inf))
+    return [found[place] for place in range(len(candidates))]
+
+
+def tune(
+    candidate: Candidate, options: Options, watcher: Watcher, say: Say, most_s: float = math.inf
+) -> Trial | None:
     """Run the trials that have not finished; the best of them. None where there is nothing to choose.
 
-    A trial ends where it needs more iterations than the best before it, or gets no better for long: it has lost.
-    Raises RunFailed where every trial broke, UserError for a folder that cannot be written, and Interrupted.
+    A trial has lost, and ends, where it needs more iterations than the best before it, or ``most_s`` seconds, or
+    gets no better for long. Raises RunFailed where every trial broke, UserError for a folder that cannot be
+    written, and Interrupted.
     """
     if len(candidate.settings) == 1:
         say(f"{candidate.label}: the settings of the file; there is nothing to tune")
         return None
+    run = candidate.run
     size = "" if candidate.batch is None else f"-b{candidate.batch}"
-    folder = root() / candidate.run.experiment / f"trials-{candidate.run.method}{size}"
+    # Trials to another target are others: they end elsewhere.
+    target = "" if run.stop.target is None else f"-to-{run.stop.target:g}"
+    folder = root() / run.experiment / f"trials-{run.method}{size}{target}"
     make_results_folder(folder)
     found: list[Trial] = []
     fingerprints = Fingerprints()
@@ -137,9 +163,7 @@ def tune(candidate: Candidate, options: Options, watcher: Watcher, say: Say) -> 
         for number, settings in enumerate(candidate.settings):
             run = candidate.trial(number)
             hits = [trial.iterations for trial in found if trial.iterations is not None]
-            if hits:
-                most = min([*hits, *([run.stop.iterations] if run.stop.iterations is not None else [])])
-                run = replace(run, stop=run.stop.model_copy(update={"iterations": most}))
+            run = _ending(run, min(hits, default=None), most_s)
             values = ", ".join(f"{key}={value}" for key, value in settings.items()) or "as in the file"
             say(f"{candidate.label}: trial {number + 1} of {len(candidate.settings)}, {values}")
             found.append(_trained(number, settings, run, folder, options, watcher, fingerprints))
@@ -154,6 +178,17 @@ def tune(candidate: Candidate, options: Options, watcher: Watcher, say: Say) -> 
     won = "no trial met the target" if best.iterations is None else f"{best.iterations:,} iterations"
     say(f"{candidate.label}: {values} ({won} on held-back rows)")
     return best
+
+
+def _ending(run: Run, iterations: int | None, seconds: float) -> Run:
+    """The trial with these budgets too."""
+    stop = run.stop
+    budgets: dict[str, float] = {}
+    if iterations is not None:
+        budgets["iterations"] = min(iterations, stop.iterations or iterations)
+    if math.isfinite(seconds):
+        budgets["seconds"] = min(seconds, stop.seconds or seconds)
+    return replace(run, stop=stop.model_copy(update=budgets))
 
 
 def _trained(
@@ -174,7 +209,7 @@ def _trained(
             execute(run, options, watcher, place, begun_at(place, run, fingerprints))
         except RunFailed as failure:
             reason = str(failure)
-            return Trial(number, settings, None, None, Status.FAILED, reason, str(place))
+            return Trial(number, settings, None, None, None, Status.FAILED, reason, str(place))
         recorded = Recorded(place)
     row = recorded.row
     accuracies = [entry.get("validation_accuracy", math.nan) for entry in recorded.curve]
@@ -182,6 +217,7 @@ def _trained(
         number=number,
         settings=settings,
         iterations=row["iterations"] if row["status"] == Status.REACHED else None,
+        seconds=recorded.number("time_to_target_s"),
         accuracy=max((value for value in accuracies if value >= 0), default=None),
         status=row["status"],
         reason=row["reason"],

@@ -231,7 +231,10 @@ def test_several_methods_are_tuned_timed_and_compared(shell, results, monkeypatc
     for crossing in document["crossings"]:
         assert {"method", "rival", "cores", "low", "high", "verdict", "text"} <= set(crossing)
     assert "gd: trial 2 of 2, learning_rate=" in answer.err
-    assert sorted(path.name for path in (results / "rolled").glob("trials-*")) == ["trials-adam", "trials-gd"]
+    assert sorted(path.name for path in (results / "rolled").glob("trials-*")) == [
+        "trials-adam-to-0.5",
+        "trials-gd-to-0.5",
+    ]
     again = shell(*command)
     assert strict(again.out)["crossings"] == document["crossings"]
     assert "run 1 of" not in again.err

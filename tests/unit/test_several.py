@@ -253,9 +253,30 @@ def test_a_trial_that_needs_more_than_the_best_before_it_ends_there(place):
     place.iterations = lambda run: next(found) if run.data.validation else 50
     place("sgd", "100")
     assert [run.stop.iterations for run in place.trials] == [500, 300, 300, 200, 200, 100]
-    table = (place.path / "results/small/trials-sgd-b100/trials.csv").read_text().splitlines()
+    table = (place.path / "results/small/trials-sgd-b100-to-0.9/trials.csv").read_text().splitlines()
     assert table[0] == "trial,learning_rate,iterations,accuracy,status,reason"
     assert [line.split(",")[2] for line in table[1:]] == ["300", "", "200", "", "100", "90"]
+
+
+def test_a_smaller_batch_size_that_takes_far_longer_has_lost(place):
+    place("sgd,adam", "100,300", trials=2)
+    tried = [(run.method, batch_of(run)) for run in place.trials[::2]]
+    assert tried == [("sgd", 300), ("adam", 300), ("sgd", 100), ("adam", 100)]
+    seconds = 0.01 * 100 / place.options[0].cores
+    assert [run.stop.seconds for run in place.trials[:4]] == [None] * 4
+    assert [run.stop.seconds for run in place.trials[4:]] == [pytest.approx(tuning.SLOWER * seconds)] * 4
+    place.iterations = lambda run: None
+    place("sgd", "10,30", trials=2)
+    assert {run.stop.seconds for run in place.trials} == {None}  # nothing is known to be faster
+
+
+def test_another_target_has_trials_of_its_own(place):
+    place("sgd", "100")
+    place("sgd", "100", overrides=("stop.target=0.8",))
+    assert len(place.trials) == 6
+    place("sgd", "100")
+    assert place.trials == []
+    assert len(list(place.path.glob("results/small/trials-*/trials.csv"))) == 2
 
 
 def test_a_trial_that_gets_no_better_for_long_has_lost(place):
