@@ -41,7 +41,11 @@ def accuracy_plot(
         typer.Option("--of", help="train_accuracy, train_loss or another column of curve.csv.", metavar="COLUMN"),
     ] = "test_accuracy",
     scale: Annotated[
-        str, typer.Option("--scale", help="Axis of the values: log, linear, or auto (log but for accuracies).")
+        str,
+        typer.Option(
+            "--scale",
+            help="Axis of the values: log, linear, or auto (log but for accuracies; high ones become errors).",
+        ),
     ] = "auto",
 ) -> None:
     """Draw test accuracy against seconds of training, with the target. PNG and PDF.

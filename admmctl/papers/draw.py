@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -16,6 +15,7 @@ from admmctl.papers.entry import Drawing, Material, Rows
 from admmctl.papers.measures import THEIRS, reported_rows
 from admmctl.report import figures as report
 from admmctl.report import style
+from admmctl.report.curves import error_of
 from admmctl.report.figures import View
 from admmctl.runs.places import root
 from admmctl.runs.recorded import Recorded
@@ -70,48 +70,45 @@ def curves(name: str, *views: View) -> Drawing:
         width = style.COLUMN_WIDTH * (1.35 if len(views) == 1 else 2.1)
         figure, places = plt.subplots(1, len(views), figsize=(width, style.COLUMN_WIDTH * 0.95), squeeze=False)
         figure.subplots_adjust(wspace=0.3)
-        for axes, view in zip(places[0], views, strict=True):
+        for place, (axes, view) in enumerate(zip(places[0], views, strict=True)):
             # A run of one iteration beside long ones would make the axis logarithmic, where 0 has no place.
             shown = view if view.against == "seconds" else replace(view, axis="linear")
-            labels, title = report.curves(axes, [run for run in runs if view.of in run.curve[0]], shown)
-        marks = _theirs(places[0][-1], material, views[-1])
-        _legend(places[0][0], places[0][-1].get_legend_handles_labels()[0], [*labels, *marks])
-        places[0][0].set_title(title, loc="left")
+            drawn = report.curves(axes, [run for run in runs if view.of in run.curve[0]], shown)
+            axes.set_title(drawn.heading(title=place == 0), loc="left")
+        _draw_theirs(axes, material, runs, view, drawn.errors)
+        handles = [handle for axes in places[0] for handle in axes.get_legend_handles_labels()[0]]
+        style.legend_below(places[0][0], list({str(handle.get_label()): handle for handle in handles}.values()))
         columns = [view.of for view in views] + ["train_accuracy"] * any(view.training for view in views)
         return figure, _points(runs, columns)
 
     return Drawing(name, drawing)
 
 
-def _theirs(axes: Axes, material: Material, view: View) -> list[str]:
-    """Mark the paper's numbers with stars: at their time and accuracy, or at the side where they have no time."""
-    kinds = {run.method: style.kind_of(run) for run in material.runs}
-    labels = []
+def _draw_theirs(axes: Axes, material: Material, runs: list[Recorded], view: View, errors: bool) -> None:
+    """Mark the paper's numbers with stars: at their time and accuracy, or at the side where they have no time.
+
+    ``runs`` are those that are drawn; ``errors``: accuracies are drawn as error rates.
+    """
+    kinds = {run.method: style.kind_of(run) for run in runs}
     for reported in material.entry.reported if view.of == "test_accuracy" else ():
         if reported.mark is None:
             continue
         x, y = reported.mark
-        label = f"{reported.method}, {THEIRS}: {reported.statement}"
+        y = error_of(y) if errors else y
+        label = style.plain(f"{reported.method}, {THEIRS}: {reported.statement}")
         color, _ = style.look(kinds.get(reported.method, reported.method))
         look: dict[str, Any] = {"color": color, "marker": "*", "markersize": 9, "linestyle": "", "label": label}
         look |= {"markeredgecolor": style.BLACK, "markeredgewidth": 0.5, "zorder": 6}
         if x is None:
             axes.plot([1.0], [y], transform=axes.get_yaxis_transform(), clip_on=False, **look)
         elif view.against == "seconds":
-            # Other machines are faster or slower by orders of magnitude: only a logarithmic axis shows both.
-            axes.set_xscale("log")
+            if axes.get_xscale() != "log":
+                # Other machines are faster or slower by orders of magnitude: only a logarithmic axis shows both.
+                times = [row["train_s"] for run in runs for row in run.curve if row["train_s"] > 0]
+                axes.set_xlim(left=min(times, default=x))
+                style.log_times(axes)
             axes.set_xlim(right=max(axes.get_xlim()[1], 2 * x))
             axes.plot([x], [y], **look)
-        labels.append(label)
-    return labels
-
-
-def _legend(axes: Axes, handles: list[Artist], labels: list[str]) -> None:
-    """Under all panels; in several columns if labels are short."""
-    longest = max(map(len, labels), default=0)
-    columns = 3 if longest <= 18 else 2 if longest <= 34 else 1
-    place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (-0.15, -0.17), "columnspacing": 1.2}
-    axes.legend(handles, list(map(style.plain, labels)), ncols=columns, **place)
 
 
 def _points(runs: list[Recorded], columns: list[str]) -> Rows:

@@ -67,7 +67,7 @@ def condition_figure(result: Conditions) -> Figure:
     axes.set_ylabel("condition number (log)")
     shape = f"{result.rows:,} rows, {result.inputs:,} inputs, {result.patterns} patterns"
     axes.set_title(style.plain(f"{result.experiment}: {shape}"), loc="left")
-    style.legend_below(axes, ["without preconditioner"])
+    style.legend_below(axes)
     return figure
 
 

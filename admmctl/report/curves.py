@@ -1,16 +1,29 @@
-"""What figures of curves are drawn from: recorded runs in groups, each of the repeats of one method."""
+"""What figures of curves are drawn from: recorded runs in groups, each of the repeats of one method.
+
+And what is to be said of their curves: whether they are of errors, and which of them coincide.
+"""
 
 import json
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
 
 from admmctl.errors import UserError
 from admmctl.report import style
 from admmctl.report.text import count
 from admmctl.runs.reading import Curve
 from admmctl.runs.recorded import Recorded
+from admmctl.studies.statistics import median
 
 Say = Callable[[str], None]
+_HIGH = 0.95  # accuracies above it are drawn as error rates, where the others stay apart
+_LINE = 0.008  # about the width of a line, as a part of the axes' height
+_LOW = 0.8  # below it accuracies are squeezed together on an axis of errors
 
 
 @dataclass(frozen=True)
@@ -28,6 +41,30 @@ class Group:
         """What differs between groups: experiment, method, ranks, repeats."""
         repeats = f"seed {self.seeds[0]}" if len(self.curves) == 1 else f"median of {len(self.curves)}"
         return self.experiment, self.method, count(self.ranks, "rank"), repeats
+
+    def final(self, of: str) -> float:
+        """The median over repeats of the last value of a column."""
+        return median([curve[-1][of] for curve in self.curves]).value
+
+    def with_errors(self, columns: Sequence[str]) -> "Group":
+        """The same with error rates in per cent in the place of these accuracies."""
+        curves = [[{**row, **{of: error_of(row[of]) for of in columns}} for row in curve] for curve in self.curves]
+        return replace(self, curves=curves)
+
+
+def error_of(accuracy: float) -> float:
+    """The error rate of an accuracy, in per cent."""
+    return round(100 * (1 - accuracy), 9)
+
+
+def as_errors(finals: Iterable[float]) -> bool:
+    """Whether accuracies that end at these are drawn as error rates, on a logarithmic axis.
+
+    So it is where the highest is above 95 %, and at least half of them are above 80 %: those below it are
+    squeezed together on such an axis.
+    """
+    known = [final for final in finals if math.isfinite(final)]
+    return max(known, default=0.0) > _HIGH and 2 * sum(final > _LOW for final in known) >= len(known)
 
 
 def grouped(runs: list[Recorded]) -> list[Group]:
@@ -91,3 +128,32 @@ def labelled(groups: list[Group]) -> tuple[list[str], str]:
     experiments = ", ".join(sorted({group.experiment for group in groups}))
     rest = [part for part, same in zip(parts[0][2:], shared[2:], strict=True) if same]
     return labels, style.plain(", ".join([experiments, *rest]))
+
+
+def coinciding(axes: Axes, lines: dict[str, Line2D]) -> str:
+    """Which curves lie on another one as far as they go, by their labels: 'b and c coincide with a'."""
+    axes.get_xlim(), axes.get_ylim()  # now the limits are those of what was drawn
+    to_axes = axes.transData - axes.transAxes
+    places = {label: to_axes.transform(line.get_xydata()) for label, line in lines.items()}
+    on: dict[str, list[str]] = {}
+    for label, points in places.items():
+        below = next((other for other in on if _is_one_line(points, places[other])), None)
+        if below is None:
+            on[label] = []
+        else:
+            on[below].append(label)
+    sentences = []
+    for below, (*labels, last) in ((below, labels) for below, labels in on.items() if labels):
+        several = f"{', '.join(labels)} and {last} coincide" if labels else f"{last} coincides"
+        sentences.append(f"{several} with {below}")
+    return "; ".join(sentences)
+
+
+def _is_one_line(one: NDArray[np.floating], other: NDArray[np.floating]) -> bool:
+    """Whether lines of points (x, y), in parts of the axes, are one as far as both go, at least half their way."""
+    start, end = max(one[0, 0], other[0, 0]), min(one[-1, 0], other[-1, 0])
+    if end - start < 0.5 * max(one[-1, 0] - one[0, 0], other[-1, 0] - other[0, 0]) or end <= start:
+        return False
+    x = np.concatenate([one[:, 0], other[:, 0]])
+    x = x[(start <= x) & (x <= end)]
+    return bool(np.all(np.abs(np.interp(x, *one.T) - np.interp(x, *other.T)) <= _LINE))

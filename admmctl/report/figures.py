@@ -1,6 +1,7 @@
 """Figures of recorded runs: curves against time, and what a target took against a setting."""
 
 import math
+import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +10,25 @@ from typing import Any, Literal
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
 from admmctl.errors import UserError
 from admmctl.report import style
-from admmctl.report.curves import Group, Say, grouped, labelled, say_mixed_data, spread, targets, with_column
+from admmctl.report.curves import (
+    Group,
+    Say,
+    as_errors,
+    coinciding,
+    error_of,
+    grouped,
+    labelled,
+    say_mixed_data,
+    spread,
+    targets,
+    with_column,
+)
 from admmctl.runs.places import root
 from admmctl.runs.reading import Curve
 from admmctl.runs.recorded import Recorded
@@ -33,15 +47,16 @@ _WIDE = 20  # times that spread over this factor are drawn on a logarithmic axis
 # Names of columns; others are called as in curve.csv.
 _NAMES = {"train_loss": "training loss", "train_accuracy": "training accuracy"}
 _MOST_TICKS = 8  # settings that have room under the axis
-_INSIDE = 4  # curves whose legend has room in the axes; a longer one stands below them
+_TITLE = 52  # characters that fit on a line above the axes
 
 
 @dataclass(frozen=True)
 class View:
     """What is drawn of curves: the column ``of`` curve.csv, ``against`` seconds, epochs or iterations.
 
-    ``axis`` is the scale of the latter, ``scale`` that of the values: ``auto`` is logarithmic but for accuracies.
-    ``training`` adds the training accuracy as a thin line.
+    ``axis`` is the scale of the latter, ``scale`` that of the values: ``auto`` is logarithmic but for accuracies;
+    high ones are drawn as error rates, logarithmic (``curves.as_errors``). ``training`` adds the training accuracy
+    as a thin line.
     """
 
     of: str = "test_accuracy"
@@ -49,6 +64,24 @@ class View:
     axis: Axis = "auto"
     scale: Axis = "auto"
     training: bool = False
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of curve.csv that are drawn."""
+        return (self.of, "train_accuracy")[: 1 + self.training]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What was drawn: a title; which curves coincide, if some do; whether accuracies are drawn as ``errors``."""
+
+    title: str
+    coinciding: str
+    errors: bool
+
+    def heading(self, title: bool = True) -> str:
+        """What stands above the axes."""
+        return "\n".join([self.title] * title + textwrap.wrap(self.coinciding, _TITLE))
 
 
 def accuracy_plot(
@@ -69,12 +102,8 @@ def accuracy_plot(
     drawn = with_column(drawn, view.of, say)
     say_mixed_data(drawn, say)
     figure, axes = plt.subplots()
-    labels, title = curves(axes, drawn, view)
-    if len(labels) > _INSIDE:
-        style.legend_below(axes, labels)
-    else:
-        axes.legend(loc="lower right" if view.of.endswith("accuracy") else "best")
-    axes.set_title(title, loc="left")
+    axes.set_title(curves(axes, drawn, view).heading(), loc="left")
+    style.legend_below(axes)  # in the axes it would lie on curves
     name = "accuracy" if view.of == "test_accuracy" else view.of
     return style.save(figure, output or _beside(drawn) / name)
 
@@ -85,18 +114,22 @@ def _beside(runs: Iterable[Recorded]) -> Path:
     return next(iter(experiments.values())) if len(experiments) == 1 else root()
 
 
-def curves(axes: Axes, runs: list[Recorded], view: View) -> tuple[list[str], str]:
-    """Draw ``runs`` into ``axes``, with targets and the names of both axes; returns labels and title."""
+def curves(axes: Axes, runs: list[Recorded], view: View) -> Drawn:
+    """Draw ``runs`` into ``axes``, with targets and the names of both axes. Raises UserError."""
     groups = grouped(runs)
     labels, title = labelled(groups)
     # A run that met its target before its first step has no time above zero, and no place on a log axis.
     column, time = _AGAINST[view.against]
     all_have_times = all(curve[-1][column] > 0 for group in groups for curve in group.curves)
     logarithmic = view.axis == "log" or (view.axis == "auto" and all_have_times and spread(groups, column) > _WIDE)
-    axes.set_xscale("log" if logarithmic else "linear")
+    if logarithmic:
+        style.log_times(axes)
     values_log = _values_on_log(groups, view)
     axes.set_yscale("log" if values_log else "linear")
+    errors = _with_errors(axes, groups, view)
+    groups = errors or groups
     seen: dict[str, int] = {}
+    lines: dict[str, Line2D] = {}
     for place, (group, label) in enumerate(zip(groups, labels, strict=True)):
         color, marker = style.look(group.kind)
         number = seen[group.kind] = seen.get(group.kind, -1) + 1  # of one colour: another line style
@@ -107,19 +140,19 @@ def curves(axes: Axes, runs: list[Recorded], view: View) -> tuple[list[str], str
             "markerfacecolor": color if number == 0 else "white",
             "markevery": (0.1 * place / len(groups), 0.1),  # in turn, so that lines that coincide are all seen
         }
-        _draw(axes, group, column, view.of, {**look, **marks})
+        if (line := _draw(axes, group, column, view.of, {**look, **marks})) is not None:
+            lines[label] = line
         if view.training:
             _draw(axes, group, column, "train_accuracy", {**look, "linewidth": 0.8, "alpha": 0.7})
-    for metric in (view.of, "train_accuracy")[: 1 + view.training]:
-        _draw_targets(axes, runs, metric)
+    for metric in view.columns:
+        _draw_targets(axes, targets(runs, metric), metric == "train_accuracy", bool(errors))
     axes.set_xlabel(time)
-    name = _NAMES.get(view.of, view.of.replace("_", " ")) + (" (log)" if values_log else "")
-    axes.set_ylabel("accuracy: test thick, training thin" if view.training else name)
+    axes.set_ylabel(_name_of_values(view, bool(errors), values_log))
     if not logarithmic:
         axes.set_xlim(left=0)
     if values_log:
         style.log_axis(axes)
-    return labels, title
+    return Drawn(title, coinciding(axes, lines), bool(errors))
 
 
 def _values_on_log(groups: list[Group], view: View) -> bool:
@@ -133,48 +166,82 @@ def _values_on_log(groups: list[Group], view: View) -> bool:
     return scale == "log" or (scale == "auto" and automatic)
 
 
-def _draw_targets(axes: Axes, runs: list[Recorded], metric: str) -> None:
-    for target in targets(runs, metric):
-        axes.axhline(target, color="black", linewidth=0.8, linestyle=(0, (4, 3)))
-        of = "training target" if metric == "train_accuracy" else "target"
-        axes.annotate(
-            f"{of} {target:g}: runs stop there",
-            (1.0, target),
-            xycoords=("axes fraction", "data"),
-            xytext=(0, 2),
-            textcoords="offset points",
-            horizontalalignment="right",
-            fontsize=8,
+def _with_errors(axes: Axes, groups: list[Group], view: View) -> list[Group]:
+    """The groups with errors for accuracies, and an axis for these; none where accuracies stay what they are."""
+    if not view.of.endswith("accuracy") or view.scale != "auto":
+        return []
+    if not as_errors(group.final(view.of) for group in groups):
+        return []
+    found = [group.with_errors(view.columns) for group in groups]
+    values = [row[of] for group in found for curve in group.curves for row in curve for of in view.columns]
+    smallest = min((value for value in values if value > 0), default=None)
+    if smallest is None:
+        return []  # there is no error at all
+    style.error_axis(axes, smallest if 0.0 in values else None)
+    return found
+
+
+def _name_of_values(view: View, errors: bool, logarithmic: bool) -> str:
+    if view.training:
+        return f"{'error, %' if errors else 'accuracy'}: test thick, training thin"
+    if errors:
+        return f"{_NAMES.get(view.of, view.of.replace('_', ' ')).removesuffix('accuracy')}error, %"
+    return _NAMES.get(view.of, view.of.replace("_", " ")) + (" (log)" if logarithmic else "")
+
+
+def _draw_targets(axes: Axes, found: list[float], training: bool, errors: bool) -> None:
+    """A line across at each target. What it means is in the legend, where it collides with no curve."""
+    shown = [f"{error_of(target):g} %" if errors else f"{target:g}" for target in found]
+    label = f"{'training ' * training}target{'s' * (len(found) > 1)} {', '.join(shown)}: runs stop there"
+    for place, target in enumerate(found):
+        axes.axhline(
+            error_of(target) if errors else target,
+            color="black",
+            linewidth=0.8,
+            linestyle=(0, (4, 3)),
+            label=None if place else label,
         )
 
 
-def _draw(axes: Axes, group: Group, column: str, value: str, look: dict[str, Any]) -> None:
-    """One line; with repeats, the median at every time and a band: the 95 % interval, or all of a few runs."""
+def _draw(axes: Axes, group: Group, column: str, value: str, look: dict[str, Any]) -> Line2D | None:
+    """A line; with repeats, the median at every time and a band: the 95 % interval, or all of a few runs.
+
+    None where no value has a place on these axes.
+    """
     positive = [
         name for name, scale in ((column, axes.get_xscale()), (value, axes.get_yscale())) if scale == "log"
     ]
     curves = [[row for row in curve if all(row[name] > 0 for name in positive)] for curve in group.curves]
     curves = [curve for curve in curves if curve]
     if not curves:
-        return
+        return None
     if len(curves) == 1:
         times = np.array([row[column] for row in curves[0]])
-        axes.plot(times, [row[value] for row in curves[0]], **look)
-        return
+        return _plot(axes, times, [row[value] for row in curves[0]], look)
     times = np.unique([row[column] for curve in curves for row in curve])
     # An untrained network has the value of its first row before that, too. Before a later first row none is known.
     known = [curve[0][column] for curve in curves if curve[0].get("iteration") != 0]
     times = times[times >= max(known, default=-math.inf)]
     values = np.array([_held(curve, times, column, value) for curve in curves])
     middles = [median(list(each)) for each in values.T]
-    axes.plot(times, [m.value for m in middles], **look)
+    line = _plot(axes, times, [m.value for m in middles], look)
     if "label" not in look:
-        return  # the thin line beside the one that counts has no band
+        return line  # the thin line beside the one that counts has no band
     if len(curves) < MINIMUM:
         low, high = values.min(axis=0), values.max(axis=0)
     else:
         low, high = np.array([(m.low, m.high) for m in middles], dtype=float).T
     axes.fill_between(times, low, high, color=look["color"], alpha=0.18, linewidth=0)
+    return line
+
+
+def _plot(axes: Axes, times: NDArray[np.floating], values: list[float], look: dict[str, Any]) -> Line2D:
+    """A line. Where it has markers, its end has one too: a line may be as short as one point."""
+    (line,) = axes.plot(times, values, **look)
+    if "marker" in look:
+        end = {key: look[key] for key in ("color", "marker", "markerfacecolor")}
+        axes.plot(times[-1:], values[-1:], linestyle="", **end)
+    return line
 
 
 def _held(curve: Curve, times: NDArray[np.floating], column: str, value: str) -> NDArray[np.floating]:

@@ -1,15 +1,17 @@
 """The look of all figures: readable at column width, colour-blind safe, one colour per method."""
 
 import io
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import matplotlib.pyplot as plt
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, Locator, MaxNLocator, NullFormatter, NullLocator
 
 from admmctl.errors import UserError
 from admmctl.files import atomic
@@ -56,6 +58,7 @@ METHODS: dict[str, tuple[str, str]] = {
 _OTHERS = (GREEN, VERMILLION, SKY, PURPLE, ORANGE)
 LINES = ("-", "--", ":", "-.")
 
+PLAIN = FuncFormatter(lambda value, _: f"{value:g}")  # numbers on an axis, without powers of ten
 COLUMN_WIDTH = 3.4  # inches, of a two-column paper
 
 matplotlib.use("agg")  # where matplotlib was loaded before, too
@@ -107,17 +110,76 @@ def log_axis(axes: Axes) -> None:
     if high > 200 * low:
         return
     between = (2, 3, 5) if high < 20 * low else (2, 5)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_major_formatter(PLAIN)
     axes.yaxis.set_minor_formatter(
         FuncFormatter(lambda value, _: f"{value:g}" if int(f"{value:e}"[0]) in between else "")
     )
 
 
-def legend_below(axes: Axes, labels: list[str]) -> None:
-    """A legend under the axes, in as many columns as its labels leave room for."""
-    longest = max(map(len, labels), default=0)
-    columns = 3 if longest <= 16 else 2 if longest <= 30 else 1
-    axes.legend(loc="upper left", bbox_to_anchor=(-0.15, -0.16), ncols=columns, columnspacing=1.2)
+def error_axis(axes: Axes, smallest: float | None = None) -> None:
+    """Make the axis of values one of error rates: logarithmic, with round numbers on it.
+
+    With the ``smallest`` error above zero it goes on to 0 below that, linearly: an error of 0 has a place, too.
+    """
+    if smallest is None:
+        axes.set_yscale("log")
+    else:
+        axes.set_yscale("symlog", linthresh=smallest, linscale=0.3)
+    axes.yaxis.set_major_locator(_Round(smallest or 0.0))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(PLAIN)
+
+
+def log_times(axes: Axes) -> None:
+    """Make the horizontal axis logarithmic, with round numbers on it."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(_Round())
+    axes.xaxis.set_major_formatter(PLAIN)
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+class _Round(Locator):
+    """Round numbers from ``lowest`` on, for a logarithmic axis; and 0 where that is in sight."""
+
+    def __init__(self, lowest: float = 0.0) -> None:
+        self.lowest = lowest
+
+    def __call__(self) -> list[float]:
+        assert self.axis is not None  # matplotlib sets it
+        return self.tick_values(*sorted(self.axis.get_view_interval()))
+
+    def tick_values(self, vmin: float, vmax: float) -> list[float]:
+        zero = [0.0] if vmin <= 0 else []
+        return [*zero, *round_numbers(max(vmin, self.lowest), vmax)]
+
+
+def round_numbers(low: float, high: float) -> list[float]:
+    """Round numbers for a logarithmic axis from ``low``, which is above zero, to ``high``.
+
+    They are powers of ten; where these are few, with 2 and 5 times them; in a narrow range, evenly spaced.
+    """
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for factors in ((1,), (1, 3), (1, 2, 5)):
+        found = [factor * 10.0**power for power in powers for factor in factors]
+        found = [value for value in found if low <= value <= high]
+        if len(found) >= 4:
+            return found
+    between = MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(low, high)
+    return [float(value) for value in between if low <= value <= high]
+
+
+def legend_below(axes: Axes, handles: Sequence[Artist] | None = None) -> None:
+    """A legend under the axes, of what has a label in them, or of these ``handles``.
+
+    It has as many columns as the figure is wide enough for.
+    """
+    handles = axes.get_legend_handles_labels()[0] if handles is None else handles
+    longest = max((len(str(handle.get_label())) for handle in handles), default=0)
+    room = (figure.get_figwidth() if (figure := axes.get_figure(root=True)) else COLUMN_WIDTH) / 0.06
+    columns = max(1, min(3, int(room / (longest + 7))))
+    axes.legend(
+        handles=list(handles), loc="upper left", bbox_to_anchor=(-0.15, -0.16), ncols=columns, columnspacing=1.2
+    )
 
 
 def plain(text: str) -> str:

@@ -1,5 +1,7 @@
 """Small drawings inside the page: test accuracy over seconds of training, as a line in a table and as a chart.
 
+High accuracies are drawn as error rates in charts, as in the figures.
+
 This module computes where everything stands, and the texts; ``templates/drawings.html`` draws it.
 """
 
@@ -10,6 +12,7 @@ from dataclasses import dataclass
 from matplotlib.ticker import MaxNLocator
 
 from admmctl.report import style
+from admmctl.report.curves import as_errors, error_of
 from admmctl.report.text import number, seconds
 
 Point = tuple[float, float]
@@ -66,9 +69,10 @@ class Curve:
 
 @dataclass(frozen=True)
 class Chart:
-    """Curves with axes; ``target`` is the accuracy aimed at and the path of its line."""
+    """Curves ``of`` something, with axes; ``target`` is the accuracy aimed at and the path of its line."""
 
     about: str
+    of: str
     width: int
     height: int
     ticks: list[Tick]
@@ -125,26 +129,25 @@ def chart(
     ends = [line.points[-1][0] for line in lines]
     logarithmic = max(ends) > _WIDE * min(ends)
     shown = [thinned([p for p in line.points if p[0] > 0 or not logarithmic], 3 * MOST) for line in lines]
-    values = [value for points in shown for _, value in points] + ([] if target is None else [target])
-    low, high = _range(min(values), max(values))
     first = min(points[0][0] for points in shown) if logarithmic else 0.0
     if logarithmic and first == max(ends):
         logarithmic, first = False, 0.0
-    left, right, top, bottom = 52, width - 12, 10, height - 40
+    left, right, top, bottom = 52, width - 12, 24, height - 40
     bounds = (math.log10(first), math.log10(max(ends))) if logarithmic else (first, max(ends))
     place = _scale(*bounds, left, right)
-    y = _scale(low, high, bottom, top)
+    values = [value for points in shown for _, value in points] + ([] if target is None else [target])
+    of, y, levels = _heights(values, as_errors(line.points[-1][1] for line in lines), bottom, top)
 
     def x(value: float) -> float:
         return place(math.log10(value) if logarithmic else value)
 
     ticks = [
-        Tick(f"M{left} {_short(y(tick))}H{right}", f"{tick:.6g}", str(left - 6), _short(y(tick) + 4), "end")
-        for tick in _ticks(low, high)
+        Tick(f"M{left} {_short(height)}H{right}", f"{level:.6g}", str(left - 6), _short(height + 4), "end")
+        for level, height in levels
     ]
     ticks += [
         Tick(f"M{_short(x(tick))} {top}V{bottom}", f"{tick:.6g}", _short(x(tick)), str(bottom + 16), "middle")
-        for tick in (_decades(first, max(ends)) if logarithmic else _ticks(0.0, max(ends)))
+        for tick in (style.round_numbers(first, max(ends)) if logarithmic else _ticks(0.0, max(ends)))
     ]
     curves = [
         Curve(
@@ -158,7 +161,32 @@ def chart(
     ]
     axis = f"train_s, seconds{', logarithmic' if logarithmic else ''}"
     aim = None if target is None else (target, f"M{left} {_short(y(target))}H{right}")
-    return Chart(about, width, height, ticks, axis, (left + right) / 2, aim, curves)
+    return Chart(about, of, width, height, ticks, axis, (left + right) / 2, aim, curves)
+
+
+def _heights(
+    accuracies: Sequence[float], errors: bool, bottom: float, top: float
+) -> tuple[str, Callable[[float], float], list[Point]]:
+    """What is drawn of accuracies, where each stands, and round numbers with their places.
+
+    Errors are on a logarithmic axis; an error of 0 stands at its lower end.
+    """
+    if not errors:
+        low, high = _range(min(accuracies), max(accuracies))
+        y = _scale(low, high, bottom, top)
+        return "test accuracy", y, [(tick, y(tick)) for tick in _ticks(low, high)]
+    found = sorted(map(error_of, accuracies))
+    low = next((error for error in found if error > 0), 1.0)
+    high, zero = max(found[-1], low), found[0] == 0
+    scale = _scale(math.log10(low / (2 if zero else 1.05)), math.log10(1.05 * high), bottom, top)
+    levels = [(tick, scale(math.log10(tick))) for tick in style.round_numbers(low, high)]
+    levels += [(0.0, bottom)] if zero else []
+
+    def height(accuracy: float) -> float:
+        error = error_of(accuracy)
+        return scale(math.log10(error)) if error > 0 else bottom
+
+    return "test error, %, logarithmic", height, levels
 
 
 def _path(points: Sequence[Point], x: Callable[[float], float], y: Callable[[float], float]) -> str:
@@ -187,14 +215,3 @@ def _ticks(low: float, high: float) -> list[float]:
     rim = 1e-9 * (high - low)
     ticks = MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(low, high)
     return [tick for tick in ticks if low - rim <= tick <= high + rim]
-
-
-def _decades(low: float, high: float) -> list[float]:
-    """Powers of ten within a range; with 2 and 5 times them where there are few."""
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for factors in ((1,), (1, 3), (1, 2, 5)):
-        found = [factor * 10.0**power for power in powers for factor in factors]
-        found = [value for value in found if low <= value <= high]
-        if len(found) >= 3:
-            return found
-    return found

@@ -1,5 +1,6 @@
 """Figures of curves, on made-up runs: which column they show, on which axes, and whose line is whose."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from support import recorded_runs
 from support.studies import write_curve, write_run
 
 from admmctl.errors import UserError
@@ -64,6 +66,27 @@ def solvers(tmp_path: Path) -> list[Recorded]:
 
 def lines(axes: Axes) -> dict[str, Any]:
     return {str(line.get_label()): line for line in axes.get_lines() if line.get_xdata() is not None}
+
+
+def legend(axes: Axes) -> list[str]:
+    found = axes.get_legend()
+    assert found is not None
+    assert found.get_bbox_to_anchor().transformed(axes.transAxes.inverted()).y1 < 0  # below, where no curve is
+    return [text.get_text() for text in found.get_texts()]
+
+
+@pytest.fixture
+def finals(tmp_path: Path) -> Callable[..., list[Recorded]]:
+    """Runs that end at these test accuracies, by method, all from 0.5 over 0.8. Their target: 0.9."""
+
+    def runs(**by_method: tuple[float, ...]) -> list[Recorded]:
+        return [
+            Recorded(recorded_runs.write_run(tmp_path, method, seed=seed, accuracies=(0.5, 0.8, final)))
+            for method, values in by_method.items()
+            for seed, final in enumerate(values)
+        ]
+
+    return runs
 
 
 @pytest.mark.parametrize(
@@ -125,19 +148,18 @@ def test_the_axis_of_the_values(draw, tmp_path, of, scale, expected):
 
 def test_what_all_runs_share_is_in_the_title_and_the_rest_in_the_legend(draw, tmp_path):
     axes = draw([run(tmp_path, name, {"kind": "admm"}, cores=cores) for name in ("a", "b") for cores in (1, 2)])
-    assert axes.get_title("left") == "made, seed 0"
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
-        f"{name}, {ranks}" for name in ("a", "b") for ranks in ("1 rank", "2 ranks")
-    ]
+    assert axes.get_title("left").splitlines()[0] == "made, seed 0"
+    expected = [f"{name}, {ranks}" for name in ("a", "b") for ranks in ("1 rank", "2 ranks")]
+    assert legend(axes) == expected
 
 
 def test_the_target_is_on_the_figure_of_its_own_metric(draw, solvers):
-    def annotations(**view: Any) -> str:
-        return " ".join(text.get_text() for text in draw(solvers, **view).texts)
+    def targets(**view: Any) -> list[str]:
+        return [text for text in legend(draw(solvers, **view)) if "target" in text]
 
-    assert "training target 0.9: runs stop there" in annotations(of="train_accuracy")
-    assert "training target 0.9" in annotations(training=True)
-    assert annotations() == ""
+    assert targets(of="train_accuracy") == ["training target 0.9: runs stop there"]
+    assert targets(training=True) == ["training target 0.9: runs stop there"]
+    assert targets() == []
 
 
 @pytest.mark.parametrize(
@@ -164,3 +186,110 @@ def test_a_median_counts_runs_whose_set_up_takes_longer_than_others_run(tmp_path
     assert line.get_xdata().tolist() == pytest.approx([1.0, 1.1, 1.2, 9.0, 9.1, 9.2])
     # Two of three are done before the third has begun; until then it is untrained.
     assert line.get_ydata().tolist() == pytest.approx([0.45, 0.75, 0.85, 0.85, 0.85, 0.85])
+
+
+# --- high accuracies
+
+
+@pytest.mark.parametrize(
+    ("by_method", "are_errors"),
+    [
+        ({"admm": (0.96,)}, True),
+        ({"admm": (0.95,)}, False),
+        ({"admm": (0.99,), "sgd": (0.81,)}, True),
+        ({"admm": (0.99,), "sgd": (0.8,)}, True),  # half of them is enough
+        ({"admm": (0.99,), "sgd": (0.8,), "cg": (0.6,)}, False),  # they would be squeezed together
+        ({"admm": (0.99, 0.9, 0.9)}, False),  # the median counts
+        ({"admm": (1.0,)}, True),
+    ],
+    ids=str,
+)
+def test_accuracies_above_95_percent_are_drawn_as_error_rates(draw, finals, by_method, are_errors):
+    axes = draw(finals(**by_method))
+    assert axes.get_ylabel() == ("test error, %" if are_errors else "test accuracy")
+    assert (axes.get_yscale() != "linear") == are_errors
+
+
+def test_the_target_and_the_curve_of_an_error_rate_are_errors_too(draw, finals):
+    axes = draw(finals(admm=(0.96, 0.98, 0.99)))
+    assert lines(axes)["admm"].get_ydata().tolist() == [50, 20, 2]
+    assert legend(axes) == ["admm", "target 10 %: runs stop there"]
+    (target,) = (line for line in axes.get_lines() if "target" in str(line.get_label()))
+    assert list(target.get_ydata()) == [10, 10]
+    (band,) = axes.collections
+    assert band.get_paths()[0].get_extents().ymin == pytest.approx(1)
+    assert axes.get_yscale() == "log"
+
+
+def test_the_training_accuracy_beside_it_is_an_error_rate_as_well(draw, finals):
+    axes = draw(finals(admm=(0.98,)), training=True)
+    assert axes.get_ylabel() == "error, %: test thick, training thin"
+    drawn = [line.get_ydata().tolist() for line in axes.get_lines() if len(line.get_xdata()) == 3]
+    assert drawn == [[50, 20, 2]] * 2
+
+
+def test_no_error_at_all_has_a_place_below_the_others(draw, finals):
+    axes = draw(finals(admm=(1.0,), sgd=(0.995,)))
+    assert lines(axes)["admm"].get_ydata().tolist() == [50, 20, 0]
+    axes.figure.canvas.draw()
+    low, high = axes.get_ylim()
+    ticks = [
+        tick.get_text()
+        for tick, at in zip(axes.get_yticklabels(), axes.get_yticks(), strict=True)
+        if low <= at <= high
+    ]
+    assert ticks == ["0", "1", "3", "10", "30"]
+    places = axes.transData.transform([(0, 0), (0, 0.5), (0, 1)])[:, 1]
+    assert places[0] < places[1] < places[2]
+
+
+@pytest.mark.parametrize(("scale", "label"), [("linear", "test accuracy"), ("log", "test accuracy (log)")])
+def test_who_asks_for_an_axis_gets_accuracies_on_it(draw, finals, scale, label):
+    axes = draw(finals(admm=(0.99,)), scale=scale)
+    assert (axes.get_yscale(), axes.get_ylabel()) == (scale, label)
+    assert lines(axes)["admm"].get_ydata().tolist() == [0.5, 0.8, 0.99]
+
+
+def test_ticks_of_errors_are_round_numbers_also_in_a_narrow_range(draw, tmp_path):
+    one = Recorded(recorded_runs.write_run(tmp_path, accuracies=(0.9725, 0.9735, 0.975), target=None))
+    axes = draw([one])
+    axes.figure.canvas.draw()
+    shown = [float(tick.get_text()) for tick in axes.get_yticklabels()]
+    assert len(shown) >= 3
+    assert all(round(value, 2) == value for value in shown)
+
+
+# --- curves that coincide
+
+
+def test_curves_that_coincide_are_said_to(draw, finals):
+    axes = draw(finals(admm=(0.9,), sgd=(0.7,), adam=(0.9,), gd=(0.9,)))
+    assert axes.get_title("left") == "made, 1 rank, seed 0\nadam and gd coincide with admm"
+    starts = [lines(axes)[name].get_markevery()[0] for name in ("admm", "sgd", "adam", "gd")]
+    assert len(set(starts)) == 4  # and their markers stand in turn
+
+
+def test_a_curve_coincides_as_far_as_it_goes_and_no_shorter_one_does(draw, tmp_path):
+    curve = tuple(0.5 + 0.04 * place for place in range(11))
+    runs = [
+        Recorded(recorded_runs.write_run(tmp_path, name, accuracies=curve[:most], seconds=seconds))
+        for name, most, seconds in (("admm", 11, 1.0), ("sgd", 8, 1.0), ("cg", 4, 1.0), ("gd", 11, 1.2))
+    ]
+    assert draw(runs).get_title("left").splitlines()[1:] == ["sgd coincides with admm"]
+    # Against iterations they are all one.
+    assert draw(runs, against="iterations").get_title("left").splitlines()[1:] == ["sgd and gd coincide with admm"]
+
+
+def test_a_method_of_one_step_is_seen_on_a_logarithmic_axis(draw, tmp_path):
+    """Its start at 0 s has no place there: what is left is one point."""
+    runs = [
+        Recorded(recorded_runs.write_run(tmp_path, name, accuracies=(0.5, *[0.7] * steps), seconds=seconds))
+        for name, steps, seconds in (("admm", 40, 1.0), ("sgd", 30, 1.0), ("linear", 1, 0.1))
+    ]
+    axes = draw(runs)
+    assert axes.get_xscale() == "log"
+    (color, marker) = style.look("linear")
+    ends = [line for line in axes.get_lines() if (line.get_color(), line.get_marker()) == (color, marker)]
+    assert [line.get_xydata().tolist() for line in ends if line.get_linestyle() == "None"] == [[[0.1, 0.7]]]
+    axes.figure.canvas.draw()
+    assert {"0.1", "1", "10"} <= {tick.get_text() for tick in axes.get_xticklabels()}

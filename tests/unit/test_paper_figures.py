@@ -7,7 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import pytest
+from support.recorded_runs import write_run
 
 from admmctl.errors import DataError
 from admmctl.launch.options import Options
@@ -149,3 +151,28 @@ def test_an_accuracy_of_the_paper_has_ours_beside_it(results, tmp_path):
     assert not admm["same_work"]
     assert "225 rows here, 10,000 theirs" in admm["note"]
     assert (missing["ours"], missing["ratio"], missing["ours_text"]) == (None, None, "no finished run")
+
+
+@pytest.mark.parametrize(
+    ("final", "axis", "stars"),
+    [(0.99, "test error, %", [0.9381, 0.5253]), (0.94, "test accuracy", [0.990619, 0.994747])],
+)
+def test_the_papers_accuracies_stand_on_the_axis_of_ours(results, final, axis, stars):
+    runs = [write_run(results, method, accuracies=(0.5, 0.9, final)) for method in HKUST[1].methods]
+    figure, rows = HKUST[1].drawing.draw(Material(HKUST[1], "full", runs))
+    (axes,) = figure.axes
+    assert axes.get_ylabel() == axis
+    found = [
+        line.get_ydata()[0]
+        for line in axes.get_lines()
+        if line.get_marker() == "*" and "theirs" in line.get_label()
+    ]
+    assert found == pytest.approx(stars, rel=1e-4)
+    low, high = axes.get_ylim()
+    assert all(low < star < high for star in found)
+    assert {row["test_accuracy"] for row in rows if row["source"] == "ours"} == {
+        0.5,
+        0.9,
+        final,
+    }  # the CSV has accuracies
+    plt.close(figure)

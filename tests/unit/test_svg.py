@@ -1,5 +1,9 @@
 """Curves inside the page: where their points are, and runs that have none."""
 
+import math
+
+import pytest
+
 from admmctl.report import style
 from admmctl.report.svg import Line, chart, colour_class, colour_rules, sparkline, thinned
 
@@ -72,3 +76,25 @@ def test_methods_have_the_colours_of_the_figures_and_black_turns_with_the_page()
     assert rules.count("\n") == 2
     assert f".c-{style.BLUE[1:].lower()}{{--c:{style.BLUE}}}" in rules
     assert ".c-000000{--c:var(--ink)}" in rules
+
+
+def test_high_accuracies_are_charted_as_errors_as_in_the_figures() -> None:
+    lines = [Line("a", "admm", [(0.0, 0.5), (1.0, 0.9), (2.0, 0.99)]), Line("b", "sgd", [(0.0, 0.5), (2.0, 1.0)])]
+    drawn, of_one, plain = (
+        chart(lines, "x", target=0.9),
+        chart(lines[:1], "x"),
+        chart([Line("c", "sgd", [(0.0, 0.5), (2.0, 0.95)])], "x"),
+    )
+    assert drawn is not None
+    assert of_one is not None
+    assert plain is not None
+    assert (drawn.of, plain.of) == ("test error, %, logarithmic", "test accuracy")
+    first, middle, last = places(drawn.curves[0].path)[1::2]
+    assert first < middle < last  # errors fall
+    assert (middle - first) / (last - middle) == pytest.approx(math.log(5) / math.log(10), abs=0.01)
+    assert drawn.target is not None
+    assert drawn.target[1].split()[1].startswith(f"{middle:g}H")
+    # An error of 0 stands at the lower end, and is called that.
+    levels = {tick.label: float(tick.y) - 4 for tick in drawn.ticks if tick.anchor == "end"}
+    assert places(drawn.curves[1].path)[-1] == levels["0"] == max(levels.values())
+    assert "0" not in [tick.label for tick in of_one.ticks if tick.anchor == "end"]
