@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from admmctl.comm import Comm
+from admmctl.comm import Comm, Verb
 from admmctl.data.catalog import datasets
 from admmctl.data.shards import share
 from admmctl.errors import UserError
@@ -58,7 +58,12 @@ def machine(comm: Comm, messages: tuple[Message, ...], repeat: int, say: Say) ->
         "mpi": comm.library(),
         "blas": environment.blas(),
         "memory_bandwidth_gbs": bandwidth,
-        "allreduce": [{"bytes": size, "seconds": _allreduce_seconds(comm, size)} for size in sizes],
+        "allreduce": [{"bytes": size, "seconds": _seconds(comm, "allreduce", size)} for size in sizes],
+        "exchanges": [
+            {"verb": verb, "bytes": size, "seconds": _seconds(comm, verb, size)}
+            for verb, size in sorted(set(messages))
+            if comm.size > 1 and verb in ("reduce_scatter", "allgather")
+        ],
         "message_bytes": [message.bytes for message in messages],
         "messages": [list(message) for message in messages],
     }
@@ -234,14 +239,20 @@ def _bandwidth(repeat: int, comm: Comm) -> float:
     return _over(comm, statistics.median(rates[1:]), np.median)
 
 
-def _allreduce_seconds(comm: Comm, size: int) -> float:
-    """Seconds of one Allreduce of ``size`` bytes: of the slowest rank, the median of many."""
+def _seconds(comm: Comm, verb: Verb, size: int) -> float:
+    """Seconds of one message of ``size`` bytes: of the slowest rank, the median of many. Pieces are equal."""
     buffer = np.zeros(max(1, size // 4), np.float32)
+    counts = [stop - start for start, stop in (share(len(buffer), rank, comm.size) for rank in range(comm.size))]
+    send: dict[Verb, Callable[[], None]] = {
+        "allreduce": lambda: comm.allreduce(buffer),
+        "reduce_scatter": lambda: comm.reduce_scatter(buffer, counts),
+        "allgather": lambda: comm.allgather(buffer, counts),
+    }
     times = []
     for _ in range(5 if size > 1 << 20 else 25):
         comm.barrier()
         start = time.perf_counter()
-        comm.allreduce(buffer)
+        send[verb]()
         times.append(_over(comm, time.perf_counter() - start, max))
     return statistics.median(times[2:])
 

@@ -60,6 +60,7 @@ class Bench(BaseModel):
     allreduce: list[Exchange]
     message_bytes: list[int]
     messages: list[tuple[str, int]]  # a verb of the communicator, and the bytes of its buffer
+    exchanges: list[Exchange] = []  # of the method's own messages, but for Allreduces
 
 
 def bench(

@@ -31,7 +31,11 @@ def modelled(
     points = [_middle(runs) for runs in by_cores.values()]
     rows_of = _rows(points, study.weak)
     here = list(study.machine.values())
-    exchanges = [Exchange(m.ranks, e.bytes, e.seconds) for m in here for e in m.allreduce]
+    exchanges = [
+        Exchange(m.ranks, each.bytes, each.seconds, each.verb)
+        for m in here
+        for each in (*m.allreduce, *m.exchanges)
+    ]
     points, demands, sharing = [*points, *_small(study)], _demands(study), _contention(here)
     model = fit(points, exchanges, demands, *sharing)
     errors = [

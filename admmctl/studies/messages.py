@@ -19,11 +19,12 @@ ITEM = 4  # bytes of a number: sums over samples are float32
 
 @dataclass(frozen=True)
 class Exchange:
-    """One measured Allreduce of ``bytes`` over ``cores`` ranks."""
+    """One measured message of ``bytes`` over ``cores`` ranks."""
 
     cores: int
     bytes: int
     seconds: float
+    verb: str = "allreduce"
 
 
 @dataclass(frozen=True)

@@ -235,9 +235,9 @@ def _fit_compute(points: list[Point]) -> tuple[float, float]:
 
 
 def _fit_law(points: list[Point], exchanges: list[Exchange], demands: Mapping[int, Demand]) -> Law | None:
-    """The law from measured Allreduces and the messages of runs; None where neither was measured."""
+    """The law from measured messages, alone and in runs; None where neither was measured."""
     measured: list[tuple[Sequence[tuple[str, int]], int, float]] = [
-        ([("allreduce", exchange.bytes)], exchange.cores, exchange.seconds) for exchange in exchanges
+        ([(exchange.verb, exchange.bytes)], exchange.cores, exchange.seconds) for exchange in exchanges
     ]
     measured += [
         (demand(demands, point.cores).messages, point.cores, point.reduce_s)

@@ -23,18 +23,23 @@ class _Open(BaseModel):
 
 
 class Exchange(_Open):
-    """An Allreduce of that many bytes."""
+    """A message of that many bytes."""
 
     bytes: int
     seconds: FiniteFloat
+    verb: Literal["allreduce", "reduce_scatter", "allgather"] = "allreduce"
 
 
 class Machine(_Open):
-    """This machine on a number of cores; ``message_bytes`` are those of one iteration of the method."""
+    """This machine on a number of cores; ``message_bytes`` are those of one iteration of the method.
+
+    ``allreduce`` are those of many sizes, ``exchanges`` the method's own messages by other verbs.
+    """
 
     ranks: int
     cores: int = 1
     allreduce: list[Exchange]
+    exchanges: list[Exchange] = []
     message_bytes: list[int]
     gemm_gflops: FiniteFloat
 

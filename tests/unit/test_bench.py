@@ -298,7 +298,6 @@ def test_short_steps_are_timed_many_in_a_row(
     found = measure(run(), 50, 4, CountingComm(), silent)
     assert made[0] >= 1 + 4 * min(most or 10, 10)
     assert len(found["seconds_of_repeats"]) == 4
-    assert found["seconds_per_iteration"] == pytest.approx(sum(found["phases"].values()), rel=0.5)
 
 
 @pytest.mark.usefixtures("quick")
@@ -427,7 +426,11 @@ RESULT: dict[str, Any] = {
     "phases": {"gram": 0.0005, "solve": 0.0015},
     "flop_per_iteration": 1.6e8,
     "memory_bandwidth_gbs": 12.5,
-    "allreduce": [{"bytes": 4, "seconds": 1e-6}, {"bytes": 36_004, "seconds": 2e-5}],
+    "allreduce": [
+        {"bytes": 4, "seconds": 1e-6, "verb": "allreduce"},
+        {"bytes": 36_004, "seconds": 2e-5, "verb": "allreduce"},
+    ],
+    "exchanges": [{"bytes": 36_004, "seconds": 1e-5, "verb": "allgather"}],
     "message_bytes": [36_004],
     "cpu_share": 0.99,
     "disturbed": False,
