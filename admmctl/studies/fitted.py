@@ -81,11 +81,14 @@ def _contention(here: list[Machine]) -> tuple[float, int]:
 
 
 def _small(study: Study) -> list[Point]:
-    """The measured iteration on hardly any rows, as a point on one core."""
+    """The measured iteration on hardly any rows, as a point on one core.
+
+    Its work on weights may be another: of so few rows, graph-admm makes every factor anew, in float64.
+    """
     if not isinstance(study.small, SmallStep):
         return []
-    own, solve = work(study.small.phases)
-    return [Point(1, study.small.rows_per_iteration, own, own, solve, None)] if own > 0 else []
+    own, _ = work(study.small.phases)
+    return [Point(1, study.small.rows_per_iteration, own, own, None, None)] if own > 0 else []
 
 
 def _middle(points: list[Point]) -> Point:

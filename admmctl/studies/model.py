@@ -39,7 +39,8 @@ class Point:
     rows: int  # training rows of all ranks
     compute_s: float  # the busiest rank's work on its own rows: no messages, no solves
     compute_mean_s: float  # the mean over ranks of the same
-    solve_s: float  # solves and updates: work on weights, of the busiest rank
+    # Solves and updates: work on weights, of the busiest rank. None where it is not that of a whole mini-batch.
+    solve_s: float | None
     # The smallest over ranks: transfer without waiting for others. None for one core, and where ranks
     # shared cores: then it measures the scheduler.
     reduce_s: float | None
@@ -141,7 +142,9 @@ def fit(
     model = CostModel(
         seconds_per_row=0.0,
         seconds_fixed=0.0,
-        seconds_solve=median(point.solve_s / _share(demands, point.cores) for point in points),
+        seconds_solve=median(
+            point.solve_s / _share(demands, point.cores) for point in points if point.solve_s is not None
+        ),
         imbalance=0.0,
         contention=contention,
         node_cores=node_cores,
@@ -219,7 +222,7 @@ def _share(demands: Mapping[int, Demand], cores: int) -> float:
 
 def _compare(model: CostModel, point: Point) -> HeldOut:
     predicted = model.compute(point.cores, point.rows) + model.solve(point.cores)
-    measured = point.compute_s + point.solve_s
+    measured = point.compute_s + (point.solve_s or 0.0)
     if model.law is None or point.reduce_s is None:
         return HeldOut(point.cores, predicted, measured, communication=False)
     reduced = model.communication(point.cores)

@@ -116,6 +116,8 @@ class Time:
         self.now += 1e-6
         return self.now
 
+    process_time = perf_counter
+
     def sleep(self, seconds: float) -> None:
         self.now += seconds
 
