@@ -197,7 +197,7 @@ def _curves(name: str, runs: list[Recorded], lines: list[svg.Line]) -> Curves | 
     shown = {run.method: (run, line) for run, line in zip(runs, lines, strict=True) if line.points}
     legend = [(_colour(run), svg.dashed(line.dashes), method) for method, (run, line) in shown.items()]
     caption = f"{drawn.of.capitalize()}, over seconds of training: a line per run, a colour per kind of method"
-    caption += "." if target is None else f"; the target, {target:g}, dashed across."
+    caption += "." if target is None else f"; the target, an accuracy of {target:g}, dashed across."
     return Curves(drawn, caption, legend)
 
 
