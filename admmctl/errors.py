@@ -24,6 +24,14 @@ class DataError(UserError):
     """A dataset is missing, damaged, or not what the experiment asks for."""
 
 
+class MissingData(DataError):
+    """A dataset is not here. ``fetch`` are the arguments of the ``admmctl fetch`` that brings it."""
+
+    def __init__(self, message: str, fetch: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.fetch = fetch
+
+
 class SeveralDrivers(UserError):
     """A launcher started this command several times; all of the processes but one are ``quiet``."""
 

@@ -9,7 +9,7 @@ import io
 import lzma
 import pickle
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
@@ -125,6 +125,9 @@ class Cifar10(Dataset):
         assert isinstance(settings, Cifar10Settings)
         pixels, classes = super().shape(settings)
         return settings.grey**2 if settings.grey else pixels, classes
+
+    def official_rows(self, settings: DataSettings) -> dict[Part, Sequence[int]]:
+        return {"train": [5_000] * 10, "test": [1_000] * 10}
 
     def image(self, settings: DataSettings) -> tuple[int, int, int]:
         assert isinstance(settings, Cifar10Settings)

@@ -2,7 +2,7 @@
 
 import os
 from abc import ABC
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -59,6 +59,10 @@ class Dataset(ABC):
         Raises UserError where a row is no such thing.
         """
         return None
+
+    def official_rows(self, settings: DataSettings) -> Mapping[Part, Sequence[int] | int]:
+        """Rows of the official files by part: of every class, or of all together. Empty where there are none."""
+        return {}
 
     def test_by_default(self, settings: DataSettings) -> str | float:
         """What ``test`` is when neither it nor ``train`` is given."""

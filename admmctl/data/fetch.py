@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from admmctl.data.dataset import Dataset, root
 from admmctl.data.download import check_mirror, digest, is_url, obtain
 from admmctl.data.prepared import UsedFile
 from admmctl.data.source import Progress, Say
-from admmctl.errors import DataError, UserError
+from admmctl.errors import DataError, MissingData, UserError
 from admmctl.files import locked
 from admmctl.folders import leads_to, make_folder
 
@@ -42,6 +43,16 @@ def split_names(arguments: list[str], files: list[Path]) -> tuple[list[str], lis
 def _like_a_file(argument: str) -> bool:
     path = Path(argument)
     return path.exists() or len(path.parts) > 1 or bool(path.suffix)
+
+
+def line_for(missing: Iterable[MissingData]) -> str:
+    """The line of a shell that fetches what is missing; '' for nothing. Options are of one dataset alone."""
+    wanted = {each.fetch for each in missing}
+    plain = sorted(name for name, *options in wanted if not options)
+    special = sorted(" ".join(each) for each in wanted if len(each) > 1)
+    covered = {line.split()[0] for line in special}
+    lines = [" ".join(name for name in plain if name not in covered), *special]
+    return " && ".join(f"admmctl fetch {line}" for line in lines if line)
 
 
 def fetch(name: str, request: Request, say: Say, progress: Progress) -> Path | None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from admmctl.data.catalog import Card, SourceFile
 from admmctl.data.dataset import Dataset
 from admmctl.data.prepared import Prepared
-from admmctl.data.source import Progress
+from admmctl.data.source import DataSettings, Part, Progress
 from admmctl.data.wrapped import DAMAGED, is_zip, unwrapped
 from admmctl.errors import DataError, UserError
 
@@ -50,6 +50,9 @@ class Higgs(Dataset):
         features="28",
         files=(FILE,),
     )
+
+    def official_rows(self, settings: DataSettings) -> dict[Part, int]:
+        return {"train": ROWS - TEST_ROWS, "test": TEST_ROWS}
 
     def options(self, rows: int | None, extra: bool) -> dict[str, int]:
         if rows is not None and rows < TEST_SHARE:

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import math
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,12 @@ class Mnist(Dataset):
         files=tuple(FILES.values()),
         version=2,
     )
+
+    def official_rows(self, settings: DataSettings) -> dict[Part, Sequence[int]]:
+        return {
+            "train": (5_923, 6_742, 5_958, 6_131, 5_842, 5_421, 5_918, 6_265, 5_851, 5_949),
+            "test": (980, 1_135, 1_032, 1_010, 982, 892, 958, 1_028, 974, 1_009),
+        }
 
     def image(self, settings: DataSettings) -> tuple[int, int, int]:
         return 1, 28, 28

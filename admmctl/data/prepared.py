@@ -19,7 +19,7 @@ from numpy.lib import format as npy
 from numpy.typing import DTypeLike, NDArray
 
 from admmctl.data.source import ArraySource, Part
-from admmctl.errors import DataError
+from admmctl.errors import DataError, MissingData
 from admmctl.files import write_json
 from admmctl.folders import discard
 
@@ -52,12 +52,12 @@ class StoredSource(ArraySource):
     """
 
     def __init__(self, folder: Path, version: int) -> None:
-        """Raises DataError when the dataset was not fetched, is of another version, or is damaged."""
+        """Raises MissingData when it was not fetched, DataError when it is of another version, or is damaged."""
         name = folder.name
         cure = f"run: admmctl fetch {name}"
         manifest = read_manifest(folder)
         if manifest is None:
-            raise DataError(f"dataset {name} is not in {folder.parent}; {cure}")
+            raise MissingData(f"dataset {name} is not in {folder.parent}; {cure}", (name,))
         if manifest.get("version") != version:
             raise DataError(f"dataset {name} in {folder} was prepared by another version; {cure} --force")
         self._manifest = manifest

@@ -4,7 +4,7 @@ The papers train on HOG features (``svhn-hog``) of digits 0 against 2. Those are
 pixels when rows are loaded, each rank its own, so that their parameters are settings of the experiment.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
@@ -19,9 +19,10 @@ from admmctl.data.hog import HogSettings, features, hog
 from admmctl.data.matlab5 import read_variables
 from admmctl.data.prepared import Growing, Prepared, StoredSource
 from admmctl.data.source import DataSettings, Part, Progress, Rows, Source
-from admmctl.errors import DataError, UserError
+from admmctl.errors import DataError, MissingData, UserError
 
 SIDE, PIXELS = 32, 32 * 32 * 3
+_PARTS: dict[str, tuple[Part, ...]] = {"train": ("train",), "extra": ("extra",), "both": ("train", "extra")}
 _BLOCK = 2_048  # images read, or turned into features, at a time
 _PLACE = "http://ufldl.stanford.edu/housenumbers/"
 FILES = {
@@ -31,6 +32,14 @@ FILES = {
         ("test", 64_275_384, "cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b"),
         ("extra", 1_329_278_602, "a133a4beb38a00fcdda90c9489e0c04f900b660ce8a316a5e854838379a71eb3"),
     )
+}
+
+
+_EXTRA = ("svhn", "--extra")  # what fetches the extra digits
+_BY_DIGIT: dict[Part, tuple[int, ...]] = {  # images of 0, of 1, ...
+    "train": (4_948, 13_861, 10_585, 8_497, 7_458, 6_882, 5_727, 5_595, 5_045, 4_659),
+    "test": (1_744, 5_099, 4_149, 2_882, 2_523, 2_384, 1_977, 2_019, 1_660, 1_595),
+    "extra": (45_550, 90_560, 74_740, 60_765, 50_633, 53_490, 41_582, 43_997, 35_358, 34_456),
 }
 
 
@@ -65,6 +74,12 @@ class Svhn(Dataset):
         files=tuple(FILES.values()),
     )
 
+    def official_rows(self, settings: DataSettings) -> dict[Part, Sequence[int]]:
+        assert isinstance(settings, SvhnSettings)
+        parts = _PARTS[settings.use]
+        train = tuple(map(sum, zip(*(_BY_DIGIT[part] for part in parts), strict=True)))
+        return {"train": train, "test": _BY_DIGIT["test"]}
+
     def image(self, settings: DataSettings) -> None:
         """A row holds the channels of a pixel together. Raises UserError."""
         raise UserError(f"rows of {self.name} are not images of whole channels; mnist and cifar10 have those")
@@ -76,12 +91,14 @@ class Svhn(Dataset):
         except DataError as error:
             if settings.use == "train":
                 raise
-            raise DataError(f"{error} --extra") from None  # the message ends in the line that fetches it
+            text = f"{error} --extra"  # the message ends in the line that fetches it
+            raise (MissingData(text, _EXTRA) if isinstance(error, MissingData) else DataError(text)) from None
         if settings.use == "train":
             return stored
         if not stored.rows("extra"):
-            raise DataError(f"data.use: {settings.use} needs the extra digits; run: admmctl fetch svhn --extra")
-        return ChosenSource(stored, ("extra",) if settings.use == "extra" else ("train", "extra"))
+            text = f"data.use: {settings.use} needs the extra digits; run: admmctl fetch svhn --extra"
+            raise MissingData(text, _EXTRA)
+        return ChosenSource(stored, _PARTS[settings.use])
 
     def options(self, rows: int | None, extra: bool) -> dict[str, int]:
         return {**super().options(rows, False), "extra": extra}
