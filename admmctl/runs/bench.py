@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from admmctl.comm import Comm, Verb
+from admmctl.comm import Comm, Serial, Verb
 from admmctl.data.catalog import datasets
 from admmctl.data.shards import share
 from admmctl.errors import UserError
@@ -107,7 +107,6 @@ def measure(run: Run, rows: int, repeat: int, comm: Comm, say: Say) -> dict[str,
             "set_up_s": steps.set_up,
             **vars(judge(steps.works, environment.ranks_share_cores(comm), streams=False)),
             "phases": steps.phases,
-            "cpu_phases": steps.cpu_phases,
             "flop_per_iteration": cost.flop,
             "peak_rss_mb": _over(comm, peak_rss_mb(), max),
             # The arrays of the memory copy are gone before the rows are made.
@@ -126,7 +125,6 @@ class _Steps:
     seconds: list[float] = field(default_factory=list)
     peaks: list[float] = field(default_factory=list)
     phases: dict[str, float] = field(default_factory=dict)
-    cpu_phases: dict[str, float] = field(default_factory=dict)  # the same in processor time
     set_up: float = 0.0
     works: list[Work | None] = field(default_factory=list)
 
@@ -141,7 +139,6 @@ def _steps(method: Method, problem: Problem, repeat: int, say: Say) -> _Steps:
     assert isinstance(clock, Clock)
     square = _square()
     phases: list[dict[str, float]] = []
-    cpu_phases: list[dict[str, float]] = []
     own: list[tuple[float, float]] = []
     state = start(method, problem)
     result.set_up = _over(comm, clock.train, max)
@@ -172,7 +169,6 @@ def _steps(method: Method, problem: Problem, repeat: int, say: Say) -> _Steps:
             result.peaks.append(peak)
             result.seconds.append(_over(comm, clock.train / number, max))
             phases.append({name: seconds / number for name, seconds in clock.seconds.items()})
-            cpu_phases.append({name: seconds / number for name, seconds in clock.cpu_seconds.items()})
             own.append(clock.own)
             if len(phases) == 1:
                 number = max(1, min(_MOST_STEPS, math.ceil(_SHORT / result.seconds[0])))
@@ -183,20 +179,15 @@ def _steps(method: Method, problem: Problem, repeat: int, say: Say) -> _Steps:
     finally:
         clock.end_training()
         method.close(state)
-    for measured in (result.peaks, result.seconds, phases, cpu_phases, own):
+    for measured in (result.peaks, result.seconds, phases, own):
         del measured[0]  # the one to warm up
     seconds, ran = (sum(each) for each in zip(*own, strict=True))
     result.works = comm.gather(Work(seconds, ran, clock.queued)) or []
-    result.phases, result.cpu_phases = _middle(comm, phases), _middle(comm, cpu_phases)
-    return result
-
-
-def _middle(comm: Comm, phases: list[dict[str, float]]) -> dict[str, float]:
-    """The median of every phase, of the rank on which it is largest."""
     names = dict.fromkeys(name for phase in phases for name in phase)
     mine = {name: statistics.median(phase.get(name, 0.0) for phase in phases) for name in names}
     ranks = comm.gather(mine)
-    return {name: largest for name, (largest, _, _) in over_ranks(ranks or [mine]).items()}
+    result.phases = {name: largest for name, (largest, _, _) in over_ranks(ranks or [mine]).items()}
+    return result
 
 
 def _square() -> Array:
@@ -212,6 +203,13 @@ def _peak(comm: Comm, square: Array) -> float:
     start = time.process_time()
     np.matmul(square[0], square[0], out=square[1])
     return 2 * GEMM_SIZE**3 / max(time.process_time() - start, 1e-9) / 1e9
+
+
+def peak_gflops(repeat: int = 3) -> float:
+    """GFLOP/s of a matrix product on one core of this machine: the median of so many."""
+    with threadpool_limits(limits=1, user_api="blas"):
+        square = _square()
+        return statistics.median([_peak(Serial(), square) for _ in range(repeat + 1)][1:])
 
 
 def _over(comm: Comm, value: float, how: Callable[[list[float]], float]) -> float:

@@ -9,12 +9,13 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from admmctl.data import shards
 from admmctl.data.catalog import datasets
-from admmctl.errors import Interrupted, RunFailed, UserError
+from admmctl.errors import DataError, Interrupted, RunFailed, UserError
 from admmctl.experiment import config as configuration
 from admmctl.experiment.config import Run
 from admmctl.experiment.schema import Evaluate
@@ -32,6 +33,7 @@ from admmctl.runs.resume import Fingerprints, begun_at
 from admmctl.runs.submit import Order
 from admmctl.runs.train import check, execute
 from admmctl.studies.bench import on_cores
+from admmctl.studies.estimate import Job
 from admmctl.studies.study import FILE, Asked, Machine, NoSmallStep, SmallStep, Study
 
 MEASURED = (*COMPARED, PHASES, CPU)  # what times are read from
@@ -135,6 +137,21 @@ def plan(request: Request) -> tuple[list[int], Run, Goal]:
     run = experiment.select(request.method)[0]
     goal = _goal(run, request)
     return counts, _towards(run, goal), goal
+
+
+def jobs_of_study(request: Request) -> list[Job]:
+    """Every run of a study, and whether it is recorded. Raises UserError."""
+    counts, run, goal = plan(request)
+    folder, fingerprints = folder_of(request), Fingerprints()
+    found = []
+    for number, count in product(range(request.first, request.repeat), counts):
+        sized = share(run, count, max(counts)) if goal.weak else run
+        seeded = replace(sized, seed=sized.seed + number)
+        place, done = _place(folder, seeded, count), False
+        with suppress(DataError):  # whether it is of the data that was here is not known
+            done = _is_measured(Recorded(place)) and not fingerprints.data_difference(seeded, place)
+        found.append(Job(seeded, count, done, str(place)))
+    return found
 
 
 def orders(request: Request, dry: bool) -> list[Order]:
@@ -261,6 +278,16 @@ def _small_step(run: Run) -> SmallStep | NoSmallStep:
         return NoSmallStep(error=str(error))
 
 
+def _place(folder: Path, run: Run, cores: int) -> Path:
+    """The run folder of a repeat within a study's."""
+    return folder / f"{run.method}-p{cores}-s{run.seed}"
+
+
+def _is_measured(run: Recorded) -> bool:
+    """Whether a study has its times from that run."""
+    return run.done and run.damage(MEASURED) is None and not run.disturbed
+
+
 def _undisturbed(
     run: Run, options: Options, watcher: Watcher, place: Path, begun: Recorded | None, say: Say
 ) -> None:
@@ -286,12 +313,12 @@ def _run_all(folder: Path, planned: dict[int, Run], request: Request, watcher: W
     failures, broken, fingerprints = [], [], Fingerprints()
     for done, (number, count, one) in enumerate(todo):
         seeded = replace(one, seed=one.seed + number)
-        place = folder / f"{one.method}-p{count}-s{seeded.seed}"
+        place = _place(folder, seeded, count)
         run = Recorded(place)
         differs = "" if run.summary is None else fingerprints.data_difference(seeded, place)
         if differs:
             say(f"{place.name} runs again: {differs}")
-        elif run.done and run.damage(MEASURED) is None and not run.disturbed:
+        elif _is_measured(run):
             continue
         say(f"run {done + 1} of {len(todo)}: {count} core{'s' * (count > 1)}, seed {seeded.seed}")
         begun = begun_at(place, seeded, fingerprints)

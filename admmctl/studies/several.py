@@ -10,14 +10,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from admmctl.data import shards
-from admmctl.errors import RunFailed, UserError
+from admmctl.errors import DataError, RunFailed, UserError
 from admmctl.experiment import config as configuration
 from admmctl.launch import local
 from admmctl.launch.options import Options
 from admmctl.runs.events import Watcher
 from admmctl.runs.train import check
-from admmctl.studies.scaling import Request, Say, parse_cores, plan, scaling
-from admmctl.studies.tuning import Candidate, candidate, tune_all
+from admmctl.studies.estimate import Job
+from admmctl.studies.scaling import Request, Say, jobs_of_study, parse_cores, plan, scaling
+from admmctl.studies.tuning import Candidate, Trial, best_of, candidate, tune_all
 
 TRIALS = 6  # of every method at every batch size
 MOST_TRIALS = 1_000
@@ -65,8 +66,11 @@ def several(asked: Several, watcher: Watcher, say: Say) -> list[Path]:
     return list(folders.values())
 
 
-def plan_all(asked: Several) -> list[Candidate]:
-    """Every method at every batch size, checked. Raises UserError and ConfigError."""
+def plan_all(asked: Several, here: bool = True) -> list[Candidate]:
+    """Every method at every batch size, checked; if it is to run ``here``, its cores and its data too.
+
+    Raises UserError and ConfigError.
+    """
     request = asked.request
     counts = parse_cores(request.cores)
     if request.iterations is not None or request.weak:
@@ -89,15 +93,39 @@ def plan_all(asked: Several) -> list[Candidate]:
                 "command of its own, without --batches: scaling-plot draws both"
             )
         plan(replace(request, method=run.method, to_target=True))
-        for count in counts:
-            check(run, replace(request.options, cores=count))
-        rows = shards.plan(run.data, 1).rows_train
+        if here:
+            for count in counts:
+                check(run, replace(request.options, cores=count))
+            rows = shards.plan(run.data, 1).rows_train
         for size in sizes:
-            if size is not None and size > rows:
+            if here and size is not None and size > rows:
                 raise UserError(f"--batches: {size:,} rows, and there are {rows:,} training rows")
             overrides = tuple(request.overrides)
             found.append(candidate(request.config, overrides, run.method, size, asked.trials))
     return found
+
+
+def jobs_of(asked: Several) -> list[Job]:
+    """Every run of these studies, trials first, and whether it is recorded. Neither data nor cores are needed.
+
+    As long as a method's trials are not all made, its study has the settings of the file. Raises UserError.
+    """
+    jobs: list[Job] = []
+    best: list[tuple[Candidate, Trial | None]] = []
+    ranks = _options_of_trials(asked.request).cores
+    for each in plan_all(asked, here=False):
+        try:
+            found = {trial.number: trial for trial in each.recorded()}
+        except DataError:  # whether they are of the data that was here is not known
+            found = {}
+        numbers = range(len(each.settings)) if len(each.settings) > 1 else ()
+        jobs += [Job(each.trial(number), ranks, number in found, f"{each.folder}/{number}") for number in numbers]
+        all_made = len(numbers) > 0 and len(found) == len(numbers)
+        best.append((each, best_of(list(found.values())) if all_made else None))
+    for each, settings in _chosen(best, lambda text: None):
+        changes = each.changes(settings)
+        jobs += jobs_of_study(replace(asked.request, method=each.run.method, to_target=True, changes=changes))
+    return jobs
 
 
 def _names(text: str) -> list[str]:
@@ -124,7 +152,11 @@ def _tuned(
     One that met the target in no trial is left out where its method has another that did.
     """
     options = _options_of_trials(request)
-    best = list(zip(candidates, tune_all(candidates, options, watcher, say), strict=True))
+    return _chosen(list(zip(candidates, tune_all(candidates, options, watcher, say), strict=True)), say)
+
+
+def _chosen(best: Sequence[tuple[Candidate, Trial | None]], say: Say) -> list[tuple[Candidate, dict[str, object]]]:
+    """Of candidates with their best trials, those that are timed, with its settings."""
     met = {each.run.method for each, trial in best if trial is not None and trial.iterations is not None}
     chosen = []
     for each, trial in best:

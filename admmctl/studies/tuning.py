@@ -23,6 +23,7 @@ from admmctl.runs.recorded import DRAWN, Recorded
 from admmctl.runs.resume import Fingerprints, begun_at
 from admmctl.runs.summary import Status
 from admmctl.runs.train import execute
+from admmctl.studies.estimate import described, same_settings
 from admmctl.studies.space import Settings, settings_of_trials
 from admmctl.studies.trials import Planned, changes_of, trial_run, write_table
 
@@ -103,6 +104,28 @@ class Candidate:
         patience = PATIENCE if run.stop.patience is None else run.stop.patience
         return replace(run, stop=run.stop.model_copy(update={"metric": metric, "patience": patience}))
 
+    @property
+    def folder(self) -> Path:
+        """Where its trials are kept. Those to another target are others: they end elsewhere."""
+        size = "" if self.batch is None else f"-b{self.batch}"
+        target = "" if self.run.stop.target is None else f"-to-{self.run.stop.target:g}"
+        return root() / self.run.experiment / f"trials-{self.run.method}{size}{target}"
+
+    def recorded(self) -> list[Trial]:
+        """The trials that are recorded, whatever ended them. Raises DataError where there are no data."""
+        found, fingerprints = [], Fingerprints()
+        for number, settings in enumerate(self.settings):
+            run = self.trial(number)
+            for place in sorted(self.folder.glob(f"trial-{number:03d}-*")):
+                trial = Recorded(place)
+                before = described(trial, run.method) if trial.done else None
+                if before is None or not same_settings(run, before):
+                    continue
+                if not fingerprints.data_difference(run, place):
+                    found.append(_ended(number, settings, trial))
+                    break
+        return found
+
 
 def candidate(config: Path, overrides: tuple[str, ...], method: str, batch: int | None, trials: int) -> Candidate:
     """A method at a batch size, its trials planned and checked. Raises UserError and ConfigError."""
@@ -151,11 +174,7 @@ def tune(
     if len(candidate.settings) == 1:
         say(f"{candidate.label}: the settings of the file; there is nothing to tune")
         return None
-    run = candidate.run
-    size = "" if candidate.batch is None else f"-b{candidate.batch}"
-    # Trials to another target are others: they end elsewhere.
-    target = "" if run.stop.target is None else f"-to-{run.stop.target:g}"
-    folder = root() / run.experiment / f"trials-{run.method}{size}{target}"
+    folder = candidate.folder
     make_results_folder(folder)
     found: list[Trial] = []
     fingerprints = Fingerprints()
@@ -173,11 +192,16 @@ def tune(
         )
     if all(trial.status == Status.FAILED for trial in found):
         raise RunFailed(f"every trial of {candidate.label} failed: {found[0].reason}", [])
-    best = min(found, key=lambda trial: trial.order)
+    best = best_of(found)
     values = ", ".join(f"{key}={value}" for key, value in best.settings.items()) or "the settings of the file"
     won = "no trial met the target" if best.iterations is None else f"{best.iterations:,} iterations"
     say(f"{candidate.label}: {values} ({won} on held-back rows)")
     return best
+
+
+def best_of(trials: Sequence[Trial]) -> Trial:
+    """The one whose settings are taken."""
+    return min(trials, key=lambda trial: trial.order)
 
 
 def _ending(run: Run, iterations: int | None, seconds: float) -> Run:
@@ -211,6 +235,11 @@ def _trained(
             reason = str(failure)
             return Trial(number, settings, None, None, None, Status.FAILED, reason, str(place))
         recorded = Recorded(place)
+    return _ended(number, settings, recorded)
+
+
+def _ended(number: int, settings: Settings, recorded: Recorded) -> Trial:
+    """A trial as its record has it."""
     row = recorded.row
     accuracies = [entry.get("validation_accuracy", math.nan) for entry in recorded.curve]
     return Trial(
@@ -221,5 +250,5 @@ def _trained(
         accuracy=max((value for value in accuracies if value >= 0), default=None),
         status=row["status"],
         reason=row["reason"],
-        folder=str(place),
+        folder=str(recorded.folder),
     )

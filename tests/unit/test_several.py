@@ -1,5 +1,6 @@
 """A study of several methods: which trials and runs it makes, in what order, and what it refuses."""
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import yaml
 from support.studies import SMALL, machine, small_experiment, write_curve, write_run
 
 from admmctl.data import shards
-from admmctl.errors import ConfigError, Interrupted, RunFailed, UserError
+from admmctl.errors import ConfigError, DataError, Interrupted, RunFailed, UserError
 from admmctl.experiment import config
 from admmctl.experiment.config import Run
 from admmctl.launch.options import Options
@@ -21,7 +22,7 @@ from admmctl.studies import tuning
 from admmctl.studies.crossings import compare_studies
 from admmctl.studies.points import summarise
 from admmctl.studies.scaling import Request
-from admmctl.studies.several import Several, is_several, several
+from admmctl.studies.several import Several, is_several, jobs_of, several
 from admmctl.studies.study import Study
 from admmctl.studies.tuning import space_of
 
@@ -32,6 +33,10 @@ METHODS = {
     "graph-admm": {},
 }
 SWEEP = {"seed": 3, "space": {"admm": {"beta": {"low": 0.1, "high": 10.0}}, "sgd": {"batch": [32, 64]}}}
+
+
+def no_data(*_: Any) -> str:
+    raise DataError("dataset swissroll is not in datasets")
 
 
 def batch_of(run: Run) -> int | None:
@@ -171,6 +176,43 @@ def test_a_second_time_nothing_runs_again(place):
     assert (place.trials, place.ran) == ([], [])
     assert place("sgd,adam", "100", repeat=3) == folders  # repeats are added
     assert [seed for *_, seed in place.ran] == [2, 2, 2, 2]
+
+
+def test_what_studies_will_run_is_known_before_and_what_they_ran_after(place):
+    place.iterations = lambda run: 100 if rate_of(run) in (0.1, 0.01) else 50  # other settings than the file's win
+    asked = Several(Request(place.path / "small.yaml", "1,2", "sgd,adam", repeat=2), "100,200", 3)
+    before = jobs_of(asked)
+    trials = [job for job in before if "trials-" in job.place]
+    assert [job.run.data.validation is not None for job in before] == [job in trials for job in before]
+    assert (len(trials), len(before), {job.ranks for job in trials}) == (2 * 2 * 3, 2 * 2 * (3 + 2 * 2), {2})
+    assert not any(job.done for job in before)
+    place("sgd,adam", "100,200", trials=3, repeat=2)
+    assert (len(place.trials), len(place.ran)) == (len(trials), len(before) - len(trials))
+    after = jobs_of(asked)
+    assert (len(after), len({job.identity for job in after})) == (len(before), len(before))
+    assert all(job.done for job in after)
+    runs = [job for job in after if "trials-" not in job.place]
+    ran = [(job.run.method, batch_of(job.run), job.ranks, job.run.seed) for job in runs]
+    assert sorted(place.ran) == sorted(ran)
+    assert not {rate_of(job.run) for job in runs} & {0.1, 0.01}
+    more = jobs_of(Several(Request(place.path / "small.yaml", "1,2", "sgd,adam", repeat=3), "100,200", 3))
+    assert sum(not job.done for job in more) == 2 * 2 * 2
+
+
+def test_a_disturbed_run_is_to_be_made_again(place):
+    (folder,) = place("admm", repeat=1, trials=1)
+    (run,) = folder.glob("admm-p2-*")
+    summary = json.loads((run / "summary.json").read_text())
+    (run / "summary.json").write_text(json.dumps({**summary, "disturbed": True}))
+    jobs = jobs_of(Several(Request(place.path / "small.yaml", "1,2", "admm", repeat=1), None, 1))
+    assert [(job.ranks, job.done) for job in jobs] == [(1, True), (2, False)]
+
+
+def test_without_the_data_nothing_counts_as_recorded(place, monkeypatch):
+    place("sgd", "100", trials=2, repeat=1)
+    monkeypatch.setattr("admmctl.runs.resume.Fingerprints.data", no_data)
+    jobs = jobs_of(Several(Request(place.path / "small.yaml", "1,2", "sgd", repeat=1), "100", 2))
+    assert [job.done for job in jobs] == [False] * 4
 
 
 def test_an_interruption_keeps_what_is_finished(place):
