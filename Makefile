@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 ADMMCTL := $(BIN)/admmctl
+SCALE  ?= quick
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo figures test test-extras lint format lock clean
@@ -20,8 +21,8 @@ demo: $(VENV)/.ready  ## train on a Swiss roll with 1 and 2 ranks (no download);
 	$(ADMMCTL) runs list results/swissroll
 	$(ADMMCTL) accuracy-plot results/swissroll
 
-figures: $(VENV)/.ready  ## draw the papers' figures at the quick scale from own runs (15 minutes), and a page of all
-	$(ADMMCTL) figures --all --scale quick
+figures: $(VENV)/.ready  ## draw the papers' figures from own runs, and a page of all: in minutes, with SCALE=full in hours
+	$(ADMMCTL) figures --all --scale $(SCALE)
 	$(ADMMCTL) report
 
 test: $(VENV)/.ready-dev  ## run the tests on all cores

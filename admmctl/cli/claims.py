@@ -23,7 +23,8 @@ def claims(
     """Say of each claim of the papers whether it holds here: holds, in part, does not hold, cannot be told here.
 
     A verdict is made of recorded runs of full size, never of quick ones, of too few repeats or of made-up data.
-    What was interrupted goes on by the same command.
+    --run says first how many runs are missing, and about how many hours they take. What was interrupted goes on by
+    the same command.
 
     Examples:
 
@@ -32,7 +33,8 @@ def claims(
       admmctl claims zhang --run
     """
     from admmctl.launch.options import Options
-    from admmctl.papers.evidence import make_missing, missing
+    from admmctl.papers.dry import expected
+    from admmctl.papers.evidence import jobs_of, make_missing, missing
     from admmctl.papers.make import Making
     from admmctl.papers.told import chosen, claims_list, judged
     from admmctl.report.live import Live, error_console
@@ -41,8 +43,10 @@ def claims(
     asked = chosen(names or [])
     failures: list[str] = []
     if run:
+        lacking = missing(asked)
+        note(expected(jobs_of(lacking)))
         watcher: Watcher = Live(error_console())
-        failures = make_missing(missing(asked), Making("full", Options(), watcher, note))
+        failures = make_missing(lacking, Making("full", Options(), watcher, note))
     found = judged(asked)
     put_json({"claims": [asdict(claim) for claim in found]}) if as_json else put(claims_list(found))
     if failures:

@@ -8,11 +8,11 @@ import typer
 from admmctl.cli.app import app, left_out, note
 from admmctl.cli.options import (
     AXES,
+    OUTPUT,
     RANKS,
     SCALES,
     UNITS,
     Cluster,
-    DryJobs,
     FigureFile,
     Hosts,
     Json,
@@ -96,73 +96,96 @@ def target_plot(
 @app.command()
 def figures(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Figures; without one, their list.", metavar="NAME")
+        list[str] | None,
+        typer.Argument(help="Figures, by the names that the list gives them.", metavar="NAME"),
     ] = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="Draw all of them, but for data that is not here.")
+        bool, typer.Option("--all", help="Draw all of them but those whose data is not here.")
     ] = False,
     scale: Annotated[
-        str, typer.Option("--scale", help="quick: less data, for a laptop. full: as in the paper, for a cluster.")
+        str,
+        typer.Option(
+            "--scale",
+            help="quick: fewer rows, iterations and repeats, in minutes. full: as in the paper, in hours or days.",
+        ),
     ] = "quick",
     only_list: Annotated[
-        bool, typer.Option("--list", help="List all figures, or those named, and draw none.")
+        bool, typer.Option("--list", help="List the named figures, or all, and draw none.")
     ] = False,
     output: Annotated[
-        Path | None, typer.Option("--output", help="The folder they land in; results/figures by default.")
+        Path | None, typer.Option("--output", help="The folder for the files; results/figures by default.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of illustrations: what is random in them.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="For pictures that need no runs: what is random in them.")
+    ] = 0,
     mirror: Annotated[
-        Path | None, typer.Option("--mirror", help="Of digits: a folder with official files.")
+        Path | None,
+        typer.Option("--mirror", help="For the picture 'digits': a folder with SVHN's official files."),
     ] = None,
     cores: Annotated[
         int | None,
         typer.Option(
             "--cores",
-            help="The most that a figure may take; all there are, or what it asks for.",
+            help="The most cores that a run may take; by default what a figure asks for, as far as there are.",
             rich_help_panel=RANKS,
         ),
     ] = None,
     launcher: LaunchedBy = "auto",
     hosts: Hosts = None,
     cluster: Cluster = None,
-    dry_run: DryJobs = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Run nothing: say how many runs are missing, and about how long they take. With sbatch: print "
+            "the job scripts.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Draw figures and tables of the papers, making the runs they need. PNG, PDF, the points as CSV, a caption.
+    """Draw figures and tables of the papers from runs made here.
 
-    Finished runs of the same settings are used again. What was interrupted goes on by the same command. A figure
-    whose data is not here is skipped with --all, and refused by name. NAME.json holds its caption: which runs,
-    and the paper's numbers beside ours.
+    Without a name they are listed, with the data and the runs that each needs. With names, or --all, the runs that
+    are missing are made, then each figure is drawn: NAME.png, NAME.pdf, its points as NAME.csv, and NAME.json with
+    the caption, the runs, and the paper's numbers beside ours.
 
-    Without names they are listed, with what each of them needs. No run is needed; what is random depends on the
-    seed alone.
+    Finished runs of the same settings are used again. What was interrupted goes on by the same command. Nothing is
+    downloaded: with --all, figures whose data is not here are skipped, and a line says how to fetch it.
 
-    By sbatch every figure is a job of its own, which makes its runs and draws it.
+    --dry-run says beforehand how many runs are missing, and about how many minutes or hours they take.
+
+    With --launcher sbatch each figure is a job of its own, which makes its runs and draws it.
 
     Examples:
 
       admmctl figures
 
+      admmctl figures --all --dry-run
+
+      admmctl figures --all
+
       admmctl figures activations boundary --output pictures
 
       admmctl figures taylor-2a taylor-2b --scale full
-
-      admmctl figures --all
 
       admmctl figures taylor-2a --scale full --cores 256 --launcher sbatch --cluster slurm
     """
     from admmctl.launch.options import check_options
     from admmctl.papers.draw import make_folder
+    from admmctl.papers.dry import forecast, forecast_table
     from admmctl.papers.entry import Request
     from admmctl.papers.listing import WIDTH, failures, figures_table, listing
-    from admmctl.papers.make import Making, draw_all, orders, prepare
+    from admmctl.papers.make import Making, draw_all, prepare, without_data
+    from admmctl.papers.orders import orders
     from admmctl.report.live import Live, error_console
     from admmctl.runs.events import Watcher
+    from admmctl.studies.estimate import Estimator
 
     chosen = one_of("--scale", scale, SCALES)
     if names and everything:
         raise UserError("name figures, or ask for --all, not both")
-    if only_list or not (names or everything):
+    if only_list or not (names or everything or (dry_run and launcher != "sbatch")):
         listed = listing(names or [])
         documents = {"figures": [figure.document() for figure in listed]}
         put_json(documents) if as_json else put(figures_table(listed), narrowest=WIDTH)
@@ -175,10 +198,15 @@ def figures(
         queue(orders(names or [], making, output, dry_run), dry_run, as_json)
         return
     if dry_run:
-        raise UserError("--dry-run of figures prints job scripts: add --launcher sbatch")
+        estimator = Estimator()
+        expected = forecast(names or [], Making(chosen, options, Watcher(), note, cores), estimator)
+        put_json(expected.document()) if as_json else put(forecast_table(expected, estimator), narrowest=WIDTH)
+        return
     outcome = prepare(names or [], chosen, Request(seed, mirror), note)
     folder = make_folder(output)
     draw_all(outcome, Making(chosen, options, Live(error_console()), note, cores), folder)
+    if outcome.missing:
+        note(without_data(outcome.missing))
     if as_json:
         put_json(outcome.document())
     else:

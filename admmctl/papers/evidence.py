@@ -11,9 +11,10 @@ from admmctl.papers.claims import Claim, Evidence, Work
 from admmctl.papers.make import Making, config_file, finished, most_ranks, trained
 from admmctl.runs.recorded import Recorded
 from admmctl.studies.condition import condition
+from admmctl.studies.estimate import Job
 from admmctl.studies.points import summarise
 from admmctl.studies.scaling import Request as StudyRequest
-from admmctl.studies.scaling import folder_of, scaling
+from admmctl.studies.scaling import folder_of, jobs_of_study, scaling
 from admmctl.studies.study import Findings
 
 
@@ -76,6 +77,17 @@ def missing(claims: Sequence[Claim]) -> list[Missing]:
             ]
         elif work.source == "scaling":
             found += [Missing(work, method, None) for method in work.methods if _lacks(work, method)]
+    return found
+
+
+def jobs_of(lacking: Sequence[Missing]) -> list[Job]:
+    """The runs that these come to."""
+    found: list[Job] = []
+    for one in lacking:
+        if one.run is not None:
+            found.append(Job(one.run, one.work.cores[0], done=False))
+        else:
+            found += [job for job in jobs_of_study(_request(one.work, one.method)) if not job.done]
     return found
 
 

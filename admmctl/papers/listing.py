@@ -8,7 +8,6 @@ from rich.table import Table
 
 from admmctl.data.catalog import datasets
 from admmctl.errors import DataError
-from admmctl.papers.catalogue import CATALOGUE
 from admmctl.papers.entry import Entry, Quick
 from admmctl.papers.make import chosen, experiment
 from admmctl.report.tables import Plain
@@ -41,7 +40,7 @@ class Listed:
 
 def listing(names: Sequence[str] = ()) -> list[Listed]:
     """The figures of these names, or all without one. Raises UserError for an unknown one."""
-    return [Listed(entry, _data(entry)) for entry in (chosen(names) or CATALOGUE.values())]
+    return [Listed(entry, _data(entry)) for entry in chosen(names)]
 
 
 def _data(entry: Entry) -> Data | None:

@@ -1,13 +1,14 @@
 """Make figures of papers: use the runs that exist, make the missing ones, then draw."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from admmctl.data import shards
-from admmctl.errors import DataError, Interrupted, MissingExtra, RunFailed, UserError
+from admmctl.data.fetch import line_for
+from admmctl.errors import DataError, Interrupted, MissingData, MissingExtra, RunFailed, UserError
 from admmctl.experiment import config as configuration
 from admmctl.experiment.config import Experiment, Run
 from admmctl.experiment.schema import Stop
@@ -21,7 +22,6 @@ from admmctl.runs import resume as resuming
 from admmctl.runs.events import Watcher
 from admmctl.runs.places import is_run, root
 from admmctl.runs.recorded import EVERYTHING, Recorded
-from admmctl.runs.submit import Order
 from admmctl.runs.summary import Status
 from admmctl.runs.train import check, execute
 from admmctl.studies.condition import condition
@@ -52,11 +52,11 @@ class Making:
 
 
 def chosen(names: Sequence[str]) -> list[Entry]:
-    """The figures of these names, each once. Raises UserError for an unknown name, with the nearest one."""
+    """The figures of these names, each once; all without one. Raises UserError for an unknown name."""
     for name in names:
         if name not in CATALOGUE:
             raise UserError(f"unknown figure '{name}'{suggest(name, list(CATALOGUE))}")
-    return [CATALOGUE[name] for name in dict.fromkeys(names)]
+    return [CATALOGUE[name] for name in dict.fromkeys(names or CATALOGUE)]
 
 
 @dataclass
@@ -66,6 +66,7 @@ class Outcome:
     ready: list[Material] = field(default_factory=list)
     drawn: list[dict[str, Any]] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
+    missing: dict[str, MissingData] = field(default_factory=dict)  # of those that are skipped for want of data
     failed: dict[str, str] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
@@ -86,7 +87,7 @@ def prepare(names: Sequence[str], scale: Scale, request: Request, say: Say) -> O
     if request.mirror is not None and not request.mirror.is_dir():
         raise UserError(f"--mirror {request.mirror}: there is no such folder")
     outcome = Outcome()
-    for entry in chosen(names) or CATALOGUE.values():
+    for entry in chosen(names):
         try:
             need_data(entry, scale)
             points = None if entry.points is None else entry.points(request)
@@ -95,8 +96,17 @@ def prepare(names: Sequence[str], scale: Scale, request: Request, say: Say) -> O
             if names:
                 raise DataError(f"{entry.name}: {error}") from None
             outcome.skipped[entry.name] = str(error)
-            say(f"skipped: {entry.name}: {error}")
+            if isinstance(error, MissingData):
+                outcome.missing[entry.name] = error
+            else:
+                say(f"skipped: {entry.name}: {error}")
     return outcome
+
+
+def without_data(missing: Mapping[str, MissingData]) -> str:
+    """The line about figures that are skipped as their data is not here; '' where there are none."""
+    names = ", ".join(missing)
+    return f"skipped: {names}; fetch the rest with: {line_for(missing.values())}" if missing else ""
 
 
 def need_data(entry: Entry, scale: Scale) -> None:
@@ -128,41 +138,6 @@ def draw_all(outcome: Outcome, making: Making, folder: Path) -> None:
             raise Interrupted(f"{stop}\nthe same command goes on from here", stop.runs) from None
         except (RunFailed, UserError) as error:
             outcome.failed[entry.name] = str(error)
-
-
-# --- as jobs
-
-
-def orders(asked: Sequence[str], making: Making, output: Path | None, dry: bool) -> list[Order]:
-    """A job for each of the figures ``asked`` for, of all where none is named, which makes its runs and draws it.
-
-    Illustrations need no job. Of all, those whose data is not here are skipped, unless it is ``dry``. Raises
-    UserError, and DataError by name.
-    """
-    found = []
-    for entry in chosen(asked) or CATALOGUE.values():
-        if entry.config is None:
-            making.say(f"left out: {entry.name} needs no job; draw it without --launcher sbatch")
-            continue
-        try:
-            if not dry:
-                need_data(entry, making.scale)
-        except DataError as error:
-            if asked:
-                raise DataError(f"{entry.name}: {error}") from None
-            making.say(f"skipped: {entry.name}: {error}")
-            continue
-        plan = entry.plan(making.scale)
-        runs = planned(entry, making.scale) or list(experiment(entry, making.scale).runs.values())
-        counts = plan.cores if entry.drawing.source == "scaling" else plan.cores[:1]
-        most = making.most or ENDLESS
-        sized = replace(making.options, cores=max((count for count in counts if count <= most), default=most))
-        arguments = [entry.name, "--scale", making.scale, *([] if output is None else ["--output", str(output)])]
-        mixed = len({run.method for run in runs}) > 1
-        found.append(Order(runs[0], f"figures-{entry.name}", None, "figures", arguments, sized, mixed=mixed))
-    if not found:
-        raise UserError("none of these figures is made of runs: draw them without --launcher sbatch")
-    return found
 
 
 # --- the runs of one figure
@@ -230,10 +205,26 @@ def make(entry: Entry, making: Making) -> tuple[Material, list[str]]:
 
 def _scaling(entry: Entry, making: Making) -> Material:
     """The scaling studies of the figure's methods, which take turns."""
-    plan, most = entry.plan(making.scale), most_ranks(making)
-    # One core count makes no study. A small machine measures 1, 2 and all its cores, oversubscribed if it has one.
-    counts = tuple(count for count in plan.cores if count <= most)
-    counts = counts if len(counts) > 1 else tuple(sorted({1, 2, min(most, max(plan.cores))}))
+    folders = [folder for asked in studies(entry, making) for folder in several(asked, making.watcher, making.say)]
+    runs = [path for folder in folders for path in sorted(folder.iterdir()) if is_run(path)]
+    found = [summarise(folder) for folder in folders]
+    notes = _fewer(entry.plan(making.scale).cores, _counts(entry, making))
+    return Material(entry, making.scale, runs, studies=found, notes=notes)
+
+
+def _counts(entry: Entry, making: Making) -> tuple[int, ...]:
+    """The core counts of a figure's studies here.
+
+    One makes no study: a small machine measures 1, 2 and all its cores, oversubscribed if it has one.
+    """
+    cores, most = entry.plan(making.scale).cores, most_ranks(making)
+    counts = tuple(count for count in cores if count <= most)
+    return counts if len(counts) > 1 else tuple(sorted({1, 2, min(most, max(cores))}))
+
+
+def studies(entry: Entry, making: Making) -> list[Several]:
+    """The scaling studies of a figure as they are asked for here. Raises UserError."""
+    plan, counts, most = entry.plan(making.scale), _counts(entry, making), most_ranks(making)
     config, changes = source(entry, making.scale)
     request = StudyRequest(
         config,
@@ -246,14 +237,11 @@ def _scaling(entry: Entry, making: Making) -> Material:
     )
     sized = _with_batches(entry, making.scale) if plan.batches else []
     groups = [([name for name in plan.methods if name not in sized], None), (sized, _listed(plan.batches))]
-    folders = []
-    for methods, batches in groups:
-        if methods:
-            asked = Several(replace(request, method=",".join(methods)), batches, plan.trials)
-            folders += several(asked, making.watcher, making.say)
-    runs = [path for folder in folders for path in sorted(folder.iterdir()) if is_run(path)]
-    studies = [summarise(folder) for folder in folders]
-    return Material(entry, making.scale, runs, studies=studies, notes=_fewer(plan.cores, counts))
+    return [
+        Several(replace(request, method=",".join(methods)), batches, plan.trials)
+        for methods, batches in groups
+        if methods
+    ]
 
 
 def _with_batches(entry: Entry, scale: Scale) -> list[str]:

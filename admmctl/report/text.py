@@ -38,6 +38,16 @@ def duration(value: float) -> str:
     return f"{whole // 3600:,} h {whole // 60 % 60:02} min"
 
 
+def rough(value: float) -> str:
+    """A time span of which little is known, in one unit: 12 s, 3 min, 2.5 h, 120 h."""
+    if value < 60:
+        return f"{math.ceil(value)} s"
+    if value < 90 * 60:
+        return f"{value / 60:.0f} min"
+    hours = value / 3600
+    return f"{hours:.1f} h" if hours < 10 else f"{hours:,.0f} h"
+
+
 def count(many: int, noun: str) -> str:
     """'1 rank', '2 ranks'."""
     return f"{many} {noun}{'s' * (many != 1)}"

@@ -1,5 +1,6 @@
 """``admmctl figures`` as people meet it: its list, what it writes, and what it says of data that is not here."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,9 +78,107 @@ def test_all_leaves_out_what_has_no_data_and_says_how_to_get_it(shell: Shell, re
     skipped = {figure["name"]: figure["reason"] for figure in answer.json()["skipped"]}
     assert skipped["digits"].endswith("run: admmctl fetch svhn")
     assert skipped["absent"].endswith("run: admmctl fetch svhn --extra")
-    lines = [line.removeprefix("skipped: ") for line in answer.err.splitlines() if line.startswith("skipped: ")]
-    assert lines == [f"{name}: {skipped[name]}" for name in ("digits", "absent")]
+    lines = [line for line in answer.err.splitlines() if "fetch" in line]
+    assert lines == ["skipped: digits, absent; fetch the rest with: admmctl fetch svhn --extra"]
     assert len(list((results / "figures").iterdir())) == 4 * 2
+
+
+def test_data_that_is_here_and_too_small_is_no_matter_of_fetching(shell: Shell, few) -> None:
+    few["large"] = replace(TINY, name="large", quick=Quick("", (*LITTLE, "data.first=1000")))
+    answer = shell("figures", "--all")
+    assert answer.code == 0
+    assert "skipped: large: data.first: 1,000 asked for, of 225 training rows\n" in answer.err
+    assert "skipped: digits, absent; fetch" in answer.err
+
+
+# --- --dry-run
+
+
+@pytest.mark.usefixtures("small_peaks")
+def test_a_dry_run_says_what_it_takes_and_draws_nothing(shell: Shell, results: Path, few) -> None:
+    few["again"] = replace(TINY, name="again")
+    before = sorted(shell.folder.rglob("*"))
+    found = shell("figures", "--dry-run", "--json").json()
+    assert sorted(shell.folder.rglob("*")) == before
+    figures = {figure["name"]: figure for figure in found["figures"]}
+    assert list(figures) == list(few)
+    tiny, absent, again = figures["tiny"], figures["absent"], figures["again"]
+    assert (tiny["runs"], tiny["recorded"], tiny["to_make"], tiny["rows"], tiny["cores"]) == (1, 0, 1, 225, [1])
+    assert 0 < tiny["seconds"] < 60
+    assert (again["runs"], again["to_make"], again["seconds"]) == (1, 0, 0)  # the run of tiny
+    assert (absent["rows"], absent["data_here"], absent["runs"]) == (120_290, False, 4)
+    assert absent["seconds"] > tiny["seconds"]
+    assert (figures["features"]["runs"], figures["features"]["rows"]) == (0, None)
+    assert (found["to_make"], found["of_data_here"]["to_make"], found["counted"], found["unknown"]) == (5, 1, 5, 0)
+    assert found["seconds"] == pytest.approx(tiny["seconds"] + absent["seconds"])
+    assert found["gflops_per_core"] > 0
+    assert found["fetch"] == "admmctl fetch svhn --extra"
+    assert shell("figures", "digits", "--dry-run", "--json").json()["fetch"] == "admmctl fetch svhn"
+
+
+@pytest.mark.usefixtures("small_peaks", "terminal")
+def test_a_dry_run_for_people_is_a_table_and_what_to_think_of_it(shell: Shell, results: Path, few) -> None:
+    few["again"] = replace(TINY, name="again")
+    answer = shell("figures", "--all", "--dry-run")
+    lines = answer.out.splitlines()
+    assert answer.code == 0
+    assert [line.split()[0] for line in lines[: 1 + len(few)]] == ["figure", *few]
+    rows = {line.split()[0]: line.split()[1:] for line in lines if line}
+    assert rows["tiny"][:5] == ["225", "1", "1", "0", "1"]
+    assert rows["again"] == ["225", "1", "1", "0", "0", "-"]
+    assert rows["absent"][:5] == ["120,290*", "1", "4", "0", "4"]
+    assert rows["features"] == ["no", "runs"]
+    text = " ".join(lines)
+    assert "With the data that is here: 1 run to make, about 1 s." in text
+    assert "With all data: 5 runs to make, about " in text
+    assert "5 by counted operations at 20% of " in text
+    assert "* official rows, not here; fetch them with: admmctl fetch svhn --extra" in text
+    assert not results.exists()
+
+
+@pytest.mark.usefixtures("small_peaks")
+def test_after_the_runs_a_dry_run_finds_them(shell: Shell, results: Path, few, monkeypatch) -> None:
+    assert shell("figures", "tiny").code == 0
+    monkeypatch.setattr("admmctl.runs.bench._peak", None)  # nothing is measured
+    found = shell("figures", "tiny", "--dry-run", "--json").json()
+    (tiny,) = found["figures"]
+    assert (tiny["runs"], tiny["recorded"], tiny["to_make"], tiny["seconds"]) == (1, 1, 0, 0)
+    assert (found["gflops_per_core"], found["fetch"]) == (None, "")
+    more = replace(TINY, quick=replace(TINY.quick, repeats=3))
+    few["tiny"] = more
+    (run,) = (results / "swissroll-quick").iterdir()
+    wall = json.loads((run / "summary.json").read_text())["wall_s"]
+    found = shell("figures", "tiny", "--dry-run", "--json").json()
+    assert (found["to_make"], found["counted"]) == (2, 0)
+    assert found["seconds"] == pytest.approx(2 * wall)
+    assert "2 as recorded runs of the same settings took" in shell("figures", "tiny", "--dry-run").out
+
+
+@pytest.mark.usefixtures("small_peaks")
+def test_a_dry_run_of_studies_counts_every_trial_and_every_core_count(shell: Shell, few, monkeypatch) -> None:
+    few["study"] = replace(
+        CATALOGUE["taylor-2a"],
+        name="study",
+        config="swissroll",
+        methods=("admm", "tanh-random"),
+        changes=("stop.target=0.9",),
+        repeats=2,
+        cores=(1, 2, 64),
+        batches=(100, 200),
+        trials=3,
+    )
+
+    def found(cores: int) -> tuple[int, list[int]]:
+        monkeypatch.setattr("admmctl.launch.local.available_cores", lambda: cores)
+        (figure,) = shell("figures", "study", "--scale", "full", "--dry-run", "--json").json()["figures"]
+        return figure["runs"], figure["cores"]
+
+    assert found(2) == (3 * (3 + 2 * 2), [1, 2])
+    assert found(64) == (3 * (3 + 2 * 3), [1, 2, 64])
+
+
+def test_a_dry_run_of_an_unknown_figure_is_refused(shell: Shell) -> None:
+    assert "did you mean 'taylor-1a'?" in shell.refusal("figures", "tailor-1a", "--dry-run")
 
 
 @pytest.mark.parametrize(

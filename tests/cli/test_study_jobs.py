@@ -216,7 +216,7 @@ def test_of_all_figures_those_that_need_runs_and_have_data_are_jobs(shell: Shell
     labels = [Path(row["folder"]).name for row in answer.json()["runs"]]
     assert labels == ["job-figures-trident-6-left", "job-figures-taylor-1a"]
     assert "left out: neuron needs no job" in answer.err
-    assert "skipped: taylor-2b: " in answer.err
+    assert "skipped: taylor-2b; fetch the rest with: admmctl fetch higgs\n" in answer.err
     dry = shell("figures", "taylor-2b", "--launcher", "sbatch", "--dry-run")
     assert (dry.code, dry.out.startswith("#!/bin/bash")) == (0, True), "it needs no data"
 
@@ -226,7 +226,7 @@ def test_figures_that_cannot_be_jobs_are_refused(shell: Shell, results: Path, sl
     for arguments, message in {
         "neuron --launcher sbatch": "none of these figures is made of runs",
         "taylor-2b --launcher sbatch": "taylor-2b: dataset higgs is not in",
-        "neuron --dry-run": "add --launcher sbatch",
+        "neuron --dry-run --launcher sbatch": "none of these figures is made of runs",
         "neuron --cores 0": "--cores 0: expected 1 or more",
         "neuron --launcher bsub": "--launcher bsub: valid: auto, inline",
         "neuron --hosts h1;2": "is no host",

@@ -1,5 +1,7 @@
 """Verdicts on claims, of made-up runs: what holds, what does not, and what cannot be told of so few."""
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from admmctl.errors import UserError
 from admmctl.papers.catalogue import CATALOGUE, CLAIMS
 from admmctl.papers.claims import Claim, Evidence, Judged, Rule, Verdict, Work, judge
 from admmctl.papers.entry import Paper
-from admmctl.papers.evidence import planned
+from admmctl.papers.evidence import jobs_of, missing, planned
 from admmctl.papers.rules import FINAL, STEPS, TIME, all_of, at_least, at_most, greater, less, never, unable
 from admmctl.papers.told import chosen, summary
 from admmctl.runs.recorded import Recorded
@@ -141,3 +143,36 @@ def test_claims_are_chosen_by_paper_or_id():
     assert [claim.id for claim in chosen(["zhang-accuracy"])] == ["zhang-accuracy"]
     with pytest.raises(UserError, match="unknown paper or claim 'zang'; did you mean 'zhang'"):
         chosen(["zang"])
+
+
+# -- what is missing
+
+
+def made(repeats: int = 2, **changes) -> Claim:
+    work = Work("swissroll", ("admm",), repeats, ("data.rows=300", "network.layers=[5]", "stop.iterations=3"))
+    return Claim("made", CLAIM.paper, "section 1", "It is so.", unable("nothing"), (replace(work, **changes),))
+
+
+@pytest.mark.usefixtures("small_peaks")
+def test_runs_that_are_missing_are_made_and_before_that_it_says_how_long_they_take(shell, monkeypatch):
+    def run(repeats: int) -> str:
+        monkeypatch.setattr("admmctl.papers.told.CLAIMS", {"made": made(repeats)})
+        answer = shell("claims", "--run")
+        assert answer.code == 0
+        return answer.err.splitlines()[0]
+
+    first = run(2)
+    assert first.startswith("2 runs to make, about 1 s (2 by counted operations at 20% of ")
+    assert run(2) == "no run is missing"
+    assert re.fullmatch(r"1 run to make, about 1 s \(1 as recorded runs of the same settings took\..*\)", run(3))
+    monkeypatch.setattr("admmctl.papers.told.CLAIMS", {"made": made(9)})
+    assert "to make" not in shell("claims").err
+
+
+@pytest.mark.usefixtures("results")
+def test_a_study_that_is_missing_comes_to_its_runs():
+    changes = ("data.rows=300", "stop.target=0.9")
+    lacking = missing([made(repeats=3, source="scaling", cores=(1, 2), changes=changes)])
+    assert [one.run for one in lacking] == [None]
+    jobs = jobs_of(lacking)
+    assert [(job.ranks, job.run.seed) for job in jobs] == [(1, 0), (2, 0), (1, 1), (2, 1), (1, 2), (2, 2)]
