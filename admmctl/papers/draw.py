@@ -67,6 +67,9 @@ def curves(name: str, *views: View) -> Drawing:
         runs = [run for run in material.runs if run.curve]
         if not runs:
             raise UserError("none of its runs has an evaluation: there is nothing to draw")
+        for view in views:
+            if not any(view.of in run.curve[0] for run in runs):
+                raise UserError(f"none of its runs has recorded {view.of}")
         width = style.COLUMN_WIDTH * (1.35 if len(views) == 1 else 2.1)
         figure, places = plt.subplots(1, len(views), figsize=(width, style.COLUMN_WIDTH * 0.95), squeeze=False)
         figure.subplots_adjust(wspace=0.3)

@@ -262,7 +262,7 @@ def target_plot(
     say_mixed_data(runs, say)
     figure, axes = plt.subplots()
     settings_against_target(axes, runs, over, unit)
-    axes.legend(loc="best")
+    style.legend_below(axes)
     return style.save(figure, output or _beside(runs) / f"target-{over}")
 
 

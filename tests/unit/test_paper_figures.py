@@ -11,13 +11,14 @@ import matplotlib.pyplot as plt
 import pytest
 from support.recorded_runs import write_run
 
-from admmctl.errors import DataError
+from admmctl.errors import DataError, UserError
 from admmctl.launch.options import Options
 from admmctl.papers.catalogue import CATALOGUE
-from admmctl.papers.draw import draw
+from admmctl.papers.draw import curves, draw
 from admmctl.papers.entry import Entry, Material, Quick
 from admmctl.papers.hkust import ENTRIES as HKUST
 from admmctl.papers.make import Making, finished, make, most_ranks, need_data, planned
+from admmctl.report.figures import View
 from admmctl.report.sidecar import Figure, Number
 from admmctl.runs.events import Watcher
 from admmctl.runs.recorded import EVERYTHING, Recorded
@@ -176,3 +177,9 @@ def test_the_papers_accuracies_stand_on_the_axis_of_ours(results, final, axis, s
         final,
     }  # the CSV has accuracies
     plt.close(figure)
+
+
+def test_a_curve_that_no_run_has_recorded_is_refused_by_its_name(results):
+    material = Material(HKUST[0], "full", [write_run(results, "admm")])
+    with pytest.raises(UserError, match="none of its runs has recorded test_loss"):
+        curves("made", View("test_loss")).draw(material)
