@@ -8,7 +8,7 @@ ADMMCTL := $(BIN)/admmctl
 SCALE  ?= quick
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo figures test test-extras lint format lock clean
+.PHONY: help install demo figures rehearsal test test-extras lint format lock clean
 
 help:  ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -24,6 +24,9 @@ demo: $(VENV)/.ready  ## train on a Swiss roll with 1 and 2 ranks (no download);
 figures: $(VENV)/.ready  ## draw the papers' figures from own runs, and a page of all: in minutes, with SCALE=full in hours
 	$(ADMMCTL) figures --all --scale $(SCALE)
 	$(ADMMCTL) report
+
+rehearsal: $(VENV)/.ready  ## SVHN and HIGGS at full size on made-up data (2 hours, 15 GB; KEEP=1 keeps it, SMALL=1: minutes)
+	$(BIN)/python scripts/rehearsal.py $(if $(filter-out 0,$(SMALL)),--small) $(if $(filter-out 0,$(KEEP)),--keep)
 
 test: $(VENV)/.ready-dev  ## run the tests on all cores
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder

@@ -14,9 +14,13 @@ from admmctl.data.dataset import Dataset, root
 from admmctl.data.download import check_mirror, digest, is_url, obtain
 from admmctl.data.prepared import UsedFile
 from admmctl.data.source import Progress, Say
+from admmctl.data.wrapped import unwrapped
 from admmctl.errors import DataError, MissingData, UserError
 from admmctl.files import locked
 from admmctl.folders import leads_to, make_folder
+
+MADE_UP = b"made-up data"  # a file says so in its first bytes: in the comment of gzip, the text of MATLAB's header
+_HEAD = 256
 
 
 @dataclass(frozen=True)
@@ -174,9 +178,17 @@ def _identified(
             )
         if not is_official:
             say(f"{path.name} is not the official {name} (sha256 {sha256[:12]}...): it is used as it is")
-        size = path.stat().st_size
-        used.append({"file": path.name, "bytes": size, "sha256": sha256, "official": is_official})
+        used.append({"file": path.name, "bytes": path.stat().st_size, "sha256": sha256, "official": is_official})
+        if _is_made_up(path):
+            used[-1]["made_up"] = True
+            say(f"{path.name} says that it is made up: so says every record of what is trained on it")
     return raw, used
+
+
+def _is_made_up(path: Path) -> bool:
+    """Whether a program made this file up. Its sum is known already: it can be read."""
+    with unwrapped(path) as (stream, _):
+        return MADE_UP in stream.read(_HEAD)
 
 
 def _place(dataset: Dataset) -> Path:

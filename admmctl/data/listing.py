@@ -32,6 +32,7 @@ class Entry(TypedDict):
     disk_bytes: int
     files: list[OfficialFile]
     official: NotRequired[bool]
+    made_up: NotRequired[bool]
     sources: NotRequired[list[UsedFile]]
     parts: NotRequired[dict[str, dict[str, Any]]]
     problem: NotRequired[str]
@@ -58,6 +59,7 @@ def describe(name: str) -> Entry:
         "folder": str(folder),
         "disk_bytes": sum(path.stat().st_size for path in folder.iterdir() if path.is_file()),
         "official": manifest["official"],
+        "made_up": manifest.get("made_up", False),
         "sources": manifest["sources"],
         "parts": {
             part: {"rows": found["rows"], "label_counts": found["label_counts"]}

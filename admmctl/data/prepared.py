@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self, TypedDict
+from typing import Any, NotRequired, Self, TypedDict
 
 import numpy as np
 from numpy.lib import format as npy
@@ -75,6 +75,8 @@ class StoredSource(ArraySource):
         except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"dataset {name} in {folder} is damaged ({error}); {cure} --force") from None
 
+        self.made_up = manifest.get("made_up") is True
+
     def fingerprint(self) -> str:
         return str(self._manifest["sha256"])
 
@@ -89,6 +91,7 @@ class UsedFile(TypedDict):
     bytes: int
     sha256: str
     official: bool
+    made_up: NotRequired[bool]  # a program made it up, and it says so
 
 
 class Prepared:
@@ -109,6 +112,7 @@ class Prepared:
             "name": name,
             **self._identity,
             "official": all(source["official"] for source in sources),
+            "made_up": any(source.get("made_up", False) for source in sources),
             "sha256": hashlib.sha256(json.dumps(self._identity, sort_keys=True).encode()).hexdigest(),
             "parts": {},
         }

@@ -20,6 +20,7 @@ from admmctl.errors import DataError
 _CHUNK = 16_384  # rows read or scaled at a time, so that temporaries stay small
 _CHUNK_BYTES = 16 << 20  # of these in float64: fewer rows where they are long
 _STREAM_BYTES = 4 << 20  # of a chunk of rows that stay on disk
+MADE_UP = "these are made-up data: no result on them says anything of the real ones"
 
 
 def _chunk(features: int) -> int:
@@ -185,7 +186,8 @@ def plan(settings: DataSettings, ranks: int) -> Plan:
     if len(divided.test) == 0:
         raise DataError("no rows are left to test on; lower data.train or set data.test to a fraction")
     refusal, notes = lacking_classes(dataset, settings, source, divided)
-    return Plan(source, divided, settings, (*source.notes, *notes), refusal)
+    made_up = [MADE_UP] if source.made_up else []
+    return Plan(source, divided, settings, (*made_up, *source.notes, *notes), refusal)
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ class Source(ABC):
     labels_known: Sequence[int]  # the labels that occur, ascending
     precision: type[np.floating[Any]] = np.float32  # of ``inputs``; float64 where float32 would lose digits
     may_overflow = False  # whether a row may hold a number that is too large for float32
+    made_up = False  # whether a program made the rows up in the place of the real ones
     notes: Sequence[str] = ()  # what a person should know about how the data were read
 
     @abstractmethod

@@ -156,7 +156,7 @@ class HogSource(Source):
     """HOG features of a source of pixels."""
 
     def __init__(self, pixels: Source, settings: HogSettings) -> None:
-        self._pixels, self._settings = pixels, settings
+        self._pixels, self._settings, self.made_up = pixels, settings, pixels.made_up
         self.labels_known = pixels.labels_known
         self.features = features(settings, SIDE, SIDE)
 
@@ -179,7 +179,7 @@ class ChosenSource(Source):
     """Training rows from the extra digits, or from the training digits followed by the extra ones."""
 
     def __init__(self, stored: StoredSource, parts: tuple[Part, ...]) -> None:
-        self._stored, self._parts = stored, parts
+        self._stored, self._parts, self.made_up = stored, parts, stored.made_up
         self.features, self.labels_known = stored.features, stored.labels_known
 
     def rows(self, part: Part) -> int:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from admmctl.data.shards import MADE_UP
 from admmctl.papers.entry import Material
 from admmctl.papers.measures import numbers
 from admmctl.report.sidecar import Figure
@@ -33,7 +34,8 @@ def caption(material: Material) -> str:
     if material.points is not None:
         seed = material.points.facts["seed"]
         return f"{title} Drawn anew from what is computed here, seed {seed}; it needs no training run."
-    sentences = [title, *(_computed(material.conditions) if material.conditions else _runs(material))]
+    sentences = [title, f"{MADE_UP.capitalize()}."] if material.made_up else [title]
+    sentences += [*(_computed(material.conditions) if material.conditions else _runs(material))]
     sentences.append("What the papers report is marked as theirs: other machines, often other work.")
     if material.shrunk:
         sentences.append(f"Quick scale: {entry.quick.less}.")
@@ -59,7 +61,7 @@ def _runs(material: Material) -> list[str]:
     layout += "thread" if threads == [1] else "threads"
     return [
         f"Measured on {'; '.join(machines) or 'an unknown machine'}: {layout} per rank, {repeats}.",
-        f"Data: {material.runs[0].data.get('name', '')}, {_list(rows)} training and {_list(tests)} test rows.",
+        f"Data: {material.runs[0].data_name}, {_list(rows)} training and {_list(tests)} test rows.",
         "Seconds are train_s: optimisation only, without loading and evaluation.",
     ]
 

@@ -41,9 +41,10 @@ def draw(material: Material, folder: Path) -> dict[str, Any]:
     entry, base = material.entry, folder / material.entry.name
     figure, rows = entry.drawing.draw(material)
     rows = rows if entry.drawing.has_theirs else [*rows, *reported_rows(entry)]
+    rows = [{"data": "made up", **row} for row in rows] if material.made_up else rows
     points = folder / f"{entry.name}.csv"
     try:
-        written = [*style.save(figure, base), points]
+        written = [*style.save(figure, base, material.made_up), points]
         write_csv(points, list(dict.fromkeys(key for row in rows for key in row)), rows)
         description = describe(material, written)
         written.append(description.write(folder))

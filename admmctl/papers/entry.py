@@ -224,6 +224,12 @@ class Material:
         return not self.folders and self.conditions is None and self.points is None
 
     @cached_property
+    def made_up(self) -> bool:
+        """Whether it is of made-up data."""
+        computed = self.conditions is not None and self.conditions.data_made_up
+        return computed or any(run.made_up for run in self.runs)
+
+    @cached_property
     def runs(self) -> list[Recorded]:
         """What is recorded of the runs."""
         return [Recorded(folder) for folder in self.folders]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from admmctl.data import shards
 from admmctl.errors import DataError, MissingExtra, RunFailed, UserError
 from admmctl.experiment import config as configuration
 from admmctl.experiment.config import Run
@@ -29,10 +30,14 @@ def planned(work: Work) -> list[Run]:
 
 
 def recorded(work: Work) -> Evidence:
-    """What there is of a work. Nothing is run; condition numbers are computed. Raises UserError."""
+    """What there is of a work, but for made-up data. Nothing is run; condition numbers are computed.
+
+    Raises UserError.
+    """
     try:
         if work.source == "condition":
-            return Evidence(work, conditions=condition(config_file(work.config), overrides=work.changes))
+            found = condition(config_file(work.config), overrides=work.changes)
+            return Evidence(work, conditions=None if found.data_made_up else found)
         if work.source == "scaling":
             studies = {method: study for method in work.methods if (study := _study(work, method)) is not None}
             return Evidence(work, studies=studies)
@@ -48,9 +53,10 @@ def recorded(work: Work) -> Evidence:
 
 def _study(work: Work, method: str) -> Findings | None:
     try:
-        return summarise(folder_of(_request(work, method)))
+        found = summarise(folder_of(_request(work, method)))
     except UserError:  # none yet, or one that has not finished
         return None
+    return None if found.data_made_up else found
 
 
 def _request(work: Work, method: str) -> StudyRequest:
@@ -68,9 +74,10 @@ class Missing:
 
 
 def missing(claims: Sequence[Claim]) -> list[Missing]:
-    """What has to be run for these claims, each once. Raises UserError."""
+    """What has to be run for these claims, each once. Raises UserError, also where the data are made up."""
     found: list[Missing] = []
     for work in dict.fromkeys(work for claim in claims for work in claim.work):
+        _must_be_real(work)
         if work.source == "runs":
             found += [
                 Missing(work, run.method, run) for run in planned(work) if finished(run, work.cores[0]) is None
@@ -89,6 +96,20 @@ def jobs_of(lacking: Sequence[Missing]) -> list[Job]:
         else:
             found += [job for job in jobs_of_study(_request(one.work, one.method)) if not job.done]
     return found
+
+
+def _must_be_real(work: Work) -> None:
+    """Raises UserError where the data of a work are made up: no run on them would count."""
+    for data in {run.data.name: run.data for run in planned(work)}.values():
+        try:
+            made_up = shards.plan(data, 1).source.made_up
+        except DataError:  # not here yet: whoever trains will say so
+            continue
+        if made_up:
+            raise UserError(
+                f"{work.config}: the dataset {data.name} here is made up, and no verdict is made of it; fetch the "
+                f"real one: admmctl fetch {data.name} --force"
+            )
 
 
 def _lacks(work: Work, method: str) -> bool:

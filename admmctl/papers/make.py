@@ -38,7 +38,8 @@ BUDGETS = ("iterations", "epochs", "seconds")
 class Making:
     """How figures are made: their scale, the options of their runs, and who is told about the progress.
 
-    ``most`` is how many cores they may take; None: as many as there are.
+    ``most`` is how many cores they may take; None: as many as there are. ``made_up``: runs on made-up data may be
+    used again, as a rehearsal does.
     """
 
     scale: Scale
@@ -46,6 +47,7 @@ class Making:
     watcher: Watcher
     say: Say
     most: int | None = None
+    made_up: bool = False
 
 
 # --- what was asked for
@@ -194,7 +196,8 @@ def make(entry: Entry, making: Making) -> tuple[Material, list[str]]:
         if run.method in left_out:
             continue
         try:
-            folders.append(finished(run, cores, say) or trained(run, options, making.watcher))
+            found = finished(run, cores, say, making.made_up)
+            folders.append(found or trained(run, options, making.watcher))
         except MissingExtra as missing:
             left_out[run.method] = str(missing)
             say(f"left out: {run.method}: {missing}")
@@ -281,10 +284,10 @@ def trained(run: Run, options: Options, watcher: Watcher) -> Path:
 # --- runs that exist
 
 
-def finished(run: Run, ranks: int, say: Say = lambda text: None) -> Path | None:
+def finished(run: Run, ranks: int, say: Say = lambda text: None, made_up: bool = False) -> Path | None:
     """The newest finished run of the same hash, data and ranks that went as far as ``run`` should.
 
-    ``say`` is called about each damaged one.
+    None of made-up data, but where ``made_up`` asks for them. ``say`` is called about each damaged one.
     """
     pattern = re.compile(rf"{re.escape(resuming.folder_name(run, ranks))}(-\d+)?")
     folders = [root() / experiment for experiment in sorted({run.experiment, run.experiment.removesuffix(QUICK)})]
@@ -296,7 +299,7 @@ def finished(run: Run, ranks: int, say: Say = lambda text: None) -> Path | None:
         problem = recorded.damage(EVERYTHING)
         if problem is not None:
             say("left out: {}: {}".format(*problem))
-        elif _is_sufficient(run, recorded):
+        elif (made_up or not recorded.made_up) and _is_sufficient(run, recorded):
             found.append(path)
     return max(found, key=lambda path: (path / "summary.json").stat().st_mtime, default=None)
 

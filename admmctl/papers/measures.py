@@ -34,7 +34,9 @@ def reported_rows(entry: Entry) -> Rows:
 
 
 def numbers(material: Material) -> list[Number]:
-    """Every number that the paper gives of a figure, with ours where there is one."""
+    """Every number that the paper gives of a figure, with ours where there is one; none beside made-up data."""
+    if material.made_up:
+        return []
     return [_number(theirs, material) for theirs in material.entry.reported]
 
 

@@ -11,7 +11,7 @@ from rich.console import Group
 from rich.text import Text
 
 from admmctl.errors import UserError
-from admmctl.report.tables import Plain
+from admmctl.report.tables import MADE_UP, Plain
 from admmctl.report.text import interval, number, seconds
 from admmctl.runs.reading import CONFIG
 from admmctl.runs.recorded import COMPARED, Recorded
@@ -143,20 +143,25 @@ class Comparison:
     metric: str
     target: float | None
     methods: list[Compared]
+    data_made_up: bool
 
 
 def compare(runs: Iterable[Recorded]) -> Comparison:
     """Medians and intervals per method and ranks. Raises UserError when runs cannot be compared.
 
     Failed runs count as misses. A method with runs that were disturbed gets no verdict, and is the rival of none.
+    Made-up data give no verdict at all.
     """
     groups = comparable(runs)
     first = groups[0][0].summary
     times = [median(times_to_target(repeats)) for repeats in groups]
     disturbed = [_disturbed(repeats) for repeats in groups]
-    found = _verdicts(times, disturbed) if first.target is not None else [None] * len(times)
+    made_up = any(one.run.made_up for repeats in groups for one in repeats)
+    found: list[str | None] = [MADE_UP if made_up else None] * len(groups)
+    if first.target is not None and not made_up:
+        found = _verdicts(times, disturbed)
     rows = [_row(*each) for each in zip(groups, times, found, strict=True)]
-    return Comparison(first.experiment, first.metric, first.target, rows)
+    return Comparison(first.experiment, first.metric, first.target, rows, made_up)
 
 
 def _disturbed(repeats: list[Ended]) -> int:
@@ -247,6 +252,8 @@ def compare_table(result: Comparison) -> Group:
     )
     if any(row.disturbed for row in result.methods):
         note += "\ndisturbed: other work took the cores of a run; no verdict is made of it."
+    if result.data_made_up:
+        note += f"\n{MADE_UP}: a program made the rows up; no verdict is made of them."
     return Group(table, Text(""), Text(note))
 
 

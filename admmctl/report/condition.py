@@ -43,7 +43,7 @@ def condition_plot(result: Conditions, output: Path | None = None) -> list[Path]
     with writable(points):
         base.parent.mkdir(parents=True, exist_ok=True)
         write_csv(points, [part.name for part in fields(Preconditioned)], map(vars, result.points))
-    return [*style.save(condition_figure(result), base), points]
+    return [*style.save(condition_figure(result), base, result.data_made_up), points]
 
 
 def condition_figure(result: Conditions) -> Figure:

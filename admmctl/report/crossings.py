@@ -62,7 +62,7 @@ def together_figure(together: Together, studies: Sequence[Findings], paper: Pape
 
 def together_plot(together: Together, studies: Sequence[Findings], path: Path) -> list[Path]:
     """Write the figure as PNG and PDF. Raises UserError where they cannot be written."""
-    return style.save(together_figure(together, studies), path)
+    return style.save(together_figure(together, studies), path, any(found.data_made_up for found in studies))
 
 
 def file_of(together: Together, studies: Sequence[Findings]) -> Path:

@@ -17,6 +17,7 @@ def datasets_table(entries: list[Entry]) -> Table:
         if "parts" in entry:
             rows = " + ".join(f"{part['rows']:,} {name}" for name, part in entry["parts"].items())
         unofficial = "" if entry.get("official", True) else ", unofficial"
+        unofficial = ", made up" if entry.get("made_up", False) else unofficial
         table.add_row(
             entry["name"], states[entry["state"]] + unofficial, rows, entry["features"], size(entry["disk_bytes"])
         )
@@ -36,6 +37,7 @@ def dataset_details(entry: Entry) -> Table:
         table.add_row(f"{part} rows", f"{found['rows']:,}  ({counts})")
     for source in entry.get("sources", []):
         official = "official" if source["official"] else "not the official file"
+        official = "made up" if source.get("made_up", False) else official
         table.add_row(
             "made from", f"{source['file']}  {source['bytes']:,} bytes  {official}  sha256 {source['sha256']}"
         )

@@ -10,7 +10,7 @@ from zlib import crc32
 from admmctl.report import style, svg
 from admmctl.report.compare import Comparison, compare, in_sets
 from admmctl.report.html import Cell, Column, Table, anchor
-from admmctl.report.tables import MARK
+from admmctl.report.tables import MADE_UP, MARK
 from admmctl.report.text import count, interval, number, seconds
 from admmctl.runs.recorded import Recorded
 
@@ -113,7 +113,7 @@ def overview(experiments: dict[str, list[Recorded]]) -> Table | None:
         reached = sum(run.status == "reached" for run in with_target)
         table.add(
             Cell(name, href=f"#{section_id(name)}"),
-            runs[0].data.get("name", "-"),
+            runs[0].data_name,
             Cell(len(runs), len(runs)),
             Cell(methods := len({run.method for run in runs}), methods),
             Cell(f"{reached} of {len(with_target)}", reached / len(with_target)) if with_target else "no target",
@@ -178,7 +178,7 @@ def _about(runs: list[Recorded]) -> str:
     """Data and how runs ended, in a line."""
     first = runs[0]
     rows = [f"{value:,.0f}" for key in ("rows_train", "rows_test") if (value := first.number(key)) is not None]
-    data = f"{first.data.get('name', 'data unknown')}" + (f", {' + '.join(rows)} rows" if rows else "")
+    data = first.data_name + (f", {' + '.join(rows)} rows" if rows else "")
     ends = Counter(run.status for run in runs)
     ended = ", ".join(f"{many} {status}" for status, many in ends.items())
     disturbed = sum(run.disturbed for run in runs)
@@ -238,7 +238,7 @@ def _run_row(run: Recorded, id_: str, spark: svg.Spark | None) -> list[Cell]:
     return [
         Cell(run.folder.name, colour=_colour(run), href=f"#{id_}"),
         Cell("-", spark=spark),
-        Cell(run.status, look=_status(run)),
+        Cell(_ended(run), look=_status(run)),
         cell("final_test_accuracy", "{:.4f}"),
         cell("best_test_accuracy", "{:.4f}"),
         Cell(seconds(run.number("train_s")) + _mark(run), run.number("train_s")),
@@ -263,6 +263,11 @@ def _mark(run: Recorded) -> str:
     return f" {MARK}" if run.disturbed else ""
 
 
+def _ended(run: Recorded) -> str:
+    """Its status, beside which it says so where its data are made up."""
+    return f"{run.status}, {MADE_UP}" if run.made_up else run.status
+
+
 def _status(run: Recorded) -> str:
     """The CSS class of its status."""
     return f"status {anchor(run.status)}"
@@ -275,7 +280,7 @@ def _box(run: Recorded, id_: str, line: svg.Line) -> Box:
         id=id_,
         colour=_colour(run),
         name=run.folder.name,
-        status=run.status,
+        status=_ended(run),
         look=_status(run),
         reason=run.text("reason"),
         rerun=run.text("rerun") or f"admmctl train {run.folder / 'config.yaml'}",

@@ -105,7 +105,7 @@ def accuracy_plot(
     axes.set_title(curves(axes, drawn, view).heading(), loc="left")
     style.legend_below(axes)  # in the axes it would lie on curves
     name = "accuracy" if view.of == "test_accuracy" else view.of
-    return style.save(figure, output or _beside(drawn) / name)
+    return style.save(figure, output or _beside(drawn) / name, any(run.made_up for run in drawn))
 
 
 def _beside(runs: Iterable[Recorded]) -> Path:
@@ -263,7 +263,7 @@ def target_plot(
     figure, axes = plt.subplots()
     settings_against_target(axes, runs, over, unit)
     style.legend_below(axes)
-    return style.save(figure, output or _beside(runs) / f"target-{over}")
+    return style.save(figure, output or _beside(runs) / f"target-{over}", any(run.made_up for run in runs))
 
 
 def settings_against_target(axes: Axes, runs: Iterable[Recorded], over: str, unit: Against) -> None:

@@ -57,7 +57,10 @@ def scaling_plots(result: Findings, output: Path | None = None, paper: PaperPoin
     study = Path(result.study)
     base = style.without_suffix(output) if output is not None else study.parent / study.name
     figures = {"seconds": seconds_figure(result, paper), "speedup": _speed_up(result), "phases": _phases(result)}
-    written = [style.save(figure, base.with_name(f"{base.name}-{name}")) for name, figure in figures.items()]
+    written = [
+        style.save(figure, base.with_name(f"{base.name}-{name}"), result.data_made_up)
+        for name, figure in figures.items()
+    ]
     return [path for paths in written for path in paths]
 
 

@@ -198,12 +198,15 @@ def without_suffix(path: Path, *others: str) -> Path:
     return path.with_suffix("") if path.suffix in (".png", ".pdf", *others) else path
 
 
-def save(figure: Figure, path: Path) -> list[Path]:
+def save(figure: Figure, path: Path, made_up: bool = False) -> list[Path]:
     """Write PNG and PDF side by side, whole or not at all; returns both paths, and closes the figure.
 
-    Raises UserError where they cannot be written.
+    Across a figure of ``made_up`` data it says so. Raises UserError where they cannot be written.
     """
     path = without_suffix(path)
+    if made_up:
+        across: dict[str, Any] = {"fontsize": 26, "rotation": 25, "color": VERMILLION, "alpha": 0.35, "zorder": 10}
+        figure.text(0.5, 0.5, "made-up data", ha="center", va="center", **across)
     written = []
     try:
         for suffix, metadata in {"png": {"Software": None}, "pdf": {"CreationDate": None}}.items():

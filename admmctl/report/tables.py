@@ -18,6 +18,7 @@ from admmctl.runs.summary import Row
 
 _FOLDED = 12  # columns that a name is folded to at most
 MARK = "!"  # beside the seconds of a run that was disturbed
+MADE_UP = "made-up data"  # beside the status of a run on such
 
 
 class Plain(Table):
@@ -84,6 +85,8 @@ def runs_table(runs: Sequence[Row]) -> Group:
     )
     if any(map(_mark, runs)):
         note += f"\n{MARK}  disturbed: other work took the cores, and the seconds say little."
+    if any(run.get("data_made_up") is True for run in runs):
+        note += f"\n{MADE_UP}: a program made the rows up; this says nothing of the real ones."
     parts.append(Text(note))
     return Group(*parts)
 
@@ -98,7 +101,7 @@ def _run_row(run: Row) -> list[str]:
     to_target = "none" if run.get("target") is None else "missed" if time is None else seconds(time) + _mark(run)
     return [
         Path(run["folder"]).name,
-        run["status"],
+        f"{run['status']}, {MADE_UP}" if run.get("data_made_up") is True else run["status"],
         number(run.get("final_test_accuracy"), 4),
         number(run.get("best_test_accuracy"), 4),
         str(run.get("iterations", "-")),

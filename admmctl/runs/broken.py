@@ -16,7 +16,8 @@ def summary_of_broken_run(
     run: Run, options: Options, folder: RunFolder, status: Status, reason: str, started: float
 ) -> Row:
     """A summary for a run that could not write its own, from the curve it left; with its folder."""
-    curve = Recorded(folder.path).curve
+    recorded = Recorded(folder.path)
+    curve = recorded.curve
     last = curve[-1] if curve else {}
     accuracies = [row["test_accuracy"] for row in curve if not math.isnan(row["test_accuracy"])]
     goes_on = status == Status.INTERRUPTED or checkpoint.exist(folder.path)
@@ -30,6 +31,7 @@ def summary_of_broken_run(
         final_test_accuracy=last.get("test_accuracy"),
         train_s=last.get("train_s", 0.0),
         wall_s=max(time.perf_counter() - started, last.get("wall_s", 0.0)),  # of a run that went on, too
+        data_made_up=recorded.environment.data_made_up,
         rerun=rerun_line(folder.path, options.cores, None, options.rerun_arguments(), goes_on),
     )
     try:

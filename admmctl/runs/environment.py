@@ -15,6 +15,7 @@ import numpy as np
 from threadpoolctl import threadpool_info
 
 from admmctl.comm import Comm
+from admmctl.data.source import Source
 from admmctl.experiment.config import Run
 from admmctl.launch.local import available_cores
 
@@ -58,7 +59,7 @@ def blas_threads() -> int:
     return max((int(pool["num_threads"]) for pool in _blas()), default=1)
 
 
-def describe(run: Run, comm: Comm, hosts: list[Host], data_sha256: str) -> dict[str, Any]:
+def describe(run: Run, comm: Comm, hosts: list[Host], source: Source) -> dict[str, Any]:
     """Everything that may explain a difference between two runs."""
     commit, dirty = git_state()
     return {
@@ -76,7 +77,8 @@ def describe(run: Run, comm: Comm, hosts: list[Host], data_sha256: str) -> dict[
         "git_commit": commit,
         "git_dirty": dirty,
         "config_hash": run.hash(),
-        "data_sha256": data_sha256,
+        "data_sha256": source.fingerprint(),
+        "data_made_up": source.made_up,
         "scheduler_job": next((os.environ[v] for v in _SCHEDULER_JOBS if v in os.environ), None),
     }
 

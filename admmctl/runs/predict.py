@@ -17,6 +17,7 @@ from admmctl.errors import DataError, UserError
 from admmctl.files import STDOUT, atomic
 from admmctl.model.convolution import Stack
 from admmctl.model.network import Network, Weights, classify, gated_forward
+from admmctl.runs.recorded import Recorded
 
 _BLOCK = 65_536  # rows predicted at a time
 _MOST_NAMED = 10  # rows, in a message
@@ -171,6 +172,8 @@ def predict_rows(
     model = load_model(folder, iterate)
     if gated and model.gates is None:
         raise UserError(f"--gated: {folder} has no gated network; runs of convex-admm have one")
+    if Recorded(folder).made_up:
+        say(f"{folder} was trained on made-up data")
     x = read_inputs(inputs, model.network.sizes[0], say)
     try:
         labels, outputs = model.predict(x, gated)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from admmctl.runs.summary import Checksum, Names, Summary, Whole, is_whole
+from admmctl.runs.summary import Checksum, Names, Summary, Whole, YesOrNo, is_whole
 
 SUMMARY_FILE, CURVE, PHASES, CPU = "summary.json", "curve.csv", "phases.csv", "cpu.csv"
 ENVIRONMENT, CONFIG, CONFUSION = "environment.json", "config.yaml", "confusion.json"
@@ -42,6 +42,7 @@ class Environment:
     hosts: Names = field(default_factory=list)
     cores: Whole = 0
     data_sha256: Checksum = None
+    data_made_up: YesOrNo = None
     facts: dict[str, Any] = field(default_factory=dict)
 
     @property

@@ -76,6 +76,12 @@ class Recorded:
         return self.row.get("disturbed") is True
 
     @property
+    def made_up(self) -> bool:
+        """Whether it read made-up data. Of a run that has not ended, its environment says so."""
+        told = None if self.summary is None else self.summary.data_made_up
+        return (self.environment.data_made_up if told is None else told) is True
+
+    @property
     def confusion(self) -> Confusion | None:
         """Of the final weights."""
         return self._content(reading.CONFUSION)
@@ -120,6 +126,7 @@ class Recorded:
             "iterations": int(last.get("iteration", 0)),
             "train_s": last.get("train_s"),
             "final_test_accuracy": last.get("test_accuracy"),
+            "data_made_up": self.environment.data_made_up,
         }
 
     def number(self, key: str) -> float | None:
@@ -155,6 +162,11 @@ class Recorded:
     def data(self) -> dict[str, Any]:
         """The data block of its experiment."""
         return self.config.get("data", {})
+
+    @property
+    def data_name(self) -> str:
+        """The name of its dataset, which says so where that is made up."""
+        return f"{self.data.get('name', 'data unknown')}{' (made-up data)' if self.made_up else ''}"
 
     @property
     def method_block(self) -> tuple[str, dict[str, Any]]:

@@ -96,7 +96,8 @@ class Summary:
 
     Times in seconds; ``time_to_target_s`` is None for a miss, ``previous_evaluation_s`` is train_s one evaluation
     before it. ``best_test_accuracy`` is the highest on the way, which is optimistic. ``rerun`` is a command line.
-    ``cpu_share`` and ``disturbed``: see ``runs.disturbed``; ``shared_cores``: there were more ranks than cores.
+    ``cpu_share`` and ``disturbed``: see ``runs.disturbed``; ``shared_cores``: there were more ranks than cores;
+    ``data_made_up``: a program made its rows up.
     """
 
     experiment: Line
@@ -122,6 +123,7 @@ class Summary:
     cpu_share: Number = None
     disturbed: YesOrNo = None
     shared_cores: YesOrNo = None
+    data_made_up: YesOrNo = None
     rerun: Command = None
 
 

@@ -121,8 +121,8 @@ class _Rank:
         # What must be the same where the run goes on: else a checkpoint is not its own.
         self.unchanged: dict[str, Any] = {"hash": run.hash(), "rows": parts.train.total}
         if hosts is not None:
-            self.unchanged["data"] = self.plan.source.fingerprint()
-            described = environment.describe(run, self.comm, hosts, self.unchanged["data"])
+            described = environment.describe(run, self.comm, hosts, self.plan.source)
+            self.unchanged["data"] = described["data_sha256"]
             self.folder.write_environment({**described, "memory_estimate_mb": round(self.memory_mb)})
             self.tell({"event": "loaded", "rows_train": parts.train.total, "rows_test": parts.test.total})
         with self.clock.phase("load"):
@@ -223,6 +223,7 @@ class _Rank:
             cpu_share=found.cpu_share,
             disturbed=found.disturbed,
             shared_cores=self.shared_cores,
+            data_made_up=self.plan.source.made_up,
             rerun=rerun_line(folder.path, self.comm.size, threads, options, stopped),
         )
         folder.write_summary(summary)

@@ -60,6 +60,7 @@ class Conditions:
     rho: float
     seed: int
     points: list[Preconditioned]
+    data_made_up: bool = False
 
 
 def condition(
@@ -98,7 +99,9 @@ def condition(
             except Diverged:
                 raise UserError(f"--ranks {rank:,}: there is no sketch of that rank; name smaller ones") from None
             points.append(preconditioned("nystrom", rank, A, half))
-    return Conditions(run.experiment, run.method, system.n, system.d, system.P, side, system.rho, run.seed, points)
+    made_up = shards.plan(run.data, 1).source.made_up
+    shape = (system.n, system.d, system.P, side)
+    return Conditions(run.experiment, run.method, *shape, system.rho, run.seed, points, made_up)
 
 
 def parse(ranks: str) -> list[int]:

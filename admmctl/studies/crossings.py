@@ -11,6 +11,7 @@ from itertools import combinations, islice
 from pathlib import Path
 from typing import Any
 
+from admmctl.data.shards import MADE_UP
 from admmctl.errors import UserError
 from admmctl.launch.cluster import load_machine
 from admmctl.studies.fitted import MOST_CORES
@@ -86,6 +87,7 @@ def _together(group: list[Findings], machine: str | None, rows: int | None) -> T
             "there are no seconds to compare; set a target that is met, or a larger budget"
         )
     methods = list(dict.fromkeys(found.method for found in group))
+    made_up = any(found.data_made_up for found in group)
     lines = [line_of([each for each in each_study if each.studied.method == name], grid) for name in methods]
     return Together(
         experiment=first.experiment,
@@ -95,8 +97,8 @@ def _together(group: list[Findings], machine: str | None, rows: int | None) -> T
         machine=None if other is None else other.name,
         studies=[each.studied for each in each_study],
         lines=lines,
-        crossings=[crossing for pair in combinations(lines, 2) for crossing in crossings_of(*pair)],
-        notes=_notes(each_study, first.points[0].rows, rows),
+        crossings=[] if made_up else [one for pair in combinations(lines, 2) for one in crossings_of(*pair)],
+        notes=[*([MADE_UP] if made_up else []), *_notes(each_study, first.points[0].rows, rows)],
     )
 
 

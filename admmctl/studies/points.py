@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from statistics import median
 
+from admmctl.data import shards
 from admmctl.errors import UserError
 from admmctl.runs import disturbed
 from admmctl.runs.clock import OUTSIDE
@@ -117,7 +118,9 @@ def summarise(folder: Path, machine: str | None = None) -> Findings:
     at_cores = {cores: [run.point for run in members] for cores, members in by_cores.items()}
     iterations = median(run.iterations for members in by_cores.values() for run in members)
     model, curve, other = modelled(study, at_cores, iterations, machine)
-    warnings = _warnings(points, study) + _disturbances(points, left_out)
+    made_up = any(run.made_up for run in recorded)
+    warnings = [shards.MADE_UP] if made_up else []
+    warnings += _warnings(points, study) + _disturbances(points, left_out)
     if model.law is None:
         warnings.append(
             "communication was not measured: no two ranks had a core each; the model holds for one core, or for "
@@ -125,7 +128,14 @@ def summarise(folder: Path, machine: str | None = None) -> Findings:
         )
     asked = study.model_dump(include={part.name for part in fields(Findings)} - {"machine"})
     return Findings(
-        str(folder), **asked, points=points, model=model, curve=curve, machine=other, warnings=warnings
+        str(folder),
+        **asked,
+        points=points,
+        model=model,
+        curve=curve,
+        machine=other,
+        warnings=warnings,
+        data_made_up=made_up,
     )
 
 

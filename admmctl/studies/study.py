@@ -182,3 +182,4 @@ class Findings:
     curve: Curve
     machine: OtherMachine | None
     warnings: list[str]
+    data_made_up: bool = False

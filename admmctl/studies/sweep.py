@@ -24,6 +24,7 @@ from admmctl.launch.options import MOST, Options
 from admmctl.methods.method import methods
 from admmctl.runs.events import Watcher
 from admmctl.runs.places import root
+from admmctl.runs.recorded import Recorded
 from admmctl.runs.resume import held, unfinished
 from admmctl.runs.submit import Order
 from admmctl.runs.summary import Row
@@ -171,8 +172,9 @@ def sweep(request: Request, report: Report, watcher: Watcher, part: Part | None 
     stop = winner.stop.model_copy(update={"target": base.stop.target})
     final = replace(winner, data=base.data, stop=_as_long(replace(base, stop=stop), best))
     config = folder / "best.yaml"
+    of_what = ", of made-up data" if Recorded(Path(best.folder)).made_up else ""
     with atomic(config) as file:
-        file.write(f"# Trial {best.number} of {len(found)}: validation accuracy {score:.4f}\n")
+        file.write(f"# Trial {best.number} of {len(found)}: validation accuracy {score:.4f}{of_what}\n")
         file.write(final.yaml())
     try:
         summary = execute(final, request.options, watcher, resume=unfinished(final, options.cores))

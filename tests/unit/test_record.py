@@ -33,11 +33,11 @@ EXPERIMENT = swissroll("tiny", 120, (5, 4), stop={"iterations": 4, "target": 0.9
 SUMMARY_FIELDS = """
     experiment method seed metric status reason target time_to_target_s previous_evaluation_s iterations
     best_test_accuracy final_test_accuracy train_s wall_s load_s ranks threads_per_rank rows_train rows_test
-    peak_rss_mb cpu_share disturbed shared_cores rerun
+    peak_rss_mb cpu_share disturbed shared_cores data_made_up rerun
 """
 ENVIRONMENT_FIELDS = """
     cpu cores ranks threads_per_rank hosts mpi blas dtype packages git_commit git_dirty config_hash data_sha256
-    scheduler_job
+    data_made_up scheduler_job
 """
 FILES = "config.yaml confusion.json cpu.csv curve.csv environment.json log.txt phases.csv summary.json weights.npz"
 CURVE_COLUMNS = ["iteration", "epoch", "train_s", "wall_s", "train_loss", "train_accuracy", "test_accuracy"]

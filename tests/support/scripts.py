@@ -1,0 +1,11 @@
+"""The scripts of the project as modules."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+
+import made_up_data
+import rehearsal
+
+__all__ = ["made_up_data", "rehearsal"]
