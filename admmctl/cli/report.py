@@ -21,9 +21,10 @@ def report(
     ] = "auto",
     as_json: Json = False,
 ) -> None:
-    """Write one HTML page with all figures and runs, and the papers' numbers beside ours. It loads nothing.
+    """Write one HTML page: verdicts on the papers' claims, all figures, their numbers beside ours, all runs.
 
-    Without RUN all runs, and every figure in results/figures that has a description (NAME.json) beside it.
+    Without RUN all runs, and every figure in results/figures that has a description (NAME.json) beside it. With
+    RUN only the claims and figures that these runs tell of. The page loads nothing.
 
     Examples:
 
@@ -31,6 +32,7 @@ def report(
 
       admmctl report results/swissroll --output swissroll.html --open no
     """
+    from admmctl.papers.told import told_or_why
     from admmctl.report.browser import show
     from admmctl.report.page import report as write
     from admmctl.report.sidecar import LeftOut
@@ -43,7 +45,7 @@ def report(
     damaged: list[LeftOut] = []
     reads = (*COMPARED, CURVE, PHASES, CPU)
     found = find(runs, reads, lambda file, reason: damaged.append(LeftOut(str(file), reason)))
-    result = write(found, bool(runs), output, damaged)
+    result = write(found, bool(runs), output, damaged, told_or_why())
     for item in result.left_out:
         left_out(item.file, item.reason)
     if only_page:

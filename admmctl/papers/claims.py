@@ -6,23 +6,16 @@ from as many of them as the rule asks for. ``evidence.py`` finds these, ``rules.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import StrEnum
+from pathlib import Path
 from typing import Literal
 
 from admmctl.papers.entry import Paper
+from admmctl.report.verdict import Judged, Verdict
+from admmctl.runs.places import is_run
 from admmctl.runs.recorded import Recorded
 from admmctl.studies.condition import Conditions
 from admmctl.studies.statistics import MINIMUM
 from admmctl.studies.study import Findings
-
-
-class Verdict(StrEnum):
-    """What comes of a claim."""
-
-    HOLDS = "holds"
-    IN_PART = "holds in part"
-    FAILS = "does not hold"
-    UNTOLD = "cannot be told here"
 
 
 @dataclass(frozen=True)
@@ -80,23 +73,6 @@ class Claim:
     figure: str | None = None
 
 
-@dataclass(frozen=True)
-class Judged:
-    """A claim with its verdict: what ``claims --json`` prints of it. ``rerun`` makes the runs that are missing."""
-
-    id: str
-    paper: str
-    where: str
-    text: str
-    verdict: str
-    evidence: str
-    needs: str
-    differs: str
-    rerun: str
-    figure: str | None
-    runs: list[str]
-
-
 class Lacking(Exception):
     """There is too little to tell a claim from; the message says what it would take."""
 
@@ -112,7 +88,9 @@ def tell(rule: Rule, found: list[Evidence]) -> Told:
 def judge(claim: Claim, found: list[Evidence]) -> Judged:
     """The verdict on a claim, from what is recorded of its work."""
     told = tell(claim.rule, found)
-    used = [str(run.folder) for each in found for runs in each.runs.values() for run in runs]
+    used = [run.folder for each in found for runs in each.runs.values() for run in runs]
+    studies = [Path(study.study) for each in found for study in each.studies.values()]
+    used += [path for study in studies for path in sorted(study.iterdir()) if is_run(path)]
     return Judged(
         id=claim.id,
         paper=claim.paper.name,
@@ -124,5 +102,5 @@ def judge(claim: Claim, found: list[Evidence]) -> Judged:
         differs=claim.differs,
         rerun=f"admmctl claims {claim.id} --run" if claim.work else "",
         figure=claim.figure,
-        runs=used,
+        runs=[str(path) for path in used],
     )

@@ -7,12 +7,13 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from admmctl.errors import UserError
+from admmctl.errors import AdmmctlError, UserError
 from admmctl.papers.catalogue import CLAIMS
-from admmctl.papers.claims import Claim, Judged, Verdict, judge
+from admmctl.papers.claims import Claim, judge
 from admmctl.papers.evidence import recorded
 from admmctl.registry import suggest
 from admmctl.report.text import count
+from admmctl.report.verdict import Judged, Verdict
 
 _LOOK = {Verdict.HOLDS: "green", Verdict.IN_PART: "yellow", Verdict.FAILS: "red", Verdict.UNTOLD: "dim"}
 
@@ -35,6 +36,14 @@ def judged(claims: Sequence[Claim]) -> list[Judged]:
     return [judge(claim, [found[work] for work in claim.work]) for claim in claims]
 
 
+def told_or_why() -> list[Judged] | str:
+    """All claims with their verdicts; the reason, in a line, where they cannot be judged here."""
+    try:
+        return judged(chosen([]))
+    except (AdmmctlError, OSError) as reason:
+        return str(reason).splitlines()[0]
+
+
 def claims_list(found: Sequence[Judged]) -> Group:
     """Paper by paper: the verdict, the claim, and what it was told from; at the end how many of each."""
     parts: list[RenderableType] = []
@@ -54,14 +63,8 @@ def claims_list(found: Sequence[Judged]) -> Group:
     return Group(*parts, Text(""), Text(summary(found)))
 
 
-def _details(claim: Judged) -> list[str]:
-    lines = {"": claim.evidence, "needs: ": claim.needs, "differs: ": claim.differs}
-    return [f"{heading}{text}" for heading, text in lines.items() if text]
-
-
 def summary(found: Sequence[Judged]) -> str:
     """'41 claims: 17 hold, 4 hold in part, 8 do not hold, 12 cannot be told here'."""
     many = Counter(claim.verdict for claim in found)
-    words = {Verdict.HOLDS: "hold", Verdict.IN_PART: "hold in part", Verdict.FAILS: "do not hold"}
-    told = ", ".join(f"{many[verdict]} {words.get(verdict, verdict)}" for verdict in Verdict)
+    told = ", ".join(f"{many[verdict]} {verdict.of_many}" for verdict in Verdict)
     return f"{count(len(found), 'claim')}: {told}"

@@ -52,10 +52,12 @@ class Card:
 
 
 def numbers(figures: list[Figure]) -> Table | None:
-    """The table of all numbers; None where no figure has one."""
+    """The table of all that papers give a number of; None where no figure has one."""
     table = Table("The papers' numbers, from their machines, and ours", _NUMBERS, class_="numbers")
     for place, figure in enumerate(figures):
         for item in figure.numbers:
+            if item.paper is None:
+                continue
             source = Cell(f"{figure.paper}, {figure.number}", href=f"#{figure_id(place)}")
             same = Cell("yes", look="same") if item.same_work else Cell("no", look="other")
             theirs = _value(item.paper, item.paper_text, item.unit)

@@ -1,5 +1,5 @@
-// What the report can do beyond being read: sort tables, enlarge figures, change between light and dark, copy.
-// Without it the page is whole: tables in their own order, plain images, the colours of the system.
+// What the report can do beyond being read: choose claims, sort tables, enlarge figures, change between light and
+// dark, copy. Without it the page is whole: all claims, tables in their own order, plain images, the system's colours.
 "use strict";
 (() => {
   const make = (name, text, properties = {}) => Object.assign(document.createElement(name), {textContent: text}, properties);
@@ -34,6 +34,53 @@
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", name);
   name();
   document.getElementById("tools").append(toggle);
+
+  // --- claims: all of them, or those with one verdict, or of one paper
+  const claims = [...document.querySelectorAll(".claim")];
+  const papers = [...document.querySelectorAll("#all-claims .paper")];
+  const tally = document.querySelector(".tally");
+  if (claims.length > 1) {
+    const box = claims[0].closest("details");
+    let wanted = null; // a verdict
+    const buttons = [...tally.children].map((item) => {
+      const made = button("", () => {
+        wanted = wanted === item.dataset.verdict ? null : item.dataset.verdict;
+        choose();
+      });
+      made.append(...item.childNodes);
+      made.disabled = !claims.some((claim) => claim.classList.contains(item.dataset.verdict));
+      item.append(made);
+      return {made, verdict: item.dataset.verdict};
+    });
+    const paper = make("select", "", {id: "paper"});
+    const titles = papers.map((section) => section.querySelector("h3").textContent);
+    paper.append(...["All papers", ...titles].map((title) => make("option", title)));
+    paper.addEventListener("change", () => choose());
+    const said = make("p", "");
+    said.setAttribute("role", "status");
+    const everything = button("Show all", () => {
+      wanted = null;
+      paper.selectedIndex = 0;
+      choose();
+    });
+    const choose = () => {
+      for (const one of buttons) one.made.setAttribute("aria-pressed", one.verdict === wanted);
+      papers.forEach((section, place) => {
+        const inside = [...section.querySelectorAll(".claim")];
+        const isChosen = paper.selectedIndex === 0 || paper.selectedIndex === place + 1;
+        for (const claim of inside) claim.hidden = !isChosen || (wanted !== null && !claim.classList.contains(wanted));
+        section.hidden = inside.every((claim) => claim.hidden);
+      });
+      const shown = claims.filter((claim) => !claim.hidden).length;
+      said.textContent = `${shown} of ${claims.length} claims`;
+      everything.hidden = shown === claims.length;
+      if (box && shown < claims.length) box.open = true;
+    };
+    const row = make("div", "", {className: "choice"});
+    row.append(make("label", "Paper", {htmlFor: "paper"}), paper, said, everything);
+    tally.after(row);
+    choose();
+  }
 
   // --- tables: a heading sorts by its column; numbers by value, missing ones last either way
   const words = new Intl.Collator("en", {numeric: true});

@@ -1,4 +1,4 @@
-"""``admmctl report``: one HTML file with the papers' numbers beside ours, all figures and all runs.
+"""``admmctl report``: one HTML file with the papers' claims, all figures and runs, their numbers beside ours.
 
 The page loads nothing: images, style and script are inside it, and its own policy forbids everything else.
 """
@@ -15,10 +15,12 @@ from admmctl import __version__
 from admmctl.errors import UserError
 from admmctl.files import STDOUT, atomic
 from admmctl.report import experiments, gallery, style, svg
+from admmctl.report.claims import Claims, part, told_from
 from admmctl.report.html import Table, render
 from admmctl.report.output import writable, write
 from admmctl.report.sidecar import Figure, LeftOut, read_figures
 from admmctl.report.text import count
+from admmctl.report.verdict import Judged
 from admmctl.runs.places import root
 from admmctl.runs.recorded import Recorded
 
@@ -40,6 +42,7 @@ class Page:
     script: str
     machines: list[str]
     hosts: list[str]
+    claims: Claims | str | None  # or why there are none
     numbers: Table | None
     papers: dict[str, list[gallery.Card]]
     overview: Table | None
@@ -64,13 +67,18 @@ class Written:
 
 
 def report(
-    runs: list[Recorded], chosen: bool, output: Path | None = None, damaged: Sequence[LeftOut] = ()
+    runs: list[Recorded],
+    chosen: bool,
+    output: Path | None = None,
+    damaged: Sequence[LeftOut] = (),
+    claims: Sequence[Judged] | str = (),
 ) -> Written:
     """Write the page on these runs, and on the figures in the results folder: ``report.html`` there by default.
 
-    ``output`` may be '-', standard output. ``chosen``: a user named the runs; only figures drawn from them are in
-    the page. ``damaged``: files of other runs, which cannot be read. Raises UserError when there are neither runs
-    nor figures, and when the page cannot be written.
+    ``output`` may be '-', standard output. ``chosen``: a user named the runs; only figures drawn from them, and
+    claims told from them, are in the page. ``damaged``: files of other runs, which cannot be read. ``claims``:
+    those with verdicts, or why there are none. Raises UserError when there are neither runs nor figures, and when
+    the page cannot be written.
     """
     if output != STDOUT:
         style.check_output(output, "the name of a file, for instance report.html, or -")
@@ -78,11 +86,13 @@ def report(
     figures, unread = read_figures(root() / "figures")
     left_out = [*damaged, *unread]
     if chosen:
-        figures = [figure for figure in figures if figure.about([run.folder for run in runs])]
+        folders = [run.folder for run in runs]
+        figures = [figure for figure in figures if figure.about(folders)]
+        claims = () if isinstance(claims, str) else told_from(claims, folders)
     if not runs and not figures:
         files = "".join(f"\n  left out: {item.file}: {item.reason}" for item in left_out)
         raise UserError(NOTHING.format(root()) + files)
-    content = document(runs, figures, left_out, page).encode("utf-8")
+    content = document(runs, figures, left_out, page, claims=claims).encode("utf-8")
     _write(page, content)
     disturbed = [str(run.folder) for run in runs if run.disturbed]
     sections = len(experiments.by_name(runs))
@@ -105,6 +115,7 @@ def document(
     left_out: Sequence[LeftOut],
     page: Path,
     now: datetime | None = None,
+    claims: Sequence[Judged] | str = (),
 ) -> str:
     """The whole page. ``now``: the time in its heading."""
     files = resources.files("admmctl.report")
@@ -126,6 +137,7 @@ def document(
         script=script,
         machines=sorted({machine for run in runs if (machine := run.environment.machine)}),
         hosts=sorted({host for run in runs for host in run.environment.hosts}),
+        claims=claims if isinstance(claims, str) else part(claims, figures),
         numbers=gallery.numbers(figures),
         papers=gallery.gallery(figures, page),
         overview=experiments.overview(groups),

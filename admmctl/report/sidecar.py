@@ -4,6 +4,7 @@ One class writes and reads it. A file that describes no figure is left out, and 
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -112,15 +113,20 @@ class Figure(BaseModel):
         return [name for ending, name in self.files.items() if ending not in self.paths]
 
     def about(self, folders: list[Path]) -> bool:
-        """Whether it was drawn from one of these runs. Its paths may be relative to another folder than ours."""
-        chosen = {folder.absolute().parts[-2:] for folder in folders}
-        return any(Path(run).parts[-2:] in chosen for run in self.runs)
+        """Whether it was drawn from one of these runs."""
+        return are_among(self.runs, folders)
 
     @property
     def _place(self) -> tuple[Any, ...]:
         """What figures are sorted by: paper, then number, Figure 2 before Figure 10."""
         parts = re.split(r"(\d+)", self.number)
         return self.paper, [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], self.name
+
+
+def are_among(runs: Sequence[str], folders: Sequence[Path]) -> bool:
+    """Whether one of these runs is in one of the folders. Its path may be relative to another place than ours."""
+    chosen = {folder.absolute().parts[-2:] for folder in folders}
+    return any(Path(run).parts[-2:] in chosen for run in runs)
 
 
 @dataclass(frozen=True)

@@ -107,6 +107,7 @@ def measure(run: Run, rows: int, repeat: int, comm: Comm, say: Say) -> dict[str,
             "set_up_s": steps.set_up,
             **vars(judge(steps.works, environment.ranks_share_cores(comm), streams=False)),
             "phases": steps.phases,
+            "cpu_phases": steps.cpu_phases,
             "flop_per_iteration": cost.flop,
             "peak_rss_mb": _over(comm, peak_rss_mb(), max),
             # The arrays of the memory copy are gone before the rows are made.
@@ -125,6 +126,7 @@ class _Steps:
     seconds: list[float] = field(default_factory=list)
     peaks: list[float] = field(default_factory=list)
     phases: dict[str, float] = field(default_factory=dict)
+    cpu_phases: dict[str, float] = field(default_factory=dict)  # the same in processor time
     set_up: float = 0.0
     works: list[Work | None] = field(default_factory=list)
 
@@ -139,6 +141,7 @@ def _steps(method: Method, problem: Problem, repeat: int, say: Say) -> _Steps:
     assert isinstance(clock, Clock)
     square = _square()
     phases: list[dict[str, float]] = []
+    cpu_phases: list[dict[str, float]] = []
     own: list[tuple[float, float]] = []
     state = start(method, problem)
     result.set_up = _over(comm, clock.train, max)
@@ -169,6 +172,7 @@ def _steps(method: Method, problem: Problem, repeat: int, say: Say) -> _Steps:
             result.peaks.append(peak)
             result.seconds.append(_over(comm, clock.train / number, max))
             phases.append({name: seconds / number for name, seconds in clock.seconds.items()})
+            cpu_phases.append({name: seconds / number for name, seconds in clock.cpu_seconds.items()})
             own.append(clock.own)
             if len(phases) == 1:
                 number = max(1, min(_MOST_STEPS, math.ceil(_SHORT / result.seconds[0])))
@@ -179,15 +183,20 @@ def _steps(method: Method, problem: Problem, repeat: int, say: Say) -> _Steps:
     finally:
         clock.end_training()
         method.close(state)
-    for measured in (result.peaks, result.seconds, phases, own):
+    for measured in (result.peaks, result.seconds, phases, cpu_phases, own):
         del measured[0]  # the one to warm up
     seconds, ran = (sum(each) for each in zip(*own, strict=True))
     result.works = comm.gather(Work(seconds, ran, clock.queued)) or []
+    result.phases, result.cpu_phases = _middle(comm, phases), _middle(comm, cpu_phases)
+    return result
+
+
+def _middle(comm: Comm, phases: list[dict[str, float]]) -> dict[str, float]:
+    """The median of every phase, of the rank on which it is largest."""
     names = dict.fromkeys(name for phase in phases for name in phase)
     mine = {name: statistics.median(phase.get(name, 0.0) for phase in phases) for name in names}
     ranks = comm.gather(mine)
-    result.phases = {name: largest for name, (largest, _, _) in over_ranks(ranks or [mine]).items()}
-    return result
+    return {name: largest for name, (largest, _, _) in over_ranks(ranks or [mine]).items()}
 
 
 def _square() -> Array:

@@ -45,6 +45,7 @@ class Bench(BaseModel):
     seconds_of_repeats: list[float]
     set_up_s: float
     phases: dict[str, float]
+    cpu_phases: dict[str, float]  # in processor time
     flop_per_iteration: int | float | None
     cpu_share: float | None  # see runs.disturbed: of these iterations
     disturbed: bool | None

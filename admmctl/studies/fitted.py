@@ -87,7 +87,7 @@ def _small(study: Study) -> list[Point]:
     """
     if not isinstance(study.small, SmallStep):
         return []
-    own, _ = work(study.small.phases)
+    own, _ = work(study.small.cpu_phases or study.small.phases)
     return [Point(1, study.small.rows_per_iteration, own, own, None, None)] if own > 0 else []
 
 

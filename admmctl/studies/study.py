@@ -52,10 +52,11 @@ class Asked(BaseModel):
 
 
 class SmallStep(_Open):
-    """An iteration on hardly any rows, on one core."""
+    """An iteration on hardly any rows, on one core; of older studies the processor time is not known."""
 
     rows_per_iteration: int
     phases: dict[str, FiniteFloat]
+    cpu_phases: dict[str, FiniteFloat] = {}
 
 
 class NoSmallStep(BaseModel):

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.recorded_runs import NASTY, number, write_figure, write_run
+from support.recorded_runs import NASTY, judged, number, write_figure, write_run
 
 from admmctl.report.page import report
+from admmctl.report.verdict import Verdict
 from admmctl.runs.places import find
 
 pytestmark = pytest.mark.browser
@@ -80,9 +81,17 @@ class Chromium:
         return result["answer"]
 
 
+CLAIMS = [
+    judged("first", figure="one", text=NASTY, evidence="a number that goes on " * 8),
+    judged("second", Verdict.FAILS, differs="a-word-that-is-long-and-wraps-nowhere" * 4),
+    judged("third", Verdict.UNTOLD, rerun="admmctl claims " + "third" * 20 + " --run"),
+    judged("fourth", Verdict.FAILS, paper="Zhang and others"),
+]
+
+
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report on made-up figures and runs."""
+    """A report on made-up claims, figures and runs."""
     results = tmp_path_factory.mktemp("browser") / "results"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ADMMCTL_RESULTS", str(results))
@@ -94,7 +103,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         numbers = [number("alike"), number("unlike", same_work=False, note="a note that goes on " * 8)]
         write_figure(results / "figures", "one", numbers=numbers, caption=NASTY)
         write_figure(results / "figures", "two", number="Figure 2")
-        return Path(report(find(), chosen=False).report)
+        return Path(report(find(), chosen=False, claims=CLAIMS).report)
 
 
 @pytest.fixture
@@ -150,6 +159,75 @@ def test_headings_sort_by_number_and_say_so(chromium: Chromium) -> None:
     assert twice == ["descending", *missed, "200", "18.0", "0.9", "0.12"]
     assert sorts == [None, "ascending"]
     assert names == sorted(names)
+
+
+def test_claims_are_chosen_by_verdict_and_by_paper(chromium: Chromium) -> None:
+    act = """
+    const visible = (words) => all(words).filter((one) => one.checkVisibility());
+    const names = () => visible("article").map((one) => one.id.slice(6));
+    const buttons = all(".tally button"), paper = $("#paper");
+    const look = () => [names().join(" "), visible("#all-claims h3").length, $(".choice p").textContent,
+                        buttons.map((one) => one.ariaPressed).join(" "), $(".choice button").checkVisibility()];
+    const choose = (place) => { paper.selectedIndex = place; paper.dispatchEvent(new Event("change")); };
+    const steps = [look()];
+    buttons[2].click();
+    steps.push(look());
+    choose(2);
+    steps.push(look());
+    buttons[2].click();
+    steps.push(look());
+    choose(1);
+    buttons[3].click();
+    steps.push(look());
+    $(".choice button").click();
+    steps.push(look());
+    return [steps, buttons.map((one) => one.disabled), $(".choice p").role, $("label[for=paper]").textContent,
+            [...paper.options].map((one) => one.textContent)];
+    """
+    steps, disabled, role, label, papers = chromium.do(act)
+    none = "false false false false"
+    everything = ["first second third fourth", 2, "4 of 4 claims", none, False]
+    assert steps == [
+        everything,
+        ["second fourth", 2, "2 of 4 claims", "false false true false", True],
+        ["fourth", 1, "1 of 4 claims", "false false true false", True],
+        ["fourth", 1, "1 of 4 claims", none, True],
+        ["third", 1, "1 of 4 claims", "false false false true", True],
+        everything,
+    ]
+    assert disabled == [False, True, False, False]  # nothing holds in part
+    assert (role, label) == ("status", "Paper")
+    assert papers == ["All papers", "Taylor et al. 2016", "Zhang and others"]
+
+
+def test_claims_without_a_verdict_are_in_a_box_that_opens_for_a_choice(
+    chromium: Chromium, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADMMCTL_RESULTS", str(tmp_path / "results"))
+    write_run(tmp_path / "results")
+    papers = ("one", "other")
+    claims = [judged(paper, Verdict.UNTOLD, paper=paper) for paper in papers]
+    page = Path(report(find(), chosen=False, claims=claims).report)
+    act = """
+    const shown = () => all("article").filter((one) => one.checkVisibility()).length, paper = $("#paper");
+    const before = shown();
+    paper.selectedIndex = 2;
+    paper.dispatchEvent(new Event("change"));
+    return [before, shown(), $(".choice p").textContent];
+    """
+    assert Chromium(chromium.program, page, tmp_path).do(act) == [0, 1, "1 of 2 claims"]
+
+
+def test_the_picture_on_a_card_leads_to_its_figure(chromium: Chromium) -> None:
+    act = """
+    const link = $("article a.picture"), image = link.querySelector("img");
+    await image.decode();
+    link.click();
+    await wait(200);
+    const place = document.getElementById(location.hash.slice(1)).getBoundingClientRect();
+    return [location.hash, image.naturalWidth, image.alt, place.top >= 0 && place.top < innerHeight];
+    """
+    assert chromium.do(act) == ["#figure-1", 320, "what one shows", True]
 
 
 def test_a_figure_is_enlarged_and_closed_by_click_and_keyboard(chromium: Chromium) -> None:
@@ -274,8 +352,9 @@ def test_without_scripts_the_page_is_whole(chromium: Chromium) -> None:
     assert found == 1
     bare.write_text(content, encoding="utf-8")
     shown = chromium(bare, "--dump-dom").stdout
-    assert "<button" not in shown  # nothing that would not work
-    assert shown.count("<img") == 2
+    assert not re.findall("<button|<select| hidden", shown)  # nothing that would not work
+    assert shown.count("<img") == 3
+    assert shown.count("<article") == len(CLAIMS)
     assert "Run it again:" in shown
 
 

@@ -1,6 +1,7 @@
 """``admmctl report`` as people meet it: where the page lands, what is said, when a browser opens."""
 
 import json
+import re
 import sys
 from importlib import resources
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from support.recorded_runs import write_figure, write_run
 from support.shell import TINY, Shell
 
+from admmctl.papers.catalogue import CLAIMS
 from admmctl.report import browser
 
 
@@ -35,6 +37,32 @@ def test_a_run_ends_up_in_the_report(shell: Shell, results: Path, opened: list[s
     assert run.name in content
     assert json.loads((run / "summary.json").read_text())["rerun"] in content
     assert opened == []  # standard output is no terminal here
+
+
+def test_the_papers_claims_are_the_first_part_of_all_runs_and_no_part_of_other_runs(
+    shell: Shell, results: Path, opened: list[str]
+) -> None:
+    write_run(results)
+    assert shell("report").code == 0
+    content = (results / "report.html").read_text()
+    assert re.findall('<section aria-labelledby="(.*?)" class="part">', content)[0] == "claims"
+    assert content.count("<article") == len(CLAIMS)
+    assert f"{len(CLAIMS)}</strong> <span>cannot be told here" in content
+    assert shell("report", "made").code == 0
+    assert "<article" not in (results / "report.html").read_text()
+
+
+def test_a_report_without_verdicts_is_a_report(
+    shell: Shell, results: Path, opened: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the package was installed without the experiment files of its repository."""
+    write_run(results)
+    monkeypatch.setattr("admmctl.papers.make.FOLDERS", (Path("configs/clusters"),))
+    answer = shell("report")
+    assert (answer.code, answer.err) == (0, "")
+    content = (results / "report.html").read_text()
+    assert re.search("None has a verdict here: there is no configs/.*yaml here; run this in a checkout", content)
+    assert "<article" not in content
 
 
 def test_json_says_what_is_in_it_and_what_was_left_out(shell: Shell, results: Path) -> None:

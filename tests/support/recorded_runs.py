@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 
 from admmctl.report import style
+from admmctl.report.verdict import Judged, Verdict
 from admmctl.runs.record import Evaluation, RunFolder
 from support import studies
 
@@ -35,6 +36,23 @@ def description(name: str, **changes: Any) -> dict[str, Any]:
         "numbers": [],
         **changes,
     }
+
+
+def judged(id: str = "made-up", verdict: Verdict = Verdict.HOLDS, **changes: Any) -> Judged:
+    """A claim with its verdict."""
+    values: dict[str, Any] = {
+        "paper": "Taylor et al. 2016",
+        "where": "section 7",
+        "text": f"The claim {id}.",
+        "evidence": "" if verdict is Verdict.UNTOLD else f"what {id} was told from",
+        "needs": f"more than {id} has" if verdict is Verdict.UNTOLD else "",
+        "differs": "",
+        "rerun": f"admmctl claims {id} --run",
+        "figure": None,
+        "runs": [],
+        **changes,
+    }
+    return Judged(id=id, verdict=verdict, **values)
 
 
 def write_figure(folder: Path, name: str, points: list[tuple[Any, ...]] | None = None, **changes: Any) -> Path:

@@ -432,6 +432,7 @@ RESULT: dict[str, Any] = {
         {"bytes": 4, "seconds": 1e-6, "verb": "allreduce"},
         {"bytes": 36_004, "seconds": 2e-5, "verb": "allreduce"},
     ],
+    "cpu_phases": {"product": 0.01},
     "exchanges": [{"bytes": 36_004, "seconds": 1e-5, "verb": "allgather"}],
     "message_bytes": [36_004],
     "cpu_share": 0.99,

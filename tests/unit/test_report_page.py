@@ -1,18 +1,23 @@
 """The report's page: what is in it, in which order, and runs and files in any state."""
 
+import base64
+import io
 import json
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.recorded_runs import NASTY, number, write_figure, write_run
+from PIL import Image
+from support.recorded_runs import NASTY, judged, number, write_figure, write_run
 
 from admmctl import __version__
 from admmctl.report.page import document, report
 from admmctl.report.sidecar import read_figures
+from admmctl.report.verdict import Judged, Verdict
 from admmctl.runs.places import find, root
 from admmctl.runs.recorded import Recorded
 
@@ -48,10 +53,12 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
-def page(output: Path = Path("report.html"), now: datetime | None = None) -> Page:
+def page(
+    output: Path = Path("report.html"), now: datetime | None = None, claims: Sequence[Judged] | str = ()
+) -> Page:
     """The page on everything in the results folder."""
     figures, left_out = read_figures(root() / "figures")
-    return Page(document(find(), figures, left_out, output, now))
+    return Page(document(find(), figures, left_out, output, now, claims))
 
 
 def test_the_heading_says_what_is_in_it(results: Path) -> None:
@@ -71,7 +78,7 @@ def test_the_page_is_sound(results: Path) -> None:
     write_run(results, "sgd", accuracies=(0.5, 0.6))
     write_run(results, experiment="other")
     write_figure(results / "figures", "one", numbers=[number()])
-    found = page()
+    found = page(claims=[judged("first", figure="one"), judged("second", paper="Zhang")])
     levels = [int(name[1]) for name, _ in found.elements if re.fullmatch("h[1-6]", name)]
     assert levels.count(1) == 1
     assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
@@ -109,10 +116,11 @@ def test_names_and_reasons_from_files_never_become_markup(results: Path) -> None
         numbers=[item],
     )
     (results / "figures" / "<script>.json").write_text("{")
-    found = page()
+    words = dict.fromkeys(("paper", "where", "text", "evidence", "needs", "differs", "rerun"), NASTY)
+    found = page(claims=[judged(NASTY, figure="one", **words)])
     assert len(found.all("script")) == 1
     assert not found.all("b")
-    assert found.text.count(NASTY) >= 12
+    assert found.text.count(NASTY) >= 19
     assert not [name for _, attributes in found.elements for name in attributes if name.startswith("on")]
 
 
@@ -123,8 +131,9 @@ def test_numbers_stand_beside_the_papers_and_other_work_is_called_that(results: 
         numbers=[
             number("alike", paper=1234.5, ours=617.25, ratio=0.5),
             number("unlike", paper_text="13.3 s on 1,024 cores", ours=266.0, ratio=20.0, same_work=False),
-            number("no ratio", paper=None, paper_text="not given", ours=None, ratio=None, same_work=False),
-            number("nothing", paper=None, ours=None, ratio=None, unit="%"),
+            number("no ratio", paper_text="in words", ours=None, ratio=None, same_work=False),
+            number("nothing", ours=None, ratio=None, unit="%"),
+            number("no number of theirs", paper=None, paper_text="not given", ratio=None),
         ],
     )
     content = document([], *read_figures(results / "figures"), Path("report.html"))
@@ -136,9 +145,107 @@ def test_numbers_stand_beside_the_papers_and_other_work_is_called_that(results: 
     assert "13.3 s on 1,024 cores" in rows["unlike"]
     assert re.search(r'class="number ratio other"[^>]*>20<br><small>other work, other machine', rows["unlike"])
     assert "other work, other machine" in rows["no ratio"]
-    assert "not given" in rows["no ratio"]
-    assert rows["nothing"].count(">-</td>") == 3
+    assert "in words" in rows["no ratio"]
+    assert rows["nothing"].count(">-</td>") == 2
+    assert len(rows) == 4
+    assert "not given" not in content
     assert "Experiments" not in content  # of which there are none
+
+
+def parts(found: Page) -> list[str | None]:
+    """The page's parts by their ids, in order."""
+    return [of["aria-labelledby"] for of in found.all("section") if of.get("class") == "part"]
+
+
+def texts(content: str, look: str) -> list[str]:
+    """What the paragraphs of this class say."""
+    return re.findall(f'<p class="{look}">(.*?)</p>', content)
+
+
+FOUR = [judged(f"{verdict.name.lower()}-{place}", verdict) for place in range(2) for verdict in Verdict]
+
+
+def test_claims_are_the_first_part_with_how_many_have_which_verdict(results: Path) -> None:
+    write_run(results)
+    write_figure(results / "figures", "one", numbers=[number()])
+    found = page(claims=[*FOUR, judged("more", Verdict.UNTOLD, paper="Zhang and others")])
+    assert parts(found) == ["claims", "figures", "numbers", "experiments", "measuring"]
+    words = ("2 hold", "2 hold in part", "2 do not hold", "3 cannot be told here")
+    assert re.sub(r"\s+", " ", found.text).count(" ".join(words)) == 1
+    assert "9 claims, in our words" in found.text
+    cards = [card["id"] for card in found.all("article")]
+    assert cards == [f"claim-{claim.id.replace('_', '-')}" for claim in FOUR] + ["claim-more"]
+    assert found.text.index("Taylor et al. 2016") < found.text.index("Zhang and others")
+    assert "1 holds " in re.sub(r"\s+", " ", page(claims=[judged()]).text)
+
+
+def test_a_card_says_all_there_is_about_a_claim(results: Path) -> None:
+    claim = judged(
+        "wide", Verdict.IN_PART, evidence="98.4 % (n=6)", needs="two cores", differs="fewer rows", where="Table 3"
+    )
+    content = document([], [], [], Path("report.html"), claims=[claim])
+    (card,) = re.findall("<article.*?</article>", content, re.DOTALL)
+    assert texts(card, "verdict") == ["holds in part"]
+    assert texts(card, "evidence") == ["98.4\u00a0% (n=6)"]
+    assert texts(card, "about") == ["Table 3"]
+    for part in (">The claim wide.</h4>", "<dd>two cores</dd>", "<dd>fewer rows</dd>"):
+        assert part in card
+    command = re.findall("<code>(.*?)</code>", card)
+    assert [re.sub("<.*?>", "", line) for line in command] == ["admmctl claims wide --run"]
+    bare = document([], [], [], Path("report.html"), claims=[judged(rerun="")])
+    (card,) = re.findall("<article.*?</article>", bare, re.DOTALL)
+    assert not re.findall("<dl>|<pre|<a |<img", card)
+
+
+def test_a_card_has_a_small_picture_of_its_figure_if_that_is_drawn(results: Path) -> None:
+    figures = results / "figures"
+    for place, name in enumerate(("one", "two", "broken", "paper"), start=1):
+        write_figure(figures, name, number=f"Figure {place}")
+    (figures / "broken.png").write_bytes((figures / "broken.png").read_bytes()[:200])
+    (figures / "paper.png").unlink()
+    names = ["two", "broken", "paper", "not drawn", None]
+    claims = [judged(f"of-{name}", figure=name) for name in names]
+    content = document([], *read_figures(figures), Path("report.html"), claims=claims)
+    links = [
+        re.findall('<a href="(.*?)" class="picture">(.*?)</a>', card) for card in content.split("<article")[1:]
+    ]
+    addresses = [link[0][0] if link else None for link in links]
+    assert addresses == ["#figure-2", "#figure-3", "#figure-4", None, None]
+    assert [link[0][1] for link in links[1:3]] == ["<span>Figure 3</span>", "<span>Figure 4</span>"]
+    (encoded,) = re.findall('<img src="data:image/png;base64,(.*?)" alt="what two shows"', links[0][0][1])
+    small = base64.b64decode(encoded)
+    with Image.open(io.BytesIO(small)) as image:
+        assert max(image.size) == 320
+    assert len(small) < (figures / "two.png").stat().st_size / 2
+
+
+def test_claims_that_none_of_these_runs_tell_stand_back(results: Path) -> None:
+    """Who reports on runs of their own does not scroll through claims without a verdict first."""
+    boxes = [box for box in page(claims=[judged(verdict=Verdict.UNTOLD)]).all("details") if not box]
+    assert boxes == [{}]
+    assert page(claims=FOUR).all("details") == []
+
+
+def test_of_chosen_runs_there_are_only_the_claims_told_from_them(results: Path) -> None:
+    one, other = write_run(results), write_run(results, seed=1)
+    claims = [judged("first", runs=[str(one)]), judged("second", runs=[str(other)]), judged("third")]
+    report([Recorded(one)], chosen=True, claims=claims)
+    content = (results / "report.html").read_text()
+    assert re.findall('<article id="(.*?)"', content) == ["claim-first"]
+    report([Recorded(one)], chosen=True, claims=claims[1:])
+    assert 'id="claims"' not in (results / "report.html").read_text()
+    report([Recorded(one)], chosen=False, claims=claims)
+    assert (results / "report.html").read_text().count("<article") == 3
+
+
+def test_without_verdicts_the_page_says_why_in_a_line(results: Path) -> None:
+    run = write_run(results)
+    found = page(claims="there is no configs here & now")
+    assert parts(found) == ["claims", "experiments", "measuring"]
+    assert "None has a verdict here: there is no configs here & now\n" in found.text
+    assert not found.all("article")
+    report([Recorded(run)], chosen=True, claims="there is no configs here")
+    assert "no configs" not in (results / "report.html").read_text()
 
 
 def test_points_are_a_table_and_long_ones_are_thinned(results: Path) -> None:
