@@ -394,7 +394,7 @@ def test_what_is_counted_goes_on_after_an_interruption(results, tmp_path, monkey
     changes = {
         "data": {"name": "swissroll", "rows": 200, "validation": 0.2},
         "stop": {"iterations": 60, "patience": 6},
-        "methods": {"sgd": {"learning_rate": 0.5, "batch": 20, "evaluate": {"unit": "iteration"}}},
+        "methods": {"sgd": {"learning_rate": 0.05, "batch": 20, "evaluate": {"unit": "iteration"}}},
     }
     (whole,) = admmctl.train(experiment(**changes))
     assert 8 < whole["iterations"] < 60, "the test needs a run that patience ends"

@@ -26,7 +26,7 @@ class Drawing:
     path: Path | None = None
     notes: list[str] = field(default_factory=list)
 
-    def save(self, figure: Figure, path: Path) -> list[Path]:
+    def save(self, figure: Figure, path: Path, made_up: bool) -> list[Path]:
         (self.axes,), self.path = figure.axes, path
         return []
 

@@ -143,7 +143,7 @@ def test_seconds_end_a_run_of_the_solvers_by_the_training_clock(seconds, results
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Every figure that is drawn, instead of its files."""
     found: list[Any] = []
-    monkeypatch.setattr(figures.style, "save", lambda figure, path: found.append(figure) or [])
+    monkeypatch.setattr(figures.style, "save", lambda figure, path, made_up: found.append(figure) or [])
     return found
 
 

@@ -42,7 +42,7 @@ def draw(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Figure]]:
     def figures_of(study: Study | Findings) -> dict[str, Figure]:
         found: dict[str, Figure] = {}
 
-        def save(figure: Figure, path: Path) -> list[Path]:
+        def save(figure: Figure, path: Path, made_up: bool) -> list[Path]:
             found[path.name.rpartition("-")[2]] = figure
             return [path]
 
