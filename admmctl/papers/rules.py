@@ -130,14 +130,15 @@ def at_least(quantity: Quantity, method: str, level: float, work: int = 0) -> Ru
 
 def at_most(quantity: Quantity, method: str, level: float, work: int = 0) -> Rule:
     """That the median of a method is ``level`` or less."""
-    negative = Quantity(
-        quantity.name,
-        lambda run: None if (value := quantity.of(run)) is None else -value,
-        lambda value: quantity.show(-value),
-        -quantity.missing,
-        quantity.timed,
-    )
-    return at_least(negative, method, -level, work)
+
+    def rule(found: list[Evidence]) -> Told:
+        a = middle(found[work], method, quantity)
+        evidence = f"{quantity.name}: {shown(method, a, quantity)}, {quantity.show(level)} at most asked for"
+        if a.low is not None and a.high is not None and (a.high <= level or a.low > level):
+            return Told(Verdict.HOLDS if a.high <= level else Verdict.FAILS, evidence)
+        return Told(Verdict.UNTOLD, evidence, MORE)
+
+    return rule
 
 
 def never(method: str, work: int = 0) -> Rule:

@@ -77,6 +77,13 @@ def test_a_run_without_a_number_is_the_worst(told):
     assert told(rule, admm=[*around(0.98)[:5], None]).verdict == UNTOLD
 
 
+def test_at_most_is_the_other_side_of_at_least(told):
+    for level, expected in ((0.99, HOLDS), (0.9, FAILS), (0.98, UNTOLD)):
+        found = told(at_most(FINAL, "admm", level), admm=around(0.98))
+        assert found.verdict == expected
+        assert "(97.70 % to 98.20 %, n=6)" in found.evidence
+
+
 def test_a_miss_takes_for_ever(told):
     missed = {"admm": [1.0] * 6, "sgd": [None] * 6}
     values = {"admm": around(0.98), "sgd": around(0.98)}
