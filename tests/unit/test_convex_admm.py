@@ -351,6 +351,23 @@ def test_residuals_say_what_was_computed(converged):
     assert method.residuals(moved)["violation"] > 0.1
 
 
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_primal_loss_and_accuracy_are_those_of_u(outputs):
+    method, s = trained(rows(outputs=outputs, samples=40), 2)
+    found, z = method.residuals(s), s.system.F(s.u)
+    assert found["primal_loss"] == pytest.approx(((z - s.system.y) ** 2).sum() / 2 / 40)
+    if outputs == 1:
+        expected = ((z > 0) == (s.system.y > 0)).mean()
+    else:
+        expected = (z.argmax(axis=1) == s.system.y.argmax(axis=1)).mean()
+    assert found["primal_accuracy"] == expected
+    assert 0.4 < expected < 1
+    # Whatever v is; and u = 0 is nobody's prediction: of two classes the first.
+    assert method.residuals(replace(s, v=0 * s.v))["primal_loss"] == found["primal_loss"]
+    start = method.residuals(convex().init(rows(outputs=outputs, samples=40)))
+    assert start["primal_loss"] == pytest.approx(outputs / 2)
+
+
 # -- the networks
 
 
@@ -490,10 +507,15 @@ def test_the_paper_has_its_settings():
     runs = load(experiment).runs
     paper = runs["paper"].settings
     assert (paper.solver, paper.rank, paper.block, paper.precondition) == ("nystrom-pcg", 100, 1, False)
+    assert (paper.order, paper.inner_start, paper.inner_tolerance) == ("independent", "zero", 1e-6)
     assert not paper.scale_rows
     ours = runs["ours"].settings
     assert (ours.solver, ours.rank, ours.block, ours.precondition) == ("auto", "auto", 5, True)
+    assert (ours.order, ours.inner_start) == ("shuffled", "before")
     assert ours.scale_rows
+    # What came later does not change the hash of runs without it.
+    assert not {"order", "inner_start"} & set(ours.plain())
+    assert {"order", "inner_start"} <= set(paper.plain())
     assert runs["ours"].evaluate.unit == "iteration"
     # The hidden layer is that of the patterns, whatever the experiment says.
     assert ConvexAdmm.hidden_layers(ConvexAdmmSettings(patterns=7), [100, 50], 1) == [14]

@@ -49,6 +49,15 @@ def test_patterns_depend_on_the_seed_alone():
     assert 0.7 < first.H.std() < 1.3
 
 
+@pytest.mark.parametrize("asked", [1, 50])
+def test_where_all_patterns_differ_vectors_are_drawn_independently(asked):
+    # As in the paper: d x P independent standard normal numbers, none left out.
+    X = drawn(500, 30)
+    found = sample(X, asked, 7, CountingComm())
+    np.testing.assert_array_equal(found.H, np.random.default_rng([7, 0x9A77]).standard_normal((30, asked)))
+    assert found.note == ""
+
+
 def test_a_line_has_two_patterns_and_a_plane_twice_its_rows():
     line = sample(drawn(30, 1), 50, 0, CountingComm())
     assert line.count == 2

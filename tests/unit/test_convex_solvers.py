@@ -273,3 +273,45 @@ def test_sizes_count_one_output_s_unknowns_and_every_output_s_numbers():
     assert 4 * paper.unknowns**2 > 90 * 2**30
     assert solvers.load("cholesky").bytes(paper, settings) > 3 * 90 * 2**30
     assert 0.4e9 < solvers.load("exact").bytes(paper, settings) < 1.2e9
+
+
+@pytest.mark.parametrize("solver", ["convex-cg", "jacobi-pcg", "nystrom-pcg of rank 15", "block-pcg"])
+def test_from_zero_the_iteration_before_does_not_count(solver):
+    system = made()
+    b, start = normal(system, 2 * system.P), normal(system, 2 * system.P, seed=2)
+    few = {"inner_iterations": 2, "inner_tolerance": 0.0}
+    ends = [
+        solver_of(solver, system, inner_start=where, **few).solve(b, u)[0]
+        for where, u in (("zero", start), ("zero", system.zeros()), ("before", system.zeros()), ("before", start))
+    ]
+    np.testing.assert_array_equal(ends[0], ends[1])
+    np.testing.assert_allclose(ends[0], ends[2], rtol=1e-10)
+    assert np.abs(ends[0] - ends[3]).max() > 1e-3
+
+
+@pytest.mark.parametrize("block", [1, 4])
+def test_blocks_of_rbcd_are_a_shuffle_of_all_or_each_drawn_by_itself(block):
+    P = 10
+    system = made(P=P)
+
+    def passes(order: str) -> np.ndarray:
+        """How often every pattern is visited, in each of many passes."""
+        solver = solver_of("rbcd", system, block=block, order=order)
+        blocks = [solver._blocks(P, block) for _ in range(400)]
+        assert all(len(set(chosen.tolist())) == len(chosen) <= block for found in blocks for chosen in found)
+        assert {len(found) for found in blocks} == {-(-P // block)}
+        return np.array([np.bincount(np.concatenate(found), minlength=P) for found in blocks])
+
+    assert (passes("shuffled") == 1).all()
+    drawn = passes("independent")
+    assert (drawn.max(axis=1) > 1).mean() > 0.9
+    expected = block * -(-P // block) / P
+    assert np.abs(drawn.mean(axis=0) - expected).max() < 0.25
+
+
+def test_rbcd_solves_with_blocks_drawn_independently_too():
+    system = made()
+    b = normal(system, 2 * system.P)
+    changes = {"block": 1, "order": "independent", "inner_iterations": 1000, "inner_tolerance": 1e-9}
+    u, _ = solver_of("rbcd", system, **changes).solve(b, system.zeros())
+    assert apart(system, u, b) < 1e-6

@@ -25,7 +25,7 @@ from admmctl.methods.convex import rbcd
 from admmctl.methods.convex.backend import Backend, Tensor, backend
 from admmctl.methods.convex.choose import choose, solvers
 from admmctl.methods.convex.patterns import Patterns, gates, relu_network, sample
-from admmctl.methods.convex.settings import ConvexAdmmSettings
+from admmctl.methods.convex.settings import PAPER, ConvexAdmmSettings
 from admmctl.methods.convex.solvers import STEPS, Size, Solver
 from admmctl.methods.convex.system import System
 from admmctl.methods.method import Array, Cost, Finished, Method, Problem, Snapshot, Untimed, sums_over_ranks
@@ -61,16 +61,7 @@ class ConvexAdmm(Method):
     """The state is that of Algorithm 1; what is evaluated is the network that its v stands for."""
 
     Settings = ConvexAdmmSettings
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "paper": {
-            "solver": "nystrom-pcg",
-            "rank": 100,
-            "block": 1,
-            "precondition": False,
-            "line_search": "backtracking",
-            "scale_rows": False,
-        }
-    }
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": PAPER}
     losses: ClassVar[tuple[str, ...]] = ("signed-squared",)
     activations: ClassVar[tuple[str, ...]] = ("relu",)
     streams = False
@@ -156,11 +147,11 @@ class ConvexAdmm(Method):
             # v_i <- (1 - beta / (rho ||q_i||))_+ q_i,  q = u + lam
             q = s.u + s.lam
             shrink = 1 - (settings.beta / rho) / xp.clip(_lengths(xp, q), 1e-30, None)
-            s.v = sync(q * xp.clip(shrink, 0, None))
-        with clock.phase("dual"):
-            # s <- (G u + nu)_+
+            s.v = q * xp.clip(shrink, 0, None)
+            # s <- (G u + nu)_+, which the paper's seconds of v include
             s.Gu = system.G(s.u)
-            s.s = xp.clip(s.Gu + s.nu, 0, None)
+            s.s = sync(xp.clip(s.Gu + s.nu, 0, None))
+        with clock.phase("dual"):
             # lam <- lam + gamma_a / rho (u - v),  nu <- nu + gamma_a / rho (G u - s)
             step = 1.0 if settings.gamma_a is None else settings.gamma_a / rho
             s.lam = s.lam + step * (s.u - s.v)
@@ -205,16 +196,22 @@ class ConvexAdmm(Method):
         }
 
     def residuals(self, s: ConvexAdmmState) -> dict[str, float]:
-        """The objective of (4) at v, how far v is outside of its cones, the conditions, the primal solve."""
+        """The objective of (4) at v, how far v is outside of its cones, the conditions, the primal solve.
+
+        The paper's training loss and accuracy are those of F u: ``primal_loss``, ``primal_accuracy``.
+        """
         system, xp = s.system, s.system.xp
         Gv = system.G(s.v)
         misfit, outside, inside = system.norm_of_rows(system.F(s.v) - system.y, xp.clip(Gv, None, 0), Gv)
         wrong = system.norm(system.A(s.u) - s.b) if s.iteration else 0.0
+        loss, accuracy = system.fit(s.u, s.problem.total)
         return {
             "objective": misfit**2 / 2 + self.settings.beta * float(xp.sum(_lengths(xp, s.v))),
             "violation": _ratio(outside, inside),
             **self.conditions(s),
             "rho": system.rho,
+            "primal_loss": loss,
+            "primal_accuracy": accuracy,
             "inner_iterations": float(s.inner),
             "inner_residual": _ratio(wrong, system.norm(s.b)),
         }

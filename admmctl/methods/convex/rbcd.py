@@ -8,6 +8,7 @@ make, and a test holds it to F u.
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from admmctl.methods.convex.backend import Tensor
 from admmctl.methods.convex.settings import ConvexAdmmSettings
@@ -20,9 +21,9 @@ PASSES = 2  # over all blocks, unless settings say otherwise
 class Rbcd(Solver):
     """Minimises 1/2 u'A u - b'u, a block of ``block`` patterns at a time, from the u of the iteration before.
 
-    ``inner_iterations`` counts passes, of as many random blocks as there are. With ``precondition`` the direction
-    is B^-1 times the gradient, B = I + X'X, the block of A but for F'F / rho; without it, the gradient as in the
-    paper.
+    ``inner_iterations`` counts passes, of as many random blocks as there are: a shuffle of all, or each drawn by
+    itself as in the paper. With ``precondition`` the direction is B^-1 times the gradient, B = I + X'X, the block
+    of A but for F'F / rho; without it, the gradient as in the paper.
     """
 
     random: np.random.Generator
@@ -48,9 +49,8 @@ class Rbcd(Solver):
         steps = 0
         for _ in range(s.inner_iterations or PASSES):
             squares = 0.0
-            order = self.random.permutation(P)
-            for low in range(0, P, size):
-                chosen = backend.index(order[low : low + size])
+            for block in self._blocks(P, size):
+                chosen = backend.index(block)
                 # g_i = (A u - b)_i, of which u_i - b_i is the same on every rank.
                 g = system.total(self._gradient(X, D, T, y_hat, chosen, rho)) + self._difference(U, B, chosen)
                 p = g if self._inverse is None else self._inverse @ g
@@ -68,6 +68,13 @@ class Rbcd(Solver):
             if squares <= bound**2:
                 break
         return xp.reshape(U, u.shape), steps
+
+    def _blocks(self, P: int, size: int) -> list[NDArray[np.int64]]:
+        """The patterns of every block of a pass."""
+        if self.settings.order == "independent":
+            return [self.random.choice(P, size, replace=False) for _ in range(0, P, size)]
+        order = self.random.permutation(P)
+        return [order[low : low + size] for low in range(0, P, size)]
 
     def _step(self, slope: float, curvature: float) -> float:
         """How far to go: to the minimum along the line, or by halves until the decrease is sufficient.

@@ -1,6 +1,6 @@
 """The method block of ``convex-admm``."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -33,8 +33,16 @@ class ConvexAdmmSettings(Settings):
     inner_iterations: Count | None = Field(
         default=None, description="steps of a solver at most, 10 by default; of rbcd passes over all blocks, 2"
     )
+    inner_start: Literal["before", "zero"] = Field(
+        default="before",
+        description="conjugate gradients start from the u of the iteration before; from zero in the paper's code",
+    )
     rank: Count | Literal["auto"] = Field(default="auto", description="nystrom-pcg: of its sketch")
     block: Count = Field(default=5, description="rbcd: patterns in a block; 1 in the paper")
+    order: Literal["shuffled", "independent"] = Field(
+        default="shuffled",
+        description="rbcd: a pass visits every pattern once, or draws each block by itself as in the paper",
+    )
     line_search: Literal["exact", "backtracking"] = Field(default="exact", description="rbcd: how far a step goes")
     precondition: bool = Field(
         default=True, description="rbcd: multiply gradients by (I + X'X)^-1; not done in the paper"
@@ -42,3 +50,23 @@ class ConvexAdmmSettings(Settings):
     backend: Name = Field(default="numpy", description="the library that computes")
     device: Device = Field(default="cpu", description="where it computes")
     dtype: Literal["float32", "float64"] = Field(default="float32", description="of its numbers")
+
+    def plain(self) -> dict[str, Any]:
+        """Without what came later, where it is as it always was: such runs keep the hash they always had."""
+        plain = super().plain()
+        return {key: value for key, value in plain.items() if (key, value) not in _LATER}
+
+
+_LATER = (("inner_start", "before"), ("order", "shuffled"))
+# ``preset: paper``: what the paper says; where it says nothing, the code that it names.
+PAPER: dict[str, Any] = {
+    "solver": "nystrom-pcg",
+    "rank": 100,
+    "inner_start": "zero",
+    "inner_tolerance": 1e-6,
+    "block": 1,
+    "order": "independent",
+    "precondition": False,
+    "line_search": "backtracking",
+    "scale_rows": False,
+}

@@ -133,13 +133,16 @@ class ConjugateGradients(Solver):
         return r
 
     def solve(self, b: Tensor, u: Tensor) -> tuple[Tensor, int]:
-        """From ``u`` until ||A u - b|| <= inner_tolerance ||b||, or for ``inner_iterations`` steps.
+        """From ``u``, or zero, until ||A u - b|| <= inner_tolerance ||b||, or for ``inner_iterations`` steps.
 
         Raises Diverged where a residual is not finite.
         """
         system, most = self.system, self.settings.inner_iterations or STEPS
         bound = (self.settings.inner_tolerance * system.norm(b)) ** 2
-        r = b - system.A(u)
+        if self.settings.inner_start == "zero":
+            u, r = system.zeros(), b
+        else:
+            r = b - system.A(u)
         z = self.precondition(r)
         p, rz = z, system.inner(r, z)
         steps = 0
