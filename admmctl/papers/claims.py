@@ -31,8 +31,8 @@ class Told:
 class Work:
     """What a claim is told from: ``repeats`` of methods of a file of ``configs``, or their scaling studies.
 
-    ``changes`` are ``--set`` options. Runs are on the first of the ``cores``, studies on all of them. Of
-    ``condition`` there are no runs: it is computed.
+    ``changes`` are ``--set`` options. Runs are on the first of the ``cores``, studies on all of them; of
+    ``condition`` are the condition numbers of a convex method, a seed for each repeat.
     """
 
     config: str
@@ -45,12 +45,12 @@ class Work:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is recorded of a work: finished runs by method, a seed once; studies by method; condition numbers."""
+    """What is recorded of a work: finished runs by method, studies by method, condition numbers; a seed once."""
 
     work: Work
     runs: dict[str, list[Recorded]] = field(default_factory=dict)
     studies: dict[str, Findings] = field(default_factory=dict)
-    conditions: Conditions | None = None
+    conditions: list[Conditions] = field(default_factory=list)
 
 
 Rule = Callable[[list[Evidence]], Told]

@@ -20,6 +20,8 @@ from admmctl.report.figures import View
 from admmctl.runs.places import root
 from admmctl.runs.recorded import Recorded
 
+_BETWEEN = 0.3  # of the height of a panel: what is between two rows of them
+
 
 def make_folder(folder: Path | None) -> Path:
     """The folder of the figures, by default ``results/figures``. Raises UserError if it cannot be made."""
@@ -62,7 +64,7 @@ def draw(material: Material, folder: Path) -> dict[str, Any]:
 
 
 def curves(name: str, *views: View) -> Drawing:
-    """Curves of all runs, a panel for each view, with the paper's numbers of these methods."""
+    """Curves of all runs, two panels in a row, one for each view, with the paper's numbers of these methods."""
 
     def drawing(material: Material) -> tuple[Figure, Rows]:
         runs = [run for run in material.runs if run.curve]
@@ -72,18 +74,23 @@ def curves(name: str, *views: View) -> Drawing:
             if not any(view.of in run.curve[0] for run in runs):
                 raise UserError(f"none of its runs has recorded {view.of}")
         width = style.COLUMN_WIDTH * (1.35 if len(views) == 1 else 2.1)
-        figure, places = plt.subplots(1, len(views), figsize=(width, style.COLUMN_WIDTH * 0.95), squeeze=False)
-        figure.subplots_adjust(wspace=0.3)
-        for place, (axes, view) in enumerate(zip(places[0], views, strict=True)):
+        rows, columns = -(-len(views) // 2), min(2, len(views))
+        size = (width, (rows + _BETWEEN * (rows - 1)) * style.COLUMN_WIDTH * 0.95)
+        figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False)
+        figure.subplots_adjust(wspace=0.3, hspace=_BETWEEN)
+        places: list[Axes] = list(grid.flat)
+        for place, (axes, view) in enumerate(zip(places, views, strict=True)):
             # A run of one iteration beside long ones would make the axis logarithmic, where 0 has no place.
             shown = view if view.against == "seconds" else replace(view, axis="linear")
             drawn = report.curves(axes, [run for run in runs if view.of in run.curve[0]], shown)
             axes.set_title(drawn.heading(title=place == 0), loc="left")
+            if place < len(views) - columns and view.against == views[place + columns].against:
+                axes.set_xlabel("")  # it stands under the panel below
         _draw_theirs(axes, material, runs, view, drawn.errors)
-        handles = [handle for axes in places[0] for handle in axes.get_legend_handles_labels()[0]]
-        style.legend_below(places[0][0], list({str(handle.get_label()): handle for handle in handles}.values()))
-        columns = [view.of for view in views] + ["train_accuracy"] * any(view.training for view in views)
-        return figure, _points(runs, columns)
+        handles = [handle for axes in places for handle in axes.get_legend_handles_labels()[0]]
+        style.legend_below(grid[-1][0], list({str(handle.get_label()): handle for handle in handles}.values()))
+        shown_columns = [view.of for view in views] + ["train_accuracy"] * any(view.training for view in views)
+        return figure, _points(runs, shown_columns)
 
     return Drawing(name, drawing)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from admmctl.data import shards
 from admmctl.errors import DataError, MissingExtra, RunFailed, UserError
@@ -10,8 +11,10 @@ from admmctl.experiment.config import Run
 from admmctl.launch.options import Options
 from admmctl.papers.claims import Claim, Evidence, Work
 from admmctl.papers.make import Making, config_file, finished, most_ranks, trained
+from admmctl.runs.places import root
 from admmctl.runs.recorded import Recorded
-from admmctl.studies.condition import condition
+from admmctl.runs.resume import Fingerprints
+from admmctl.studies.condition import Conditions, condition, keep, kept
 from admmctl.studies.estimate import Job
 from admmctl.studies.points import summarise
 from admmctl.studies.scaling import Request as StudyRequest
@@ -30,14 +33,11 @@ def planned(work: Work) -> list[Run]:
 
 
 def recorded(work: Work) -> Evidence:
-    """What there is of a work, but for made-up data. Nothing is run; condition numbers are computed.
-
-    Raises UserError.
-    """
+    """What there is of a work, but for made-up data. Nothing is run, or computed. Raises UserError."""
     try:
         if work.source == "condition":
-            found = condition(config_file(work.config), overrides=work.changes)
-            return Evidence(work, conditions=None if found.data_made_up else found)
+            found = map(_kept, planned(work))
+            return Evidence(work, conditions=[one for one in found if one is not None and not one.data_made_up])
         if work.source == "scaling":
             studies = {method: study for method in work.methods if (study := _study(work, method)) is not None}
             return Evidence(work, studies=studies)
@@ -49,6 +49,18 @@ def recorded(work: Work) -> Evidence:
         return Evidence(work, runs)
     except DataError:  # without its data nothing of it can have been run here
         return Evidence(work)
+
+
+def _place(run: Run) -> Path:
+    """Where condition numbers are kept: a file for settings, seed and data. Raises DataError without these."""
+    return root() / run.experiment / f"condition-{run.hash()}-{Fingerprints().data(run)[:8]}.json"
+
+
+def _kept(run: Run) -> Conditions | None:
+    try:
+        return kept(_place(run))
+    except DataError:
+        return None
 
 
 def _study(work: Work, method: str) -> Findings | None:
@@ -66,7 +78,7 @@ def _request(work: Work, method: str) -> StudyRequest:
 
 @dataclass(frozen=True)
 class Missing:
-    """A run or a study that a claim lacks."""
+    """A run, a study or the condition numbers of a run's matrix: what a claim lacks."""
 
     work: Work
     method: str
@@ -82,15 +94,19 @@ def missing(claims: Sequence[Claim]) -> list[Missing]:
             found += [
                 Missing(work, run.method, run) for run in planned(work) if finished(run, work.cores[0]) is None
             ]
+        elif work.source == "condition":
+            found += [Missing(work, run.method, run) for run in planned(work) if _kept(run) is None]
         elif work.source == "scaling":
             found += [Missing(work, method, None) for method in work.methods if _lacks(work, method)]
     return found
 
 
 def jobs_of(lacking: Sequence[Missing]) -> list[Job]:
-    """The runs that these come to."""
+    """The runs that these come to. Condition numbers, some seconds each, are none."""
     found: list[Job] = []
     for one in lacking:
+        if one.work.source == "condition":
+            continue
         if one.run is not None:
             found.append(Job(one.run, one.work.cores[0], done=False))
         else:
@@ -128,11 +144,24 @@ def make_missing(lacking: Sequence[Missing], making: Making) -> list[str]:
         try:
             if one.run is None:
                 scaling(_request(one.work, one.method), making.watcher, making.say)
+            elif one.work.source == "condition":
+                _compute(one.work, one.run, making)
             else:
                 trained(one.run, _options(one.work, making), making.watcher)
         except (RunFailed, DataError, MissingExtra) as failure:
             failures.append(f"{one.work.config}, {name}: {failure}")
     return failures
+
+
+def _compute(work: Work, run: Run, making: Making) -> None:
+    """Condition numbers with the patterns of the run's seed."""
+    changes = (*work.changes, f"seed={run.seed}")
+    found = condition(config_file(work.config), method=run.method, overrides=changes, say=making.say)
+    place = _place(run)
+    try:
+        keep(found, place)
+    except OSError as error:
+        raise UserError(f"{place} cannot be written: {error.strerror}") from None
 
 
 def _options(work: Work, making: Making) -> Options:

@@ -5,11 +5,12 @@ M = L L' is the condition number of L^-1 A L^-T: its largest eigenvalue over its
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 from threadpoolctl import threadpool_limits
 
 from admmctl.comm import Serial
@@ -17,6 +18,7 @@ from admmctl.data import shards
 from admmctl.errors import UserError
 from admmctl.experiment import config as configuration
 from admmctl.experiment.config import Run
+from admmctl.files import write_json
 from admmctl.launch.inherited import check_single
 from admmctl.methods.convex.algorithm import ConvexAdmm
 from admmctl.methods.convex.nystrom import Sketch, sketch
@@ -102,6 +104,20 @@ def condition(
     made_up = shards.plan(run.data, 1).source.made_up
     shape = (system.n, system.d, system.P, side)
     return Conditions(run.experiment, run.method, *shape, system.rho, run.seed, points, made_up)
+
+
+def keep(found: Conditions, place: Path) -> None:
+    """Write them to ``place``, a JSON file. Raises OSError."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    write_json(place, asdict(found))
+
+
+def kept(place: Path) -> Conditions | None:
+    """What ``keep`` wrote there; None where nothing is, or it is damaged."""
+    try:
+        return TypeAdapter(Conditions).validate_json(place.read_bytes())
+    except (OSError, ValueError):
+        return None
 
 
 def parse(ranks: str) -> list[int]:
