@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -266,8 +266,21 @@ def target_plot(
     return style.save(figure, output or _beside(runs) / f"target-{over}", any(run.made_up for run in runs))
 
 
-def settings_against_target(axes: Axes, runs: Iterable[Recorded], over: str, unit: Against) -> None:
-    """Draw into ``axes`` what ``target_plot`` shows. Raises UserError when no run has such a setting."""
+def _activation(run: Recorded) -> str:
+    return str(run.config["network"].get("activation", "activation unknown"))
+
+
+def settings_against_target(
+    axes: Axes,
+    runs: Iterable[Recorded],
+    over: str,
+    unit: Against,
+    line_of: Callable[[Recorded], str] = _activation,
+) -> None:
+    """Draw into ``axes`` what ``target_plot`` shows, runs of one ``line_of`` as a line.
+
+    Raises UserError when no run has such a setting.
+    """
     taken: dict[tuple[str, str], dict[float, list[float]]] = {}
     goals: set[str] = set()
     for run in runs:
@@ -277,8 +290,7 @@ def settings_against_target(axes: Axes, runs: Iterable[Recorded], over: str, uni
         target = run.number("target")
         if not isinstance(setting, int | float) or isinstance(setting, bool) or target is None:
             continue
-        activation = str(run.config["network"].get("activation", "activation unknown"))
-        line = style.kind_of(run), activation
+        line = style.kind_of(run), line_of(run)
         taken.setdefault(line, {}).setdefault(float(setting), []).append(_to_target(run, unit))
         goals.add(f"{run.text('metric').replace('_', ' ')} {target:g}")
     if not taken:
@@ -286,25 +298,28 @@ def settings_against_target(axes: Axes, runs: Iterable[Recorded], over: str, uni
     top = max(
         (t for settings in taken.values() for ts in settings.values() for t in ts if np.isfinite(t)), default=1.0
     )
-    for number, ((kind, activation), settings) in enumerate(taken.items()):
+    for number, ((kind, name), settings) in enumerate(taken.items()):
         color, marker = style.look(kind)
         points = sorted((setting, median(times).value) for setting, times in settings.items())
+        # Further lines of a kind have its colour and other markers: also one that lies on another is seen.
+        before = sum(other == kind for other, _ in list(taken)[:number])
+        marker = "oD^"[(before - 1) % 3] if before else marker
         look: dict[str, Any] = {"color": color, "marker": marker, "linestyle": style.LINES[number % 4]}
-        fill = color if number == 0 else "white"
+        fill = color if number == 0 else "none"
         reached = [point for point in points if np.isfinite(point[1])]
-        label = style.plain(f"{kind}, {activation}")
+        label = style.plain(f"{kind}, {name}")
         axes.plot(*zip(*reached, strict=True) if reached else ([], []), markerfacecolor=fill, label=label, **look)
         missed = [setting for setting, time in points if not np.isfinite(time)]
         if missed:
-            height = (1.06 + 0.07 * (number % 2)) * top  # misses of two lines must not hide each other
-            axes.plot(missed, [height] * len(missed), "x+"[number % 2], color=color, label=f"{label}: missed")
+            height = (1.05 + 0.045 * (number % 4)) * top  # misses of several lines must not hide each other
+            axes.plot(missed, [height] * len(missed), "x+12"[number % 4], color=color, label=f"{label}: missed")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     measured = sorted({setting for settings in taken.values() for setting in settings})
     if len(measured) <= _MOST_TICKS:
         axes.xaxis.set_major_locator(FixedLocator(measured))
         axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_ylim(bottom=0, top=1.2 * top)
+    axes.set_ylim(bottom=0, top=1.22 * top)
     axes.set_xlabel(f"{over} (log)")
     axes.set_ylabel(f"{unit} to {', '.join(sorted(goals))}")
 

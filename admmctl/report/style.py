@@ -27,7 +27,7 @@ PURPLE, SKY, YELLOW, BLACK, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#000000", "
 # A kind of method has the same colour and marker in every figure.
 METHODS: dict[str, tuple[str, str]] = {
     "admm": (BLUE, "o"),
-    "admm-printed": (GREY, "o"),
+    "admm-printed": (BLACK, "h"),
     "graph-admm": (VERMILLION, "s"),
     "classical-admm": (VERMILLION, "^"),
     "stochastic-admm": (SKY, "h"),

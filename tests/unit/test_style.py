@@ -16,6 +16,7 @@ TOGETHER = [
     ("admm", "gd", "sgd", "adam", "cg", "lbfgs", "linear"),
     ("admm", "classical-admm", "sgd"),
     ("admm", "admm-printed", "classical-admm"),
+    ("admm", "admm-printed", "gd"),
     ("admm", "stochastic-admm"),
     ("admm", "sgd", "adam", "random-features"),
     ("sgd", "torch-sgd"),
