@@ -81,7 +81,8 @@ def curves(name: str, *views: View) -> Drawing:
         places: list[Axes] = list(grid.flat)
         for place, (axes, view) in enumerate(zip(places, views, strict=True)):
             # A run of one iteration beside long ones would make the axis logarithmic, where 0 has no place.
-            shown = view if view.against == "seconds" else replace(view, axis="linear")
+            as_it_is = view.against == "seconds" or view.axis != "auto"
+            shown = view if as_it_is else replace(view, axis="linear")
             drawn = report.curves(axes, [run for run in runs if view.of in run.curve[0]], shown)
             axes.set_title(drawn.heading(title=place == 0), loc="left")
             if place < len(views) - columns and view.against == views[place + columns].against:

@@ -90,7 +90,7 @@ def _median(
         runs = finished_runs(material, method)
         values = [number_of_run for run in runs if (number_of_run := value(run)) is not None]
         if not values:
-            return None, "no accuracy"
+            return None, "no such value"
         middle = median(values).value
         return middle, text(middle, runs) + (f", median of {len(runs)}" if len(runs) > 1 else "")
 
@@ -133,6 +133,21 @@ def accuracy_after(updates: int) -> Measure:
 
     ours = _median(later, lambda middle, runs: f"{number(middle, 1)} %")
     return Measure(f"test accuracy after {updates} updates, {{}}", "%", ours)
+
+
+def loss_after(iterations: int) -> Measure:
+    """Training loss at the first evaluation after so many iterations."""
+
+    def then(run: Recorded) -> float | None:
+        return loss_then(run, iterations)
+
+    ours = _median(then, lambda middle, runs: f"{middle:.3g}")
+    return Measure(f"training loss after {iterations:,} iterations, {{}}", "", ours)
+
+
+def loss_then(run: Recorded, iterations: int) -> float | None:
+    """The training loss at the first evaluation after so many iterations; None for a shorter run."""
+    return next((row["train_loss"] for row in run.curve if row["iteration"] >= iterations), None)
 
 
 def seconds_to_accuracy(level: float) -> Measure:
@@ -180,22 +195,6 @@ def seconds_to_target(target: str) -> Measure:
     """Training seconds to the target of the runs; ``target`` describes it."""
     ours = _median(lambda run: _met(run, run.number("time_to_target_s")), _time_on_ranks)
     return Measure(f"seconds to {target}, {{}}", "s", ours)
-
-
-def _iterations(material: Material, method: str) -> Ours:
-    """Iterations to the target of the runs; infinity for a miss."""
-    target = finished_runs(material, method)[0].number("target")
-
-    def text(middle: float, runs: list[Recorded]) -> str:
-        steps = f"{middle:,.0f}" if math.isfinite(middle) else f"missed in {runs[0].row['iterations']:,}"
-        return f"{steps}, to test accuracy {target:g}"
-
-    if target is None:
-        return None, "its runs have no target"
-    return _median(lambda run: _met(run, run.number("iterations")), text)(material, method)
-
-
-ITERATIONS = Measure("iterations to the target, {}", "", _iterations)
 
 
 def per_iteration(runs: list[Recorded]) -> tuple[float, float]:

@@ -5,7 +5,7 @@ not count: accuracies and iterations are the same for them.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from admmctl.papers.claims import Evidence, Lacking, Rule, Told, Verdict, tell
@@ -174,5 +174,74 @@ def unable(needs: str) -> Rule:
 
     def rule(found: list[Evidence]) -> Told:
         return Told(Verdict.UNTOLD, "", needs)
+
+    return rule
+
+
+# --- ratios, the best of several settings, and how repeats differ
+
+
+def ratio_at_least(quantity: Quantity, one: str, other: str, factor: float, work: int = 0) -> Rule:
+    """That ``one`` method has ``factor`` times as much of it as the ``other``. The interval is what both allow."""
+
+    def rule(found: list[Evidence]) -> Told:
+        a, b = (middle(found[work], method, quantity) for method in (one, other))
+        if a.low is None or a.high is None or b.low is None or b.high is None or b.low <= 0:
+            return Told(Verdict.UNTOLD, "", MORE)
+        low, high = a.low / b.high, a.high / b.low
+        verdict = Verdict.HOLDS if low >= factor else Verdict.FAILS if high < factor else Verdict.UNTOLD
+        times = f"{a.value / b.value:.2f} ({low:.2f} to {high:.2f})"
+        evidence = f"{one} over {other}: {times}, {factor:g} asked for"
+        return Told(verdict, evidence, MORE if verdict is Verdict.UNTOLD else "")
+
+    return rule
+
+
+def least_of(quantity: Quantity, ones: Sequence[str], others: Sequence[str], work: int = 0) -> Rule:
+    """That the best of ``ones`` has less of it than the best of the ``others``; methods of many settings."""
+
+    def rule(found: list[Evidence]) -> Told:
+        (one, a), (other, b) = (_least(found[work], methods, quantity) for methods in (ones, others))
+        evidence = f"{quantity.name}: {shown(one, a, quantity)} against {shown(other, b, quantity)}"
+        if len(ones) + len(others) > 2:
+            evidence += ", each the best of its settings"
+        verdict = _order(b, a)
+        return Told(verdict, evidence, MORE if verdict is Verdict.UNTOLD else "")
+
+    return rule
+
+
+def least_inside(quantity: Quantity, methods: Sequence[str], work: int = 0) -> Rule:
+    """That there is less of it at a setting in between than at both ends; ``methods`` are in order."""
+
+    def rule(found: list[Evidence]) -> Told:
+        name, best = _least(found[work], methods[1:-1], quantity)
+        ends = [(end, middle(found[work], end, quantity)) for end in (methods[0], methods[-1])]
+        rest = " and ".join(shown(end, value, quantity) for end, value in ends)
+        evidence = f"{quantity.name}: {shown(name, best, quantity)} against {rest} at the ends"
+        if not math.isfinite(best.value):
+            return Told(Verdict.UNTOLD, evidence, "longer runs: too few of these met the target")
+        verdicts = {_order(value, best) for _, value in ends}
+        if verdicts == {Verdict.HOLDS} or Verdict.FAILS in verdicts:
+            return Told(Verdict.FAILS if Verdict.FAILS in verdicts else Verdict.HOLDS, evidence)
+        return Told(Verdict.UNTOLD, evidence, MORE)
+
+    return rule
+
+
+def _least(found: Evidence, methods: Sequence[str], quantity: Quantity) -> tuple[str, Median]:
+    """The method of the smallest median. Raises Lacking where one of them has too few runs."""
+    middles = {method: middle(found, method, quantity) for method in methods}
+    return min(middles.items(), key=lambda item: item[1].value)
+
+
+def repeats_differ(quantity: Quantity, method: str, by: float, work: int = 0) -> Rule:
+    """That the highest and the lowest repeat of a method are ``by`` or more apart."""
+
+    def rule(found: list[Evidence]) -> Told:
+        values = repeats(found[work], method, quantity)
+        low, high = min(values), max(values)
+        evidence = f"{quantity.name}: {method} {quantity.show(low)} to {quantity.show(high)} in {len(values)} runs"
+        return Told(Verdict.HOLDS if high - low >= by else Verdict.FAILS, evidence)
 
     return rule
