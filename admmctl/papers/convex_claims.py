@@ -38,6 +38,9 @@ _CONDITION = Work("cifar2-convex-small", ("exact",), changes=CONDITION_CHANGES, 
 _SMALL = Work(
     "cifar2-convex-small", ("cg-printed", "jacobi-printed", _NYS, _RBCD), changes=("stop.iterations=10",)
 )
+_SPEED = Work(  # long enough for seconds, and to tell whether other work took the cores
+    "cifar2-convex-small", (_NYS, _RBCD), changes=("stop.iterations=1000", "evaluate={every: 100}")
+)
 _LARGE = Work("cifar2-convex", (_NYS, _RBCD, _ADAM), changes=(_ENDLESS,))
 _EXACT = Work(
     "cifar2-convex", ("exact",), changes=(_ENDLESS, "stop.iterations=20", "evaluate={every: 10}")
@@ -107,8 +110,8 @@ CLAIMS: tuple[Claim, ...] = (
         "section 3.1",
         "RBCD takes more iterations than nysPCG to a similar test loss and accuracy, and each of them costs "
         "much less (at most half).",
-        all_of(more_iterations(_RBCD, _NYS), below(EACH, Of(_RBCD, _RBCD), Of(_NYS, _NYS), times=2)),
-        (_SMALL,),
+        all_of(more_iterations(_RBCD, _NYS), below(EACH, Of(_RBCD, _RBCD, 1), Of(_NYS, _NYS, 1), times=2)),
+        (_SMALL, _SPEED),
         f"{_ROWS}; 20 blocks in an iteration of RBCD, of which the paper says nothing; a product with A takes two "
         "matrix products here, where its code goes pattern by pattern",
         "convex-1",
