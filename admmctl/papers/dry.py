@@ -206,6 +206,6 @@ def how(total: Total, estimator: Estimator) -> str:
     told = total.runs - total.counted - total.unknown
     parts = [f"{told} as recorded runs of the same settings took"] if told else []
     if total.counted:
-        speed = f"{FRACTION:.0%} of {estimator.gflops:.0f} GFLOP/s a core"
-        parts.append(f"{total.counted} by counted operations at {speed}: right within a factor of three, mostly")
+        speed = f"{100 * FRACTION:.0f} % of {estimator.gflops:.0f} GFLOP/s a core"
+        parts.append(f"{total.counted} by counted operations at {speed}, right within a factor of two or three")
     return f"({'; '.join(parts)}. A run that meets its target ends sooner.)"

@@ -32,7 +32,7 @@ from admmctl.runs.reading import CONFIG
 from admmctl.runs.recorded import Recorded
 from admmctl.runs.summary import Status
 
-FRACTION = 0.2  # of a core's peak that a run makes use of, element-wise work and all
+FRACTION = 0.4  # of a core's peak that a run makes use of, element-wise work and all
 STEP = 1.0e-4  # seconds of an iteration, or of an evaluation, besides its operations
 START, START_OF_RANKS = 0.2, 0.7  # seconds before the first iteration: in this process, or of ranks to be started
 GRADIENTS = 2  # of an iteration, at least, where their number is for a line search or a solver to say

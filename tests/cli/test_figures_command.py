@@ -131,7 +131,7 @@ def test_a_dry_run_for_people_is_a_table_and_what_to_think_of_it(shell: Shell, r
     text = " ".join(lines)
     assert "With the data that is here: 1 run to make, about 1 s." in text
     assert "With all data: 5 runs to make, about " in text
-    assert "5 by counted operations at 20% of " in text
+    assert "5 by counted operations at 40 % of " in text
     assert "* official rows, not here; fetch them with: admmctl fetch svhn --extra" in text
     assert not results.exists()
 

@@ -169,7 +169,7 @@ def test_runs_that_are_missing_are_made_and_before_that_it_says_how_long_they_ta
         return answer.err.splitlines()[0]
 
     first = run(2)
-    assert first.startswith("2 runs to make, about 1 s (2 by counted operations at 20% of ")
+    assert first.startswith("2 runs to make, about 1 s (2 by counted operations at 40 % of ")
     assert run(2) == "no run is missing"
     assert re.fullmatch(r"1 run to make, about 1 s \(1 as recorded runs of the same settings took\..*\)", run(3))
     monkeypatch.setattr("admmctl.papers.told.CLAIMS", {"made": made(9)})
