@@ -127,6 +127,7 @@ def draw(name: str) -> None:
     methods = tuple(method for method in entry.methods if method in BUDGETS[config])
     less: dict[str, Any] = {
         "methods": methods,
+        "alone": (),
         "changes": (*entry.changes, *changes(config, methods)),
         "cores": (1, 2) if entry.drawing.source == "scaling" else (2,),
         "repeats": 1,
@@ -163,7 +164,8 @@ def unmarked(datasets: Path, results: Path) -> Iterator[str]:
             yield str(path)
     for claim in judged(chosen([])):
         found += 1
-        if claim.verdict != Verdict.UNTOLD or claim.runs:
+        told = claim.verdict != Verdict.UNTOLD and claim.rerun  # others need no runs
+        if told or claim.runs:
             yield f"the claim {claim.id} {claim.verdict}, of {len(claim.runs)} runs"
     print(f"{found:,} records and claims looked at")
 

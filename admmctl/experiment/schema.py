@@ -132,7 +132,7 @@ class Range(Settings):
     low: float
     high: float
     scale: Literal["log", "linear"] = "log"
-    points: Count | None = Field(default=None, description="how many for a grid")
+    points: Count | None = Field(default=None, description="how many for a grid: 4 unless given")
     integer: bool = False
 
     @model_validator(mode="after")
@@ -148,6 +148,10 @@ class SweepSettings(Settings):
     """The ``sweep:`` block: for each method, the keys to vary and their values."""
 
     search: Literal["quasi-random", "grid"] = "quasi-random"
+    by: Literal["accuracy", "time"] = Field(
+        default="accuracy",
+        description="what chooses, on held-back rows: accuracy, or time to the target",
+    )
     trials: Count = 12
     seed: int = Field(default=0, ge=0)
     space: dict[str, dict[str, list[Any] | Range]] = Field(min_length=1)

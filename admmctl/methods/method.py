@@ -232,6 +232,11 @@ class Method(ABC):
 
     # What the user is told, and what is saved.
 
+    @property
+    def accelerator(self) -> str | None:
+        """The device that it computes on, by name, for the record; None: the processor."""
+        return None
+
     def notes(self, state: Any) -> list[str]:
         """What the user should know about how it runs, a line each."""
         return []

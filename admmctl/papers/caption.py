@@ -7,6 +7,7 @@ from admmctl.papers.entry import Material
 from admmctl.papers.measures import numbers
 from admmctl.report.sidecar import Figure
 from admmctl.report.text import count
+from admmctl.runs.reading import Environment
 from admmctl.studies.condition import Conditions
 
 
@@ -33,7 +34,8 @@ def caption(material: Material) -> str:
     title = f"{entry.paper.name}, {entry.number}: {entry.shows}."
     if material.points is not None:
         seed = material.points.facts["seed"]
-        return f"{title} Drawn anew from what is computed here, seed {seed}; it needs no training run."
+        differs = f" Differs from the paper: {entry.differs}." if entry.differs else ""
+        return f"{title} Drawn anew from what is computed here, seed {seed}; it needs no training run.{differs}"
     sentences = [title, f"{MADE_UP.capitalize()}."] if material.made_up else [title]
     sentences += [*(_computed(material.conditions) if material.conditions else _runs(material))]
     sentences.append("What the papers report is marked as theirs: other machines, often other work.")
@@ -50,7 +52,7 @@ def _runs(material: Material) -> list[str]:
     """Machine, ranks, data and clock of the runs."""
     summaries = [run.summary for run in material.runs if run.summary is not None]
     places = [run.environment for run in material.runs]
-    machines = sorted({f"{', '.join(place.cpu)}, {count(place.cores, 'core')}" for place in places if place.cpu})
+    machines = sorted({_machine(place) for place in places if place.cpu})
     ranks = sorted({summary.ranks for summary in summaries})
     threads = sorted({summary.threads_per_rank or 1 for summary in summaries})
     rows = sorted({summary.rows_train for summary in summaries if summary.rows_train})
@@ -64,6 +66,12 @@ def _runs(material: Material) -> list[str]:
         f"Data: {material.runs[0].data_name}, {_list(rows)} training and {_list(tests)} test rows.",
         "Seconds are train_s: optimisation only, without loading and evaluation.",
     ]
+
+
+def _machine(place: Environment) -> str:
+    """'AMD EPYC, 2 cores and NVIDIA K40'."""
+    device = place.facts.get("device")
+    return f"{', '.join(place.cpu)}, {count(place.cores, 'core')}" + (f" and {device}" if device else "")
 
 
 def _computed(found: Conditions) -> list[str]:

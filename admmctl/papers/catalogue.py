@@ -1,13 +1,22 @@
 """Every figure and table of the five papers, in their order, and every claim."""
 
-from admmctl.papers import convex, explained, hkust, taylor, trident, zhang
+from admmctl.papers import (
+    convex,
+    depth,
+    explained,
+    hkust,
+    sketch,
+    taylor,
+    taylor_claims,
+    trident,
+    trident_claims,
+    zhang,
+)
 from admmctl.papers.claims import Claim
 from admmctl.papers.entry import Entry
 
 # Explanatory figures, then paper by paper.
-CATALOGUE: dict[str, Entry] = {
-    entry.name: entry for paper in (explained, taylor, trident, hkust, zhang, convex) for entry in paper.ENTRIES
-}
-CLAIMS: dict[str, Claim] = {
-    claim.id: claim for paper in (taylor, trident, hkust, zhang, convex) for claim in paper.CLAIMS
-}
+_FIGURES = (explained, taylor, depth, sketch, trident, hkust, zhang, convex)
+_CLAIMS = (taylor_claims, trident_claims, hkust, zhang, convex)
+CATALOGUE: dict[str, Entry] = {entry.name: entry for paper in _FIGURES for entry in paper.ENTRIES}
+CLAIMS: dict[str, Claim] = {claim.id: claim for paper in _CLAIMS for claim in paper.CLAIMS}

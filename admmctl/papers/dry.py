@@ -13,11 +13,12 @@ from admmctl.data.sizes import Sizes
 from admmctl.errors import DataError, MissingData, UserError
 from admmctl.experiment.config import Run
 from admmctl.papers.entry import Entry
+from admmctl.papers.finished import finished
 from admmctl.papers.make import (
     Making,
+    alone,
     chosen,
     experiment,
-    finished,
     most_ranks,
     need_data,
     planned,
@@ -134,19 +135,19 @@ def _jobs(entry: Entry, making: Making) -> tuple[list[Job], dict[str, str]]:
     """Every run of a figure, here; and the methods that cannot run, with the reason."""
     if entry.config is None or entry.drawing.source == "condition":
         return [], {}
-    if entry.drawing.source == "scaling":
-        return [job for asked in studies(entry, making) for job in jobs_of(asked)], {}
     cores = min(entry.plan(making.scale).cores[0], most_ranks(making))
-    jobs: list[Job] = []
+    scaling = entry.drawing.source == "scaling"
+    runs = [] if scaling else [(run, cores) for run in planned(entry, making.scale)]
+    jobs = [job for asked in studies(entry, making) for job in jobs_of(asked)] if scaling else []
     left_out: dict[str, str] = {}
-    for run in planned(entry, making.scale):
+    for run, ranks in [*runs, *((run, 1) for run in alone(entry, making.scale))]:
         try:
             if run.method not in left_out:
-                check_method(run, cores)
-                jobs.append(Job(run, cores, _is_recorded(run, cores)))
+                check_method(run, ranks)
+                jobs.append(Job(run, ranks, _is_recorded(run, ranks)))
         except UserError as reason:
             left_out[run.method] = str(reason)
-    return jobs, left_out
+    return list({job.identity: job for job in jobs}.values()), left_out
 
 
 def _is_recorded(run: Run, cores: int) -> bool:

@@ -40,11 +40,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Points:
-    """What an illustration shows: the rows of its CSV, facts about them, and images if it has some."""
+    """What an illustration shows: the rows of its CSV, facts about them, and images or matrices if it has some."""
 
     rows: Rows
     facts: dict[str, Any]
-    images: NDArray[np.uint8] | None = None
+    images: NDArray[Any] | None = None
 
     def column(self, key: str, **only: Any) -> NDArray[Any]:
         """The values of ``key`` in the rows that have all of ``only``."""
@@ -120,7 +120,8 @@ class Reported:
 class Plan:
     """The runs of a figure: ``repeats`` of every method on the first of the ``cores``, or in a study on each.
 
-    A study makes ``trials`` of every method, and takes methods with mini-batches at each of the ``batches``.
+    Those of the methods ``alone`` are on one rank. A study makes ``trials`` of every method, and takes methods
+    with mini-batches at each of the ``batches``.
     """
 
     methods: tuple[str, ...]
@@ -129,6 +130,7 @@ class Plan:
     changes: tuple[str, ...]
     batches: tuple[int, ...] = ()
     trials: int = 1
+    alone: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -148,8 +150,9 @@ class Entry:
 
     ``config`` is a file of ``configs``, and ``changes`` are ``--set`` options at both scales. ``repeats``,
     ``cores``, ``batches`` and ``trials`` are those of the full scale; core counts that do not fit on the machine
-    are left out. ``points`` computes what an illustration shows, from ``dataset`` if that is given. ``differs``
-    says what is not as in the paper.
+    are left out. Methods ``alone`` run on one rank whatever the others run on, as a paper's baselines did; a
+    method may be among both. ``points`` computes what an illustration shows, from ``dataset`` if that is given.
+    ``differs`` says what is not as in the paper.
     """
 
     name: str
@@ -163,6 +166,7 @@ class Entry:
     cores: tuple[int, ...] = (1,)
     batches: tuple[int, ...] = ()
     trials: int = 1
+    alone: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
     quick: Quick = field(default_factory=Quick)
     differs: str = ""
@@ -173,11 +177,13 @@ class Entry:
     def plan(self, scale: Scale) -> Plan:
         """The runs at that scale."""
         if scale == "full":
-            return Plan(self.methods, self.repeats, self.cores, self.changes, self.batches, self.trials)
+            return Plan(
+                self.methods, self.repeats, self.cores, self.changes, self.batches, self.trials, self.alone
+            )
         methods = self.methods if self.quick.methods is None else self.quick.methods
         name = (f"name={self.config}{QUICK}",) if self.quick.changes else ()
         changes = (*self.changes, *self.quick.changes, *name)
-        return Plan(methods, self.quick.repeats, self.quick.cores, changes)
+        return Plan(methods, self.quick.repeats, self.quick.cores, changes, alone=self.alone)
 
     def document(self) -> dict[str, Any]:
         """The figure in ``figures --json``."""
@@ -201,6 +207,7 @@ class Entry:
 class Material:
     """What a figure is drawn from: runs, scaling studies, what ``condition`` found, or an illustration's points.
 
+    ``folders`` are all its runs; beside studies, ``alone`` are those of methods on one rank that belong to none.
     ``left_out`` are the methods that did not run, with the reason; ``notes`` are more sentences for the caption.
     """
 
@@ -208,6 +215,7 @@ class Material:
     scale: Scale
     folders: list[Path] = field(default_factory=list)
     studies: list[Findings] = field(default_factory=list)
+    alone: list[Path] = field(default_factory=list)
     conditions: Conditions | None = None
     points: Points | None = None
     left_out: dict[str, str] = field(default_factory=dict)

@@ -10,7 +10,8 @@ from admmctl.experiment import config as configuration
 from admmctl.experiment.config import Run
 from admmctl.launch.options import Options
 from admmctl.papers.claims import Claim, Evidence, Work
-from admmctl.papers.make import Making, config_file, finished, most_ranks, trained
+from admmctl.papers.finished import finished
+from admmctl.papers.make import Making, config_file, most_ranks, trained
 from admmctl.runs.places import root
 from admmctl.runs.recorded import Recorded
 from admmctl.runs.resume import Fingerprints

@@ -75,7 +75,7 @@ def _runs(entry: Entry) -> str:
     """'higgs.yaml: 4 methods x 10, 7,200 cores; quick: ...'."""
     if entry.config is None:
         return "no runs"
-    methods = count(len(entry.methods), "method")
+    methods = count(len({*entry.methods, *entry.alone}), "method")
     cores = ", ".join(f"{number:,}" for number in entry.cores)
     runs = f"{methods} x {entry.repeats}, {cores} core{'s' * (entry.cores != (1,))}"
     quick = "" if entry.quick == Quick() else f"; quick: {entry.quick.less}"

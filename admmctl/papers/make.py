@@ -1,6 +1,5 @@
 """Make figures of papers: use the runs that exist, make the missing ones, then draw."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,18 +10,16 @@ from admmctl.data.fetch import line_for
 from admmctl.errors import DataError, Interrupted, MissingData, MissingExtra, RunFailed, UserError
 from admmctl.experiment import config as configuration
 from admmctl.experiment.config import Experiment, Run
-from admmctl.experiment.schema import Stop
 from admmctl.launch.cluster import FOLDERS
 from admmctl.launch.options import Options
 from admmctl.papers.catalogue import CATALOGUE
 from admmctl.papers.draw import draw
-from admmctl.papers.entry import QUICK, Entry, Material, Request, Scale
+from admmctl.papers.entry import Entry, Material, Request, Scale
+from admmctl.papers.finished import finished
 from admmctl.registry import suggest
 from admmctl.runs import resume as resuming
 from admmctl.runs.events import Watcher
-from admmctl.runs.places import is_run, root
-from admmctl.runs.recorded import EVERYTHING, Recorded
-from admmctl.runs.summary import Status
+from admmctl.runs.places import is_run
 from admmctl.runs.train import check, execute
 from admmctl.studies.condition import condition
 from admmctl.studies.points import summarise
@@ -31,7 +28,6 @@ from admmctl.studies.scaling import Say
 from admmctl.studies.several import Several, several
 
 ENDLESS = 10**9  # cores, where a scheduler has them
-BUDGETS = ("iterations", "epochs", "seconds")
 
 
 @dataclass(frozen=True)
@@ -168,12 +164,24 @@ def experiment(entry: Entry, scale: Scale) -> Experiment:
 
 
 def planned(entry: Entry, scale: Scale) -> list[Run]:
-    """Every run of a figure: its methods interleaved, a seed for each repeat. Raises UserError."""
-    plan, runs = entry.plan(scale), experiment(entry, scale).runs
+    """Every run of a figure but those ``alone``: its methods interleaved, a seed for each repeat.
+
+    Raises UserError.
+    """
+    return _repeated(entry, scale, entry.plan(scale).methods)
+
+
+def alone(entry: Entry, scale: Scale) -> list[Run]:
+    """Every run of a figure that is on one rank whatever the others are on. Raises UserError."""
+    return _repeated(entry, scale, entry.plan(scale).alone)
+
+
+def _repeated(entry: Entry, scale: Scale, methods: tuple[str, ...]) -> list[Run]:
+    runs = experiment(entry, scale).runs
     return [
         replace(runs[method], seed=runs[method].seed + repeat)
-        for repeat in range(plan.repeats)
-        for method in plan.methods
+        for repeat in range(entry.plan(scale).repeats)
+        for method in methods
     ]
 
 
@@ -186,33 +194,56 @@ def make(entry: Entry, making: Making) -> tuple[Material, list[str]]:
     if entry.drawing.source == "condition":
         config, changes = source(entry, scale)
         return Material(entry, scale, conditions=condition(config, overrides=changes, say=say)), []
+    made = _Made(making)
     if entry.drawing.source == "scaling":
-        return _scaling(entry, making), []
+        made.add(alone(entry, scale), 1)
+        return _scaling(entry, making, made), made.failures
     plan = entry.plan(scale)
     cores = min(plan.cores[0], most_ranks(making))
-    options = replace(making.options, cores=cores)
-    folders, failures, left_out = [], [], {}
-    for run in planned(entry, scale):
-        if run.method in left_out:
-            continue
-        try:
-            found = finished(run, cores, say, making.made_up)
-            folders.append(found or trained(run, options, making.watcher))
-        except MissingExtra as missing:
-            left_out[run.method] = str(missing)
-            say(f"left out: {run.method}: {missing}")
-        except RunFailed as failure:
-            failures.append(str(failure))
-    return Material(entry, scale, folders, left_out=left_out, notes=_fewer(plan.cores, (cores,))), failures
+    made.add(planned(entry, scale), cores)
+    made.add(alone(entry, scale), 1)
+    folders, notes = list(dict.fromkeys(made.folders)), _fewer(plan.cores, (cores,))
+    return Material(entry, scale, folders, left_out=made.left_out, notes=notes), made.failures
 
 
-def _scaling(entry: Entry, making: Making) -> Material:
-    """The scaling studies of the figure's methods, which take turns."""
+@dataclass
+class _Made:
+    """Runs of a figure that are there, or are made; what could not run, and what failed."""
+
+    making: Making
+    folders: list[Path] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+
+    def add(self, runs: list[Run], cores: int) -> None:
+        """These, on so many ranks."""
+        making, options = self.making, replace(self.making.options, cores=cores)
+        for run in runs:
+            if run.method in self.left_out:
+                continue
+            try:
+                found = finished(run, cores, making.say, making.made_up)
+                self.folders.append(found or trained(run, options, making.watcher))
+            except MissingExtra as missing:
+                self.left_out[run.method] = str(missing)
+                making.say(f"left out: {run.method}: {missing}")
+            except RunFailed as failure:
+                self.failures.append(str(failure))
+
+
+def _scaling(entry: Entry, making: Making, made: _Made) -> Material:
+    """The scaling studies of the figure's methods, which take turns; runs on one rank are ``made`` before."""
     folders = [folder for asked in studies(entry, making) for folder in several(asked, making.watcher, making.say)]
     runs = [path for folder in folders for path in sorted(folder.iterdir()) if is_run(path)]
-    found = [summarise(folder) for folder in folders]
-    notes = _fewer(entry.plan(making.scale).cores, _counts(entry, making))
-    return Material(entry, making.scale, runs, studies=found, notes=notes)
+    return Material(
+        entry,
+        making.scale,
+        [*runs, *made.folders],
+        studies=[summarise(folder) for folder in folders],
+        alone=made.folders,
+        left_out=made.left_out,
+        notes=_fewer(entry.plan(making.scale).cores, _counts(entry, making)),
+    )
 
 
 def _counts(entry: Entry, making: Making) -> tuple[int, ...]:
@@ -279,57 +310,3 @@ def trained(run: Run, options: Options, watcher: Watcher) -> Path:
     check(run, options)
     begun = resuming.unfinished(run, options.cores)
     return Path(execute(run, options, watcher, resume=begun)["folder"])
-
-
-# --- runs that exist
-
-
-def finished(run: Run, ranks: int, say: Say = lambda text: None, made_up: bool = False) -> Path | None:
-    """The newest finished run of the same hash, data and ranks that went as far as ``run`` should.
-
-    None of made-up data, but where ``made_up`` asks for them. ``say`` is called about each damaged one.
-    """
-    pattern = re.compile(rf"{re.escape(resuming.folder_name(run, ranks))}(-\d+)?")
-    folders = [root() / experiment for experiment in sorted({run.experiment, run.experiment.removesuffix(QUICK)})]
-    found = []
-    for path in (path for folder in folders if folder.is_dir() for path in folder.iterdir()):
-        if not pattern.fullmatch(path.name) or not is_run(path):
-            continue
-        recorded = Recorded(path)
-        problem = recorded.damage(EVERYTHING)
-        if problem is not None:
-            say("left out: {}: {}".format(*problem))
-        elif (made_up or not recorded.made_up) and _is_sufficient(run, recorded):
-            found.append(path)
-    return max(found, key=lambda path: (path / "summary.json").stat().st_mtime, default=None)
-
-
-def _is_sufficient(run: Run, recorded: Recorded) -> bool:
-    """Whether a recorded run of the same hash has ended, and not earlier than ``run`` would."""
-    before = _recorded(recorded, run.method)
-    if before is None or recorded.summary is None or not recorded.done:
-        return False
-    if (before.evaluate, before.threads) != (run.evaluate, run.threads):
-        return False
-    # The prepared rows may have changed since: from a part of HIGGS, for instance, to all of it.
-    if resuming.Fingerprints().data_difference(run, recorded.folder):
-        return False
-    same_target = (before.stop.target, before.stop.metric) == (run.stop.target, run.stop.metric)
-    if recorded.summary.status is Status.EXHAUSTED:
-        return (same_target or run.stop.target is None) and _is_as_far(run.stop, before.stop)
-    return same_target or recorded.summary.status is Status.DIVERGED
-
-
-def _is_as_far(wanted: Stop, before: Stop) -> bool:
-    """Whether no budget of ``before`` is smaller; None is no limit."""
-    limits = [(getattr(wanted, key), getattr(before, key)) for key in BUDGETS]
-    same_patience = before.patience == wanted.patience
-    return same_patience and all(had is None or (limit is not None and limit <= had) for limit, had in limits)
-
-
-def _recorded(run: Recorded, method: str) -> Run | None:
-    """The run as the experiment file in its folder describes it."""
-    try:
-        return configuration.load(run.folder / "config.yaml").runs.get(method)
-    except UserError:
-        return None  # damaged: the caller makes a new run

@@ -82,17 +82,28 @@ def finished_runs(material: Material, method: str) -> list[Recorded]:
 
 
 def _median(
-    value: Callable[[Recorded], float | None], text: Callable[[float, list[Recorded]], str]
+    value: Callable[[Recorded], float | None],
+    text: Callable[[float, list[Recorded]], str],
+    mean: Callable[[float], str] | None = None,
+    ranks: int | None = None,
 ) -> Callable[[Material, str], Ours]:
-    """The median of ``value`` over the repeats, and its text."""
+    """The median of ``value`` over the repeats, and its text; where a paper averages, the ``mean`` too.
+
+    With ``ranks`` over those on that many alone.
+    """
 
     def ours(material: Material, method: str) -> Ours:
-        runs = finished_runs(material, method)
+        runs = [run for run in finished_runs(material, method) if ranks in (None, run.number("ranks"))]
         values = [number_of_run for run in runs if (number_of_run := value(run)) is not None]
+        if not runs:
+            raise NoRun(method)
         if not values:
             return None, "no such value"
         middle = median(values).value
-        return middle, text(middle, runs) + (f", median of {len(runs)}" if len(runs) > 1 else "")
+        if len(runs) == 1:
+            return middle, text(middle, runs)
+        average = "" if mean is None else f", mean {mean(sum(values) / len(values))}"
+        return middle, f"{text(middle, runs)}, median of {len(runs)}{average}"
 
     return ours
 
@@ -150,14 +161,19 @@ def loss_then(run: Recorded, iterations: int) -> float | None:
     return next((row["train_loss"] for row in run.curve if row["iteration"] >= iterations), None)
 
 
-def seconds_to_accuracy(level: float) -> Measure:
-    """Training seconds at the first evaluation whose test accuracy is at least ``level``."""
+def seconds_to_accuracy(level: float, averaged: bool = False, ranks: int | None = None) -> Measure:
+    """Training seconds at the first evaluation whose test accuracy is at least ``level``.
+
+    ``averaged``: the paper's number is a mean. ``ranks``: of the runs on that many.
+    """
 
     def reached(run: Recorded) -> float:
         return next((row["train_s"] for row in run.curve if row["test_accuracy"] >= level), math.inf)
 
-    what = f"seconds to {100 * level:g} % test accuracy, {{}}"
-    return Measure(what, "s", _median(reached, _time_on_ranks), mark=lambda paper: (paper, level))
+    ours = _median(reached, _time_on_ranks, _time if averaged else None, ranks)
+    where = "" if ranks is None else f", on {count(ranks, 'rank')}"
+    what = f"seconds to {100 * level:g} % test accuracy, {{}}{where}"
+    return Measure(what, "s", ours, mark=lambda paper: (paper, level))
 
 
 def seconds_on_most_cores(level: float) -> Measure:

@@ -93,7 +93,7 @@ def greater(quantity: Quantity, one: str, other: str, work: int = 0, other_work:
         a = middle(found[work], one, quantity)
         b = middle(found[work if other_work is None else other_work], other, quantity)
         evidence = f"{quantity.name}: {shown(one, a, quantity)} against {shown(other, b, quantity)}"
-        verdict = _order(a, b)
+        verdict = above(a, b)
         return Told(verdict, evidence, MORE if verdict is Verdict.UNTOLD else "")
 
     return rule
@@ -104,7 +104,7 @@ def less(quantity: Quantity, one: str, other: str, work: int = 0, other_work: in
     return greater(quantity, other, one, work if other_work is None else other_work, work)
 
 
-def _order(a: Median, b: Median) -> Verdict:
+def above(a: Median, b: Median) -> Verdict:
     """Whether a is above b, for sure."""
     if a.low is None or a.high is None or b.low is None or b.high is None:
         return Verdict.UNTOLD
@@ -113,19 +113,48 @@ def _order(a: Median, b: Median) -> Verdict:
     return Verdict.FAILS if a.high < b.low else Verdict.UNTOLD
 
 
+def near(
+    quantity: Quantity,
+    one: str,
+    other: str,
+    by: float,
+    work: int = 0,
+    other_work: int | None = None,
+    names: tuple[str, str] | None = None,
+) -> Rule:
+    """That ``one`` method has at most ``by`` less of it than the ``other``.
+
+    ``names`` are what the evidence calls them, where one method is in both works.
+    """
+
+    def rule(found: list[Evidence]) -> Told:
+        a = middle(found[work], one, quantity)
+        b = middle(found[work if other_work is None else other_work], other, quantity)
+        first, second = names or (one, other)
+        text = f"{shown(first, a, quantity)} against {shown(second, b, quantity)}, {quantity.show(by)} may lack"
+        if b.low is None or b.high is None:
+            return Told(Verdict.UNTOLD, f"{quantity.name}: {text}", MORE)
+        verdict = above(a, Median(b.value - by, b.low - by, b.high - by, b.n))
+        return Told(verdict, f"{quantity.name}: {text}", MORE if verdict is Verdict.UNTOLD else "")
+
+    return rule
+
+
 def at_least(quantity: Quantity, method: str, level: float, work: int = 0) -> Rule:
     """That the median of a method is ``level`` or more."""
 
     def rule(found: list[Evidence]) -> Told:
         a = middle(found[work], method, quantity)
-        evidence = f"{quantity.name}: {shown(method, a, quantity)}, {quantity.show(level)} asked for"
-        if a.low is None or a.high is None:
-            return Told(Verdict.UNTOLD, evidence, MORE)
-        if a.low >= level:
-            return Told(Verdict.HOLDS, evidence)
-        return Told(Verdict.FAILS, evidence) if a.high < level else Told(Verdict.UNTOLD, evidence, MORE)
+        return enough(a, level, f"{quantity.name}: {shown(method, a, quantity)}, {quantity.show(level)} asked for")
 
     return rule
+
+
+def enough(a: Median, level: float, evidence: str) -> Told:
+    """Whether a is at least ``level``, for sure."""
+    if a.low is not None and a.high is not None and (a.low >= level or a.high < level):
+        return Told(Verdict.HOLDS if a.low >= level else Verdict.FAILS, evidence)
+    return Told(Verdict.UNTOLD, evidence, MORE)
 
 
 def at_most(quantity: Quantity, method: str, level: float, work: int = 0) -> Rule:
@@ -143,12 +172,31 @@ def at_most(quantity: Quantity, method: str, level: float, work: int = 0) -> Rul
 
 def never(method: str, work: int = 0) -> Rule:
     """That a method meets the target in no run."""
+    return _met_in(method, work, none=Verdict.HOLDS, every=Verdict.FAILS)
 
+
+def always(method: str, work: int = 0) -> Rule:
+    """That a method meets the target in every run."""
+    return _met_in(method, work, none=Verdict.FAILS, every=Verdict.HOLDS)
+
+
+def _met_in(method: str, work: int, none: Verdict, every: Verdict) -> Rule:
     def rule(found: list[Evidence]) -> Told:
         times = repeats(found[work], method, STEPS)
         met = sum(map(math.isfinite, times))
-        verdict = Verdict.HOLDS if not met else Verdict.FAILS if met == len(times) else Verdict.IN_PART
+        verdict = none if not met else every if met == len(times) else Verdict.IN_PART
         return Told(verdict, f"{method} met the target in {met} of {count(len(times), 'run')}")
+
+    return rule
+
+
+def opposite(of: Rule) -> Rule:
+    """That a rule does not hold."""
+    turned = {Verdict.HOLDS: Verdict.FAILS, Verdict.FAILS: Verdict.HOLDS}
+
+    def rule(found: list[Evidence]) -> Told:
+        told = of(found)
+        return Told(turned.get(told.verdict, told.verdict), told.evidence, told.needs)
 
     return rule
 
@@ -205,7 +253,7 @@ def least_of(quantity: Quantity, ones: Sequence[str], others: Sequence[str], wor
         evidence = f"{quantity.name}: {shown(one, a, quantity)} against {shown(other, b, quantity)}"
         if len(ones) + len(others) > 2:
             evidence += ", each the best of its settings"
-        verdict = _order(b, a)
+        verdict = above(b, a)
         return Told(verdict, evidence, MORE if verdict is Verdict.UNTOLD else "")
 
     return rule
@@ -221,7 +269,7 @@ def least_inside(quantity: Quantity, methods: Sequence[str], work: int = 0) -> R
         evidence = f"{quantity.name}: {shown(name, best, quantity)} against {rest} at the ends"
         if not math.isfinite(best.value):
             return Told(Verdict.UNTOLD, evidence, "longer runs: too few of these met the target")
-        verdicts = {_order(value, best) for _, value in ends}
+        verdicts = {above(value, best) for _, value in ends}
         if verdicts == {Verdict.HOLDS} or Verdict.FAILS in verdicts:
             return Told(Verdict.FAILS if Verdict.FAILS in verdicts else Verdict.HOLDS, evidence)
         return Told(Verdict.UNTOLD, evidence, MORE)

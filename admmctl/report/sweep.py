@@ -4,7 +4,7 @@ from rich.console import Group
 from rich.text import Text
 
 from admmctl.report.tables import Plain, runs_table
-from admmctl.report.text import number
+from admmctl.report.text import number, seconds
 from admmctl.studies.sweep import Sweep
 from admmctl.studies.trials import Trial
 
@@ -14,31 +14,35 @@ def trial_line(trial: Trial, done: int, total: int) -> str:
     settings = "  ".join(f"{key}={value}" for key, value in trial.settings.items())
     score = trial.validation_accuracy
     result = trial.reason if score is None else f"validation accuracy {number(score, 4)}"
+    result += "" if trial.time_to_target_s is None else f"  {seconds(trial.time_to_target_s)} s to the target"
     return f"{done}/{total}  trial {trial.number}  {trial.status}  {result}  {settings}"
 
 
 def sweep_tables(result: Sweep) -> Group:
     """All trials of a sweep, best first, and the winner's own run."""
-    trials = sorted(result.trials, key=lambda trial: -(trial.validation_accuracy or -1.0))
+    trials = sorted(result.trials, key=lambda trial: trial.order)
+    timed = any(trial.time_to_target_s is not None for trial in trials)
     keys = list(trials[0].settings) if trials else []
     # Keys of settings are long, their values are not.
     headings = [key.replace(".", ".\n") for key in keys]
     table = Plain(
-        *("trial", "validation", "at epoch", "status", *headings),
+        *("trial", *["target s"] * timed, "validation", "at epoch", "status", *headings),
         title=f"{result.folder}: {len(trials)} trials of {result.method}",
         left=["status"],
     )
     for trial in trials:
         values = [str(trial.settings[key]) for key in keys]
         score = number(trial.validation_accuracy, 4)
-        table.add_row(str(trial.number), score, f"{trial.epoch:g}", trial.status, *values)
+        time = "-" if trial.time_to_target_s is None else seconds(trial.time_to_target_s)
+        table.add_row(str(trial.number), *[time] * timed, score, f"{trial.epoch:g}", trial.status, *values)
     if result.best is None or result.run is None:
         note = "no trial has a validation accuracy: see the status of each in trials.csv"
         return Group(table, Text(""), Text(note))
+    as_long = "to the target" if timed else "for as long as it took to its best"
     return Group(
         table,
         Text(""),
         Text(f"best: trial {result.best.number}, written to {result.best.config}"),
-        Text("trained once more, nothing beside it, on all training rows, for as long as it took to its best:"),
+        Text(f"trained once more, nothing beside it, on all training rows, {as_long}:"),
         runs_table([result.run]),
     )

@@ -123,7 +123,8 @@ class _Rank:
         if hosts is not None:
             described = environment.describe(run, self.comm, hosts, self.plan.source)
             self.unchanged["data"] = described["data_sha256"]
-            self.folder.write_environment({**described, "memory_estimate_mb": round(self.memory_mb)})
+            device = {} if self.method.accelerator is None else {"device": self.method.accelerator}
+            self.folder.write_environment({**described, **device, "memory_estimate_mb": round(self.memory_mb)})
             self.tell({"event": "loaded", "rows_train": parts.train.total, "rows_test": parts.test.total})
         with self.clock.phase("load"):
             self.comm.barrier()  # nobody's first reduction waits for what rank 0 writes

@@ -23,11 +23,12 @@ def at(values: Range, u: float) -> float | int:
     return min(max(short, low), high)
 
 
-def grid(values: Range, key: str) -> list[float | int]:
-    """The values of a range in a grid. Raises UserError where it does not say how many."""
-    if values.points is None:
-        raise UserError(f"sweep: {key}: a grid needs points: how many values between low and high")
-    return list(dict.fromkeys(at(values, u) for u in np.linspace(0, 1, values.points)))
+POINTS = 4  # of a range in a grid, where it does not say how many
+
+
+def grid(values: Range) -> list[float | int]:
+    """The values of a range in a grid, each once."""
+    return list(dict.fromkeys(at(values, u) for u in np.linspace(0, 1, values.points or POINTS)))
 
 
 Settings = dict[str, Any]  # of a trial: key of the method block -> value
@@ -43,10 +44,7 @@ def settings_of_trials(settings: SweepSettings, method: str, count: int | None) 
         if isinstance(values, list) and not values:
             raise UserError(f"sweep: {method}.{key} has no values; give a list of values, or low and high")
     if settings.search == "grid":
-        axes = [
-            values if isinstance(values, list) else grid(values, f"{method}.{key}")
-            for key, values in space.items()
-        ]
+        axes = [values if isinstance(values, list) else grid(values) for values in space.values()]
         every = [dict(zip(space, point, strict=True)) for point in product(*axes)]
         return every if count is None else every[:count]
     points = qmc.Halton(len(space), seed=settings.seed).random(count or settings.trials)

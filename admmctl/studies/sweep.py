@@ -1,8 +1,8 @@
 """``admmctl sweep``: many trials of one method, chosen by validation accuracy, all of them kept.
 
 Trials run side by side, on one core each or on ranks of their own, here, on hosts or in jobs: their times are
-disturbed, and not used. The winner is then trained once more with nothing beside it: its time counts. The test set
-plays no part in the choice.
+disturbed, and not used. With ``by: time`` they run one at a time, and the time to the target chooses. The winner
+is then trained once more with nothing beside it: its time counts. The test set plays no part in the choice.
 """
 
 import math
@@ -143,7 +143,9 @@ def sweep(request: Request, report: Report, watcher: Watcher, part: Part | None 
     Of a ``part`` only its trials; there is no winner then. Raises UserError and ConfigError before anything is
     written. A trial that fails is kept with its reason.
     """
-    base, planned = _planned(request)
+    base, planned, timed = _planned(request)
+    if timed and part is not None:
+        raise UserError(_SIDE_BY_SIDE.format(f"--part {part}"))
     places = request.places()
     options = places[0]
     for trial in planned:
@@ -155,26 +157,26 @@ def sweep(request: Request, report: Report, watcher: Watcher, part: Part | None 
         return Sweep(str(folder), base.method, found, None, None)
     with held(folder, f"{folder}: this sweep is going on in another process"):
         found = Trials(folder, planned, places, report, watcher).run()
-    columns = ("validation_accuracy", "iteration", "epoch", "status", "reason")
+    columns = ("validation_accuracy", "iteration", "epoch", "status", "reason", *["time_to_target_s"] * timed)
     rows = [(t.number, t.settings, [getattr(t, column) for column in columns]) for t in found]
     for _, _, values in rows:
         values[0] = math.nan if values[0] is None else values[0]
     write_table(folder, rows, columns)
-    scored = [
-        (t.validation_accuracy, t) for t in found if t.validation_accuracy is not None and t.status != "diverged"
-    ]
+    scored = [t for t in found if t.validation_accuracy is not None and t.status != "diverged"]
     if not scored:
         return Sweep(str(folder), base.method, found, None, None)
-    score, best = max(scored, key=lambda each: each[0])  # of equal ones the first
+    best = min(scored, key=lambda trial: trial.order)  # of equal ones the first
     winner = planned[best.number].run
     # The winner is trained on all training rows, also those that the sweep held back for validation. They can no
-    # longer say when to stop: the run takes as long as the trial took to its best.
-    stop = winner.stop.model_copy(update={"target": base.stop.target})
-    final = replace(winner, data=base.data, stop=_as_long(replace(base, stop=stop), best))
+    # longer say when to stop: the run goes on to the target, or takes as long as the trial took to its best.
+    stop = winner.stop.model_copy(update={"target": base.stop.target, "metric": base.stop.metric})
+    final = replace(winner, data=base.data, stop=stop if timed else _as_long(replace(base, stop=stop), best))
     config = folder / "best.yaml"
     of_what = ", of made-up data" if Recorded(Path(best.folder)).made_up else ""
     with atomic(config) as file:
-        file.write(f"# Trial {best.number} of {len(found)}: validation accuracy {score:.4f}{of_what}\n")
+        file.write(f"# Trial {best.number} of {len(found)}: validation accuracy {best.validation_accuracy:.4f}")
+        file.write("" if best.time_to_target_s is None else f", {best.time_to_target_s:.4g} s to the target")
+        file.write(f"{of_what}\n")
         file.write(final.yaml())
     try:
         summary = execute(final, request.options, watcher, resume=unfinished(final, options.cores))
@@ -189,7 +191,7 @@ def orders(request: Request, dry: bool) -> list[Order]:
     ``jobs`` of them share the trials that have not finished; one more waits for them, does what they have left,
     and trains the winner. With ``jobs`` 1 it does all.
     """
-    base, planned = _planned(request)
+    base, planned, _ = _planned(request)
     jobs, options, folder = min(request.at_once(), len(planned)), request.options, _folder(base)
     todo = planned
     if not dry:
@@ -209,8 +211,17 @@ def orders(request: Request, dry: bool) -> list[Order]:
     return [*found, Order(base, label, request.config, "sweep", arguments, options, request.overrides, last=True)]
 
 
-def _planned(request: Request) -> tuple[Run, list[Planned]]:
-    """The run of the method as the file has it, and all trials. Raises UserError and ConfigError."""
+_SIDE_BY_SIDE = (
+    "{}: trials side by side take each other's cores, and sweep.by: time chooses by their times; run one at a "
+    "time, or set sweep.by: accuracy"
+)
+
+
+def _planned(request: Request) -> tuple[Run, list[Planned], bool]:
+    """The run of the method as the file has it, all trials, and whether their time to the target chooses.
+
+    Raises UserError and ConfigError.
+    """
     path = request.config
     experiment = configuration.load(path, request.overrides)
     if experiment.sweep is None:
@@ -221,10 +232,14 @@ def _planned(request: Request) -> tuple[Run, list[Planned]]:
         raise UserError("--method all: a sweep tunes one method at a time; name one")
     if request.trials is not None and request.trials < 1:
         raise UserError(f"--trials {request.trials}: expected 1 or more")
-    request.at_once()
-    base = experiment.select(request.method)[0]
+    base, timed = experiment.select(request.method)[0], experiment.sweep.by == "time"
+    if request.at_once() > 1 and timed:
+        option = "--jobs" if request.jobs is not None else "--cores" if request.cores is not None else "--hosts"
+        raise UserError(_SIDE_BY_SIDE.format(option))
+    if timed and base.stop.target is None:
+        raise UserError("sweep.by: time: the experiment has no target; set one, for instance stop.target=0.95")
     chosen = settings_of_trials(experiment.sweep, base.method, request.trials)
-    return base, plan(path, request.overrides, base.method, chosen)
+    return base, plan(path, request.overrides, base.method, chosen, timed), timed
 
 
 def _folder(base: Run) -> Path:

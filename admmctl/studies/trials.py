@@ -36,7 +36,10 @@ DEFAULT_VALIDATION = 0.1
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial as it ended: its best validation accuracy, or None, and the iteration and epoch of that."""
+    """One trial as it ended: its best validation accuracy, or None, and the iteration and epoch of that.
+
+    ``time_to_target_s`` is that to the target on held-back rows; None for a miss, and where accuracy chooses.
+    """
 
     number: int
     settings: Settings
@@ -45,7 +48,14 @@ class Trial:
     reason: str
     iteration: int
     epoch: float
+    time_to_target_s: float | None
     folder: str
+
+    @property
+    def order(self) -> tuple[float, float]:
+        """What the best trial has least of: a miss comes after every hit, misses by accuracy."""
+        time = math.inf if self.time_to_target_s is None else self.time_to_target_s
+        return time, -(self.validation_accuracy or 0.0)
 
 
 Report = Callable[[Trial, int, int], None]  # a trial that ended, how many have, how many there are
@@ -66,14 +76,25 @@ class Planned(NamedTuple):
         return folder / f"trial-{self.number:03d}-{identity}"
 
 
-def plan(path: Path, overrides: Iterable[str], method: str, chosen: list[Settings]) -> list[Planned]:
-    """A run for every trial, with a validation split and without a target. Raises ConfigError for a bad key."""
+def plan(
+    path: Path, overrides: Iterable[str], method: str, chosen: list[Settings], timed: bool = False
+) -> list[Planned]:
+    """A run for every trial, with a validation split: without a target or, ``timed``, to that of the file.
+
+    Raises ConfigError for a bad key.
+    """
     planned = []
     for number, settings in enumerate(chosen):
         run = trial_run(path, overrides, method, settings, f"sweep: trial {number}")
         stop = run.stop.model_copy(update={"target": None})
-        planned.append(Planned(number, settings, replace(run, stop=stop)))
+        planned.append(Planned(number, settings, on_held_back(run) if timed else replace(run, stop=stop)))
     return planned
+
+
+def on_held_back(run: Run) -> Run:
+    """With its target on held-back rows: a choice by the test rows would be no choice."""
+    metric = "validation_accuracy" if run.stop.metric == "test_accuracy" else run.stop.metric
+    return replace(run, stop=run.stop.model_copy(update={"metric": metric}))
 
 
 def trial_run(path: Path, overrides: Iterable[str], method: str, settings: Settings, named: str) -> Run:
@@ -140,6 +161,8 @@ class Trials:
         place = planned.place(self.folder)
         trained = Recorded(place)
         differs = "" if trained.summary is None else self._fingerprints.data_difference(planned.run, place)
+        if planned.run.stop.target is not None and trained.disturbed:
+            differs = "other work took its cores, and its time counts"
         if differs:
             self.watcher.event(note(f"trial {planned.number} runs again: {differs}"))
         return None if differs or not trained.done or trained.damage(DRAWN) is not None else trained
@@ -153,6 +176,8 @@ class Trials:
         with locked(place, "running", say, wanted=lambda: not signals.so_far()):
             trained = self.finished(planned)
             row = self._train(planned.run, place, signals) if trained is None else trained.row
+        if planned.run.stop.target is not None and Recorded(place).disturbed:
+            say(f"trial {planned.number}: other work took its cores, and its time counts: start the sweep again")
         scored = [row for row in Recorded(place).curve if row.get("validation_accuracy", math.nan) >= 0]
         best = max(scored, key=lambda row: row["validation_accuracy"], default={"iteration": 0, "epoch": 0.0})
         trial = Trial(
@@ -163,6 +188,7 @@ class Trials:
             reason=row["reason"],
             iteration=int(best["iteration"]),
             epoch=best["epoch"],
+            time_to_target_s=row.get("time_to_target_s"),
             folder=str(place),
         )
         self._ended += 1

@@ -25,7 +25,7 @@ from admmctl.runs.summary import Status
 from admmctl.runs.train import execute
 from admmctl.studies.estimate import described, same_settings
 from admmctl.studies.space import Settings, settings_of_trials
-from admmctl.studies.trials import Planned, changes_of, trial_run, write_table
+from admmctl.studies.trials import Planned, changes_of, on_held_back, trial_run, write_table
 
 PATIENCE = 30  # evaluations without a better validation accuracy, after which a trial has lost
 SLOWER = 4.0  # times as long as the best at a larger batch size, on the same ranks: a trial that is has lost
@@ -99,10 +99,9 @@ class Candidate:
     def trial(self, number: int) -> Run:
         """The run of one trial: with rows held back, on which its target is met. Raises ConfigError."""
         settings, named = self.at_batch(self.settings[number]), f"trial {number} of {self.label}"
-        run = trial_run(self.config, self.overrides, self.run.method, settings, named)
-        metric = "validation_accuracy" if run.stop.metric == "test_accuracy" else run.stop.metric
+        run = on_held_back(trial_run(self.config, self.overrides, self.run.method, settings, named))
         patience = PATIENCE if run.stop.patience is None else run.stop.patience
-        return replace(run, stop=run.stop.model_copy(update={"metric": metric, "patience": patience}))
+        return replace(run, stop=run.stop.model_copy(update={"patience": patience}))
 
     @property
     def folder(self) -> Path:

@@ -23,10 +23,15 @@ def mat(path: Path, images: np.ndarray, labels: np.ndarray) -> Path:
     return path
 
 
-ABSENT = replace(CATALOGUE["taylor-1b"], name="absent", quick=Quick())
+ABSENT = replace(CATALOGUE["taylor-1b"], name="absent", alone=(), quick=Quick())
 LITTLE = ("data.rows=300", "network.layers=[5]", "stop.iterations=3")
 TINY = replace(
-    ABSENT, name="tiny", config="swissroll", methods=("admm",), reported=(), quick=Quick("300 rows", LITTLE)
+    ABSENT,
+    name="tiny",
+    config="swissroll",
+    methods=("admm",),
+    reported=(),
+    quick=Quick("300 rows", LITTLE),
 )
 
 
@@ -106,10 +111,10 @@ def test_a_dry_run_says_what_it_takes_and_draws_nothing(shell: Shell, results: P
     assert (tiny["runs"], tiny["recorded"], tiny["to_make"], tiny["rows"], tiny["cores"]) == (1, 0, 1, 225, [1])
     assert 0 < tiny["seconds"] < 60
     assert (again["runs"], again["to_make"], again["seconds"]) == (1, 0, 0)  # the run of tiny
-    assert (absent["rows"], absent["data_here"], absent["runs"]) == (120_290, False, 4)
+    assert (absent["rows"], absent["data_here"], absent["runs"]) == (120_290, False, 5)
     assert absent["seconds"] > tiny["seconds"]
     assert (figures["features"]["runs"], figures["features"]["rows"]) == (0, None)
-    assert (found["to_make"], found["of_data_here"]["to_make"], found["counted"], found["unknown"]) == (5, 1, 5, 0)
+    assert (found["to_make"], found["of_data_here"]["to_make"], found["counted"], found["unknown"]) == (6, 1, 6, 0)
     assert found["seconds"] == pytest.approx(tiny["seconds"] + absent["seconds"])
     assert found["gflops_per_core"] > 0
     assert found["fetch"] == "admmctl fetch svhn --extra"
@@ -126,12 +131,12 @@ def test_a_dry_run_for_people_is_a_table_and_what_to_think_of_it(shell: Shell, r
     rows = {line.split()[0]: line.split()[1:] for line in lines if line}
     assert rows["tiny"][:5] == ["225", "1", "1", "0", "1"]
     assert rows["again"] == ["225", "1", "1", "0", "0", "-"]
-    assert rows["absent"][:5] == ["120,290*", "1", "4", "0", "4"]
+    assert rows["absent"][:5] == ["120,290*", "1", "5", "0", "5"]
     assert rows["features"] == ["no", "runs"]
     text = " ".join(lines)
     assert "With the data that is here: 1 run to make, about 1 s." in text
-    assert "With all data: 5 runs to make, about " in text
-    assert "5 by counted operations at 40 % of " in text
+    assert "With all data: 6 runs to make, about " in text
+    assert "6 by counted operations at 40 % of " in text
     assert "* official rows, not here; fetch them with: admmctl fetch svhn --extra" in text
     assert not results.exists()
 
@@ -161,6 +166,7 @@ def test_a_dry_run_of_studies_counts_every_trial_and_every_core_count(shell: She
         name="study",
         config="swissroll",
         methods=("admm", "tanh-random"),
+        alone=(),
         changes=("stop.target=0.9",),
         repeats=2,
         cores=(1, 2, 64),
@@ -175,6 +181,16 @@ def test_a_dry_run_of_studies_counts_every_trial_and_every_core_count(shell: She
 
     assert found(2) == (3 * (3 + 2 * 2), [1, 2])
     assert found(64) == (3 * (3 + 2 * 3), [1, 2, 64])
+
+
+@pytest.mark.usefixtures("small_peaks")
+def test_a_dry_run_counts_methods_on_one_rank_beside_the_others(shell: Shell, few, monkeypatch) -> None:
+    monkeypatch.setattr("admmctl.launch.local.available_cores", lambda: 2)
+    for cores, expected in (((2,), (3, [1, 2])), ((1,), (2, [1]))):  # on one rank admm is the same run
+        quick = replace(TINY.quick, cores=cores)
+        few["tiny"] = replace(TINY, methods=("admm",), alone=("admm", "tanh-random"), quick=quick)
+        (figure,) = shell("figures", "tiny", "--dry-run", "--json").json()["figures"]
+        assert (figure["runs"], figure["cores"]) == expected
 
 
 def test_a_dry_run_of_an_unknown_figure_is_refused(shell: Shell) -> None:

@@ -163,12 +163,12 @@ LITTLE = ("data.rows=300", "network.layers=[5]", "stop.iterations=3")
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """A catalogue of an illustration, a figure of runs, a scaling study, and one whose data is not here."""
     tiny = replace(
-        CATALOGUE["taylor-1b"], name="trident-6-left", config="swissroll", methods=("admm",), reported=(),
-        quick=Quick("300 rows", LITTLE),
+        CATALOGUE["taylor-1b"], name="trident-6-left", config="swissroll", methods=("admm",), alone=(),
+        reported=(), quick=Quick("300 rows", LITTLE),
     )  # fmt: skip
     study = replace(
-        CATALOGUE["taylor-1a"], config="swissroll", methods=("admm",), reported=(), changes=(), quick=Quick(),
-        cores=(1, 64, 256),
+        CATALOGUE["taylor-1a"], config="swissroll", methods=("admm",), alone=(), reported=(), changes=(),
+        quick=Quick(), cores=(1, 64, 256),
     )  # fmt: skip
     absent = CATALOGUE["taylor-2b"]
     entries = {"neuron": CATALOGUE["neuron"], "trident-6-left": tiny, "taylor-1a": study, "taylor-2b": absent}

@@ -19,7 +19,8 @@ from admmctl.papers.catalogue import CATALOGUE
 from admmctl.papers.claims import Claim, Evidence, Work
 from admmctl.papers.draw import draw
 from admmctl.papers.entry import Quick
-from admmctl.papers.make import Making, finished, make
+from admmctl.papers.finished import finished
+from admmctl.papers.make import Making, make
 from admmctl.papers.rules import unable
 from admmctl.report import style
 from admmctl.report.compare import compare
@@ -282,6 +283,7 @@ def test_a_figure_of_a_paper_is_marked_and_has_no_number_beside_the_papers(made_
     entry = replace(
         CATALOGUE["taylor-2b"],
         methods=("admm",),
+        alone=(),
         quick=Quick("little", ("network.layers=[5]", "stop.iterations=2", "evaluate.every=1")),
     )
     found = across(monkeypatch)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,14 +11,17 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pytest
 from support.recorded_runs import write_run
+from support.studies import Law
 
 from admmctl.errors import DataError, UserError
 from admmctl.launch.options import Options
 from admmctl.papers.catalogue import CATALOGUE
 from admmctl.papers.draw import curves, draw
 from admmctl.papers.entry import Entry, Material, Quick
+from admmctl.papers.finished import finished
 from admmctl.papers.hkust import ENTRIES as HKUST
-from admmctl.papers.make import Making, finished, make, most_ranks, need_data, planned
+from admmctl.papers.make import Making, alone, make, most_ranks, need_data, planned
+from admmctl.papers.measures import seconds_to_accuracy
 from admmctl.report.figures import View
 from admmctl.report.sidecar import Figure, Number
 from admmctl.runs.events import Watcher
@@ -48,6 +52,7 @@ def test_every_figure_has_a_config_with_its_methods(entry, scale):
     runs = planned(entry, scale)
     plan = entry.plan(scale)
     assert len(runs) == len(plan.methods) * plan.repeats
+    assert len(alone(entry, scale)) == len(plan.alone) * plan.repeats
     assert bool(runs) == (entry.drawing.source != "condition")
     assert set(plan.methods) <= set(entry.methods)
     shrunk = {run.experiment for run in runs if run.experiment.endswith("-quick")}
@@ -104,6 +109,13 @@ def test_a_figure_is_drawn_with_its_points_and_its_caption(results, tmp_path):
     ours = {(row["method"], row["seed"]) for row in rows if row["source"] == "ours"}
     assert ours == {(method, seed) for method in TINY.methods for seed in "01"}
     assert any(row["source"] == "theirs" for row in rows)
+
+
+def test_a_caption_names_the_gpu_of_a_run(results, tmp_path):
+    material = made(replace(TINY, quick=replace(TINY.quick, repeats=1)))
+    change(material.folders[0] / "environment.json", device="NVIDIA K40")
+    caption = draw(Material(material.entry, "quick", material.folders), tmp_path)["caption"]
+    assert "cores and NVIDIA K40" in caption.replace("core and", "cores and")
 
 
 def test_finished_runs_are_used_again_where_they_went_as_far(results):
@@ -184,3 +196,62 @@ def test_a_curve_that_no_run_has_recorded_is_refused_by_its_name(results):
     material = Material(HKUST[0], "full", [write_run(results, "admm")])
     with pytest.raises(UserError, match="none of its runs has recorded test_loss"):
         curves("made", View("test_loss")).draw(material)
+
+
+# -- methods that run on one rank whatever the others run on
+
+
+def test_methods_alone_run_on_one_rank_beside_those_on_more(results, monkeypatch):
+    monkeypatch.setattr("admmctl.launch.local.available_cores", lambda: 2)
+    entry = replace(TINY, methods=("cosine-kernel",), alone=("cosine-kernel", "tanh-random"))
+    two = made(replace(entry, quick=Quick("300 rows", (*SMALL, "stop.epochs=2"), cores=(2,))))
+    ranks = [(run.method, run.number("ranks")) for run in two.runs]
+    assert sorted(ranks) == [("cosine-kernel", 1), ("cosine-kernel", 2), ("tanh-random", 1)]
+    one = made(replace(entry, quick=Quick("300 rows", (*SMALL, "stop.epochs=2"), cores=(1,))))
+    assert [(run.method, run.number("ranks")) for run in one.runs] == [("cosine-kernel", 1), ("tanh-random", 1)]
+    measure = seconds_to_accuracy(0.0, averaged=True, ranks=1)
+    assert measure.what == "seconds to 0 % test accuracy, {}, on 1 rank"
+    assert measure.ours(two, "cosine-kernel")[1] == "0 s on 1 rank"
+    assert seconds_to_accuracy(0.0).ours(two, "cosine-kernel")[1] == "0 s on 1 rank, 2 ranks, median of 2"
+
+
+def test_an_average_of_a_paper_has_the_mean_beside_the_median(results):
+    material = made(TINY)
+    measure = seconds_to_accuracy(0.0, averaged=True)
+    assert measure.ours(material, "cosine-kernel")[1] == "0 s on 1 rank, median of 2, mean 0 s"
+    never = seconds_to_accuracy(2.0, averaged=True)
+    assert never.ours(material, "cosine-kernel")[1] == "never on 1 rank, median of 2, mean never"
+
+
+def test_a_method_alone_whose_extra_is_missing_is_left_out_by_name(results, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    entry = replace(TINY, config="higgs", methods=("admm",), alone=("torch-sgd",))
+    changes = ("data={name: swissroll, rows: 300}", "network.layers=[5]", "stop.iterations=2", "stop.epochs=1")
+    material = made(replace(entry, quick=Quick("300 rows", changes)))
+    assert [run.method for run in material.runs] == ["admm"]
+    assert "PyTorch, which is not installed" in material.left_out["torch-sgd"]
+
+
+def test_seconds_against_cores_have_a_line_for_each_method_alone_and_name_those_that_never_met_the_target(
+    results, monkeypatch, tmp_path
+):
+    laws = [Law("admm", (10,) * 2, 1e-3, 1e-4), Law("admm-printed", (None,) * 2, 1e-3, 1e-4)]
+    studies = [law.write(tmp_path / "made", cores=(1, 2)) for law in laws]
+    monkeypatch.setattr("admmctl.papers.make.several", lambda *arguments: studies)
+    changes = ("data={name: swissroll, rows: 300}", "network.layers=[5]", "stop={iterations: 3, target: 0.4}")
+    entry = replace(
+        CATALOGUE["taylor-2a"],
+        methods=("admm-printed", "admm"),
+        alone=("cg", "linear"),
+        changes=(),
+        batches=(),
+        quick=Quick("300 rows", changes, cores=(1, 2)),
+    )
+    material = made(entry)
+    assert len(material.alone) == 2
+    figure, rows = entry.drawing.draw(material)
+    labels = figure.axes[0].get_legend_handles_labels()[1]
+    assert any(label.startswith("cg, here on one rank: ") for label in labels)
+    assert "admm-printed, here: never" in labels
+    alone_rows = [row for row in rows if row["source"] == "ours, alone"]
+    assert [(row["method"], row["cores"]) for row in alone_rows] == [("cg", 1), ("linear", 1)]

@@ -50,9 +50,22 @@ def test_a_grid_has_the_ends_of_a_range_and_even_steps_or_what_a_list_holds(kind
     assert values(space("grid", x=kind), "x") == expected
 
 
-def test_a_grid_without_points_is_refused():
-    with pytest.raises(UserError, match=r"sgd\.x: a grid needs points"):
-        space("grid", x=Range(low=1e-3, high=1.0))
+def test_a_grid_has_four_points_of_a_range_unless_told_otherwise():
+    assert values(space("grid", x=Range(low=1e-3, high=1.0)), "x") == [1e-3, 1e-2, 1e-1, 1.0]
+    both = space("grid", x=Range(low=1e-3, high=1.0), y=[1, 2])
+    assert len(both) == 8
+
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_every_search_space_of_the_examples_makes_a_grid(config):
+    experiment = load(config, ["sweep.search=grid"] if load(config).sweep is not None else [])
+    for method in [] if experiment.sweep is None else experiment.sweep.space:
+        found = settings_of_trials(experiment.sweep, method, None)
+        assert len(found) >= 2
+        assert all(set(trial) == set(experiment.sweep.space[method]) for trial in found)
 
 
 # -- quasi-random

@@ -267,6 +267,73 @@ def test_the_test_set_plays_no_part_in_the_choice(place, monkeypatch):
     assert len({t["validation_accuracy"] for t in one["trials"]}) > 1
 
 
+# -- chosen by time
+
+
+TIMED = {"search": "grid", "by": "time", "space": {"gd": {"learning_rate": [1e-4, 0.3, 0.05]}}}
+
+
+def test_by_time_the_first_at_the_target_wins_and_misses_come_last(place):
+    place.write(sweep=TIMED, stop={"iterations": 60, "target": 0.62}, evaluate={"every": 1})
+    result = place.sweep("--method", "gd")
+    times = [trial["time_to_target_s"] for trial in result["trials"]]
+    assert times[0] is None  # hardly moves
+    reached = {time: number for number, time in enumerate(times) if time is not None}
+    assert reached
+    assert result["best"]["number"] == reached[min(reached)]
+    for trial, run in recorded(result):
+        # The target is that of held-back rows: the test rows play no part.
+        assert run.config["stop"]["metric"] == "validation_accuracy"
+        assert (trial["status"] == "reached") == (trial["time_to_target_s"] is not None)
+    stop = Recorded(Path(result["run"]["folder"])).config["stop"]
+    assert (stop["metric"], stop["target"], stop["iterations"]) == ("test_accuracy", 0.62, 60)
+    assert "s to the target" in (Path(result["folder"]) / "best.yaml").read_text().splitlines()[0]
+    with (Path(result["folder"]) / "trials.csv").open() as file:
+        assert [bool(row["time_to_target_s"]) for row in csv.DictReader(file)] == [
+            time is not None for time in times
+        ]
+    _, table, _ = place("--method", "gd")
+    assert "target s" in table
+
+
+def test_by_time_a_disturbed_trial_runs_again_and_no_other(place):
+    place.write(sweep=TIMED, stop={"iterations": 5, "target": 0.9})
+    result = place.sweep("--method", "gd")
+    summary = Path(result["trials"][1]["folder"]) / "summary.json"
+    summary.write_text(json.dumps({**json.loads(summary.read_text()), "disturbed": True}))
+    before = written(place.results)
+    code, _, err = place("--method", "gd")
+    assert code == 0
+    assert "trial 1 runs again: other work took its cores" in err
+    after = written(place.results)
+    assert {path.parent for path in before if after[path] != before[path]} == {summary.parent}
+
+
+def test_by_time_where_none_meets_the_target_the_best_accuracy_wins(place):
+    place.write(sweep=TIMED, stop={"iterations": 3, "target": 1.0})
+    result = place.sweep("--method", "gd")
+    scores = [trial["validation_accuracy"] for trial in result["trials"]]
+    assert result["best"]["number"] == scores.index(max(scores))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--jobs", "2"], "--jobs: trials side by side take each other's cores"),
+        (["--cores", "2"], "--cores: trials side by side take each other's cores"),
+        (["--part", "1/2"], "--part 1/2: trials side by side take each other's cores"),
+        (["--set", "stop={epochs: 4}"], "sweep.by: time: the experiment has no target"),
+    ],
+    ids=" ".join,
+)
+def test_by_time_trials_side_by_side_are_refused_and_so_is_no_target(place, arguments, message):
+    place.write(sweep=TIMED)
+    code, out, err = place("--method", "gd", *arguments)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert not place.results.exists()
+
+
 # -- trials that go wrong
 
 

@@ -251,6 +251,36 @@ def test_a_gpu_is_waited_for_at_the_end_of_every_phase(torch, monkeypatch):
     assert events == ["shuffle", "wait", "gradient", "wait", "update", "wait"]
 
 
+# -- where it computes
+
+
+def with_gpus(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """A PyTorch that sees these GPUs."""
+    cuda = SimpleNamespace(is_available=lambda: bool(names), get_device_name=lambda: names[0])
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+
+
+@pytest.mark.parametrize("build", [torch_sgd, torch_adam, torch_lbfgs])
+def test_auto_is_a_gpu_where_there_is_one_and_the_record_names_it(build, monkeypatch):
+    with_gpus(monkeypatch, "NVIDIA K40")
+    assert torch_methods.device_of(build(device="auto").settings) == "cuda"
+    assert build(device="auto").accelerator == "NVIDIA K40"
+    assert build(device="cpu").accelerator is None
+    with_gpus(monkeypatch)
+    assert torch_methods.device_of(build(device="auto").settings) == "cpu"
+    assert build(device="auto").accelerator is None
+
+
+def test_auto_trains_on_the_processor_where_there_is_no_gpu(torch, results):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    methods = {name: {"kind": "torch-sgd", "device": name} for name in ("auto", "cpu")}
+    runs = admmctl.train(experiment(methods=methods, stop={"epochs": 1}), method="all")
+    auto, cpu = (Recorded(Path(run["folder"])) for run in runs)
+    assert [row["train_loss"] for row in auto.curve] == [row["train_loss"] for row in cpu.curve]
+    assert "device" not in auto.environment.facts
+
+
 # -- what is refused
 
 
@@ -323,7 +353,7 @@ def test_a_method_whose_gpu_is_missing_is_skipped_by_name(torch, config, shell):
 
 def test_another_device_is_refused_with_those_there_are(config, shell):
     message = shell.refusal("train", config, "--dry-run", "--set", "methods.torch-sgd={device: tpu}")
-    assert "methods.torch-sgd.device: expected 'cpu' or 'cuda', got 'tpu'" in message
+    assert "methods.torch-sgd.device: expected 'cpu', 'cuda' or 'auto', got 'tpu'" in message
 
 
 def test_torch_is_not_loaded_before_it_is_asked_for():

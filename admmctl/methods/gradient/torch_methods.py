@@ -23,25 +23,26 @@ from admmctl.model.initial import descent_weights
 from admmctl.model.network import Network, Weights
 from admmctl.settings import Count, Positive
 
-Device = Literal["cpu", "cuda"]
+Device = Literal["cpu", "cuda", "auto"]
+_DEVICE = "auto is a GPU where PyTorch sees one, and the processor elsewhere"
 
 
 class TorchSgdSettings(SgdRule):
     """The method block of ``torch-sgd``."""
 
-    device: Device = "cpu"
+    device: Device = Field(default="cpu", description=_DEVICE)
 
 
 class TorchAdamSettings(AdamRule):
     """The method block of ``torch-adam``."""
 
-    device: Device = "cpu"
+    device: Device = Field(default="cpu", description=_DEVICE)
 
 
 class TorchLbfgsSettings(LbfgsSettings):
     """The method block of ``torch-lbfgs``: one iteration is one call of ``step``."""
 
-    device: Device = "cpu"
+    device: Device = Field(default="cpu", description=_DEVICE)
     learning_rate: Positive = 1.0
     inner: Count = Field(default=1, description="max_iter of one call of PyTorch's step")
 
@@ -57,6 +58,14 @@ def require_torch(device: Device) -> Any:
     if device == "cuda" and not torch.cuda.is_available():
         raise MissingExtra("device: cuda, but PyTorch sees no CUDA device here; use device: cpu")
     return torch
+
+
+def device_of(settings: Any) -> str:
+    """'cpu' or 'cuda', whichever the settings come to here. Raises MissingExtra."""
+    torch = require_torch(settings.device)
+    if settings.device != "auto":
+        return str(settings.device)
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 @dataclass
@@ -86,12 +95,17 @@ class TorchMethod(Method):
     def require(cls, settings: Any) -> None:
         require_torch(settings.device)
 
+    @property
+    def accelerator(self) -> str | None:
+        device = device_of(self.settings)
+        return None if device == "cpu" else str(require_torch("cuda").cuda.get_device_name())
+
     def optimiser(self, torch: Any, W: list[Any]) -> Any:
         raise NotImplementedError
 
     def init(self, problem: Problem) -> TorchState:
         torch = require_torch(self.settings.device)
-        device = torch.device(self.settings.device)
+        device = torch.device(device_of(self.settings))
         torch.set_num_threads(problem.threads)
         W = descent_weights(problem.network, problem.seed, problem.a0.dtype.type)
         tensors = [torch.tensor(W_l, device=device, requires_grad=True) for W_l in W]
