@@ -145,6 +145,8 @@ def test_a_method_whose_iterations_differ_has_no_rate(shell: Shell) -> None:
 def test_every_bundled_experiment_needs_no_data(shell: Shell, config: str, method: str) -> None:
     run = load(CONFIGS / config).runs[method]
     library = getattr(run.settings, "backend", "numpy")
+    if run.kind.startswith("torch-"):
+        library = "torch"
     if library != "numpy":
         pytest.importorskip(library)
     command = ["bench", CONFIGS / config, "--method", method, "--rows", 60, "--repeat", 1, "--json"]

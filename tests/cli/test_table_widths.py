@@ -147,7 +147,7 @@ def test_a_sweep_is_whole(capsys: pytest.CaptureFixture[str], width: int) -> Non
         "batch": 1_234_567,
     }
     settings["layers"] = [100, 50, 10]
-    trials = [Trial(number, settings, 0.98765, "exhausted", "", 9, 123_456.0, "") for number in range(2)]
+    trials = [Trial(number, settings, 0.98765, "exhausted", "", 9, 123_456.0, None, "") for number in range(2)]
     put(sweep_tables(Sweep(f"results/{LONG}", LONG, trials, None, None)))
     out = capsys.readouterr().out
     assert "…" not in out
