@@ -268,7 +268,7 @@ AS_PRINTED = ("mnist01-hkust", "cifar2-convex-small")
 
 
 def tuned(name: str, kind: str) -> bool:
-    """Not PyTorch's, which take the settings of ours, nor what a paper prints, nor settings held against others."""
+    """Not PyTorch's, which take the settings of ours, nor what a paper prints, nor one setting of several."""
     return not kind.startswith("torch-") and "printed" not in name and not name.startswith("graph-equal-")
 
 
