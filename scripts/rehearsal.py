@@ -230,18 +230,24 @@ def size(folder: Path) -> int:
 
 
 def run(step: Step, folder: Path, measured: Measured) -> int:
-    """One go of a step; its exit code. A signal is handed on, and its end is waited for."""
+    """One go of a step; its exit code. Every signal is handed on, and its end is waited for."""
     places = {"ADMMCTL_DATASETS": str(folder / "datasets"), "ADMMCTL_RESULTS": str(folder / "results")}
     start = time.perf_counter()
     # In a session of its own: a terminal's Ctrl-C comes to it once, from here.
     process = subprocess.Popen(step.command, cwd=ROOT, env=os.environ | places, start_new_session=True)
     watch = Watch(process.pid, folder)
+    interrupted = False
     try:
-        return process.wait()
-    except KeyboardInterrupt:
-        process.terminate()  # in the background SIGINT may be ignored
-        process.wait()
-        raise
+        while True:
+            try:
+                code = process.wait()
+                break
+            except KeyboardInterrupt:
+                process.terminate()  # in the background SIGINT may be ignored
+                interrupted = True
+        if interrupted:
+            raise KeyboardInterrupt
+        return code
     finally:
         watch.stop()
         measured.seconds += time.perf_counter() - start

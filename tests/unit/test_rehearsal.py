@@ -82,16 +82,29 @@ def test_memory_and_disk_of_a_step_are_those_of_all_its_processes(tmp_path, plan
 
 
 def test_an_interrupted_step_ends_and_the_same_command_goes_on(tmp_path):
-    """As a process of its own: a signal comes to it alone."""
-    script = tmp_path / "rehearse.py"
-    ready = tmp_path / "ready"
+    """As a process of its own: signals come to it alone. A step takes its time to end, and is asked twice."""
+    script, ready, asked = tmp_path / "rehearse.py", tmp_path / "ready", tmp_path / "asked"
+    (tmp_path / "waiting.py").write_text(
+        f"""
+import pathlib, signal, time
+asked, ready = pathlib.Path({str(asked)!r}), pathlib.Path({str(ready)!r})
+def ask(*_):
+    asked.write_text(asked.read_text() + "x" if asked.exists() else "x")
+signal.signal(signal.SIGTERM, ask)
+again = ready.exists()
+ready.touch()
+start = time.monotonic()
+while not again and not (asked.exists() and len(asked.read_text()) > 1) and time.monotonic() < start + 30:
+    time.sleep(0.02)
+"""
+    )
     script.write_text(
         f"""
 import sys
 sys.path[:0] = {[str(Path(rehearsal.__file__).parent)]!r}
 import rehearsal
-wait = "import pathlib, time; p = pathlib.Path({str(ready)!r}); q = p.exists(); p.touch(); q or time.sleep(60)"
-rehearsal.steps = lambda folder, share: [rehearsal.Step("wait", [sys.executable, "-c", wait])]
+wait = "import sys; sys.path[:0] = sys.argv[1:]; import waiting"
+rehearsal.steps = lambda folder, share: [rehearsal.Step("wait", [sys.executable, "-c", wait, {str(tmp_path)!r}])]
 rehearsal.table = lambda made: str(made)
 sys.exit(rehearsal.main(["--share", "0.001", "--keep", "--folder", {str(tmp_path / "r")!r}]))
 """
@@ -101,8 +114,12 @@ sys.exit(rehearsal.main(["--share", "0.001", "--keep", "--folder", {str(tmp_path
         while not ready.exists():
             time.sleep(0.02)
         process.send_signal(signal.SIGTERM)
+        while not asked.exists():
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=30)
     assert (process.returncode, said) == (3, "interrupted; the same command goes on from here\n")
+    assert asked.read_text() == "xx"
     assert not made_in(tmp_path / "r")["wait"]["done"]
     assert subprocess.run(line, capture_output=True, check=False).returncode == 0
     assert made_in(tmp_path / "r")["wait"]["goes"] == 2
