@@ -33,8 +33,7 @@ def claims(
       admmctl claims zhang --run
     """
     from admmctl.launch.options import Options
-    from admmctl.papers.dry import expected
-    from admmctl.papers.evidence import jobs_of, make_missing, missing
+    from admmctl.papers.evidence import make_missing, missing, needed
     from admmctl.papers.make import Making
     from admmctl.papers.told import chosen, claims_list, judged
     from admmctl.report.live import Live, error_console
@@ -44,7 +43,7 @@ def claims(
     failures: list[str] = []
     if run:
         lacking = missing(asked)
-        note(expected(jobs_of(lacking)))
+        note(needed(lacking))
         watcher: Watcher = Live(error_console())
         failures = make_missing(lacking, Making("full", Options(), watcher, note))
     found = judged(asked)

@@ -32,7 +32,8 @@ class Work:
     """What a claim is told from: ``repeats`` of methods of a file of ``configs``, or their scaling studies.
 
     ``changes`` are ``--set`` options. Runs are on the first of the ``cores``, studies on all of them; of
-    ``condition`` are the condition numbers of a convex method, a seed for each repeat.
+    ``condition`` are the condition numbers of a convex method, a seed for each repeat. ``timed``: seconds are told
+    from the runs, so that those which other work disturbed are made again.
     """
 
     config: str
@@ -41,6 +42,7 @@ class Work:
     changes: tuple[str, ...] = ()
     cores: tuple[int, ...] = (1,)
     source: Literal["runs", "scaling", "condition"] = "runs"
+    timed: bool = False
 
 
 @dataclass(frozen=True)

@@ -39,9 +39,9 @@ _SMALL = Work(
     "cifar2-convex-small", ("cg-printed", "jacobi-printed", _NYS, _RBCD), changes=("stop.iterations=10",)
 )
 _SPEED = Work(  # long enough for seconds, and to tell whether other work took the cores
-    "cifar2-convex-small", (_NYS, _RBCD), changes=("stop.iterations=1000", "evaluate={every: 100}")
+    "cifar2-convex-small", (_NYS, _RBCD), changes=("stop.iterations=1000", "evaluate={every: 100}"), timed=True
 )
-_LARGE = Work("cifar2-convex", (_NYS, _RBCD, _ADAM), changes=(_ENDLESS,))
+_LARGE = Work("cifar2-convex", (_NYS, _RBCD, _ADAM), changes=(_ENDLESS,), timed=True)
 _EXACT = Work(
     "cifar2-convex", ("exact",), changes=(_ENDLESS, "stop.iterations=20", "evaluate={every: 10}")
 )  # where they end is what counts

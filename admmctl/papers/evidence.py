@@ -10,8 +10,10 @@ from admmctl.experiment import config as configuration
 from admmctl.experiment.config import Run
 from admmctl.launch.options import Options
 from admmctl.papers.claims import Claim, Evidence, Work
+from admmctl.papers.dry import expected
 from admmctl.papers.finished import finished
 from admmctl.papers.make import Making, config_file, most_ranks, trained
+from admmctl.report.text import count
 from admmctl.runs.places import root
 from admmctl.runs.recorded import Recorded
 from admmctl.runs.resume import Fingerprints
@@ -44,12 +46,17 @@ def recorded(work: Work) -> Evidence:
             return Evidence(work, studies=studies)
         runs: dict[str, list[Recorded]] = {}
         for run in planned(work):
-            folder = finished(run, work.cores[0])
+            folder = _made(work, run) or finished(run, work.cores[0])  # accuracies of disturbed ones count
             if folder is not None:
                 runs.setdefault(run.method, []).append(Recorded(folder))
         return Evidence(work, runs)
     except DataError:  # without its data nothing of it can have been run here
         return Evidence(work)
+
+
+def _made(work: Work, run: Run) -> Path | None:
+    """A recorded run that need not be made again."""
+    return finished(run, work.cores[0], quiet=work.timed)
 
 
 def _place(run: Run) -> Path:
@@ -85,6 +92,13 @@ class Missing:
     method: str
     run: Run | None  # None: the study of the method
 
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """The same for two that are made once."""
+        if self.run is None:
+            return self.work, self.method
+        return self.work.source, self.work.cores[0], self.run.yaml()
+
 
 def missing(claims: Sequence[Claim]) -> list[Missing]:
     """What has to be run for these claims, each once. Raises UserError, also where the data are made up."""
@@ -92,14 +106,23 @@ def missing(claims: Sequence[Claim]) -> list[Missing]:
     for work in dict.fromkeys(work for claim in claims for work in claim.work):
         _must_be_real(work)
         if work.source == "runs":
-            found += [
-                Missing(work, run.method, run) for run in planned(work) if finished(run, work.cores[0]) is None
-            ]
+            found += [Missing(work, run.method, run) for run in planned(work) if _made(work, run) is None]
         elif work.source == "condition":
             found += [Missing(work, run.method, run) for run in planned(work) if _kept(run) is None]
         elif work.source == "scaling":
             found += [Missing(work, method, None) for method in work.methods if _lacks(work, method)]
-    return found
+    # Works share runs: those of two claims, for instance, which have one method in common.
+    return list({one.identity: one for one in found}.values())
+
+
+def needed(lacking: Sequence[Missing]) -> str:
+    """What is said before these are made: how many runs, and about how long they take."""
+    matrices = sum(one.work.source == "condition" for one in lacking)
+    runs = expected(jobs_of(lacking))
+    if not matrices:
+        return runs
+    numbers = f"condition numbers of {count(matrices, 'matrix', 'matrices')} to compute, some seconds each"
+    return f"{numbers}; {runs}" if len(lacking) > matrices else numbers
 
 
 def jobs_of(lacking: Sequence[Missing]) -> list[Job]:
@@ -141,6 +164,8 @@ def make_missing(lacking: Sequence[Missing], making: Making) -> list[str]:
     failures: list[str] = []
     for number, one in enumerate(lacking, start=1):
         name = one.method if one.run is None else f"{one.method}, seed {one.run.seed}"
+        if one.work.source == "runs" and one.run is not None and _made(one.work, one.run) is not None:
+            continue  # a longer run, made just now, stands for it
         making.say(f"{number} of {len(lacking)}: {one.work.config}, {name}")
         try:
             if one.run is None:

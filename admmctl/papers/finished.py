@@ -18,10 +18,13 @@ Say = Callable[[str], None]
 BUDGETS = ("iterations", "epochs", "seconds")
 
 
-def finished(run: Run, ranks: int, say: Say = lambda text: None, made_up: bool = False) -> Path | None:
+def finished(
+    run: Run, ranks: int, say: Say = lambda text: None, made_up: bool = False, quiet: bool = False
+) -> Path | None:
     """The newest finished run of the same hash, data and ranks that went as far as ``run`` should.
 
-    None of made-up data, but where ``made_up`` asks for them. ``say`` is called about each damaged one.
+    None of made-up data, but where ``made_up`` asks for them; with ``quiet`` none that other work disturbed.
+    ``say`` is called about each damaged one.
     """
     pattern = re.compile(rf"{re.escape(resuming.folder_name(run, ranks))}(-\d+)?")
     folders = [root() / experiment for experiment in sorted({run.experiment, run.experiment.removesuffix(QUICK)})]
@@ -33,7 +36,9 @@ def finished(run: Run, ranks: int, say: Say = lambda text: None, made_up: bool =
         problem = recorded.damage(EVERYTHING)
         if problem is not None:
             say("left out: {}: {}".format(*problem))
-        elif (made_up or not recorded.made_up) and _is_sufficient(run, recorded):
+        elif (recorded.made_up and not made_up) or (recorded.disturbed and quiet):
+            continue
+        elif _is_sufficient(run, recorded):
             found.append(path)
     return max(found, key=lambda path: (path / "summary.json").stat().st_mtime, default=None)
 

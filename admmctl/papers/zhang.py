@@ -185,7 +185,7 @@ _TWO = ("adam-printed", "sgd-printed")
 _FIGURE_2A = Work("mnist-graph", ("graph-printed", *_TWO))
 _EQUAL = ("graph-equal-small", "graph-equal-middle", "graph-equal-large")
 _BY_LAYER = Work("mnist-graph", ("graph-printed", *_EQUAL), changes=("stop.epochs=30",))
-_SECONDS = Work("mnist-graph", tuple(method for method, *_ in TABLE_3), changes=("stop.epochs=10",))
+_SECONDS = Work("mnist-graph", tuple(method for method, *_ in TABLE_3), changes=("stop.epochs=10",), timed=True)
 _GRADED = "relu-graded-printed"
 _FIGURE_2B = Work("mnist-graph-rates", (*RELU, *DCUTLU))
 _RATES_BY_LAYER = Work("mnist-graph-rates", (*RELU, _GRADED))
@@ -303,7 +303,7 @@ CLAIMS: tuple[Claim, ...] = (
         "section 5.0.2",
         "ReLU is the better choice in practice: its iterations are fewer, and each takes less time.",
         least_of(TIME, RELU, DCUTLU),
-        (_FIGURE_2B,),
+        (replace(_FIGURE_2B, timed=True),),
         f"what is measured is seconds to the loss of Figure 2b; {_RANGE}",
         figure="zhang-2b",
     ),

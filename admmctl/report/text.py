@@ -48,9 +48,9 @@ def rough(value: float) -> str:
     return f"{hours:.1f} h" if hours < 10 else f"{hours:,.0f} h"
 
 
-def count(many: int, noun: str) -> str:
-    """'1 rank', '2 ranks'."""
-    return f"{many} {noun}{'s' * (many != 1)}"
+def count(many: int, noun: str, nouns: str = "") -> str:
+    """'1 rank', '2 ranks'; ``nouns`` is the plural, where it is not with an s."""
+    return f"{many} {noun if many == 1 else nouns or f'{noun}s'}"
 
 
 def size(bytes: int) -> str:

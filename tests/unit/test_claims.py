@@ -1,5 +1,6 @@
 """Verdicts on claims, of made-up runs: what holds, what does not, and what cannot be told of so few."""
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from admmctl.errors import UserError
 from admmctl.papers.catalogue import CATALOGUE, CLAIMS
 from admmctl.papers.claims import Claim, Evidence, Judged, Rule, Verdict, Work, judge
 from admmctl.papers.entry import Paper
-from admmctl.papers.evidence import jobs_of, missing, planned
+from admmctl.papers.evidence import Missing, jobs_of, missing, needed, planned
 from admmctl.papers.rules import FINAL, STEPS, TIME, all_of, at_least, at_most, greater, less, never, unable
 from admmctl.papers.told import chosen, summary
 from admmctl.runs.recorded import Recorded
@@ -152,6 +153,13 @@ def test_claims_are_chosen_by_paper_or_id():
         chosen(["zang"])
 
 
+@pytest.mark.parametrize("claim", CLAIMS.values(), ids=lambda claim: claim.id)
+def test_a_claim_of_seconds_asks_for_undisturbed_runs_to_be_made(claim):
+    nothing = judge(claim, [Evidence(work) for work in claim.work])
+    timed = any(work.timed or work.source == "scaling" for work in claim.work)
+    assert timed or "undisturbed" not in nothing.needs
+
+
 # -- what is missing
 
 
@@ -174,6 +182,32 @@ def test_runs_that_are_missing_are_made_and_before_that_it_says_how_long_they_ta
     assert re.fullmatch(r"1 run to make, about 1 s \(1 as recorded runs of the same settings took\..*\)", run(3))
     monkeypatch.setattr("admmctl.papers.told.CLAIMS", {"made": made(9)})
     assert "to make" not in shell("claims").err
+
+
+def test_a_disturbed_run_is_made_again_where_seconds_are_told_and_only_there(shell, results, monkeypatch):
+    monkeypatch.setattr("admmctl.papers.told.CLAIMS", {"made": made(1)})
+    assert shell("claims", "--run").code == 0
+    (summary,) = results.glob("swissroll/*/summary.json")
+    recorded = json.loads(summary.read_text())
+    for disturbed in (False, True):
+        summary.write_text(json.dumps({**recorded, "disturbed": disturbed}))
+        assert missing([made(1)]) == []
+        assert len(missing([made(1, timed=True)])) == disturbed
+
+
+def test_a_run_of_several_claims_is_made_once(shell, results, monkeypatch):
+    both = {str(repeats): made(repeats, timed=repeats == 2) for repeats in (1, 2)}
+    assert [one.run.seed for one in missing(both.values())] == [0, 1]
+    monkeypatch.setattr("admmctl.papers.told.CLAIMS", both)
+    assert shell("claims", "--run").code == 0
+    assert len(list(results.glob("swissroll/*/summary.json"))) == 2
+
+
+def test_condition_numbers_that_are_missing_are_said():
+    work = Work("cifar2-convex-small", ("exact",), source="condition")
+    lacking = [Missing(work, "exact", None)] * 2
+    assert needed(lacking) == "condition numbers of 2 matrices to compute, some seconds each"
+    assert needed([]) == "no run is missing"
 
 
 @pytest.mark.usefixtures("results")
