@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from admmctl.papers.claims import Evidence, Lacking, Rule, Told, Verdict
-from admmctl.papers.rules import FINAL, MORE, Quantity, middle, shown
-from admmctl.report.text import count, seconds
+from admmctl.papers.rules import FINAL, MORE, Quantity, in_seconds, middle, percent, shown, whole
+from admmctl.report.text import count
 from admmctl.runs.reading import Curve
 from admmctl.runs.recorded import Recorded
 from admmctl.studies.statistics import Median, median
@@ -74,29 +74,17 @@ def _worst_condition(row: dict[str, float]) -> float:
     return max(row[key] for key in ("primal_v", "primal_s", "stationarity", "group", "complementarity"))
 
 
-def _percent(value: float) -> str:
-    return f"{100 * value:.2f} %"
-
-
 def _plain(value: float) -> str:
     return f"{value:.3g}"
 
 
-def _seconds(value: float) -> str:
-    return f"{seconds(value)} s" if math.isfinite(value) else "never"
-
-
-def _steps(value: float) -> str:
-    return f"{value:,.0f}" if math.isfinite(value) else "never"
-
-
 LOSS = Quantity("training loss", _last(lambda row: trained(row, "loss")), _plain, math.inf)
-ACCURACY = Quantity("training accuracy", _last(lambda row: trained(row, "accuracy")), _percent, -math.inf)
+ACCURACY = Quantity("training accuracy", _last(lambda row: trained(row, "accuracy")), percent, -math.inf)
 TEST_LOSS = Quantity("test loss", _last(lambda row: row["test_loss"]), _plain, math.inf)
-TO_97 = Quantity("seconds to 97 % of the training rows", to_97, _seconds, math.inf, timed=True)
-EACH = Quantity("seconds of an iteration", _after_first(_each), _seconds, math.inf, timed=True)
+TO_97 = Quantity("seconds to 97 % of the training rows", to_97, in_seconds, math.inf, timed=True)
+EACH = Quantity("seconds of an iteration", _after_first(_each), in_seconds, math.inf, timed=True)
 SCATTER = Quantity(
-    "test accuracy, standard deviation around its trend", _after_first(_scatter), _percent, math.inf, timed=True
+    "test accuracy, standard deviation around its trend", _after_first(_scatter), percent, math.inf, timed=True
 )
 LEFT = Quantity(
     "training loss, the last over that after one iteration",
@@ -107,10 +95,10 @@ LEFT = Quantity(
 GAINED = Quantity(
     "training accuracy gained after the first iteration",
     _after_first(lambda rows: trained(rows[-1], "accuracy") - trained(rows[0], "accuracy")),
-    _percent,
+    percent,
     math.inf,
 )
-PRECOMPUTED = Quantity("set-up, as a part of the seconds to 97 %", _precomputed, _percent, -math.inf, timed=True)
+PRECOMPUTED = Quantity("set-up, as a part of the seconds to 97 %", _precomputed, percent, -math.inf, timed=True)
 OPTIMALITY = Quantity("worst optimality condition", _last(_worst_condition), "{:.1e}".format, math.inf)
 RESIDUAL = Quantity(
     "residual of the primal update", _last(lambda row: row["inner_residual"]), "{:.1e}".format, math.inf
@@ -189,8 +177,8 @@ def more_iterations(one: str, other: str) -> Rule:
             met = (row for row in run.curve if row["test_loss"] <= loss and row["test_accuracy"] >= accuracy)
             return next((row["iteration"] for row in met), None)
 
-        name = f"iterations to a test loss of {_plain(loss)} and a test accuracy of {_percent(accuracy)}"
-        taken = Quantity(name, steps, _steps, math.inf)
+        name = f"iterations to a test loss of {_plain(loss)} and a test accuracy of {percent(accuracy)}"
+        taken = Quantity(name, steps, whole, math.inf)
         a, b = (middle(found[0], method, taken) for method in (one, other))
         evidence = f"{name}: {shown(one, a, taken)} against {shown(other, b, taken)}"
         if a.high is not None and b.low is not None and a.high <= b.low:  # as many are not more

@@ -23,8 +23,8 @@ def finished(
 ) -> Path | None:
     """The newest finished run of the same hash, data and ranks that went as far as ``run`` should.
 
-    None of made-up data, but where ``made_up`` asks for them; with ``quiet`` none that other work disturbed.
-    ``say`` is called about each damaged one.
+    One of the same budget comes before one that went further. None of made-up data, but where ``made_up`` asks
+    for them; with ``quiet`` none that other work disturbed. ``say`` is called about each damaged one.
     """
     pattern = re.compile(rf"{re.escape(resuming.folder_name(run, ranks))}(-\d+)?")
     folders = [root() / experiment for experiment in sorted({run.experiment, run.experiment.removesuffix(QUICK)})]
@@ -38,15 +38,14 @@ def finished(
             say("left out: {}: {}".format(*problem))
         elif (recorded.made_up and not made_up) or (recorded.disturbed and quiet):
             continue
-        elif _is_sufficient(run, recorded):
-            found.append(path)
-    return max(found, key=lambda path: (path / "summary.json").stat().st_mtime, default=None)
+        elif (before := _recorded(recorded, run.method)) is not None and _is_sufficient(run, recorded, before):
+            found.append((before.stop == run.stop, (path / "summary.json").stat().st_mtime, path))
+    return max(found)[-1] if found else None
 
 
-def _is_sufficient(run: Run, recorded: Recorded) -> bool:
-    """Whether a recorded run of the same hash has ended, and not earlier than ``run`` would."""
-    before = _recorded(recorded, run.method)
-    if before is None or recorded.summary is None or not recorded.done:
+def _is_sufficient(run: Run, recorded: Recorded, before: Run) -> bool:
+    """Whether a recorded run of the same hash, ``before``, has ended, and not earlier than ``run`` would."""
+    if recorded.summary is None or not recorded.done:
         return False
     if (before.evaluate, before.threads) != (run.evaluate, run.threads):
         return False

@@ -30,15 +30,15 @@ class Quantity:
     timed: bool = False
 
 
-def _percent(value: float) -> str:
+def percent(value: float) -> str:
     return f"{100 * value:.2f} %"
 
 
-def _whole(value: float) -> str:
+def whole(value: float) -> str:
     return f"{value:,.0f}" if math.isfinite(value) else "never"
 
 
-def _seconds(value: float) -> str:
+def in_seconds(value: float) -> str:
     return f"{seconds(value)} s" if math.isfinite(value) else "never"
 
 
@@ -46,14 +46,16 @@ def _met(run: Recorded, key: str) -> float | None:
     return None if run.number("time_to_target_s") is None else run.number(key)
 
 
-FINAL = Quantity("final test accuracy", lambda run: run.number("final_test_accuracy"), _percent, -math.inf)
-BEST = Quantity("highest test accuracy", lambda run: run.number("best_test_accuracy"), _percent, -math.inf)
-TIME = Quantity("seconds to the target", lambda run: _met(run, "time_to_target_s"), _seconds, math.inf, timed=True)
-STEPS = Quantity("iterations to the target", lambda run: _met(run, "iterations"), _whole, math.inf)
+FINAL = Quantity("final test accuracy", lambda run: run.number("final_test_accuracy"), percent, -math.inf)
+BEST = Quantity("highest test accuracy", lambda run: run.number("best_test_accuracy"), percent, -math.inf)
+TIME = Quantity(
+    "seconds to the target", lambda run: _met(run, "time_to_target_s"), in_seconds, math.inf, timed=True
+)
+STEPS = Quantity("iterations to the target", lambda run: _met(run, "iterations"), whole, math.inf)
 EACH = Quantity(
     "seconds of an iteration",
     lambda run: (run.number("train_s") or 0.0) / max(1.0, run.number("iterations") or 1.0),
-    _seconds,
+    in_seconds,
     math.inf,
     timed=True,
 )

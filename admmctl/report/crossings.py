@@ -137,23 +137,30 @@ def _draw_repeats(axes: Axes, point: CoreCount, color: str) -> None:
 
 
 def _draw_crossings(axes: Axes, together: Together) -> None:
-    """A circle where lines cross, and a bar from the fewest cores on which that may be to the most."""
+    """A circle where lines cross, and a bar from the fewest cores on which that may be to the most.
+
+    A crossing that cannot be told is a small grey circle: its bar would go on to the edge.
+    """
     lines = {line.method: line for line in together.lines}
-    drawn = False
+    labels = {True: "crossing, with its interval", False: "crossing that cannot be told"}
     for crossing in together.crossings:
         if crossing.cores is None or crossing.low is None:
             continue
         line = lines[crossing.method]
         height = line.seconds[line.cores.index(crossing.cores)]
-        high = crossing.high if crossing.high is not None else line.cores[-1]
         told = crossing.high is not None
-        look: dict[str, Any] = {"color": style.BLACK, "linewidth": 1.2, "linestyle": "-" if told else ":"}
-        axes.plot([crossing.low, high], [height] * 2, **look, marker="|" if told else "", markersize=6, zorder=6)
-        label = None if drawn else "crossing, with its interval (dotted: cannot be told)"
+        look: dict[str, Any] = {"color": style.BLACK if told else style.GREY, "linewidth": 1.2, "zorder": 7}
+        if told:
+            axes.plot([crossing.low, crossing.high], [height] * 2, "-", marker="|", markersize=6, **look)
         axes.plot(
-            [crossing.cores], [height], "o", color=style.BLACK, markerfacecolor="white", zorder=7, label=label
+            [crossing.cores],
+            [height],
+            "o",
+            markersize=6 if told else 4,
+            markerfacecolor="white",
+            label=labels.pop(told, None),
+            **look,
         )
-        drawn = True
 
 
 def together_table(together: Together) -> Group:

@@ -13,6 +13,7 @@ from admmctl.papers.catalogue import CATALOGUE, CLAIMS
 from admmctl.papers.claims import Claim, Evidence, Judged, Rule, Verdict, Work, judge
 from admmctl.papers.entry import Paper
 from admmctl.papers.evidence import Missing, jobs_of, missing, needed, planned
+from admmctl.papers.finished import finished
 from admmctl.papers.rules import FINAL, STEPS, TIME, all_of, at_least, at_most, greater, less, never, unable
 from admmctl.papers.told import chosen, summary
 from admmctl.runs.recorded import Recorded
@@ -201,6 +202,22 @@ def test_a_run_of_several_claims_is_made_once(shell, results, monkeypatch):
     monkeypatch.setattr("admmctl.papers.told.CLAIMS", both)
     assert shell("claims", "--run").code == 0
     assert len(list(results.glob("swissroll/*/summary.json"))) == 2
+
+
+def test_a_run_of_the_same_budget_comes_before_a_longer_one(shell, results, monkeypatch):
+    changes = ("data.rows=300", "network.layers=[5]")
+    for iterations in (3, 6):  # the longer one is the newer one
+        claim = made(1, changes=(*changes, f"stop.iterations={iterations}"))
+        monkeypatch.setattr("admmctl.papers.told.CLAIMS", {"made": claim})
+        assert shell("claims", "--run").code == 0
+        (run,) = planned(claim.work[0])
+        found = finished(run, 1)
+        assert found is not None
+        assert Recorded(found).number("iterations") == iterations
+    short = made(1, changes=(*changes, "stop.iterations=3"))
+    assert Recorded(finished(*planned(short.work[0]), 1)).number("iterations") == 3
+    between = made(1, changes=(*changes, "stop.iterations=4"))
+    assert Recorded(finished(*planned(between.work[0]), 1)).number("iterations") == 6
 
 
 def test_condition_numbers_that_are_missing_are_said():

@@ -314,6 +314,18 @@ def test_the_figure_has_points_lines_bands_and_the_crossing(made):
     assert file_of(together, results) == made / "crossings-test-accuracy-0.9"
 
 
+def test_a_crossing_that_cannot_be_told_has_no_bar(made):
+    spread = Law("graph-admm", (30, 100, 2000), GRAPH.fixed, GRAPH.per_row)
+    folders = spread.write(made), SGD.write(made)
+    together = compared(*folders)
+    (axes,) = together_figure(together, findings(*folders)).axes
+    crossing = together.crossings[0]
+    assert (crossing.verdict, crossing.high) == ("cannot be told", None)
+    lines = {str(line.get_label()): line for line in axes.get_lines()}
+    assert list(lines["crossing that cannot be told"].get_xdata()) == [crossing.cores]
+    assert not [line for line in axes.get_lines() if line.get_marker() == "|"]
+
+
 def test_on_another_machine_all_is_a_band(made):
     folders = GRAPH.write(made), SGD.write(made)
     together = compared(*folders, machine=str(CRAY))
