@@ -20,7 +20,6 @@ mini-batches V_0 V_0' comes from all rows, once, and the others from every few m
 """
 
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -28,28 +27,24 @@ import numpy as np
 from admmctl import kernels
 from admmctl.errors import UserError
 from admmctl.methods.average import Average
-from admmctl.methods.division import solve_work
-from admmctl.methods.gains import gain_bytes, gains_share
-from admmctl.methods.gradient.minibatch import MiniBatches, batch_bytes, most_rows
+from admmctl.methods.gradient.minibatch import MiniBatches
 from admmctl.methods.graph import accelerate, table_2
 from admmctl.methods.graph.accelerate import Accelerator, accelerator
+from admmctl.methods.graph.cost import cost_of, factor_flops
 from admmctl.methods.graph.layer_solves import LayerSolves, lasts
 from admmctl.methods.graph.settings import GraphAdmmSettings
-from admmctl.methods.layer_sums import solve_share
-from admmctl.methods.least_squares import check_sides, solve_bytes
+from admmctl.methods.least_squares import check_sides
 from admmctl.methods.method import (
     Array,
     Cost,
     Diverged,
-    Message,
     Method,
     Problem,
     Snapshot,
     Unit,
     check_per_layer,
-    sums_over_ranks,
 )
-from admmctl.model.gradient import flat_views, parameters
+from admmctl.model.gradient import flat_views
 from admmctl.model.initial import initial_weights
 from admmctl.model.network import Network, Weights, blocks, even
 
@@ -118,7 +113,7 @@ class GraphAdmm(Method):
         # On mini-batches, where solves are a good part of the work, float32 takes half the time.
         precision = np.float64 if batches.count == 1 else dtype
         every, damping = self.settings.gram_every, self.settings.damping
-        factors, comm = self._factor_flops(network, batches.batch, problem.total), problem.comm
+        factors, comm = factor_flops(self.settings, network, batches.batch, problem.total), problem.comm
         solves = LayerSolves(network.shapes, factors, batches.batch, every, damping, dtype, precision, comm)
         if batches.count > 1 and lasts(every, batches.batch, sizes[0] + bias):
             with problem.clock.phase("gram"):
@@ -303,45 +298,4 @@ class GraphAdmm(Method):
         check_sides([k for _, k in network.shapes], "W-update")
 
     def cost(self, network: Network, samples: int, total: int, ranks: int = 1) -> Cost:
-        """Of an iteration that sums V V' of every layer that changes."""
-        batch = min(self.settings.batch or total, total)
-        whole = batch == total
-        flop = 0.0
-        shared = [0] * network.layers  # numbers of V V'
-        for i, (k, k_next) in enumerate(pairwise(network.sizes), start=1):
-            k1 = k + network.bias
-            flop += batch * 4.0 * k1 * k_next + 2.0 * k_next * k1**2  # W V and R V', and the solve
-            if i > 1:
-                flop += batch * 2.0 * k * k_next + min(k, k_next) ** 3 / 3  # Q R
-            if i > 1 or not (whole or lasts(self.settings.gram_every, batch, k1)):
-                flop += batch * k1 * (k1 + 1.0) + k1**3 / 3  # V V'
-                shared[i - 1] = k1 * (k1 + 1) // 2
-        width = network.sizes[0] + 1 + network.sizes[-1]
-        gathered = batch_bytes(width, samples, total, batch)
-        sums = solve_bytes(network.shapes, kept=network.layers, width=8 if whole else 4, remade=True)
-        sums += sum(gain_bytes(k_next, k) for k, k_next in pairwise(network.sizes[1:]))
-        share = most_rows(samples, total, batch)
-        blocks = 4 * 3 * even(share, network.block()) * sum(network.sizes[1:])
-        factors = self._factor_flops(network, batch, total)
-        solves = solve_share(solve_work(network.shapes, factors), shared, ranks)
-        inner = [(k_next, k) for k, k_next in pairwise(network.sizes[1:])]
-        gains = gains_share(inner, 8 if whole else 4, ranks)
-        *sums_first, gathering = solves.messages
-        messages = (*gains.messages, *sums_first, *self._accelerating(), gathering)
-        state = gathered + sums + blocks + 12 * parameters(network)
-        return Cost(state, flop, batch, messages, solves.operations + gains.operations)
-
-    def _factor_flops(self, network: Network, batch: int, total: int) -> list[float]:
-        """Operations of the factor of every layer, in an iteration on average."""
-        every, inputs = self.settings.gram_every, network.shapes[0][1]
-        flops = [k**3 / 3 / (every if lasts(every, batch, k) else 1) for _, k in network.shapes]
-        if self.settings.decay == "penalty" and (batch == total or lasts(every, batch, inputs)):
-            flops[0] = 0.0  # V_0 V_0' and the ridge never change
-        return flops
-
-    def _accelerating(self) -> tuple[Message, ...]:
-        """What acceleration sends."""
-        if self.settings.anderson:
-            m = self.settings.anderson
-            return sums_over_ranks(8, 8 * m * (m + 1))
-        return sums_over_ranks(4) if self.settings.momentum and self.settings.restart == "adaptive" else ()
+        return cost_of(self.settings, network, samples, total, ranks)

@@ -1,0 +1,62 @@
+"""What an iteration of ``graph-admm`` costs, counted beforehand."""
+
+from itertools import pairwise
+
+from admmctl.methods.division import solve_work
+from admmctl.methods.gains import gain_bytes, gains_share
+from admmctl.methods.gradient.minibatch import batch_bytes, most_rows
+from admmctl.methods.graph.accelerate import AccelerationSettings
+from admmctl.methods.graph.layer_solves import lasts
+from admmctl.methods.graph.settings import GraphAdmmSettings
+from admmctl.methods.layer_sums import solve_share
+from admmctl.methods.least_squares import solve_bytes
+from admmctl.methods.method import Cost, Message, sums_over_ranks
+from admmctl.model.gradient import parameters
+from admmctl.model.network import Network, even
+
+
+def cost_of(settings: GraphAdmmSettings, network: Network, samples: int, total: int, ranks: int) -> Cost:
+    """Of an iteration that sums V V' of every layer that changes; arguments as of ``Method.cost``."""
+    batch = min(settings.batch or total, total)
+    whole = batch == total
+    flop = 0.0
+    shared = [0] * network.layers  # numbers of V V'
+    for i, (k, k_next) in enumerate(pairwise(network.sizes), start=1):
+        k1 = k + network.bias
+        flop += batch * 4.0 * k1 * k_next + 2.0 * k_next * k1**2  # W V and R V', and the solve
+        if i > 1:
+            flop += batch * 2.0 * k * k_next + min(k, k_next) ** 3 / 3  # Q R
+        if i > 1 or not (whole or lasts(settings.gram_every, batch, k1)):
+            flop += batch * k1 * (k1 + 1.0) + k1**3 / 3  # V V'
+            shared[i - 1] = k1 * (k1 + 1) // 2
+    width = network.sizes[0] + 1 + network.sizes[-1]
+    gathered = batch_bytes(width, samples, total, batch)
+    sums = solve_bytes(network.shapes, kept=network.layers, width=8 if whole else 4, remade=True)
+    sums += sum(gain_bytes(k_next, k) for k, k_next in pairwise(network.sizes[1:]))
+    share = most_rows(samples, total, batch)
+    blocks = 4 * 3 * even(share, network.block()) * sum(network.sizes[1:])
+    factors = factor_flops(settings, network, batch, total)
+    solves = solve_share(solve_work(network.shapes, factors), shared, ranks)
+    inner = [(k_next, k) for k, k_next in pairwise(network.sizes[1:])]
+    gains = gains_share(inner, 8 if whole else 4, ranks)
+    *sums_first, gathering = solves.messages
+    messages = (*gains.messages, *sums_first, *_accelerating(settings), gathering)
+    state = gathered + sums + blocks + 12 * parameters(network)
+    return Cost(state, flop, batch, messages, solves.operations + gains.operations)
+
+
+def factor_flops(settings: GraphAdmmSettings, network: Network, batch: int, total: int) -> list[float]:
+    """Operations of the factor of every layer, in an iteration on average."""
+    every, inputs = settings.gram_every, network.shapes[0][1]
+    flops = [k**3 / 3 / (every if lasts(every, batch, k) else 1) for _, k in network.shapes]
+    if settings.decay == "penalty" and (batch == total or lasts(every, batch, inputs)):
+        flops[0] = 0.0  # V_0 V_0' and the ridge never change
+    return flops
+
+
+def _accelerating(settings: AccelerationSettings) -> tuple[Message, ...]:
+    """What acceleration sends."""
+    if settings.anderson:
+        m = settings.anderson
+        return sums_over_ranks(8, 8 * m * (m + 1))
+    return sums_over_ranks(4) if settings.momentum and settings.restart == "adaptive" else ()
