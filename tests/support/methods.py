@@ -146,6 +146,8 @@ CASES = [
         ("graph-admm", {"average": 0.9, "gram_every": 2}, {}),
         ("graph-admm", {"batch": 50}, {"loss": "cross-entropy", "outputs": 3}),
         ("graph-admm", {"batch": 50, "gram_every": 3, "decay": "objective"}, {}),
+        ("graph-admm", {"backward": "backprop"}, {"loss": "cross-entropy"}),
+        ("graph-admm", {"backward": "backprop-unscaled", "batch": 50}, {"activation": "dcutlu"}),
         ("sgd", {"batch": 50, "momentum": 0.9, "nesterov": True}, {}),
         ("adam", {"batch": 50}, {"loss": "cross-entropy"}),
         ("adam", {"batch": 1}, {}),  # most ranks have no row of a mini-batch

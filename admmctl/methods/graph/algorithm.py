@@ -28,7 +28,7 @@ from admmctl import kernels
 from admmctl.errors import UserError
 from admmctl.methods.average import Average
 from admmctl.methods.gradient.minibatch import MiniBatches
-from admmctl.methods.graph import accelerate, table_2
+from admmctl.methods.graph import accelerate, backprop, table_2
 from admmctl.methods.graph.accelerate import Accelerator, accelerator
 from admmctl.methods.graph.cost import cost_of, factor_flops
 from admmctl.methods.graph.layer_solves import LayerSolves, lasts
@@ -143,7 +143,7 @@ class GraphAdmm(Method):
             v0, y = s.batches.take(s.iteration)
             rows = s.batches.rows(s.iteration)
         with p.clock.phase("solve"):
-            s.Q = table_2.gains(p, s.W, s.rho, s.beta, s.solves.precision)
+            s.Q = self._gains(s)
         loss = np.zeros(1, s.parameters.dtype)
         s.solves.begin(s.iteration, rows)
         for columns in blocks(v0.shape[1], s.X[1].shape[1]):
@@ -195,13 +195,22 @@ class GraphAdmm(Method):
             return loss.z_update(y, X, np.zeros_like(X), rho / 2)
         return X - loss.gradient(X, y) / X.dtype.type(self.settings.quadratic + rho)
 
+    def _gains(self, s: GraphAdmmState) -> dict[int, Array]:
+        """What R_{i+1} is multiplied by on its way to every hidden layer i. Raises Diverged."""
+        given = s.problem, s.W, s.rho, s.beta, s.solves.precision
+        if self.settings.backward == "admm":
+            return table_2.gains(*given)
+        return backprop.gains(*given, unscaled=self.settings.backward == "backprop-unscaled")
+
     def _hidden(self, s: GraphAdmmState, i: int, X: Array, R_above: Array, R: Array) -> None:
-        """R_i of hidden layer i from R_{i+1}, by Table 2."""
+        """R_i of hidden layer i from R_{i+1}, by Table 2 or by backpropagation."""
         clock, cuts, inner = s.problem.clock, s.problem.network.activation.cuts, self.settings.inner
         with clock.phase("product"):
             np.matmul(s.Q[i], R_above, out=R)  # D
         with clock.phase("elementwise"):
-            if inner == 1:
+            if self.settings.backward != "admm":
+                backprop.once(X, R, s.rho[i], s.beta[i], cuts)
+            elif inner == 1:
                 table_2.once(X, R, s.rho[i], s.beta[i], cuts)
             else:
                 W = s.W[i + 1][:, : len(X)]
@@ -286,7 +295,7 @@ class GraphAdmm(Method):
     @staticmethod
     def check(settings: GraphAdmmSettings, layers: int) -> list[tuple[str, str]]:
         lists = check_per_layer(("rho", settings.rho, layers), ("beta", settings.beta, layers - 1))
-        return [*accelerate.check(settings), *lists]
+        return [*accelerate.check(settings), *lists, *settings.wrong_backward()]
 
     def check_size(self, network: Network, total: int, ranks: int, free: int | None) -> None:
         """Raises UserError for a mini-batch of more rows than there are, and a W-update of too many entries."""

@@ -25,7 +25,7 @@ def cost_of(settings: GraphAdmmSettings, network: Network, samples: int, total: 
         k1 = k + network.bias
         flop += batch * 4.0 * k1 * k_next + 2.0 * k_next * k1**2  # W V and R V', and the solve
         if i > 1:
-            flop += batch * 2.0 * k * k_next + min(k, k_next) ** 3 / 3  # Q R
+            flop += batch * 2.0 * k * k_next  # Q R
         if i > 1 or not (whole or lasts(settings.gram_every, batch, k1)):
             flop += batch * k1 * (k1 + 1.0) + k1**3 / 3  # V V'
             shared[i - 1] = k1 * (k1 + 1) // 2
@@ -37,7 +37,9 @@ def cost_of(settings: GraphAdmmSettings, network: Network, samples: int, total: 
     blocks = 4 * 3 * even(share, network.block()) * sum(network.sizes[1:])
     factors = factor_flops(settings, network, batch, total)
     solves = solve_share(solve_work(network.shapes, factors), shared, ranks)
-    inner = [(k_next, k) for k, k_next in pairwise(network.sizes[1:])]
+    solved = settings.backward != "backprop-unscaled"  # whether W W' of hidden layers is factored for Q
+    inner = [(k_next, k) for k, k_next in pairwise(network.sizes[1:])] if solved else []
+    flop += sum(min(shape) ** 3 / 3 for shape in inner)
     gains = gains_share(inner, 8 if whole else 4, ranks)
     *sums_first, gathering = solves.messages
     messages = (*gains.messages, *sums_first, *_accelerating(settings), gathering)

@@ -100,6 +100,10 @@ class LayerSolves:
             self._factor(i)
         return self._factors[i].solve(pair.cross[rows] - W.dtype.type(ridge) * W[rows])
 
+    def cross(self, i: int) -> Array:
+        """R V' of layer i."""
+        return self._pairs[i].cross
+
     def _factor(self, i: int) -> None:
         triangle = self._pairs[i].triangle
         self._factors[i] = RidgeFactor(triangle, self._held[i], absolute=True, dtype=self.precision)

@@ -61,6 +61,17 @@ class GraphAdmmSettings(AccelerationSettings):
     )
     first_scale: Positive = Field(default=1.0, description="of the random weights of the first layer")
     inner: Count = Field(default=1, description="how often Table 2 is gone through")
+    backward: Literal["admm", "backprop", "backprop-unscaled"] = Field(
+        default="admm",
+        description="what reaches a hidden layer: by Table 2; or by backpropagation, with gains as large as those "
+        "of Table 2, or with the step of the output for all layers",
+    )
+
+    def wrong_backward(self) -> list[tuple[str, str]]:
+        """What does not go with the backward pass: (key, message) each."""
+        if self.backward != "admm" and self.inner > 1:
+            return [("inner", "is of Table 2; with backpropagation there is one passage, so leave it out")]
+        return []
 
     def penalties(self, N: int, curvature: float | None) -> tuple[dict[int, float], dict[int, float]]:
         """rho_i of layers i = 1..N and beta_i of hidden layers i = 1..N-1, for a loss of that curvature."""

@@ -1,0 +1,40 @@
+"""Backpropagation in the place of Table 2, everything else alike: what the closed forms of the backward pass add.
+
+Table 2 hands on R_i, of D = Q_i R_{i+1} and the factors of its projection. Here D = s W' R_{i+1}, W = W_{i+1}, and
+
+    R_i = 2 / (rho_i + beta_i) h'(X_i) D,
+
+the factor of an active unit in Table 2; a unit below or above its cut passes on nothing. So R_i is the gradient by
+X_i, from that of the layer above, times one number per layer. s is that for which s W' is as large as Q_i in the
+Frobenius norm; or, ``unscaled``, that for which R_i = h'(X_i) W' R_{i+1}, and all layers take one step length.
+"""
+
+import numpy as np
+
+from admmctl.methods.graph.table_2 import Cuts
+from admmctl.methods.graph.table_2 import gains as gains_of_table_2
+from admmctl.methods.method import Array, Problem
+
+
+def gains(
+    p: Problem, W: dict[int, Array], rho: dict[int, float], beta: dict[int, float], dtype: type, *, unscaled: bool
+) -> dict[int, Array]:
+    """s W' of every hidden layer, shape (k_i, k_{i+1}); ``dtype`` is that of the solve. Raises Diverged."""
+    above = {i: W[i + 1][:, : len(W[i])] for i in beta}
+    if unscaled:
+        scale = {i: (rho[i] + beta[i]) / 2 for i in beta}
+    else:
+        Q = gains_of_table_2(p, W, rho, beta, dtype)
+        scale = {i: _norm(Q[i]) / (_norm(W_i) or 1.0) for i, W_i in above.items()}
+    return {i: np.asfortranarray(W_i.T * W_i.dtype.type(scale[i])) for i, W_i in above.items()}
+
+
+def once(X: Array, D: Array, rho: float, beta: float, cuts: Cuts) -> None:
+    """D <- R = 2 / (rho + beta) h'(X) D, in place; both are (k_i, samples)."""
+    D *= (cuts[0] < X) & (cuts[1] > X)
+    D *= D.dtype.type(2 / (rho + beta))
+
+
+def _norm(matrix: Array) -> float:
+    """The Frobenius norm, the same on ranks that have the same matrix."""
+    return float(np.sqrt(np.square(matrix, dtype=np.float64).sum()))
