@@ -43,6 +43,11 @@ from admmctl.runs.summary import Status, Summary, identity  # noqa: E402
 
 Notify = Callable[[Event], None]
 
+CONSTANT = (
+    "every test row is given the same class: the network has collapsed to a constant output, or has learned "
+    "nothing yet; try shorter steps, or less L2 or weight decay"
+)
+
 
 def work(
     folder: RunFolder,
@@ -191,6 +196,9 @@ class _Rank:
         folder, clock = self.folder, self.clock
         if outcome.final:
             tables = self._confusion(outcome)
+            trained = outcome.iterations > 0 and outcome.status != Status.DIVERGED
+            if trained and np.count_nonzero(np.sum(tables["final"], axis=0)) == 1:
+                self.note(CONSTANT)
             if self.first:
                 folder.write_confusion({"classes": list(self.plan.split.classes), **tables})
         ranks = self.comm.gather((clock.seconds, clock.wall, memory.peak_rss_mb(), clock.cpu_seconds, clock.work))

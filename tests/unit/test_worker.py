@@ -50,6 +50,16 @@ def test_a_run_that_diverges_between_evaluations_saves_the_last_evaluated_weight
     assert arrays["final_iteration"] == 3
 
 
+@pytest.mark.parametrize(("l2", "constant"), [(1e6, True), (0.1, False)])
+def test_a_run_that_collapses_to_a_constant_output_says_so(l2, constant, results):
+    graph = {"kind": "graph-admm", "batch": 100, "l2": l2, "loss": "cross-entropy"}
+    experiment = swissroll("collapsed", methods={"graph": graph}, stop={"epochs": 4})
+    (summary,) = admmctl.train(experiment)
+    log = Path(summary["folder"], "log.txt").read_text()
+    assert ("every test row is given the same class" in log) == constant
+    assert summary["status"] == "exhausted"
+
+
 def with_processor(monkeypatch, share, kind="process_time"):
     """A processor of which this process gets a part of the time."""
     clocks = {"perf_counter": time.perf_counter, kind: lambda: share * time.perf_counter()}
