@@ -31,14 +31,17 @@ class Quantity:
 
 
 def percent(value: float) -> str:
+    """A fraction as text."""
     return f"{100 * value:.2f} %"
 
 
 def whole(value: float) -> str:
+    """A whole number as text, and what is infinite as never."""
     return f"{value:,.0f}" if math.isfinite(value) else "never"
 
 
 def in_seconds(value: float) -> str:
+    """Seconds as text."""
     return f"{seconds(value)} s" if math.isfinite(value) else "never"
 
 

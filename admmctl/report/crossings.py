@@ -150,7 +150,7 @@ def _draw_crossings(axes: Axes, together: Together) -> None:
         height = line.seconds[line.cores.index(crossing.cores)]
         told = crossing.high is not None
         look: dict[str, Any] = {"color": style.BLACK if told else style.GREY, "linewidth": 1.2, "zorder": 7}
-        if told:
+        if crossing.high is not None:
             axes.plot([crossing.low, crossing.high], [height] * 2, "-", marker="|", markersize=6, **look)
         axes.plot(
             [crossing.cores],
