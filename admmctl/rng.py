@@ -36,15 +36,25 @@ def uniforms(seed: int, stream: str, start: int, stop: int) -> NDArray[np.float6
 def normal_rows(seed: int, stream: str, start: int, rows: int, count: int) -> NDArray[np.float32]:
     """Standard normals for rows ``start`` to ``start + rows``, shape (rows, count), by Box-Muller."""
     integers = _integers(seed, stream, start, rows, -(-count // 2))
-    high = (integers >> np.uint64(32)).astype(np.uint32)
-    low = integers.astype(np.uint32)
-    # (0, 1] for the logarithm; 24 bits are what a float32 holds.
-    radius = np.sqrt(-2.0 * np.log(((high >> 8).astype(np.float32) + 1.0) * np.float32(2.0**-24)))
-    angle = (low >> 8).astype(np.float32) * np.float32(2.0 * np.pi * 2.0**-24)
+    # (0, 1] for the logarithm; 24 bits are what a float32 holds. Signed numbers become floats several at a time.
+    radius = (integers >> np.uint64(40)).astype(np.int32).astype(np.float32)
+    radius += np.float32(1.0)
+    radius *= np.float32(2.0**-24)
+    np.log(radius, out=radius)
+    radius *= np.float32(-2.0)
+    np.sqrt(radius, out=radius)
+    angle = (integers.astype(np.uint32) >> 8).astype(np.int32).astype(np.float32)
+    angle *= np.float32(2.0 * np.pi * 2.0**-24)
     pairs = np.empty((rows, 2 * integers.shape[1]), dtype=np.float32)
-    pairs[:, 0::2] = radius * np.cos(angle)
-    pairs[:, 1::2] = radius * np.sin(angle)
+    np.multiply(radius, np.cos(angle), out=pairs[:, 0::2])
+    np.multiply(radius, np.sin(angle), out=pairs[:, 1::2])
     return pairs[:, :count]
+
+
+def whole_rows(seed: int, stream: str, start: int, rows: int, count: int) -> NDArray[np.uint16]:
+    """Whole numbers from 0 to 65,535, all as likely, for rows ``start`` to ``start + rows``, (rows, count)."""
+    integers = _integers(seed, stream, start, rows, -(-count // 4))
+    return integers.astype("<u8", copy=False).view("<u2")[:, :count]
 
 
 def normals(seed: int, stream: str, shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -12,8 +12,10 @@ from admmctl.experiment.explain import Problem, explain
 from admmctl.experiment.schema import MethodBlock, NetworkSettings, Stop, SweepSettings
 from admmctl.experiment.yamlfile import Key
 from admmctl.methods.method import methods
+from admmctl.methods.regularise import RegulariserSettings
 from admmctl.model.activations import activation as activation_of
 from admmctl.model.activations import activations, name_of
+from admmctl.model.losses import losses
 from admmctl.registry import suggest
 from admmctl.settings import Settings
 
@@ -120,6 +122,19 @@ def wrong_convolution(network: NetworkSettings, data: DataSettings | None, kind:
         fitting = convolution.wrong((channels, height, width))
         wrong += [(f"convolution.{key}", message) for key, message in fitting]
     return wrong
+
+
+def wrong_regularisers(block: dict[str, Any], kind: str, loss: Any) -> Wrong:
+    """The method has mini-batches to regularise, and the loss takes targets that are not 0 or 1."""
+    keys = [key for key in RegulariserSettings.model_fields if key in block]
+    if not issubclass(methods.load(kind).Settings, RegulariserSettings):
+        able = [name for name in methods if issubclass(methods.load(name).Settings, RegulariserSettings)]
+        return [(key, f"method {kind} has no such key; these have: {', '.join(able)}") for key in keys]
+    soft = [name for name in losses if losses.load(name).soft_targets]
+    if block.get("label_smoothing") and isinstance(loss, str) and loss in losses and loss not in soft:
+        message = f"loss {loss} takes targets of 0 and 1 alone; with these losses: {', '.join(soft)}"
+        return [("label_smoothing", message)]
+    return []
 
 
 def wrong_stop(stop: Stop, data: DataSettings | None) -> Wrong:

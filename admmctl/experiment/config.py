@@ -239,7 +239,11 @@ class _Checker:
         given = {key: value for key, value in merged.items() if key in common_keys}
         # What is wrong there is noted, and the search goes on.
         common = checks.validate(MethodBlock, given, where, self.problems) or MethodBlock(kind=kind)
+        loss = common.loss if common.loss is not None else content.get("loss")
         own = {key: value for key, value in merged.items() if key not in common_keys}
+        wrong = checks.wrong_regularisers(own, kind, loss)
+        self._note_all(where, wrong)
+        own = {key: value for key, value in own.items() if key not in dict(wrong)}
         settings = checks.validate(method.Settings, own, where, self.problems, also=common_keys)
 
         # A block of the method on top of the experiment's; what is wrong stands where it was written.
@@ -254,7 +258,6 @@ class _Checker:
         network: NetworkSettings | None = resolved(NetworkSettings, "network", network_block)
         stop: Stop | None = resolved(Stop, "stop", _merge_stop(content, common.stop))
         evaluate: Evaluate | None = resolved(Evaluate, "evaluate", evaluate_block)
-        loss = common.loss if common.loss is not None else content.get("loss")
         network_key = (*where, "network") if common.network else ("network",)
         if isinstance(loss, str):
             loss_key = (*where, "loss") if common.loss else ("loss",)

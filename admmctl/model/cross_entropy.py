@@ -10,6 +10,7 @@ class CrossEntropy(Loss):
     """-log p(class): logistic for one output, softmax for several."""
 
     threshold = 0.0
+    soft_targets = True
 
     def value(self, z: Array, y: Array) -> float:
         if len(z) == 1:

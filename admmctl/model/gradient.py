@@ -4,6 +4,8 @@ All weights are one flat vector, and W_l are views of it: an optimiser updates o
 buffer.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,6 +13,9 @@ from admmctl.model.losses import Loss
 from admmctl.model.network import Network, Weights, blocks
 
 Array = NDArray[np.floating]
+# What the activations of hidden layer l = 1.. are multiplied by, (k_l, columns), for some columns of the samples
+# at hand; None for all ones. Dropout's zeros, and what makes up for them.
+Mask = Callable[[int, slice], Array | None]
 
 
 def flat_views(network: Network, vector: Array) -> Weights:
@@ -50,28 +55,35 @@ class Gradient:
         self._z: list[Array] = [np.empty((columns, k), dtype).T for k in hidden]
         self._back: list[Array] = [np.empty((columns, k), dtype).T for k in hidden]
 
-    def add(self, W: Weights, a0: Array, y: Array, total: Weights) -> float:
+    def add(self, W: Weights, a0: Array, y: Array, total: Weights, mask: Mask | None = None) -> float:
         """Add the gradient over the samples ``a0`` (k_0 + 1, n), ``y`` to ``total``; returns the loss sum.
 
-        Samples are taken ``columns`` at a time.
+        Samples are taken ``columns`` at a time. With a ``mask`` both are those of the masked network.
         """
         loss = 0.0
         for block in blocks(a0.shape[1], self.columns):
-            loss += self._block(W, a0[:, block], y[:, block], total)
+            layers = range(1, len(self._z) + 1)
+            masks = [None if mask is None else mask(l, block) for l in layers]
+            loss += self._block(W, a0[:, block], y[:, block], total, masks)
         return loss
 
-    def _block(self, W: Weights, a0: Array, y: Array, total: Weights) -> float:
+    def _block(self, W: Weights, a0: Array, y: Array, total: Weights, masks: list[Array | None]) -> float:
         network, h, n = self._network, self._network.activation, a0.shape[1]
         a = [a0, *(buffer[:, :n] for buffer in self._a)]
         z = [buffer[:, :n] for buffer in self._z]
         for l, z_l in enumerate(z):
             network.apply(l + 1, W[l], network.inputs(a[l]), out=z_l)
             h.value(z_l, out=a[l + 1][:-1])
+            if masks[l] is not None:
+                a[l + 1][:-1] *= masks[l]
         outputs = network.apply(network.layers, W[-1], network.inputs(a[-1]))
         delta = self._loss.gradient(outputs, y)
         network.operator(network.layers).add_gradient(delta, network.inputs(a[-1]), total[-1])
         for l in range(len(z) - 1, -1, -1):
             back = network.operator(l + 2).adjoint(W[l + 1], delta, out=self._back[l][:, :n])
+            if masks[l] is not None:
+                back *= masks[l]
+                h.value(z[l], out=a[l + 1][:-1])  # the slope is that of h(z)
             h.pull_back(z[l], a[l + 1][:-1], back)
             delta = back
             network.operator(l + 1).add_gradient(delta, network.inputs(a[l]), total[l])

@@ -30,6 +30,7 @@ class Loss(ABC):
 
     threshold: ClassVar[float]
     curvature: ClassVar[float | None] = None  # the second derivative of its pieces, if they are quadratic
+    soft_targets: ClassVar[bool] = False  # whether targets between 0 and 1 make another minimiser
 
     @abstractmethod
     def value(self, z: Array, y: Array) -> float:

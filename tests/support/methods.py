@@ -123,6 +123,7 @@ def on_parts(cuts: list[int], work: Callable[[Any, slice], Any]) -> list[Any]:
     return on_ranks(len(cuts) - 1, lambda comm: work(comm, slice(cuts[comm.rank], cuts[comm.rank + 1])))
 
 
+REGULARISED = {"input_noise": 0.3, "label_smoothing": 0.1, "dropout": [0.2, 0.5]}
 ADAPTED = {"patterns": 4, "tolerance": 0.0, "rho": 0.02, "adapt_rho": True, "check_every": 3}
 CASES = [
     Case(*given)
@@ -167,6 +168,11 @@ CASES = [
         ("linear", {}, {"hidden": [], "outputs": 3, "features": 300, "loss": "signed-squared"}),
         ("random-features", {}, {"activation": "cosine", "outputs": 3}),
         ("sgd", {"batch": 50, "schedule": "cosine", "schedule_epochs": 2.0, "warm_up": 0.5, "average": 0.9}, {}),
+        ("sgd", {"batch": 50, **REGULARISED}, {"loss": "cross-entropy", "outputs": 3}),
+        ("adam", {"batch": 1, **REGULARISED}, {"activation": "tanh", "loss": "cross-entropy"}),
+        ("sgd", {"batch": 200, **REGULARISED}, {"loss": "cross-entropy"}),  # all rows
+        ("graph-admm", {"batch": 50, **REGULARISED}, {"loss": "cross-entropy", "outputs": 3}),
+        ("graph-admm", {"batch": 50, "gram_every": 1, "dropout": 0.3}, {"activation": "dcutlu(-1, 1)"}),
     )
 ]
 each = pytest.mark.parametrize("case", CASES, ids=[f"{case.kind}-{number}" for number, case in enumerate(CASES)])

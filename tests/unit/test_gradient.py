@@ -28,20 +28,21 @@ def kinks(h: Activation) -> list[float]:
     return [cut for cut in h.cuts if np.isfinite(cut)]
 
 
-def pre_activations(p: Problem, W: list[Array]) -> list[Array]:
-    """z_1 .. z_L."""
+def pre_activations(p: Problem, W: list[Array], masks: list[Array] | None = None) -> list[Array]:
+    """z_1 .. z_L, of a network whose hidden units are multiplied by ``masks``."""
     z, a = [], p.a0
     for l, W_l in enumerate(W, start=1):
         z.append(p.network.apply(l, W_l, p.network.inputs(a)))
-        a = np.vstack([p.network.activation.value(z[-1], out=np.empty_like(z[-1])), p.a0[-1:]])
+        units = p.network.activation.value(z[-1], out=np.empty_like(z[-1]))
+        a = np.vstack([units * masks[l - 1] if masks and l < len(W) else units, p.a0[-1:]])
     return z
 
 
-def away_from_kinks(p: Problem, loss: str) -> Array:
+def away_from_kinks(p: Problem, loss: str, masks: list[Array] | None = None) -> Array:
     """Parameters at which no hidden unit and no output lies at a kink, for any sample."""
     for seed in range(100):
         vector = np.random.default_rng(seed).standard_normal(parameters(p.network))
-        *hidden, outputs = pre_activations(p, flat_views(p.network, vector))
+        *hidden, outputs = pre_activations(p, flat_views(p.network, vector), masks)
         distances = [np.abs(z - kink).min() for z in hidden for kink in kinks(p.network.activation)]
         if loss == "hinge":
             distances += [np.abs(outputs - p.y).min()]  # at 1 where y = 1, at 0 where y = 0
@@ -96,6 +97,28 @@ def test_the_gradient_is_that_of_finite_differences(loss, activation, outputs, b
     assert np.abs(expected).max() > 0.01  # there is something to compare
     np.testing.assert_allclose(gradient, expected, rtol=1e-6, atol=1e-7)
     assert found == pytest.approx(value(vector), rel=1e-12)
+
+
+@per_activation
+@pytest.mark.parametrize("columns", [3, 7])
+def test_the_gradient_with_a_mask_is_that_of_the_masked_network(activation, columns):
+    p = problem([5, 4], samples=7, features=3, outputs=3, loss="cross-entropy", activation=activation)
+    generator = np.random.default_rng(2)
+    masks = [(generator.random((k, 7)) < 0.6) / 0.6 for k in (5, 4)]
+    vector = away_from_kinks(p, "cross-entropy", masks)
+
+    def value(at: Array) -> float:
+        return p.loss.value(pre_activations(p, flat_views(p.network, at), masks)[-1], p.y)
+
+    total = np.zeros_like(vector)
+    W, views = flat_views(p.network, vector), flat_views(p.network, total)
+    backprop = Gradient(p.network, p.loss, columns, np.float64)
+    loss = backprop.add(W, p.a0, p.y, views, lambda l, block: masks[l - 1][:, block])
+    assert loss == pytest.approx(value(vector), rel=1e-12)
+    np.testing.assert_allclose(total, differences(value, vector), rtol=1e-6, atol=1e-7)
+    without = np.zeros_like(vector)
+    backprop.add(W, p.a0, p.y, flat_views(p.network, without))
+    assert np.abs(total - without).max() > 0.01
 
 
 @per_loss

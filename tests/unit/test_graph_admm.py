@@ -1,5 +1,7 @@
 """Zhang and Kleijn's method: every closed form against brute force, one reduction, any number of ranks."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,6 +11,7 @@ from support.problems import Array, problem, smallest_cost
 from support.ranks import CountingComm
 
 from admmctl import kernels
+from admmctl.errors import UserError
 from admmctl.experiment.config import load
 from admmctl.methods.graph import table_2
 from admmctl.methods.graph.algorithm import GraphAdmm, GraphAdmmSettings
@@ -284,6 +287,129 @@ def test_a_short_last_mini_batch_renews_no_sums():
     renewed = {i for i, numbers in enumerate(summed(comm)) if numbers}
     assert renewed >= {0, 1, 3, 4}
     assert not any(i % 3 == 2 for i in renewed)
+
+
+# -- dropout and noise
+
+
+@kinds
+@pytest.mark.parametrize(("k", "k_next"), [(3, 2), (2, 4), (5, 5)])
+def test_with_units_left_out_the_update_is_table_2_of_the_masked_network(kind, k, k_next):
+    """With the gain of a row's own mask: W S in the place of W, and a unit that is left out does not move."""
+    generator = np.random.default_rng(k + k_next)
+    X, R_above = 1.5 * generator.standard_normal((k, 6)), generator.standard_normal((k_next, 6))
+    p = problem([k], features=3, outputs=k_next, activation=kind)
+    method = graph(rho=[0.2, 0.7], beta=[0.3])
+    s = method.init(p)
+    W = generator.standard_normal((k_next, k))
+    S = (generator.random((k, 6)) < 0.6) / 0.6
+    assert (S == 0).any()
+    assert (S > 0).any()
+    c = 1 / 0.5 + (1 if np.isinf(CUTS[kind][1]) else 2) / 0.3
+    for row in range(6):
+        x, above, mask = (np.asfortranarray(array[:, row : row + 1]) for array in (X, R_above, S))
+        s.Q[1] = 0.7 * W.T @ np.linalg.inv(np.eye(k_next) + 0.7 * c * (W * mask.T**2) @ W.T)
+        R = np.empty_like(x, order="F")
+        method._hidden(s, 1, x, above, R, mask)
+        expected = table_2_as_printed(x, W * mask.T, above, 0.7, 0.2, 0.3, CUTS[kind], 1)
+        np.testing.assert_allclose(x + R / 2, expected, atol=2e-4)
+        assert (R[mask == 0] == 0).all()
+
+
+def gain_of_a_mask(W: Array, mask: Array, rho_above: float, c: float) -> Array:
+    """S Q of one row, exactly, of shape (k, k')."""
+    inverse = np.linalg.inv(np.eye(len(W)) + rho_above * c * (W * mask**2) @ W.T)
+    return rho_above * mask[:, None] * (W.T @ inverse)
+
+
+@kinds
+@pytest.mark.parametrize("kept", [0.3, 0.8])
+def test_one_gain_for_all_masks_is_exact_where_units_do_not_interact(kind, kept):
+    p = problem([4], outputs=6, activation=kind)
+    method = graph(rho=[0.2, 0.7], beta=[0.3])
+    s = method.init(p)
+    W = s.W[2][:, :4]
+    W[...] = 1.7 * np.linalg.qr(np.random.default_rng(1).standard_normal((6, 4)))[0]
+    c = 1 / 0.5 + (1 if np.isinf(CUTS[kind][1]) else 2) / 0.3
+    Q = table_2.gains(p, s.W, s.rho, s.beta, np.float64, {1: kept})[1]
+    for left_out in itertools.product([False, True], repeat=4):
+        mask = np.where(left_out, 0, 1 / kept)
+        np.testing.assert_allclose(mask[:, None] * Q, gain_of_a_mask(W, mask, 0.7, c), rtol=1e-10, atol=1e-14)
+    assert np.abs(Q - table_2.gains(p, s.W, s.rho, s.beta, np.float64)[1]).max() > 0.01
+
+
+def test_one_gain_for_all_masks_comes_near_that_of_every_mask():
+    """And nearer than the mean of S^2 in the inverse, and than no change of the gain."""
+    p, generator, kept = problem([50], outputs=60), np.random.default_rng(1), 0.5
+    method = graph(rho=[0.1, 0.05], beta=[0.1])
+    s = method.init(p)
+    W = s.W[2][:, :50]
+    W[...] = np.sqrt(2 / 50) * generator.standard_normal(W.shape)
+    c = 1 / 0.2 + 1 / 0.1
+    ours = table_2.gains(p, s.W, s.rho, s.beta, np.float64, {1: kept})[1]
+    plain = table_2.gains(p, s.W, s.rho, s.beta, np.float64)[1]
+    mean = 0.05 * W.T @ np.linalg.inv(np.eye(60) + 0.05 * c / kept * W @ W.T)
+    errors = {"ours": [], "mean": [], "plain": []}
+    for _ in range(40):
+        mask, R_above = (generator.random(50) < kept) / kept, generator.standard_normal(60)
+        exact = gain_of_a_mask(W, mask, 0.05, c) @ R_above
+        for name, Q in (("ours", ours), ("mean", mean), ("plain", plain)):
+            errors[name].append(np.linalg.norm(mask * (Q @ R_above) - exact) / np.linalg.norm(exact))
+    error = {name: np.mean(found) for name, found in errors.items()}
+    assert error["ours"] < 0.5
+    assert error["ours"] < 0.7 * error["mean"] < error["plain"]
+
+
+def test_an_iteration_with_dropout_and_noise_is_that_of_its_masked_network():
+    settings = {"batch": 50, "dropout": [0.5, 0.25], "input_noise": 0.3, "label_smoothing": 0.2}
+    method, p = graph(**settings), problem([6, 5], outputs=3, loss="cross-entropy", samples=130)
+    s = method.init(p)
+    for iteration in range(4):
+        v0, y = (x.copy() for x in s.batches.take(iteration))
+        S = {i: s.batches.mask(i, slice(0, v0.shape[1])).copy() for i in (1, 2)}
+        W, X, V = {i: W_i.copy() for i, W_i in s.W.items()}, {}, {0: v0}
+        for i in (1, 2, 3):
+            X[i] = W[i] @ V[i - 1]
+            if i < 3:
+                V[i] = np.vstack([S[i] * np.maximum(X[i], 0), np.ones_like(v0[:1])])
+        R = {3: 2 * (method._output(s, X[3], y) - X[3])}
+        for i in (2, 1):
+            above, kept = W[i + 1][:, :-1], (0.5, 0.75)[i - 1]
+            a = 0.3 * (1 / 0.7 + 1 / 0.4)  # rho 0.3, beta 0.4
+            lam = kept + (1 / kept - 1) * a * np.mean((above**2).sum(axis=0))
+            Q = 0.3 * kept * above.T @ np.linalg.inv(lam * np.eye(len(above)) + a * above @ above.T)
+            D = S[i] * (Q @ R[i + 1])
+            px, py = X[i] + 2 * D / 0.7, np.maximum(-X[i], 0) + 2 * D / 0.4
+            R[i] = 2 * (np.where(X[i] < 0, np.minimum((px - py) / 2, 0), np.maximum(px, 0)) - X[i])
+            assert (R[i][S[i] == 0] == 0).all()
+        s = method.step(s)
+        for i in (1, 2, 3):
+            gram = V[i - 1] @ V[i - 1].T + 0.04 / 0.3 * np.eye(len(V[i - 1]))
+            step = (R[i] @ V[i - 1].T - 0.04 / 0.3 * W[i]) @ np.linalg.inv(gram)
+            np.testing.assert_allclose(s.W[i], W[i] + step, atol=1e-5)
+
+
+def test_the_sums_of_noisy_inputs_that_serve_all_iterations_are_right_on_average():
+    p = problem([5], samples=400, features=6)
+    method = graph(batch=100, gram_every=8, input_noise=0.7)
+    s = method.init(p)
+    held = s.solves._pairs[1].gram
+    exact = p.a0 @ p.a0.T / 4 + np.diag([0.7**2 * 100.0] * 6 + [0.0])
+    np.testing.assert_allclose(held, exact, rtol=1e-10, atol=1e-8)
+    sums = []
+    for iteration in range(4 * 300):
+        v0, _ = s.batches.take(iteration)
+        sums.append(v0 @ v0.T)
+    epochs = np.array(sums).reshape(300, 4, 7, 7).mean(axis=1)  # an epoch has every row once
+    error = epochs.std(axis=0) / np.sqrt(300) + 1e-9
+    assert (np.abs(epochs.mean(axis=0) - held) < 5 * error + 1e-6).all()
+
+
+def test_noise_on_all_rows_at_once_is_refused():
+    method = graph(batch=120, input_noise=0.1)
+    with pytest.raises(UserError, match="input_noise is of mini-batches; set batch below 120 rows"):
+        method.check_size(problem([4]).network, 120, 1, None)
+    method.check_size(problem([4]).network, 121, 1, None)
 
 
 # -- defaults, L2, acceleration

@@ -4,7 +4,8 @@ Data-parallel: every rank adds the gradient over its own rows of a mini-batch. I
 the weights, changes that, and gathers the pieces of the others. Which rows make a mini-batch depends on the
 seed, the epoch and the global row number alone: but for rounding, the curve does not depend on the ranks.
 
-As their users run them, sgd and adam have a learning rate that falls, and averaged weights: ``ScheduleSettings``.
+As their users run them, sgd and adam have a learning rate that falls, averaged weights, and regularisers:
+``ScheduleSettings``.
 """
 
 import math
@@ -18,6 +19,7 @@ from admmctl.methods.average import Average, AverageSettings
 from admmctl.methods.division import Division, Work
 from admmctl.methods.gradient.minibatch import MiniBatches, batch_bytes
 from admmctl.methods.method import Array, Cost, Diverged, Message, Method, Problem, Snapshot, Unit
+from admmctl.methods.regularise import RegulariserSettings, regulariser_bytes
 from admmctl.model.gradient import Gradient, flat_views, gradient_flop, parameters, scratch_bytes
 from admmctl.model.initial import descent_weights
 from admmctl.model.network import Network, Weights
@@ -36,8 +38,8 @@ class GdSettings(DescentSettings):
     learning_rate: Positive = 0.1
 
 
-class ScheduleSettings(DescentSettings, AverageSettings):
-    """How the learning rate changes over time: times a factor from 0 to 1."""
+class ScheduleSettings(DescentSettings, AverageSettings, RegulariserSettings):
+    """How the learning rate changes over time: times a factor from 0 to 1; and what else is usual today."""
 
     schedule: Literal["constant", "linear", "cosine"] = Field(
         default="constant", description="the learning rate falls to 0 in schedule_epochs epochs, or stays"
@@ -165,9 +167,14 @@ class Descent(Method):
             Gradient(problem.network, problem.loss, max(1, columns), dtype),
             {name: np.zeros(division.counts[problem.comm.rank], dtype) for name in self.memories},
             division,
-            MiniBatches(problem, batch),
+            MiniBatches(problem, batch, self.regulariser),
             self.average(),
         )
+
+    @property
+    def regulariser(self) -> RegulariserSettings:
+        """What changes samples and leaves out units, if anything."""
+        return RegulariserSettings()
 
     def average(self) -> Average | None:
         """What is evaluated in the place of the weights, if anything."""
@@ -186,7 +193,7 @@ class Descent(Method):
         rows = s.batches.rows(s.iteration)
         with p.clock.phase("gradient"):
             s.gradient[...] = 0
-            s.backprop.add(s.W, a0, y, s.dW)
+            s.backprop.add(s.W, a0, y, s.dW, s.batches.mask)
         with p.clock.phase("reduce"):
             s.division.reduce(s.gradient)
         with p.clock.phase("update"):
@@ -212,7 +219,9 @@ class Descent(Method):
     def cost(self, network: Network, samples: int, total: int, ranks: int = 1) -> Cost:
         batch = self.batch(total)
         size, width = parameters(network), network.sizes[0] + 1 + network.sizes[-1]
-        state = 4 * size * (3 + len(self.memories)) + batch_bytes(width, samples, total, batch)
+        regulariser = self.regulariser
+        state = 4 * size * (3 + len(self.memories)) + regulariser_bytes(regulariser, network, network.block())
+        state += batch_bytes(width, samples, total, batch, regulariser.changes_samples)
         messages = Message("reduce_scatter", 4 * size), Message("allgather", 4 * size)
         (share, _), flop = _update_work(size).cut(ranks), gradient_flop(network, batch)
         return Cost(state + scratch_bytes(network), flop, batch, messages, share * self.operations)
@@ -245,11 +254,16 @@ class Descent(Method):
 
 
 class Scheduled(Descent):
-    """A descent whose learning rate may change, and whose weights may be averaged."""
+    """A descent whose learning rate may change, whose weights may be averaged, and which may be regularised."""
 
     @staticmethod
     def check(settings: ScheduleSettings, layers: int) -> list[tuple[str, str]]:
-        return settings.wrong()
+        return settings.wrong() + settings.wrong_dropout(layers)
+
+    @property
+    def regulariser(self) -> RegulariserSettings:
+        settings: ScheduleSettings = self.settings
+        return settings
 
     def average(self) -> Average | None:
         return Average(self.settings.average) if self.settings.average else None

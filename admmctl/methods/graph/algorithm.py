@@ -108,7 +108,7 @@ class GraphAdmm(Method):
         if network.kernel is None:  # a kernel has a scale of its own
             start[0] *= dtype(self.settings.first_scale)
         vector = np.concatenate([W.ravel() for W in start])
-        batches = MiniBatches(problem, self.settings.batch or problem.total)
+        batches = MiniBatches(problem, self.settings.batch or problem.total, self.settings)
         columns = even(batches.most, network.block(problem.a0.itemsize))
         # On mini-batches, where solves are a good part of the work, float32 takes half the time.
         precision = np.float64 if batches.count == 1 else dtype
@@ -119,6 +119,7 @@ class GraphAdmm(Method):
             with problem.clock.phase("gram"):
                 inputs = (network.inputs(problem.a0[:, block]) for block in network.blocks(problem.a0))
                 solves.sum_inputs(inputs, batches.batch / problem.total)
+                solves.add_noise(sizes[0], self.settings.input_noise)
         rho, beta = self.settings.penalties(N, problem.loss.curvature)
         return GraphAdmmState(
             problem,
@@ -147,7 +148,7 @@ class GraphAdmm(Method):
         loss = np.zeros(1, s.parameters.dtype)
         s.solves.begin(s.iteration, rows)
         for columns in blocks(v0.shape[1], s.X[1].shape[1]):
-            loss += self._pass(s, v0[:, columns], y[:, columns])
+            loss += self._pass(s, v0[:, columns], y[:, columns], columns)
         with p.clock.phase("reduce"):
             s.solves.sums.reduce()
         with p.clock.phase("solve"):
@@ -161,20 +162,24 @@ class GraphAdmm(Method):
         s.rows_seen += rows
         return s
 
-    def _pass(self, s: GraphAdmmState, v0: Array, y: Array) -> float:
+    def _pass(self, s: GraphAdmmState, v0: Array, y: Array, columns: slice) -> float:
         """Forward and backward over one block of columns; adds to every layer's sums, returns the loss."""
         p, N, n = s.problem, s.problem.network.layers, y.shape[1]
-        h, clock = p.network.activation, p.clock
+        h, clock, mask = p.network.activation, p.clock, s.batches.mask
+        S: dict[int, Array | None] = {}  # what dropout multiplies hidden units by
         V = {0: p.network.inputs(v0), **{i: V_i[:, :n] for i, V_i in s.V.items()}}
         X, R = ({i: array[:, :n] for i, array in arrays.items()} for arrays in (s.X, s.R))
         for i in range(1, N + 1):
             # (4)  X_i = W_i V_{i-1}, b_i in W_i
             with clock.phase("product"):
                 np.matmul(s.W[i], V[i - 1], out=X[i])
-            # (5), (6)  V_i = X_i + Y_i + Z_i = h(X_i)
+            # (5), (6)  V_i = X_i + Y_i + Z_i = h(X_i), or S_i times that
             if i < N:
                 with clock.phase("elementwise"):
-                    h.value(X[i], out=V[i][: len(X[i])])
+                    units = h.value(X[i], out=V[i][: len(X[i])])
+                    S[i] = None if mask is None else mask(i, columns)
+                    if S[i] is not None:
+                        units *= S[i]
         # X_N_new = argmin L_N,  R_N = 2 (X_N_new - X_N)
         with clock.phase("elementwise"):
             R[N][...] = 2 * (self._output(s, X[N], y) - X[N])
@@ -185,7 +190,7 @@ class GraphAdmm(Method):
                 s.solves.add(i, R[i], V[i - 1])
             # X_{i-1}_new = argmin L_{i-1} with the old W_i,  R_{i-1} = 2 (X_{i-1}_new - X_{i-1})
             if i > 1:
-                self._hidden(s, i - 1, X[i - 1], R[i], R[i - 1])
+                self._hidden(s, i - 1, X[i - 1], R[i], R[i - 1], S[i - 1])
         return loss
 
     def _output(self, s: GraphAdmmState, X: Array, y: Array) -> Array:
@@ -197,17 +202,21 @@ class GraphAdmm(Method):
 
     def _gains(self, s: GraphAdmmState) -> dict[int, Array]:
         """What R_{i+1} is multiplied by on its way to every hidden layer i. Raises Diverged."""
-        given = s.problem, s.W, s.rho, s.beta, s.solves.precision
+        given = s.problem, s.W, s.rho, s.beta, s.solves.precision, s.batches.kept
         if self.settings.backward == "admm":
             return table_2.gains(*given)
         return backprop.gains(*given, unscaled=self.settings.backward == "backprop-unscaled")
 
-    def _hidden(self, s: GraphAdmmState, i: int, X: Array, R_above: Array, R: Array) -> None:
+    def _hidden(
+        self, s: GraphAdmmState, i: int, X: Array, R_above: Array, R: Array, S: Array | None = None
+    ) -> None:
         """R_i of hidden layer i from R_{i+1}, by Table 2 or by backpropagation."""
         clock, cuts, inner = s.problem.clock, s.problem.network.activation.cuts, self.settings.inner
         with clock.phase("product"):
             np.matmul(s.Q[i], R_above, out=R)  # D
         with clock.phase("elementwise"):
+            if S is not None:
+                R *= S
             if self.settings.backward != "admm":
                 backprop.once(X, R, s.rho[i], s.beta[i], cuts)
             elif inner == 1:
@@ -295,15 +304,22 @@ class GraphAdmm(Method):
     @staticmethod
     def check(settings: GraphAdmmSettings, layers: int) -> list[tuple[str, str]]:
         lists = check_per_layer(("rho", settings.rho, layers), ("beta", settings.beta, layers - 1))
-        return [*accelerate.check(settings), *lists, *settings.wrong_backward()]
+        return [
+            *accelerate.check(settings),
+            *lists,
+            *settings.wrong_backward(),
+            *settings.wrong_regularisers(layers),
+        ]
 
     def check_size(self, network: Network, total: int, ranks: int, free: int | None) -> None:
-        """Raises UserError for a mini-batch of more rows than there are, and a W-update of too many entries."""
+        """Raises UserError for a mini-batch that does not fit the rows, and a W-update of too many entries."""
         batch = self.settings.batch
         if batch is not None and batch > total:
             raise UserError(
                 f"graph-admm: batch: {batch:,} rows of {total:,}; take a smaller one, or leave it out for all rows"
             )
+        if batch == total and self.settings.input_noise:
+            raise UserError(f"graph-admm: input_noise is of mini-batches; set batch below {total:,} rows")
         check_sides([k for _, k in network.shapes], "W-update")
 
     def cost(self, network: Network, samples: int, total: int, ranks: int = 1) -> Cost:

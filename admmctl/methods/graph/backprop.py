@@ -9,6 +9,8 @@ X_i, from that of the layer above, times one number per layer. s is that for whi
 Frobenius norm; or, ``unscaled``, that for which R_i = h'(X_i) W' R_{i+1}, and all layers take one step length.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from admmctl.methods.graph.table_2 import Cuts
@@ -17,14 +19,21 @@ from admmctl.methods.method import Array, Problem
 
 
 def gains(
-    p: Problem, W: dict[int, Array], rho: dict[int, float], beta: dict[int, float], dtype: type, *, unscaled: bool
+    p: Problem,
+    W: dict[int, Array],
+    rho: dict[int, float],
+    beta: dict[int, float],
+    dtype: type,
+    kept: Mapping[int, float] | None = None,
+    *,
+    unscaled: bool,
 ) -> dict[int, Array]:
     """s W' of every hidden layer, shape (k_i, k_{i+1}); ``dtype`` is that of the solve. Raises Diverged."""
     above = {i: W[i + 1][:, : len(W[i])] for i in beta}
     if unscaled:
         scale = {i: (rho[i] + beta[i]) / 2 for i in beta}
     else:
-        Q = gains_of_table_2(p, W, rho, beta, dtype)
+        Q = gains_of_table_2(p, W, rho, beta, dtype, kept)
         scale = {i: _norm(Q[i]) / (_norm(W_i) or 1.0) for i, W_i in above.items()}
     return {i: np.asfortranarray(W_i.T * W_i.dtype.type(scale[i])) for i, W_i in above.items()}
 

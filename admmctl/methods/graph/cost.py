@@ -11,6 +11,7 @@ from admmctl.methods.graph.settings import GraphAdmmSettings
 from admmctl.methods.layer_sums import solve_share
 from admmctl.methods.least_squares import solve_bytes
 from admmctl.methods.method import Cost, Message, sums_over_ranks
+from admmctl.methods.regularise import regulariser_bytes
 from admmctl.model.gradient import parameters
 from admmctl.model.network import Network, even
 
@@ -30,11 +31,11 @@ def cost_of(settings: GraphAdmmSettings, network: Network, samples: int, total: 
             flop += batch * k1 * (k1 + 1.0) + k1**3 / 3  # V V'
             shared[i - 1] = k1 * (k1 + 1) // 2
     width = network.sizes[0] + 1 + network.sizes[-1]
-    gathered = batch_bytes(width, samples, total, batch)
+    gathered = batch_bytes(width, samples, total, batch, settings.changes_samples)
     sums = solve_bytes(network.shapes, kept=network.layers, width=8 if whole else 4, remade=True)
     sums += sum(gain_bytes(k_next, k) for k, k_next in pairwise(network.sizes[1:]))
-    share = most_rows(samples, total, batch)
-    blocks = 4 * 3 * even(share, network.block()) * sum(network.sizes[1:])
+    columns = even(most_rows(samples, total, batch), network.block())
+    blocks = 4 * 3 * columns * sum(network.sizes[1:]) + regulariser_bytes(settings, network, columns)
     factors = factor_flops(settings, network, batch, total)
     solves = solve_share(solve_work(network.shapes, factors), shared, ranks)
     solved = settings.backward != "backprop-unscaled"  # whether W W' of hidden layers is factored for Q

@@ -64,6 +64,11 @@ class LayerSolves:
         pair.triangle *= pair.triangle.dtype.type(share)
         self.keep_inputs()
 
+    def add_noise(self, features: int, deviation: float) -> None:
+        """To V V' of layer 1 the mean of what noise on its first inputs adds, a new one for every row."""
+        diagonal = np.einsum("ii->i", self._pairs[1].triangle)
+        diagonal[:features] += diagonal.dtype.type(self._rows * deviation**2)
+
     def keep_inputs(self) -> None:
         """From the next iteration on, V V' of layer 1 stays as it is: that of all rows."""
         self._pairs[1].fix()

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from admmctl.methods.graph.accelerate import AccelerationSettings
+from admmctl.methods.regularise import RegulariserSettings
 from admmctl.settings import Count, NonNegative, Positive
 
 # What holds unless an experiment says otherwise. On all rows: chosen on parts of HIGGS and on the Swiss roll, kept
@@ -26,7 +27,7 @@ BATCHES: dict[str, Any] = {
 }
 
 
-class GraphAdmmSettings(AccelerationSettings):
+class GraphAdmmSettings(AccelerationSettings, RegulariserSettings):
     """The method block of ``graph-admm``. Some defaults depend on whether there is a ``batch``."""
 
     batch: Count | None = Field(default=None, description="rows of a mini-batch, over all ranks; all by default")
@@ -86,6 +87,14 @@ class GraphAdmmSettings(AccelerationSettings):
         if self.beta is None and not whole:
             return rho, {i: rho[i] for i in layers[:-1]}
         return rho, _each(1.0 if self.beta is None else self.beta, layers[:-1])
+
+    def wrong_regularisers(self, layers: int) -> list[tuple[str, str]]:
+        """What does not fit a network of so many weight matrices: (key, message) each."""
+        if self.batch is None:
+            return [(key, "is of mini-batches; give batch, the rows of one") for key in self.regularises]
+        if self.inner > 1 and "dropout" in self.regularises:
+            return [("dropout", "is derived for one passage through Table 2; set inner: 1")]
+        return self.wrong_dropout(layers)
 
     @model_validator(mode="before")
     @classmethod

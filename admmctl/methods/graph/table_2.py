@@ -7,7 +7,17 @@ T - W_{i+1} V_i = R_{i+1}. The minimum of (17) moves X_i by D / (rho_i + beta_i)
 
 c = 1/(rho_i + beta_i) + 1/beta_i, and once more 1/beta_i where there is an upper cut and so a Z. What is handed on
 is R_i = 2 (X_i_new - X_i). Below, ``Omega`` are the index sets (7) and (8).
+
+With dropout V_i = S (X_i + Y_i + Z_i), S the diagonal matrix of a row's mask, 0 or 1 / kept: W S takes the place
+of W, D = S rho_{i+1} W'(I + a W S^2 W')^-1 R_{i+1} with a = rho_{i+1} c. A unit that is left out has D = 0 and
+stays. That inverse differs from row to row; in its place
+
+    D = S Q_i R_{i+1},   Q_i = rho_{i+1} kept W'(lam I + a W W')^-1,   lam = kept + (1/kept - 1) a ||W||^2 / k_i,
+
+serves all rows: a unit's own mask is exact, those of other units are taken at their mean (docs/mathematics.md).
 """
+
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -19,13 +29,26 @@ Cuts = tuple[float, float]  # l and u
 
 
 def gains(
-    p: Problem, W: dict[int, Array], rho: dict[int, float], beta: dict[int, float], dtype: type
+    p: Problem,
+    W: dict[int, Array],
+    rho: dict[int, float],
+    beta: dict[int, float],
+    dtype: type,
+    kept: Mapping[int, float] | None = None,
 ) -> dict[int, Array]:
-    """Q_i of every hidden layer, shape (k_i, k_{i+1}); ``dtype`` is that of the solve. Raises Diverged."""
+    """Q_i of every hidden layer, shape (k_i, k_{i+1}); ``dtype`` is that of the solve. Raises Diverged.
+
+    ``kept`` is the part of its units that dropout leaves a layer, where that is not 1.
+    """
     cuts = p.network.activation.cuts
     c = {i: 1 / (rho[i] + beta[i]) + (1 if np.isinf(cuts[1]) else 2) / beta[i] for i in beta}
     above = {i: W[i + 1][:, : len(W[i])] for i in beta}
-    Q = divided_gains(above, {i: 1 / (rho[i + 1] * c[i]) for i in beta}, dtype, p.comm, p.clock)
+    ratios = {i: 1 / (rho[i + 1] * c[i]) for i in beta}
+    for i, part in (kept or {}).items():
+        mean = float(np.vdot(above[i], above[i])) / above[i].shape[1]
+        ratios[i] = part * ratios[i] + (1 / part - 1) * mean  # lam / a
+        c[i] /= part
+    Q = divided_gains(above, ratios, dtype, p.comm, p.clock)
     for i, Q_i in Q.items():
         Q_i /= Q_i.dtype.type(c[i])
     return Q
