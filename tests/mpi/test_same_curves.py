@@ -31,6 +31,16 @@ CASES: dict[str, dict[str, Any]] = {
     "classical-admm": swissroll("ranks", **ROLL, methods={"classical-admm": ADMM}),
     "admm-printed": swissroll("ranks", **ROLL, methods={"admm-printed": ADMM}),
     **{
+        f"{method}, regularised": swissroll(
+            "ranks",
+            **ROLL,
+            loss="cross-entropy",
+            methods={method: {"batch": 700, "input_noise": 0.1, "label_smoothing": 0.1, "dropout": [0.2, 0.5]}},
+            evaluate={"every": 1, "unit": "iteration"},
+        )
+        for method in ("adam", "graph-admm")
+    },
+    **{
         method: {
             "name": "ranks",
             "data": {"name": "swissroll", "rows": 1337, "train": 1003},
