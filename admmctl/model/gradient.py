@@ -71,18 +71,18 @@ class Gradient:
         network, h, n = self._network, self._network.activation, a0.shape[1]
         a = [a0, *(buffer[:, :n] for buffer in self._a)]
         z = [buffer[:, :n] for buffer in self._z]
-        for l, z_l in enumerate(z):
+        for l, (z_l, mask) in enumerate(zip(z, masks, strict=True)):
             network.apply(l + 1, W[l], network.inputs(a[l]), out=z_l)
             h.value(z_l, out=a[l + 1][:-1])
-            if masks[l] is not None:
-                a[l + 1][:-1] *= masks[l]
+            if mask is not None:
+                a[l + 1][:-1] *= mask
         outputs = network.apply(network.layers, W[-1], network.inputs(a[-1]))
         delta = self._loss.gradient(outputs, y)
         network.operator(network.layers).add_gradient(delta, network.inputs(a[-1]), total[-1])
         for l in range(len(z) - 1, -1, -1):
             back = network.operator(l + 2).adjoint(W[l + 1], delta, out=self._back[l][:, :n])
-            if masks[l] is not None:
-                back *= masks[l]
+            if (mask := masks[l]) is not None:
+                back *= mask
                 h.value(z[l], out=a[l + 1][:-1])  # the slope is that of h(z)
             h.pull_back(z[l], a[l + 1][:-1], back)
             delta = back

@@ -177,9 +177,9 @@ class GraphAdmm(Method):
             if i < N:
                 with clock.phase("elementwise"):
                     units = h.value(X[i], out=V[i][: len(X[i])])
-                    S[i] = None if mask is None else mask(i, columns)
-                    if S[i] is not None:
-                        units *= S[i]
+                    S[i] = S_i = None if mask is None else mask(i, columns)
+                    if S_i is not None:
+                        units *= S_i
         # X_N_new = argmin L_N,  R_N = 2 (X_N_new - X_N)
         with clock.phase("elementwise"):
             R[N][...] = 2 * (self._output(s, X[N], y) - X[N])
