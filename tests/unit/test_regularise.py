@@ -247,8 +247,8 @@ def test_runs_without_regularisers_are_called_what_they_were_before():
             ["dropout: is of hidden layers, and there is none"],
         ),
         ("adam={dropout: 1.0}", "squared", ["dropout: expected a number below 1"]),
-        ("adam={dropout: [0.5, -0.1]}", "squared", ["dropout[1]: expected 0 or more"]),
-        ("adam={input_noise: -1}", "squared", ["input_noise: expected 0 or more"]),
+        ("adam={dropout: [0.5, -0.1]}", "squared", ["dropout[1]: expected 0.0 or more"]),
+        ("adam={input_noise: -1}", "squared", ["input_noise: expected 0.0 or more"]),
         (
             "graph-admm={input_noise: 0.1, dropout: 0.1}",
             "squared",
