@@ -389,6 +389,18 @@ def test_an_iteration_with_dropout_and_noise_is_that_of_its_masked_network():
             np.testing.assert_allclose(s.W[i], W[i] + step, atol=1e-5)
 
 
+def test_units_left_out_pass_back_what_they_do_in_backpropagation():
+    generator = np.random.default_rng(0)
+    p = problem([5], features=3, outputs=4)
+    method = graph(batch=60, backward="backprop-unscaled", dropout=0.4)
+    s = method.init(p)
+    X, R_above = generator.standard_normal((5, 8)), generator.standard_normal((4, 8))
+    S, R = (generator.random((5, 8)) < 0.6) / 0.6, np.empty((5, 8), order="F")
+    s.Q = method._gains(s)
+    method._hidden(s, 1, np.asfortranarray(X), np.asfortranarray(R_above), R, S)
+    np.testing.assert_allclose(R, (X > 0) * S * (s.W[2][:, :5].T @ R_above), rtol=1e-12)
+
+
 def test_the_sums_of_noisy_inputs_that_serve_all_iterations_are_right_on_average():
     p = problem([5], samples=400, features=6)
     method = graph(batch=100, gram_every=8, input_noise=0.7)
