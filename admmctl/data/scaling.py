@@ -1,6 +1,6 @@
 """Scaling of features by statistics of all training rows: the same in training, in streams and in predictions."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from admmctl.comm import Comm
-
-Blocks = Callable[[], Iterable[NDArray[Any]]]  # this rank's training rows, a few at a time, (rows, features)
+from admmctl.data.quantiles import Blocks, Quantiles
 
 # Equal numbers that were computed in different ways differ by so much, of their size.
 _ROUNDING = 4 * float(np.finfo(np.float64).eps)
@@ -22,17 +21,45 @@ class Scaling:
     """What is subtracted from every feature and multiplied to it, shape (features,).
 
     Both are float32, like the samples, or float64 where float32 would lose what a feature says: rows that are
-    stored in numbers of 64 bits, features of extreme size or of a large offset.
+    stored in numbers of 64 bits, features of extreme size or of a large offset. Where there are ``quantiles`` they
+    alone say how rows are scaled.
     """
 
     shift: NDArray[np.floating]
     factor: NDArray[np.floating]
+    quantiles: Quantiles | None = None
+
+    @classmethod
+    def by_quantiles(cls, quantiles: Quantiles) -> "Scaling":
+        """Nothing is subtracted, and nothing multiplied."""
+        features = len(quantiles.knots)
+        return cls(np.zeros(features, np.float32), np.ones(features, np.float32), quantiles)
+
+    def packed(self) -> dict[str, NDArray[np.floating]]:
+        """As arrays by name, for the file of weights."""
+        arrays = {"input_shift": self.shift, "input_factor": self.factor}
+        if self.quantiles is not None:
+            arrays |= {"input_knots": self.quantiles.knots, "input_scores": self.quantiles.scores}
+        return arrays
+
+    @classmethod
+    def unpack(cls, arrays: Mapping[str, NDArray[Any]]) -> "Scaling":
+        """From what ``packed`` made. Raises KeyError, or ValueError for arrays that do not fit together."""
+        shift, factor, quantiles = arrays["input_shift"], arrays["input_factor"], None
+        if "input_knots" in arrays:
+            quantiles = Quantiles(arrays["input_knots"], arrays["input_scores"])
+            if quantiles.knots.shape != quantiles.scores.shape or len(quantiles.knots) != len(shift):
+                raise ValueError("its quantiles do not fit together")
+        return cls(shift, factor, quantiles)
 
     def apply(self, rows: NDArray[Any], out: NDArray[np.float32]) -> None:
         """Write ``rows`` (rows, features), scaled, to ``out``, which may be ``rows`` itself.
 
         What is too large for float32 then becomes an infinity.
         """
+        if self.quantiles is not None:
+            self.quantiles.apply(rows, out)
+            return
         with np.errstate(over="ignore", invalid="ignore"):
             if self.shift.dtype == np.float32:
                 np.subtract(np.asarray(rows, dtype=np.float32), self.shift, out=out)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from admmctl.comm import Comm
 from admmctl.data.catalog import datasets
 from admmctl.data.dataset import Split, lacking_classes, split
+from admmctl.data.quantiles import fit_quantiles
 from admmctl.data.scaling import Scaling, fit, fit_single
 from admmctl.data.source import DataSettings, Part, Rows, Source
 from admmctl.errors import DataError
@@ -230,14 +231,19 @@ def load(plan: Plan, comm: Comm) -> Shards:
 
 
 def _fit(plan: Plan, reader: Streamed, samples: NDArray[np.float32] | None, comm: Comm) -> Scaling:
-    features, total, kind = plan.source.features, plan.rows_train, plan.settings.scale
+    source, total, kind = plan.source, plan.rows_train, plan.settings.scale
+    features, exact = source.features, source.precision != np.float32
     step = _chunk(features)
-    if plan.source.precision != np.float32:
-        return fit(reader.unscaled, features, total, kind, comm)
-    if samples is None:
-        return fit_single(lambda: reader.unscaled(step), features, total, kind, comm)
-    cuts = [samples[low : low + step, :-1] for low in range(0, len(samples), step)]
-    return fit_single(lambda: cuts, features, total, kind, comm)
+
+    def blocks() -> Iterator[NDArray[Any]]:
+        if samples is None:
+            return reader.unscaled(None if exact else step)
+        return (samples[low : low + step, :-1] for low in range(0, len(samples), step))
+
+    if kind == "quantile":
+        start, _ = share(total, comm.rank, comm.size)
+        return Scaling.by_quantiles(fit_quantiles(blocks, features, start, total, source.precision, comm))
+    return (fit if exact else fit_single)(blocks, features, total, kind, comm)
 
 
 def _numbers(plan: Plan, part: Part, rows: Rows) -> NDArray[np.int64]:

@@ -38,10 +38,10 @@ class DataSettings(Settings):
     stream: bool = Field(
         default=False, description="leave the rows on disk and read them in every pass, a chunk at a time"
     )
-    scale: Literal["standard", "unit", "centred", "none"] = Field(
+    scale: Literal["standard", "unit", "centred", "quantile", "none"] = Field(
         default="standard",
-        description="standardise, divide by the largest value, do that and subtract each feature's mean, or leave "
-        "inputs alone",
+        description="standardise, divide by the largest value, do that and subtract each feature's mean, map each "
+        "feature to a normal by its quantiles, or leave inputs alone",
     )
 
 

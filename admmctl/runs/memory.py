@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from admmctl.comm import Comm
+from admmctl.data.quantiles import quantile_bytes
 from admmctl.data.shards import Plan
 from admmctl.errors import UserError
 from admmctl.methods.method import Method
@@ -61,7 +62,10 @@ def estimate(plan: Plan, network: Network, method: Method) -> Estimate:
     held = (len(split.test) + len(split.validation)) / total
     # Targets of both parts; and three copies of the weights: those evaluated, the last and the best ones.
     data = (width + 8) * (1 + held) + 4 * outputs * (1 + len(split.test) / total)
-    return estimate_of(network, method, total, indices + 3 * 4 * parameters(network), data)
+    fixed = indices + 3 * 4 * parameters(network)
+    if plan.settings.scale == "quantile":
+        fixed += quantile_bytes(plan.source.features, total)
+    return estimate_of(network, method, total, fixed, data)
 
 
 def estimate_of(network: Network, method: Method, rows: int, fixed: int, data_per_row: float) -> Estimate:

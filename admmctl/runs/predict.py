@@ -101,7 +101,7 @@ def _model(arrays: dict[str, NDArray[Any]], iterate: str) -> Model:
         int(arrays[f"{iterate}_iteration"]),
         arrays["classes"],
         float(arrays["threshold"]),
-        Scaling(arrays["input_shift"], arrays["input_factor"]),
+        Scaling.unpack(arrays),
         arrays.get("gates"),
     )
 
