@@ -138,8 +138,13 @@ def wrong_regularisers(block: dict[str, Any], kind: str, loss: Any) -> Wrong:
 
 
 def wrong_stop(stop: Stop, data: DataSettings | None) -> Wrong:
-    """Patience and validation accuracy have a validation split, and the target can be met."""
+    """Patience and validation accuracy have a validation split, an AUC two classes; the target can be met."""
     wrong: Wrong = []
+    if stop.metric == "test_auc" and data is not None:
+        shape = datasets.load(data.name)().known_shape
+        classes = len(data.classes) if data.classes else shape[1] if shape else 2
+        if classes != 2:
+            wrong.append(("metric", f"test_auc is of two classes, and there are {classes}; valid: test_accuracy"))
     unsplit = data is not None and data.validation is None
     for key, given in (("patience", stop.patience is not None), ("metric", stop.metric == "validation_accuracy")):
         if given and unsplit:
@@ -147,7 +152,8 @@ def wrong_stop(stop: Stop, data: DataSettings | None) -> Wrong:
     if stop.target is not None and stop.metric == "train_loss" and stop.target < 0:
         wrong.append(("target", f"a loss of {stop.target:g} cannot be reached; valid: 0 or more"))
     if stop.target is not None and stop.metric != "train_loss" and not 0 < stop.target <= 1:
-        message = f"an accuracy of {stop.target:g} cannot be reached; valid: above 0, at most 1"
+        what = "AUC" if stop.metric == "test_auc" else "accuracy"
+        message = f"an {what} of {stop.target:g} cannot be reached; valid: above 0, at most 1"
         wrong.append(("target", message))
     return wrong
 

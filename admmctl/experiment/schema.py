@@ -75,7 +75,9 @@ class NetworkSettings(Settings):
 class Stop(Settings):
     """The ``stop:`` block: whichever comes first."""
 
-    metric: Literal["test_accuracy", "train_accuracy", "train_loss", "validation_accuracy"] = "test_accuracy"
+    metric: Literal["test_accuracy", "test_auc", "train_accuracy", "train_loss", "validation_accuracy"] = (
+        "test_accuracy"
+    )
     target: float | None = None
     iterations: int | None = Field(default=None, ge=0)
     epochs: Positive | None = None

@@ -169,11 +169,22 @@ def predicted(
 
 
 def score(
-    network: Network, W: Weights, loss: Loss, a0: Array, y: Array, labels: NDArray[np.int64]
+    network: Network,
+    W: Weights,
+    loss: Loss,
+    a0: Array,
+    y: Array,
+    labels: NDArray[np.int64],
+    margins: Array | None = None,
 ) -> NDArray[np.float64]:
-    """This rank's sums [loss, correct], computed over blocks of columns that stay in cache."""
+    """This rank's sums [loss, correct], computed over blocks of columns that stay in cache.
+
+    ``margins`` (samples,) is filled with how much rather a sample is of class 1 than of class 0, of two classes.
+    """
     sums = np.zeros(2)
     for columns in network.blocks(a0):
         z = network.forward(W, a0[:, columns])
+        if margins is not None:
+            margins[columns] = z[0] if len(z) == 1 else z[1] - z[0]
         sums += loss.value(z, y[:, columns]), (classify(z, loss.threshold) == labels[columns]).sum()
     return sums

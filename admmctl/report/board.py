@@ -46,6 +46,11 @@ def joined(parts: Sequence[str], width: int) -> str:
     return line
 
 
+def _words(metric: str) -> str:
+    """'test accuracy', 'test AUC'."""
+    return metric.replace("_", " ").replace("auc", "AUC")
+
+
 class Board:
     """What is known of a run, drawn to the width of the terminal."""
 
@@ -148,13 +153,13 @@ class Board:
         return f"{passed}, at most {duration((self._last_at - since) * (1 - share) / (share - before))} to go"
 
     def _scores(self, last: dict[str, float], width: int, plain: bool) -> str:
-        name = self._curve.replace("_", " ")
+        name = _words(self._curve)
         other = "train_accuracy" if self._curve == "test_accuracy" else "test_accuracy"
         scores = joined(
             [
                 f"{name} {number(last[self._curve], 4)}",
                 f"loss {last['train_loss']:.4g}",
-                f"{other.replace('_', ' ')} {number(last[other], 4)}",
+                f"{_words(other)} {number(last[other], 4)}",
             ],
             width - 12,
         )
@@ -170,7 +175,7 @@ class Board:
             best = f"best {digits} after {self._best[1]:.1f} s"
         if stop.target is None:
             return f"no target{': ' if best else ''}{best}"
-        what = "" if self._metric == "test_accuracy" else f"{self._metric.replace('_', ' ')} "
+        what = "" if self._metric == "test_accuracy" else f"{_words(self._metric)} "
         if self._reached is not None:
             return f"target {what}{stop.target:g}: reached after {self._reached:.1f} s"
         return f"target {what}{stop.target:g}: not yet{', ' if best else ''}{best}"

@@ -129,6 +129,9 @@ class Compared(Repeats):
     final_test_accuracy: float
     final_test_accuracy_low: float | None
     final_test_accuracy_high: float | None
+    final_test_auc: float | None
+    final_test_auc_low: float | None
+    final_test_auc_high: float | None
     train_s: float
     seeds: list[int]
     disturbed: int  # of its runs: other work took their cores
@@ -210,19 +213,35 @@ def train_s(repeats: list[Ended]) -> float:
     return median(over_seeds(repeats, lambda one: one.summary.train_s)).value
 
 
+def _of_larger_ones(
+    repeats: list[Ended], value_of: Callable[[Ended], float | None]
+) -> tuple[float, float | None, float | None]:
+    """Median, low and high end of a value of which larger is better.
+
+    A run without one is no better than the worst: missing counts as minus infinity.
+    """
+    values = over_seeds(repeats, value_of, missing=-math.inf)
+    found = median([-value for value in values])  # worst last
+    low, high = (None if end is None else -end for end in (found.high, found.low))
+    return -found.value, low, high
+
+
 def _row(repeats: list[Ended], time: Median, verdict: str | None) -> Compared:
     """One method with one set of settings: medians over its seeds."""
-    # A run without an accuracy is no better than the worst: missing counts as minus infinity.
-    finals = over_seeds(repeats, lambda one: one.summary.final_test_accuracy, missing=-math.inf)
-    final = median([-value for value in finals])  # worst last
+    final = _of_larger_ones(repeats, lambda one: one.summary.final_test_accuracy)
+    aucs = any(one.summary.final_test_auc is not None for one in repeats)
+    auc = _of_larger_ones(repeats, lambda one: one.summary.final_test_auc) if aucs else (None, None, None)
     return Compared(
         **vars(in_common(repeats)),
         time_to_target_s=time.value,
         time_to_target_low_s=time.low,
         time_to_target_high_s=time.high,
-        final_test_accuracy=-final.value,
-        final_test_accuracy_low=None if final.high is None else -final.high,
-        final_test_accuracy_high=None if final.low is None else -final.low,
+        final_test_accuracy=final[0],
+        final_test_accuracy_low=final[1],
+        final_test_accuracy_high=final[2],
+        final_test_auc=auc[0],
+        final_test_auc_low=auc[1],
+        final_test_auc_high=auc[2],
         train_s=train_s(repeats),
         seeds=sorted({one.summary.seed for one in repeats}),
         disturbed=_disturbed(repeats),
@@ -233,7 +252,8 @@ def _row(repeats: list[Ended], time: Median, verdict: str | None) -> Compared:
 def compare_table(result: Comparison) -> Group:
     """The comparison as a table."""
     target = "no target" if result.target is None else f"{result.metric} {result.target:g}"
-    headings = ("method", "ranks", "reached", "target s", "95 % interval", "final", "verdict")
+    aucs = any(row.final_test_auc is not None for row in result.methods)
+    headings = ("method", "ranks", "reached", "target s", "95 % interval", "final", *["AUC"] * aucs, "verdict")
     table = Plain(*headings, title=f"{result.experiment}: {target}", fold=["method", "verdict"])
     for row in sorted(result.methods, key=lambda row: row.time_to_target_s):
         table.add_row(
@@ -243,6 +263,7 @@ def compare_table(result: Comparison) -> Group:
             seconds(row.time_to_target_s) if result.target is not None else "-",
             interval(row.time_to_target_low_s, row.time_to_target_high_s),
             number(row.final_test_accuracy, 4),
+            *[number(row.final_test_auc, 4)] * aucs,
             row.verdict or "-",
         )
     note = (
@@ -250,6 +271,8 @@ def compare_table(result: Comparison) -> Group:
         "target s: train_s, optimisation only, at the first evaluation that met the\n"
         "target; a miss counts as infinity. final: test accuracy of the last iterate."
     )
+    if aucs:
+        note += "\nAUC: area under the ROC curve of the test rows, last iterate."
     if any(row.disturbed for row in result.methods):
         note += "\ndisturbed: other work took the cores of a run; no verdict is made of it."
     if result.data_made_up:

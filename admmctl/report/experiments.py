@@ -26,6 +26,7 @@ _OVERVIEW = [
     Column("highest final accuracy", number=True, about="of all its runs, and the method it belongs to"),
     Column("by"),
 ]
+_AUC = Column("AUC", number=True, about="area under the ROC curve of the test rows, last iterate; median")
 _MEDIANS = [
     Column("method"),
     Column("ranks x threads"),
@@ -33,6 +34,7 @@ _MEDIANS = [
     Column("target s", number=True, about="train_s at the first evaluation that met the target; median"),
     Column("95 % interval", about="order statistics, from six repeats on", sortable=False),
     Column("final", number=True, about="test accuracy of the last iterate; median"),
+    _AUC,
     Column("train s", number=True, about="optimisation only; median"),
     Column("verdict"),
 ]
@@ -208,7 +210,9 @@ def _medians(result: Comparison, runs: int, colours: dict[str, str]) -> Table:
     """A comparison of so many runs, with the colours of their methods."""
     target = result.target
     goal = "no target" if target is None else f"target {result.metric.replace('_', ' ')} {target:g}"
-    table = Table(f"Medians over repeats: {goal}, {count(runs, 'run')}", _MEDIANS)
+    aucs = any(row.final_test_auc is not None for row in result.methods)
+    columns = [column for column in _MEDIANS if aucs or column != _AUC]
+    table = Table(f"Medians over repeats: {goal}, {count(runs, 'run')}", columns)
     for row in sorted(result.methods, key=lambda row: (row.time_to_target_s, -row.final_test_accuracy)):
         final, time = row.final_test_accuracy, row.time_to_target_s
         times: list[Any] = ["-", "-"]
@@ -221,6 +225,7 @@ def _medians(result: Comparison, runs: int, colours: dict[str, str]) -> Table:
             f"{row.runs} runs" if target is None else Cell(reached, row.reached / row.runs),
             *times,
             Cell(number(final, 4), final) if math.isfinite(final) else "-",
+            *[Cell(number(row.final_test_auc, 4), row.final_test_auc)] * aucs,
             Cell(seconds(row.train_s), row.train_s),
             row.verdict or "-",
         )

@@ -45,7 +45,7 @@ _AGAINST: dict[str, tuple[str, str]] = {
 }
 _WIDE = 20  # times that spread over this factor are drawn on a logarithmic axis
 # Names of columns; others are called as in curve.csv.
-_NAMES = {"train_loss": "training loss", "train_accuracy": "training accuracy"}
+_NAMES = {"train_loss": "training loss", "train_accuracy": "training accuracy", "test_auc": "test AUC"}
 _MOST_TICKS = 8  # settings that have room under the axis
 _TITLE = 52  # characters that fit on a line above the axes
 
@@ -162,7 +162,7 @@ def _values_on_log(groups: list[Group], view: View) -> bool:
     possible = any(value > 0 for value in values)
     if scale == "log" and not possible:
         raise UserError(f"--scale log: no value of {of} is above zero")
-    automatic = possible and not of.endswith("accuracy") and not any(value < 0 for value in values)
+    automatic = possible and not of.endswith(("accuracy", "auc")) and not any(value < 0 for value in values)
     return scale == "log" or (scale == "auto" and automatic)
 
 

@@ -30,6 +30,7 @@ class Live(Watcher):
     def __init__(self, console: Console) -> None:
         self._console = console
         self._view: View | None = None
+        self._auc = False  # whether a line says it
 
     def __enter__(self) -> "Live":
         return self
@@ -41,6 +42,7 @@ class Live(Watcher):
     def started(self, run: Run, folder: Path) -> None:
         self._close()
         self._say(str(folder))
+        self._auc = run.stop.metric == "test_auc"
         if self._console.is_interactive:
             self._view = View(self._console, Board(run))
 
@@ -58,10 +60,11 @@ class Live(Watcher):
             self._say(f"about {event['memory_mb']:.0f} MB of memory{each}")
         elif event["event"] == "evaluation":
             row = event["row"]
+            auc = f"  test AUC {row['test_auc']:.4f}" if self._auc else ""
             self._say(
                 f"iteration {row['iteration']:>5}  train {row['train_s']:.3f} s  "
                 f"loss {row['train_loss']:.4g}  test accuracy {row['test_accuracy']:.4f}"
-                f"  train accuracy {row['train_accuracy']:.4f}"
+                f"  train accuracy {row['train_accuracy']:.4f}{auc}"
             )
 
     def ended(self, summary: Row) -> None:
@@ -69,8 +72,9 @@ class Live(Watcher):
         self._say(f"{summary['status']}: {summary['reason']}")
         if summary["target"] is not None and summary["status"] == "exhausted":
             line = f"the target, {summary['metric']} {summary['target']:g}, was missed"
-            if summary["metric"] == "test_accuracy":
-                line += f": best test accuracy {number(summary['best_test_accuracy'], 4)}"
+            names = {"test_accuracy": "test accuracy", "test_auc": "test AUC"}
+            if (metric := summary["metric"]) in names:
+                line += f": best {names[metric]} {number(summary[f'best_{metric}'], 4)}"
             self._say(line)
 
     def skipped(self, run: Run, reason: str) -> None:

@@ -1,6 +1,5 @@
 """Runs that broke: a summary in the place of the one that they could not write."""
 
-import math
 import time
 from dataclasses import asdict, replace
 
@@ -9,7 +8,7 @@ from admmctl.launch.options import Options
 from admmctl.runs import checkpoint
 from admmctl.runs.record import RunFolder, rerun_line
 from admmctl.runs.recorded import Recorded
-from admmctl.runs.summary import Row, Status, Summary, identity
+from admmctl.runs.summary import Row, Status, Summary, identity, largest
 
 
 def summary_of_broken_run(
@@ -19,7 +18,6 @@ def summary_of_broken_run(
     recorded = Recorded(folder.path)
     curve = recorded.curve
     last = curve[-1] if curve else {}
-    accuracies = [row["test_accuracy"] for row in curve if not math.isnan(row["test_accuracy"])]
     goes_on = status == Status.INTERRUPTED or checkpoint.exist(folder.path)
     summary = Summary(
         **identity(run, options.cores),
@@ -27,8 +25,10 @@ def summary_of_broken_run(
         reason=reason,
         time_to_target_s=None,
         iterations=int(last.get("iteration", 0)),
-        best_test_accuracy=max(accuracies, default=None),
+        best_test_accuracy=largest(row["test_accuracy"] for row in curve),
         final_test_accuracy=last.get("test_accuracy"),
+        best_test_auc=largest(row.get("test_auc") for row in curve),
+        final_test_auc=largest([last.get("test_auc")]),
         train_s=last.get("train_s", 0.0),
         wall_s=max(time.perf_counter() - started, last.get("wall_s", 0.0)),  # of a run that went on, too
         data_made_up=recorded.environment.data_made_up,

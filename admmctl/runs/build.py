@@ -38,6 +38,9 @@ def check_method(run: Run, ranks: int) -> None:
 def build(run: Run, ranks: int) -> Built:
     """The same for the driver and for each of the ``ranks``. Raises UserError for data that does not fit."""
     plan = shards.plan(run.data, ranks)
+    classes = len(plan.split.classes)
+    if run.stop.metric == "test_auc" and classes != 2:
+        raise UserError(f"stop.metric: test_auc is of two classes, and there are {classes}; valid: test_accuracy")
     return Built(plan, build_network(run, plan), trainer(run.kind, run.settings, run.loss))
 
 

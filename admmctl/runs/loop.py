@@ -12,10 +12,11 @@ from admmctl.data.shards import Shard
 from admmctl.experiment.schema import CheckpointSettings, Evaluate, Stop
 from admmctl.methods.method import Diverged, Finished, Method, Problem, start
 from admmctl.model.network import Weights, predicted, score, targets
+from admmctl.runs.auc import Ranking
 from admmctl.runs.checkpoint import Cadence, Checkpoints
 from admmctl.runs.clock import Clock
 from admmctl.runs.record import Evaluation
-from admmctl.runs.summary import Status
+from admmctl.runs.summary import Status, largest
 
 # A residual this many times the one at the start has exploded, even if it is still a number.
 EXPLODED = 1e8
@@ -44,8 +45,7 @@ class Outcome:
 
     @property
     def best_test_accuracy(self) -> float | None:
-        accuracies = [e.test_accuracy for e in self.evaluations if not math.isnan(e.test_accuracy)]
-        return max(accuracies, default=None)
+        return largest(e.test_accuracy for e in self.evaluations)
 
     @property
     def final_test_accuracy(self) -> float | None:
@@ -108,6 +108,8 @@ class Loop:
         """Train until a target, a budget, divergence or an interruption; the same decision on every rank."""
         self.outcome = outcome = Outcome()
         self._test_targets = targets(self.test.labels, self.problem.network.sizes[-1], self.test.a0.dtype.type)
+        two_classes = len(self._test_targets) <= 2
+        self._ranking = Ranking(self.test, self.problem.comm) if two_classes else None
         self._counted = 0.0  # of this rank's training time, what train_s holds already
         self._state: Any = None
         self.clock.begin_training()
@@ -289,7 +291,8 @@ class Loop:
         sums = np.zeros(7)
         own = self.method.own_model
         sums[0:2] = score(p.network, W, p.loss, train.a0, p.y, train.labels)
-        sums[6], sums[2] = score(p.network, W, p.loss, test.a0, self._test_targets, test.labels)
+        margins = None if self._ranking is None else self._ranking.own
+        sums[6], sums[2] = score(p.network, W, p.loss, test.a0, self._test_targets, test.labels, margins)
         if validation is not None:
             sums[3] = (predicted(p.network, W, p.loss.threshold, validation.a0) == validation.labels).sum()
         if own:
@@ -312,6 +315,7 @@ class Loop:
             test_accuracy=float(sums[2]) / test.total,
             residuals=residuals,
             test_loss=float(sums[6]) / test.total,
+            test_auc=None if self._ranking is None else self._ranking.auc(),
             validation_accuracy=None if validation is None else float(sums[3]) / validation.total,
         )
 

@@ -16,6 +16,7 @@ from admmctl.errors import UserError
 from admmctl.methods.method import Method
 from admmctl.model.gradient import parameters
 from admmctl.model.network import Network
+from admmctl.runs import auc
 
 # Python with NumPy, SciPy, numba and MPI, before any data: measured at 150 to 190 MB.
 PROGRAM_BYTES = 190_000_000
@@ -63,6 +64,8 @@ def estimate(plan: Plan, network: Network, method: Method) -> Estimate:
     # Targets of both parts; and three copies of the weights: those evaluated, the last and the best ones.
     data = (width + 8) * (1 + held) + 4 * outputs * (1 + len(split.test) / total)
     fixed = indices + 3 * 4 * parameters(network)
+    if len(split.classes) == 2:
+        fixed += auc.BYTES * len(split.test)
     if plan.settings.scale == "quantile":
         fixed += quantile_bytes(plan.source.features, total)
     return estimate_of(network, method, total, fixed, data)

@@ -41,13 +41,13 @@ class Evaluation:
     residuals: dict[str, float]
     validation_accuracy: float | None = None
     test_loss: float | None = None  # the mean over test rows
+    test_auc: float | None = None  # of two classes
 
     def row(self) -> dict[str, float]:
         row = {name: getattr(self, name) for name in reading.CURVE_COLUMNS}
-        if self.validation_accuracy is not None:
-            row["validation_accuracy"] = self.validation_accuracy
-        if self.test_loss is not None:
-            row["test_loss"] = self.test_loss
+        for name in ("validation_accuracy", "test_loss", "test_auc"):
+            if (value := getattr(self, name)) is not None:
+                row[name] = value
         return row | self.residuals
 
 

@@ -126,6 +126,7 @@ class Recorded:
             "iterations": int(last.get("iteration", 0)),
             "train_s": last.get("train_s"),
             "final_test_accuracy": last.get("test_accuracy"),
+            "final_test_auc": last.get("test_auc"),
             "data_made_up": self.environment.data_made_up,
         }
 

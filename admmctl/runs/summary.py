@@ -1,8 +1,9 @@
 """summary.json: what a run came to. One class says what is in it, for those who write it and those who read it."""
 
+import math
 import re
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -95,7 +96,8 @@ class Summary:
     """Every field of summary.json, in its order. Those with a default are missing in files of other versions.
 
     Times in seconds; ``time_to_target_s`` is None for a miss, ``previous_evaluation_s`` is train_s one evaluation
-    before it. ``best_test_accuracy`` is the highest on the way, which is optimistic. ``rerun`` is a command line.
+    before it. ``best_test_accuracy`` is the highest on the way, which is optimistic; the AUCs are of two classes.
+    ``rerun`` is a command line.
     ``cpu_share`` and ``disturbed``: see ``runs.disturbed``; ``shared_cores``: there were more ranks than cores;
     ``data_made_up``: a program made its rows up.
     """
@@ -112,6 +114,8 @@ class Summary:
     iterations: Whole
     best_test_accuracy: Number = None
     final_test_accuracy: Number
+    best_test_auc: Number = None
+    final_test_auc: Number = None
     train_s: Number
     wall_s: Number = None
     load_s: Number = None
@@ -125,6 +129,11 @@ class Summary:
     shared_cores: YesOrNo = None
     data_made_up: YesOrNo = None
     rerun: Command = None
+
+
+def largest(values: Iterable[float | None]) -> float | None:
+    """The largest of those that are numbers; None where none is."""
+    return max((value for value in values if value is not None and not math.isnan(value)), default=None)
 
 
 def identity(run: "Run", ranks: int) -> dict[str, Any]:

@@ -39,7 +39,7 @@ from admmctl.runs.disturbed import judge  # noqa: E402
 from admmctl.runs.events import Event, note  # noqa: E402
 from admmctl.runs.loop import Loop, Outcome  # noqa: E402
 from admmctl.runs.record import Evaluation, RunFolder, rerun_line  # noqa: E402
-from admmctl.runs.summary import Status, Summary, identity  # noqa: E402
+from admmctl.runs.summary import Status, Summary, identity, largest  # noqa: E402
 
 Notify = Callable[[Event], None]
 
@@ -175,9 +175,10 @@ class _Rank:
         """A row of the curve, and a plain line of the log."""
         if self.first:
             self.folder.append(e)
+            auc = "" if e.test_auc is None else f"  test AUC {e.test_auc:.4f}"
             self.folder.log(
                 f"iteration {e.iteration:>5}  train {e.train_s:9.3f} s  loss {e.train_loss:.6f}  "
-                f"train accuracy {e.train_accuracy:.4f}  test accuracy {e.test_accuracy:.4f}"
+                f"train accuracy {e.train_accuracy:.4f}  test accuracy {e.test_accuracy:.4f}{auc}"
             )
             phases, held = dict(self.clock.seconds), memory.resident_mb()
             self.tell({"event": "evaluation", "row": e.row(), "phases": phases, "memory_mb": held})
@@ -222,6 +223,8 @@ class _Rank:
             iterations=outcome.iterations,
             best_test_accuracy=outcome.best_test_accuracy,
             final_test_accuracy=outcome.final_test_accuracy,
+            best_test_auc=largest(e.test_auc for e in outcome.evaluations),
+            final_test_auc=largest(e.test_auc for e in outcome.evaluations[-1:]),
             train_s=outcome.train_s,
             wall_s=max(walls),
             load_s=max(rank.get("load", 0.0) for rank in seconds),

@@ -92,7 +92,12 @@ def plan(
 
 
 def on_held_back(run: Run) -> Run:
-    """With its target on held-back rows: a choice by the test rows would be no choice."""
+    """With its target on held-back rows: a choice by the test rows would be no choice. Raises UserError."""
+    if run.stop.metric == "test_auc" and run.stop.target is not None:
+        raise UserError(
+            "stop.metric: test_auc is of test rows, and who chooses by the time to a target has it on held-back "
+            "rows; valid: test_accuracy, validation_accuracy, train_accuracy, train_loss"
+        )
     metric = "validation_accuracy" if run.stop.metric == "test_accuracy" else run.stop.metric
     return replace(run, stop=run.stop.model_copy(update={"metric": metric}))
 
