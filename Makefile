@@ -31,8 +31,8 @@ rehearsal: $(VENV)/.ready  ## SVHN and HIGGS at full size on made-up data (2 hou
 test: $(VENV)/.ready-dev  ## run the tests on all cores
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-test-extras: $(VENV)/.ready-extras  ## run the tests that need PyTorch, JAX, tensorboardX or MLflow (installs them)
-	$(BIN)/python -m pytest tests/unit/test_torch.py tests/unit/test_convex_backends.py tests/unit/test_snapshots.py tests/unit/test_every_method.py tests/unit/test_export.py
+test-extras: $(VENV)/.ready-extras  ## run the tests that need PyTorch, JAX, LightGBM, scikit-learn, tensorboardX or MLflow (installs them)
+	$(BIN)/python -m pytest tests/unit/test_torch.py tests/unit/test_trees.py tests/unit/test_auc.py tests/unit/test_convex_backends.py tests/unit/test_snapshots.py tests/unit/test_every_method.py tests/unit/test_export.py
 
 lint: $(VENV)/.ready-dev  ## check style and types
 	$(BIN)/ruff check .
@@ -66,5 +66,5 @@ $(VENV)/.ready-dev: requirements-dev.lock $(VENV)/.ready
 
 # One release of PyTorch: a newer one may bring gigabytes of CUDA libraries to a machine without a GPU.
 $(VENV)/.ready-extras: $(VENV)/.ready-dev
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.*' 'jax==0.10.*' 'tensorboardX==2.6.*' 'tensorboard==2.21.*' 'mlflow-skinny==3.17.*' sqlalchemy alembic sqlparse
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.*' 'jax==0.10.*' 'scikit-learn==1.9.*' 'lightgbm==4.7.*' 'tensorboardX==2.6.*' 'tensorboard==2.21.*' 'mlflow-skinny==3.17.*' sqlalchemy alembic sqlparse
 	@touch $@

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from admmctl.comm import Comm, Verb
 from admmctl.model.gradient import parameters
 from admmctl.model.losses import Loss, losses
-from admmctl.model.network import Network, Weights
+from admmctl.model.network import Model, Network, Weights
 from admmctl.registry import Registry
 from admmctl.settings import Settings
 
@@ -43,6 +43,7 @@ methods = Registry["type[Method]"](
         "torch-sgd": "admmctl.methods.gradient.torch_methods:TorchSgd",
         "torch-adam": "admmctl.methods.gradient.torch_methods:TorchAdam",
         "torch-lbfgs": "admmctl.methods.gradient.torch_methods:TorchLbfgs",
+        "trees": "admmctl.methods.trees.boosting:Trees",
     },
 )
 
@@ -240,6 +241,14 @@ class Method(ABC):
     def notes(self, state: Any) -> list[str]:
         """What the user should know about how it runs, a line each."""
         return []
+
+    def model(self, state: Any, network: Network) -> Model:
+        """What makes outputs of rows and ``weights``: the network, unless something else is trained."""
+        return network
+
+    def saved(self, state: Any) -> dict[str, Any] | None:
+        """What a prediction needs besides ``weights``, by name; None where nothing of a run can be saved."""
+        return {}
 
     def own_labels(self, state: Any, a0: Array) -> NDArray[np.int64]:
         """The classes of rows by its own model (``own_model``), by number."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -156,20 +157,34 @@ def classify(z: Array, threshold: float) -> NDArray[np.int64]:
     return np.where(np.isnan(z).any(axis=0), -1, chosen)
 
 
+class Model(Protocol):
+    """What makes outputs of rows and weights: a network, or what a method trains in its place."""
+
+    def blocks(self, a0: Array) -> Iterator[slice]:
+        """The columns of ``a0``, in blocks that it takes one at a time."""
+
+    def forward(self, W: Weights, a0: Array) -> Array:
+        """The outputs, (outputs, samples), for inputs with their row of ones, (k_0 + 1, samples)."""
+
+
 def predicted(
-    network: Network, W: Weights, threshold: float, a0: Array, gates: Array | None = None
+    network: Model, W: Weights, threshold: float, a0: Array, gates: Array | None = None
 ) -> NDArray[np.int64]:
     """The class of every sample of ``a0`` (k_0 + 1, samples), over blocks of columns; ``gates``: when gated."""
     chosen = np.empty(a0.shape[1], np.int64)
     for columns in network.blocks(a0):
         inputs = a0[:, columns]
-        z = network.forward(W, inputs) if gates is None else gated_forward(network, W, gates, inputs)
+        if gates is None:
+            z = network.forward(W, inputs)
+        else:
+            assert isinstance(network, Network)
+            z = gated_forward(network, W, gates, inputs)
         chosen[columns] = classify(z, threshold)
     return chosen
 
 
 def score(
-    network: Network,
+    network: Model,
     W: Weights,
     loss: Loss,
     a0: Array,

@@ -43,6 +43,7 @@ METHODS: dict[str, tuple[str, str]] = {
     "torch-sgd": (BLACK, "v"),
     "torch-adam": (GREEN, "D"),
     "torch-lbfgs": (BLUE, "P"),
+    "trees": (OLIVE, "^"),
     # convex-admm by its solver: they are compared with each other, and with adam
     "exact": (GREEN, "^"),
     "cholesky": (BLACK, "d"),

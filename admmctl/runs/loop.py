@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from admmctl.data.shards import Shard
 from admmctl.experiment.schema import CheckpointSettings, Evaluate, Stop
 from admmctl.methods.method import Diverged, Finished, Method, Problem, start
-from admmctl.model.network import Weights, predicted, score, targets
+from admmctl.model.network import Model, Weights, predicted, score, targets
 from admmctl.runs.auc import Ranking
 from admmctl.runs.checkpoint import Cadence, Checkpoints
 from admmctl.runs.clock import Clock
@@ -42,6 +42,8 @@ class Outcome:
     worse: int = 0  # evaluations since the best one
     final: Weights = field(default_factory=list)
     gates: NDArray[np.floating] | None = None  # with which the weights are a gated network
+    model: Model | None = None  # what makes outputs of weights
+    saved: dict[str, Any] | None = field(default_factory=dict)  # beside the weights; None: nothing can be
 
     @property
     def best_test_accuracy(self) -> float | None:
@@ -115,6 +117,7 @@ class Loop:
         self.clock.begin_training()
         try:
             self._state = start(self.method, self.problem)
+            self._model = outcome.model = self.method.model(self._state, self.problem.network)
             for note in self.method.notes(self._state):
                 self.listener.note(note)
             self._resume()
@@ -150,7 +153,7 @@ class Loop:
         finally:
             self.clock.end_training()  # while the threads of the method are there
             if self._state is not None:
-                outcome.gates = self.method.gates(self._state)
+                outcome.gates, outcome.saved = self.method.gates(self._state), self.method.saved(self._state)
                 self.method.close(self._state)
             self._state = None  # its memory is free for what follows
         return outcome
@@ -286,15 +289,16 @@ class Loop:
 
     def _evaluation(self, W: Weights) -> Evaluation:
         p, train, test, validation = self.problem, self.train, self.test, self.validation
+        model = self._model
         # Training loss and correct rows of train, test and validation; correct rows of train and test by the
         # method's own model, if it has one; test loss.
         sums = np.zeros(7)
         own = self.method.own_model
-        sums[0:2] = score(p.network, W, p.loss, train.a0, p.y, train.labels)
+        sums[0:2] = score(model, W, p.loss, train.a0, p.y, train.labels)
         margins = None if self._ranking is None else self._ranking.own
-        sums[6], sums[2] = score(p.network, W, p.loss, test.a0, self._test_targets, test.labels, margins)
+        sums[6], sums[2] = score(model, W, p.loss, test.a0, self._test_targets, test.labels, margins)
         if validation is not None:
-            sums[3] = (predicted(p.network, W, p.loss.threshold, validation.a0) == validation.labels).sum()
+            sums[3] = (predicted(model, W, p.loss.threshold, validation.a0) == validation.labels).sum()
         if own:
             for place, shard in ((4, train), (5, test)):
                 sums[place] = (self.method.own_labels(self._state, shard.a0) == shard.labels).sum()

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from admmctl.data.scaling import Scaling
 from admmctl.data.tables import read_numbers
-from admmctl.errors import DataError, UserError
+from admmctl.errors import DataError, MissingExtra, UserError
 from admmctl.files import STDOUT, atomic
+from admmctl.methods.trees.boosting import Ensemble, saved_ensemble
 from admmctl.model.convolution import Stack
 from admmctl.model.network import Network, Weights, classify, gated_forward
 from admmctl.runs.recorded import Recorded
@@ -34,6 +35,7 @@ class Model:
     threshold: float
     scaling: Scaling
     gates: NDArray[np.floating] | None = None
+    trees: Ensemble | None = None  # which make the outputs in the place of the network
 
     def predict(self, x: NDArray[Any], gated: bool = False) -> tuple[NDArray[np.int64], NDArray[np.floating]]:
         """Labels, shape (rows,), and outputs, shape (rows, outputs), of unscaled inputs (rows, features).
@@ -56,7 +58,7 @@ class Model:
                 if gated and self.gates is not None:
                     z = gated_forward(self.network, self.W, self.gates, a0)
                 else:
-                    z = self.network.forward(self.W, a0)
+                    z = (self.trees or self.network).forward(self.W, a0)
             chosen = classify(z, self.threshold)
             labels.append(np.where(chosen < 0, -1, self.classes[chosen]))
             outputs.append(z.T)
@@ -71,18 +73,28 @@ def load_model(folder: Path, iterate: str) -> Model:
     """The 'best' or 'final' iterate of a run. Raises UserError when there is none."""
     path = folder / "weights.npz"
     if not path.is_file():
+        _, block = Recorded(folder).method_block
+        if block.get("library") == "sklearn":
+            raise UserError(
+                f"{folder} has no weights.npz: scikit-learn's trees could only be saved as a pickle, which is "
+                "neither written nor read here; train with library: lightgbm"
+            )
         raise UserError(f"{folder} has no weights.npz: the run did not finish")
     try:
         with zipfile.ZipFile(path) as archive:
             names = [name.removesuffix(".npy") for name in archive.namelist()]
             arrays = {name: npy.read_array(archive.open(f"{name}.npy"), allow_pickle=False) for name in names}
         return _model(arrays, iterate)
+    except MissingExtra:
+        raise
     except (OSError, ValueError, EOFError, KeyError, RuntimeError, UserError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is damaged: {error}; train again") from None
 
 
 def _model(arrays: dict[str, NDArray[Any]], iterate: str) -> Model:
     bias = bool(arrays["bias"])
+    if "trees" in arrays:
+        return _trees(arrays, iterate)
     W: Weights = []
     while (matrix := arrays.get(f"{iterate}_W{len(W) + 1}")) is not None:
         W.append(np.column_stack([matrix, arrays[f"{iterate}_b{len(W) + 1}"]]) if bias else matrix)
@@ -103,6 +115,25 @@ def _model(arrays: dict[str, NDArray[Any]], iterate: str) -> Model:
         float(arrays["threshold"]),
         Scaling.unpack(arrays),
         arrays.get("gates"),
+    )
+
+
+def _trees(arrays: dict[str, NDArray[Any]], iterate: str) -> Model:
+    """The same for boosted trees, whose weights are a number of rounds. Raises MissingExtra."""
+    features, classes, W = len(arrays["input_shift"]), len(arrays["classes"]), [arrays[f"{iterate}_W1"]]
+    outputs = int(arrays["outputs"])
+    network = Network.build(features, [], outputs, "relu", False)
+    ensemble = saved_ensemble(arrays["trees"].tobytes().decode(), arrays["start"], outputs, int(W[0].item()))
+    if classes != max(2, outputs):
+        raise ValueError("its trees do not fit together")
+    return Model(
+        network,
+        W,
+        int(arrays[f"{iterate}_iteration"]),
+        arrays["classes"],
+        float(arrays["threshold"]),
+        Scaling.unpack(arrays),
+        trees=ensemble,
     )
 
 

@@ -209,9 +209,9 @@ class _Rank:
         folder.write_phases(summarise_phases(seconds, walls))
         if None not in works:
             folder.write_phases(over_ranks(cpu_seconds), "cpu.csv")
-        if outcome.final:
+        if outcome.final and outcome.saved is not None:
             weights = {"best": outcome.best or outcome.final, "final": outcome.final}
-            folder.write_weights(weights, self._constants(outcome))
+            folder.write_weights(weights, self._constants(outcome) | outcome.saved)
         found = judge(works, self.shared_cores, self.run.data.stream)
         threads, stopped = environment.blas_threads(), outcome.status == Status.INTERRUPTED
         summary = Summary(
@@ -248,7 +248,8 @@ class _Rank:
         tables, problem, test = {}, self.problem, self.parts.test
         classes = len(self.plan.split.classes)
         for name, W in (("final", outcome.final), ("best", outcome.best or outcome.final)):
-            labels = predicted(problem.network, W, problem.loss.threshold, test.a0)
+            assert outcome.model is not None
+            labels = predicted(outcome.model, W, problem.loss.threshold, test.a0)
             counts = np.zeros((classes, classes + 1))  # the last column: outputs that were NaN, of no class
             np.add.at(counts, (test.labels, labels), 1)
             self.comm.allreduce(counts)

@@ -60,6 +60,15 @@ CASES: dict[str, dict[str, Any]] = {
             ("linear", 4, {}),
         )
     },
+    "quantiles": {
+        "name": "ranks",
+        "data": {"name": "swissroll", "rows": 1337, "train": 1003, "scale": "quantile"},
+        "network": {"layers": [12, 6], "activation": "tanh"},
+        "loss": "cross-entropy",
+        "methods": {"adam": {"learning_rate": 0.01, "batch": 100}},
+        "stop": {"iterations": 12},
+        "evaluate": {"every": 2, "unit": "iteration"},
+    },
     **{
         f"{method}, convolution, {size}": {
             "name": "ranks",
@@ -130,6 +139,9 @@ def test_any_number_of_ranks_makes_the_same_curve(case: str, trained: Path) -> N
             assert row["test_accuracy"] == pytest.approx(expected["test_accuracy"], abs=1.01 / test)
             for name in {"train_loss", "objective", "residual_z"} & set(row):
                 assert row[name] == pytest.approx(expected[name], rel=1e-3)
+            assert ("test_auc" in row) == ("convolution" not in network)  # its images have three classes
+            if "test_auc" in row:
+                assert row["test_auc"] == pytest.approx(expected["test_auc"], abs=1e-3)
 
 
 def test_the_same_ranks_and_seed_give_the_same_bits(trained: Path, results: Path) -> None:

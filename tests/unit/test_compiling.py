@@ -59,6 +59,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         {"network": {"layers": [9], "activation": "dcutlu"}, "preset": "paper", "batch": 500},
     ),
     "graph-admm, inner": ("graph-admm", {"network": {"layers": [9], "activation": "hard-sigmoid"}, "inner": 2}),
+    "trees": ("trees", {"loss": "cross-entropy"}),
     "convex-admm": ("convex-admm", {"patterns": 4, "loss": "signed-squared"}),
     **{
         method: (method, {})

@@ -214,6 +214,7 @@ SETTINGS = {  # page, heading -> the settings whose keys its table has
     "## admm": ("admm", set()),
     "## graph-admm": ("graph-admm", set()),
     "## convex-admm": ("convex-admm", set()),
+    "## trees": ("trees", set()),
     "## sgd, adam, gd": ("sgd", {"beta1", "beta2", "epsilon"}),
 }
 

@@ -13,7 +13,7 @@ import pytest
 from admmctl.methods.method import methods
 
 SCRIPT = Path(__file__).parents[1] / "support" / "measured_memory.py"
-LIBRARIES = ("torch-sgd", "torch-adam", "torch-lbfgs")  # of hundreds of MB themselves, more or less
+LIBRARIES = ("torch-sgd", "torch-adam", "torch-lbfgs", "trees")  # of hundreds of MB themselves, more or less
 
 # name of a case: the method, rows, features, classes, hidden layers, and what else the experiment says
 Case = tuple[str, int, int, int, list[int], dict[str, Any]]
