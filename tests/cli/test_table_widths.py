@@ -34,11 +34,12 @@ def words(text: str) -> set[str]:
 
 def test_the_list_of_runs_is_whole(shell: Shell, results: Path, width: int) -> None:
     changes: dict[str, Any] = {"iterations": 1_234_567, "train_s": 0.00736, "time_to_target_s": 0.00736}
-    write_run(results, LONG, **changes)
+    write_run(results, LONG, metric="test_auc", final_test_auc=0.8123, **changes)
     write_run(results, "sgd", accuracies=(0.1, 0.2), iterations=7_654_321, train_s=123_456.7)
     out = shell("runs", "list").out
     assert "…" not in out
     assert words(out) >= {"1234567", "7654321", "0.00736", "123457", "missed", "exhausted", "reached", "0.9000"}
+    assert words(out) >= {"AUC", "0.8123"}
     assert max(map(len, out.splitlines())) <= width
     name = f"{LONG}-p1-s0-5eed0000"
     assert (name in words(out)) == (width > 80)
@@ -60,9 +61,10 @@ def test_the_seconds_of_a_disturbed_run_are_marked(shell: Shell, results: Path, 
 def test_a_comparison_is_whole(shell: Shell, results: Path, width: int) -> None:
     for seed in range(6):
         times = {"train_s": 0.0073612 + seed / 1e5, "time_to_target_s": 0.0073612 + seed / 1e5}
-        write_run(results, LONG, seed=seed, **times)
+        write_run(results, LONG, seed=seed, final_test_auc=0.80123, **times)
         write_run(results, "sgd", seed=seed, accuracies=(0.1, 0.2), train_s=123_456.7)
     out = shell("runs", "compare", "made").out
+    assert words(out) >= {"AUC", "0.8012", "-"}
     assert "…" not in out
     assert "0.00736 to 0.00741" in out
     assert words(out) >= {"6/6", "0/6", "never", "missed", "fastest", "0.00739"}

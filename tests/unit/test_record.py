@@ -32,8 +32,8 @@ EXPERIMENT = swissroll("tiny", 120, (5, 4), stop={"iterations": 4, "target": 0.9
 # The contract of the run folder.
 SUMMARY_FIELDS = """
     experiment method seed metric status reason target time_to_target_s previous_evaluation_s iterations
-    best_test_accuracy final_test_accuracy train_s wall_s load_s ranks threads_per_rank rows_train rows_test
-    peak_rss_mb cpu_share disturbed shared_cores data_made_up rerun
+    best_test_accuracy final_test_accuracy best_test_auc final_test_auc train_s wall_s load_s ranks
+    threads_per_rank rows_train rows_test peak_rss_mb cpu_share disturbed shared_cores data_made_up rerun
 """
 ENVIRONMENT_FIELDS = """
     cpu cores ranks threads_per_rank hosts mpi blas dtype packages git_commit git_dirty config_hash data_sha256
