@@ -23,7 +23,7 @@ from admmctl.errors import AdmmctlError, UserError
 from admmctl.experiment.config import load
 from admmctl.methods.method import methods
 from admmctl.model.network import targets
-from admmctl.runs import memory
+from admmctl.runs import auc, memory
 from admmctl.runs.build import build_network
 from admmctl.runs.memory import PROGRAM_BYTES, Estimate, available, check
 
@@ -89,6 +89,7 @@ def test_the_estimate_counts_the_rows_as_they_are_held_and_the_state(method, val
     data = sum(part.a0.nbytes + part.labels.nbytes for part in held)
     data += sum(targets(part.labels, network.sizes[-1]).nbytes for part in (parts.train, parts.test))
     data += 3 * sum(4 * rows * inputs for rows, inputs in network.shapes)  # weights evaluated, last and best
+    data += auc.BYTES * plan.rows_test
     split = (plan.split.train, plan.split.test, plan.split.validation)
     data += sum(rows.nbytes for rows in split if isinstance(rows, np.ndarray))
     state = trainer.cost(network, parts.train.total, parts.train.total).state_bytes
