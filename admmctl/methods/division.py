@@ -164,10 +164,16 @@ def holders(shapes: Sequence[tuple[int, int]], edges: Sequence[int]) -> list[ran
     return [range(bisect_right(edges, first) - 1, bisect_left(edges, last)) for first, last in pairwise(firsts)]
 
 
-def solve_work(shapes: Sequence[tuple[int, int]], factors: Sequence[float]) -> Work:
-    """Work of the solves for matrices of these shapes; ``factors`` are the operations of the factor of each."""
+def solve_work(
+    shapes: Sequence[tuple[int, int]], factors: Sequence[float], beside: Sequence[float] | None = None
+) -> Work:
+    """Work of the solves for matrices of these shapes; ``factors`` are the operations of the factor of each.
+
+    ``beside``: operations of a row of each, beside those of its solve.
+    """
     once = [2.0 * k * k * _BEGIN + _FACTOR * flop for (_, k), flop in zip(shapes, factors, strict=True)]
-    return Work(shapes, [2.0 * k * k for _, k in shapes], once)
+    more = [0.0] * len(shapes) if beside is None else beside
+    return Work(shapes, [2.0 * k * k + flop for (_, k), flop in zip(shapes, more, strict=True)], once)
 
 
 @dataclass(frozen=True)

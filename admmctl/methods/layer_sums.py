@@ -18,10 +18,17 @@ class LayerSums:
 
     A rank gets the sums of z a' for its own rows, and those of a a' of the layers that it has rows of.
     ``factors[l - 1]`` are the operations of the factor of layer l, in an iteration on average: a rank without rows
-    of a layer makes none. Every ``cross`` becomes a part of one vector, so that nothing is packed.
+    of a layer makes none. Every ``cross`` becomes a part of one vector, so that nothing is packed. ``beside``: see
+    ``solve_work``.
     """
 
-    def __init__(self, pairs: Mapping[int, Sums], factors: Sequence[float], comm: Comm) -> None:
+    def __init__(
+        self,
+        pairs: Mapping[int, Sums],
+        factors: Sequence[float],
+        comm: Comm,
+        beside: Sequence[float] | None = None,
+    ) -> None:
         self.together = {l: cast(Together, pair) for l, pair in pairs.items() if pair.together}
         factors = [flop for pair, flop in zip(pairs.values(), factors, strict=True) if not pair.together]
         pairs = {l: pair for l, pair in pairs.items() if not pair.together}
@@ -29,9 +36,9 @@ class LayerSums:
         self._failure: Diverged | None = None  # why this rank could not solve for its rows
         self.divided = list(pairs)
         shapes = [pair.cross.shape for pair in pairs.values()]
-        self.division = solve_work(shapes, factors).divide(comm)
-        self._crosses: Array = np.zeros(sum(rows * k for rows, k in shapes), pairs[1].cross.dtype)
-        for pair, part in zip(pairs.values(), self.division.views(self._crosses), strict=True):
+        self.division = solve_work(shapes, factors, beside).divide(comm)
+        self.crosses: Array = np.zeros(sum(rows * k for rows, k in shapes), pairs[1].cross.dtype)
+        for pair, part in zip(pairs.values(), self.division.views(self.crosses), strict=True):
             pair.cross = part
         self._groups: dict[range, list[Sums]] = {}  # who gets the sums of a a' of which layers
         for ranks, pair in zip(self.division.ranks, pairs.values(), strict=True):
@@ -47,7 +54,7 @@ class LayerSums:
                 if self._comm.rank in ranks:
                     for pair in group:
                         packed = pair.unpack(packed)
-        self.division.reduce(self._crosses)
+        self.division.reduce(self.crosses)
         for wide in self.together.values():
             wide.divide()
 
@@ -69,6 +76,18 @@ class LayerSums:
     def gather(self, out: Array) -> None:
         """Copy the rows of every rank to all, in place. Raises Diverged, on all ranks."""
         self.division.gather_sound(out, self._failure, "the least squares of another rank have no finite solution")
+
+    def on_all(self, l: int, triangle: Array) -> Array:
+        """A copy of what the ranks with rows of layer l have, on all ranks. Collective."""
+        has = self._comm.rank == self.division.ranks[self.divided.index(l)].start
+        copied: Array = triangle.copy() if has else np.zeros_like(triangle)
+        self._comm.allreduce(copied)
+        return copied
+
+
+def age(every: int, iteration: int) -> int:
+    """Iterations that sums of a a' serve: ``every``, or a fifth of all so far; at first they change fast."""
+    return max(1, min(every, iteration // 5))
 
 
 def solve_share(work: Work, shared: Sequence[int], ranks: int, everywhere: bool = False) -> Share:

@@ -24,7 +24,23 @@ class CrossEntropy(Loss):
         if len(z) == 1:
             result: Array = expit(z) - y
             return result
-        p = np.exp(z - z.max(axis=0))
-        p /= p.sum(axis=0)
+        p = _softmax(z)
         p -= y
         return p
+
+    def drawn_gradient(self, z: Array, uniform: Array) -> Array:
+        """One number a sample draws its class."""
+        if len(z) == 1:
+            result: Array = expit(z)
+            result -= uniform < result
+            return result
+        p = _softmax(z)
+        chosen = (uniform[0] >= np.cumsum(p[:-1], axis=0)).sum(axis=0)
+        p[chosen, np.arange(p.shape[1])] -= 1
+        return p
+
+
+def _softmax(z: Array) -> Array:
+    p: Array = np.exp(z - z.max(axis=0))
+    p /= p.sum(axis=0)
+    return p

@@ -4,7 +4,8 @@ All weights are one flat vector, and W_l are views of it: an optimiser updates o
 buffer.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +45,19 @@ def scratch_bytes(network: Network, itemsize: int = 4) -> int:
     return itemsize * network.block(itemsize) * (4 * sum(network.sizes[1:]) + network.scratch)
 
 
+class Watch(Protocol):
+    """What looks at a pass over samples, block by block; arrays are overwritten afterwards."""
+
+    def inputs(self, l: int, V: Array) -> None:
+        """What W_l multiplies: activations (k_(l-1), n), with their row of ones where there are biases."""
+
+    def drawn(self, outputs: Array) -> Array | None:
+        """Derivatives by the outputs (k_L, n) that are pulled back for ``outputs``, or None."""
+
+    def outputs(self, l: int, E: Array) -> None:
+        """The derivatives by z_l, (k_l, n), that come of ``drawn``."""
+
+
 class Gradient:
     """Sums of the loss and of its gradient over samples; buffers are allocated once."""
 
@@ -55,7 +69,15 @@ class Gradient:
         self._z: list[Array] = [np.empty((columns, k), dtype).T for k in hidden]
         self._back: list[Array] = [np.empty((columns, k), dtype).T for k in hidden]
 
-    def add(self, W: Weights, a0: Array, y: Array, total: Weights, mask: Mask | None = None) -> float:
+    def add(
+        self,
+        W: Weights,
+        a0: Array,
+        y: Array,
+        total: Weights,
+        mask: Mask | None = None,
+        watch: Watch | None = None,
+    ) -> float:
         """Add the gradient over the samples ``a0`` (k_0 + 1, n), ``y`` to ``total``; returns the loss sum.
 
         Samples are taken ``columns`` at a time. With a ``mask`` both are those of the masked network.
@@ -64,10 +86,18 @@ class Gradient:
         for block in blocks(a0.shape[1], self.columns):
             layers = range(1, len(self._z) + 1)
             masks = [None if mask is None else mask(l, block) for l in layers]
-            loss += self._block(W, a0[:, block], y[:, block], total, masks)
+            loss += self._block(W, a0[:, block], y[:, block], total, masks, watch)
         return loss
 
-    def _block(self, W: Weights, a0: Array, y: Array, total: Weights, masks: list[Array | None]) -> float:
+    def _block(
+        self,
+        W: Weights,
+        a0: Array,
+        y: Array,
+        total: Weights,
+        masks: list[Array | None],
+        watch: Watch | None,
+    ) -> float:
         network, h, n = self._network, self._network.activation, a0.shape[1]
         a = [a0, *(buffer[:, :n] for buffer in self._a)]
         z = [buffer[:, :n] for buffer in self._z]
@@ -77,14 +107,28 @@ class Gradient:
             if mask is not None:
                 a[l + 1][:-1] *= mask
         outputs = network.apply(network.layers, W[-1], network.inputs(a[-1]))
-        delta = self._loss.gradient(outputs, y)
-        network.operator(network.layers).add_gradient(delta, network.inputs(a[-1]), total[-1])
-        for l in range(len(z) - 1, -1, -1):
-            back = network.operator(l + 2).adjoint(W[l + 1], delta, out=self._back[l][:, :n])
-            if (mask := masks[l]) is not None:
-                back *= mask
-                h.value(z[l], out=a[l + 1][:-1])  # the slope is that of h(z)
-            h.pull_back(z[l], a[l + 1][:-1], back)
-            delta = back
-            network.operator(l + 1).add_gradient(delta, network.inputs(a[l]), total[l])
+        for l, delta in self._pulled_back(W, self._loss.gradient(outputs, y), a, z, masks):
+            V = network.inputs(a[l - 1])
+            network.operator(l).add_gradient(delta, V, total[l - 1])
+            if watch is not None:
+                watch.inputs(l, V)
+        drawn = None if watch is None else watch.drawn(outputs)
+        if watch is not None and drawn is not None:
+            for l, E in self._pulled_back(W, drawn, a, z, masks):
+                watch.outputs(l, E)
         return self._loss.value(outputs, y)
+
+    def _pulled_back(
+        self, W: Weights, delta: Array, a: list[Array], z: list[Array], masks: list[Array | None]
+    ) -> Iterator[tuple[int, Array]]:
+        """Layers L..1, and the derivatives by z_l of each, from those by the outputs. Masked a_l become h(z_l)."""
+        h = self._network.activation
+        yield len(W), delta
+        for l in range(len(z), 0, -1):
+            back = self._network.operator(l + 1).adjoint(W[l], delta, out=self._back[l - 1][:, : delta.shape[1]])
+            if (mask := masks[l - 1]) is not None:
+                back *= mask
+                h.value(z[l - 1], out=a[l][:-1])  # the slope is that of h(z)
+            h.pull_back(z[l - 1], a[l][:-1], back)
+            delta = back
+            yield l, delta

@@ -44,6 +44,13 @@ class Loss(ABC):
         """The outputs that least squares fits where ``y`` is 0 and 1."""
         return y
 
+    def drawn_gradient(self, z: Array, uniform: Array) -> Array:
+        """The derivative by z for targets that are drawn from the model that ``value`` is the likelihood of.
+
+        ``uniform`` are numbers in [0, 1), shape of z. Its mean square is the Fisher information of z.
+        """
+        raise NotImplementedError(f"{type(self).__name__} is the likelihood of no model")
+
     @property
     def closed_form(self) -> bool:
         """Whether it has a ``z_update``."""
@@ -69,6 +76,10 @@ class Squared(Loss):
         if self.curvature != 1:
             difference *= self.curvature
         return difference
+
+    def drawn_gradient(self, z: Array, uniform: Array) -> Array:
+        """The model is normal, of variance 1 / curvature; signs have the second moments of normal numbers."""
+        return np.where(uniform < 0.5, -1, 1).astype(z.dtype) * z.dtype.type(np.sqrt(self.curvature))
 
     def z_update(self, y: Array, m: Array, lam: Array, beta: float) -> Array:
         result: Array = (self.curvature * self.labels(y) - lam + 2 * beta * m) / (self.curvature + 2 * beta)

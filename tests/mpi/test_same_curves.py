@@ -53,6 +53,9 @@ CASES: dict[str, dict[str, Any]] = {
         for method, iterations, settings in (
             ("sgd", 32, {"learning_rate": 0.1, "momentum": 0.9, "batch": 64, "weight_decay": 1e-3}),
             ("adam", 32, {"learning_rate": 0.01, "batch": 100}),
+            ("foof", 32, {"learning_rate": 0.02, "batch": 100}),
+            ("kfac", 32, {"learning_rate": 0.02, "batch": 100, "gram_every": 3}),
+            ("muon", 32, {"batch": 100}),
             ("gd", 32, {"learning_rate": 0.5}),
             # Line searches amplify rounding, most of all near the optimum: these end before it shows.
             ("cg", 12, {}),

@@ -152,6 +152,17 @@ CASES = [
         ("sgd", {"batch": 50, "momentum": 0.9, "nesterov": True}, {}),
         ("adam", {"batch": 50}, {"loss": "cross-entropy"}),
         ("adam", {"batch": 1}, {}),  # most ranks have no row of a mini-batch
+        ("foof", {"batch": 50, "learning_rate": 0.02}, {}),
+        (
+            "foof",
+            {"batch": 50, "gram_every": 2, "nesterov": True, "average": 0.9},
+            {"loss": "hinge", "bias": False},
+        ),
+        ("kfac", {"batch": 50, "learning_rate": 0.02}, {}),
+        ("kfac", {"batch": 50, "gram_every": 2, "weight_decay": 0.1}, {"loss": "cross-entropy", "outputs": 3}),
+        ("muon", {"batch": 50}, {}),
+        ("muon", {"batch": 50, "weight_decay": 0.1}, {"loss": "cross-entropy", "outputs": 3, "bias": False}),
+        ("muon", {"batch": 50}, {"features": 16, "convolution": Stack((1, 4, 4), (2, 3), (3, 3), 2)}),
         ("gd", {}, {}),
         ("cg", {}, {}),
         ("lbfgs", {"weight_decay": 0.01}, {"loss": "hinge"}),

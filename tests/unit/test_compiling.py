@@ -64,7 +64,20 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     **{
         method: (method, {})
         for method in (
-            *("admm", "admm-printed", "stochastic-admm", "sgd", "adam", "gd", "cg", "lbfgs", "linear"),
+            *(
+                "admm",
+                "admm-printed",
+                "stochastic-admm",
+                "sgd",
+                "adam",
+                "gd",
+                "foof",
+                "kfac",
+                "muon",
+                "cg",
+                "lbfgs",
+                "linear",
+            ),
             *("random-features", "torch-sgd", "torch-adam", "torch-lbfgs"),
         )
     },

@@ -23,7 +23,7 @@ from admmctl.runs.predict import load_model, predict_rows
 from admmctl.runs.recorded import Recorded
 
 MNIST: dict[str, Any] = {"name": "mnist", "scale": "unit"}
-TRAINABLE = ["admm", "sgd", "adam", "gd", "cg", "lbfgs"]
+TRAINABLE = ["admm", "sgd", "adam", "muon", "gd", "cg", "lbfgs"]
 
 
 def experiment(
@@ -212,7 +212,7 @@ def test_a_run_learns_and_what_it_saves_predicts_the_same(method, bias, images, 
     assert summary["status"] == "exhausted"
     first, *_, last = Recorded(folder).curve
     assert last["train_loss"] < first["train_loss"]
-    if method not in ("sgd", "adam", "gd"):  # which take more steps than these
+    if method not in ("sgd", "adam", "muon", "gd"):  # which take more steps than these
         assert last["train_accuracy"] > 0.8
     x, y = np.load(images["x"]), np.load(images["y"])
     labels = np.array(predict_rows(folder, Path(images["x"]), "final").labels)

@@ -215,6 +215,8 @@ SETTINGS = {  # page, heading -> the settings whose keys its table has
     "## graph-admm": ("graph-admm", set()),
     "## convex-admm": ("convex-admm", set()),
     "## trees": ("trees", set()),
+    "## foof, kfac": ("kfac", set()),
+    "## muon": ("muon", set()),
     "## sgd, adam, gd": ("sgd", {"beta1", "beta2", "epsilon"}),
 }
 

@@ -5,6 +5,7 @@ import pytest
 from support.methods import advance, each, on_parts, same, spread, start
 
 from admmctl.methods import gains as made_gains
+from admmctl.methods.gradient import muon
 from admmctl.methods.method import Diverged, Finished
 
 
@@ -12,6 +13,7 @@ from admmctl.methods.method import Diverged, Finished
 @pytest.mark.parametrize("cuts", [[0, 71, 120], [0, 2, 70, 120], [0, 2, 40, 41, 90, 120]])
 def test_any_number_of_ranks_makes_the_iterates_of_one(case, cuts, monkeypatch):
     monkeypatch.setattr(made_gains, "WORTH", 50.0)  # small gains are divided, too
+    monkeypatch.setattr(muon, "WORTH", 50.0)
 
     def train(comm=None, columns=slice(None)):
         method, state = start(case, np.float64, comm=comm, columns=columns)
@@ -60,6 +62,7 @@ def test_cost_names_the_messages_of_an_iteration(case, cuts, monkeypatch):
     if by_descent or case.kind in ("cg", "lbfgs", "convex-admm"):
         pytest.skip("a search or a solver sends as many as it takes")
     monkeypatch.setattr(made_gains, "WORTH", 50.0)
+    monkeypatch.setattr(muon, "WORTH", 50.0)
 
     def sent(comm, columns):
         method, p = case.method(), case.problem(comm=comm, columns=columns)

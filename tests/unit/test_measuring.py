@@ -293,7 +293,7 @@ def test_a_config_that_compares_methods_tunes_them_all_alike(path):
 # -- rule 7: the start does not depend on the number of ranks
 
 
-@pytest.mark.parametrize("kind", ["sgd", "adam", "gd", "cg", "lbfgs", "linear"])
+@pytest.mark.parametrize("kind", ["sgd", "adam", "foof", "kfac", "muon", "gd", "cg", "lbfgs", "linear"])
 def test_every_rank_starts_at_the_weights_of_one(kind):
     method = methods.load(kind)(methods.load(kind).Settings())
     hidden = [] if kind == "linear" else [6, 4]

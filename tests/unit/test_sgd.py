@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from support.descent import descend_adam, descent_start, mean_gradient
 from support.methods import accuracy, after, by_sign_of_product, flat
 from support.problems import Array, NoClock, problem
 from support.ranks import CountingComm
@@ -11,8 +12,7 @@ from admmctl.experiment.config import ConfigError, load
 from admmctl.methods.gradient.minibatch import Epoch, most_rows
 from admmctl.methods.gradient.sgd import Adam, AdamSettings, Gd, GdSettings, Sgd, SgdSettings
 from admmctl.methods.method import Diverged, Problem
-from admmctl.model.gradient import Gradient, flat_views, parameters
-from admmctl.model.initial import gaussian_weights
+from admmctl.model.gradient import parameters
 from admmctl.model.losses import losses
 from admmctl.model.network import Network
 
@@ -25,25 +25,6 @@ def adam(**settings) -> Adam:
     return Adam(AdamSettings(**settings))
 
 
-def mean_gradient(p: Problem, vector: Array, rows) -> Array:
-    """Over some rows, by the back-propagation that test_gradient.py holds against finite differences."""
-    total = np.zeros_like(vector)
-    backprop = Gradient(p.network, p.loss, len(rows), np.float64)
-    backprop.add(flat_views(p.network, vector), p.a0[:, rows], p.y[:, rows], flat_views(p.network, total))
-    return total / len(rows)
-
-
-def start(p: Problem) -> Array:
-    """Random weights, no biases, as one vector."""
-    vector = np.empty(parameters(p.network))
-    random = gaussian_weights(p.network, p.seed, np.float64)
-    for view, W_l in zip(flat_views(p.network, vector), random, strict=True):
-        view[...] = W_l
-        if p.network.bias:
-            view[:, -1] = 0
-    return vector
-
-
 # -- the rules, written down as in their papers: x and what is remembered from gradients g, step by step
 
 
@@ -53,16 +34,6 @@ def descend(x, gradient, steps, learning_rate, momentum=0.0, nesterov=False):
         g = gradient(t, x)
         v = momentum * v + g
         x = x - learning_rate * (g + momentum * v if nesterov else v)
-    return x
-
-
-def descend_adam(x, gradient, steps, learning_rate=1e-3, beta1=0.9, beta2=0.999, epsilon=1e-8):
-    m, v = np.zeros_like(x), np.zeros_like(x)
-    for t in range(1, steps + 1):
-        g = gradient(t - 1, x)
-        m = beta1 * m + (1 - beta1) * g
-        v = beta2 * v + (1 - beta2) * g**2
-        x = x - learning_rate * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + epsilon)
     return x
 
 
@@ -92,15 +63,19 @@ def test_steps_are_those_of_the_formula(rule, decay, steps):
         rows = Epoch(3, epoch, 120, 32, 0, 120).rows(number)
         return mean_gradient(p, x, rows) + decay * x
 
-    expected = formula(start(p), gradient, steps, **settings)
+    expected = formula(descent_start(p), gradient, steps, **settings)
     s = after(build(batch=32, weight_decay=decay, **settings), p, steps)
     np.testing.assert_allclose(s.parameters, expected, rtol=1e-9, atol=1e-11)
-    assert np.abs(expected - start(p)).max() > 1e-3
+    assert np.abs(expected - descent_start(p)).max() > 1e-3
 
 
 def test_gradient_descent_steps_are_those_of_the_formula():
     p = problem([6], activation="sigmoid", samples=50)
-    expected = descend(start(p), lambda t, x: mean_gradient(p, x, np.arange(50)) + 0.2 * x, 5, learning_rate=0.3)
+
+    def gradient(t: int, x: Array) -> Array:
+        return mean_gradient(p, x, np.arange(50)) + 0.2 * x
+
+    expected = descend(descent_start(p), gradient, 5, learning_rate=0.3)
     s = after(Gd(GdSettings(learning_rate=0.3, weight_decay=0.2)), p, 5)
     np.testing.assert_allclose(s.parameters, expected, rtol=1e-10)
 
@@ -119,9 +94,9 @@ def test_training_starts_at_the_random_weights_of_the_seed_with_zero_biases():
         p = problem([6, 4], bias=bias, seed=5)
         for method in (sgd(), adam(), Gd(GdSettings())):
             W = method.weights(method.init(p))
-            np.testing.assert_array_equal(flat(W), start(p))
+            np.testing.assert_array_equal(flat(W), descent_start(p))
         other = problem([6, 4], bias=bias, seed=6)
-        assert (start(other) != start(p)).any()
+        assert (descent_start(other) != descent_start(p)).any()
 
 
 # -- a learning rate that changes, and averaged weights

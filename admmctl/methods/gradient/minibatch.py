@@ -78,6 +78,7 @@ class MiniBatches:
         self.count = -(-problem.total // self.batch)  # in an epoch
         self._number = -1
         self._epoch: Epoch | None = None
+        self.first = 0  # the place of this rank's first row in the mini-batch that was taken last
         self.most = most_rows(problem.a0.shape[1], problem.total, self.batch)  # rows of this rank in one of them
         self._regulariser: Regulariser | None = None
         if settings is not None and settings.regularises:
@@ -103,9 +104,9 @@ class MiniBatches:
 
     def take(self, iteration: int) -> tuple[Array, Array]:
         """Inputs and targets of this rank's rows in the mini-batch of an iteration, as columns."""
-        a0, y, first = self._gathered(iteration)
+        a0, y, self.first = self._gathered(iteration)
         if self._regulariser is not None:
-            self._regulariser.begin(iteration, first)
+            self._regulariser.begin(iteration, self.first)
             self._regulariser.change(a0, y)
         return a0, y
 

@@ -128,6 +128,7 @@ class DescentState:
     average: Average | None = None
     iteration: int = 0
     rows_seen: int = 0
+    more: Any = None  # what a method keeps beside
 
 
 def _update_work(size: int) -> Work:
@@ -142,6 +143,7 @@ class Descent(Method):
     unit: ClassVar[Unit] = "epoch"
     memories: ClassVar[tuple[str, ...]] = ()
     operations: ClassVar[int] = 3  # of the update of a number, about
+    decoupled: ClassVar[bool] = False  # whether ``update`` sees to the weight decay, beside the gradient
 
     def batch(self, total: int) -> int:
         """Rows of a mini-batch over all ranks; never more than there are."""
@@ -149,13 +151,16 @@ class Descent(Method):
 
     def init(self, problem: Problem) -> DescentState:
         """Random weights, zero biases (but a kernel's); nothing is computed from samples yet."""
+        return self.begin(problem, _update_work(parameters(problem.network)).divide(problem.comm))
+
+    def begin(self, problem: Problem, division: Division) -> DescentState:
+        """The state of ``init``, for the piece of the weights that ``division`` gives this rank."""
         dtype = problem.a0.dtype.type
         size = parameters(problem.network)
         vector, gradient = np.empty(size, dtype), np.zeros(size, dtype)
         W = flat_views(problem.network, vector)
         for view, start in zip(W, descent_weights(problem.network, problem.seed, dtype), strict=True):
             view[...] = start
-        division = _update_work(size).divide(problem.comm)
         batch = self.batch(problem.total)
         columns = min(batch, problem.a0.shape[1], problem.network.block(problem.a0.itemsize))
         return DescentState(
@@ -193,38 +198,53 @@ class Descent(Method):
         rows = s.batches.rows(s.iteration)
         with p.clock.phase("gradient"):
             s.gradient[...] = 0
-            s.backprop.add(s.W, a0, y, s.dW, s.batches.mask)
+            self.backpropagate(s, a0, y)
         with p.clock.phase("reduce"):
-            s.division.reduce(s.gradient)
+            self.reduce(s)
         with p.clock.phase("update"):
             W, g = s.parameters[s.division.own], s.gradient[s.division.own]
             g /= rows
-            if self.settings.weight_decay:
+            if self.settings.weight_decay and not self.decoupled:
                 g += self.settings.weight_decay * W
             s.iteration += 1
             self.update(s, W, g, self.rate((s.iteration - 0.5) / s.batches.count))
             if s.average is not None:
                 s.average.add(W)
         with p.clock.phase("reduce"):
-            s.division.gather(s.parameters)
+            self.gather(s)
         if not np.isfinite(s.parameters[:: max(1, len(s.parameters) // 64)]).all():
             raise Diverged(f"the weights are not finite after {s.iteration} iterations")
         s.rows_seen += rows
         return s
+
+    def backpropagate(self, s: DescentState, a0: Array, y: Array) -> None:
+        """Add this rank's part of the gradient to ``s.dW``."""
+        s.backprop.add(s.W, a0, y, s.dW, s.batches.mask)
+
+    def reduce(self, s: DescentState) -> None:
+        """Sum ``s.gradient`` over ranks: every rank gets its own piece."""
+        s.division.reduce(s.gradient)
+
+    def gather(self, s: DescentState) -> None:
+        """Copy the pieces of the weights to all ranks."""
+        s.division.gather(s.parameters)
 
     def update(self, s: DescentState, W: Array, g: Array, rate: float) -> None:
         """Change this rank's piece of the weights, ``W``, by that of the gradient, ``g``, in place."""
         raise NotImplementedError
 
     def cost(self, network: Network, samples: int, total: int, ranks: int = 1) -> Cost:
-        batch = self.batch(total)
-        size, width = parameters(network), network.sizes[0] + 1 + network.sizes[-1]
-        regulariser = self.regulariser
-        state = 4 * size * (3 + len(self.memories)) + regulariser_bytes(regulariser, network, network.block())
-        state += batch_bytes(width, samples, total, batch, regulariser.changes_samples)
+        batch, size = self.batch(total), parameters(network)
         messages = Message("reduce_scatter", 4 * size), Message("allgather", 4 * size)
         (share, _), flop = _update_work(size).cut(ranks), gradient_flop(network, batch)
-        return Cost(state + scratch_bytes(network), flop, batch, messages, share * self.operations)
+        return Cost(self.held(network, samples, total), flop, batch, messages, share * self.operations)
+
+    def held(self, network: Network, samples: int, total: int) -> int:
+        """Bytes of weights, memories, mini-batches and blocks."""
+        given, width = self.regulariser, network.sizes[0] + 1 + network.sizes[-1]
+        state = 4 * parameters(network) * (3 + len(self.memories)) + scratch_bytes(network)
+        state += batch_bytes(width, samples, total, self.batch(total), given.changes_samples)
+        return state + regulariser_bytes(given, network, network.block())
 
     def weights(self, s: DescentState) -> Weights:
         """Of the last iteration, or their average. Collective."""

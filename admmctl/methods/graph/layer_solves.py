@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from admmctl.comm import Comm
-from admmctl.methods.layer_sums import LayerSums, largest
+from admmctl.methods.layer_sums import LayerSums, age, largest
 from admmctl.methods.least_squares import GramPair, RidgeFactor
 from admmctl.methods.method import Array
 
@@ -76,12 +76,11 @@ class LayerSolves:
 
     def begin(self, iteration: int, rows: int) -> None:
         """Before the blocks of an iteration of ``rows`` rows; the last of an epoch may have fewer."""
-        age = max(1, min(self._every, iteration // 5))
-        full = rows == self._rows
+        oldest, full = age(self._every, iteration), rows == self._rows
         self._due = {
             i
             for i, lasts in self._lasts.items()
-            if not lasts or i not in self._summed_at or (full and iteration - self._summed_at[i] >= age)
+            if not lasts or i not in self._summed_at or (full and iteration - self._summed_at[i] >= oldest)
         }
         for i in self._due:
             self._summed_at[i] = iteration
@@ -116,19 +115,12 @@ class LayerSolves:
     def memory(self) -> dict[str, Any]:
         """V V' of layers that may not be summed in the next iteration, and what made their factors. Collective."""
         lasting = [i for i, lasts in self._lasts.items() if i in self._summed_at and (lasts or i in self._known)]
+        sums = {i: self.sums.on_all(i, self._pairs[i].triangle) for i in lasting}
         return {
             "born": [self._summed_at.get(i) for i in self._pairs],
             "known": sorted(self._known),
-            "lasting": [{"layer": i, "sums": self._sums_of(i), "held": self._held_of(i)} for i in lasting],
+            "lasting": [{"layer": i, "sums": sums[i], "held": self._held_of(i)} for i in lasting],
         }
-
-    def _sums_of(self, i: int) -> Array:
-        """V V' of layer i, which the ranks with rows of it have, on all ranks."""
-        mine = self._pairs[i].triangle
-        has = self._comm.rank == self.sums.division.ranks[i - 1].start
-        triangle: Array = mine.copy() if has else np.zeros_like(mine)
-        self._comm.allreduce(triangle)
-        return triangle
 
     def _held_of(self, i: int) -> float:
         return largest(self._comm, self._held.get(i, 0.0))

@@ -1,0 +1,38 @@
+"""What gradient methods are held against: the mean gradient of some rows, where they start, Adam's rule."""
+
+import numpy as np
+
+from admmctl.methods.method import Problem
+from admmctl.model.gradient import Gradient, flat_views, parameters
+from admmctl.model.initial import gaussian_weights
+from support.problems import Array
+
+
+def mean_gradient(p: Problem, vector: Array, rows) -> Array:
+    """Over some rows, by the back-propagation that test_gradient.py holds against finite differences."""
+    total = np.zeros_like(vector)
+    backprop = Gradient(p.network, p.loss, len(rows), np.float64)
+    backprop.add(flat_views(p.network, vector), p.a0[:, rows], p.y[:, rows], flat_views(p.network, total))
+    return total / len(rows)
+
+
+def descent_start(p: Problem) -> Array:
+    """Random weights, no biases, as one vector."""
+    vector = np.empty(parameters(p.network))
+    random = gaussian_weights(p.network, p.seed, np.float64)
+    for view, W_l in zip(flat_views(p.network, vector), random, strict=True):
+        view[...] = W_l
+        if p.network.bias:
+            view[:, -1] = 0
+    return vector
+
+
+def descend_adam(x, gradient, steps, learning_rate=1e-3, beta1=0.9, beta2=0.999, epsilon=1e-8):
+    """Where Adam is after so many steps from x, by ``gradient(t, x)``."""
+    m, v = np.zeros_like(x), np.zeros_like(x)
+    for t in range(1, steps + 1):
+        g = gradient(t - 1, x)
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g**2
+        x = x - learning_rate * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + epsilon)
+    return x
