@@ -297,7 +297,7 @@ def test_a_rank_has_factors_of_its_own_layers_alone():
 # -- learning, and settings
 
 
-@pytest.mark.parametrize("method", [foof(batch=50, learning_rate=0.1), kfac(batch=50)], ids=["foof", "kfac"])
+@pytest.mark.parametrize("method", [foof(batch=50, damping=0.1), kfac(batch=50)], ids=["foof", "kfac"])
 def test_hidden_layers_learn_what_a_linear_model_cannot(method):
     p = by_sign_of_product(samples=400, loss="cross-entropy")
     assert accuracy(p, method.weights(after(method, p, 8 * 30))) > 0.95

@@ -43,7 +43,7 @@ class FoofSettings(CurvedSettings):
     """The method block of ``foof``."""
 
     learning_rate: Positive = 0.1
-    damping: Positive = Field(default=0.1, description="lambda, relative to the mean diagonal of V V'/n")
+    damping: Positive = Field(default=1.0, description="lambda, relative to the mean diagonal of V V'/n")
 
 
 class Foof(Sgd):
