@@ -12,7 +12,7 @@ from support.shell import Shell
 import admmctl
 from admmctl.errors import ConfigError, MissingExtra, UserError
 from admmctl.experiment import config
-from admmctl.methods.method import Diverged, Finished, Problem
+from admmctl.methods.method import Diverged, Finished, Problem, start
 from admmctl.methods.trees import libraries
 from admmctl.methods.trees.boosting import Trees, TreesSettings
 from admmctl.model.network import score
@@ -218,6 +218,22 @@ def test_training_is_timed_and_evaluation_is_not(library: str, module: Any) -> N
         method.model(state, p.network).forward(method.weights(state), p.a0)
     assert {name: clock.seconds[name] for name in before} == before
     method.close(state)
+
+
+@each
+def test_loading_the_library_is_no_training(library: str, module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, phases = Clock(), []
+    require = libraries.require
+
+    def noted(name: str) -> Any:
+        phases.append(clock.timed)
+        return require(name)
+
+    monkeypatch.setattr(libraries, "require", noted)
+    p, method = rows(), made(library)
+    object.__setattr__(p, "clock", clock)
+    method.close(start(method, p))
+    assert phases == [None, "bin"]  # the second finds it loaded
 
 
 # --- runs

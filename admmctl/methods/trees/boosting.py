@@ -121,6 +121,10 @@ class Trees(Method):
         """None, whatever the experiment says."""
         return []
 
+    def prepare(self, problem: Problem) -> None:
+        """Load the library: that is no training."""
+        libraries.require(self.settings.library)
+
     def init(self, problem: Problem) -> TreesState:
         """Rows sorted into bins. Raises UserError where a class has no training row, Diverged for a NaN."""
         made: dict[str, type[LightGbm] | type[ScikitLearn]] = {"lightgbm": LightGbm, "sklearn": ScikitLearn}
