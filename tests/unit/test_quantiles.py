@@ -1,5 +1,6 @@
 """scale: quantile: exact at knots, near elsewhere, the same on ranks, in streams and in predictions."""
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -210,3 +211,18 @@ def test_a_row_that_holds_a_nan_is_not_predicted(
     np.save("x.npy", x)
     with pytest.raises(UserError, match="1 of 3 rows with a NaN or an infinity: row 1"):
         predict_rows(Path(summary["folder"]), Path("x.npy"), "final")
+
+
+@pytest.mark.parametrize("rows", [2_000, 40_000])
+def test_it_takes_no_more_memory_than_the_estimate_counts(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quantiles, "_SAMPLE_ROWS", 10_000)
+    x = np.random.default_rng(0).standard_normal((rows, 60))
+    fitted(x[:10])  # what is loaded at the first call is not counted
+    tracemalloc.start()
+    try:
+        fitted(x, cut=1_000)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < quantiles.quantile_bytes(60, rows) + 3 * 8 * 60 * 1_000  # and copies of a block
+    assert peak > 0.3 * quantiles.quantile_bytes(60, rows)
