@@ -5,7 +5,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
+import claims_page
 import made_up_data
 import rehearsal
 
-__all__ = ["made_up_data", "rehearsal"]
+__all__ = ["claims_page", "made_up_data", "rehearsal"]
