@@ -35,10 +35,12 @@ CASES: dict[str, dict[str, Any]] = {
             "ranks",
             **ROLL,
             loss="cross-entropy",
-            methods={method: {"batch": 700, "input_noise": 0.1, "label_smoothing": 0.1, "dropout": [0.2, 0.5]}},
+            methods={
+                method: {"batch": 700, "input_noise": 0.1, "label_smoothing": 0.1, "dropout": [0.2, 0.5], **own}
+            },
             evaluate={"every": 1, "unit": "iteration"},
         )
-        for method in ("adam", "graph-admm")
+        for method, own in (("adam", {}), ("graph-admm", {"quadratic": 0.25}))
     },
     **{
         method: {
