@@ -182,6 +182,8 @@ CASES = [
         ("sgd", {"batch": 50, **REGULARISED}, {"loss": "cross-entropy", "outputs": 3}),
         ("adam", {"batch": 1, **REGULARISED}, {"activation": "tanh", "loss": "cross-entropy"}),
         ("sgd", {"batch": 200, **REGULARISED}, {"loss": "cross-entropy"}),  # all rows
+        ("kfac", {"batch": 50, "gram_every": 2, **REGULARISED}, {"loss": "cross-entropy", "outputs": 3}),
+        ("muon", {"batch": 50, **REGULARISED}, {"loss": "cross-entropy", "outputs": 3}),
         ("graph-admm", {"batch": 50, **REGULARISED}, {"loss": "cross-entropy", "outputs": 3}),
         ("graph-admm", {"batch": 50, "gram_every": 1, "dropout": 0.3}, {"activation": "dcutlu(-1, 1)"}),
     )
