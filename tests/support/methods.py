@@ -147,6 +147,8 @@ CASES = [
         ("graph-admm", {"average": 0.9, "gram_every": 2}, {}),
         ("graph-admm", {"batch": 50}, {"loss": "cross-entropy", "outputs": 3}),
         ("graph-admm", {"batch": 50, "gram_every": 3, "decay": "objective"}, {}),
+        ("graph-admm", {"batch": 50, "penalties": "automatic", "gram_every": 3}, {"loss": "cross-entropy"}),
+        ("graph-admm", {"penalties": "automatic"}, {"outputs": 3}),
         ("graph-admm", {"backward": "backprop"}, {"loss": "cross-entropy"}),
         ("graph-admm", {"backward": "backprop-unscaled", "batch": 50}, {"activation": "dcutlu"}),
         ("sgd", {"batch": 50, "momentum": 0.9, "nesterov": True}, {}),

@@ -22,6 +22,7 @@ kinds = pytest.mark.parametrize("kind", list(CUTS))
 
 # As in the paper, without what was added to it.
 PLAIN = {
+    "penalties": "fixed",
     "decay": "penalty",
     "momentum": 0.0,
     "average": 0.0,
@@ -428,10 +429,11 @@ def test_noise_on_all_rows_at_once_is_refused():
 
 
 def test_defaults_depend_on_whether_there_are_mini_batches():
-    whole, batches = GraphAdmmSettings(), GraphAdmmSettings(batch=300)
+    whole, batches = GraphAdmmSettings(), GraphAdmmSettings(batch=3000)
     assert (whole.momentum, whole.decay, whole.average, whole.l2) == (0.95, "objective", 0.0, 30.0)
     assert (batches.momentum, batches.decay, batches.average, batches.l2) == (0.0, "penalty", 0.95, 0.1)
     assert (whole.gram_every, whole.damping, batches.gram_every, batches.damping) == (1, 0.0, 8, 0.03)
+    assert (whole.penalties, batches.penalties) == ("fixed", "automatic")
     assert GraphAdmmSettings(batch=300, momentum=0.5, l2=7.0).momentum == 0.5
     assert GraphAdmmSettings(anderson=5).momentum == 0.0
     # What was resolved and written down means the same when it is read again.
@@ -439,12 +441,23 @@ def test_defaults_depend_on_whether_there_are_mini_batches():
         assert GraphAdmmSettings(**settings.plain()) == settings
 
 
+def test_defaults_mean_the_same_on_mini_batches_of_any_size():
+    # A sixth of the rows: a sixth of the L2, the same number of rows of damping, an average over as many rows.
+    small, large = GraphAdmmSettings(batch=500), GraphAdmmSettings(batch=3000)
+    assert 6 * small.l2 == pytest.approx(large.l2)
+    assert 500 * small.damping == pytest.approx(3000 * large.damping)
+    assert small.average**6 == pytest.approx(large.average)
+    given = GraphAdmmSettings(batch=500, l2=7.0, damping=0.2, average=0.5)
+    assert (given.l2, given.damping, given.average) == (7.0, 0.2, 0.5)
+    assert GraphAdmmSettings(**small.plain()) == small
+
+
 def test_the_papers_penalties_are_the_default_on_mini_batches():
-    rho, beta = GraphAdmmSettings(batch=50).penalties(3, None)
+    rho, beta = GraphAdmmSettings(batch=50).rho_and_beta(3, None)
     assert rho == pytest.approx({1: 0.2, 2: 0.1, 3: 0.05})
     assert beta == pytest.approx({1: 0.2, 2: 0.1})
-    assert GraphAdmmSettings().penalties(3, None) == ({1: 0.05, 2: 0.05, 3: 1.0}, {1: 1.0, 2: 1.0})
-    assert GraphAdmmSettings().penalties(2, 2.0) == ({1: 0.05, 2: 8.0}, {1: 1.0})
+    assert GraphAdmmSettings().rho_and_beta(3, None) == ({1: 0.05, 2: 0.05, 3: 1.0}, {1: 1.0, 2: 1.0})
+    assert GraphAdmmSettings().rho_and_beta(2, 2.0) == ({1: 0.05, 2: 8.0}, {1: 1.0})
 
 
 @pytest.mark.parametrize("scale", [0.5, 3.0])
@@ -522,6 +535,7 @@ def test_mini_batches_are_evaluated_once_an_epoch_and_all_rows_every_iteration()
     }
     paper = runs["paper"].settings
     assert (paper.batch, paper.average, paper.momentum, paper.l2) == (3000, 0.0, 0.0, 0.1)
+    assert (paper.penalties, paper.damping, paper.gram_every, paper.backward) == ("fixed", 0.0, 1, "admm")
 
 
 def test_penalties_must_fit_the_layers():

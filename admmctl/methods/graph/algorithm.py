@@ -32,6 +32,7 @@ from admmctl.methods.graph import accelerate, backprop, table_2
 from admmctl.methods.graph.accelerate import Accelerator, accelerator
 from admmctl.methods.graph.cost import cost_of, factor_flops
 from admmctl.methods.graph.layer_solves import LayerSolves, lasts
+from admmctl.methods.graph.penalties import AutomaticPenalties, Penalties
 from admmctl.methods.graph.settings import GraphAdmmSettings
 from admmctl.methods.least_squares import check_sides
 from admmctl.methods.method import (
@@ -63,8 +64,7 @@ class GraphAdmmState:
     parameters: Array  # the weights to start from as one vector, and W[i] as views of it
     image: Array  # what came out of the last iteration: this rank's piece of it
     W: dict[int, Array]
-    rho: dict[int, float]  # of layers 1..N
-    beta: dict[int, float]  # of hidden layers 1..N-1
+    penalties: Penalties
     solves: LayerSolves
     X: dict[int, Array]
     V: dict[int, Array]  # V[i] of hidden layers, with its row of ones
@@ -72,6 +72,16 @@ class GraphAdmmState:
     Q: dict[int, Array] = field(default_factory=dict)
     iteration: int = 0
     rows_seen: int = 0
+
+    @property
+    def rho(self) -> dict[int, float]:
+        """Of layers 1..N."""
+        return self.penalties.rho
+
+    @property
+    def beta(self) -> dict[int, float]:
+        """Of hidden layers 1..N-1."""
+        return self.penalties.beta
 
 
 class GraphAdmm(Method):
@@ -82,6 +92,7 @@ class GraphAdmm(Method):
         # rho and beta of mini-batches are the paper's by default.
         "paper": {
             "batch": 3000,
+            "penalties": "fixed",
             "quadratic": 0.05,
             "l2": 0.1,
             "decay": "penalty",
@@ -120,7 +131,7 @@ class GraphAdmm(Method):
                 inputs = (network.inputs(problem.a0[:, block]) for block in network.blocks(problem.a0))
                 solves.sum_inputs(inputs, batches.batch / problem.total)
                 solves.add_noise(sizes[0], self.settings.input_noise)
-        rho, beta = self.settings.penalties(N, problem.loss.curvature)
+        penalties = AutomaticPenalties if self.settings.penalties == "automatic" else Penalties
         return GraphAdmmState(
             problem,
             batches,
@@ -129,8 +140,7 @@ class GraphAdmm(Method):
             vector,
             vector.copy(),
             dict(enumerate(flat_views(network, vector), start=1)),
-            rho,
-            beta,
+            penalties(*self.settings.rho_and_beta(N, problem.loss.curvature)),
             solves,
             X={i: np.empty((sizes[i], columns), dtype, order="F") for i in range(1, N + 1)},
             V={i: np.ones((sizes[i] + bias, columns), dtype, order="F") for i in range(1, N)},
@@ -247,15 +257,24 @@ class GraphAdmm(Method):
     def _update_W(self, s: GraphAdmmState) -> None:
         """(W_i, b_i) of every layer by least squares, from the sums of all ranks: this rank's own rows."""
         ridges = self._ridges(s)
-        same = self.settings.decay == "penalty"
+        same = self.settings.same_ridges
 
         def rows_of(i: int, rows: slice) -> Array:
             step: Array = s.W[i][rows] + s.solves.step(i, rows, s.W[i], ridges[i], same_ridge=same)
             return step
 
         s.solves.sums.solve(rows_of, s.image)
+        self._learn(s)
         if s.iteration == 0 and s.batches.count == 1:
             s.solves.keep_inputs()
+
+    def _learn(self, s: GraphAdmmState) -> None:
+        """The penalties of the next iteration, from this rank's rows of what made the steps of this one."""
+        if self.settings.penalties == "automatic":
+            division = s.solves.sums.division
+            new, own = division.views(s.image), list(enumerate(division.rows, start=1))
+            downhill = [s.solves.cross(i)[rows] for i, rows in own]
+            s.penalties.learn(downhill, [new[i - 1][rows] - s.W[i][rows] for i, rows in own], s.problem.comm)
 
     def _accelerate(self, s: GraphAdmmState, loss: float) -> None:
         """Where the next iteration starts: this rank's piece. ``loss`` is its share of the mean of the pass."""
@@ -285,6 +304,7 @@ class GraphAdmm(Method):
                 "image": division.whole(s.image[division.own]),
                 "solves": s.solves.memory(),
                 "accelerator": s.accelerator.memory(division.whole),
+                "penalties": s.penalties.memory(division.whole),
                 "average": None if s.average is None else s.average.memory(division.whole),
                 "iteration": s.iteration,
                 "rows_seen": s.rows_seen,
@@ -296,6 +316,7 @@ class GraphAdmm(Method):
         s.parameters[...], s.image[...] = common["parameters"], common["image"]
         s.solves.recall(common["solves"])
         s.accelerator.recall(common["accelerator"], own)
+        s.penalties.recall(common["penalties"], own)
         if s.average is not None:
             s.average.recall(common["average"], own)
         s.iteration, s.rows_seen = common["iteration"], common["rows_seen"]

@@ -43,8 +43,10 @@ def cost_of(settings: GraphAdmmSettings, network: Network, samples: int, total: 
     flop += sum(min(shape) ** 3 / 3 for shape in inner)
     gains = gains_share(inner, 8 if whole else 4, ranks)
     *sums_first, gathering = solves.messages
-    messages = (*gains.messages, *sums_first, *_accelerating(settings), gathering)
-    state = gathered + sums + blocks + 12 * parameters(network)
+    automatic = settings.penalties == "automatic"
+    learning = sums_over_ranks(16 * network.layers) if automatic else ()
+    messages = (*gains.messages, *sums_first, *learning, *_accelerating(settings), gathering)
+    state = gathered + sums + blocks + (24 if automatic else 12) * parameters(network)
     return Cost(state, flop, batch, messages, solves.operations + gains.operations)
 
 
@@ -52,7 +54,7 @@ def factor_flops(settings: GraphAdmmSettings, network: Network, batch: int, tota
     """Operations of the factor of every layer, in an iteration on average."""
     every, inputs = settings.gram_every, network.shapes[0][1]
     flops = [k**3 / 3 / (every if lasts(every, batch, k) else 1) for _, k in network.shapes]
-    if settings.decay == "penalty" and (batch == total or lasts(every, batch, inputs)):
+    if settings.same_ridges and (batch == total or lasts(every, batch, inputs)):
         flops[0] = 0.0  # V_0 V_0' and the ridge never change
     return flops
 

@@ -102,10 +102,12 @@ class LayerSolves:
             mean = float(np.trace(pair.triangle, dtype=np.float64)) / len(pair.triangle)
             self._held[i] = ridge + self._damping * mean
             self._factor(i)
-        return self._factors[i].solve(pair.cross[rows] - W.dtype.type(ridge) * W[rows])
+        downhill = pair.cross[rows]
+        downhill -= W.dtype.type(ridge) * W[rows]
+        return self._factors[i].solve(downhill)
 
     def cross(self, i: int) -> Array:
-        """R V' of layer i."""
+        """R V' of layer i; of the rows that ``step`` was asked for R V' - r W, from which it made their step."""
         return self._pairs[i].cross
 
     def _factor(self, i: int) -> None:

@@ -9,7 +9,8 @@ from admmctl.methods.regularise import RegulariserSettings
 from admmctl.settings import Count, NonNegative, Positive
 
 # What holds unless an experiment says otherwise. On all rows: chosen on parts of HIGGS and on the Swiss roll, kept
-# where MNIST and CIFAR-10 did well too. On mini-batches: the paper's, with averaged weights.
+# where MNIST and CIFAR-10 did well too. On mini-batches: the paper's to begin with, and averaged weights. They
+# are those of PAPER rows; l2, damping and average keep what they mean on batches of other sizes (``_of_batch``).
 WHOLE: dict[str, Any] = {
     "quadratic": 0.5,
     "l2": 30.0,
@@ -18,6 +19,7 @@ WHOLE: dict[str, Any] = {
     "first_scale": 0.5,
 }
 BATCHES: dict[str, Any] = {
+    "penalties": "automatic",
     "quadratic": 0.05,
     "l2": 0.1,
     "decay": "penalty",
@@ -25,6 +27,7 @@ BATCHES: dict[str, Any] = {
     "damping": 0.03,
     "gram_every": 8,
 }
+PAPER = 3000  # rows of a mini-batch
 
 
 class GraphAdmmSettings(AccelerationSettings, RegulariserSettings):
@@ -40,6 +43,11 @@ class GraphAdmmSettings(AccelerationSettings, RegulariserSettings):
     beta: Positive | list[Positive] | None = Field(
         default=None,
         description="penalty of Table 2: one, or one per hidden layer 1..N-1. By default 1; with mini-batches rho",
+    )
+    penalties: Literal["fixed", "automatic"] = Field(
+        default="fixed",
+        description="rho and beta as they are; or divided by a factor that grows while steps go on in one "
+        "direction, and falls where they turn back",
     )
     quadratic: Positive = Field(
         default=0.05, description="coefficient of the model of a loss without a closed form (cross-entropy)"
@@ -68,13 +76,18 @@ class GraphAdmmSettings(AccelerationSettings, RegulariserSettings):
         "of Table 2, or with the step of the output for all layers",
     )
 
+    @property
+    def same_ridges(self) -> bool:
+        """Whether the ridge of a layer's least squares is the same in every iteration."""
+        return self.decay == "penalty" and self.penalties == "fixed"
+
     def wrong_backward(self) -> list[tuple[str, str]]:
         """What does not go with the backward pass: (key, message) each."""
         if self.backward != "admm" and self.inner > 1:
             return [("inner", "is of Table 2; with backpropagation there is one passage, so leave it out")]
         return []
 
-    def penalties(self, N: int, curvature: float | None) -> tuple[dict[int, float], dict[int, float]]:
+    def rho_and_beta(self, N: int, curvature: float | None) -> tuple[dict[int, float], dict[int, float]]:
         """rho_i of layers i = 1..N and beta_i of hidden layers i = 1..N-1, for a loss of that curvature."""
         layers, whole = range(1, N + 1), self.batch is None
         if self.rho is not None:
@@ -102,10 +115,24 @@ class GraphAdmmSettings(AccelerationSettings, RegulariserSettings):
         """Fill in the defaults of all rows or of mini-batches."""
         if not isinstance(given, dict):
             return given
-        defaults = WHOLE if given.get("batch") is None else BATCHES
+        batch = given.get("batch")
+        defaults = WHOLE if batch is None else _of_batch(batch)
         # Anderson's acceleration takes the place of momentum.
         left_out = {"momentum"} if given.get("anderson") else set()
         return {**{key: value for key, value in defaults.items() if key not in left_out}, **given}
+
+
+def _of_batch(rows: Any) -> dict[str, Any]:
+    """The defaults on mini-batches of so many rows.
+
+    L2 stays what it is beside the mean over rows, the damping what it is beside a number of rows, and the average
+    is over as many rows, however many these are in an iteration.
+    """
+    if not isinstance(rows, int) or rows < 1:
+        return BATCHES  # the number is refused
+    share = rows / PAPER
+    scaled = {"l2": share * BATCHES["l2"], "damping": BATCHES["damping"] / share}
+    return {**BATCHES, **scaled, "average": BATCHES["average"] ** share}
 
 
 def _each(penalty: float | list[float], layers: range) -> dict[int, float]:
