@@ -22,7 +22,7 @@ def passed(backward: str, p: Problem, **settings) -> tuple[GraphAdmm, GraphAdmmS
     s = method.init(p)
     s.Q = method._gains(s)
     s.solves.begin(0, p.total)
-    method._pass(s, p.a0, p.y)
+    method._pass(s, p.a0, p.y, slice(0, p.total))
     return method, s
 
 
