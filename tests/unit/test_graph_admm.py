@@ -15,6 +15,7 @@ from admmctl.errors import UserError
 from admmctl.experiment.config import load
 from admmctl.methods.graph import table_2
 from admmctl.methods.graph.algorithm import GraphAdmm, GraphAdmmSettings
+from admmctl.methods.method import Snapshot
 
 CUTS = {"relu": (0.0, np.inf), "dcutlu": (0.0, 1.0), "dcutlu(-0.5, 2)": (-0.5, 2.0)}
 kinds = pytest.mark.parametrize("kind", list(CUTS))
@@ -439,6 +440,27 @@ def test_defaults_depend_on_whether_there_are_mini_batches():
     # What was resolved and written down means the same when it is read again.
     for settings in (whole, batches):
         assert GraphAdmmSettings(**settings.plain()) == settings
+
+
+def test_keys_that_change_nothing_are_in_no_name_of_a_run():
+    whole, batches = GraphAdmmSettings().plain(), GraphAdmmSettings(batch=300, penalties="fixed").plain()
+    assert {"backward", "penalties"} & whole.keys() == set()
+    assert "batch" in whole
+    # On mini-batches it is the other value that may be left out when it is read again.
+    assert (batches["penalties"], "backward" in batches) == ("fixed", False)
+    assert GraphAdmmSettings(**batches).penalties == "fixed"
+    changed = GraphAdmmSettings(backward="backprop", penalties="automatic")
+    assert GraphAdmmSettings(**changed.plain()) == changed
+
+
+def test_a_checkpoint_from_before_there_were_automatic_penalties_goes_on():
+    method, p = graph(), problem([4])
+    s = after(method, p, 3)
+    saved = method.snapshot(s)
+    older = Snapshot({key: value for key, value in saved.common.items() if key != "penalties"})
+    restored = method.restore(method.init(p), older)
+    np.testing.assert_array_equal(restored.parameters, s.parameters)
+    assert restored.rho == s.rho
 
 
 def test_defaults_mean_the_same_on_mini_batches_of_any_size():

@@ -316,7 +316,7 @@ class GraphAdmm(Method):
         s.parameters[...], s.image[...] = common["parameters"], common["image"]
         s.solves.recall(common["solves"])
         s.accelerator.recall(common["accelerator"], own)
-        s.penalties.recall(common["penalties"], own)
+        s.penalties.recall(common.get("penalties", {}), own)  # older checkpoints have none
         if s.average is not None:
             s.average.recall(common["average"], own)
         s.iteration, s.rows_seen = common["iteration"], common["rows_seen"]

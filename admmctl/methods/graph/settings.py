@@ -87,6 +87,11 @@ class GraphAdmmSettings(AccelerationSettings, RegulariserSettings):
             return [("inner", "is of Table 2; with backpropagation there is one passage, so leave it out")]
         return []
 
+    def plain(self) -> dict[str, Any]:
+        """Without ``backward`` and ``penalties`` where they change nothing: older runs keep their names."""
+        usual = {"backward": "admm", "penalties": "fixed" if self.batch is None else None}
+        return {key: value for key, value in super().plain().items() if key not in usual or value != usual[key]}
+
     def rho_and_beta(self, N: int, curvature: float | None) -> tuple[dict[int, float], dict[int, float]]:
         """rho_i of layers i = 1..N and beta_i of hidden layers i = 1..N-1, for a loss of that curvature."""
         layers, whole = range(1, N + 1), self.batch is None
