@@ -89,9 +89,27 @@ class Division:
         """Sum over ranks, in place: afterwards the rows of this rank are whole, and others mean nothing."""
         self.comm.reduce_scatter(vector, self.counts)
 
-    def gather(self, vector: Array) -> None:
-        """Copy every rank's own rows to all ranks, in place."""
-        self.comm.allgather(vector, self.counts)
+    def gather(self, vector: Array, numbers: Sequence[float] = ()) -> Array:
+        """Copy every rank's own rows to all ranks, in place.
+
+        ``numbers``, as many on every rank, go along in the same message. Returns their sums over ranks: every
+        rank adds in the same order, so that all have the same bits, and may decide by them.
+        """
+        own: Array = np.array(numbers, np.float64)
+        if not len(own):
+            self.comm.allgather(vector, self.counts)
+            return own
+        bits = own.view(vector.dtype)
+        counts = [count + len(bits) for count in self.counts]
+        edges = [0, *accumulate(counts)]
+        packed: Array = np.empty(edges[-1], vector.dtype)
+        packed[edges[self.comm.rank] : edges[self.comm.rank + 1]] = np.concatenate([vector[self.own], bits])
+        self.comm.allgather(packed, counts)
+        sums = np.zeros_like(own)
+        for edge, start, count in zip(edges, self._starts, self.counts, strict=False):
+            vector[start : start + count] = packed[edge : edge + count]
+            sums += packed[edge + count : edge + count + len(bits)].view(np.float64)
+        return sums
 
     def whole(self, piece: Array) -> Array:
         """The vector of which every rank has its ``piece``."""
@@ -100,7 +118,9 @@ class Division:
         self.gather(vector)
         return vector
 
-    def gather_sound(self, vector: Array, failure: Diverged | None, of_another: str) -> None:
+    def gather_sound(
+        self, vector: Array, failure: Diverged | None, of_another: str, numbers: Sequence[float] = ()
+    ) -> Array:
         """``gather``, where a rank may have failed to compute its rows: then all ranks raise Diverged.
 
         With this rank's ``failure``, or else with the message ``of_another``. A failed piece is sent as NaN, which
@@ -108,10 +128,11 @@ class Division:
         """
         if failure is not None:
             vector[self.own] = np.nan
-        self.gather(vector)
+        sums = self.gather(vector, numbers)
         begins = [start for start, count in zip(self._starts, self.counts, strict=False) if count]
         if not np.isfinite(vector[begins]).all():
             raise failure or Diverged(of_another)
+        return sums
 
 
 @dataclass(frozen=True)

@@ -73,9 +73,13 @@ class LayerSums:
         except Diverged as failure:
             self._failure = failure
 
-    def gather(self, out: Array) -> None:
-        """Copy the rows of every rank to all, in place. Raises Diverged, on all ranks."""
-        self.division.gather_sound(out, self._failure, "the least squares of another rank have no finite solution")
+    def gather(self, out: Array, numbers: Sequence[float] = ()) -> Array:
+        """Copy the rows of every rank to all, in place; ``numbers`` go along, and their sums over ranks come back.
+
+        Raises Diverged, on all ranks.
+        """
+        of_another = "the least squares of another rank have no finite solution"
+        return self.division.gather_sound(out, self._failure, of_another, numbers)
 
     def on_all(self, l: int, triangle: Array) -> Array:
         """A copy of what the ranks with rows of layer l have, on all ranks. Collective."""
@@ -90,8 +94,11 @@ def age(every: int, iteration: int) -> int:
     return max(1, min(every, iteration // 5))
 
 
-def solve_share(work: Work, shared: Sequence[int], ranks: int, everywhere: bool = False) -> Share:
-    """Of the solves of all layers, in float32. Ranks with rows of layer l get ``shared[l - 1]`` numbers."""
+def solve_share(work: Work, shared: Sequence[int], ranks: int, everywhere: bool = False, along: int = 0) -> Share:
+    """Of the solves of all layers, in float32. Ranks with rows of layer l get ``shared[l - 1]`` numbers.
+
+    So many numbers of every rank go ``along`` with the rows.
+    """
     operations, edges = work.cut(ranks)
     groups: dict[range, int] = {}
     for having, numbers in zip(holders(work.shapes, edges), shared, strict=True):
@@ -99,7 +106,8 @@ def solve_share(work: Work, shared: Sequence[int], ranks: int, everywhere: bool 
         groups[group] = groups.get(group, 0) + 4 * numbers
     rows = 4 * sum(rows * columns for rows, columns in work.shapes)
     sums = [Message("reduce", size) for size in groups.values() if size]
-    return Share(operations, (*sums, Message("reduce_scatter", rows), Message("allgather", rows)))
+    weights = Message("reduce_scatter", rows), Message("allgather", rows + 8 * along * ranks)
+    return Share(operations, (*sums, *weights))
 
 
 def largest(comm: Comm, value: float) -> float:

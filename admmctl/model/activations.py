@@ -77,6 +77,10 @@ class Activation(ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} has no z-update")
 
+    def slope(self, units: int) -> float:
+        """The largest |h'| in a layer of so many units."""
+        return 1.0
+
     def table(self, gamma: float, beta: float, units: int) -> Table | None:
         """The table of solutions for a layer's penalties and units, if there is one; the first call builds it."""
         return None
@@ -202,6 +206,9 @@ class Sigmoid(Tabulated):
     def pull_back(self, z: Array, a: Array, delta: Array) -> None:
         delta *= a * (1 - a)
 
+    def slope(self, units: int) -> float:
+        return 0.25
+
     def reduced(self, units: int) -> tuple[float, float, float, float]:
         return 1 / 16, 2.0, -1.0, 0.5
 
@@ -224,6 +231,9 @@ class Cosine(Tabulated):
         slope = np.sin(z)
         slope *= -_cosine_height(len(z))
         delta *= slope
+
+    def slope(self, units: int) -> float:
+        return _cosine_height(units)
 
     def reduced(self, units: int) -> tuple[float, float, float, float]:
         height = _cosine_height(units)

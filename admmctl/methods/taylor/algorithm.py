@@ -32,8 +32,10 @@ from admmctl.methods.method import Array, Cost, Problem, Snapshot
 from admmctl.methods.taylor import hidden
 from admmctl.methods.taylor.family import TaylorMethod
 from admmctl.methods.taylor.layers import check_layers, layers_cost
+from admmctl.methods.taylor.momentum import Momentum
 from admmctl.methods.taylor.settings import AdmmSettings, Init
 from admmctl.methods.taylor.state import AdmmState, draw, iterating, measures, samples, starting_inputs
+from admmctl.model.gradient import parameters
 from admmctl.model.network import Network
 
 
@@ -66,9 +68,15 @@ class Admm(TaylorMethod):
     def init(self, problem: Problem) -> AdmmState:
         """Random z and a, and every W_l once from them: the first a-update needs W_{l+1} before it exists."""
         s = iterating(samples(problem, self.settings))
+        q = self.settings
+        s.relaxation, s.ridge_start, s.automatic = q.relaxation, q.ridge_start, q.penalties == "automatic"
+        if q.momentum:
+            s.momentum = Momentum(q.momentum, q.restart == "adaptive")
         draw(s)
         if self.settings.sweep == "backward_first":
             s.z[problem.network.layers][...] = problem.y
+        elif s.automatic:  # or outputs of random weights would be unlearned first, and the layers below with them
+            s.z[problem.network.layers][...] = problem.loss.labels(problem.y)
         add_starting_sums(s, self.settings.init)
         s.update_W()
         s.V = s.gains()
@@ -96,7 +104,7 @@ class Admm(TaylorMethod):
         """a and the sums of the next W-update are computed again, as ``step`` does."""
         s.recall(snapshot.common)
         s.recall_rows(snapshot.rows)
-        s.a0_factor = s.pairs[1].factor(self.settings.ridge) if s.sums.division.has(0) else None
+        s.a0_factor = None
         s.V = s.gains()
         for columns in s.blocks():
             update_a(s, s.V, columns)
@@ -112,9 +120,10 @@ class Admm(TaylorMethod):
         return notes
 
     def cost(self, network: Network, samples: int, total: int, ranks: int = 1) -> Cost:
-        layers = layers_cost(self.settings, network, total, ranks)
+        layers = layers_cost(self.settings, network, total, ranks, along=self.settings.along)
         scratch = 4 * network.block() * (4 * max(network.sizes[1:]) + sum(network.sizes[1:]) + network.scratch)
         kept = 4 * samples * (sum(network.sizes[1:]) + network.sizes[-1] + layers.kept)
+        kept += 4 * 4 * parameters(network) * self.settings.along  # of momentum: S before and now, W, and a step
         return Cost(kept + scratch + layers.state_bytes, layers.flop, total, layers.messages, layers.solve)
 
 
@@ -126,15 +135,26 @@ def update_z(s: AdmmState, columns: slice) -> None:
     with clock.phase("product"):
         s.problem.network.apply(1, s.W[1], a_0, out=m[1])
     for l, a in s.a.items():
-        penalties = s.settings.gamma_of(l), s.settings.beta_of(l)
-        a.update_z(columns, s.z[l][:, columns], m[l], s.W[l + 1], s.V[l], *penalties, out=m[l + 1])
+        z_l = s.z[l][:, columns]
+        before = None if s.relaxation == 1 else z_l.copy(order="F")
+        a.update_z(columns, z_l, m[l], s.W[l + 1], s.V[l], *s.z_penalties(l), out=m[l + 1])
+        if before is not None:
+            with clock.phase("elementwise"):
+                _relax(z_l, before, s.relaxation)
     with clock.phase("elementwise"):
         _update_output(s, columns, m[s.problem.network.layers])
 
 
+def _relax(z: Array, before: Array, relaxation: float) -> None:
+    """z <- before + relaxation (z - before), in place; ``before`` is used up."""
+    z *= z.dtype.type(relaxation)
+    before *= z.dtype.type(relaxation - 1)
+    z -= before
+
+
 def _update_output(s: AdmmState, columns: slice, m: Array) -> None:
     """z_L <- argmin loss(z, y) + <lam, z> + beta_L ||z - m||^2, m = W_L a_{L-1}, and then lam (8)."""
-    p, beta = s.problem, s.settings.beta_of(s.problem.network.layers)
+    p, beta = s.problem, s.beta_of(s.problem.network.layers)
     z_L, lam = s.z[p.network.layers][:, columns], s.lam[:, columns]
     z_L[...] = p.loss.z_update(p.y[:, columns], m, lam, beta)
     if s.settings.multipliers != "none" and s.iteration >= s.settings.warm_iterations:
@@ -175,12 +195,12 @@ def residuals(s: AdmmState, a_of: Callable[[int, slice], Array]) -> dict[str, fl
             z_l = s.z[l][:, columns]
             gap = z_l - p.network.apply(l, s.W[l], a)
             square = float(np.vdot(gap, gap))
-            sums += s.settings.beta_of(l) * square, square, 0.0
+            sums += s.beta_of(l) * square, square, 0.0
             if l < L:
                 a = a_of(l, columns)
                 gap = a[: len(z_l)] - p.network.activation.value(z_l, out=np.empty_like(z_l))
                 square = float(np.vdot(gap, gap))
-                sums += s.settings.gamma_of(l) * square, 0.0, square
+                sums += s.gamma_of(l) * square, 0.0, square
             else:
                 pulled = gap if s.settings.multipliers == "full" else z_l
                 sums[0] += p.loss.value(z_l, p.y[:, columns]) + float(np.vdot(s.lam[:, columns], pulled))
@@ -197,5 +217,4 @@ def _sweep_backward(s: AdmmState) -> None:
             with clock.phase("product"):
                 s.problem.network.apply(l, s.W[l], starting_inputs(s, init, l, columns), out=m)
             s.a[l].update(columns, z_l, t, s.W[l + 1], s.V[l])
-            penalties = s.settings.gamma_of(l), s.settings.beta_of(l)
-            s.a[l].update_z(columns, z_l, m, s.W[l + 1], s.V[l], *penalties, out=above)
+            s.a[l].update_z(columns, z_l, m, s.W[l + 1], s.V[l], *s.z_penalties(l), out=above)

@@ -183,7 +183,7 @@ class ClassicalAdmm(TaylorMethod):
         """a and the sums of the next W-update are computed again, as ``step`` does."""
         s.recall_rows(snapshot.rows)
         s.recall({**snapshot.common, "sums": [snapshot.common["inputs"]]})
-        s.a0_factor = s.pairs[1].factor(self.settings.ridge) if s.sums.division.has(0) else None
+        s.a0_factor = None
         V = s.gains()
         for columns in s.blocks():
             self._update_a(s, V, columns)

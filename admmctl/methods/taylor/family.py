@@ -23,7 +23,8 @@ class TaylorMethod(Method):
         network, q = problem.network, self.settings
         for l in range(1, network.layers):
             zeros: Array = np.zeros((network.sizes[l], 2), problem.a0.dtype, order="F")
-            network.activation.z_update(np.zeros_like(zeros), zeros, zeros, q.gamma_of(l), q.beta_of(l))
+            penalties = q.z_penalties(l, network.activation.slope(network.sizes[l]))
+            network.activation.z_update(np.zeros_like(zeros), zeros, zeros, *penalties)
 
     def weights(self, s: Any) -> Weights:
         return [s.W[l].copy() for l in sorted(s.W)]
@@ -33,5 +34,7 @@ class TaylorMethod(Method):
         network, q = s.problem.network, self.settings
         troubles = [kernels.trouble()] if kernels.trouble() else []
         layers = range(1, network.layers)
-        tables = {l: network.activation.table(q.gamma_of(l), q.beta_of(l), network.sizes[l]) for l in layers}
+        units = {l: network.sizes[l] for l in layers}
+        penalties = {l: q.z_penalties(l, network.activation.slope(k)) for l, k in units.items()}
+        tables = {l: network.activation.table(*penalties[l], k) for l, k in units.items()}
         return troubles + [f"z_{l} comes from {table}" for l, table in tables.items() if table is not None]

@@ -109,9 +109,12 @@ class LayersCost:
 
 
 def layers_cost(
-    settings: LowRankSettings, network: Network, total: int, ranks: int, inputs: bool = False
+    settings: LowRankSettings, network: Network, total: int, ranks: int, inputs: bool = False, along: int = 0
 ) -> LayersCost:
-    """Of all layers, for ``total`` samples on all ranks; with ``inputs`` a_0 a_0' is sent, too."""
+    """Of all layers, for ``total`` samples on all ranks; with ``inputs`` a_0 a_0' is sent, too.
+
+    So many numbers of every rank go ``along`` with its rows of the weights.
+    """
     layers = [_cost(settings, network, l, total) for l in range(1, network.layers + 1)]
     k_0 = network.shapes[0][1]
     shared = [cost.shared for cost in layers]
@@ -122,7 +125,7 @@ def layers_cost(
     divided = [l - 1 for l in range(1, network.layers + 1) if l not in wide]
     factors = factor_flops(settings, network)
     work = solve_work([network.shapes[i] for i in divided], [factors[i] for i in divided])
-    solves = solve_share(work, [shared[i] for i in divided], ranks, everywhere)
+    solves = solve_share(work, [shared[i] for i in divided], ranks, everywhere, along)
     *first, gathering = solves.messages
     together = [wide_share(*network.shapes[l - 1], ranks) for l in wide]
     messages = [*first, *(message for part in together for message in part.messages), gathering]

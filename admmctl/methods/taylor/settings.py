@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from admmctl.methods.method import check_per_layer
+from admmctl.methods.taylor.momentum import Restart
 from admmctl.settings import Count, Fraction, NonNegative, Positive, Settings
 
 Init = Literal["forward", "gaussian"]
@@ -13,6 +14,8 @@ Multipliers = Literal["full", "bregman", "none"]
 _RIDGE = "regularises the W-update, relative to the mean diagonal of a a'"
 _INIT = "z and a from a forward pass of random weights, or i.i.d. N(0, 1)"
 _MULTIPLIERS = "lam in every update that touches z_L = W_L a_(L-1); in z_L alone, as printed; or nowhere"
+# Keys of ``admm`` that are no part of the paper, at what changes nothing.
+_PLAIN = {"penalties": "fixed", "ridge_start": None, "relaxation": 1.0, "momentum": 0.0, "restart": "adaptive"}
 _KEYS = ("w_update", "rank", "columns", "delta", "min_width", "tolerance")
 _OF = {"rank": "nystrom and nystrom-pcg", "tolerance": "nystrom-pcg"}
 
@@ -35,6 +38,10 @@ class PenaltySettings(Settings):
     def gamma_of(self, l: int) -> float:
         """gamma_l of hidden layer l = 1..L-1."""
         return self.gamma[l - 1] if isinstance(self.gamma, list) else self.gamma
+
+    def z_penalties(self, l: int, slope: float) -> tuple[float, float]:
+        """gamma and beta of the update of z_l, or numbers of their ratio; ``slope`` is that of the activation."""
+        return self.gamma_of(l), self.beta_of(l)
 
     def wrong(self, layers: int) -> list[tuple[str, str]]:
         """What does not fit a network of ``layers`` weight matrices: (key, message) each."""
@@ -111,8 +118,13 @@ class LowRankSettings(Settings):
         return min(max(p, 1), inputs)
 
 
-class AdmmSettings(TaylorSettings, LowRankSettings):
-    """The method block of ``admm``."""
+class SweepSettings(TaylorSettings, LowRankSettings):
+    """Keys of what sweeps over rows as ``algorithm.py`` does."""
+
+    @property
+    def along(self) -> int:
+        """Numbers that are summed over ranks beside the weights, in an iteration."""
+        return 0
 
     sweep: Literal["forward", "backward_first"] = Field(
         default="forward", description="start at layer 1, or once at the targets and layer L backwards"
@@ -120,3 +132,53 @@ class AdmmSettings(TaylorSettings, LowRankSettings):
 
     def wrong(self, layers: int) -> list[tuple[str, str]]:
         return [*super().wrong(layers), *self.without_effect()]
+
+
+class AdmmSettings(SweepSettings):
+    """The method block of ``admm``."""
+
+    penalties: Literal["fixed", "automatic"] = Field(
+        default="fixed",
+        description="beta and gamma as they are given; or set from the weights in every iteration: beta is then "
+        "that of the last constraint, whose z starts at the targets",
+    )
+    ridge_start: Positive | None = Field(
+        default=None,
+        description="the ridge of the first update; it is halved at iterations 2, 4, 8 .. down to ridge",
+    )
+    relaxation: float = Field(
+        default=1.0, ge=1, lt=2, description="of z in hidden layers: they go so many times as far"
+    )
+    momentum: float = Field(default=0.0, ge=0, lt=1, description="on the weights; 0: none")
+    restart: Restart = Field(
+        default="adaptive", description="drop the momentum when it points the wrong way, or never"
+    )
+
+    @property
+    def along(self) -> int:
+        return int(self.momentum > 0)
+
+    def plain(self) -> dict[str, Any]:
+        """Without keys that change nothing: they are in the name of no run from before there were any."""
+        idle = ("gamma",) if self.penalties == "automatic" else ()
+        return {
+            key: value
+            for key, value in super().plain().items()
+            if key not in idle and (key not in _PLAIN or value != _PLAIN[key])
+        }
+
+    def z_penalties(self, l: int, slope: float) -> tuple[float, float]:
+        return (1 / slope**2, 1.0) if self.penalties == "automatic" else super().z_penalties(l, slope)
+
+    def wrong(self, layers: int) -> list[tuple[str, str]]:
+        problems = super().wrong(layers)
+        if self.penalties == "automatic":
+            if isinstance(self.beta, list):
+                problems.append(("beta", "penalties: automatic takes one number, for the last constraint"))
+            if "gamma" in self.model_fields_set:
+                problems.append(("gamma", "is set by penalties: automatic; leave it out, or set penalties: fixed"))
+        if self.ridge_start is not None and self.ridge_start <= self.ridge:
+            problems.append(("ridge_start", f"expected more than ridge, {self.ridge:g}: the ridge falls"))
+        if not self.momentum and "restart" in self.model_fields_set:
+            problems.append(("restart", "is of momentum; set momentum above 0"))
+        return problems

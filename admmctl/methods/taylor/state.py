@@ -11,7 +11,9 @@ from admmctl.methods.least_squares import Factor, Sums
 from admmctl.methods.method import Array, Problem, Snapshot
 from admmctl.methods.taylor import layers
 from admmctl.methods.taylor.hidden import Hidden
-from admmctl.methods.taylor.settings import AdmmSettings, Init, PenaltySettings, TaylorSettings
+from admmctl.methods.taylor.momentum import Momentum
+from admmctl.methods.taylor.penalties import balanced, falling
+from admmctl.methods.taylor.settings import Init, PenaltySettings, SweepSettings, TaylorSettings
 from admmctl.model.initial import initial_weights
 from admmctl.rng import normal_rows
 
@@ -24,6 +26,19 @@ class Kept:
     settings: PenaltySettings
     block: int  # columns at a time
     z: dict[int, Array]
+
+    def beta_of(self, l: int) -> float:
+        """beta_l of layer l = 1..L."""
+        return self.settings.beta_of(l)
+
+    def gamma_of(self, l: int) -> float:
+        """gamma_l of hidden layer l = 1..L-1."""
+        return self.settings.gamma_of(l)
+
+    def z_penalties(self, l: int) -> tuple[float, float]:
+        """gamma and beta of the update of z_l, or numbers of their ratio."""
+        network = self.problem.network
+        return self.settings.z_penalties(l, network.activation.slope(network.sizes[l]))
 
     def blocks(self) -> Iterator[slice]:
         """This rank's columns, a cache-sized block at a time."""
@@ -63,7 +78,7 @@ class Samples(Kept):
         """
         z_l = self.z[l][:, columns]
         if l == self.problem.network.layers and self.settings.multipliers == "full":
-            t: Array = z_l + self.lam[:, columns] / (2 * self.settings.beta_of(l))
+            t: Array = z_l + self.lam[:, columns] / (2 * self.beta_of(l))
             return t
         return z_l
 
@@ -78,6 +93,7 @@ class Solving(Kept):
     a0_factor: Factor | None = (
         None  # of the inputs, once there is one, where this rank needs it: they never change
     )
+    a0_ridge: float = 0.0  # that its factor was asked for
     ridge: float = 0.0  # the largest one used on this rank: rounding may have asked for more than the setting
     iteration: int = 0
 
@@ -86,29 +102,41 @@ class Solving(Kept):
 
         Every rank solves for its own rows. Raises Diverged, on all ranks, and W stays as it was.
         """
-        clock, sums, ridge = self.problem.clock, self.sums, self.settings.ridge
+        clock, sums, ridge = self.problem.clock, self.sums, self.next_ridge()
         with clock.phase("reduce"):
             sums.reduce()
         with clock.phase("solve"):
             vector: Array = np.empty(sum(sums.division.counts), self.pairs[1].cross.dtype)
             sums.solve(self._rows_of_W, vector)
+            together = {l: pair.solve(ridge, self.W.get(l)) for l, pair in sums.together.items()}
+            numbers = self._numbers(sums.division.views(vector), together)
         with clock.phase("reduce"):
-            sums.gather(vector)
-        W = dict(zip(sums.divided, sums.division.views(vector), strict=True))
-        with clock.phase("solve"):
-            W |= {l: pair.solve(ridge, self.W.get(l)) for l, pair in sums.together.items()}
-        self.W = dict(sorted(W.items()))
+            numbers = sums.gather(vector, numbers)
+        W = dict(zip(sums.divided, sums.division.views(vector), strict=True)) | together
+        self._take(dict(sorted(W.items())), numbers)
         self.pairs[1].fix()  # a_0 a_0' never changes
         for pair in self.pairs.values():
             pair.clear()
 
+    def next_ridge(self) -> float:
+        """The ridge of the next W-update."""
+        return self.settings.ridge
+
+    def _numbers(self, own: list[Array], together: dict[int, Array]) -> list[float]:
+        """This rank's part of numbers that ``_take`` needs the sums of: ``own`` are W of which it has its rows."""
+        return []
+
+    def _take(self, W: dict[int, Array], numbers: Array) -> None:
+        """The weights that solve the least squares become the weights, as they are."""
+        self.W = W
+
     def _rows_of_W(self, l: int, rows: slice) -> Array:
         """Those rows of W_l, solved for."""
-        factor = self.a0_factor if l == 1 else None
-        if factor is None:
-            factor = self.pairs[l].factor(self.settings.ridge, self.W[l][rows] if self.W else None)
+        factor, ridge = self.a0_factor if l == 1 else None, self.next_ridge()
+        if factor is None or (l == 1 and self.a0_ridge != ridge):
+            factor = self.pairs[l].factor(ridge, self.W[l][rows] if self.W else None)
         if l == 1:
-            self.a0_factor = factor
+            self.a0_factor, self.a0_ridge = factor, ridge
         solved = factor.solve(self.pairs[l].cross[rows])
         self.ridge = max(self.ridge, factor.ridge)  # a solver may have had to raise it
         return solved
@@ -118,7 +146,7 @@ class Solving(Kept):
 
         (beta W'W + gamma I)^-1 (beta W'(t - b) + gamma h) = h + V (t - W h - b): the same minimum of (6).
         """
-        beta, gamma = self.settings.beta_of, self.settings.gamma_of
+        beta, gamma = self.beta_of, self.gamma_of
         ratios = {l: gamma(l) / beta(l + 1) for l in range(1, self.problem.network.layers)}
         return layers.gains(self.problem, self.W, ratios)
 
@@ -139,10 +167,46 @@ class AdmmState(Samples, Solving):
     After an iteration ``a`` and ``pairs`` are those of the next one.
     """
 
-    settings: AdmmSettings
+    settings: SweepSettings
     a: dict[int, Hidden]
     m: dict[int, Array]  # W_l a_{l-1} of one block
     V: dict[int, Array] = field(default_factory=dict)  # the gains that made ``a``
+    relaxation: float = 1.0  # of z in hidden layers
+    momentum: Momentum | None = None
+    ridge_start: float | None = None  # from which the ridge falls
+    automatic: bool = False  # whether penalties set themselves: then those of the weights are kept here
+    beta: dict[int, float] = field(default_factory=dict)
+    gamma: dict[int, float] = field(default_factory=dict)
+
+    def beta_of(self, l: int) -> float:
+        return self.beta[l] if l in self.beta else super().beta_of(l)
+
+    def gamma_of(self, l: int) -> float:
+        return self.gamma[l] if l in self.gamma else super().gamma_of(l)
+
+    def next_ridge(self) -> float:
+        least = super().next_ridge()
+        return least if self.ridge_start is None else falling(self.ridge_start, least, self.iteration)
+
+    def _balance(self) -> None:
+        """Penalties for the weights as they are, where they set themselves."""
+        if self.automatic:
+            self.beta, self.gamma = balanced(self.problem.network, self.W, super().beta_of(max(self.W)))
+
+    def _numbers(self, own: list[Array], together: dict[int, Array]) -> list[float]:
+        """How much of the momentum goes the way of S - W: this rank's part of that sum."""
+        if self.momentum is None or not self.W:
+            return []
+        along, division = 0.0, self.sums.division
+        for l, S, rows in zip(self.sums.divided, own, division.rows, strict=True):
+            along += self.momentum.along(S[rows], self.W[l][rows], l, rows)
+        if self.problem.comm.rank == 0:  # all ranks have all of these
+            along += sum(self.momentum.along(S, self.W[l], l) for l, S in together.items())
+        return [along]
+
+    def _take(self, W: dict[int, Array], numbers: Array) -> None:
+        self.W = self.momentum.step(W, numbers[0] if len(numbers) else 0.0) if self.momentum else W
+        self._balance()
 
     def new_inputs(self) -> None:
         """The inputs have changed: the next pass sums a_0 a_0' anew."""
@@ -152,15 +216,19 @@ class AdmmState(Samples, Solving):
 
     def snapshot(self) -> Snapshot:
         """z, lam and W; a, its sums and V follow from them."""
-        return Snapshot(
-            {
-                "W": [self.W[l] for l in sorted(self.W)],
-                "sums": [self.pairs[l].memory() for l in sorted(self.pairs)],
-                "ridge": largest(self.problem.comm, self.ridge),
-                "iteration": self.iteration,
-            },
-            self.rows(),
-        )
+        common = {
+            "W": [self.W[l] for l in sorted(self.W)],
+            "sums": [self.pairs[l].memory() for l in sorted(self.pairs)],
+            "ridge": largest(self.problem.comm, self.ridge),
+            "iteration": self.iteration,
+        }
+        return Snapshot(common | ({"momentum": self.momentum.memory()} if self.momentum else {}), self.rows())
+
+    def recall(self, common: dict[str, Any]) -> None:
+        super().recall(common)
+        self._balance()
+        if self.momentum:
+            self.momentum.recall(common["momentum"])
 
 
 def draw(s: Samples) -> None:
@@ -210,7 +278,7 @@ def samples(problem: Problem, settings: TaylorSettings) -> Samples:
 
 def iterating(kept: Samples) -> AdmmState:
     """Memory for a, sums and products beside that of ``kept``."""
-    assert isinstance(kept.settings, AdmmSettings)
+    assert isinstance(kept.settings, SweepSettings)
     network, n, dtype, block = kept.problem.network, kept.lam.shape[1], kept.lam.dtype.type, kept.block
     sizes, L = network.sizes, network.layers
     clock = kept.problem.clock

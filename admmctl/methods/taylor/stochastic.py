@@ -24,7 +24,7 @@ from admmctl.methods.method import Array, Cost, Problem, Snapshot, Unit, Untimed
 from admmctl.methods.taylor.algorithm import Admm, add_starting_sums, residuals, update_a, update_z
 from admmctl.methods.taylor.family import TaylorMethod
 from admmctl.methods.taylor.layers import hidden, layers_cost
-from admmctl.methods.taylor.settings import AdmmSettings
+from admmctl.methods.taylor.settings import SweepSettings
 from admmctl.methods.taylor.state import AdmmState, Samples, draw, iterating, samples
 from admmctl.model.network import Network, Weights
 from admmctl.rng import uniform_rows
@@ -33,8 +33,8 @@ from admmctl.settings import Positive
 FEWEST = 32  # rows of a subset on average: with so many, no subset will ever be empty
 
 
-class StochasticAdmmSettings(AdmmSettings):
-    """The method block of ``stochastic-admm``: that of ``admm``, and how samples are drawn."""
+class StochasticAdmmSettings(SweepSettings):
+    """The method block of ``stochastic-admm``: a sweep as that of ``admm``, and how samples are drawn."""
 
     subset: float = Field(default=0.25, gt=0, le=1, description="chance of a row to be drawn, in every iteration")
     inner: int = Field(default=1, ge=1, description="sweeps over a subset before the next is drawn")
