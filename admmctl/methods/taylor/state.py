@@ -184,6 +184,11 @@ class AdmmState(Samples, Solving):
     def gamma_of(self, l: int) -> float:
         return self.gamma[l] if l in self.gamma else super().gamma_of(l)
 
+    def update_W(self) -> None:
+        if self.ridge_start is not None:
+            self.ridge = 0.0  # what is recorded is that of this update alone
+        super().update_W()
+
     def next_ridge(self) -> float:
         least = super().next_ridge()
         return least if self.ridge_start is None else falling(self.ridge_start, least, self.iteration)
