@@ -111,9 +111,9 @@ class Solving(Kept):
             together = {l: pair.solve(ridge, self.W.get(l)) for l, pair in sums.together.items()}
             numbers = self._numbers(sums.division.views(vector), together)
         with clock.phase("reduce"):
-            numbers = sums.gather(vector, numbers)
+            summed = sums.gather(vector, numbers)
         W = dict(zip(sums.divided, sums.division.views(vector), strict=True)) | together
-        self._take(dict(sorted(W.items())), numbers)
+        self._take(dict(sorted(W.items())), summed)
         self.pairs[1].fix()  # a_0 a_0' never changes
         for pair in self.pairs.values():
             pair.clear()
