@@ -449,6 +449,10 @@ def test_keys_that_change_nothing_are_in_no_name_of_a_run():
     # On mini-batches it is the other value that may be left out when it is read again.
     assert (batches["penalties"], "backward" in batches) == ("fixed", False)
     assert GraphAdmmSettings(**batches).penalties == "fixed"
+    chosen = GraphAdmmSettings(batch=300, rho=0.1).plain()
+    assert "penalties" not in chosen
+    assert GraphAdmmSettings(**chosen).penalties == "fixed"
+    assert GraphAdmmSettings(batch=300, rho=0.1, penalties="automatic").plain()["penalties"] == "automatic"
     changed = GraphAdmmSettings(backward="backprop", penalties="automatic")
     assert GraphAdmmSettings(**changed.plain()) == changed
 

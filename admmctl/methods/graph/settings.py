@@ -47,7 +47,7 @@ class GraphAdmmSettings(AccelerationSettings, RegulariserSettings):
     penalties: Literal["fixed", "automatic"] = Field(
         default="fixed",
         description="rho and beta as they are; or divided by a factor that grows while steps go on in one "
-        "direction, and falls where they turn back",
+        "direction, and falls where they turn back: with mini-batches, unless rho or beta is given",
     )
     quadratic: Positive = Field(
         default=0.05, description="coefficient of the model of a loss without a closed form (cross-entropy)"
@@ -89,7 +89,8 @@ class GraphAdmmSettings(AccelerationSettings, RegulariserSettings):
 
     def plain(self) -> dict[str, Any]:
         """Without ``backward`` and ``penalties`` where they change nothing: older runs keep their names."""
-        usual = {"backward": "admm", "penalties": "fixed" if self.batch is None else None}
+        fixed = self.batch is None or self.rho is not None or self.beta is not None
+        usual = {"backward": "admm", "penalties": "fixed" if fixed else None}
         return {key: value for key, value in super().plain().items() if key not in usual or value != usual[key]}
 
     def rho_and_beta(self, N: int, curvature: float | None) -> tuple[dict[int, float], dict[int, float]]:
@@ -122,8 +123,10 @@ class GraphAdmmSettings(AccelerationSettings, RegulariserSettings):
             return given
         batch = given.get("batch")
         defaults = WHOLE if batch is None else _of_batch(batch)
-        # Anderson's acceleration takes the place of momentum.
+        # Anderson's acceleration takes the place of momentum; penalties that somebody has chosen are to stay.
         left_out = {"momentum"} if given.get("anderson") else set()
+        if given.get("rho") is not None or given.get("beta") is not None:
+            left_out.add("penalties")
         return {**{key: value for key, value in defaults.items() if key not in left_out}, **given}
 
 
