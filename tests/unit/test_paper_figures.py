@@ -126,7 +126,8 @@ def test_finished_runs_are_used_again_where_they_went_as_far(results):
     assert lasting(2) == lasting(1) == first
     longer = lasting(3)
     assert not set(longer) & set(first)
-    assert lasting(2) == longer  # the newest that is long enough
+    assert lasting(2) == first  # of the same budget, though there are newer ones that are long enough
+    assert lasting(1) == longer  # the newest that is long enough
 
 
 def test_a_run_that_stopped_at_another_target_or_failed_is_not_used_again(results):
