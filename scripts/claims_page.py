@@ -11,8 +11,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from admmctl.report.verdict import Verdict
+
 WIDTH = 118  # columns of a page's lines
-VERDICTS = ("holds", "holds in part", "does not hold", "cannot be told here")
 INTRODUCTION = """\
 What the five papers claim, in our words, and what own runs say to it. `admmctl claims` makes this list of the \
 runs that are recorded here, `admmctl claims ID --run` makes the runs of a claim, and `admmctl report` shows all \
@@ -51,14 +52,14 @@ def entry(claim: dict[str, Any]) -> str:
 
 def page(claims: list[dict[str, Any]]) -> str:
     """The page, in Markdown."""
-    header = "| paper | claims | " + " | ".join(VERDICTS) + " |\n|" + "---|" * (len(VERDICTS) + 2)
+    header = "| paper | claims | " + " | ".join(Verdict) + " |\n|" + "---|" * (len(Verdict) + 2)
     rows, sections = [], []
     for paper, group in groupby(claims, key=lambda claim: claim["paper"]):
         of_paper = list(group)
         many = Counter(claim["verdict"] for claim in of_paper)
-        rows.append((paper, len(of_paper), *(many[verdict] for verdict in VERDICTS)))
+        rows.append((paper, len(of_paper), *(many[verdict] for verdict in Verdict)))
         sections.append(f"## {paper}\n" + "\n".join(map(entry, of_paper)))
-    rows.append(("all", *(sum(row[column] for row in rows) for column in range(1, len(VERDICTS) + 2))))
+    rows.append(("all", *(sum(row[column] for row in rows) for column in range(1, len(Verdict) + 2))))
     table = "\n".join([header, *("| " + " | ".join(map(str, row)) + " |" for row in rows)])
     introduction = wrapped(INTRODUCTION.format(machine=machine(claims)))
     return "\n\n".join([f"# What holds of the papers\n{introduction}", table, *sections]) + "\n"

@@ -46,7 +46,9 @@ def recorded(work: Work) -> Evidence:
             return Evidence(work, studies=studies)
         runs: dict[str, list[Recorded]] = {}
         for run in planned(work):
-            folder = _made(work, run) or finished(run, work.cores[0])  # accuracies of disturbed ones count
+            folder = _made(work, run)
+            if folder is None and work.timed:
+                folder = finished(run, work.cores[0])  # accuracies of disturbed ones count
             if folder is not None:
                 runs.setdefault(run.method, []).append(Recorded(folder))
         return Evidence(work, runs)

@@ -1,7 +1,9 @@
 """What gradient methods are held against: the mean gradient of some rows, where they start, Adam's rule."""
 
 import numpy as np
+import pytest
 
+from admmctl.experiment.config import ConfigError, load
 from admmctl.methods.method import Problem
 from admmctl.model.gradient import Gradient, flat_views, parameters
 from admmctl.model.initial import gaussian_weights
@@ -36,3 +38,17 @@ def descend_adam(x, gradient, steps, learning_rate=1e-3, beta1=0.9, beta2=0.999,
         v = beta2 * v + (1 - beta2) * g**2
         x = x - learning_rate * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + epsilon)
     return x
+
+
+def refusal_of(block: str) -> str:
+    """The message that refuses this method block of an experiment."""
+    experiment = {
+        "name": "settings",
+        "data": {"name": "swissroll"},
+        "network": {"layers": [4]},
+        "loss": "squared",
+        "methods": {"sgd": {}},
+    }
+    with pytest.raises(ConfigError) as refusal:
+        load(experiment, [f"methods.{block}"])
+    return str(refusal.value)
