@@ -11,8 +11,14 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     def plain(self) -> dict[str, Any]:
-        """The settings as YAML-able values, defaults filled in."""
-        return self.model_dump(mode="json")
+        """The settings as YAML-able values, defaults filled in, but for ``usual`` ones."""
+        usual = self.usual()
+        values = self.model_dump(mode="json")
+        return {key: value for key, value in values.items() if key not in usual or value != usual[key]}
+
+    def usual(self) -> dict[str, Any]:
+        """Keys that came later, with what changes nothing: older runs have names without them, and keep these."""
+        return {}
 
 
 Positive = Annotated[float, Field(gt=0)]

@@ -51,13 +51,10 @@ class ConvexAdmmSettings(Settings):
     device: Device = Field(default="cpu", description="where it computes")
     dtype: Literal["float32", "float64"] = Field(default="float32", description="of its numbers")
 
-    def plain(self) -> dict[str, Any]:
-        """Without what came later, where it is as it always was: such runs keep the hash they always had."""
-        plain = super().plain()
-        return {key: value for key, value in plain.items() if (key, value) not in _LATER}
+    def usual(self) -> dict[str, Any]:
+        return super().usual() | {"inner_start": "before", "order": "shuffled"}
 
 
-_LATER = (("inner_start", "before"), ("order", "shuffled"))
 # ``preset: paper``: what the paper says; where it says nothing, the code that it names.
 PAPER: dict[str, Any] = {
     "solver": "nystrom-pcg",

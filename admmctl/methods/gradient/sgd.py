@@ -49,11 +49,9 @@ class ScheduleSettings(DescentSettings, AverageSettings, RegulariserSettings):
     )
     warm_up: NonNegative = Field(default=0.0, description="epochs in which the learning rate grows from 0")
 
-    def plain(self) -> dict[str, Any]:
-        """Without keys that change nothing: they are in the name of no run from before there were any."""
-        return {
-            key: value for key, value in super().plain().items() if key not in _OF_TIME or value != _OF_TIME[key]
-        }
+    def usual(self) -> dict[str, Any]:
+        late = {"schedule": "constant", "schedule_epochs": None, "warm_up": 0.0, "average": 0.0}
+        return super().usual() | late
 
     def factor(self, epoch: float) -> float:
         """Of the learning rate, after so many epochs."""
@@ -73,9 +71,6 @@ class ScheduleSettings(DescentSettings, AverageSettings, RegulariserSettings):
         elif self.warm_up >= self.schedule_epochs:
             return [("warm_up", f"expected fewer epochs than schedule_epochs, {self.schedule_epochs:g}")]
         return []
-
-
-_OF_TIME = {"schedule": "constant", "schedule_epochs": None, "warm_up": 0.0, "average": 0.0}
 
 
 class SgdRule(DescentSettings):

@@ -87,11 +87,10 @@ class GraphAdmmSettings(AccelerationSettings, RegulariserSettings):
             return [("inner", "is of Table 2; with backpropagation there is one passage, so leave it out")]
         return []
 
-    def plain(self) -> dict[str, Any]:
-        """Without ``backward`` and ``penalties`` where they change nothing: older runs keep their names."""
+    def usual(self) -> dict[str, Any]:
+        # Where they may be left out without a change, penalties are fixed.
         fixed = self.batch is None or self.rho is not None or self.beta is not None
-        usual = {"backward": "admm", "penalties": "fixed" if fixed else None}
-        return {key: value for key, value in super().plain().items() if key not in usual or value != usual[key]}
+        return super().usual() | {"backward": "admm"} | ({"penalties": "fixed"} if fixed else {})
 
     def rho_and_beta(self, N: int, curvature: float | None) -> tuple[dict[int, float], dict[int, float]]:
         """rho_i of layers i = 1..N and beta_i of hidden layers i = 1..N-1, for a loss of that curvature."""

@@ -15,7 +15,7 @@ _RIDGE = "regularises the W-update, relative to the mean diagonal of a a'"
 _INIT = "z and a from a forward pass of random weights, or i.i.d. N(0, 1)"
 _MULTIPLIERS = "lam in every update that touches z_L = W_L a_(L-1); in z_L alone, as printed; or nowhere"
 # Keys of ``admm`` that are no part of the paper, at what changes nothing.
-_PLAIN = {"penalties": "fixed", "ridge_start": None, "relaxation": 1.0, "momentum": 0.0, "restart": "adaptive"}
+_USUAL = {"penalties": "fixed", "ridge_start": None, "relaxation": 1.0, "momentum": 0.0, "restart": "adaptive"}
 _KEYS = ("w_update", "rank", "columns", "delta", "min_width", "tolerance")
 _OF = {"rank": "nystrom and nystrom-pcg", "tolerance": "nystrom-pcg"}
 
@@ -158,14 +158,13 @@ class AdmmSettings(SweepSettings):
     def along(self) -> int:
         return int(self.momentum > 0)
 
+    def usual(self) -> dict[str, Any]:
+        return super().usual() | _USUAL
+
     def plain(self) -> dict[str, Any]:
-        """Without keys that change nothing: they are in the name of no run from before there were any."""
+        """Without a gamma that penalties which set themselves do not ask for."""
         idle = ("gamma",) if self.penalties == "automatic" else ()
-        return {
-            key: value
-            for key, value in super().plain().items()
-            if key not in idle and (key not in _PLAIN or value != _PLAIN[key])
-        }
+        return {key: value for key, value in super().plain().items() if key not in idle}
 
     def z_penalties(self, l: int, slope: float) -> tuple[float, float]:
         return (1 / slope**2, 1.0) if self.penalties == "automatic" else super().z_penalties(l, slope)
