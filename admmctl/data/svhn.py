@@ -4,6 +4,7 @@ The papers train on HOG features (``svhn-hog``) of digits 0 against 2. Those are
 pixels when rows are loaded, each rank its own, so that their parameters are settings of the experiment.
 """
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -52,6 +53,17 @@ class SvhnSettings(DataSettings):
     )
 
 
+class SvhnPixelSettings(SvhnSettings):
+    """The ``data:`` block of SVHN's pixels."""
+
+    planes: bool = Field(
+        default=False, description="a row is its red plane, its green and its blue one, as convolutions take it"
+    )
+
+    def usual(self) -> dict[str, Any]:
+        return super().usual() | {"planes": False}
+
+
 class SvhnHogSettings(SvhnSettings):
     """The ``data:`` block of SVHN's HOG features; the papers give their number, 648, and no parameters."""
 
@@ -64,7 +76,7 @@ class Svhn(Dataset):
 
     name = "svhn"
     known_shape = (PIXELS, 10)
-    Settings: ClassVar[type[DataSettings]] = SvhnSettings
+    Settings: ClassVar[type[DataSettings]] = SvhnPixelSettings
     card = Card(
         title="SVHN: photographed house numbers, 32x32 colour, as pixels",
         licence="for non-commercial use",
@@ -80,11 +92,19 @@ class Svhn(Dataset):
         train = tuple(map(sum, zip(*(_BY_DIGIT[part] for part in parts), strict=True)))
         return {"train": train, "test": _BY_DIGIT["test"]}
 
-    def image(self, settings: DataSettings) -> None:
-        """A row holds the channels of a pixel together. Raises UserError."""
-        raise UserError(f"rows of {self.name} are not images of whole channels; mnist and cifar10 have those")
+    def image(self, settings: DataSettings) -> tuple[int, int, int]:
+        """Of rows that are planes. Raises UserError: as they are stored, a pixel's colours are together."""
+        if _planes(settings):
+            return 3, SIDE, SIDE
+        cure = "set data.planes: true" if self.name == "svhn" else "svhn with data.planes: true has those"
+        raise UserError(f"rows of {self.name} are not images of whole channels; {cure}")
 
     def open(self, settings: DataSettings) -> Source:
+        pixels = self._pixels(settings)
+        return PlaneSource(pixels) if _planes(settings) else pixels
+
+    def _pixels(self, settings: DataSettings) -> Source:
+        """The rows as they are stored."""
         assert isinstance(settings, SvhnSettings)
         try:
             stored = StoredSource(self.folder(), self.card.version)
@@ -145,20 +165,23 @@ class SvhnHog(Svhn):
 
     def open(self, settings: DataSettings) -> Source:
         assert isinstance(settings, SvhnHogSettings)
-        return HogSource(super().open(settings), settings.hog)
+        return HogSource(self._pixels(settings), settings.hog)
 
     def shape(self, settings: DataSettings) -> tuple[int, int]:
         assert isinstance(settings, SvhnHogSettings)
         return features(settings.hog, SIDE, SIDE), super().shape(settings)[1]
 
 
-class HogSource(Source):
-    """HOG features of a source of pixels."""
+def _planes(settings: DataSettings) -> bool:
+    return isinstance(settings, SvhnPixelSettings) and settings.planes
 
-    def __init__(self, pixels: Source, settings: HogSettings) -> None:
-        self._pixels, self._settings, self.made_up = pixels, settings, pixels.made_up
-        self.labels_known = pixels.labels_known
-        self.features = features(settings, SIDE, SIDE)
+
+class PixelsSource(Source):
+    """What is made of a source of pixels, row by row."""
+
+    def __init__(self, pixels: Source, features: int) -> None:
+        self._pixels, self.made_up = pixels, pixels.made_up
+        self.labels_known, self.features = pixels.labels_known, features
 
     def rows(self, part: Part) -> int:
         return self._pixels.rows(part)
@@ -172,7 +195,32 @@ class HogSource(Source):
     def inputs(self, part: Part, rows: Rows, out: NDArray[np.float32]) -> None:
         for low in range(0, len(rows), _BLOCK):
             block = self._pixels.stored(part, rows[low : low + _BLOCK])
-            hog(block.reshape(-1, SIDE, SIDE, 3), self._settings, out[low : low + _BLOCK])
+            self.make(block.reshape(-1, SIDE, SIDE, 3), out[low : low + _BLOCK])
+
+    @abstractmethod
+    def make(self, images: NDArray[Any], out: NDArray[np.float32]) -> None:
+        """Write what becomes of ``images`` (m, 32, 32, 3) into ``out`` (m, features)."""
+
+
+class HogSource(PixelsSource):
+    """HOG features of a source of pixels."""
+
+    def __init__(self, pixels: Source, settings: HogSettings) -> None:
+        super().__init__(pixels, features(settings, SIDE, SIDE))
+        self._settings = settings
+
+    def make(self, images: NDArray[Any], out: NDArray[np.float32]) -> None:
+        hog(images, self._settings, out)
+
+
+class PlaneSource(PixelsSource):
+    """The pixels of one colour after those of another."""
+
+    def __init__(self, pixels: Source) -> None:
+        super().__init__(pixels, PIXELS)
+
+    def make(self, images: NDArray[Any], out: NDArray[np.float32]) -> None:
+        out[...] = images.transpose(0, 3, 1, 2).reshape(len(images), PIXELS)
 
 
 class ChosenSource(Source):

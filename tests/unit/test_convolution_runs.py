@@ -157,7 +157,12 @@ def test_penalties_count_convolutional_layers():
 @pytest.mark.parametrize("hidden", [[4], []])
 @pytest.mark.parametrize(
     "stack",
-    [Stack((2, 4, 3), (2,), (3, 2)), Stack((1, 4, 4), (3, 2), (2, 3), 2), Stack((2, 2, 4), (2,), (2, 4), 2)],
+    [
+        Stack((2, 4, 3), (2,), (3, 2)),
+        Stack((1, 4, 4), (3, 2), (2, 3), 2),
+        Stack((3, 4, 2), (2, 3), (3, 2), 2),
+        Stack((2, 2, 4), (2,), (2, 4), 2),
+    ],
 )
 def test_the_gradient_is_that_of_finite_differences(stack, hidden, bias):
     p = problem(

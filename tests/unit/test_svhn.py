@@ -14,7 +14,7 @@ from admmctl.data import shards, svhn
 from admmctl.data.dataset import Part, Source
 from admmctl.data.hog import HogSettings, hog
 from admmctl.data.prepared import StoredSource
-from admmctl.data.svhn import ChosenSource, Svhn, SvhnHog, SvhnHogSettings, SvhnSettings
+from admmctl.data.svhn import ChosenSource, Svhn, SvhnHog, SvhnHogSettings, SvhnPixelSettings, SvhnSettings
 from admmctl.errors import DataError
 
 COUNTS = {"train": 25, "test": 12, "extra": 31}
@@ -51,7 +51,7 @@ def files(mine: Path, *parts: str) -> list[Path]:
 
 
 def opened(**options: Any) -> Source:
-    return Svhn().open(SvhnSettings(**options))
+    return Svhn().open(SvhnPixelSettings(**options))
 
 
 def check(source: Source, part: Part, *expected: str) -> None:
@@ -253,6 +253,17 @@ def test_pixels_and_features_share_one_folder(mine: Path, tmp_path: Path) -> Non
     check(opened(), "train", "train")
     assert SvhnHog().open(SvhnHogSettings()).fingerprint() == opened().fingerprint()
     assert manifest("svhn")["name"] == "svhn"
+
+
+@pytest.mark.parametrize("use", ["train", "both"])
+def test_planes_are_the_same_pixels_colour_by_colour(mine: Path, use: str) -> None:
+    get("svhn", *files(mine, *PARTS), extra=True)
+    stored, planes = (opened(use=use, planes=planes) for planes in (False, True))
+    (x, labels), (found, same) = all_rows(stored), all_rows(planes)
+    np.testing.assert_array_equal(found.reshape(-1, 3, 32, 32), x.reshape(-1, 32, 32, 3).transpose(0, 3, 1, 2))
+    assert labels == same
+    assert (planes.features, planes.labels_known) == (3072, tuple(range(10)))
+    assert planes.fingerprint() == stored.fingerprint()
 
 
 # --- files that are something else
