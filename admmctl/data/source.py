@@ -38,6 +38,12 @@ class DataSettings(Settings):
     stream: bool = Field(
         default=False, description="leave the rows on disk and read them in every pass, a chunk at a time"
     )
+    steps: int | None = Field(
+        default=None, ge=2, description="equal parts of a row that enter a recurrent network one after another"
+    )
+    permute: int | None = Field(
+        default=None, ge=0, description="takes the features of these steps in an order drawn from this seed"
+    )
     scale: Literal["standard", "unit", "centred", "quantile", "none"] = Field(
         default="standard",
         description="standardise, divide by the largest value, do that and subtract each feature's mean, map each "

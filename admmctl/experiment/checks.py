@@ -124,6 +124,48 @@ def wrong_convolution(network: NetworkSettings, data: DataSettings | None, kind:
     return wrong
 
 
+def wrong_steps(data: DataSettings) -> Wrong:
+    """Steps divide the features of a row, where these are known; an order of features is of steps."""
+    if data.steps is None:
+        message = "is the order in which features enter a recurrent network; give steps, too"
+        return [("permute", message)] if data.permute is not None else []
+    shape = datasets.load(data.name)().known_shape
+    problem = indivisible(data.steps, shape[0]) if shape else ""
+    return [("steps", problem)] if problem else []
+
+
+def indivisible(steps: int, features: int) -> str:
+    """What is wrong with so many steps for rows of so many features, or ''."""
+    if features % steps == 0:
+        return ""
+    valid = ", ".join(str(number) for number in range(2, features + 1) if features % number == 0)
+    return f"{steps} steps do not divide the {features:,} features of a row; valid: {valid}"
+
+
+def wrong_recurrence(network: NetworkSettings, data: DataSettings | None, kind: str) -> Wrong:
+    """The method trains recurrent networks, the data say in how many steps, and there are no other layers."""
+    if network.recurrent is None:
+        return []
+    able = ", ".join(name for name in methods if methods.load(name).recurrent)
+    cure = "(network: {recurrent: null, layers: []})"
+    without = f"method {kind} trains no recurrent networks {cure}; with these: {able}"
+    rules = (
+        (not methods.load(kind).recurrent, "recurrent", without),
+        (bool(network.layers), "layers", "a recurrent network has no other hidden layers; leave them out"),
+        (network.convolution is not None, "convolution", "a recurrent network has no layers below; leave it out"),
+        (network.init != "random", "init", "a recurrent network starts from no kernel; valid: random"),
+        (data is not None and data.steps is None, "recurrent", "reads a row in parts; give data.steps, how many"),
+    )
+    return [(key, message) for broken, key, message in rules if broken]
+
+
+def wrong_in_recurrent(network: NetworkSettings, settings: Settings) -> Wrong:
+    """Settings of a method that a recurrent network has no use for."""
+    if network.recurrent is not None and isinstance(settings, RegulariserSettings) and settings.dropout:
+        return [("dropout", "is of networks that are not recurrent; leave it out")]
+    return []
+
+
 def wrong_regularisers(block: dict[str, Any], kind: str, loss: Any) -> Wrong:
     """The method has mini-batches to regularise, and the loss takes targets that are not 0 or 1."""
     keys = [key for key in RegulariserSettings.model_fields if key in block]

@@ -216,6 +216,8 @@ class _Checker:
             self._note(("data", "classes"), "at least two classes are needed to tell apart")
         if settings and settings.classes and len(set(settings.classes)) < len(settings.classes):
             self._note(("data", "classes"), "a class is named twice")
+        if settings:
+            self._note_all(("data",), checks.wrong_steps(settings))
         return settings
 
     def _run(self, name: str, block: dict[str, Any]) -> Run | None:
@@ -270,11 +272,12 @@ class _Checker:
             self._note_all(network_key, checks.wrong_outputs(network, data))
             self._note_all(network_key, checks.wrong_start(network, kind, bool(method.own_model)))
             self._note_all(network_key, checks.wrong_convolution(network, data, kind))
+            self._note_all(network_key, checks.wrong_recurrence(network, data, kind))
         if stop is not None:
             self._note_all((*where, "stop") if common.stop else ("stop",), checks.wrong_stop(stop, data))
         if network is not None and settings is not None:
-            convolutions = len(network.convolution.filters) if network.convolution else 0
-            self._note_all(where, method.check(settings, convolutions + len(network.layers) + 1))
+            self._note_all(where, method.check(settings, network.matrices))
+            self._note_all(where, checks.wrong_in_recurrent(network, settings))
         if file is None or data is None or settings is None or not isinstance(loss, str):
             return None
         if network is None or stop is None or evaluate is None:

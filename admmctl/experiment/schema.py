@@ -41,7 +41,7 @@ class ConvolutionSettings(Settings):
 class NetworkSettings(Settings):
     """The ``network:`` block."""
 
-    layers: list[Count] = Field(description="hidden sizes, from the inputs to the outputs")
+    layers: list[Count] = Field(description="hidden sizes, from the inputs to the outputs; none if recurrent")
     activation: str = "relu"
     bias: bool = True
     outputs: Count | None = Field(default=None, description="1 for two classes, else one per class")
@@ -51,6 +51,20 @@ class NetworkSettings(Settings):
     init_scale: Positive | None = Field(default=None, description="the kernel's length scale")
     init_smoothness: Positive | None = Field(default=None, description="nu of a Matern kernel, 3/2 unless given")
     convolution: ConvolutionSettings | None = Field(default=None, description="layers below the dense ones")
+    recurrent: Count | None = Field(
+        default=None, description="units of an Elman cell that reads a row in data.steps parts"
+    )
+    recurrent_start: NonNegative = Field(
+        default=0.9, description="its recurrent weights start at so many times the identity"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_layers(cls, given: Any) -> Any:
+        """A recurrent network has its own."""
+        if isinstance(given, dict) and given.get("recurrent") is not None and given.get("layers") is None:
+            return {**given, "layers": []}
+        return given
 
     @model_validator(mode="before")
     @classmethod
@@ -69,7 +83,16 @@ class NetworkSettings(Settings):
             del plain["convolution"]
         elif self.convolution.image is None:
             del plain["convolution"]["image"]
+        for key in ("recurrent", "recurrent_start") if self.recurrent is None else ("layers",):
+            del plain[key]
         return plain
+
+    @property
+    def matrices(self) -> int:
+        """How many weight matrices it has: one for all steps of a recurrent network."""
+        if self.recurrent is not None:
+            return 2
+        return (len(self.convolution.filters) if self.convolution else 0) + len(self.layers) + 1
 
 
 class Stop(Settings):

@@ -150,6 +150,7 @@ class Method(ABC):
     losses: ClassVar[tuple[str, ...]] = ("squared", "signed-squared", "hinge", "cross-entropy")
     activations: ClassVar[tuple[str, ...]] = ("relu", "hard-sigmoid", "dcutlu", "tanh", "sigmoid", "cosine")
     convolutions: ClassVar[bool] = False  # whether it trains convolutional layers
+    recurrent: ClassVar[bool] = False  # whether it trains recurrent networks
     ranks: ClassVar[int | None] = None  # the most it runs on; None: any number
     streams: ClassVar[bool] = True  # whether its rows may stay on disk
     unit: ClassVar[Unit] = "iteration"  # how often it is evaluated by default
@@ -170,7 +171,7 @@ class Method(ABC):
 
     @abstractmethod
     def weights(self, state: Any) -> Weights:
-        """W_1 .. W_L, the same on every rank."""
+        """W_1, W_2, .., the same on every rank."""
 
     def rows_seen(self, state: Any) -> int | None:
         """Training rows visited so far, over all ranks; None: every iteration visits every row once."""

@@ -20,7 +20,7 @@ Mask = Callable[[int, slice], Array | None]
 
 
 def flat_views(network: Network, vector: Array) -> Weights:
-    """W_1 .. W_L as views of a flat parameter vector of length ``parameters(network)``."""
+    """W_1, W_2, .. as views of a flat parameter vector of length ``parameters(network)``."""
     views, at = [], 0
     for shape in network.shapes:
         views.append(vector[at : at + shape[0] * shape[1]].reshape(shape))
@@ -35,18 +35,30 @@ def parameters(network: Network) -> int:
 
 def gradient_flop(network: Network, rows: int) -> float:
     """Operations of one gradient over ``rows``: z_l, the gradient by W_l, and adjoints but for W_1."""
-    operators = [network.operator(l) for l in range(1, network.layers + 1)]
-    forward_and_weights = sum(2 * operator.flop(network.bias) for operator in operators)
-    return rows * (forward_and_weights + sum(operator.flop(bias=False) for operator in operators[1:]))
+    forward_and_weights = sum(2 * network.operator(l).flop(network.bias) for l in range(1, network.layers + 1))
+    return rows * (forward_and_weights + adjoint_flop(network))
+
+
+def adjoint_flop(network: Network) -> float:
+    """Operations of W_l' delta for one row, of all layers but the first."""
+    operators = {l: network.operator(l) for l in range(2, network.layers + 1)}
+    return sum(
+        operator.flop(bias=False) * (1 - network.beside(l - 1) / operator.inputs)
+        for l, operator in operators.items()
+    )
 
 
 def scratch_bytes(network: Network, itemsize: int = 4) -> int:
     """About how many bytes ``Gradient`` and an evaluation hold for one block of columns."""
-    return itemsize * network.block(itemsize) * (4 * sum(network.sizes[1:]) + network.scratch)
+    entering = sum(network.beside(l) for l in range(1, network.layers))
+    return itemsize * network.block(itemsize) * (4 * sum(network.sizes[1:]) + entering + network.scratch)
 
 
 class Watch(Protocol):
-    """What looks at a pass over samples, block by block; arrays are overwritten afterwards."""
+    """What looks at a pass over samples, block by block; arrays are overwritten afterwards.
+
+    Layers of a recurrent network that share a matrix are told one after another, under its number.
+    """
 
     def inputs(self, l: int, V: Array) -> None:
         """What W_l multiplies: activations (k_(l-1), n), with their row of ones where there are biases."""
@@ -65,7 +77,9 @@ class Gradient:
         self._network, self._loss = network, loss
         self.columns = columns
         hidden = network.sizes[1:-1]
-        self._a: list[Array] = [np.ones((columns, k + 1), dtype).T for k in hidden]
+        self._a: list[Array] = [
+            np.ones((columns, k + network.beside(l) + 1), dtype).T for l, k in enumerate(hidden, start=1)
+        ]
         self._z: list[Array] = [np.empty((columns, k), dtype).T for k in hidden]
         self._back: list[Array] = [np.empty((columns, k), dtype).T for k in hidden]
 
@@ -99,36 +113,40 @@ class Gradient:
         watch: Watch | None,
     ) -> float:
         network, h, n = self._network, self._network.activation, a0.shape[1]
-        a = [a0, *(buffer[:, :n] for buffer in self._a)]
+        of_layers, sums = network.of_layers(W), network.of_layers(total)
+        a = [network.bottom(a0), *(buffer[:, :n] for buffer in self._a)]
         z = [buffer[:, :n] for buffer in self._z]
-        for l, (z_l, mask) in enumerate(zip(z, masks, strict=True)):
-            network.apply(l + 1, W[l], network.inputs(a[l]), out=z_l)
-            h.value(z_l, out=a[l + 1][:-1])
+        for l, (z_l, mask) in enumerate(zip(z, masks, strict=True), start=1):
+            network.apply(l, of_layers[l], network.inputs(a[l - 1]), out=z_l)
+            units = h.value(z_l, out=a[l][: len(z_l)])
             if mask is not None:
-                a[l + 1][:-1] *= mask
+                units *= mask
+            network.enter(l, a0, a[l])
         outputs = network.apply(network.layers, W[-1], network.inputs(a[-1]))
-        for l, delta in self._pulled_back(W, self._loss.gradient(outputs, y), a, z, masks):
+        for l, delta in self._pulled_back(of_layers, self._loss.gradient(outputs, y), a, z, masks):
             V = network.inputs(a[l - 1])
-            network.operator(l).add_gradient(delta, V, total[l - 1])
+            network.operator(l).add_gradient(delta, V, sums[l])
             if watch is not None:
-                watch.inputs(l, V)
+                watch.inputs(network.matrix(l), V)
         drawn = None if watch is None else watch.drawn(outputs)
         if watch is not None and drawn is not None:
-            for l, E in self._pulled_back(W, drawn, a, z, masks):
-                watch.outputs(l, E)
+            for l, E in self._pulled_back(of_layers, drawn, a, z, masks):
+                watch.outputs(network.matrix(l), E)
         return self._loss.value(outputs, y)
 
     def _pulled_back(
-        self, W: Weights, delta: Array, a: list[Array], z: list[Array], masks: list[Array | None]
+        self, W: dict[int, Array], delta: Array, a: list[Array], z: list[Array], masks: list[Array | None]
     ) -> Iterator[tuple[int, Array]]:
         """Layers L..1, and the derivatives by z_l of each, from those by the outputs. Masked a_l become h(z_l)."""
         h = self._network.activation
         yield len(W), delta
         for l in range(len(z), 0, -1):
-            back = self._network.operator(l + 1).adjoint(W[l], delta, out=self._back[l - 1][:, : delta.shape[1]])
+            above = self._network.operator(l + 1)
+            back = above.adjoint(W[l + 1], delta, out=self._back[l - 1][:, : delta.shape[1]])
+            units = a[l][: len(back)]
             if (mask := masks[l - 1]) is not None:
                 back *= mask
-                h.value(z[l - 1], out=a[l][:-1])  # the slope is that of h(z)
-            h.pull_back(z[l - 1], a[l][:-1], back)
+                h.value(z[l - 1], out=units)  # the slope is that of h(z)
+            h.pull_back(z[l - 1], units, back)
             delta = back
             yield l, delta

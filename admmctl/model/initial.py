@@ -9,6 +9,9 @@ from admmctl.rng import normals
 def initial_weights(network: Network, seed: int, dtype: type = np.float32) -> Weights:
     """Gaussian weights; but W_1 = [w, b] of the network's kernel, if it has one and a hidden layer.
 
+    The recurrent block of a recurrent network is a multiple of the identity, so that a step forgets little (Le,
+    Jaitly and Hinton 2015); what a step reads has the variance that it would have in a layer of its own.
+
     Cosine units that start so are the kernel's random features (Burmeister, section 2.2). The weights depend on
     the seed alone.
     """
@@ -18,6 +21,9 @@ def initial_weights(network: Network, seed: int, dtype: type = np.float32) -> We
         k, inputs = network.sizes[1], network.sizes[0]
         W[0][:, :inputs] = network.kernel.frequencies(seed, k, inputs)
         W[0][:, inputs] = network.kernel.phases(seed, k)
+    if (r := network.recurrence) is not None:
+        W[0][:, r.units :] *= dtype(np.sqrt(W[0].shape[1] / W[0][:, r.units :].shape[1]))
+        W[0][:, : r.units] = r.start * np.eye(r.units)
     return W
 
 

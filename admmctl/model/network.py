@@ -2,14 +2,16 @@
 
 Weights are a list ``W[0] .. W[L-1]`` for the papers' W_1 .. W_L, each of shape (k_l, k_{l-1} + 1): the last
 column is the bias, multiplied by a row of ones below the activations. A network without biases has neither. The
-first layers may be convolutional (``convolution.py`` says what their W are); the others are fully connected.
+first layers may be convolutional (``convolution.py`` says what their W are); the others are fully connected. The
+hidden layers of a recurrent network are its steps (``recurrent.py``): they share a matrix, so that there are two,
+W[0] and W[1], and multiply a part of the row beside the activations below.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,20 +22,24 @@ from admmctl.model.convolution import Stack
 from admmctl.model.fourier import Kernel
 from admmctl.model.losses import Loss
 from admmctl.model.operators import Dense, Operator
+from admmctl.model.recurrent import Recurrence
 
 Array = NDArray[np.floating]
 Weights = list[Array]
+Each = TypeVar("Each")
 
 # A block of columns of every layer should stay in cache, and be large enough for matrix products to run at speed:
 # measured for networks from 3-100-50-1 to 784-500-600-10, flat between 2 and 6 MiB.
 _CACHE_BYTES = 4 << 20
+_STEPS_BYTES = 48 << 20  # of such a block of all steps of a recurrent network, of which a few stay in cache
 
 
 @dataclass(frozen=True)
 class Network:
     """Sizes k_0 .. k_L, the hidden activation, whether layers have biases, and the kernel that W_1 starts from.
 
-    The layers of the ``convolution``, if any, are the first ones; their sizes count all pixels.
+    The layers of the ``convolution``, if any, are the first ones; their sizes count all pixels. With a
+    ``recurrence`` all hidden layers are its steps.
     """
 
     sizes: tuple[int, ...]
@@ -41,6 +47,7 @@ class Network:
     bias: bool = True
     kernel: Kernel | None = None
     convolution: Stack | None = None
+    recurrence: Recurrence | None = None
 
     @classmethod
     def build(
@@ -52,22 +59,53 @@ class Network:
         bias: bool,
         kernel: Kernel | None = None,
         convolution: Stack | None = None,
+        recurrence: Recurrence | None = None,
     ) -> "Network":
         """The network of an experiment; ``layers`` are the sizes of the hidden dense ones.
 
         Raises ValueError for wrong numbers of an activation.
         """
-        maps = convolution.sizes if convolution else []
-        sizes = (features, *maps, *layers, outputs)
-        return cls(sizes, activation_of(activation), bias, kernel, convolution)
+        first = convolution.sizes if convolution else []
+        if recurrence is not None:
+            first = [recurrence.units] * recurrence.steps
+        sizes = (features, *first, *layers, outputs)
+        return cls(sizes, activation_of(activation), bias, kernel, convolution, recurrence)
 
     @property
     def layers(self) -> int:
-        """L, the number of weight matrices."""
+        """L, the number of layers: but in a recurrent network that of the weight matrices, too."""
         return len(self.sizes) - 1
+
+    def matrix(self, l: int) -> int:
+        """Which of W_1, W_2, .. is that of layer l: the steps of a recurrent network share the first."""
+        return l if self.recurrence is None else max(1, l - self.recurrence.steps + 1)
+
+    def of_layers(self, of_matrices: Sequence[Each]) -> dict[int, Each]:
+        """What layers 1..L have, of what W_1, W_2, .. have."""
+        return {l: of_matrices[self.matrix(l) - 1] for l in range(1, self.layers + 1)}
+
+    @cached_property
+    def times(self) -> list[int]:
+        """How many layers have W_1, W_2, .."""
+        of_layers = [self.matrix(l) for l in range(1, self.layers + 1)]
+        return [of_layers.count(m) for m in range(1, of_layers[-1] + 1)]
+
+    @cached_property
+    def alike(self) -> dict[int, int]:
+        """For every hidden layer the first one between the same two matrices, its own and that of the next."""
+        firsts: dict[tuple[int, int], int] = {}
+        return {l: firsts.setdefault((self.matrix(l), self.matrix(l + 1)), l) for l in range(1, self.layers)}
+
+    @property
+    def inputs_alone(self) -> bool:
+        """Whether W_1 multiplies the inputs and nothing else."""
+        return self.recurrence is None
 
     @cached_property
     def _operators(self) -> list[Operator]:
+        """Of W_1, W_2, .."""
+        if (r := self.recurrence) is not None:
+            return [Dense(r.units, r.units + r.entering), Dense(self.sizes[-1], r.units)]
         first: list[Operator] = []
         if self.convolution is not None:
             first = self.convolution.operators(self.sizes[len(self.convolution.filters) + 1])
@@ -75,8 +113,8 @@ class Network:
         return [*first, *(Dense(k_next, k) for k, k_next in pairwise(above))]
 
     def operator(self, l: int) -> Operator:
-        """How W_l, l = 1..L, acts on a_{l-1}."""
-        return self._operators[l - 1]
+        """How layer l = 1..L acts on a_{l-1}."""
+        return self._operators[self.matrix(l) - 1]
 
     @property
     def scratch(self) -> int:
@@ -85,7 +123,7 @@ class Network:
 
     @property
     def shapes(self) -> list[tuple[int, int]]:
-        """Of W_1 .. W_L, with the column of the bias."""
+        """Of W_1, W_2, .., with the column of the bias."""
         return [(operator.rows, operator.inputs + self.bias) for operator in self._operators]
 
     def apply(self, l: int, W: Array, a: Array, out: Array | None = None) -> Array:
@@ -95,7 +133,10 @@ class Network:
     def block(self, itemsize: int = 4) -> int:
         """How many columns make a block that stays in cache."""
         widest = max(a + 3 * b for a, b in zip(self.sizes, self.sizes[1:], strict=False))
-        return int(np.clip(_CACHE_BYTES // (itemsize * widest), 64, 4096))
+        columns = _CACHE_BYTES // (itemsize * widest)
+        if self.recurrence is not None:
+            columns = min(columns, _STEPS_BYTES // (3 * itemsize * sum(self.sizes[1:])))
+        return int(np.clip(columns, 64, 4096))
 
     def blocks(self, a0: Array) -> Iterator[slice]:
         """The columns of ``a0``, in blocks that stay in cache."""
@@ -107,13 +148,35 @@ class Network:
 
     def hidden(self, W: Weights, a0: Array) -> Array:
         """The last activations a_{L-1} with their row of ones, shape (k_{L-1} + 1, samples)."""
-        a = a0
-        for l, W_l in enumerate(W[:-1], start=1):
-            z = self.apply(l, W_l, self.inputs(a))
+        a = self.bottom(a0)
+        of_layers = self.of_layers(W)
+        for l in range(1, self.layers):
+            z = self.apply(l, of_layers[l], self.inputs(a))
             k = len(z)
-            above = np.ones((k + 1, a0.shape[1]), dtype=a0.dtype, order="F")
+            above = np.ones((k + self.beside(l) + 1, a0.shape[1]), dtype=a0.dtype, order="F")
             self.activation.value(z, out=above[:k])
+            self.enter(l, a0, above)
             a = above
+        return a
+
+    def beside(self, l: int) -> int:
+        """Features of a row that layer l + 1 multiplies beside a_l of a hidden layer l."""
+        return self.recurrence.entering if self.recurrence is not None and l < self.layers - 1 else 0
+
+    def enter(self, l: int, a0: Array, a: Array) -> None:
+        """Write the features of ``a0`` that layer l + 1 multiplies below the activations a_l, into ``a``."""
+        if self.recurrence is not None and l < self.layers - 1:
+            k = self.recurrence.units
+            a[k : k + self.recurrence.entering] = a0[self.recurrence.part(l + 1)]
+
+    def bottom(self, a0: Array) -> Array:
+        """What layer 1 multiplies, of inputs with their row of ones: these, or [a_0; x_1; 1] with a_0 = 0."""
+        if self.recurrence is None:
+            return a0
+        k = self.recurrence.units
+        a = np.ones((k + self.recurrence.entering + 1, a0.shape[1]), a0.dtype, order="F")
+        a[:k] = 0
+        self.enter(0, a0, a)
         return a
 
     def inputs(self, a: Array) -> Array:

@@ -6,11 +6,13 @@ from admmctl.data import shards
 from admmctl.data.catalog import datasets
 from admmctl.data.shards import Plan
 from admmctl.errors import UserError
+from admmctl.experiment.checks import indivisible
 from admmctl.experiment.config import Run
 from admmctl.methods.method import Method, methods, trainer
 from admmctl.model.convolution import Stack
 from admmctl.model.fourier import Kernel
 from admmctl.model.network import Network
+from admmctl.model.recurrent import Recurrence
 from admmctl.runs import memory
 
 
@@ -61,7 +63,19 @@ def shape_network(run: Run, features: int, classes: int) -> Network:
     if s.init != "random":
         assert s.init_scale is not None  # the config was checked
         kernel = Kernel(s.init, s.init_scale, s.init_smoothness or Kernel.smoothness)
-    return Network.build(features, layers, outputs, s.activation, s.bias, kernel, _convolution(run, features))
+    more = kernel, _convolution(run, features), _recurrence(run, features)
+    return Network.build(features, layers, outputs, s.activation, s.bias, *more)
+
+
+def _recurrence(run: Run, features: int) -> Recurrence | None:
+    """How rows of that many features enter a recurrent network, if it is one. Raises UserError."""
+    units, steps = run.network.recurrent, run.data.steps
+    if units is None:
+        return None
+    assert steps is not None  # the config was checked
+    if problem := indivisible(steps, features):
+        raise UserError(f"data.steps: {problem}")
+    return Recurrence(units, steps, features, run.data.permute, run.network.recurrent_start)
 
 
 def _convolution(run: Run, features: int) -> Stack | None:

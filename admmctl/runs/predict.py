@@ -18,6 +18,7 @@ from admmctl.files import STDOUT, atomic
 from admmctl.methods.trees.boosting import Ensemble, saved_ensemble
 from admmctl.model.convolution import Stack
 from admmctl.model.network import Network, Weights, classify, gated_forward
+from admmctl.model.recurrent import Recurrence
 from admmctl.runs.recorded import Recorded
 
 _BLOCK = 65_536  # rows predicted at a time
@@ -44,8 +45,9 @@ class Model:
         Raises DataError where rows hold a NaN, an infinity or what is too large once it is scaled.
         """
         labels, outputs, bad = [], [], []
-        # Maps of all pixels for every filter are large.
-        block = _BLOCK if self.network.convolution is None else self.network.block()
+        # Maps of all pixels for every filter are large, and so are all steps.
+        plain = self.network.convolution is None and self.network.recurrence is None
+        block = _BLOCK if plain else self.network.block()
         for low in range(0, len(x), block):
             rows = x[low : low + block]
             samples = np.ones((len(rows), self.network.sizes[0] + 1), dtype=np.float32)
@@ -104,7 +106,10 @@ def _model(arrays: dict[str, NDArray[Any]], iterate: str) -> Model:
     dense = [len(W_l) for W_l in W[len(stack.filters) if stack else 0 :]]
     if not dense or (stack and math.prod(stack.image) != features):
         raise ValueError("its weights do not fit together")
-    network = Network.build(features, dense[:-1], dense[-1], str(arrays["activation"]), bias, convolution=stack)
+    hidden, outputs, recurrence = dense[:-1], dense[-1], None
+    if "recurrence" in arrays:
+        recurrence, hidden = Recurrence.unpack(arrays["recurrence"].tolist(), dense[0], features), []
+    network = Network.build(features, hidden, outputs, str(arrays["activation"]), bias, None, stack, recurrence)
     if [W_l.shape for W_l in W] != network.shapes:
         raise ValueError("its weights do not fit together")
     return Model(

@@ -270,6 +270,7 @@ class _Rank:
             "final_iteration": outcome.evaluations[-1].iteration,
             **({} if outcome.gates is None else {"gates": outcome.gates}),
             **({} if network.convolution is None else {"convolution": network.convolution.packed()}),
+            **({} if network.recurrence is None else {"recurrence": network.recurrence.packed()}),
         }
 
 

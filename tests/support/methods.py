@@ -9,6 +9,7 @@ import pytest
 
 from admmctl.methods.method import Finished, Method, Problem, methods
 from admmctl.model.convolution import Stack
+from admmctl.model.recurrent import Recurrence
 from support.problems import Array, problem
 from support.ranks import on_ranks
 
@@ -124,6 +125,7 @@ def on_parts(cuts: list[int], work: Callable[[Any, slice], Any]) -> list[Any]:
 
 
 REGULARISED = {"input_noise": 0.3, "label_smoothing": 0.1, "dropout": [0.2, 0.5]}
+RECURRENT: dict[str, Any] = {"hidden": [], "features": 12, "recurrence": Recurrence(5, 4, 12)}
 ADAPTED = {"patterns": 4, "tolerance": 0.0, "rho": 0.02, "adapt_rho": True, "check_every": 3}
 CASES = [
     Case(*given)
@@ -197,6 +199,9 @@ CASES = [
         ("muon", {"batch": 50, **REGULARISED}, {"loss": "cross-entropy", "outputs": 3}),
         ("graph-admm", {"batch": 50, **REGULARISED}, {"loss": "cross-entropy", "outputs": 3}),
         ("graph-admm", {"batch": 50, "gram_every": 1, "dropout": 0.3}, {"activation": "dcutlu(-1, 1)"}),
+        ("sgd", {"batch": 50, "momentum": 0.9}, {**RECURRENT, "activation": "tanh", "loss": "cross-entropy"}),
+        ("adam", {"batch": 50, "input_noise": 0.1}, {**RECURRENT, "outputs": 3}),
+        ("foof", {"batch": 50, "gram_every": 2}, {**RECURRENT, "activation": "hard-sigmoid"}),
     )
 ]
 each = pytest.mark.parametrize("case", CASES, ids=[f"{case.kind}-{number}" for number, case in enumerate(CASES)])

@@ -14,6 +14,7 @@ from admmctl.model.convolution import Stack
 from admmctl.model.fourier import Kernel
 from admmctl.model.losses import losses
 from admmctl.model.network import Network, targets
+from admmctl.model.recurrent import Recurrence
 from support.ranks import CountingComm
 
 Array = NDArray[Any]
@@ -42,6 +43,7 @@ def problem(
     columns: slice = slice(None),
     kernel: Kernel | None = None,
     convolution: Stack | None = None,
+    recurrence: Recurrence | None = None,
 ) -> Problem:
     """Normal inputs with labels of a curved boundary; ``columns`` makes it one rank's part of the same data."""
     generator = np.random.default_rng(seed)
@@ -53,7 +55,7 @@ def problem(
     return Problem(
         a0=a0,
         y=targets(labels, outputs, dtype),
-        network=Network.build(features, hidden, outputs, activation, bias, kernel, convolution),
+        network=Network.build(features, hidden, outputs, activation, bias, kernel, convolution, recurrence),
         loss=losses.load(loss)(),
         comm=comm or CountingComm(),
         clock=NoClock(),

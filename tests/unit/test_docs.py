@@ -185,7 +185,7 @@ def method_rows() -> list[tuple[list[str], list[str]]]:
     rows = []
     for line in (ROOT / "docs" / "methods.md").read_text().splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if len(cells) == 5 and cells[0].startswith("`"):
+        if len(cells) == 6 and cells[0].startswith("`"):
             rows.append((re.findall("`([^`]+)`", cells[0]), cells))
     return rows
 
@@ -208,6 +208,7 @@ def test_the_table_of_methods_says_what_they_take() -> None:
             if cells[2] == "all":
                 assert set(method.activations) == set(activations), name
             assert (cells[3] == "yes" or f"`{name}`" in cells[3]) == getattr(method, "convolutions", False), name
+            assert (cells[4] == "yes" or f"`{name}`" in cells[4]) == method.recurrent, name
 
 
 SETTINGS = {  # page, heading -> the settings whose keys its table has

@@ -1,7 +1,8 @@
 """Sums of what a layer sees, over mini-batches of all ranks, and a gradient multiplied by their inverses.
 
 Layer l multiplies V (k, n), the activations below it and, for the biases, a row of ones; E (k', n) are derivatives
-of a loss by its outputs z_l = W_l V, a column for every row of data. Its gradient is dW = E V'/n. For
+of a loss by its outputs z_l = W_l V, a column for every row of data. Its gradient is dW = E V'/n. (Steps of a
+recurrent network share a matrix: there the sums are over rows and steps, and n is the rows.) For
 
     A = V V'/n   and   G = E E'/n,   as exponential averages over mini-batches,
 
@@ -79,7 +80,11 @@ class Plan:
 
     def flop(self, network: Network, rows: int) -> float:
         """Operations of sums, factors and solves, in an iteration on average."""
-        sums = sum(k * (k + 1.0) for shape in network.shapes for k in self.sides(shape))
+        sums = sum(
+            times * k * (k + 1.0)
+            for times, shape in zip(network.times, network.shapes, strict=True)
+            for k in self.sides(shape)
+        )
         if self.two_sides:
             sums += sum(network.operator(l).flop(bias=False) for l in range(2, network.layers + 1))
         solves = sum(

@@ -40,6 +40,7 @@ class Kfac(Foof):
     """W <- W - learning_rate v with v <- momentum v + G^-1 dW A^-1, for every layer, with damped A and G."""
 
     Settings = KfacSettings
+    recurrent = False
     losses: ClassVar[tuple[str, ...]] = ("squared", "signed-squared", "cross-entropy")
     two_sides = True
 

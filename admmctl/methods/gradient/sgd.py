@@ -291,6 +291,7 @@ class Sgd(Scheduled):
     """W <- W - learning_rate v with v <- momentum v + gradient; Nesterov looks one step ahead."""
 
     Settings = SgdSettings
+    recurrent = True
     memories = ("velocity",)
     operations = 5
 
@@ -311,6 +312,7 @@ class Adam(Scheduled):
     """Adam with bias-corrected moments."""
 
     Settings = AdamSettings
+    recurrent = True
     memories = ("mean", "square", "work")
     operations = 13
 
