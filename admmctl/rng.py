@@ -26,6 +26,17 @@ def uniform_rows(seed: int, stream: str, start: int, rows: int, count: int) -> N
     return np.asarray(mantissas * np.float64(2.0**-53))
 
 
+def uniforms_of(seed: int, stream: str, rows: range | NDArray[np.int64], count: int) -> NDArray[np.float64]:
+    """``uniform_rows`` of the rows of these numbers, in any order, shape (len(rows), count)."""
+    if isinstance(rows, range) and rows.step == 1:
+        return uniform_rows(seed, stream, rows.start, len(rows), count)
+    numbers = np.asarray(rows)
+    if not len(numbers):
+        return np.empty((0, count))
+    low = int(numbers.min())
+    return uniform_rows(seed, stream, low, int(numbers.max()) - low + 1, count)[numbers - low]
+
+
 def uniforms(seed: int, stream: str, start: int, stop: int) -> NDArray[np.float64]:
     """One uniform number in [0, 1) for each row from ``start`` to ``stop``."""
     first = start // _PER_TICK

@@ -14,6 +14,8 @@ datasets = Registry[Any](
         "svhn-hog": "admmctl.data.svhn:SvhnHog",
         "higgs": "admmctl.data.higgs:Higgs",
         "swissroll": "admmctl.data.swissroll:SwissRoll",
+        "adding": "admmctl.data.sequences:Adding",
+        "order": "admmctl.data.sequences:Order",
         "files": "admmctl.data.files:Files",
     },
 )

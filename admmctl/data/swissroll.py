@@ -16,7 +16,7 @@ from pydantic import Field
 from admmctl.data.catalog import Card
 from admmctl.data.dataset import Dataset
 from admmctl.data.source import DataSettings, Part, Rows, Source
-from admmctl.rng import uniform_rows
+from admmctl.rng import uniforms_of
 from admmctl.settings import Count, NonNegative
 
 # The ribbon as in the usual Swiss roll: angle from 1.5 pi to 4.5 pi along the spiral, width 21 across.
@@ -68,14 +68,7 @@ class SwissRollSource(Source):
         return hashlib.sha256(f"swissroll/1 {settings.seed} {settings.noise}".encode()).hexdigest()
 
     def _uniforms(self, rows: Rows) -> NDArray[np.float64]:
-        if isinstance(rows, range) and rows.step == 1:
-            return uniform_rows(self._settings.seed, STREAM, rows.start, len(rows), 8)
-        numbers = np.asarray(rows)
-        if not len(numbers):
-            return np.empty((0, 8))
-        low = int(numbers.min())
-        block = uniform_rows(self._settings.seed, STREAM, low, int(numbers.max()) - low + 1, 8)
-        return block[numbers - low]
+        return uniforms_of(self._settings.seed, STREAM, rows, 8)
 
 
 class SwissRoll(Dataset):

@@ -202,6 +202,9 @@ CASES = [
         ("sgd", {"batch": 50, "momentum": 0.9}, {**RECURRENT, "activation": "tanh", "loss": "cross-entropy"}),
         ("adam", {"batch": 50, "input_noise": 0.1}, {**RECURRENT, "outputs": 3}),
         ("foof", {"batch": 50, "gram_every": 2}, {**RECURRENT, "activation": "hard-sigmoid"}),
+        ("graph-admm", {"batch": 50, "gram_every": 2}, {**RECURRENT, "outputs": 3, "loss": "cross-entropy"}),
+        ("graph-admm", {"growth": 2.0}, {**RECURRENT, "activation": "hard-sigmoid", "bias": False}),
+        ("graph-admm", {"batch": 50, "backward": "backprop-unscaled", "decay": "objective"}, RECURRENT),
     )
 ]
 each = pytest.mark.parametrize("case", CASES, ids=[f"{case.kind}-{number}" for number, case in enumerate(CASES)])

@@ -15,7 +15,7 @@ from admmctl.data.catalog import datasets
 from admmctl.data.listing import describe, listing
 from admmctl.errors import UserError
 
-NAMES = ["mnist", "cifar10", "svhn", "svhn-hog", "higgs", "swissroll", "files"]
+NAMES = ["mnist", "cifar10", "svhn", "svhn-hog", "higgs", "swissroll", "adding", "order", "files"]
 
 
 class Command(Shell):
@@ -51,6 +51,8 @@ def test_every_dataset_says_where_it_is_from_and_what_it_is(results: Path) -> No
             assert all(address.startswith("http") for address in file["addresses"])
     assert {entry["name"]: entry["state"] for entry in found} == dict.fromkeys(NAMES, "absent") | {
         "swissroll": "computed",
+        "adding": "computed",
+        "order": "computed",
         "files": "yours",
     }
 

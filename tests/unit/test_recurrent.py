@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.methods import RECURRENT
-from support.problems import Array, problem
+from support.recurrent import Array, by_loops, recurrent
 
 import admmctl
 from admmctl.errors import ConfigError, UserError
@@ -21,27 +20,8 @@ from admmctl.runs.build import shape_network
 from admmctl.runs.predict import load_model, predict_rows
 from admmctl.runs.recorded import Recorded
 
-ABLE = ["sgd", "adam", "foof"]
-ACTIVATIONS = {"relu": lambda z: np.maximum(z, 0), "tanh": np.tanh, "hard-sigmoid": lambda z: np.clip(z, 0, 1)}
-per_activation = pytest.mark.parametrize("activation", ACTIVATIONS)
-
-
-def by_loops(W: list[Array], x: Array, steps: int, activation: str = "relu", bias: bool = True) -> list[Array]:
-    """z_1 .. z_T and the outputs for rows ``x`` (samples, features), one sample and one step after another."""
-    one = [1.0] * bias
-    z: list[list[Array]] = [[] for _ in range(steps + 1)]
-    for row in x:
-        a: Array = np.zeros(len(W[0]))
-        for t, x_t in enumerate(np.split(row, steps)):
-            z_t = W[0] @ np.concatenate([a, x_t, one])
-            a = ACTIVATIONS[activation](z_t)
-            z[t].append(z_t)
-        z[steps].append(W[1] @ np.concatenate([a, one]))
-    return [np.array(z_t).T for z_t in z]
-
-
-def recurrent(**changes: Any) -> Any:
-    return problem(**{**RECURRENT, "samples": 30, "dtype": np.float64, **changes})
+ABLE = ["graph-admm", "sgd", "adam", "foof"]
+per_activation = pytest.mark.parametrize("activation", ["relu", "tanh", "hard-sigmoid"])
 
 
 def random_vector(network: Network, seed: int = 0) -> Array:

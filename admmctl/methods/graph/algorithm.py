@@ -10,6 +10,9 @@ Two things follow that the paper does not use. No per-sample variable survives a
 weights are used, the sums of every layer's least squares come out of ONE pass over the rows, block by block, and
 ONE Allreduce: run on all rows, an iteration is a map W -> S(W) of the weights alone.
 
+The layers of a recurrent network are its steps, from which one matrix is updated: R_i V' and V V' are sums over
+samples and steps, which need no more than these.
+
 Written in R_i = 2 (X_i_new - X_i), the target is X_i + R_i, and the least squares
 
     min_W rho_i/2 ||X_i + R_i - W V_{i-1}||^2 + l2/2 ||W||^2
@@ -32,7 +35,7 @@ from admmctl.methods.graph import accelerate, backprop, table_2
 from admmctl.methods.graph.accelerate import Accelerator, accelerator
 from admmctl.methods.graph.cost import cost_of, factor_flops
 from admmctl.methods.graph.layer_solves import LayerSolves, lasts
-from admmctl.methods.graph.penalties import AutomaticPenalties, Penalties
+from admmctl.methods.graph.penalties import AutomaticPenalties, Penalties, ridges_of
 from admmctl.methods.graph.settings import GraphAdmmSettings
 from admmctl.methods.least_squares import check_sides
 from admmctl.methods.method import (
@@ -63,11 +66,12 @@ class GraphAdmmState:
     average: Average | None
     parameters: Array  # the weights to start from as one vector, and W[i] as views of it
     image: Array  # what came out of the last iteration: this rank's piece of it
-    W: dict[int, Array]
+    matrices: dict[int, Array]  # W_1, W_2, ..
+    W: dict[int, Array]  # of layers 1..N: these, or where layers share a matrix one of them several times
     penalties: Penalties
     solves: LayerSolves
     X: dict[int, Array]
-    V: dict[int, Array]  # V[i] of hidden layers, with its row of ones
+    V: dict[int, Array]  # what layer i + 1 multiplies, of hidden layers i: V_i with its row of ones
     R: dict[int, Array]
     Q: dict[int, Array] = field(default_factory=dict)
     iteration: int = 0
@@ -76,12 +80,14 @@ class GraphAdmmState:
     @property
     def rho(self) -> dict[int, float]:
         """Of layers 1..N."""
-        return self.penalties.rho
+        matrix = self.problem.network.matrix
+        return {i: self.penalties.rho[matrix(i)] for i in self.W}
 
     @property
     def beta(self) -> dict[int, float]:
         """Of hidden layers 1..N-1."""
-        return self.penalties.beta
+        matrix = self.problem.network.matrix
+        return {i: self.penalties.beta[matrix(i)] for i in self.V}
 
 
 class GraphAdmm(Method):
@@ -103,6 +109,7 @@ class GraphAdmm(Method):
         }
     }
     activations: ClassVar[tuple[str, ...]] = ("relu", "hard-sigmoid", "dcutlu")
+    recurrent = True
 
     @classmethod
     def unit_of(cls, settings: GraphAdmmSettings) -> Unit:
@@ -116,7 +123,7 @@ class GraphAdmm(Method):
         network, dtype = problem.network, problem.a0.dtype.type
         sizes, N, bias = network.sizes, network.layers, network.bias
         start = initial_weights(network, problem.seed, dtype)
-        if network.kernel is None:  # a kernel has a scale of its own
+        if network.kernel is None and network.inputs_alone:  # others have a scale of their own
             start[0] *= dtype(self.settings.first_scale)
         vector = np.concatenate([W.ravel() for W in start])
         batches = MiniBatches(problem, self.settings.batch or problem.total, self.settings)
@@ -126,12 +133,13 @@ class GraphAdmm(Method):
         every, damping = self.settings.gram_every, self.settings.damping
         factors, comm = factor_flops(self.settings, network, batches.batch, problem.total), problem.comm
         solves = LayerSolves(network.shapes, factors, batches.batch, every, damping, dtype, precision, comm)
-        if batches.count > 1 and lasts(every, batches.batch, sizes[0] + bias):
+        if batches.count > 1 and network.inputs_alone and lasts(every, batches.batch, sizes[0] + bias):
             with problem.clock.phase("gram"):
                 inputs = (network.inputs(problem.a0[:, block]) for block in network.blocks(problem.a0))
                 solves.sum_inputs(inputs, batches.batch / problem.total)
                 solves.add_noise(sizes[0], self.settings.input_noise)
         penalties = AutomaticPenalties if self.settings.penalties == "automatic" else Penalties
+        matrices = dict(enumerate(flat_views(network, vector), start=1))
         return GraphAdmmState(
             problem,
             batches,
@@ -139,11 +147,12 @@ class GraphAdmm(Method):
             Average(self.settings.average) if self.settings.average else None,
             vector,
             vector.copy(),
-            dict(enumerate(flat_views(network, vector), start=1)),
-            penalties(*self.settings.rho_and_beta(N, problem.loss.curvature)),
+            matrices,
+            network.of_layers([*matrices.values()]),
+            penalties(*self.settings.rho_and_beta(len(matrices), problem.loss.curvature)),
             solves,
             X={i: np.empty((sizes[i], columns), dtype, order="F") for i in range(1, N + 1)},
-            V={i: np.ones((sizes[i] + bias, columns), dtype, order="F") for i in range(1, N)},
+            V={i: np.ones((sizes[i] + network.beside(i) + bias, columns), dtype, order="F") for i in range(1, N)},
             R={i: np.empty((sizes[i], columns), dtype, order="F") for i in range(1, N + 1)},
         )
 
@@ -175,9 +184,9 @@ class GraphAdmm(Method):
     def _pass(self, s: GraphAdmmState, v0: Array, y: Array, columns: slice) -> float:
         """Forward and backward over one block of columns; adds to every layer's sums, returns the loss."""
         p, N, n = s.problem, s.problem.network.layers, y.shape[1]
-        h, clock, mask = p.network.activation, p.clock, s.batches.mask
+        network, h, clock, mask = p.network, p.network.activation, p.clock, s.batches.mask
         S: dict[int, Array | None] = {}  # what dropout multiplies hidden units by
-        V = {0: p.network.inputs(v0), **{i: V_i[:, :n] for i, V_i in s.V.items()}}
+        V = {0: network.inputs(network.bottom(v0)), **{i: V_i[:, :n] for i, V_i in s.V.items()}}
         X, R = ({i: array[:, :n] for i, array in arrays.items()} for arrays in (s.X, s.R))
         for i in range(1, N + 1):
             # (4)  X_i = W_i V_{i-1}, b_i in W_i
@@ -190,6 +199,7 @@ class GraphAdmm(Method):
                     S[i] = S_i = None if mask is None else mask(i, columns)
                     if S_i is not None:
                         units *= S_i
+                    network.enter(i, v0, V[i])
         # X_N_new = argmin L_N,  R_N = 2 (X_N_new - X_N)
         with clock.phase("elementwise"):
             R[N][...] = 2 * (self._output(s, X[N], y) - X[N])
@@ -197,7 +207,7 @@ class GraphAdmm(Method):
         for i in range(N, 0, -1):
             # R_i V_{i-1}' and V_{i-1} V_{i-1}', for (W_i, b_i)_new
             with clock.phase("gram"):
-                s.solves.add(i, R[i], V[i - 1])
+                s.solves.add(network.matrix(i), R[i], V[i - 1])
             # X_{i-1}_new = argmin L_{i-1} with the old W_i,  R_{i-1} = 2 (X_{i-1}_new - X_{i-1})
             if i > 1:
                 self._hidden(s, i - 1, X[i - 1], R[i], R[i - 1], S[i - 1])
@@ -212,7 +222,7 @@ class GraphAdmm(Method):
 
     def _gains(self, s: GraphAdmmState) -> dict[int, Array]:
         """What R_{i+1} is multiplied by on its way to every hidden layer i. Raises Diverged."""
-        given = s.problem, s.W, s.rho, s.beta, s.solves.precision, s.batches.kept
+        given = s.problem, s.W, s.rho, s.beta, s.solves.precision, s.batches.kept, self.settings.growth
         if self.settings.backward == "admm":
             return table_2.gains(*given)
         return backprop.gains(*given, unscaled=self.settings.backward == "backprop-unscaled")
@@ -235,37 +245,19 @@ class GraphAdmm(Method):
                 W = s.W[i + 1][:, : len(X)]
                 R[...] = table_2.several(X, W, s.Q[i], R_above, s.rho[i], s.beta[i], cuts, inner)
 
-    def _ridges(self, s: GraphAdmmState) -> dict[int, float]:
-        """r_i of every layer's least squares: l2 / rho_i, or l2 times the step s_i of a layer.
-
-        A gradient g at the output moves X_N by s_N g / 2 either way, and what reaches a layer below is scaled by
-        2 / (rho_i + beta_i) and, on average over directions, by trace(W Q) / trace(W W').
-        """
-        if self.settings.decay == "penalty":
-            return {i: self.settings.l2 / s.rho[i] for i in s.W}
-        N = s.problem.network.layers
-        of_loss = s.problem.loss.curvature
-        curvature = self.settings.quadratic if of_loss is None else of_loss
-        steps = {N: 2 / (curvature + s.rho[N])}
-        for i in range(N - 1, 0, -1):
-            W = s.W[i + 1][:, : s.problem.network.sizes[i]]
-            square = float(np.vdot(W, W))
-            shrunk = float(np.vdot(W, s.Q[i].T)) / square if square > 0 else 0.0
-            steps[i] = steps[i + 1] * shrunk * 2 / (s.rho[i] + s.beta[i])
-        return {i: self.settings.l2 * step for i, step in steps.items()}
-
     def _update_W(self, s: GraphAdmmState) -> None:
         """(W_i, b_i) of every layer by least squares, from the sums of all ranks: this rank's own rows."""
-        ridges = self._ridges(s)
+        ridges = ridges_of(self.settings, s.problem, s.W, s.rho, s.beta, s.Q)
         same = self.settings.same_ridges
 
         def rows_of(i: int, rows: slice) -> Array:
-            step: Array = s.W[i][rows] + s.solves.step(i, rows, s.W[i], ridges[i], same_ridge=same)
+            W = s.matrices[i]
+            step: Array = W[rows] + s.solves.step(i, rows, W, ridges[i], same_ridge=same)
             return step
 
         s.solves.sums.solve(rows_of, s.image)
         self._learn(s)
-        if s.iteration == 0 and s.batches.count == 1:
+        if s.iteration == 0 and s.batches.count == 1 and s.problem.network.inputs_alone:
             s.solves.keep_inputs()
 
     def _learn(self, s: GraphAdmmState) -> None:
@@ -274,7 +266,9 @@ class GraphAdmm(Method):
             division = s.solves.sums.division
             new, own = division.views(s.image), list(enumerate(division.rows, start=1))
             downhill = [s.solves.cross(i)[rows] for i, rows in own]
-            s.penalties.learn(downhill, [new[i - 1][rows] - s.W[i][rows] for i, rows in own], s.problem.comm)
+            s.penalties.learn(
+                downhill, [new[i - 1][rows] - s.matrices[i][rows] for i, rows in own], s.problem.comm
+            )
 
     def _accelerate(self, s: GraphAdmmState, loss: float) -> None:
         """Where the next iteration starts: this rank's piece. ``loss`` is its share of the mean of the pass."""

@@ -25,17 +25,20 @@ def gains(
     beta: dict[int, float],
     dtype: type,
     kept: Mapping[int, float] | None = None,
+    growth: float | None = None,
     *,
     unscaled: bool,
 ) -> dict[int, Array]:
     """s W' of every hidden layer, shape (k_i, k_{i+1}); ``dtype`` is that of the solve. Raises Diverged."""
-    above = {i: W[i + 1][:, : len(W[i])] for i in beta}
+    alike = p.network.alike
+    above = {i: W[i + 1][:, : len(W[i])] for i in set(alike.values())}
     if unscaled:
-        scale = {i: (rho[i] + beta[i]) / 2 for i in beta}
+        scale = {i: (rho[i] + beta[i]) / 2 for i in above}
     else:
-        Q = gains_of_table_2(p, W, rho, beta, dtype, kept)
+        Q = gains_of_table_2(p, W, rho, beta, dtype, kept, growth)
         scale = {i: _norm(Q[i]) / (_norm(W_i) or 1.0) for i, W_i in above.items()}
-    return {i: np.asfortranarray(W_i.T * W_i.dtype.type(scale[i])) for i, W_i in above.items()}
+    scaled = {i: np.asfortranarray(W_i.T * W_i.dtype.type(scale[i])) for i, W_i in above.items()}
+    return {i: scaled[first] for i, first in alike.items()}
 
 
 def once(X: Array, D: Array, rho: float, beta: float, cuts: Cuts) -> None:

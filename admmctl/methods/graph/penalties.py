@@ -17,10 +17,41 @@ import numpy as np
 
 from admmctl.comm import Comm
 from admmctl.methods.average import Whole
-from admmctl.methods.method import Array
+from admmctl.methods.graph.settings import GraphAdmmSettings
+from admmctl.methods.method import Array, Problem
 
 RATE = 0.1  # of log f
 MOST = float(np.log(1e4))  # |log f| at most
+
+
+def ridges_of(
+    q: GraphAdmmSettings,
+    p: Problem,
+    W: dict[int, Array],
+    rho: dict[int, float],
+    beta: dict[int, float],
+    Q: dict[int, Array],
+) -> dict[int, float]:
+    """r of the least squares of W_1, W_2, ..: l2 / rho_i, or l2 times the step s_i of a layer.
+
+    A gradient g at the output moves X_N by s_N g / 2 either way, and what reaches a layer below is scaled by
+    2 / (rho_i + beta_i) and, on average over directions, by trace(W Q) / trace(W W'). Of layers that share a
+    matrix the mean counts. All but ``Q`` is of layers 1..N, ``Q`` of hidden ones.
+    """
+    matrix, N = p.network.matrix, p.network.layers
+    if q.decay == "penalty":
+        return {matrix(i): q.l2 / rho_i for i, rho_i in rho.items()}
+    curvature = q.quadratic if p.loss.curvature is None else p.loss.curvature
+    steps = {N: 2 / (curvature + rho[N])}
+    for i in range(N - 1, 0, -1):
+        above = W[i + 1][:, : p.network.sizes[i]]
+        square = float(np.vdot(above, above))
+        shrunk = float(np.vdot(above, Q[i].T)) / square if square > 0 else 0.0
+        steps[i] = steps[i + 1] * shrunk * 2 / (rho[i] + beta[i])
+    ridges = dict.fromkeys(range(1, len(p.network.times) + 1), 0.0)
+    for i, step in steps.items():
+        ridges[matrix(i)] += q.l2 * step / p.network.times[matrix(i) - 1]
+    return ridges
 
 
 class Penalties:

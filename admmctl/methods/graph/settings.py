@@ -70,6 +70,11 @@ class GraphAdmmSettings(AccelerationSettings, RegulariserSettings):
     )
     first_scale: Positive = Field(default=1.0, description="of the random weights of the first layer")
     inner: Count = Field(default=1, description="how often Table 2 is gone through")
+    growth: Positive | None = Field(
+        default=None,
+        description="of rho and beta from a step of a recurrent network to the next: by default the most with "
+        "which nothing that goes back through the steps grows",
+    )
     backward: Literal["admm", "backprop", "backprop-unscaled"] = Field(
         default="admm",
         description="what reaches a hidden layer: by Table 2; or by backpropagation, with gains as large as those "
@@ -90,7 +95,7 @@ class GraphAdmmSettings(AccelerationSettings, RegulariserSettings):
     def usual(self) -> dict[str, Any]:
         # Where they may be left out without a change, penalties are fixed.
         fixed = self.batch is None or self.rho is not None or self.beta is not None
-        return super().usual() | {"backward": "admm"} | ({"penalties": "fixed"} if fixed else {})
+        return super().usual() | {"backward": "admm", "growth": None} | ({"penalties": "fixed"} if fixed else {})
 
     def rho_and_beta(self, N: int, curvature: float | None) -> tuple[dict[int, float], dict[int, float]]:
         """rho_i of layers i = 1..N and beta_i of hidden layers i = 1..N-1, for a loss of that curvature."""

@@ -8,6 +8,17 @@ T - W_{i+1} V_i = R_{i+1}. The minimum of (17) moves X_i by D / (rho_i + beta_i)
 c = 1/(rho_i + beta_i) + 1/beta_i, and once more 1/beta_i where there is an upper cut and so a Z. What is handed on
 is R_i = 2 (X_i_new - X_i). Below, ``Omega`` are the index sets (7) and (8).
 
+Steps of a recurrent network share a W, and so a Q: R goes through the same Q_i and 2 / (rho_i + beta_i) again
+and again. With the same penalties at every step that shrinks it in all directions. But what happens at a step
+depends on ratios of penalties alone: they may grow by a factor from each step to the next, and the gain is still
+the same at all of them. So ``growth`` times rho stands for rho_{i+1} where both layers are steps. A singular value
+s of the recurrent block then has the gain
+
+    A s / (1 + K A s^2),   A = 2 growth rho / (rho + beta),   K = c (rho + beta) / 2,
+
+at most sqrt(A / K) / 2: with growth = c (rho + beta)^2 / rho, the default, nothing grows from step to step, and
+what has s = 1 / (2 K) passes as it is.
+
 With dropout V_i = S (X_i + Y_i + Z_i), S the diagonal matrix of a row's mask, 0 or 1 / kept: W S takes the place
 of W, D = S rho_{i+1} W'(I + a W S^2 W')^-1 R_{i+1} with a = rho_{i+1} c. A unit that is left out has D = 0 and
 stays. That inverse differs from row to row; in its place
@@ -35,15 +46,20 @@ def gains(
     beta: dict[int, float],
     dtype: type,
     kept: Mapping[int, float] | None = None,
+    growth: float | None = None,
 ) -> dict[int, Array]:
     """Q_i of every hidden layer, shape (k_i, k_{i+1}); ``dtype`` is that of the solve. Raises Diverged.
 
     ``kept`` is the part of its units that dropout leaves a layer, where that is not 1.
     """
-    cuts = p.network.activation.cuts
-    c = {i: 1 / (rho[i] + beta[i]) + (1 if np.isinf(cuts[1]) else 2) / beta[i] for i in beta}
-    above = {i: W[i + 1][:, : len(W[i])] for i in beta}
-    ratios = {i: 1 / (rho[i + 1] * c[i]) for i in beta}
+    alike, matrix, cuts = p.network.alike, p.network.matrix, p.network.activation.cuts
+    hidden = sorted(set(alike.values()))
+    c = {i: 1 / (rho[i] + beta[i]) + (1 if np.isinf(cuts[1]) else 2) / beta[i] for i in hidden}
+    above = {i: W[i + 1][:, : len(W[i])] for i in hidden}
+    ratios = {i: 1 / (rho[i + 1] * c[i]) for i in hidden}
+    for i in hidden:
+        if matrix(i) == matrix(i + 1):
+            ratios[i] /= c[i] * (rho[i] + beta[i]) ** 2 / rho[i] if growth is None else growth
     for i, part in (kept or {}).items():
         mean = float(np.vdot(above[i], above[i])) / above[i].shape[1]
         ratios[i] = part * ratios[i] + (1 / part - 1) * mean  # lam / a
@@ -51,7 +67,7 @@ def gains(
     Q = divided_gains(above, ratios, dtype, p.comm, p.clock)
     for i, Q_i in Q.items():
         Q_i /= Q_i.dtype.type(c[i])
-    return Q
+    return {i: Q[first] for i, first in alike.items()}
 
 
 def once(X: Array, D: Array, rho: float, beta: float, cuts: Cuts) -> None:
