@@ -10,6 +10,7 @@ from admmctl.experiment.config import load
 from admmctl.methods.graph.algorithm import GraphAdmm
 from admmctl.papers.catalogue import CATALOGUE, CLAIMS
 from admmctl.papers.claims import Verdict
+from admmctl.papers.entry import Material
 from admmctl.papers.zhang import DCUTLU, RELU, TABLE_3
 
 HOLDS, IN_PART, FAILS, UNTOLD = Verdict.HOLDS, Verdict.IN_PART, Verdict.FAILS, Verdict.UNTOLD
@@ -150,6 +151,39 @@ def test_what_is_not_built_cannot_be_told(made):
     found = made.told("zhang-old-weights")
     assert (found.verdict, found.rerun) == (UNTOLD, "")
     assert found.needs
+
+
+# --- figures
+
+
+def test_figure_2b_has_a_line_for_every_unit_as_printed_and_as_ours_and_marks_what_missed(made):
+    def run(seed: int, method: str, epochs: int | None) -> dict[str, Any]:
+        unit, rate, *_ = method.split("-")
+        block = {"kind": "graph-admm", "rho": float(rate), "beta": float(rate)}
+        last = (20 * (epochs or 30), float(epochs or 30), 1.0, 0.9, 0.9)
+        return {
+            "curve": [(0, 0.0, 1.0, 0.9, 0.9), last],
+            "time": None if epochs is None else 1.0 * epochs,
+            "metric": "train_loss",
+            "target": 0.05,
+            "config": {"data": {"name": "mnist"}, "network": {"activation": unit}, "methods": {method: block}},
+        }
+
+    needed = {"relu-0.1-printed": 8, "relu-0.2-printed": 6, "dcutlu-0.1-printed": 11}
+    needed |= {"relu-0.1": None, "relu-0.2": 5}
+    for method, epochs in needed.items():
+        made.repeat(method, lambda seed, method=method, epochs=epochs: run(seed, method, epochs), 3)
+    runs = [run for repeats in made.runs.values() for run in repeats]
+    entry = CATALOGUE["zhang-2b"]
+    figure, rows = entry.drawing.draw(Material(entry, "full", [run.folder for run in runs]))
+    drawn = {line.get_label(): [line.get_xdata(), line.get_ydata()] for line in figure.axes[0].get_lines()}
+    points = {label: [tuple(point) for point in zip(*xy, strict=True)] for label, xy in drawn.items()}
+    assert points["graph-admm, relu, as printed"] == [(0.1, 8), (0.2, 6)]
+    assert points["graph-admm, dcutlu, as printed"] == [(0.1, 11)]
+    assert points["graph-admm, relu, our variant"] == [(0.2, 5)]
+    ((rate, height),) = points["graph-admm, relu, our variant: missed"]
+    assert (rate, height > 11) == (0.1, True)  # above all that met it
+    assert sorted((row["method"], row["epochs"]) for row in rows if row["seed"] == 0) == sorted(needed.items())
 
 
 # --- the paper's own method
