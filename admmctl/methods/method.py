@@ -130,7 +130,8 @@ class Snapshot:
     """What the next iterations depend on, beside the problem and the settings: for a checkpoint.
 
     ``common`` is the same on every rank: dicts by text, lists, arrays, numbers and None, in any depth. ``rows``
-    are of this rank's samples, which come first: (samples, ...). What follows from these is left out.
+    are of this rank's samples, which come first: (samples, ...). What follows from these is left out. Where they
+    are to be put back they may lie on disk: a slice of samples is read when it is asked for.
     """
 
     common: dict[str, Any]

@@ -51,17 +51,40 @@ class Part:
         return values.reshape(stop - start, *shape[1:])
 
 
-class Rows(Mapping[str, NDArray[Any]]):
-    """The arrays of rows ``start`` to ``stop``, whichever files they lie in; read when they are asked for."""
+@dataclass(frozen=True)
+class Saved:
+    """One array of rows ``start`` to ``stop``, whichever files they lie in: a slice is read when it is asked for."""
+
+    parts: list[Part]
+    name: str
+    start: int
+    stop: int
+
+    def __getitem__(self, rows: slice) -> NDArray[Any]:
+        low, high, _ = rows.indices(self.stop - self.start)
+        start, stop = self.start + low, self.start + max(low, high)
+        pieces = [
+            part.read(self.name, max(part.start, start), min(part.stop, stop))
+            for part in self.parts
+            if part.start < stop and part.stop > start
+        ]
+        if not pieces:  # no rows, and still so many columns
+            return self.parts[0].read(self.name, self.parts[0].start, self.parts[0].start)
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """All of it, in memory."""
+        return self[:] if dtype is None else self[:].astype(dtype)
+
+
+class Rows(Mapping[str, Any]):
+    """``Saved`` arrays of rows ``start`` to ``stop``, by name: as a method asks for them, in slices."""
 
     def __init__(self, parts: list[Part], start: int, stop: int) -> None:
         self._parts, self._start, self._stop = parts, start, stop
 
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        pieces = [
-            part.read(name, max(part.start, self._start), min(part.stop, self._stop)) for part in self._parts
-        ]
-        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+    def __getitem__(self, name: str) -> Saved:
+        return Saved(self._parts, name, self._start, self._stop)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._parts[0].places if self._parts else ())

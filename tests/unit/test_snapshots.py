@@ -65,6 +65,33 @@ def test_a_run_goes_on_on_another_number_of_ranks(case, before, after):
     same(parts[0][1], on_parts(after, second)[0], rtol=1e-5, atol=case.atol)
 
 
+class OnDisk:
+    """An array of rows as a checkpoint has it; ``most`` rows have been asked for at once."""
+
+    def __init__(self, array):
+        self._array, self.most = array, 0
+
+    def __getitem__(self, rows):
+        found = self._array[rows]
+        self.most = max(self.most, len(found))
+        return found
+
+
+@pytest.mark.parametrize("kind", ["admm", "stochastic-admm", "classical-admm", "admm-printed"])
+def test_rows_are_put_back_a_block_at_a_time(kind, monkeypatch):
+    monkeypatch.setattr("admmctl.model.network.Network.block", lambda *_: 40)  # 12 GB of rows are not read twice
+    case = Case(kind)
+    method, state = start(case)
+    state, _ = advance(method, state, 3)
+    saved = through_a_file(method.snapshot(state))
+    rows = {name: OnDisk(array) for name, array in saved.rows.items()}
+    other, fresh = start(case)
+    restored = other.restore(fresh, Snapshot(saved.common, rows))
+    assert {array.most for array in rows.values()} == {40}
+    for name, array in through_a_file(other.snapshot(restored)).rows.items():
+        np.testing.assert_array_equal(array, saved.rows[name])
+
+
 @pytest.mark.parametrize(("kind", "hidden"), [("linear", []), ("random-features", [6])])
 def test_what_is_solved_in_one_step_stays_solved(kind, hidden):
     method = Case(kind).method()

@@ -51,9 +51,10 @@ class Kept:
         return {f"z{l}": z_l.T for l, z_l in self.z.items()}
 
     def recall_rows(self, rows: Mapping[str, Array]) -> None:
-        """Put back what ``rows`` gave."""
+        """Put back what ``rows`` gave, a block at a time: there may be no memory for two of them."""
         for name, kept in self.rows().items():
-            kept[...] = rows[name]
+            for samples in self.blocks():
+                kept[samples] = rows[name][samples]
 
     def a0(self, columns: slice) -> Array:
         """The inputs, with their row of ones when the network has biases."""
