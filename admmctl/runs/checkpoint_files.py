@@ -53,7 +53,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Saved:
-    """One array of rows ``start`` to ``stop``, whichever files they lie in: a slice is read when it is asked for."""
+    """One array of rows ``start`` to ``stop``, whichever files they lie in: slices are read when asked for."""
 
     parts: list[Part]
     name: str
