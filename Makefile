@@ -25,7 +25,7 @@ figures: $(VENV)/.ready  ## draw the papers' figures from own runs, and a page o
 	$(ADMMCTL) figures --all --scale $(SCALE)
 	$(ADMMCTL) report
 
-rehearsal: $(VENV)/.ready  ## SVHN and HIGGS at full size on made-up data (2 hours, 15 GB; KEEP=1 keeps it, SMALL=1: minutes)
+rehearsal: $(VENV)/.ready  ## SVHN and HIGGS at full size on made-up data (an hour, 15 GB; KEEP=1 keeps it, SMALL=1: minutes)
 	$(BIN)/python scripts/rehearsal.py $(if $(filter-out 0,$(SMALL)),--small) $(if $(filter-out 0,$(KEEP)),--keep)
 
 test: $(VENV)/.ready-dev  ## run the tests on all cores
