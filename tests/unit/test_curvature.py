@@ -77,8 +77,12 @@ def dense(p: Problem, steps: int, solve, *, two_sides: bool, every: int, average
                 seen = [side @ side.T / len(rows) for side in new]
                 old[:] = [(1 - weight) * was + weight * now for was, now in zip(old or seen, seen, strict=True)]
         g = mean_gradient(p, x, rows) + q.weight_decay * x
-        step = [solve(A_l, G_l, dW) for A_l, G_l, dW in itertools.zip_longest(A, G, flat_views(p.network, g))]
-        v = q.momentum * v + np.concatenate([rows_of.ravel() for rows_of in step])
+        steps_of = [solve(A_l, G_l, dW) for A_l, G_l, dW in itertools.zip_longest(A, G, flat_views(p.network, g))]
+        step = np.concatenate([rows_of.ravel() for rows_of in steps_of])
+        limit, length = getattr(q, "kl_clip", None), q.learning_rate**2 * step @ g
+        if limit is not None and length > limit:
+            step *= np.sqrt(limit / length)
+        v = q.momentum * v + step
         x = x - q.learning_rate * v
     return x
 
@@ -117,24 +121,68 @@ def test_steps_of_foof_are_those_of_dense_solves(case, given, steps):
     assert np.abs(expected - descent_start(p)).max() > 1e-3
 
 
+def dense_kfac(p: Problem, steps: int, q: KfacSettings) -> Array:
+    """Where ``steps`` steps lead, by the whole Kronecker product."""
+
+    def solve(A: Array, G: Array, dW: Array) -> Array:
+        """(A + pi s I) kron (G + s / pi I), the numbers of dW column by column as in the paper."""
+        s = np.sqrt(q.damping + q.weight_decay)
+        pi = np.sqrt((np.trace(A) / len(A)) / (np.trace(G) / len(G)))
+        whole = np.kron(A + pi * s * np.eye(len(A)), G + s / pi * np.eye(len(G)))
+        return np.linalg.solve(whole, dW.ravel(order="F")).reshape(dW.shape, order="F")
+
+    return dense(p, steps, solve, two_sides=True, every=q.gram_every, average=q.gram_average, q=q)
+
+
 @cases
 @settings
 @pytest.mark.parametrize("steps", [1, 19])
 def test_steps_of_kfac_are_those_of_the_dense_kronecker_product(case, given, steps):
     p = problem([6, 5], samples=SAMPLES, seed=SEED, **CASES[case])
-    method = kfac(damping=0.1, learning_rate=0.02, **given)
-    q = method.settings
-
-    def solve(A: Array, G: Array, dW: Array) -> Array:
-        """(A + pi s I) kron (G + s / pi I), the numbers of dW column by column as in the paper."""
-        s = np.sqrt(0.1 + q.weight_decay)
-        pi = np.sqrt((np.trace(A) / len(A)) / (np.trace(G) / len(G)))
-        whole = np.kron(A + pi * s * np.eye(len(A)), G + s / pi * np.eye(len(G)))
-        return np.linalg.solve(whole, dW.ravel(order="F")).reshape(dW.shape, order="F")
-
-    expected = dense(p, steps, solve, two_sides=True, every=q.gram_every, average=q.gram_average, q=q)
+    method = kfac(damping=0.1, learning_rate=0.02, kl_clip=None, **given)
+    expected = dense_kfac(p, steps, method.settings)
     np.testing.assert_allclose(after(method, p, steps).parameters, expected, rtol=1e-8, atol=1e-10)
     assert np.abs(expected - descent_start(p)).max() > 1e-3
+
+
+@cases
+@settings
+def test_steps_of_kfac_that_are_too_long_are_shortened(case, given):
+    p = problem([6, 5], samples=SAMPLES, seed=SEED, **CASES[case])
+    ends = {}
+    for limit in (None, 1e3, 1e-4, 1e-6):
+        method = kfac(damping=0.1, learning_rate=0.05, kl_clip=limit, **given)
+        ends[limit] = after(method, p, 9).parameters
+        np.testing.assert_allclose(ends[limit], dense_kfac(p, 9, method.settings), rtol=1e-8, atol=1e-10)
+    np.testing.assert_array_equal(ends[1e3], ends[None])
+    way = [np.linalg.norm(ends[limit] - descent_start(p)) for limit in (1e-6, 1e-4, None)]
+    assert way == sorted(way)
+    assert way[0] < way[1] < 0.99 * way[2]
+
+
+@cases
+def test_a_shortened_step_of_kfac_is_as_long_as_the_limit_says(case):
+    p = problem([6, 5], samples=SAMPLES, seed=SEED, **CASES[case])
+    start, given = descent_start(p), {"batch": SAMPLES, "learning_rate": 0.5, "momentum": 0.0}
+    free, short = (start - after(kfac(kl_clip=limit, **given), p, 1).parameters for limit in (None, 1e-4))
+    part = np.linalg.norm(short) / np.linalg.norm(free)
+    np.testing.assert_allclose(short, part * free, rtol=1e-8, atol=1e-12)
+    # Of F^-1 g the length in the metric of F is its product with g; of a part of it the square of that part.
+    assert part**2 * 0.5 * free @ mean_gradient(p, start, np.arange(SAMPLES)) == pytest.approx(1e-4)
+    assert part < 0.5
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_steps_that_are_too_long_diverge_without_a_limit_and_not_with_one():
+    p = by_sign_of_product(samples=400, loss="cross-entropy")
+    given = {"batch": 50, "learning_rate": 30.0, "damping": 1e-6}
+    loose = kfac(kl_clip=None, **given)
+    try:
+        far = np.abs(after(loose, p, 40).parameters).max()
+    except Diverged:
+        far = np.inf
+    tight = kfac(**given)
+    assert np.abs(after(tight, p, 40).parameters).max() < 100 < far
 
 
 def test_without_biases_there_is_no_row_of_ones():
@@ -155,7 +203,7 @@ def test_one_layer_under_squared_loss_is_solved_in_one_step_on_all_rows():
     expected = np.linalg.lstsq(p.a0.T, p.y.T, rcond=None)[0].T
     np.testing.assert_allclose(s.W[0], expected, rtol=1e-6, atol=1e-8)
     # Newton's step: the Hessian of the mean loss is 2 A, its Fisher information too.
-    s = after(kfac(batch=SAMPLES, learning_rate=1.0, momentum=0.0, damping=1e-12), p, 1)
+    s = after(kfac(batch=SAMPLES, learning_rate=1.0, momentum=0.0, damping=1e-12, kl_clip=None), p, 1)
     np.testing.assert_allclose(s.W[0], expected, rtol=1e-4, atol=1e-5)
 
 
@@ -312,6 +360,8 @@ def test_hidden_layers_learn_what_a_linear_model_cannot(method):
         ("foof={schedule: linear}", "schedule: linear needs schedule_epochs"),
         ("foof={beta1: 0.9}", "unknown key 'beta1'"),
         ("kfac={damping: -1.0}", "damping: expected a number above 0"),
+        ("kfac={kl_clip: 0.0}", "kl_clip: expected a number above 0"),
+        ("foof={kl_clip: 0.1}", "unknown key 'kl_clip'"),
         ("kfac={schedule: cosine, schedule_epochs: 2.0, warm_up: 2.0}", "warm_up: expected fewer epochs than"),
         ("kfac={loss: hinge}", "loss"),
         ("kfac={network: {convolution: {filters: [2], image: [1, 1, 2]}}}", "trains dense layers only"),

@@ -79,8 +79,12 @@ class Foof(Sgd):
         s.more.sums.reduce()
 
     def update(self, s: DescentState, W: Array, g: Array, rate: float) -> None:
-        s.more.step()
+        self.precondition(s, g, rate)
         super().update(s, W, g, rate)
+
+    def precondition(self, s: DescentState, g: Array, rate: float) -> None:
+        """Make the step of this rank's piece of the gradient, ``g``, in place."""
+        s.more.step()
 
     def gather(self, s: DescentState) -> None:
         s.more.sums.gather(s.parameters)

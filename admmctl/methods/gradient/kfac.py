@@ -14,16 +14,26 @@ none. What is drawn depends on the seed, the iteration and the row, not on the r
 backwards, in iterations that make sums (``gram_every``). A and G are exponential averages over these, and
 ``weight_decay`` is added to lambda, as in the paper. In the place of its step sizes and momentum from the exact
 Fisher, and of its lambda that adapts, stand a learning rate, a momentum and a lambda that are set, as its users
-do.
+do; and a limit on the steps. With F the damped Fisher information, g the gradient of all layers and s = F^-1 g,
+learning_rate^2 s'F s = learning_rate^2 <s, g> is about twice the Kullback-Leibler divergence of the model's
+predictions after a step from those before. Where it is more than ``kl_clip``, s is shortened so that it is that
+(Ba, Grosse and Martens, "Distributed second-order optimization using Kronecker-factored approximations", ICLR
+2017); momentum comes after.
 """
 
 import math
+from dataclasses import replace
 from typing import ClassVar
 
+import numpy as np
 from pydantic import Field
 
 from admmctl.methods.gradient.curvature import Triangles, mean_diagonal
 from admmctl.methods.gradient.foof import CurvedSettings, Foof
+from admmctl.methods.gradient.sgd import DescentState
+from admmctl.methods.method import Array, Cost, Message
+from admmctl.model.gradient import parameters
+from admmctl.model.network import Network
 from admmctl.settings import Positive
 
 _LEAST = 1e-30  # of a mean diagonal, where a factor is zero
@@ -34,6 +44,11 @@ class KfacSettings(CurvedSettings):
 
     learning_rate: Positive = 0.03
     damping: Positive = Field(default=0.03, description="lambda, beside the Fisher information of a layer")
+    kl_clip: Positive | None = Field(
+        default=1e-3,
+        description="the most that learning_rate^2 s'F s may be, of the step s of all layers: a longer one is "
+        "shortened; null: no limit",
+    )
 
 
 class Kfac(Foof):
@@ -43,9 +58,31 @@ class Kfac(Foof):
     recurrent = False
     losses: ClassVar[tuple[str, ...]] = ("squared", "signed-squared", "cross-entropy")
     two_sides = True
+    operations = 9
 
     def damped(self, averages: Triangles) -> list[float]:
         root = math.sqrt(self.settings.damping + self.settings.weight_decay)
         of_A, of_G = (max(mean_diagonal(average), _LEAST) for average in averages)
         pi = math.sqrt(of_A / of_G)
         return [pi * root, root / pi]
+
+    def precondition(self, s: DescentState, g: Array, rate: float) -> None:
+        limit = self.settings.kl_clip
+        if limit is None:
+            super().precondition(s, g, rate)
+            return
+        gradient = g.copy()
+        super().precondition(s, g, rate)
+        divergence = np.array([rate**2 * float(np.dot(g, gradient))])
+        with s.problem.clock.phase("reduce"):
+            s.problem.comm.allreduce(divergence)
+        if limit < divergence[0] < math.inf:  # what is not finite is left to be found in the weights
+            g *= g.dtype.type(math.sqrt(limit / divergence[0]))
+
+    def cost(self, network: Network, samples: int, total: int, ranks: int = 1) -> Cost:
+        cost = super().cost(network, samples, total, ranks)
+        if self.settings.kl_clip is None:
+            return cost
+        *before, weights = cost.messages
+        held = cost.state_bytes + 4 * parameters(network)  # a copy of the gradient
+        return replace(cost, state_bytes=held, messages=(*before, Message("allreduce", 8), weights))
