@@ -285,17 +285,19 @@ def _slurm(patient: Patient) -> list[Found]:
     return _ok(detail)
 
 
-def _library(name: str, extra_for: str) -> Callable[[Patient], list[Found]]:
-    """The check of an optional library and its devices."""
+def _library(name: str, extra_for: str, extra: str | None = None) -> Callable[[Patient], list[Found]]:
+    """The check of an optional library, which an ``extra`` of its own name or another brings, and its devices."""
 
     def examine(patient: Patient) -> list[Found]:
         found = probes.library(name)
         if found is None:
             needed = _needs(patient.experiment, name)
             if needed:
-                install = f"pip install 'admmctl[{name}]'"
+                install = f"pip install 'admmctl[{extra or name}]'"
                 return _warning(f"not installed, and {', '.join(needed)} needs it", install)
             return _ok(f"not installed; {extra_for} would need it")
+        if found["gpu"] is None:
+            return _ok(found["version"])
         detail, gpus = f"{found['version']} on {', '.join(found['devices'])}", probes.gpus()
         if gpus and not found["gpu"]:
             return _warning(
@@ -314,7 +316,8 @@ def _needs(experiment: Experiment | None, library: str) -> list[str]:
     return [
         name
         for name, run in experiment.runs.items()
-        if run.kind.startswith(f"{library}-") or getattr(run.settings, "backend", "") == library
+        if run.kind.startswith(f"{library}-")
+        or library in (getattr(run.settings, "backend", ""), getattr(run.settings, "library", ""))
     ]
 
 
@@ -336,4 +339,6 @@ CHECKS: dict[str, Callable[[Patient], list[Found]]] = {
     "Slurm": _slurm,
     "torch": _library("torch", "torch-sgd and convex-admm with backend: torch"),
     "jax": _library("jax", "convex-admm with backend: jax"),
+    "LightGBM": _library("lightgbm", "trees", "trees"),
+    "scikit-learn": _library("sklearn", "trees with library: sklearn", "trees"),
 }

@@ -39,7 +39,11 @@ answer = {
     "gpu": any(d.platform != "cpu" for d in devices),
 }
 """,
+    # Used on processors alone.
+    "lightgbm": 'answer = {"version": lightgbm.__version__, "devices": [], "gpu": None}',
+    "sklearn": 'import sklearn.ensemble\nanswer = {"version": sklearn.__version__, "devices": [], "gpu": None}',
 }
+_PACKAGES = {"sklearn": "scikit-learn"}  # as pip calls them
 
 
 def mpi(command: list[str], environment: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -80,7 +84,10 @@ def cpu_quota() -> float | None:
 
 
 def library(name: str) -> dict[str, Any] | None:
-    """Version and devices of torch or jax, which a process of its own loads; None where it is not installed."""
+    """Version and devices of an optional library, which a process of its own loads; None where it is not here.
+
+    ``gpu`` says whether one of them is a GPU, and is None where that does not matter.
+    """
     if importlib.util.find_spec(name) is None:
         return None
     program = f"import json, {name}\n{_LIBRARIES[name]}\nprint('\\n' + json.dumps(answer))"
@@ -88,7 +95,7 @@ def library(name: str) -> dict[str, Any] | None:
     if answer.code:
         raise RunFailed(
             f"it is installed but does not work: {answer.last_line()}; "
-            f"reinstall it: pip install --force-reinstall {name}"
+            f"reinstall it: pip install --force-reinstall {_PACKAGES.get(name, name)}"
         )
     return dict(json.loads(answer.out.splitlines()[-1]))
 

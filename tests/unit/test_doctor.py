@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -249,6 +250,28 @@ def test_a_broken_library_is_an_error_and_a_missing_one_matters_to_who_needs_it(
     monkeypatch.setenv("PYTHONPATH", str(place))
     state, detail, _ = line("torch")
     assert (state, "libcudart.so.12" in detail) == ("error", True)
+
+
+@pytest.mark.parametrize(("name", "library"), [("LightGBM", "lightgbm"), ("scikit-learn", "sklearn")])
+def test_libraries_of_trees_are_looked_for_too(
+    place: Path, monkeypatch: pytest.MonkeyPatch, name: str, library: str
+) -> None:
+    monkeypatch.setattr(probes, "gpus", lambda: ["NVIDIA H100"])
+    pytest.importorskip(library)
+    assert line(name) == ("ok", version(name.lower()), "")
+    monkeypatch.setattr(probes.importlib.util, "find_spec", lambda name: None)
+    state, detail, _ = line(name)
+    assert (state, detail.startswith("not installed; trees")) == ("ok", True)
+    boosted = {**TINY, "loss": "cross-entropy", "methods": {"boosted": {"kind": "trees", "library": library}}}
+    state, detail, cure = line(name, config=boosted)
+    assert (state, "boosted needs it" in detail, cure) == ("warning", True, "pip install 'admmctl[trees]'")
+    other = "lightgbm" if library == "sklearn" else "sklearn"
+    assert line(name, config={**boosted, "methods": {"trees": {"library": other}}})[0] == "ok"
+    monkeypatch.setattr(probes.importlib.util, "find_spec", lambda name: name)
+    (place / f"{library}.py").write_text("raise OSError('libgomp.so.1: cannot open')")
+    monkeypatch.setenv("PYTHONPATH", str(place))
+    state, detail, cure = line(name)
+    assert (state, "libgomp.so.1" in detail, name.lower() in cure) == ("error", True, True)
 
 
 def test_a_gpu_that_a_library_does_not_see_is_a_warning(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
