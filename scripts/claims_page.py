@@ -1,4 +1,4 @@
-"""Write docs/claims.md: every claim of the papers with its verdict, as it came out on this machine.
+"""Write docs/claims.md: every claim of the papers with its verdict, as it came out on this machine; none of ours.
 
 ``.venv/bin/admmctl claims --json | .venv/bin/python scripts/claims_page.py > docs/claims.md``
 """
@@ -46,7 +46,7 @@ def entry(claim: dict[str, Any]) -> str:
     if claim["needs"]:
         parts.append(f"To tell it{' for sure' * bool(claim['evidence'])} takes {claim['needs']}.")
     if claim["differs"]:
-        parts.append(f"Differs: {claim['differs']}.")
+        parts.append(f"{'Conditions' if claim['ours'] else 'Differs'}: {claim['differs']}.")
     return "\n".join(wrapped(f"- {part}" if part is parts[0] else f"  {part}", "  ") for part in parts)
 
 
@@ -66,4 +66,4 @@ def page(claims: list[dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(page(json.load(sys.stdin)["claims"]))
+    sys.stdout.write(page([claim for claim in json.load(sys.stdin)["claims"] if not claim["ours"]]))

@@ -38,13 +38,14 @@ def caption(material: Material) -> str:
         return f"{title} Drawn anew from what is computed here, seed {seed}; it needs no training run.{differs}"
     sentences = [title, f"{MADE_UP.capitalize()}."] if material.made_up else [title]
     sentences += [*(_computed(material.conditions) if material.conditions else _runs(material))]
-    sentences.append("What the papers report is marked as theirs: other machines, often other work.")
+    if not entry.paper.ours:
+        sentences.append("What the papers report is marked as theirs: other machines, often other work.")
     if material.shrunk:
         sentences.append(f"Quick scale: {entry.quick.less}.")
     sentences += [f"{note[:1].upper()}{note[1:]}." for note in material.notes]
     sentences += [f"Left out: {method} ({reason})." for method, reason in material.left_out.items()]
     if entry.differs:
-        sentences.append(f"Differs from the paper: {entry.differs}.")
+        sentences.append(f"{'Conditions' if entry.paper.ours else 'Differs from the paper'}: {entry.differs}.")
     return " ".join(sentences)
 
 

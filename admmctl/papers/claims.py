@@ -62,6 +62,8 @@ Rule = Callable[[list[Evidence]], Told]
 class Claim:
     """A statement of a paper: ``text`` in our words, ``where`` it stands, ``differs`` what is not as in the paper.
 
+    Or one of a study of our own: ``where`` is then the problem, ``differs`` the conditions.
+
     ``rule`` is given what is recorded of each ``work``, in that order. ``figure`` is the entry that shows it.
     """
 
@@ -105,4 +107,5 @@ def judge(claim: Claim, found: list[Evidence]) -> Judged:
         rerun=f"admmctl claims {claim.id} --run" if claim.work else "",
         figure=claim.figure,
         runs=[str(path) for path in used],
+        ours=claim.paper.ours,
     )

@@ -125,7 +125,7 @@ def _draw_theirs(axes: Axes, material: Material, runs: list[Recorded], view: Vie
 
 def _points(runs: list[Recorded], columns: list[str]) -> Rows:
     """The curves as rows of the CSV."""
-    own = ("method", "seed", "ranks", "rows_train")
+    own = ("method", "seed", "ranks", "rows_train", "disturbed")
     keys = ("iteration", "epoch", "train_s", *columns)
     return [
         {"source": "ours", **{key: run.row.get(key) for key in own}, **{key: row.get(key) for key in keys}}

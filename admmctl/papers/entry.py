@@ -24,10 +24,11 @@ Ours = tuple[float | None, str]  # our number beside a paper's, or None, and a t
 
 @dataclass(frozen=True)
 class Paper:
-    """A paper, by its name and by the shorter one that lists have room for."""
+    """A paper, by its name and by the shorter one that lists have room for; or a study of our own, ``ours``."""
 
     name: str
     short: str
+    ours: bool = False
 
 
 @dataclass(frozen=True)

@@ -264,6 +264,41 @@ def least_of(quantity: Quantity, ones: Sequence[str], others: Sequence[str], wor
     return rule
 
 
+def near_best(quantity: Quantity, one: str, others: Sequence[str], by: float, work: int = 0) -> Rule:
+    """That ``one`` method has at most ``by`` less of it than that of the ``others`` which has most."""
+
+    def rule(found: list[Evidence]) -> Told:
+        middles = {method: middle(found[work], method, quantity) for method in others}
+        best = max(others, key=lambda method: middles[method].value)
+        return near(quantity, one, best, by, work, names=(one, _of_several(best, others)))(found)
+
+    return rule
+
+
+def within_times_the_least(
+    quantity: Quantity, one: str, others: Sequence[str], factor: float, work: int = 0
+) -> Rule:
+    """That ``one`` method has at most ``factor`` times as much of it as that of the ``others`` which has least."""
+
+    def rule(found: list[Evidence]) -> Told:
+        a, (least, b) = middle(found[work], one, quantity), _least(found[work], others, quantity)
+        other = shown(_of_several(least, others), b, quantity)
+        evidence = f"{quantity.name}: {shown(one, a, quantity)} against {other}"
+        if a.low is None or a.high is None or b.low is None or b.high is None or math.isinf(min(a.low, b.low)):
+            return Told(Verdict.UNTOLD, evidence, MORE)
+        low, high = a.low / b.high, a.high / b.low
+        verdict = Verdict.HOLDS if high <= factor else Verdict.FAILS if low > factor else Verdict.UNTOLD
+        evidence += f", {low:.2f} to {high:.2f} times as much, {factor:g} at most asked for"
+        return Told(verdict, evidence, MORE if verdict is Verdict.UNTOLD else "")
+
+    return rule
+
+
+def _of_several(best: str, methods: Sequence[str]) -> str:
+    """'the best of 5, adam,', before its number."""
+    return f"the best of {len(methods)}, {best}," if len(methods) > 1 else best
+
+
 def least_inside(quantity: Quantity, methods: Sequence[str], work: int = 0) -> Rule:
     """That there is less of it at a setting in between than at both ends; ``methods`` are in order."""
 

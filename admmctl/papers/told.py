@@ -57,14 +57,19 @@ def claims_list(found: Sequence[Judged]) -> Group:
         details = [
             claim.evidence,
             claim.needs and f"needs {claim.needs}",
-            claim.differs and f"differs: {claim.differs}",
+            claim.differs and f"{'conditions' if claim.ours else 'differs'}: {claim.differs}",
         ]
         parts += [Padding(Text(detail, style="dim"), (0, 0, 0, 4)) for detail in details if detail]
     return Group(*parts, Text(""), Text(summary(found)))
 
 
 def summary(found: Sequence[Judged]) -> str:
-    """'41 claims: 17 hold, 4 hold in part, 8 do not hold, 12 cannot be told here'."""
+    """'41 claims: 17 hold, 4 hold in part, 8 do not hold, 12 cannot be told here'; ours in a line of their own."""
+    papers, ours = ([claim for claim in found if claim.ours is own] for own in (False, True))
+    lines = [f"{count(len(papers), 'claim')}: {_tally(papers)}"] if papers or not ours else []
+    return "\n".join([*lines, *([f"{count(len(ours), 'claim')} of our own: {_tally(ours)}"] if ours else [])])
+
+
+def _tally(found: Sequence[Judged]) -> str:
     many = Counter(claim.verdict for claim in found)
-    told = ", ".join(f"{many[verdict]} {verdict.of_many}" for verdict in Verdict)
-    return f"{count(len(found), 'claim')}: {told}"
+    return ", ".join(f"{many[verdict]} {verdict.of_many}" for verdict in Verdict)

@@ -36,7 +36,7 @@
   document.getElementById("tools").append(toggle);
 
   // --- claims: all of them, or those with one verdict, or of one paper
-  const claims = [...document.querySelectorAll(".claim")];
+  const claims = [...document.querySelectorAll("#all-claims .claim")];
   const papers = [...document.querySelectorAll("#all-claims .paper")];
   const tally = document.querySelector(".tally");
   if (claims.length > 1) {

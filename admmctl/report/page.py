@@ -43,6 +43,7 @@ class Page:
     machines: list[str]
     hosts: list[str]
     claims: Claims | str | None  # or why there are none
+    own_claims: Claims | None  # of a study of our own, not of a paper
     numbers: Table | None
     papers: dict[str, list[gallery.Card]]
     overview: Table | None
@@ -137,7 +138,8 @@ def document(
         script=script,
         machines=sorted({machine for run in runs if (machine := run.environment.machine)}),
         hosts=sorted({host for run in runs for host in run.environment.hosts}),
-        claims=claims if isinstance(claims, str) else part(claims, figures),
+        claims=claims if isinstance(claims, str) else part([each for each in claims if not each.ours], figures),
+        own_claims=None if isinstance(claims, str) else part([each for each in claims if each.ours], figures),
         numbers=gallery.numbers(figures),
         papers=gallery.gallery(figures, page),
         overview=experiments.overview(groups),

@@ -23,7 +23,8 @@ class Verdict(StrEnum):
 class Judged:
     """A claim with its verdict: what ``claims --json`` prints of it. ``rerun`` makes the runs that are missing.
 
-    ``figure`` is the name of the figure that shows it; ``runs`` are the folders that it was told from.
+    ``figure`` is the name of the figure that shows it; ``runs`` are the folders that it was told from. ``ours``:
+    it is no paper's claim, but one of a study of our own.
     """
 
     id: str
@@ -37,3 +38,4 @@ class Judged:
     rerun: str
     figure: str | None
     runs: list[str]
+    ours: bool = False

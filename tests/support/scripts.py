@@ -8,5 +8,6 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 import claims_page
 import made_up_data
 import rehearsal
+import rivals_page
 
-__all__ = ["claims_page", "made_up_data", "rehearsal"]
+__all__ = ["claims_page", "made_up_data", "rehearsal", "rivals_page"]

@@ -55,4 +55,4 @@ def test_without_a_run_there_is_no_page(judged):
 
 def test_the_page_in_docs_has_every_claim_of_the_catalogue():
     ids = re.findall(r"; `([a-z0-9-]+)`\)", PAGE.read_text().replace("\n ", ""))
-    assert ids == list(CLAIMS)
+    assert ids == [claim.id for claim in CLAIMS.values() if not claim.paper.ours]

@@ -391,6 +391,13 @@ def test_a_trial_that_diverges_is_kept_and_not_chosen(place):
     assert result["best"]["number"] == 1
 
 
+def test_a_trial_ends_after_the_seconds_of_training_that_the_file_allows(place):
+    place.write(stop={"seconds": 0.05}, sweep={"search": "grid", "space": {"gd": {"learning_rate": [0.3]}}})
+    ((trial, run),) = recorded(place.sweep("--method", "gd"))
+    assert (trial["status"], trial["reason"]) == ("exhausted", "used up: 0.05 seconds of training")
+    assert run.summary.train_s >= 0.05
+
+
 # -- other experiments
 
 
