@@ -38,7 +38,7 @@ class Trained:
         for _ in range(iterations):
             s = self.admm.step(s)
         self.blocks = list(s.blocks())
-        self.h = network.activation
+        self.h = network.h(1)
         self.z, self.m = s.z[1], np.asfortranarray(s.W[1] @ a0)
         self.a = np.hstack([s.a[1].block(columns, self.z[:, columns], s.V[1]).copy() for columns in self.blocks])
         self.a = np.asfortranarray(self.a)

@@ -57,7 +57,18 @@ def wrong_name(name: str, known: list[str], supported: tuple[str, ...], kind: st
     return []
 
 
-def wrong_activation(text: str, supported: tuple[str, ...], kind: str) -> Wrong:
+def wrong_activations(given: str | list[str], supported: tuple[str, ...], kind: str, hidden: int) -> Wrong:
+    """All are known to the method, their numbers make sense, and there is one for each of ``hidden`` layers."""
+    if isinstance(given, str):
+        return _wrong_activation(given, supported, kind)
+    wrong = [found for text in dict.fromkeys(given) for found in _wrong_activation(text, supported, kind)]
+    if len(given) != hidden:
+        either = f"one name or {hidden}" if hidden else "one name"
+        wrong.append(("", f"{len(given)} activations for {hidden} hidden layers; give {either}"))
+    return wrong
+
+
+def _wrong_activation(text: str, supported: tuple[str, ...], kind: str) -> Wrong:
     """The name is known to the method, and its numbers make sense: dcutlu(0, 1)."""
     wrong = wrong_name(name_of(text), list(activations), supported, kind, "activation")
     if not wrong:
@@ -153,6 +164,11 @@ def wrong_recurrence(network: NetworkSettings, data: DataSettings | None, kind: 
         (not methods.load(kind).recurrent, "recurrent", without),
         (bool(network.layers), "layers", "a recurrent network has no other hidden layers; leave them out"),
         (network.convolution is not None, "convolution", "a recurrent network has no layers below; leave it out"),
+        (
+            isinstance(network.activation, list),
+            "activation",
+            "a recurrent network has one; give its name, no list",
+        ),
         (network.init != "random", "init", "a recurrent network starts from no kernel; valid: random"),
         (data is not None and data.steps is None, "recurrent", "reads a row in parts; give data.steps, how many"),
     )

@@ -264,9 +264,10 @@ class _Checker:
         if isinstance(loss, str):
             loss_key = (*where, "loss") if common.loss else ("loss",)
             self._note_all(loss_key, checks.wrong_name(loss, list(losses), method.losses, kind, "loss"))
+        hidden = 0 if network is None else network.matrices - 1
         activation = network_block.get("activation", "relu")
-        if isinstance(activation, str):
-            wrong = checks.wrong_activation(activation, method.activations, kind)
+        if network is not None or isinstance(activation, str):
+            wrong = checks.wrong_activations(activation, method.activations, kind, hidden)
             self._note_all((*network_key, "activation"), wrong)
         if network is not None:
             self._note_all(network_key, checks.wrong_outputs(network, data))

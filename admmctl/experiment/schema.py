@@ -42,7 +42,7 @@ class NetworkSettings(Settings):
     """The ``network:`` block."""
 
     layers: list[Count] = Field(description="hidden sizes, from the inputs to the outputs; none if recurrent")
-    activation: str = "relu"
+    activation: str | list[str] = Field(default="relu", description="of all hidden layers, or one for each")
     bias: bool = True
     outputs: Count | None = Field(default=None, description="1 for two classes, else one per class")
     init: Literal["random", "gaussian", "laplacian", "matern"] = Field(

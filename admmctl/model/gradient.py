@@ -112,13 +112,13 @@ class Gradient:
         masks: list[Array | None],
         watch: Watch | None,
     ) -> float:
-        network, h, n = self._network, self._network.activation, a0.shape[1]
+        network, n = self._network, a0.shape[1]
         of_layers, sums = network.of_layers(W), network.of_layers(total)
         a = [network.bottom(a0), *(buffer[:, :n] for buffer in self._a)]
         z = [buffer[:, :n] for buffer in self._z]
         for l, (z_l, mask) in enumerate(zip(z, masks, strict=True), start=1):
             network.apply(l, of_layers[l], network.inputs(a[l - 1]), out=z_l)
-            units = h.value(z_l, out=a[l][: len(z_l)])
+            units = network.h(l).value(z_l, out=a[l][: len(z_l)])
             if mask is not None:
                 units *= mask
             network.enter(l, a0, a[l])
@@ -138,10 +138,9 @@ class Gradient:
         self, W: dict[int, Array], delta: Array, a: list[Array], z: list[Array], masks: list[Array | None]
     ) -> Iterator[tuple[int, Array]]:
         """Layers L..1, and the derivatives by z_l of each, from those by the outputs. Masked a_l become h(z_l)."""
-        h = self._network.activation
         yield len(W), delta
         for l in range(len(z), 0, -1):
-            above = self._network.operator(l + 1)
+            h, above = self._network.h(l), self._network.operator(l + 1)
             back = above.adjoint(W[l + 1], delta, out=self._back[l - 1][:, : delta.shape[1]])
             units = a[l][: len(back)]
             if (mask := masks[l - 1]) is not None:

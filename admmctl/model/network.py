@@ -36,14 +36,14 @@ _STEPS_BYTES = 48 << 20  # of such a block of all steps of a recurrent network, 
 
 @dataclass(frozen=True)
 class Network:
-    """Sizes k_0 .. k_L, the hidden activation, whether layers have biases, and the kernel that W_1 starts from.
+    """Sizes k_0 .. k_L, the activations of hidden layers, whether layers have biases, the kernel W_1 starts from.
 
     The layers of the ``convolution``, if any, are the first ones; their sizes count all pixels. With a
     ``recurrence`` all hidden layers are its steps.
     """
 
     sizes: tuple[int, ...]
-    activation: Activation
+    activations: tuple[Activation, ...]  # of hidden layers 1..L-1: see ``h``
     bias: bool = True
     kernel: Kernel | None = None
     convolution: Stack | None = None
@@ -55,7 +55,7 @@ class Network:
         features: int,
         layers: list[int],
         outputs: int,
-        activation: str,
+        activation: str | Sequence[str],
         bias: bool,
         kernel: Kernel | None = None,
         convolution: Stack | None = None,
@@ -63,18 +63,27 @@ class Network:
     ) -> "Network":
         """The network of an experiment; ``layers`` are the sizes of the hidden dense ones.
 
-        Raises ValueError for wrong numbers of an activation.
+        ``activation`` is that of all hidden layers, or a list of one for each. Raises ValueError for wrong numbers
+        of one, and for a list of another length.
         """
         first = convolution.sizes if convolution else []
         if recurrence is not None:
             first = [recurrence.units] * recurrence.steps
         sizes = (features, *first, *layers, outputs)
-        return cls(sizes, activation_of(activation), bias, kernel, convolution, recurrence)
+        named = [activation] * (len(sizes) - 2) if isinstance(activation, str) else list(activation)
+        if len(named) != len(sizes) - 2:
+            raise ValueError(f"{len(named)} activations for {len(sizes) - 2} hidden layers")
+        made = {text: activation_of(text) for text in dict.fromkeys(named)}  # tables are shared
+        return cls(sizes, tuple(made[text] for text in named), bias, kernel, convolution, recurrence)
 
     @property
     def layers(self) -> int:
         """L, the number of layers: but in a recurrent network that of the weight matrices, too."""
         return len(self.sizes) - 1
+
+    def h(self, l: int) -> Activation:
+        """The activation of hidden layer l = 1..L-1."""
+        return self.activations[l - 1]
 
     def matrix(self, l: int) -> int:
         """Which of W_1, W_2, .. is that of layer l: the steps of a recurrent network share the first."""
@@ -154,7 +163,7 @@ class Network:
             z = self.apply(l, of_layers[l], self.inputs(a))
             k = len(z)
             above = np.ones((k + self.beside(l) + 1, a0.shape[1]), dtype=a0.dtype, order="F")
-            self.activation.value(z, out=above[:k])
+            self.h(l).value(z, out=above[:k])
             self.enter(l, a0, above)
             a = above
         return a

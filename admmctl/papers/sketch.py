@@ -38,7 +38,7 @@ def matrices(request: Request) -> Points:
     a0 = digits()
     network = Network.build(len(a0) - 1, [UNITS], 10, "relu", bias=True)
     z = initial_weights(network, request.seed)[0] @ a0
-    a = network.activation.value(z, np.empty_like(z)).astype(np.float64)
+    a = network.h(1).value(z, np.empty_like(z)).astype(np.float64)
     drawn = Draw(UNITS, COLUMNS, by_leverage=False, seed=request.seed, layer=2).next()
     activity, others = np.einsum("ij,ij->i", a, a), np.setdiff1d(np.arange(UNITS), drawn)
     order = np.concatenate([units[np.argsort(-activity[units])] for units in (drawn, others)])

@@ -267,7 +267,8 @@ def target_plot(
 
 
 def _activation(run: Recorded) -> str:
-    return str(run.config["network"].get("activation", "activation unknown"))
+    named = run.config["network"].get("activation", "activation unknown")
+    return ", ".join(named) if isinstance(named, list) else str(named)
 
 
 def settings_against_target(

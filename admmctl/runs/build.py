@@ -63,8 +63,11 @@ def shape_network(run: Run, features: int, classes: int) -> Network:
     if s.init != "random":
         assert s.init_scale is not None  # the config was checked
         kernel = Kernel(s.init, s.init_scale, s.init_smoothness or Kernel.smoothness)
+    activation = s.activation
+    if isinstance(activation, list) and layers != s.layers:  # hidden layers of the method's own are alike
+        activation = next(iter(activation), "relu")
     more = kernel, _convolution(run, features), _recurrence(run, features)
-    return Network.build(features, layers, outputs, s.activation, s.bias, *more)
+    return Network.build(features, layers, outputs, activation, s.bias, *more)
 
 
 def _recurrence(run: Run, features: int) -> Recurrence | None:

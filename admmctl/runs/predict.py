@@ -109,7 +109,8 @@ def _model(arrays: dict[str, NDArray[Any]], iterate: str) -> Model:
     hidden, outputs, recurrence = dense[:-1], dense[-1], None
     if "recurrence" in arrays:
         recurrence, hidden = Recurrence.unpack(arrays["recurrence"].tolist(), dense[0], features), []
-    network = Network.build(features, hidden, outputs, str(arrays["activation"]), bias, None, stack, recurrence)
+    activation = arrays["activation"].tolist()
+    network = Network.build(features, hidden, outputs, activation, bias, None, stack, recurrence)
     if [W_l.shape for W_l in W] != network.shapes:
         raise ValueError("its weights do not fit together")
     return Model(

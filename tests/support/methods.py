@@ -134,6 +134,7 @@ CASES = [
         ("admm", {"warm_iterations": 2, "beta": [1.0, 2.0, 0.5]}, {"loss": "hinge"}),
         ("admm", {"init": "gaussian", "sweep": "backward_first", "multipliers": "bregman"}, {"hidden": [20, 18]}),
         ("admm", {}, {"activation": "tanh", "outputs": 3}),
+        ("admm", {}, {"activation": ["tanh", "dcutlu(-0.5, 2)"]}),
         ("admm", {"w_update": "nystrom", "min_width": 5, "rank": 4}, {"hidden": [20, 18]}),
         ("admm", {"w_update": "nystrom", "min_width": 5, "rank": 4, "columns": "leverage"}, {"hidden": [20, 18]}),
         ("admm", {"w_update": "nystrom-pcg", "min_width": 5, "rank": 4}, {"hidden": [20, 18]}),
@@ -157,13 +158,14 @@ CASES = [
         ("graph-admm", {"anderson": 3}, {"loss": "cross-entropy"}),
         ("graph-admm", {"average": 0.9, "gram_every": 2}, {}),
         ("graph-admm", {"batch": 50}, {"loss": "cross-entropy", "outputs": 3}),
+        ("graph-admm", {}, {"activation": ["relu", "dcutlu(-0.5, 2)"]}),
         ("graph-admm", {"batch": 50, "gram_every": 3, "decay": "objective"}, {}),
         ("graph-admm", {"batch": 50, "penalties": "automatic", "gram_every": 3}, {"loss": "cross-entropy"}),
         ("graph-admm", {"penalties": "automatic"}, {"outputs": 3}),
         ("graph-admm", {"backward": "backprop"}, {"loss": "cross-entropy"}),
         ("graph-admm", {"backward": "backprop-unscaled", "batch": 50}, {"activation": "dcutlu"}),
         ("sgd", {"batch": 50, "momentum": 0.9, "nesterov": True}, {}),
-        ("adam", {"batch": 50}, {"loss": "cross-entropy"}),
+        ("adam", {"batch": 50}, {"loss": "cross-entropy", "activation": ["sigmoid", "dcutlu(-1, 1)"]}),
         ("adam", {"batch": 1}, {}),  # most ranks have no row of a mini-batch
         ("foof", {"batch": 50, "learning_rate": 0.02}, {}),
         (

@@ -35,7 +35,7 @@ def problem(
     features: int = 4,
     outputs: int = 1,
     loss: str = "squared",
-    activation: str = "relu",
+    activation: str | list[str] = "relu",
     bias: bool = True,
     dtype: type = np.float64,
     seed: int = 0,

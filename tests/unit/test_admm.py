@@ -40,7 +40,7 @@ def with_ones(a: Array) -> Array:
 
 
 def h(s: AdmmState, z: Array) -> Array:
-    return s.problem.network.activation.value(z, out=np.empty_like(z))
+    return s.problem.network.h(1).value(z, out=np.empty_like(z))
 
 
 def activations(s: AdmmState, l: int) -> Array:
@@ -75,7 +75,7 @@ def dense_activations(method: Admm, s: Any, l: int, W: Array, h_l: Array, target
 def cheapest_z(method: Admm, s: AdmmState, l: int, a: Array, m: Array) -> Array:
     """argmin gamma ||a - h(z)||^2 + beta ||z - m||^2."""
     z = np.empty_like(s.z[l])
-    s.problem.network.activation.z_update(z, a, m, method.settings.gamma_of(l), method.settings.beta_of(l))
+    s.problem.network.h(l).z_update(z, a, m, method.settings.gamma_of(l), method.settings.beta_of(l))
     return z
 
 

@@ -68,7 +68,7 @@ def test_the_strength_of_a_layer_is_that_of_its_matrix(size):
 
 @pytest.mark.parametrize(("activation", "slope"), [("relu", 1.0), ("sigmoid", 0.25), ("cosine", 0.5)])
 def test_the_slope_of_an_activation_is_its_steepest(activation, slope):
-    h = problem([8], activation=activation).network.activation
+    h = problem([8], activation=activation).network.h(1)
     z = np.linspace(-4, 4, 80001).reshape(1, -1).repeat(8, axis=0)
     steepest = np.abs(np.diff(h.value(z, out=np.empty_like(z))[0])).max() / (8 / 80000)
     assert h.slope(8) == pytest.approx(slope)

@@ -28,11 +28,10 @@ def passed(backward: str, p: Problem, **settings) -> tuple[GraphAdmm, GraphAdmmS
 
 def by_differences(p: Problem, s: GraphAdmmState, i: int) -> Array:
     """The derivative of the loss by X_i, of every unit and row, by central differences."""
-    h = p.network.activation
 
     def loss(X: Array) -> Array:
         for l in range(i, p.network.layers):
-            V = np.vstack([h.value(X, out=np.empty_like(X)), np.ones((1, X.shape[1]))])
+            V = np.vstack([p.network.h(l).value(X, out=np.empty_like(X)), np.ones((1, X.shape[1]))])
             X = s.W[l + 1] @ V
         return np.array([p.loss.value(X[:, [row]], p.y[:, [row]]) for row in range(X.shape[1])])
 

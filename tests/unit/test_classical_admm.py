@@ -35,7 +35,7 @@ def frozen(s: ClassicalState) -> SimpleNamespace:
 
 
 def h(s: ClassicalState, z: Array) -> Array:
-    return s.problem.network.activation.value(z, out=np.empty_like(z))
+    return s.problem.network.h(1).value(z, out=np.empty_like(z))
 
 
 def inputs(s: ClassicalState, a: dict[int, Array], l: int) -> Array:

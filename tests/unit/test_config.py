@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from admmctl.errors import UserError
 from admmctl.experiment.config import ConfigError, Experiment, Run, load
 from admmctl.experiment.yamlfile import dump, parse_value
+from admmctl.runs.build import shape_network
 
 TEXT = """\
 name: tiny
@@ -595,6 +596,7 @@ VARIANTS = [
     ("data={name: mnist, test: rest, train: 10}",),
     ("stop={metric: train_loss, target: 0.1, seconds: 1e-3}",),
     ("network.activation=hard-sigmoid",),
+    ("network.activation=['dcutlu(0, 1)', tanh]",),
     ("network.init=gaussian", "network.init_scale=0.5"),
     ("network.init=matern", "network.init_scale=0.5"),
     ("network.init=matern", "network.init_scale=0.5", "network.init_smoothness=2.5"),
@@ -708,6 +710,39 @@ def test_a_start_that_cannot_be_is_one_line(sheet: Sheet, network: str, message:
 def test_a_method_without_updates_for_cosines_says_what_it_has(sheet: Sheet) -> None:
     (line,) = sheet.refusal("methods={graph-admm: {}}", "network.activation=cosine")
     assert "method graph-admm has no activation 'cosine'; it has: relu, hard-sigmoid, dcutlu" in line
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "message"),
+    [
+        ("admm", "[relu]", "1 activations for 2 hidden layers; give one name or 2"),
+        ("admm", "[relu, tanh, relu]", "3 activations for 2 hidden layers; give one name or 2"),
+        ("admm", "[relu, rlu]", "unknown activation 'rlu'; did you mean 'relu'"),
+        ("admm", "['dcutlu(0, 1)', 'dcutlu(2, 1)']", "expected numbers l < u"),
+        (
+            "graph-admm",
+            "[relu, tanh]",
+            "method graph-admm has no activation 'tanh'; it has: relu, hard-sigmoid, dcutlu",
+        ),
+        ("linear", "[relu, tanh, tanh]", "3 activations for 2 hidden layers"),
+    ],
+)
+def test_a_list_of_activations_has_one_for_every_hidden_layer(sheet: Sheet, method: str, given: str, message: str):
+    (line,) = sheet.refusal(f"methods={{{method}: {{}}}}", f"network.activation={given}")
+    assert "network.activation: " in line
+    assert message in line
+
+
+def test_methods_take_activations_for_each_layer_or_have_layers_of_their_own(sheet: Sheet) -> None:
+    def units(method: str, *changes: str) -> list[str]:
+        network = shape_network(sheet.load(f"methods={{{method}: {{}}}}", *changes).runs[method], 3, 2)
+        return [type(h).__name__ for h in network.activations]
+
+    mixed = "network.activation=['dcutlu(0, 1)', relu]"
+    assert units("admm", mixed) == units("sgd", mixed) == ["Dcutlu", "Relu"]
+    assert units("linear", mixed) == []
+    own = "network.activation=[relu, relu]", "loss=signed-squared"
+    assert units("convex-admm", *own) == ["Relu"]
 
 
 def test_a_method_that_draws_patterns_of_its_own_takes_no_kernel(sheet: Sheet) -> None:

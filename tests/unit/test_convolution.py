@@ -287,15 +287,13 @@ class Dense:
         for l in range(1, L):
             W = self.weights(l, self.z[l])
             k = network.sizes[l]
-            h = network.activation.value(self.z[l], out=np.empty_like(self.z[l]))
+            h = network.h(l).value(self.z[l], out=np.empty_like(self.z[l]))
             above = self.matrix(l + 1, self.W[l + 1])
             self.a[l][:k] = dense_update(
                 above, h, self.target(l + 1), method.settings.beta_of(l + 1), method.settings.gamma_of(l)
             )
             m = np.asfortranarray(self.matrix(l, W) @ self.a[l - 1])
-            network.activation.z_update(
-                self.z[l], self.a[l], m, method.settings.gamma_of(l), method.settings.beta_of(l)
-            )
+            network.h(l).z_update(self.z[l], self.a[l], m, method.settings.gamma_of(l), method.settings.beta_of(l))
             self.W[l] = W
         self.W[L] = self.weights(L, self.target(L))
         m = self.matrix(L, self.W[L]) @ self.a[L - 1]

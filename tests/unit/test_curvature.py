@@ -32,9 +32,9 @@ def kfac(**settings) -> Kfac:
 def below(p: Problem, W: list[Array], rows) -> list[Array]:
     """What every layer multiplies: V of layers 1..L."""
     V = [p.network.inputs(p.a0[:, rows])]
-    for W_l in W[:-1]:
+    for l, W_l in enumerate(W[:-1], start=1):
         a = np.ones((len(W_l) + p.network.bias, len(rows)))
-        p.network.activation.value(W_l @ V[-1], out=a[: len(W_l)])
+        p.network.h(l).value(W_l @ V[-1], out=a[: len(W_l)])
         V.append(a)
     return V
 

@@ -118,13 +118,15 @@ def test_the_output_update_of_cross_entropy_minimises_its_quadratic_model(output
     np.testing.assert_allclose(slope, 0, atol=1e-12)
 
 
-def table_1(method: GraphAdmm, s, v0: Array, y: Array, kind: str, decay: float) -> dict[int, Array]:
+def table_1(method: GraphAdmm, s, v0: Array, y: Array, kind: str | list[str], decay: float) -> dict[int, Array]:
     """The weights after one iteration as printed: dense, layer after layer, fits instead of steps."""
-    cuts, N = CUTS[kind], s.problem.network.layers
+    N = s.problem.network.layers
+    cuts = dict(enumerate([CUTS[kind]] * N if isinstance(kind, str) else [*map(CUTS.get, kind), None], start=1))
     V, X = {0: v0}, {}
     for i in range(1, N + 1):
         X[i] = s.W[i] @ V[i - 1]
-        V[i] = np.vstack([np.clip(X[i], *cuts), np.ones_like(v0[:1])])
+        if i < N:
+            V[i] = np.vstack([np.clip(X[i], *cuts[i]), np.ones_like(v0[:1])])
     new, T = {}, None
     for i in range(N, 0, -1):
         if i == N:
@@ -133,7 +135,7 @@ def table_1(method: GraphAdmm, s, v0: Array, y: Array, kind: str, decay: float) 
             W = s.W[i + 1][:, :-1]
             R_above = T - X[i + 1]
             rhos = s.rho[i + 1], s.rho[i]
-            X_new = table_2_as_printed(X[i], W, R_above, *rhos, s.beta[i], cuts, 1)
+            X_new = table_2_as_printed(X[i], W, R_above, *rhos, s.beta[i], cuts[i], 1)
         Lam = s.rho[i] * (X_new - X[i])
         T = X_new + Lam / s.rho[i]
         root = np.sqrt(decay / s.rho[i])
@@ -154,6 +156,18 @@ def test_an_iteration_is_table_1(kind, loss, hidden):
     s = method.step(s)
     for i in range(1, N + 1):
         np.testing.assert_allclose(s.W[i], expected[i], atol=5e-4)
+
+
+def test_every_layer_has_the_cuts_of_its_own_activation():
+    kinds_of = ["dcutlu(-0.5, 2)", "relu", "dcutlu"]
+    method = graph(rho=[0.2, 0.3, 0.4, 0.5], beta=[0.3, 0.5, 0.7])
+    s = method.init(problem([4, 3, 5], loss="cross-entropy", activation=kinds_of, samples=40))
+    expected = table_1(method, s, s.problem.a0, s.problem.y, kinds_of, 0.04)
+    others = [table_1(method, s, s.problem.a0, s.problem.y, kind, 0.04) for kind in CUTS]
+    s = method.step(s)
+    for i in range(1, 5):
+        np.testing.assert_allclose(s.W[i], expected[i], atol=5e-4)
+    assert all(np.abs(s.W[1] - other[1]).max() > 5e-3 for other in others)
 
 
 def test_a_mini_batch_is_an_iteration_on_its_rows():

@@ -23,7 +23,10 @@ FEATURES = 4
 
 
 def saved(
-    folder: Path, sizes: tuple[int, ...] = (FEATURES, 5, 3, 1), bias: bool = True, activation: str = "relu"
+    folder: Path,
+    sizes: tuple[int, ...] = (FEATURES, 5, 3, 1),
+    bias: bool = True,
+    activation: str | list[str] = "relu",
 ) -> Path:
     """A run folder with random weights, as a run leaves it; classes are 7 and 3 (and 5)."""
     generator = np.random.default_rng(7)
@@ -59,7 +62,8 @@ def by_hand(folder: Path, x: Array, iterate: str = "best") -> Array:
         z = a @ arrays[f"{iterate}_W{l}"].T
         if bool(arrays["bias"]):
             z = z + arrays[f"{iterate}_b{l}"]
-        a = np.clip(z, 0, 1) if str(arrays["activation"]) == "hard-sigmoid" else np.maximum(z, 0)
+        name = arrays["activation"][l - 1] if arrays["activation"].ndim and l < layers else arrays["activation"]
+        a = np.clip(z, 0, 1) if str(name) == "hard-sigmoid" else np.maximum(z, 0)
     return z
 
 
@@ -92,10 +96,11 @@ def predicted(folder: Path, x: Array, iterate: str = "best") -> Predictions:
         ((FEATURES, 1), True, "relu", "best"),
         ((FEATURES, 5, 2), True, "relu", "best"),
         ((FEATURES, 5, 3), False, "hard-sigmoid", "final"),
+        ((FEATURES, 5, 3, 1), True, ["relu", "hard-sigmoid"], "best"),
     ],
 )
 def test_predictions_are_those_of_a_forward_pass_by_hand(
-    tmp_path: Path, rows: Array, sizes: tuple[int, ...], bias: bool, activation: str, iterate: str
+    tmp_path: Path, rows: Array, sizes: tuple[int, ...], bias: bool, activation: str | list[str], iterate: str
 ) -> None:
     folder = saved(tmp_path / "run", sizes, bias, activation)
     result = predicted(folder, rows, iterate)

@@ -17,7 +17,7 @@ from admmctl.methods.gradient.minibatch import Epoch
 from admmctl.methods.gradient.scipy_methods import LbfgsSettings
 from admmctl.methods.gradient.sgd import AdamRule, SgdRule
 from admmctl.methods.method import Cost, Diverged, Finished, Method, Problem, Snapshot, Unit
-from admmctl.model.activations import Dcutlu
+from admmctl.model.activations import Activation, Dcutlu
 from admmctl.model.gradient import gradient_flop, parameters
 from admmctl.model.initial import descent_weights
 from admmctl.model.network import Network, Weights
@@ -147,19 +147,22 @@ class TorchMethod(Method):
     def loss(self, s: TorchState, x: Any, y: Any) -> Any:
         """The mean loss over rows, as our own losses define it, weight decay included."""
         torch, p = s.torch, s.problem
-        bias, own = p.network.bias, p.network.activation
+        bias = p.network.bias
         activations: dict[str, Callable[[Any], Any]] = {
             "Relu": torch.relu,
             "Tanh": torch.tanh,
             "Sigmoid": torch.sigmoid,
             "Cosine": lambda z: (2.0 / z.shape[1]) ** 0.5 * torch.cos(z),  # z (rows, D)
         }
-        if isinstance(own, Dcutlu):
-            activations[own.__class__.__name__] = lambda z: torch.nn.functional.hardtanh(z, *own.cuts)
-        h = activations[own.__class__.__name__]
+
+        def h(own: Activation, z: Any) -> Any:
+            if isinstance(own, Dcutlu):
+                return torch.nn.functional.hardtanh(z, *own.cuts)
+            return activations[own.__class__.__name__](z)
+
         z = x @ s.W[0].T  # the inputs have their row of ones already
-        for W_l in s.W[1:]:
-            a = h(z)
+        for own, W_l in zip(p.network.activations, s.W[1:], strict=True):
+            a = h(own, z)
             z = torch.addmm(W_l[:, -1], a, W_l[:, :-1].T) if bias else a @ W_l.T
         name = p.loss.__class__.__name__
         if name == "Squared":

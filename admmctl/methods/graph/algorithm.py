@@ -184,7 +184,7 @@ class GraphAdmm(Method):
     def _pass(self, s: GraphAdmmState, v0: Array, y: Array, columns: slice) -> float:
         """Forward and backward over one block of columns; adds to every layer's sums, returns the loss."""
         p, N, n = s.problem, s.problem.network.layers, y.shape[1]
-        network, h, clock, mask = p.network, p.network.activation, p.clock, s.batches.mask
+        network, clock, mask = p.network, p.clock, s.batches.mask
         S: dict[int, Array | None] = {}  # what dropout multiplies hidden units by
         V = {0: network.inputs(network.bottom(v0)), **{i: V_i[:, :n] for i, V_i in s.V.items()}}
         X, R = ({i: array[:, :n] for i, array in arrays.items()} for arrays in (s.X, s.R))
@@ -195,7 +195,7 @@ class GraphAdmm(Method):
             # (5), (6)  V_i = X_i + Y_i + Z_i = h(X_i), or S_i times that
             if i < N:
                 with clock.phase("elementwise"):
-                    units = h.value(X[i], out=V[i][: len(X[i])])
+                    units = p.network.h(i).value(X[i], out=V[i][: len(X[i])])
                     S[i] = S_i = None if mask is None else mask(i, columns)
                     if S_i is not None:
                         units *= S_i
@@ -231,7 +231,7 @@ class GraphAdmm(Method):
         self, s: GraphAdmmState, i: int, X: Array, R_above: Array, R: Array, S: Array | None = None
     ) -> None:
         """R_i of hidden layer i from R_{i+1}, by Table 2 or by backpropagation."""
-        clock, cuts, inner = s.problem.clock, s.problem.network.activation.cuts, self.settings.inner
+        clock, cuts, inner = s.problem.clock, s.problem.network.h(i).cuts, self.settings.inner
         with clock.phase("product"):
             np.matmul(s.Q[i], R_above, out=R)  # D
         with clock.phase("elementwise"):

@@ -52,9 +52,10 @@ def gains(
 
     ``kept`` is the part of its units that dropout leaves a layer, where that is not 1.
     """
-    alike, matrix, cuts = p.network.alike, p.network.matrix, p.network.activation.cuts
+    alike, matrix = p.network.alike, p.network.matrix
     hidden = sorted(set(alike.values()))
-    c = {i: 1 / (rho[i] + beta[i]) + (1 if np.isinf(cuts[1]) else 2) / beta[i] for i in hidden}
+    slacks = {i: 1 if np.isinf(p.network.h(i).cuts[1]) else 2 for i in hidden}  # Y_i, and Z_i if it may not be 0
+    c = {i: 1 / (rho[i] + beta[i]) + slacks[i] / beta[i] for i in hidden}
     above = {i: W[i + 1][:, : len(W[i])] for i in hidden}
     ratios = {i: 1 / (rho[i + 1] * c[i]) for i in hidden}
     for i in hidden:

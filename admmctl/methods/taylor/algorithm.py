@@ -63,7 +63,8 @@ class Admm(TaylorMethod):
 
     def prepare(self, problem: Problem) -> None:
         super().prepare(problem)
-        hidden.prepare(problem.network.activation, problem.a0.dtype.type)
+        for h in dict.fromkeys(problem.network.activations):
+            hidden.prepare(h, problem.a0.dtype.type)
 
     def init(self, problem: Problem) -> AdmmState:
         """Random z and a, and every W_l once from them: the first a-update needs W_{l+1} before it exists."""
@@ -198,7 +199,7 @@ def residuals(s: AdmmState, a_of: Callable[[int, slice], Array]) -> dict[str, fl
             sums += s.beta_of(l) * square, square, 0.0
             if l < L:
                 a = a_of(l, columns)
-                gap = a[: len(z_l)] - p.network.activation.value(z_l, out=np.empty_like(z_l))
+                gap = a[: len(z_l)] - p.network.h(l).value(z_l, out=np.empty_like(z_l))
                 square = float(np.vdot(gap, gap))
                 sums += s.gamma_of(l) * square, 0.0, square
             else:

@@ -128,7 +128,7 @@ class ClassicalAdmm(TaylorMethod):
             with p.clock.phase("elementwise"):
                 if l < L:
                     a_l, v_l = s.a[l][: len(z_l), columns], s.v[l][:, columns]
-                    p.network.activation.z_update(z_l, a_l + v_l, m - u_l, gamma(l), beta(l))
+                    p.network.h(l).z_update(z_l, a_l + v_l, m - u_l, gamma(l), beta(l))
                     if half:
                         v_l += half * (a_l - self._h(s, l, columns))
                 else:
@@ -140,7 +140,7 @@ class ClassicalAdmm(TaylorMethod):
     def _h(self, s: ClassicalState, l: int, columns: slice, out: Array | None = None) -> Array:
         """h(z_l)."""
         z_l = s.z[l][:, columns]
-        return s.problem.network.activation.value(z_l, out=np.empty_like(z_l) if out is None else out)
+        return s.problem.network.h(l).value(z_l, out=np.empty_like(z_l) if out is None else out)
 
     def _allocate(self, problem: Problem) -> ClassicalState:
         """Memory for this rank's samples; multipliers are zero."""

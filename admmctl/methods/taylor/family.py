@@ -23,8 +23,8 @@ class TaylorMethod(Method):
         network, q = problem.network, self.settings
         for l in range(1, network.layers):
             zeros: Array = np.zeros((network.sizes[l], 2), problem.a0.dtype, order="F")
-            penalties = q.z_penalties(l, network.activation.slope(network.sizes[l]))
-            network.activation.z_update(np.zeros_like(zeros), zeros, zeros, *penalties)
+            penalties = q.z_penalties(l, network.h(l).slope(network.sizes[l]))
+            network.h(l).z_update(np.zeros_like(zeros), zeros, zeros, *penalties)
 
     def weights(self, s: Any) -> Weights:
         return [s.W[l].copy() for l in sorted(s.W)]
@@ -35,6 +35,6 @@ class TaylorMethod(Method):
         troubles = [kernels.trouble()] if kernels.trouble() else []
         layers = range(1, network.layers)
         units = {l: network.sizes[l] for l in layers}
-        penalties = {l: q.z_penalties(l, network.activation.slope(k)) for l, k in units.items()}
-        tables = {l: network.activation.table(*penalties[l], k) for l, k in units.items()}
+        penalties = {l: q.z_penalties(l, network.h(l).slope(k)) for l, k in units.items()}
+        tables = {l: network.h(l).table(*penalties[l], k) for l, k in units.items()}
         return troubles + [f"z_{l} comes from {table}" for l, table in tables.items() if table is not None]

@@ -50,7 +50,7 @@ def hidden(network: Network, l: int, samples: int, block: int, dtype: type, cloc
     """What keeps a_l, by the layer above it."""
     k, k_next = network.sizes[l : l + 2]
     shape = Shape(k, k_next, network.bias, samples, block, dtype)
-    return _hidden_kind(network, l)(network.operator(l + 1), network.activation, shape, clock)
+    return _hidden_kind(network, l)(network.operator(l + 1), network.h(l), shape, clock)
 
 
 def _hidden_kind(network: Network, l: int) -> type[Hidden]:

@@ -23,7 +23,7 @@ def balanced(network: Network, W: dict[int, Array], beta_L: float) -> tuple[dict
     beta, gamma = {network.layers: beta_L}, {}
     for l in range(network.layers - 1, 0, -1):
         gamma[l] = SHARE * strength(network, W[l + 1], l + 1) * beta[l + 1]
-        beta[l] = gamma[l] * network.activation.slope(network.sizes[l]) ** 2
+        beta[l] = gamma[l] * network.h(l).slope(network.sizes[l]) ** 2
     return beta, gamma
 
 

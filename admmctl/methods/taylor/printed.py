@@ -40,8 +40,9 @@ class PrintedAdmm(TaylorMethod):
 
     def step(self, s: PrintedState) -> PrintedState:
         p, q, z, a, W = s.problem, self.settings, s.z, s.a, s.W
-        L, h, beta, gamma = p.network.layers, p.network.activation, q.beta_of, q.gamma_of
+        L, beta, gamma = p.network.layers, q.beta_of, q.gamma_of
         for l in range(1, L):
+            h = p.network.h(l)
             # (section 3.1) W_l <- z_l a_{l-1}^+
             W[l] = ridge_fit(p, l, [(z[l], a[l - 1])], q.ridge)
             # (6) a_l <- (beta_{l+1} W_{l+1}'W_{l+1} + gamma_l I)^-1 (beta_{l+1} W_{l+1}'z_{l+1} + gamma_l h(z_l))

@@ -38,7 +38,7 @@ class Kept:
     def z_penalties(self, l: int) -> tuple[float, float]:
         """gamma and beta of the update of z_l, or numbers of their ratio."""
         network = self.problem.network
-        return self.settings.z_penalties(l, network.activation.slope(network.sizes[l]))
+        return self.settings.z_penalties(l, network.h(l).slope(network.sizes[l]))
 
     def blocks(self) -> Iterator[slice]:
         """This rank's columns, a cache-sized block at a time."""
@@ -264,7 +264,7 @@ def starting_inputs(s: Samples, init: Init, l: int, columns: slice) -> Array:
     if init == "gaussian":
         a[: len(z)] = _normals(s, f"a{l - 1}", len(z), columns)
     else:
-        network.activation.value(z, out=a[: len(z)])
+        network.h(l - 1).value(z, out=a[: len(z)])
     return a
 
 
