@@ -11,6 +11,7 @@ from admmctl.errors import UserError
 from admmctl.experiment.explain import Problem, explain
 from admmctl.experiment.schema import MethodBlock, NetworkSettings, Stop, SweepSettings
 from admmctl.experiment.yamlfile import Key
+from admmctl.methods.graph.settings import GraphAdmmSettings
 from admmctl.methods.method import methods
 from admmctl.methods.regularise import RegulariserSettings
 from admmctl.model.activations import activation as activation_of
@@ -164,11 +165,7 @@ def wrong_recurrence(network: NetworkSettings, data: DataSettings | None, kind: 
         (not methods.load(kind).recurrent, "recurrent", without),
         (bool(network.layers), "layers", "a recurrent network has no other hidden layers; leave them out"),
         (network.convolution is not None, "convolution", "a recurrent network has no layers below; leave it out"),
-        (
-            isinstance(network.activation, list),
-            "activation",
-            "a recurrent network has one; give its name, no list",
-        ),
+        (isinstance(network.activation, list), "activation", "a recurrent network has one; give a name, no list"),
         (network.init != "random", "init", "a recurrent network starts from no kernel; valid: random"),
         (data is not None and data.steps is None, "recurrent", "reads a row in parts; give data.steps, how many"),
     )
@@ -177,9 +174,14 @@ def wrong_recurrence(network: NetworkSettings, data: DataSettings | None, kind: 
 
 def wrong_in_recurrent(network: NetworkSettings, settings: Settings) -> Wrong:
     """Settings of a method that a recurrent network has no use for."""
-    if network.recurrent is not None and isinstance(settings, RegulariserSettings) and settings.dropout:
-        return [("dropout", "is of networks that are not recurrent; leave it out")]
-    return []
+    if network.recurrent is None:
+        return []
+    wrong: Wrong = []
+    if isinstance(settings, RegulariserSettings) and settings.dropout:
+        wrong.append(("dropout", "is of networks that are not recurrent; leave it out"))
+    if isinstance(settings, GraphAdmmSettings) and settings.weights_above == "new":
+        wrong.append(("weights_above", "steps of a recurrent network share their weights; leave it out"))
+    return wrong
 
 
 def wrong_regularisers(block: dict[str, Any], kind: str, loss: Any) -> Wrong:

@@ -37,7 +37,7 @@ class LayerSums:
         self.divided = list(pairs)
         shapes = [pair.cross.shape for pair in pairs.values()]
         self.division = solve_work(shapes, factors, beside).divide(comm)
-        self.crosses: Array = np.zeros(sum(rows * k for rows, k in shapes), pairs[1].cross.dtype)
+        self.crosses: Array = np.zeros(sum(rows * k for rows, k in shapes), next(iter(pairs.values())).cross.dtype)
         for pair, part in zip(pairs.values(), self.division.views(self.crosses), strict=True):
             pair.cross = part
         self._groups: dict[range, list[Sums]] = {}  # who gets the sums of a a' of which layers
@@ -81,9 +81,13 @@ class LayerSums:
         of_another = "the least squares of another rank have no finite solution"
         return self.division.gather_sound(out, self._failure, of_another, numbers)
 
+    def ranks_of(self, l: int) -> range:
+        """The ranks that have rows of layer l."""
+        return self.division.ranks[self.divided.index(l)]
+
     def on_all(self, l: int, triangle: Array) -> Array:
         """A copy of what the ranks with rows of layer l have, on all ranks. Collective."""
-        has = self._comm.rank == self.division.ranks[self.divided.index(l)].start
+        has = self._comm.rank == self.ranks_of(l).start
         copied: Array = triangle.copy() if has else np.zeros_like(triangle)
         self._comm.allreduce(copied)
         return copied

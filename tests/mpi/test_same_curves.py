@@ -42,6 +42,13 @@ CASES: dict[str, dict[str, Any]] = {
         )
         for method, own in (("adam", {}), ("graph-admm", {"quadratic": 0.25}))
     },
+    "graph-admm, new weights": swissroll(
+        "ranks",
+        **ROLL,
+        loss="cross-entropy",
+        methods={"graph-admm": {"batch": 700, "quadratic": 0.25, "weights_above": "new", "rho": 0.5, "beta": 0.5}},
+        evaluate={"every": 1, "unit": "iteration"},
+    ),
     **{
         method: {
             "name": "ranks",

@@ -162,6 +162,13 @@ CASES = [
         ("graph-admm", {"batch": 50, "gram_every": 3, "decay": "objective"}, {}),
         ("graph-admm", {"batch": 50, "penalties": "automatic", "gram_every": 3}, {"loss": "cross-entropy"}),
         ("graph-admm", {"penalties": "automatic"}, {"outputs": 3}),
+        ("graph-admm", {"weights_above": "new", "l2": 1.0}, {"loss": "cross-entropy"}),
+        ("graph-admm", {"weights_above": "new", "anderson": 3}, {}),
+        (
+            "graph-admm",
+            {"weights_above": "new", "batch": 50, "gram_every": 3, **REGULARISED},
+            {"loss": "cross-entropy", "outputs": 3},
+        ),
         ("graph-admm", {"backward": "backprop"}, {"loss": "cross-entropy"}),
         ("graph-admm", {"backward": "backprop-unscaled", "batch": 50}, {"activation": "dcutlu"}),
         ("sgd", {"batch": 50, "momentum": 0.9, "nesterov": True}, {}),

@@ -7,8 +7,9 @@ from support.problems import problem
 from support.ranks import CountingComm
 
 from admmctl.methods.graph import penalties
-from admmctl.methods.graph.algorithm import GraphAdmm, GraphAdmmSettings
+from admmctl.methods.graph.algorithm import GraphAdmm
 from admmctl.methods.graph.penalties import AutomaticPenalties
+from admmctl.methods.graph.settings import GraphAdmmSettings
 
 
 def test_the_factor_follows_the_mean_cosine_of_the_layers():

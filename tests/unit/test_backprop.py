@@ -7,7 +7,10 @@ from support.problems import Array, problem
 from support.shell import Shell
 
 from admmctl.methods.graph import table_2
-from admmctl.methods.graph.algorithm import GraphAdmm, GraphAdmmSettings, GraphAdmmState
+from admmctl.methods.graph.algorithm import GraphAdmm
+from admmctl.methods.graph.settings import GraphAdmmSettings
+from admmctl.methods.graph.state import GraphAdmmState
+from admmctl.methods.graph.updates import gains
 from admmctl.methods.method import Problem
 from admmctl.model.gradient import Gradient
 
@@ -20,7 +23,7 @@ def passed(backward: str, p: Problem, **settings) -> tuple[GraphAdmm, GraphAdmmS
     given = {"rho": [0.3, 0.2, 0.7], "beta": [0.4, 0.9], "backward": backward, "first_scale": 1.0, **settings}
     method = GraphAdmm(GraphAdmmSettings(**given))
     s = method.init(p)
-    s.Q = method._gains(s)
+    s.Q = gains(s, s.W, list(s.beta))
     s.solves.begin(0, p.total)
     method._pass(s, p.a0, p.y, slice(0, p.total))
     return method, s

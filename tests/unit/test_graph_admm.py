@@ -15,8 +15,11 @@ from admmctl import kernels
 from admmctl.errors import UserError
 from admmctl.experiment.config import load
 from admmctl.methods.graph import table_2
-from admmctl.methods.graph.algorithm import GraphAdmm, GraphAdmmSettings
+from admmctl.methods.graph.algorithm import GraphAdmm
+from admmctl.methods.graph.settings import GraphAdmmSettings
+from admmctl.methods.graph.updates import gains, hidden, output
 from admmctl.methods.method import Snapshot
+from admmctl.model.network import Network
 
 CUTS = {"relu": (0.0, np.inf), "dcutlu": (0.0, 1.0), "dcutlu(-0.5, 2)": (-0.5, 2.0)}
 kinds = pytest.mark.parametrize("kind", list(CUTS))
@@ -54,7 +57,7 @@ def test_the_update_of_a_hidden_layer_is_table_2(kind, times, k, k_next):
     s.W[2][...] = generator.standard_normal(s.W[2].shape)
     s.Q = table_2.gains(p, s.W, s.rho, s.beta, np.float64)
     R = np.empty_like(X, order="F")
-    method._hidden(s, 1, np.asfortranarray(X), np.asfortranarray(R_above), R)
+    hidden(s, 1, s.W[2], np.asfortranarray(X), np.asfortranarray(R_above), R)
     expected = table_2_as_printed(X, s.W[2][:, :k], R_above, 0.7, 0.2, 0.3, CUTS[kind], times)
     np.testing.assert_allclose(X + R / 2, expected, atol=2e-4)
 
@@ -92,7 +95,7 @@ def test_the_output_update_is_exact(loss):
     method = graph(rho=[0.3, 0.8])
     s = method.init(problem([3], loss=loss, samples=40))
     X = np.linspace(-3, 3, 40)[None]
-    new, p = method._output(s, X, s.problem.y), s.problem
+    new, p = output(s, X, s.problem.y), s.problem
 
     def cost(z: Array) -> Array:
         y = p.y[0]
@@ -112,14 +115,19 @@ def test_the_output_update_of_cross_entropy_minimises_its_quadratic_model(output
     method = graph(rho=[0.3, 0.8], quadratic=0.25)
     s = method.init(problem([3], outputs=outputs, loss="cross-entropy", samples=30))
     X = np.random.default_rng(0).standard_normal((outputs, 30))
-    new, p = method._output(s, X, s.problem.y), s.problem
+    new, p = output(s, X, s.problem.y), s.problem
     # gradient + quadratic (x - X) + rho (x - X) = 0
     slope = p.loss.gradient(X, p.y) + (0.25 + 0.8) * (new - X)
     np.testing.assert_allclose(slope, 0, atol=1e-12)
 
 
-def table_1(method: GraphAdmm, s, v0: Array, y: Array, kind: str | list[str], decay: float) -> dict[int, Array]:
-    """The weights after one iteration as printed: dense, layer after layer, fits instead of steps."""
+def table_1(
+    method: GraphAdmm, s, v0: Array, y: Array, kind: str | list[str], decay: float, new_above: bool = False
+) -> dict[int, Array]:
+    """The weights after one iteration as printed: dense, layer after layer, fits instead of steps.
+
+    With ``new_above`` by the order that Remark 2 calls unstable: a layer is updated with the new weights above it.
+    """
     N = s.problem.network.layers
     cuts = dict(enumerate([CUTS[kind]] * N if isinstance(kind, str) else [*map(CUTS.get, kind), None], start=1))
     V, X = {0: v0}, {}
@@ -130,10 +138,11 @@ def table_1(method: GraphAdmm, s, v0: Array, y: Array, kind: str | list[str], de
     new, T = {}, None
     for i in range(N, 0, -1):
         if i == N:
-            X_new = method._output(s, X[N], y)
+            X_new = output(s, X[N], y)
         else:
-            W = s.W[i + 1][:, :-1]
-            R_above = T - X[i + 1]
+            above = new[i + 1] if new_above else s.W[i + 1]
+            W = above[:, :-1]
+            R_above = T - above @ V[i]
             rhos = s.rho[i + 1], s.rho[i]
             X_new = table_2_as_printed(X[i], W, R_above, *rhos, s.beta[i], cuts[i], 1)
         Lam = s.rho[i] * (X_new - X[i])
@@ -156,6 +165,68 @@ def test_an_iteration_is_table_1(kind, loss, hidden):
     s = method.step(s)
     for i in range(1, N + 1):
         np.testing.assert_allclose(s.W[i], expected[i], atol=5e-4)
+
+
+@kinds
+@pytest.mark.parametrize("loss", ["squared", "cross-entropy"])
+@pytest.mark.parametrize("hidden", [[3], [4, 3, 5]])
+def test_with_new_weights_above_a_layer_waits_for_them(kind, loss, hidden):
+    N = len(hidden) + 1
+    penalties = {"rho": [0.2 + 0.1 * i for i in range(N)], "beta": [0.3 + 0.2 * i for i in range(N - 1)]}
+    method, p = graph(weights_above="new", **penalties), problem(hidden, loss=loss, activation=kind, samples=40)
+    s = method.init(p)
+    for _ in range(2):
+        expected, old = (table_1(method, s, p.a0, p.y, kind, 0.04, order) for order in (True, False))
+        s = method.step(s)
+        for i in range(1, N + 1):
+            np.testing.assert_allclose(s.W[i], expected[i], atol=5e-4)
+        assert max(np.abs(expected[i] - old[i]).max() for i in range(1, N)) > 0.01
+        np.testing.assert_allclose(expected[N], old[N])
+
+
+def test_with_new_weights_above_a_mini_batch_is_an_iteration_on_its_rows():
+    method, p = graph(batch=40, weights_above="new"), problem([4, 3], loss="cross-entropy", samples=100)
+    s = method.init(p)
+    for iteration in range(5):
+        v0, y = (x.copy() for x in s.batches.take(iteration))
+        expected = table_1(method, s, v0, y, "relu", 0.04, new_above=True)
+        s = method.step(s)
+        for i in (1, 2, 3):
+            np.testing.assert_allclose(s.W[i], expected[i], atol=2e-3)
+
+
+def test_with_new_weights_above_blocks_of_rows_make_the_same_sums(monkeypatch):
+    found = []
+    for rows in (7, 120):
+        monkeypatch.setattr(Network, "block", lambda self, itemsize=4, rows=rows: rows)
+        settings = {"weights_above": "new", "batch": 60, "dropout": [0.5, 0.25], "decay": "objective"}
+        p = problem([6, 5], outputs=3, loss="cross-entropy")
+        found.append(flat(graph(**settings).weights(after(graph(**settings), p, 4))))
+    np.testing.assert_allclose(found[0], found[1], atol=1e-9)
+
+
+def test_new_weights_above_take_a_reduction_for_every_layer_and_room_for_all_rows():
+    network = problem([60, 50], outputs=3).network
+    old, new = (graph(weights_above=above).cost(network, 100_000, 300_000, 3) for above in ("old", "new"))
+    verbs = [[message.verb for message in cost.messages] for cost in (old, new)]
+    assert verbs[0].count("reduce_scatter") == 1
+    assert verbs[1].count("reduce_scatter") == verbs[1].count("allgather") == 3
+    rows = 4 * 3 * 100_000 * (60 + 50 + 3)
+    assert 0.9 * rows < new.state_bytes - old.state_bytes < rows
+    assert new.flop - old.flop == 2 * 300_000 * (51 * 3 + 61 * 50)
+
+
+def test_new_weights_above_go_with_fixed_penalties_and_table_2():
+    fixed = GraphAdmmSettings(batch=300, weights_above="new")
+    assert fixed.penalties == "fixed"
+    assert GraphAdmmSettings(**fixed.plain()) == fixed
+    assert "weights_above" not in GraphAdmmSettings(batch=300).plain()
+    for settings, key in (
+        ({"penalties": "automatic"}, "penalties"),
+        ({"backward": "backprop"}, "weights_above"),
+    ):
+        given = GraphAdmmSettings(batch=300, weights_above="new", **settings)
+        assert [key for key, _ in GraphAdmm.check(given, 3)] == [key]
 
 
 def test_every_layer_has_the_cuts_of_its_own_activation():
@@ -270,7 +341,7 @@ def test_with_units_left_out_the_update_is_table_2_of_the_masked_network(kind, k
         x, above, mask = (np.asfortranarray(array[:, row : row + 1]) for array in (X, R_above, S))
         s.Q[1] = 0.7 * W.T @ np.linalg.inv(np.eye(k_next) + 0.7 * c * (W * mask.T**2) @ W.T)
         R = np.empty_like(x, order="F")
-        method._hidden(s, 1, x, above, R, mask)
+        hidden(s, 1, s.W[2], x, above, R, mask)
         expected = table_2_as_printed(x, W * mask.T, above, 0.7, 0.2, 0.3, CUTS[kind], 1)
         np.testing.assert_allclose(x + R / 2, expected, atol=2e-4)
         assert (R[mask == 0] == 0).all()
@@ -332,7 +403,7 @@ def test_an_iteration_with_dropout_and_noise_is_that_of_its_masked_network():
             X[i] = W[i] @ V[i - 1]
             if i < 3:
                 V[i] = np.vstack([S[i] * np.maximum(X[i], 0), np.ones_like(v0[:1])])
-        R = {3: 2 * (method._output(s, X[3], y) - X[3])}
+        R = {3: 2 * (output(s, X[3], y) - X[3])}
         for i in (2, 1):
             above, kept = W[i + 1][:, :-1], (0.5, 0.75)[i - 1]
             a = 0.3 * (1 / 0.7 + 1 / 0.4)  # rho 0.3, beta 0.4
@@ -356,8 +427,8 @@ def test_units_left_out_pass_back_what_they_do_in_backpropagation():
     s = method.init(p)
     X, R_above = generator.standard_normal((5, 8)), generator.standard_normal((4, 8))
     S, R = (generator.random((5, 8)) < 0.6) / 0.6, np.empty((5, 8), order="F")
-    s.Q = method._gains(s)
-    method._hidden(s, 1, np.asfortranarray(X), np.asfortranarray(R_above), R, S)
+    s.Q = gains(s, s.W, [1])
+    hidden(s, 1, s.W[2], np.asfortranarray(X), np.asfortranarray(R_above), R, S)
     np.testing.assert_allclose(R, (X > 0) * S * (s.W[2][:, :5].T @ R_above), rtol=1e-12)
 
 

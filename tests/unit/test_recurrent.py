@@ -195,6 +195,7 @@ def test_a_method_may_have_a_network_of_its_own():
         (experiment(convolution={"filters": [2]}), "network.convolution: a recurrent network has no layers below"),
         (experiment(init="gaussian", init_scale=1.0), "network.init: a recurrent network starts from no kernel"),
         (experiment("graph-admm", activation="tanh"), "method graph-admm has no activation 'tanh'"),
+        (experiment(activation=["relu"]), "network.activation: a recurrent network has one; give a name, no list"),
     ],
 )
 def test_what_does_not_fit_is_said(document, message):
@@ -210,6 +211,13 @@ def test_dropout_is_refused():
     document["methods"]["sgd"] = {"dropout": 0.2}
     (line,) = refusal(document)
     assert "methods.sgd.dropout: is of networks that are not recurrent" in line
+
+
+def test_steps_share_weights_that_none_of_them_has_first():
+    document = experiment("graph-admm")
+    document["methods"]["graph-admm"] = {"weights_above": "new"}
+    (line,) = refusal(document)
+    assert "methods.graph-admm.weights_above: steps of a recurrent network share their weights" in line
 
 
 @pytest.mark.parametrize("method", [name for name in methods if name not in ABLE])

@@ -8,7 +8,9 @@ from support.recurrent import Array, by_loops, recurrent
 from support.table_2 import table_2_as_printed
 
 from admmctl.methods.graph import table_2
-from admmctl.methods.graph.algorithm import GraphAdmm, GraphAdmmSettings
+from admmctl.methods.graph.algorithm import GraphAdmm
+from admmctl.methods.graph.settings import GraphAdmmSettings
+from admmctl.methods.graph.updates import output
 
 PLAIN = {
     "penalties": "fixed",
@@ -63,7 +65,7 @@ def test_an_iteration_is_table_1_over_samples_and_steps(activation, growth, loss
     # rho and beta of a step are so many times those of the step before; those of the last are as given.
     times = growth or most_growth(activation)
     scales = [times ** (t - 3) for t in range(4)]
-    R = [2 * (method._output(s, outputs, p.y) - outputs)]
+    R = [2 * (output(s, outputs, p.y) - outputs)]
     above, rho_above = O[:, :5], 0.7
     for t in (3, 2, 1, 0):
         rho, beta = 0.2 * scales[t], 0.3 * scales[t]
@@ -107,7 +109,7 @@ def test_backpropagation_without_a_scale_is_the_gradient_through_time():
     V = inputs_of_steps(s)
     s = method.step(s)
     *X, outputs = by_loops([W, O], p.a0[:-1].T, 4)
-    E = 2 * (method._output(s, outputs, p.y) - outputs)
+    E = 2 * (output(s, outputs, p.y) - outputs)
     above, sums = O[:, :5], np.zeros_like(W)
     for t in (3, 2, 1, 0):
         E = (above.T @ E) * (X[t] > 0)

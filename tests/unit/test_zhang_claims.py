@@ -147,10 +147,47 @@ def test_what_a_mini_batch_costs_is_an_order_and_a_factor(made):
     assert (found.verdict, found.needs) == (UNTOLD, "6 undisturbed runs of sgd-printed, 0 here")
 
 
-def test_what_is_not_built_cannot_be_told(made):
+def falling(fall: float, later: float = 0.0) -> Any:
+    """Repeats whose test accuracy falls by about so much after it has risen, and by ``later`` after 30 epochs."""
+
+    def run(seed: int) -> dict[str, Any]:
+        accuracies = (0.1, 0.9, 0.9 - fall - 1e-4 * seed, 0.95, 0.95 - later)
+        rows = zip((0, 10, 20, 30, 40), accuracies, strict=True)
+        return {"curve": [(20 * epoch, float(epoch), 0.1, 0.9, accuracy) for epoch, accuracy in rows]}
+
+    return run
+
+
+PAIRS = {
+    "graph-printed": "graph-new-weights",
+    **{f"graph-equal-{size}": f"graph-new-{size}" for size in ("small", "middle", "large")},
+}
+
+
+def test_stability_is_how_far_the_accuracy_falls_below_its_highest(made):
+    for old, new in PAIRS.items():
+        made.repeat(old, falling(0.01, later=0.5))
+        made.repeat(new, falling(0.2))
     found = made.told("zhang-old-weights")
-    assert (found.verdict, found.rerun) == (UNTOLD, "")
-    assert found.needs
+    assert found.verdict == HOLDS
+    assert "graph-new-weights 20.02 points" in found.evidence
+    assert "graph-printed 1.02 points" in found.evidence
+    made.repeat("graph-new-large", falling(0.001))
+    assert made.told("zhang-old-weights").verdict == IN_PART
+    # A run that has diverged has fallen furthest, however high it had been.
+    made.repeat("graph-new-large", lambda seed: {**falling(0.0)(seed), "status": "diverged"})
+    assert made.told("zhang-old-weights").verdict == HOLDS
+    for new in PAIRS.values():
+        made.repeat(new, falling(0.001))
+    assert made.told("zhang-old-weights").verdict == FAILS
+
+
+def test_old_and_new_weights_differ_in_nothing_else():
+    runs = load(CONFIGS / "mnist-graph.yaml").runs
+    for old, new in PAIRS.items():
+        settings = [runs[name].settings.model_dump() for name in (old, new)]
+        assert [given.pop("weights_above") for given in settings] == ["old", "new"]
+        assert settings[0] == settings[1]
 
 
 # --- figures
@@ -217,4 +254,6 @@ def test_claims_are_told_from_the_paper_s_own_method():
     for claim in CLAIMS.values():
         if claim.paper.short == "Zhang":
             methods = {method for work in claim.work for method in work.methods}
-            assert all("-printed" in method or method.startswith("graph-equal") for method in methods)
+            assert all(
+                "-printed" in method or method.startswith(("graph-equal", "graph-new")) for method in methods
+            )

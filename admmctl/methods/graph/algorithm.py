@@ -4,9 +4,10 @@ With samples as columns, X_i = W_i V_{i-1} (a bias is one more input), V_i = h(X
 constraints X_i = W_i V_{i-1} are dualised and V_i = X_i + Y_i + Z_i is split into its pre-activation and what the
 cuts take away. Each iteration is (Tables 1 and 2): a forward pass, which sets all variables and all multipliers to
 zero; then layer by layer downwards, X_i and the multiplier Lam_i = rho_i (X_i_new - X_i), and (W_i, b_i) by least
-squares with target X_i_new + Lam_i/rho_i. The layer below is updated with the old W_i.
+squares with target X_i_new + Lam_i/rho_i. The layer below is updated with the old W_i; with the new one, which
+Remark 2 calls less stable, where ``weights_above`` says so.
 
-Two things follow that the paper does not use. No per-sample variable survives an iteration. And as only old
+Two things follow that the paper does not use. No per-sample variable survives an iteration. And where only old
 weights are used, the sums of every layer's least squares come out of ONE pass over the rows, block by block, and
 ONE Allreduce: run on all rows, an iteration is a map W -> S(W) of the weights alone.
 
@@ -22,7 +23,7 @@ at rest where R_i V' = r W_i, whatever it is multiplied by: so V V' need not be 
 mini-batches V_0 V_0' comes from all rows, once, and the others from every few mini-batches (``gram_every``).
 """
 
-from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -31,12 +32,14 @@ from admmctl import kernels
 from admmctl.errors import UserError
 from admmctl.methods.average import Average
 from admmctl.methods.gradient.minibatch import MiniBatches
-from admmctl.methods.graph import accelerate, backprop, table_2
-from admmctl.methods.graph.accelerate import Accelerator, accelerator
+from admmctl.methods.graph import accelerate, table_2
+from admmctl.methods.graph.accelerate import accelerator
 from admmctl.methods.graph.cost import cost_of, factor_flops
 from admmctl.methods.graph.layer_solves import LayerSolves, lasts
 from admmctl.methods.graph.penalties import AutomaticPenalties, Penalties, ridges_of
 from admmctl.methods.graph.settings import GraphAdmmSettings
+from admmctl.methods.graph.state import GraphAdmmState
+from admmctl.methods.graph.updates import forward, gains, hidden, missed, top
 from admmctl.methods.least_squares import check_sides
 from admmctl.methods.method import (
     Array,
@@ -51,43 +54,6 @@ from admmctl.methods.method import (
 from admmctl.model.gradient import flat_views
 from admmctl.model.initial import initial_weights
 from admmctl.model.network import Network, Weights, blocks, even
-
-
-@dataclass
-class GraphAdmmState:
-    """Layers are numbered as in the paper, 1..N; of samples nothing is kept but one block's variables.
-
-    What comes out of an iteration and what accelerates it are of this rank's own rows of the weights alone.
-    """
-
-    problem: Problem
-    batches: MiniBatches
-    accelerator: Accelerator
-    average: Average | None
-    parameters: Array  # the weights to start from as one vector, and W[i] as views of it
-    image: Array  # what came out of the last iteration: this rank's piece of it
-    matrices: dict[int, Array]  # W_1, W_2, ..
-    W: dict[int, Array]  # of layers 1..N: these, or where layers share a matrix one of them several times
-    penalties: Penalties
-    solves: LayerSolves
-    X: dict[int, Array]
-    V: dict[int, Array]  # what layer i + 1 multiplies, of hidden layers i: V_i with its row of ones
-    R: dict[int, Array]
-    Q: dict[int, Array] = field(default_factory=dict)
-    iteration: int = 0
-    rows_seen: int = 0
-
-    @property
-    def rho(self) -> dict[int, float]:
-        """Of layers 1..N."""
-        matrix = self.problem.network.matrix
-        return {i: self.penalties.rho[matrix(i)] for i in self.W}
-
-    @property
-    def beta(self) -> dict[int, float]:
-        """Of hidden layers 1..N-1."""
-        matrix = self.problem.network.matrix
-        return {i: self.penalties.beta[matrix(i)] for i in self.V}
 
 
 class GraphAdmm(Method):
@@ -106,6 +72,7 @@ class GraphAdmm(Method):
             "gram_every": 1,
             "average": 0.0,
             "inner": 1,
+            "weights_above": "old",
         }
     }
     activations: ClassVar[tuple[str, ...]] = ("relu", "hard-sigmoid", "dcutlu")
@@ -127,12 +94,15 @@ class GraphAdmm(Method):
             start[0] *= dtype(self.settings.first_scale)
         vector = np.concatenate([W.ravel() for W in start])
         batches = MiniBatches(problem, self.settings.batch or problem.total, self.settings)
-        columns = even(batches.most, network.block(problem.a0.itemsize))
+        apart = self.settings.weights_above == "new"
+        columns = batches.most if apart else even(batches.most, network.block(problem.a0.itemsize))
         # On mini-batches, where solves are a good part of the work, float32 takes half the time.
         precision = np.float64 if batches.count == 1 else dtype
         every, damping = self.settings.gram_every, self.settings.damping
         factors, comm = factor_flops(self.settings, network, batches.batch, problem.total), problem.comm
-        solves = LayerSolves(network.shapes, factors, batches.batch, every, damping, dtype, precision, comm)
+        solves = LayerSolves(
+            network.shapes, factors, batches.batch, every, damping, dtype, precision, comm, apart=apart
+        )
         if batches.count > 1 and network.inputs_alone and lasts(every, batches.batch, sizes[0] + bias):
             with problem.clock.phase("gram"):
                 inputs = (network.inputs(problem.a0[:, block]) for block in network.blocks(problem.a0))
@@ -142,6 +112,7 @@ class GraphAdmm(Method):
         matrices = dict(enumerate(flat_views(network, vector), start=1))
         return GraphAdmmState(
             problem,
+            self.settings,
             batches,
             accelerator(self.settings),
             Average(self.settings.average) if self.settings.average else None,
@@ -162,108 +133,100 @@ class GraphAdmm(Method):
         with p.clock.phase("shuffle"):
             v0, y = s.batches.take(s.iteration)
             rows = s.batches.rows(s.iteration)
-        with p.clock.phase("solve"):
-            s.Q = self._gains(s)
-        loss = np.zeros(1, s.parameters.dtype)
         s.solves.begin(s.iteration, rows)
-        for columns in blocks(v0.shape[1], s.X[1].shape[1]):
-            loss += self._pass(s, v0[:, columns], y[:, columns], columns)
-        with p.clock.phase("reduce"):
-            s.solves.sums.reduce()
+        apart = self.settings.weights_above == "new"
+        loss = self._layer_by_layer(s, v0, y) if apart else self._at_once(s, v0, y)
+        if s.iteration == 0 and s.batches.count == 1 and p.network.inputs_alone:
+            s.solves.keep_inputs()
         with p.clock.phase("solve"):
-            self._update_W(s)
-            self._accelerate(s, float(loss[0]) / rows)
-        with p.clock.phase("reduce"):
-            s.solves.sums.gather(s.parameters)
+            self._accelerate(s, loss / rows)
+        if apart and not self.settings.accelerates:
+            s.parameters[...] = s.image  # every rank has all of it
+        else:
+            with p.clock.phase("reduce"):
+                s.solves.gather(s.parameters)
         if not np.isfinite(s.parameters[:: max(1, len(s.parameters) // 64)]).all():
             raise Diverged(f"the weights are not finite after {s.iteration + 1} iterations")
         s.iteration += 1
         s.rows_seen += rows
         return s
 
+    def _at_once(self, s: GraphAdmmState, v0: Array, y: Array) -> float:
+        """Down all layers with their old weights: the steps of all of them, this rank's own rows; and the loss."""
+        p, loss = s.problem, np.zeros(1, s.parameters.dtype)
+        with p.clock.phase("solve"):
+            s.Q = gains(s, s.W, list(s.beta))
+        for columns in blocks(v0.shape[1], s.X[1].shape[1]):
+            loss += self._pass(s, v0[:, columns], y[:, columns], columns)
+        sums = s.solves.sums[1]  # of all layers
+        with p.clock.phase("reduce"):
+            sums.reduce()
+        with p.clock.phase("solve"):
+            ridges = ridges_of(self.settings, p, s.W, s.rho, s.beta, s.Q)
+            sums.solve(lambda i, rows: self._new(s, i, rows, ridges[i]), s.image)
+            self._learn(s)
+        return float(loss[0])
+
     def _pass(self, s: GraphAdmmState, v0: Array, y: Array, columns: slice) -> float:
         """Forward and backward over one block of columns; adds to every layer's sums, returns the loss."""
-        p, N, n = s.problem, s.problem.network.layers, y.shape[1]
-        network, clock, mask = p.network, p.clock, s.batches.mask
-        S: dict[int, Array | None] = {}  # what dropout multiplies hidden units by
-        V = {0: network.inputs(network.bottom(v0)), **{i: V_i[:, :n] for i, V_i in s.V.items()}}
-        X, R = ({i: array[:, :n] for i, array in arrays.items()} for arrays in (s.X, s.R))
-        for i in range(1, N + 1):
-            # (4)  X_i = W_i V_{i-1}, b_i in W_i
-            with clock.phase("product"):
-                np.matmul(s.W[i], V[i - 1], out=X[i])
-            # (5), (6)  V_i = X_i + Y_i + Z_i = h(X_i), or S_i times that
-            if i < N:
-                with clock.phase("elementwise"):
-                    units = p.network.h(i).value(X[i], out=V[i][: len(X[i])])
-                    S[i] = S_i = None if mask is None else mask(i, columns)
-                    if S_i is not None:
-                        units *= S_i
-                    network.enter(i, v0, V[i])
-        # X_N_new = argmin L_N,  R_N = 2 (X_N_new - X_N)
-        with clock.phase("elementwise"):
-            R[N][...] = 2 * (self._output(s, X[N], y) - X[N])
-            loss = p.loss.value(X[N], y)
-        for i in range(N, 0, -1):
+        place = slice(0, y.shape[1])
+        V, S = forward(s, v0, columns, place)
+        loss = top(s, y, place)
+        X, R = ({i: array[:, place] for i, array in arrays.items()} for arrays in (s.X, s.R))
+        for i in reversed(s.W):
             # R_i V_{i-1}' and V_{i-1} V_{i-1}', for (W_i, b_i)_new
-            with clock.phase("gram"):
-                s.solves.add(network.matrix(i), R[i], V[i - 1])
+            with s.problem.clock.phase("gram"):
+                s.solves.add(s.problem.network.matrix(i), R[i], V[i - 1])
             # X_{i-1}_new = argmin L_{i-1} with the old W_i,  R_{i-1} = 2 (X_{i-1}_new - X_{i-1})
             if i > 1:
-                self._hidden(s, i - 1, X[i - 1], R[i], R[i - 1], S[i - 1])
+                hidden(s, i - 1, s.W[i], X[i - 1], R[i], R[i - 1], S[i - 1])
         return loss
 
-    def _output(self, s: GraphAdmmState, X: Array, y: Array) -> Array:
-        """X_N_new = argmin f(X; O) + rho_N/2 ||X - X_N||^2, exactly, or by a quadratic model of f around X_N."""
-        loss, rho = s.problem.loss, s.rho[s.problem.network.layers]
-        if loss.closed_form:
-            return loss.z_update(y, X, np.zeros_like(X), rho / 2)
-        return X - loss.gradient(X, y) / X.dtype.type(self.settings.quadratic + rho)
+    def _layer_by_layer(self, s: GraphAdmmState, v0: Array, y: Array) -> float:
+        """Down all layers, each by the new weights of the one above (Remark 2): all new weights; and the loss.
 
-    def _gains(self, s: GraphAdmmState) -> dict[int, Array]:
-        """What R_{i+1} is multiplied by on its way to every hidden layer i. Raises Diverged."""
-        given = s.problem, s.W, s.rho, s.beta, s.solves.precision, s.batches.kept, self.settings.growth
-        if self.settings.backward == "admm":
-            return table_2.gains(*given)
-        return backprop.gains(*given, unscaled=self.settings.backward == "backprop-unscaled")
+        They are there when all rows have been summed: a pass over the variables of all rows, and a reduction, for
+        each layer.
+        """
+        p, loss = s.problem, np.zeros(1, s.parameters.dtype)
+        parts = list(blocks(v0.shape[1], p.network.block(v0.itemsize)))
+        for columns in parts:
+            forward(s, v0[:, columns], columns, columns)
+            loss += top(s, y[:, columns], columns)
+        W, new, s.Q = dict(s.W), s.solves.division.views(s.image), {}
+        for i in reversed(s.W):
+            if i in s.beta:
+                with p.clock.phase("solve"):
+                    s.Q |= gains(s, W, [i])
+            for columns in parts:
+                if i in s.beta:
+                    R_above = missed(s, i, W[i + 1], columns)
+                    S = None if s.batches.mask is None else s.batches.mask(i, columns)
+                    hidden(s, i, W[i + 1], s.X[i][:, columns], R_above, s.R[i][:, columns], S)
+                V = s.V[i - 1][:, columns] if i > 1 else p.network.inputs(v0[:, columns])
+                with p.clock.phase("gram"):
+                    s.solves.add(i, s.R[i][:, columns], V)
+            sums = s.solves.sums[i]
+            with p.clock.phase("reduce"):
+                sums.reduce()
+            with p.clock.phase("solve"):
+                r = ridges_of(self.settings, p, W, s.rho, s.beta, s.Q)[i]
+                sums.solve(partial(self._new, s, ridge=r), new[i - 1].reshape(-1))
+            with p.clock.phase("reduce"):
+                sums.gather(new[i - 1].reshape(-1))
+            W[i] = new[i - 1]
+        return float(loss[0])
 
-    def _hidden(
-        self, s: GraphAdmmState, i: int, X: Array, R_above: Array, R: Array, S: Array | None = None
-    ) -> None:
-        """R_i of hidden layer i from R_{i+1}, by Table 2 or by backpropagation."""
-        clock, cuts, inner = s.problem.clock, s.problem.network.h(i).cuts, self.settings.inner
-        with clock.phase("product"):
-            np.matmul(s.Q[i], R_above, out=R)  # D
-        with clock.phase("elementwise"):
-            if S is not None:
-                R *= S
-            if self.settings.backward != "admm":
-                backprop.once(X, R, s.rho[i], s.beta[i], cuts)
-            elif inner == 1:
-                table_2.once(X, R, s.rho[i], s.beta[i], cuts)
-            else:
-                W = s.W[i + 1][:, : len(X)]
-                R[...] = table_2.several(X, W, s.Q[i], R_above, s.rho[i], s.beta[i], cuts, inner)
-
-    def _update_W(self, s: GraphAdmmState) -> None:
-        """(W_i, b_i) of every layer by least squares, from the sums of all ranks: this rank's own rows."""
-        ridges = ridges_of(self.settings, s.problem, s.W, s.rho, s.beta, s.Q)
-        same = self.settings.same_ridges
-
-        def rows_of(i: int, rows: slice) -> Array:
-            W = s.matrices[i]
-            step: Array = W[rows] + s.solves.step(i, rows, W, ridges[i], same_ridge=same)
-            return step
-
-        s.solves.sums.solve(rows_of, s.image)
-        self._learn(s)
-        if s.iteration == 0 and s.batches.count == 1 and s.problem.network.inputs_alone:
-            s.solves.keep_inputs()
+    def _new(self, s: GraphAdmmState, i: int, rows: slice, ridge: float) -> Array:
+        """Those rows of (W_i, b_i)_new, by least squares from the sums of all ranks."""
+        W = s.matrices[i]
+        moved: Array = W[rows] + s.solves.step(i, rows, W, ridge, same_ridge=self.settings.same_ridges)
+        return moved
 
     def _learn(self, s: GraphAdmmState) -> None:
         """The penalties of the next iteration, from this rank's rows of what made the steps of this one."""
         if self.settings.penalties == "automatic":
-            division = s.solves.sums.division
+            division = s.solves.division
             new, own = division.views(s.image), list(enumerate(division.rows, start=1))
             downhill = [s.solves.cross(i)[rows] for i, rows in own]
             s.penalties.learn(
@@ -272,7 +235,7 @@ class GraphAdmm(Method):
 
     def _accelerate(self, s: GraphAdmmState, loss: float) -> None:
         """Where the next iteration starts: this rank's piece. ``loss`` is its share of the mean of the pass."""
-        own = s.solves.sums.division.own
+        own = s.solves.division.own
         s.parameters[own] = s.accelerator.next(s.parameters[own], s.image[own], loss, s.problem.comm)
         if s.average is not None:
             s.average.add(s.image[own])
@@ -282,7 +245,7 @@ class GraphAdmm(Method):
 
     def weights(self, s: GraphAdmmState) -> Weights:
         """Of the last iteration, or their average. Collective."""
-        division = s.solves.sums.division
+        division = s.solves.division
         averaged = None if s.average is None else s.average.value
         return division.views(division.whole(s.image[division.own] if averaged is None else averaged))
 
@@ -291,7 +254,7 @@ class GraphAdmm(Method):
 
     def snapshot(self, s: GraphAdmmState) -> Snapshot:
         """Nothing of samples: weights, what accelerates them, and the sums that last. Collective."""
-        division = s.solves.sums.division
+        division = s.solves.division
         return Snapshot(
             {
                 "parameters": s.parameters,
@@ -306,7 +269,7 @@ class GraphAdmm(Method):
         )
 
     def restore(self, s: GraphAdmmState, snapshot: Snapshot) -> GraphAdmmState:
-        common, own = snapshot.common, s.solves.sums.division.own
+        common, own = snapshot.common, s.solves.division.own
         s.parameters[...], s.image[...] = common["parameters"], common["image"]
         s.solves.recall(common["solves"])
         s.accelerator.recall(common["accelerator"], own)

@@ -29,16 +29,16 @@ def gains(
     *,
     unscaled: bool,
 ) -> dict[int, Array]:
-    """s W' of every hidden layer, shape (k_i, k_{i+1}); ``dtype`` is that of the solve. Raises Diverged."""
+    """s W' of the hidden layers of ``beta``, (k_i, k_{i+1}); ``dtype`` is that of the solve. Raises Diverged."""
     alike = p.network.alike
-    above = {i: W[i + 1][:, : len(W[i])] for i in set(alike.values())}
+    above = {i: W[i + 1][:, : len(W[i])] for i in {alike[i] for i in beta}}
     if unscaled:
         scale = {i: (rho[i] + beta[i]) / 2 for i in above}
     else:
         Q = gains_of_table_2(p, W, rho, beta, dtype, kept, growth)
         scale = {i: _norm(Q[i]) / (_norm(W_i) or 1.0) for i, W_i in above.items()}
     scaled = {i: np.asfortranarray(W_i.T * W_i.dtype.type(scale[i])) for i, W_i in above.items()}
-    return {i: scaled[first] for i, first in alike.items()}
+    return {i: scaled[alike[i]] for i in beta}
 
 
 def once(X: Array, D: Array, rho: float, beta: float, cuts: Cuts) -> None:

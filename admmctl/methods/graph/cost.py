@@ -1,6 +1,6 @@
 """What an iteration of ``graph-admm`` costs, counted beforehand."""
 
-from admmctl.methods.division import solve_work
+from admmctl.methods.division import Share, solve_work
 from admmctl.methods.gains import gain_bytes, gains_share
 from admmctl.methods.gradient.minibatch import batch_bytes, most_rows
 from admmctl.methods.graph.accelerate import AccelerationSettings
@@ -15,9 +15,12 @@ from admmctl.model.network import Network, even
 
 
 def cost_of(settings: GraphAdmmSettings, network: Network, samples: int, total: int, ranks: int) -> Cost:
-    """Of an iteration that sums V V' of every layer that changes; arguments as of ``Method.cost``."""
+    """Of an iteration that sums V V' of every layer that changes; arguments as of ``Method.cost``.
+
+    With new ``weights_above`` variables of all rows of an iteration are held, and every layer has its reduction.
+    """
     batch = min(settings.batch or total, total)
-    whole = batch == total
+    whole, apart = batch == total, settings.weights_above == "new"
     flop = 0.0
     shared = [0] * len(network.shapes)  # numbers of V V'
     for m, ((k_next, k1), times) in enumerate(zip(network.shapes, network.times, strict=True)):
@@ -26,26 +29,41 @@ def cost_of(settings: GraphAdmmSettings, network: Network, samples: int, total: 
             flop += times * batch * k1 * (k1 + 1.0) + k1**3 / 3  # V V'
             shared[m] = k1 * (k1 + 1) // 2
     flop += batch * adjoint_flop(network)  # Q R
+    if apart:
+        flop += batch * sum(2.0 * k1 * k_next for k_next, k1 in network.shapes[1:])  # what new weights miss
     width = network.sizes[0] + 1 + network.sizes[-1]
     gathered = batch_bytes(width, samples, total, batch, settings.changes_samples)
     sums = solve_bytes(network.shapes, kept=len(network.shapes), width=8 if whole else 4, remade=True)
     gained = [(network.sizes[i + 1], network.sizes[i]) for i in sorted(set(network.alike.values()))]  # shapes of W
     sums += sum(gain_bytes(k_next, k) for k_next, k in gained)
-    columns = even(most_rows(samples, total, batch), network.block())
+    rows = most_rows(samples, total, batch)
+    columns = rows if apart else even(rows, network.block())
     of_steps = sum(network.beside(i) for i in range(1, network.layers))
     blocks = 4 * columns * (3 * sum(network.sizes[1:]) + of_steps) + regulariser_bytes(settings, network, columns)
     factors = factor_flops(settings, network, batch, total)
-    solves = solve_share(solve_work(network.shapes, factors), shared, ranks)
     solved = settings.backward != "backprop-unscaled"  # whether W W' of hidden layers is factored for Q
     inner = gained if solved else []
     flop += sum(min(shape) ** 3 / 3 for shape in inner)
-    gains = gains_share(inner, 8 if whole else 4, ranks)
-    *sums_first, gathering = solves.messages
-    automatic = settings.penalties == "automatic"
-    learning = sums_over_ranks(16 * len(network.shapes)) if automatic else ()
-    messages = (*gains.messages, *sums_first, *learning, *_accelerating(settings), gathering)
+    each, automatic = 8 if whole else 4, settings.penalties == "automatic"
+    if apart:
+        # Layer by layer from the top: its gain, its sums, its rows; all rows once more where they are accelerated.
+        shares: list[Share] = []
+        for i in reversed(range(network.layers)):
+            shares += [gains_share(inner[i : i + 1], each, ranks)]
+            shares += [solve_share(solve_work([network.shapes[i]], [factors[i]]), [shared[i]], ranks)]
+        accelerated = (*_accelerating(settings), Message("allgather", 4 * parameters(network)))
+        messages = (
+            *(message for share in shares for message in share.messages),
+            *(accelerated if settings.accelerates else ()),
+        )
+    else:
+        solves = solve_share(solve_work(network.shapes, factors), shared, ranks)
+        shares = [gains_share(inner, each, ranks), solves]
+        *sums_first, gathering = solves.messages
+        learning = sums_over_ranks(16 * len(network.shapes)) if automatic else ()
+        messages = (*shares[0].messages, *sums_first, *learning, *_accelerating(settings), gathering)
     state = gathered + sums + blocks + (24 if automatic else 12) * parameters(network)
-    return Cost(state, flop, batch, messages, solves.operations + gains.operations)
+    return Cost(state, flop, batch, messages, sum(share.operations for share in shares))
 
 
 def factor_flops(settings: GraphAdmmSettings, network: Network, batch: int, total: int) -> list[float]:

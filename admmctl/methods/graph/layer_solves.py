@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from admmctl.comm import Comm
+from admmctl.methods.division import solve_work
 from admmctl.methods.layer_sums import LayerSums, age, largest
 from admmctl.methods.least_squares import GramPair, RidgeFactor
 from admmctl.methods.method import Array
@@ -29,7 +30,10 @@ class LayerSolves:
 
     ``factors`` are as ``LayerSums`` has them, ``rows`` are those of an iteration. After ``every`` iterations V V'
     of a layer that ``lasts`` is summed and factored anew, and after a fifth of all so far where these are fewer:
-    at first it changes fast. Every rank solves for its own rows of the weights: ``sums.division``.
+    at first it changes fast. Every rank solves for its own rows of the weights.
+
+    ``sums`` of every layer are the same for all, or with ``apart`` each their own, which are reduced, solved and
+    gathered by themselves. ``division`` says who has which piece of all weights as one vector.
     """
 
     def __init__(
@@ -42,10 +46,18 @@ class LayerSolves:
         dtype: type,
         precision: type,
         comm: Comm,
+        *,
+        apart: bool = False,
     ) -> None:
         self._pairs = {i: GramPair(*shape, dtype) for i, shape in enumerate(shapes, start=1)}
         self._lasts = {i: lasts(every, rows, k) for i, (_, k) in enumerate(shapes, start=1)}
-        self.sums, self._comm = LayerSums(self._pairs, factors, comm), comm
+        self._apart, self._comm = apart, comm
+        if apart:
+            self.sums = {i: LayerSums({i: pair}, [factors[i - 1]], comm) for i, pair in self._pairs.items()}
+            self.division = solve_work(shapes, factors).divide(comm)
+        else:
+            self.sums = dict.fromkeys(self._pairs, LayerSums(self._pairs, factors, comm))
+            self.division = self.sums[1].division
         self._every, self._rows, self._damping, self.precision = every, rows, damping, precision
         self._factors: dict[int, RidgeFactor] = {}
         self._held: dict[int, float] = {}  # what was added to the diagonal of V V' for the factor
@@ -59,7 +71,7 @@ class LayerSolves:
         for V in blocks:
             pair.add_gram(V)
         (packed,) = pair.packed()
-        self._comm.reduce(packed, self.sums.division.ranks[0])
+        self._comm.reduce(packed, self.sums[1].ranks_of(1))
         pair.unpack(packed)
         pair.triangle *= pair.triangle.dtype.type(share)
         self.keep_inputs()
@@ -92,6 +104,16 @@ class LayerSolves:
         """Add a block of columns to the sums of layer i."""
         self._pairs[i].add(R, V)
 
+    def gather(self, vector: Array) -> None:
+        """Copy every rank's piece of all weights to all ranks, in place.
+
+        Raises Diverged, on all ranks, where a rank could not solve for its rows.
+        """
+        if self._apart:
+            self.division.gather(vector)
+        else:
+            self.sums[1].gather(vector)
+
     def step(self, i: int, rows: slice, W: Array, ridge: float, *, same_ridge: bool) -> Array:
         """The step of those rows of layer i from W (k', k). ``same_ridge``: it is the same in every iteration.
 
@@ -117,7 +139,7 @@ class LayerSolves:
     def memory(self) -> dict[str, Any]:
         """V V' of layers that may not be summed in the next iteration, and what made their factors. Collective."""
         lasting = [i for i, lasts in self._lasts.items() if i in self._summed_at and (lasts or i in self._known)]
-        sums = {i: self.sums.on_all(i, self._pairs[i].triangle) for i in lasting}
+        sums = {i: self.sums[i].on_all(i, self._pairs[i].triangle) for i in lasting}
         return {
             "born": [self._summed_at.get(i) for i in self._pairs],
             "known": sorted(self._known),
@@ -135,5 +157,5 @@ class LayerSolves:
             i = entry["layer"]
             self._pairs[i].triangle[...] = entry["sums"]
             self._held[i] = entry["held"]
-            if self.sums.division.has(i - 1):
+            if self._comm.rank in self.sums[i].ranks_of(i):
                 self._factor(i)

@@ -32,18 +32,18 @@ def ridges_of(
     beta: dict[int, float],
     Q: dict[int, Array],
 ) -> dict[int, float]:
-    """r of the least squares of W_1, W_2, ..: l2 / rho_i, or l2 times the step s_i of a layer.
+    """r of the least squares of W_1, W_2, ..: l2 / rho_i, or l2 times the step s_i of a layer that has a ``Q``.
 
     A gradient g at the output moves X_N by s_N g / 2 either way, and what reaches a layer below is scaled by
     2 / (rho_i + beta_i) and, on average over directions, by trace(W Q) / trace(W W'). Of layers that share a
-    matrix the mean counts. All but ``Q`` is of layers 1..N, ``Q`` of hidden ones.
+    matrix the mean counts. All but ``Q`` is of layers 1..N, ``Q`` of the upper hidden ones, or of all.
     """
     matrix, N = p.network.matrix, p.network.layers
     if q.decay == "penalty":
         return {matrix(i): q.l2 / rho_i for i, rho_i in rho.items()}
     curvature = q.quadratic if p.loss.curvature is None else p.loss.curvature
     steps = {N: 2 / (curvature + rho[N])}
-    for i in range(N - 1, 0, -1):
+    for i in sorted(Q, reverse=True):
         above = W[i + 1][:, : p.network.sizes[i]]
         square = float(np.vdot(above, above))
         shrunk = float(np.vdot(above, Q[i].T)) / square if square > 0 else 0.0

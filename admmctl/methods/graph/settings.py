@@ -47,7 +47,8 @@ class GraphAdmmSettings(AccelerationSettings, RegulariserSettings):
     penalties: Literal["fixed", "automatic"] = Field(
         default="fixed",
         description="rho and beta as they are; or divided by a factor that grows while steps go on in one "
-        "direction, and falls where they turn back: with mini-batches, unless rho or beta is given",
+        "direction, and falls where they turn back: with mini-batches, unless rho or beta is given, or "
+        "weights_above is new",
     )
     quadratic: Positive = Field(
         default=0.05, description="coefficient of the model of a loss without a closed form (cross-entropy)"
@@ -81,6 +82,17 @@ class GraphAdmmSettings(AccelerationSettings, RegulariserSettings):
         "of Table 2, or with the step of the output for all layers",
     )
 
+    weights_above: Literal["old", "new"] = Field(
+        default="old",
+        description="those that a hidden layer is updated by: as they were, or already updated (Remark 2), which "
+        "takes a pass and a reduction per layer",
+    )
+
+    @property
+    def accelerates(self) -> bool:
+        """Whether the next iteration starts elsewhere than at the weights of this one."""
+        return bool(self.momentum or self.anderson)
+
     @property
     def same_ridges(self) -> bool:
         """Whether the ridge of a layer's least squares is the same in every iteration."""
@@ -88,14 +100,20 @@ class GraphAdmmSettings(AccelerationSettings, RegulariserSettings):
 
     def wrong_backward(self) -> list[tuple[str, str]]:
         """What does not go with the backward pass: (key, message) each."""
+        wrong = []
         if self.backward != "admm" and self.inner > 1:
-            return [("inner", "is of Table 2; with backpropagation there is one passage, so leave it out")]
-        return []
+            wrong.append(("inner", "is of Table 2; with backpropagation there is one passage, so leave it out"))
+        if self.backward != "admm" and self.weights_above == "new":
+            wrong.append(("weights_above", "new weights are of Table 2; with backpropagation leave it out"))
+        if self.penalties == "automatic" and self.weights_above == "new":
+            wrong.append(("penalties", "automatic ones go with weights_above: old; set fixed, or leave it out"))
+        return wrong
 
     def usual(self) -> dict[str, Any]:
         # Where they may be left out without a change, penalties are fixed.
-        fixed = self.batch is None or self.rho is not None or self.beta is not None
-        return super().usual() | {"backward": "admm", "growth": None} | ({"penalties": "fixed"} if fixed else {})
+        chosen = self.rho is not None or self.beta is not None or self.weights_above == "new"
+        fixed = {"penalties": "fixed"} if chosen or self.batch is None else {}
+        return super().usual() | {"backward": "admm", "growth": None, "weights_above": "old"} | fixed
 
     def rho_and_beta(self, N: int, curvature: float | None) -> tuple[dict[int, float], dict[int, float]]:
         """rho_i of layers i = 1..N and beta_i of hidden layers i = 1..N-1, for a loss of that curvature."""
@@ -129,7 +147,8 @@ class GraphAdmmSettings(AccelerationSettings, RegulariserSettings):
         defaults = WHOLE if batch is None else _of_batch(batch)
         # Anderson's acceleration takes the place of momentum; penalties that somebody has chosen are to stay.
         left_out = {"momentum"} if given.get("anderson") else set()
-        if given.get("rho") is not None or given.get("beta") is not None:
+        chosen = given.get("rho") is not None or given.get("beta") is not None
+        if chosen or given.get("weights_above") == "new":
             left_out.add("penalties")
         return {**{key: value for key, value in defaults.items() if key not in left_out}, **given}
 

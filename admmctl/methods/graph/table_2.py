@@ -48,12 +48,12 @@ def gains(
     kept: Mapping[int, float] | None = None,
     growth: float | None = None,
 ) -> dict[int, Array]:
-    """Q_i of every hidden layer, shape (k_i, k_{i+1}); ``dtype`` is that of the solve. Raises Diverged.
+    """Q_i of the hidden layers of ``beta``, shape (k_i, k_{i+1}); ``dtype`` is that of the solve. Raises Diverged.
 
     ``kept`` is the part of its units that dropout leaves a layer, where that is not 1.
     """
     alike, matrix = p.network.alike, p.network.matrix
-    hidden = sorted(set(alike.values()))
+    hidden = sorted({alike[i] for i in beta})
     slacks = {i: 1 if np.isinf(p.network.h(i).cuts[1]) else 2 for i in hidden}  # Y_i, and Z_i if it may not be 0
     c = {i: 1 / (rho[i] + beta[i]) + slacks[i] / beta[i] for i in hidden}
     above = {i: W[i + 1][:, : len(W[i])] for i in hidden}
@@ -61,14 +61,14 @@ def gains(
     for i in hidden:
         if matrix(i) == matrix(i + 1):
             ratios[i] /= c[i] * (rho[i] + beta[i]) ** 2 / rho[i] if growth is None else growth
-    for i, part in (kept or {}).items():
+    for i, part in ((i, part) for i, part in (kept or {}).items() if i in beta):
         mean = float(np.vdot(above[i], above[i])) / above[i].shape[1]
         ratios[i] = part * ratios[i] + (1 / part - 1) * mean  # lam / a
         c[i] /= part
     Q = divided_gains(above, ratios, dtype, p.comm, p.clock)
     for i, Q_i in Q.items():
         Q_i /= Q_i.dtype.type(c[i])
-    return {i: Q[first] for i, first in alike.items()}
+    return {i: Q[alike[i]] for i in beta}
 
 
 def once(X: Array, D: Array, rho: float, beta: float, cuts: Cuts) -> None:
