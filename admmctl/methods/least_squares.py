@@ -27,8 +27,11 @@ class Factor(Protocol):
     @property
     def ridge(self) -> float: ...
 
-    def solve(self, cross: Array) -> Array:
-        """W = z a' (a a' + ridge)^-1, shape (k', k), in the type of ``cross``. Raises Diverged."""
+    def solve(self, cross: Array, start: Array | None = None) -> Array:
+        """W = z a' (a a' + ridge)^-1, shape (k', k), in the type of ``cross``. Raises Diverged.
+
+        ``start`` is the W before, for solvers that iterate.
+        """
 
 
 class Sums(ABC):
@@ -38,10 +41,21 @@ class Sums(ABC):
     everywhere = False  # whether every rank makes the factor: for what it learns by that
     together = False  # whether there is no factor, and all ranks solve for W together: see ``taylor/wide.py``
     _fixed = False
+    _made: tuple[float, Factor] | None = None  # of fixed sums, with the ridge that was asked for
 
     def fix(self, fixed: bool = True) -> None:
         """From now on a a' stays as it is: it is neither cleared, added to, nor sent. Or no longer."""
         self._fixed = fixed
+        if not fixed:
+            self._made = None
+
+    def factor(self, ridge: float) -> Factor:
+        """What solves for W, once sums are reduced. While they are fixed it is made once for a ridge."""
+        if not self._fixed:
+            return self._factor(ridge)
+        if self._made is None or self._made[0] != ridge:
+            self._made = ridge, self._factor(ridge)
+        return self._made[1]
 
     @abstractmethod
     def clear(self) -> None:
@@ -60,8 +74,8 @@ class Sums(ABC):
         """Take sums of a a' from the front of ``packed``; returns the rest of it."""
 
     @abstractmethod
-    def factor(self, ridge: float, start: Array | None = None) -> Factor:
-        """What solves for W, once sums are reduced. ``start`` is the W before, for solvers that iterate."""
+    def _factor(self, ridge: float) -> Factor:
+        """What ``factor`` makes."""
 
     @abstractmethod
     def memory(self) -> dict[str, Any]:
@@ -123,7 +137,7 @@ class GramPair(Sums):
         self.triangle[...] = self._unpack(k, packed[:half], uplo="U")[0].T
         return packed[half:]
 
-    def factor(self, ridge: float, start: Array | None = None) -> Factor:
+    def _factor(self, ridge: float) -> Factor:
         return RidgeFactor(self.triangle, ridge)
 
     def memory(self) -> dict[str, Any]:
@@ -131,6 +145,7 @@ class GramPair(Sums):
 
     def recall(self, memory: dict[str, Any]) -> None:
         if "triangle" in memory:
+            self.fix(False)
             self.triangle[...] = memory["triangle"]
             self.fix()
 
@@ -200,7 +215,7 @@ class RidgeFactor:
                     self.ridge = max(10 * self.ridge, 1e-10)
                 self._dtype = np.float64
 
-    def solve(self, cross: Array) -> Array:
+    def solve(self, cross: Array, start: Array | None = None) -> Array:
         if not np.isfinite(cross).all():
             raise Diverged("z a' is not finite")
         W: Array = cho_solve(self._factor, cross.T.astype(self._dtype), check_finite=False).T
@@ -212,14 +227,18 @@ def ridge_fit(p: Problem, l: int, blocks: Iterable[tuple[Array, Array]], ridge: 
 
     This rank's (z, a) come in blocks of columns. One pass over them and one Allreduce.
     """
-    pair = GramPair(*p.network.shapes[l - 1], p.a0.dtype.type)
+    return fit(p, GramPair(*p.network.shapes[l - 1], p.a0.dtype.type), blocks, ridge)
+
+
+def fit(p: Problem, pair: Sums, blocks: Iterable[tuple[Array, Array]], ridge: float) -> Array:
+    """The same by sums of any kind."""
     for z, a in blocks:
         with p.clock.phase("gram"):
             pair.add(z, a)
     with p.clock.phase("reduce"):
-        pair.reduce(p.comm)
+        reduce_pairs([pair], p.comm)
     with p.clock.phase("solve"):
-        return RidgeFactor(pair.triangle, ridge).solve(pair.cross)
+        return pair.factor(ridge).solve(pair.cross)
 
 
 def solve_bytes(shapes: Sequence[tuple[int, int]], kept: int, width: int = 8, *, remade: bool = False) -> int:

@@ -15,15 +15,9 @@ from admmctl.methods.least_squares import GramPair, RidgeFactor, solve_bytes
 from admmctl.methods.method import Diverged
 from admmctl.methods.taylor.algorithm import Admm
 from admmctl.methods.taylor.layers import sums
-from admmctl.methods.taylor.low_rank import (
-    MOST,
-    Draw,
-    NystromPair,
-    Preconditioned,
-    PreconditionedPair,
-    Sketch,
-)
-from admmctl.methods.taylor.settings import AdmmSettings, LowRankSettings
+from admmctl.methods.taylor.low_rank import Draw, NystromPair, PrintedPair, PrintedSketch, Sketch
+from admmctl.methods.taylor.preconditioned import MOST, Preconditioned, PreconditionedPair
+from admmctl.methods.taylor.settings import PRINTED, AdmmSettings, LowRankSettings
 
 types = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 UPDATES = pytest.mark.parametrize("update", ["nystrom", "nystrom-pcg"])
@@ -228,8 +222,8 @@ def test_the_residual_of_every_row_is_below_the_tolerance(dtype, started, tolera
     z *= np.array([[1e-3], [1.0], [1e3], [0.0], [1.0]], dtype)
     pair = pair_of(z, a, "nystrom-pcg", rank=12, tolerance=tolerance)
     exact = RidgeFactor(pair.triangle, 1e-2).solve(pair.cross)
-    factor = pair.factor(1e-2, exact * dtype(1.1) if started else None)
-    W = factor.solve(pair.cross)
+    factor = pair.factor(1e-2)
+    W = factor.solve(pair.cross, exact * dtype(1.1) if started else None)
     assert 0 < factor.steps < MOST
     gram = pair.gram.astype(float)
     residual = W @ (gram + 1e-2 * np.trace(gram) / 80 * np.eye(80)) - pair.cross
@@ -243,8 +237,8 @@ def test_a_good_start_and_a_better_sketch_save_steps():
 
     def steps(p: int, start: Array | None = None) -> int:
         pair = pair_of(z, a, "nystrom-pcg", rank=p, tolerance=1e-6)
-        factor = pair.factor(1e-3, start)
-        factor.solve(pair.cross)
+        factor = pair.factor(1e-3)
+        factor.solve(pair.cross, start)
         return factor.steps
 
     exact = RidgeFactor(a @ a.T, 1e-3).solve(z @ a.T)
@@ -270,11 +264,126 @@ def admm(update: str, **settings: Any) -> Admm:
     return Admm(AdmmSettings(w_update=update, min_width=8, **settings))
 
 
-@UPDATES
-def test_layers_of_few_inputs_and_the_first_have_the_exact_update(update):
-    s = Admm(AdmmSettings(w_update=update, min_width=14)).init(problem([20, 12], features=30))
-    kind = NystromPair if update == "nystrom" else PreconditionedPair
-    assert [type(s.pairs[l]) for l in (1, 2, 3)] == [GramPair, kind, GramPair]
+KINDS = {"nystrom": NystromPair, "nystrom-pcg": PreconditionedPair, "nystrom-printed": PrintedPair}
+
+
+@pytest.mark.parametrize("update", KINDS)
+@pytest.mark.parametrize(("width", "low"), [(14, [1, 2]), (22, [1]), (32, [])])
+def test_layers_of_few_inputs_have_the_exact_update(update, width, low):
+    s = Admm(AdmmSettings(w_update=update, min_width=width)).init(problem([20, 12], features=30))
+    assert [type(s.pairs[l]) for l in (1, 2, 3)] == [KINDS[update] if l in low else GramPair for l in (1, 2, 3)]
+
+
+# -- the inputs, which never change
+
+
+def wide_inputs(update: str, comm: Any = None, **settings: Any) -> tuple[Admm, Any]:
+    """Of 30 inputs and a layer of 6: the first layer is wide."""
+    method = Admm(AdmmSettings(w_update=update, min_width=20, rank=7, **settings))
+    return method, method.init(problem([6], features=30, comm=comm))
+
+
+def test_columns_of_the_inputs_are_drawn_summed_and_solved_once():
+    comm = CountingComm()
+    method, s = wide_inputs("nystrom", comm, columns="leverage")
+    factor, columns = s.pairs[1].factor(1e-2), s.pairs[1].columns.copy()
+    k, second = 31, 8 * (7 * 8 // 2)
+    assert comm.verbs[0] == ("reduce", 8 * (k * 7 + k) + second)
+    a0 = s.problem.a0
+    gram = a0 @ a0.T
+    C, R = gram[:, columns], gram[np.ix_(columns, columns)]
+    left_out = np.trace(gram - C @ np.linalg.solve(R, C.T)) / 7
+    delta = 1e-2 * np.trace(gram) / k + left_out
+    dense = np.linalg.inv(delta * np.eye(k) + C @ np.linalg.inv(R) @ C.T)
+    for _ in range(3):
+        comm.verbs.clear()
+        z = s.z[1].copy()
+        s = method.step(s)
+        np.testing.assert_allclose(s.W[1], z @ a0.T @ dense, rtol=1e-6, atol=1e-9)
+        assert comm.verbs[0] == ("reduce", second)
+    assert s.pairs[1].factor(1e-2) is factor
+    np.testing.assert_array_equal(s.pairs[1].columns, columns)
+
+
+def test_the_inputs_of_conjugate_gradients_are_sketched_once_and_solved_for_from_the_last_weights():
+    method, s = wide_inputs("nystrom-pcg", tolerance=1e-6)
+    factor, gram = s.pairs[1].factor(1e-2), s.problem.a0 @ s.problem.a0.T
+    shifted = gram + 1e-2 * np.trace(gram) / 31 * np.eye(31)
+    first = factor.steps
+    for _ in range(6):
+        cross = s.z[1] @ s.problem.a0.T
+        s = method.step(s)
+        residual = s.W[1] @ shifted - cross
+        assert (np.linalg.norm(residual, axis=1) <= 1.1e-6 * np.linalg.norm(cross, axis=1)).all()
+    assert s.pairs[1].factor(1e-2) is factor
+    assert 0 < factor.steps < first
+
+
+def test_other_inputs_are_summed_anew_from_other_columns():
+    _, s = wide_inputs("nystrom")
+    factor, columns = s.pairs[1].factor(1e-2), s.pairs[1].columns
+    s.new_inputs()
+    assert (s.pairs[1].columns != columns).any()
+    assert not s.pairs[1].C.any()
+    assert s.pairs[1].factor(1e-2) is not factor
+
+
+def test_no_matrix_of_the_inputs_is_square():
+    method = Admm(AdmmSettings(w_update="nystrom", rank=5, min_width=100))
+    pair = method.init(problem([3], features=200, dtype=np.float32)).pairs[1]
+    arrays = [x for held in (pair, pair.factor(1e-2)) for x in vars(held).values() if isinstance(x, np.ndarray)]
+    assert max(x.size for x in arrays) == 201 * 5
+    assert sum(x.nbytes for x in arrays) < 201 * (4 * 5 + 8 * 5 + 4 + 8 + 3 * 4 * 2 + 8)  # C, B, diagonals, z a'
+
+
+def test_what_wide_inputs_cost_and_hold():
+    network, n, k, p = problem([10], features=3072).network, 10_000, 3073, 307
+    exact, nystrom = (Admm(AdmmSettings(**given)).cost(network, n, n) for given in ({}, {"w_update": "nystrom"}))
+    assert nystrom.flop == pytest.approx(exact.flop + 4 * 10 * k * p, rel=1e-12)  # the sums are made once
+    assert exact.state_bytes - nystrom.state_bytes > 3 * 40 * k * (p + 1 + 10)
+    assert exact.messages == nystrom.messages
+
+
+# -- as printed
+
+
+@types
+@pytest.mark.parametrize("p", [1, 4, 9])
+def test_the_printed_step_is_the_printed_formula(dtype, p):
+    z, a = drawn(9, 2, 3, 30, dtype)
+    pair = pair_of(z, a, "nystrom-printed", rank=p)
+    gram = (a @ a.T).astype(float)
+    C, R = gram[:, pair.columns], gram[np.ix_(pair.columns, pair.columns)]
+    formula = (z @ a.T) @ C @ np.linalg.inv(np.linalg.inv(R) + C.T @ C) @ C.T
+    factor = pair.factor(1e-2)
+    assert isinstance(factor, PrintedSketch)
+    W = factor.solve(pair.cross)
+    assert W.dtype == dtype
+    np.testing.assert_allclose(W, formula, rtol=1e-7 if dtype == np.float64 else 2e-3, atol=1e-3)
+    assert np.abs(W - RidgeFactor(gram, 1e-2).solve(z @ a.T)).max() > 1
+
+
+def test_the_printed_step_stands_dead_inputs_and_large_sums():
+    z, a = drawn(30, 3, 2, 200)
+    a[4:20] = 0.0
+    a[21] = a[22] = a[23]
+    for size in (1.0, 1e6):
+        pair = pair_of(z, size * a, "nystrom-printed", rank=30)
+        W = pair.factor(1e-2).solve(pair.cross)
+        assert np.isfinite(W).all()
+        assert np.abs(W[:, 4:20]).max() < 1e-6 * np.abs(W).max()
+
+
+def test_a_run_as_printed_says_what_it_is():
+    method, s = wide_inputs("nystrom-printed")
+    assert method.notes(s).count(PRINTED) == 1
+    gram = s.problem.a0 @ s.problem.a0.T
+    C = gram[:, s.pairs[1].columns]
+    R = C[s.pairs[1].columns]
+    formula = s.z[1] @ s.problem.a0.T @ C @ np.linalg.inv(np.linalg.inv(R) + C.T @ C) @ C.T
+    np.testing.assert_allclose(s.W[1], formula, rtol=1e-6, atol=1e-6)
+    for update in ("nystrom", "nystrom-pcg"):
+        assert PRINTED not in wide_inputs(update)[0].notes(wide_inputs(update)[1])
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -340,6 +449,8 @@ def experiment(**block: Any) -> dict[str, Any]:
         ({"delta": 0.1}, "delta"),
         ({"w_update": "exact", "min_width": 10}, "min_width"),
         ({"w_update": "nystrom", "tolerance": 1e-3}, "tolerance"),
+        ({"w_update": "nystrom-printed", "delta": 1e-3}, "delta"),
+        ({"w_update": "nystrom-printed", "columns": "leverage"}, "columns"),
         ({"w_update": "nystrom-pcg", "tolerance": 0.0}, "tolerance"),
         ({"w_update": "nystrom", "delta": 0.0}, "delta"),
         ({"w_update": "cholesky"}, "w_update"),

@@ -24,6 +24,7 @@ CASES: dict[str, Case] = {
     "admm, many classes": ("admm", 30_000, 20, 300, [20], {}),
     "admm, two wide layers": ("admm", 300, 20, 2, [900, 900], {}),
     "admm, a low rank": ("admm", 300, 20, 2, [4000], {"w_update": "nystrom", "rank": 500}),
+    "admm, a low rank of the inputs": ("admm", 300, 6000, 2, [20], {"w_update": "nystrom", "rank": 600}),
     "stochastic-admm": ("stochastic-admm", 500, 2000, 2, [20], {}),
     "admm-printed": ("admm-printed", 30_000, 20, 2, [200, 100], {"ridge": 1e-2}),
     "admm-printed, many features": ("admm-printed", 200, 2200, 2, [20], {"ridge": 1e-2}),

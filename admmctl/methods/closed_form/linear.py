@@ -5,7 +5,7 @@ these are fewer; logistic regression (or a linear hinge) by L-BFGS. Where a netw
 has learned nothing that it was built for.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from pydantic import Field
@@ -97,9 +97,13 @@ def by_inputs(p: Problem, inputs: Callable[[Array], Array], ridge: float) -> Arr
 
     ``inputs`` makes a of a block of a_0.
     """
+    return ridge_fit(p, p.network.layers, labelled(p, inputs), ridge)
+
+
+def labelled(p: Problem, inputs: Callable[[Array], Array]) -> Iterator[tuple[Array, Array]]:
+    """(y, a) of this rank's rows, a block after another; ``inputs`` makes a of a block of a_0."""
     y = p.loss.labels(p.y)
-    blocks_of_rows = ((y[:, columns], inputs(p.a0[:, columns])) for columns in p.network.blocks(p.a0))
-    return ridge_fit(p, p.network.layers, blocks_of_rows, ridge)
+    return ((y[:, columns], inputs(p.a0[:, columns])) for columns in p.network.blocks(p.a0))
 
 
 def _by_samples(p: Problem, y: Array, ridge: float) -> Array:

@@ -3,6 +3,9 @@
 With ``activation: cosine`` and a kernel to start from (``network.init``) this is kernel ridge regression by
 random features (Rahimi and Recht; Burmeister's report, section 2.2): what a network that trains its hidden layers
 from the same start has to beat.
+
+Many features are what the report's Algorithm 2 is for: with ``w_update: nystrom`` the solve is from p columns of
+a a' (``taylor/low_rank.py``).
 """
 
 from dataclasses import dataclass
@@ -11,17 +14,19 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from admmctl.methods.closed_form.linear import by_inputs
-from admmctl.methods.least_squares import check_sides, solve_bytes
+from admmctl.methods.closed_form.linear import labelled
+from admmctl.methods.least_squares import check_sides, fit
 from admmctl.methods.method import Array, Cost, Finished, Method, Problem, Snapshot, sums_over_ranks
+from admmctl.methods.taylor.layers import dense_sums, sums_cost
+from admmctl.methods.taylor.settings import LowRankSettings
 from admmctl.model.gradient import parameters
 from admmctl.model.initial import initial_weights
 from admmctl.model.network import Network, Weights
-from admmctl.settings import NonNegative, Settings
+from admmctl.settings import NonNegative
 
 
-class RandomFeaturesSettings(Settings):
-    """The method block of ``random-features``."""
+class RandomFeaturesSettings(LowRankSettings):
+    """The method block of ``random-features``: its only solve is the W-update of the last layer."""
 
     ridge: NonNegative = Field(default=1e-6, description="of the solve, relative to the mean diagonal of a a'")
 
@@ -45,7 +50,7 @@ class RandomFeatures(Method):
     def check(settings: RandomFeaturesSettings, layers: int) -> list[tuple[str, str]]:
         if layers < 2:
             return [("network", "random-features needs a hidden layer; linear is the method without any")]
-        return []
+        return settings.without_effect()
 
     def init(self, problem: Problem) -> RandomFeaturesState:
         """Random weights and biases; nothing is computed from samples yet."""
@@ -61,22 +66,29 @@ class RandomFeatures(Method):
             with p.clock.phase("features"):
                 return p.network.inputs(p.network.hidden(s.W, a0))
 
-        s.W[-1] = by_inputs(p, features, self.settings.ridge)
+        pair = dense_sums(self.settings, *p.network.shapes[-1], p.a0.dtype.type, p.seed, p.network.layers)
+        s.W[-1] = fit(p, pair, labelled(p, features), self.settings.ridge)
         s.solved = True
         return s
 
     def check_size(self, network: Network, total: int, ranks: int, free: int | None) -> None:
         """Raises UserError where the matrix of the ridge solve has too many entries."""
-        check_sides([network.shapes[-1][1]], "random-features")
+        k = network.shapes[-1][1]
+        squared = not self.settings.low_rank(k) or self.settings.w_update == "nystrom-pcg"
+        check_sides([k] if squared else [], "random-features")
 
     def cost(self, network: Network, samples: int, total: int, ranks: int = 1) -> Cost:
         *hidden, (outputs, k) = network.shapes
-        state = 8 * parameters(network) + solve_bytes([(outputs, k)], kept=1)
+        last = sums_cost(self.settings, outputs, k, total, network.layers)
         blocks = 2 * 4 * min(network.block(), samples) * sum(network.sizes[1:])
-        per_row = sum(2.0 * a * b for a, b in hidden) + k * (k + 1) + 2.0 * k * outputs
-        message = 4 * (k * (k + 1) // 2 + k * outputs)
-        flop = total * per_row + k**3 / 3 + 2.0 * k * k * outputs
-        return Cost(state + blocks, flop, total, sums_over_ranks(message))
+        per_row = sum(2.0 * a * b for a, b in hidden) + 2.0 * k * outputs
+        solved = last.solve if self.settings.low_rank(k) else 2.0 * k * k * outputs
+        flop = None if last.made is None or solved is None else total * per_row + last.made + solved
+        state = 8 * parameters(network) + last.state_bytes + blocks
+        return Cost(state, flop, total, sums_over_ranks(4 * (last.shared + k * outputs)))
+
+    def notes(self, s: RandomFeaturesState) -> list[str]:
+        return self.settings.notes
 
     def weights(self, s: RandomFeaturesState) -> Weights:
         return [np.array(W_l) for W_l in s.W]

@@ -105,7 +105,6 @@ class Admm(TaylorMethod):
         """a and the sums of the next W-update are computed again, as ``step`` does."""
         s.recall(snapshot.common)
         s.recall_rows(snapshot.rows)
-        s.a0_factor = None
         s.V = s.gains()
         for columns in s.blocks():
             update_a(s, s.V, columns)
@@ -118,7 +117,7 @@ class Admm(TaylorMethod):
         notes = super().notes(s)
         if self.settings.init == "gaussian" and s.problem.network.kernel is not None:
             notes.append("network.init starts nothing here: with init: gaussian z is drawn, and weights follow")
-        return notes
+        return notes + self.settings.notes
 
     def cost(self, network: Network, samples: int, total: int, ranks: int = 1) -> Cost:
         layers = layers_cost(self.settings, network, total, ranks, along=self.settings.along)

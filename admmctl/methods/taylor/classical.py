@@ -183,7 +183,6 @@ class ClassicalAdmm(TaylorMethod):
         """a and the sums of the next W-update are computed again, as ``step`` does."""
         s.recall_rows(snapshot.rows)
         s.recall({**snapshot.common, "sums": [snapshot.common["inputs"]]})
-        s.a0_factor = None
         V = s.gains()
         for columns in s.blocks():
             self._update_a(s, V, columns)

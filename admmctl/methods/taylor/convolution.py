@@ -114,7 +114,7 @@ class FilterPair(Sums):
             whole[k, k] = self._samples[0] * self._filters.pixels
         return whole
 
-    def factor(self, ridge: float, start: Array | None = None) -> Factor:
+    def _factor(self, ridge: float) -> Factor:
         if self._filters.size != self._filters.image[1:]:
             return RidgeFactor(self.gram(), ridge)
         if not (np.isfinite(self._lags).all() and np.isfinite(self._a).all()):
@@ -127,6 +127,7 @@ class FilterPair(Sums):
 
     def recall(self, memory: dict[str, Any]) -> None:
         if memory:
+            self.fix(False)
             self._lags[...], self._a[...], self._samples[...] = memory["lags"], memory["a"], memory["samples"]
             self.fix()
 
@@ -161,7 +162,7 @@ class FrequencyFactor:
             except np.linalg.LinAlgError:
                 self.ridge = max(10 * self.ridge, 1e-10)
 
-    def solve(self, cross: Array) -> Array:
+    def solve(self, cross: Array, start: Array | None = None) -> Array:
         """W (F, C H W + 1) of z a', in the type of ``cross``. Raises Diverged."""
         if not np.isfinite(cross).all():
             raise Diverged("z a' is not finite")

@@ -4,6 +4,7 @@ Layer l has the least squares of W_l, whose sums over samples are a ``Sums``, an
 ``Hidden`` that depends on the layer above.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -17,11 +18,14 @@ from admmctl.methods.least_squares import GramPair, Sums, check_sides, solve_byt
 from admmctl.methods.method import Array, Message, Problem, Timer
 from admmctl.methods.taylor.convolution import Averaged, Filtered, FilterPair, filter_cost, frequency_gain
 from admmctl.methods.taylor.hidden import Hidden, Shape, below_dense
-from admmctl.methods.taylor.low_rank import Draw, NystromPair, PreconditionedPair
+from admmctl.methods.taylor.low_rank import Draw, NystromPair, PrintedPair
+from admmctl.methods.taylor.preconditioned import PreconditionedPair
 from admmctl.methods.taylor.settings import LowRankSettings
 from admmctl.methods.taylor.wide import WIDE, WidePair, wide_share
 from admmctl.model.convolution import Filters, Pooled
 from admmctl.model.network import Network
+
+_LOW_RANK = {"nystrom": NystromPair, "nystrom-printed": PrintedPair, "nystrom-pcg": PreconditionedPair}
 
 
 def sums(settings: LowRankSettings, p: Problem, l: int) -> Sums:
@@ -32,18 +36,22 @@ def sums(settings: LowRankSettings, p: Problem, l: int) -> Sums:
         return FilterPair(operator, network.bias, dtype)
     if _together(settings, network, l, p.comm.size):
         return WidePair(outputs, inputs, dtype, p.comm, p.clock)
-    if not settings.low_rank(l, inputs):
+    return dense_sums(settings, outputs, inputs, dtype, p.seed, l)
+
+
+def dense_sums(settings: LowRankSettings, outputs: int, inputs: int, dtype: type, seed: int, l: int) -> Sums:
+    """Those of a dense layer l; for layer 1, whose inputs never change, columns are drawn once."""
+    if not settings.low_rank(inputs):
         return GramPair(outputs, inputs, dtype)
-    kind = NystromPair if settings.w_update == "nystrom" else PreconditionedPair
-    draw = Draw(inputs, settings.columns_of(inputs), settings.columns == "leverage", p.seed, l)
-    return kind(outputs, inputs, dtype, settings, draw)
+    draw = Draw(inputs, settings.columns_of(inputs), settings.columns == "leverage" and l > 1, seed, l)
+    return _LOW_RANK[settings.w_update](outputs, inputs, dtype, settings, draw)
 
 
 def _together(settings: LowRankSettings, network: Network, l: int, ranks: int) -> bool:
     """Whether so many ranks solve layer l together, without a factor."""
     k = network.shapes[l - 1][1]
     dense = not isinstance(network.operator(l), Filters)
-    return ranks > 1 and l > 1 and k >= WIDE and dense and not settings.low_rank(l, k)
+    return ranks > 1 and l > 1 and k >= WIDE and dense and not settings.low_rank(k)
 
 
 def hidden(network: Network, l: int, samples: int, block: int, dtype: type, clock: Timer) -> Hidden:
@@ -83,7 +91,7 @@ def factor_flops(settings: LowRankSettings, network: Network) -> list[float]:
     for l, (_, k) in enumerate(network.shapes, start=1):
         once = l == 1 or isinstance(network.operator(l), Filters)
         p = settings.columns_of(k)
-        flops.append(0.0 if once else 2.0 * k * p * p if settings.low_rank(l, k) else k**3 / 3)
+        flops.append(0.0 if once else 2.0 * k * p * p if settings.low_rank(k) else k**3 / 3)
     return flops
 
 
@@ -94,14 +102,56 @@ def check_layers(settings: LowRankSettings, network: Network, total: int) -> Non
 
 
 @dataclass(frozen=True)
+class SumsCost:
+    """What the least squares of a dense layer cost, beside z a'.
+
+    ``made`` are operations of a a' and its factor, or of what stands for them, ``solve`` those of W from these
+    where they count; None where they differ from iteration to iteration. ``shared`` are numbers that are sent,
+    ``grams`` the Gram pairs (k', k), ``numbers`` others that are held.
+    """
+
+    made: float | None
+    solve: float | None
+    shared: int
+    grams: tuple[tuple[int, int], ...]
+    numbers: int
+
+    @property
+    def state_bytes(self) -> int:
+        """Of sums and factors that are made once."""
+        return _held_bytes(self.numbers, self.grams, kept=len(self.grams))
+
+
+def sums_cost(settings: LowRankSettings, outputs: int, k: int, total: int, l: int) -> SumsCost:
+    """Of layer l with k inputs, for ``total`` samples on all ranks."""
+    p, triangle, gram = settings.columns_of(k), k * (k + 1) // 2, ((outputs, k),)
+    if not settings.low_rank(k):
+        return SumsCost(total * k * (k + 1) + k**3 / 3, 0.0, triangle, gram, 0)
+    if settings.w_update == "nystrom-pcg":
+        return SumsCost(None, None, triangle, gram, k * p)
+    # Columns of a a'; B, B'B and two factors; and for the scores one factor and one solve more.
+    made = 2.0 * total * k * p + k * p**2 + k * p * (p + 1) + 2 * p**3 / 3
+    if settings.columns == "leverage" and l > 1:
+        made += k * p**2 + p**3 / 3
+    return SumsCost(made, 4.0 * outputs * k * p, k * (p + 1), (), k * (p + 1 + outputs))
+
+
+def _held_bytes(numbers: int, grams: Sequence[tuple[int, int]], kept: int) -> int:
+    """Of sums and factors; a number of a sketch is held about five times, some of them in float64."""
+    return 5 * 8 * numbers + solve_bytes(grams, kept=kept)
+
+
+@dataclass(frozen=True)
 class LayersCost:
     """What the layers of a network cost an iteration, on all ranks.
 
-    ``flop`` is None where iterations differ; ``messages`` and ``solve`` are those of ``Cost``; ``state_bytes`` are
-    those of sums, factors and gains; ``kept`` are the numbers of all a_l that are kept of a sample.
+    ``flop`` is None where iterations differ, and ``once`` is what a_0 a_0' takes beside it; ``messages`` and
+    ``solve`` are those of ``Cost``; ``state_bytes`` are those of sums, factors and gains; ``kept`` are the numbers
+    of all a_l that are kept of a sample.
     """
 
     flop: float | None
+    once: float | None
     messages: tuple[Message, ...]
     solve: float
     state_bytes: int
@@ -116,10 +166,9 @@ def layers_cost(
     So many numbers of every rank go ``along`` with its rows of the weights.
     """
     layers = [_cost(settings, network, l, total) for l in range(1, network.layers + 1)]
-    k_0 = network.shapes[0][1]
     shared = [cost.shared for cost in layers]
-    if inputs:
-        shared[0] = k_0 * (k_0 + 1) // 2
+    if not inputs:
+        shared[0] = 0
     everywhere = settings.w_update != "exact" and settings.columns == "leverage"
     wide = [l for l in range(1, network.layers + 1) if _together(settings, network, l, ranks)]
     divided = [l - 1 for l in range(1, network.layers + 1) if l not in wide]
@@ -136,11 +185,11 @@ def layers_cost(
     grams = [shape for cost in layers for shape in cost.grams]
     return LayersCost(
         None if None in flops else sum(flop for flop in flops if flop is not None),
+        layers[0].once,
         (*messages, *gains.messages),
         solves.operations + gains.operations + sum(part.operations for part in together),
-        5 * 8 * sum(cost.numbers for cost in layers)
-        + sum(cost.gain_bytes for cost in layers)
-        + solve_bytes(grams, kept=int(network.convolution is None)),
+        _held_bytes(sum(cost.numbers for cost in layers), grams, kept=len(layers[0].grams))
+        + sum(cost.gain_bytes for cost in layers),
         sum(
             k_next if _hidden_kind(network, l).by_residuals else k + network.bias
             for l, (k, k_next) in enumerate(pairwise(network.sizes[1:]), start=1)
@@ -150,13 +199,17 @@ def layers_cost(
 
 @dataclass(frozen=True)
 class _LayerCost:
-    """One layer's operations, numbers of a a' that are sent, Gram pairs (k', k), others held, bytes of gains."""
+    """One layer's operations, numbers of a a' that are sent, Gram pairs (k', k), others held, bytes of gains.
+
+    ``once`` are operations for layer 1, whose a a' is made and sent once.
+    """
 
     flops: tuple[float | None, ...]
     shared: int
     grams: tuple[tuple[int, int], ...] = ()
     numbers: int = 0
     gain_bytes: int = 0
+    once: float | None = 0.0
 
 
 def _cost(settings: LowRankSettings, network: Network, l: int, total: int) -> _LayerCost:
@@ -164,22 +217,11 @@ def _cost(settings: LowRankSettings, network: Network, l: int, total: int) -> _L
     if isinstance(operator, Filters):
         flop, numbers, floats = filter_cost(operator, network.bias, l, total)
         return _LayerCost((flop,), floats, numbers=numbers)
-    k, p = k1 - network.bias, settings.columns_of(k1)
-    products = 4.0 * total * k1 * outputs  # z a' and W a
-    gram = ((outputs, k1),)
-    if l == 1:  # a_0 a_0' is summed, sent and factored once
-        return _LayerCost((products,), 0, gram)
+    k, products = k1 - network.bias, 4.0 * total * k1 * outputs  # z a' and W a
+    sums = sums_cost(settings, outputs, k1, total, l)
+    held = sums.shared, sums.grams, sums.numbers
+    if l == 1:
+        return _LayerCost((products, sums.solve), *held, once=sums.made)
     # Both products of (6), and the factor in V.
     a_update = 4.0 * total * k * outputs, min(k, outputs) ** 3 / 3
-    triangle, gains = k1 * (k1 + 1) // 2, gain_bytes(outputs, k)
-    if not settings.low_rank(l, k1):
-        exact = total * k1 * (k1 + 1) + k1**3 / 3
-        return _LayerCost((products, *a_update, exact), triangle, gram, 0, gains)
-    if settings.w_update == "nystrom-pcg":
-        return _LayerCost((products, *a_update, None), triangle, gram, k1 * p, gains)
-    # Columns of a a'; B, B'B and two factors; the solve; and for the scores one factor and one solve more.
-    sketch = 2.0 * total * k1 * p + k1 * p**2 + k1 * p * (p + 1) + 2 * p**3 / 3 + 4.0 * outputs * k1 * p
-    if settings.columns == "leverage":
-        sketch += k1 * p**2 + p**3 / 3
-    flops, floats = (products, *a_update, sketch), k1 * (p + 1)
-    return _LayerCost(flops, floats, numbers=k1 * (p + 1 + outputs), gain_bytes=gains)
+    return _LayerCost((products, *a_update, sums.made, sums.solve), *held, gain_bytes(outputs, k))

@@ -12,7 +12,8 @@ k^3 / 3 operations factor it. A Nystrom sketch knows a a' by p of its columns S 
 and sums and sends C, z a' and the diagonal of a a', no matrix of k x k. The printed step 14 is
 W = z a' C (R^-1 + C'C)^-1 C', by "the equality (C R^-1 C')^-1 = C (R^-1 + C'C)^-1 C'". That is no identity:
 C R^-1 C' has rank p and no inverse, and with more samples the right side tends to the projection on range(C),
-the inverse to zero. For p = k = 1 and a a' = 1 it gives 1/2 where 1 is right. It is not offered.
+the inverse to zero. For p = k = 1 and a a' = 1 it gives 1/2 where 1 is right. ``nystrom-printed`` is that step. It
+solves no least squares, and a run of it says so.
 
 The regularised inverse is no least-squares solution either: what z a' has outside range(C) it divides by delta
 alone. So delta has to stand for what the sketch leaves out. By default it is the ridge and
@@ -25,7 +26,9 @@ the update is the exact one. As preconditioner of ``nystrom-pcg`` the mean takes
 a a' is summed and sent as in the exact update; only its factor is saved.
 
 Columns are drawn anew in every iteration, the same on every rank: what one sketch misses the next one may see. (A
-fixed choice was no better at any p that was tried, and worse at p = k / 10.)
+fixed choice was no better at any p that was tried, and worse at p = k / 10.) Not so for the inputs, which never
+change: C is summed once, before the loop, as Algorithm 2 has it, the sketch is made once, and an iteration is left
+with z a' and 4 k' k p operations.
 """
 
 from typing import Any
@@ -34,11 +37,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_solve, cholesky, get_blas_funcs
 
-from admmctl.methods.least_squares import Array, Factor, GramPair, RidgeFactor, Sums
+from admmctl.methods.least_squares import Array, Factor, Sums
 from admmctl.methods.method import Diverged
 from admmctl.methods.taylor.settings import LowRankSettings
 
-MOST = 100  # steps of conjugate gradients; then a factor is cheaper, and is made
 _LEAST = 1e-10  # of delta, relative to the mean diagonal
 
 
@@ -101,14 +103,18 @@ class Sketch:
         BB: Array = self._B.T @ self._B
         self._factor, self.delta = factored(BB, max(chosen, _LEAST * self.mean))
 
+    def forget(self) -> None:
+        """Let go of what ``leverage`` alone needs."""
+        del self._C, self._R
+
     @property
     def ridge(self) -> float:
         """delta, relative to the mean diagonal: what stands where the ridge of the exact update does."""
         return self.delta / self.mean
 
-    def solve(self, cross: Array) -> Array:
+    def solve(self, cross: Array, start: Array | None = None) -> Array:
         """W = z a' (delta I + C R^-1 C')^-1, shape (k', k), in the type of ``cross``."""
-        return _finite(self.divide(_finite(cross, "z a'").astype(np.float64)), "W").astype(cross.dtype)
+        return finite(self.divide(finite(cross, "z a'").astype(np.float64)), "W").astype(cross.dtype)
 
     def divide(self, X: Array) -> Array:
         """X (delta I + B B')^-1 of X (k', k), in float64."""
@@ -124,6 +130,29 @@ class Sketch:
         B = by_factor(self._C, self._R, self.delta)
         scores: Array = (self._d - np.einsum("ij,ij->i", B, B)) / self.delta
         return scores
+
+
+class PrintedSketch:
+    """W = z a' C (R^-1 + C'C)^-1 C', step 14 of Algorithm 2 as printed: see the module's text. Raises Diverged.
+
+    With R = L L' and G = C L that is z a' G (I + G'G)^-1 G', which needs no inverse of R. Where sums are large the
+    1 drowns in rounding, and is raised to it.
+    """
+
+    ridge = 0.0  # it has none
+
+    def __init__(self, C: Array, columns: NDArray[np.intp]) -> None:
+        whole: Array = finite(C, "a a'").astype(np.float64, order="F")
+        R = whole[columns]
+        L, _ = factored((R + R.T) / 2, float(np.finfo(C.dtype).eps) * (float(np.trace(R)) or 1.0))
+        self._G: Array = whole @ L
+        GG: Array = self._G.T @ self._G
+        self._factor, _ = factored(GG, max(1.0, float(np.finfo(np.float64).eps) * float(np.trace(GG))))
+
+    def solve(self, cross: Array, start: Array | None = None) -> Array:
+        X = finite(cross, "z a'").astype(np.float64)
+        inner = cho_solve((self._factor, True), (X @ self._G).T, check_finite=False)
+        return finite((self._G @ inner).T, "W").astype(cross.dtype)
 
 
 def by_factor(C: Array, R: Array, shift: float) -> Array:
@@ -164,127 +193,60 @@ class NystromPair(Sums):
         self._product = np.empty_like(self.cross)
         self._gemm: Any = get_blas_funcs("gemm", (self.C,))
 
-    def fix(self, fixed: bool = True) -> None:
-        """Nothing: columns are drawn anew in every pass, and layer 1 has the exact update."""
-
     def clear(self) -> None:
-        for array in (self.cross, self.C, self.diagonal):
+        for array in (self.cross,) if self._fixed else (self.cross, self.C, self.diagonal):
             array[...] = 0
-        self.columns = self._draw.next()
+        if not self._fixed:
+            self.columns = self._draw.next()
 
     def add(self, z: Array, a: Array) -> None:
         self.cross += np.matmul(z, a.T, out=self._product)
+        if self._fixed:
+            return
         some = np.take(a.T, self.columns, axis=1).T
         # In place: a product to be added afterwards would be as much memory to go through again.
         self._gemm(1.0, a, some, beta=1.0, c=self.C, trans_b=True, overwrite_c=True)
         self.diagonal += np.einsum("ij,ij->i", a, a)
 
     def packed(self) -> list[Array]:
-        return [self.C.ravel(order="F"), self.diagonal]
+        return [] if self._fixed else [self.C.ravel(order="F"), self.diagonal]
 
     def unpack(self, packed: Array) -> Array:
+        if self._fixed:
+            return packed
         for array in (self.C.T, self.diagonal):
             array[...] = packed[: array.size].reshape(array.shape)
             packed = packed[array.size :]
         return packed
 
-    def factor(self, ridge: float, start: Array | None = None) -> Factor:
+    def _factor(self, ridge: float) -> Factor:
         sketch = Sketch(self.C, self.columns, self.diagonal, ridge, self._delta, self._draw.p)
         self._draw.learn(sketch)
+        sketch.forget()
         return sketch
 
     def memory(self) -> dict[str, Any]:
-        return {"columns": self.columns, **self._draw.memory()}
+        lasting = {"C": self.C, "diagonal": self.diagonal} if self._fixed else {}
+        return {"columns": self.columns, **lasting, **self._draw.memory()}
 
     def recall(self, memory: dict[str, Any]) -> None:
         self.columns = memory["columns"]
         self._draw.recall(memory)
+        if "C" in memory:
+            self.fix(False)
+            self.C[...], self.diagonal[...] = memory["C"], memory["diagonal"]
+            self.fix()
 
 
-class PreconditionedPair(GramPair):
-    """The sums of the exact update; the columns of the sketch are taken from them."""
+class PrintedPair(NystromPair):
+    """The same sums, and the printed step from them."""
 
-    def __init__(self, outputs: int, inputs: int, dtype: type, settings: LowRankSettings, draw: Draw) -> None:
-        super().__init__(outputs, inputs, dtype)
-        self._draw, self._settings = draw, settings
-        self.everywhere = draw.learns
-
-    def factor(self, ridge: float, start: Array | None = None) -> Factor:
-        columns, triangle = self._draw.next(), self.triangle
-        # Only the lower triangle counts: left of the diagonal a column is a row of it.
-        lower = np.arange(len(triangle))[:, None] >= columns
-        C = np.where(lower, triangle[:, columns], triangle[columns].T)
-        sketch = Sketch(C, columns, np.diagonal(triangle), ridge, self._settings.delta, len(triangle))
-        self._draw.learn(sketch)
-        return Preconditioned(triangle, sketch, ridge, start, self._settings.tolerance)
-
-    def memory(self) -> dict[str, Any]:
-        return self._draw.memory()
-
-    def recall(self, memory: dict[str, Any]) -> None:
-        self._draw.recall(memory)
+    def _factor(self, ridge: float) -> Factor:
+        return PrintedSketch(self.C, self.columns)
 
 
-class Preconditioned:
-    """W (a a' + ridge * mean(diag a a') I) = z a' by conjugate gradients, all rows of W at once, from ``start``.
-
-    A step reads the lower triangle of a a' once, for all rows: 2 k' k^2 operations, and 4 k' k p for the sketch,
-    which takes 2 k p^2 to make. A Cholesky factor takes k^3 / 3, and a copy of a a' in float64. With few outputs
-    the steps wait for memory: see benchmarks/low_rank.py. Most of an iteration is the sum of a a', which stays.
-
-    Products with a a' are in its own type, everything else in float64.
-    """
-
-    def __init__(
-        self, triangle: Array, sketch: Sketch, ridge: float, start: Array | None, tolerance: float
-    ) -> None:
-        self._triangle, self._sketch, self._start, self._tolerance = triangle, sketch, start, tolerance
-        self.ridge = ridge
-        self.steps = 0  # of the last solve
-        self._symm: Any = get_blas_funcs("symm", (triangle,))
-
-    def _times(self, P: Array) -> Array:
-        """P (a a' + ridge) of P (k', k)."""
-        few = P.astype(self._triangle.dtype)
-        # As BLAS counts, P.T is (k, k') and the triangle an upper one.
-        product = self._symm(1.0, self._triangle.T, few.T, side=0, lower=0).T
-        whole: Array = product + (self.ridge * self._sketch.mean) * P
-        return whole
-
-    def solve(self, cross: Array) -> Array:
-        """W (k', k), in the type of ``cross``. Raises Diverged.
-
-        Where so many steps do not reach the tolerance, a factor of a a' does.
-        """
-        X = _finite(cross, "z a'").astype(np.float64)
-        enough = self._tolerance * np.linalg.norm(X, axis=1)
-        W: Array = np.zeros_like(X) if self._start is None else self._start.astype(np.float64)
-        r: Array = X - self._times(W)
-        P: Array = np.zeros_like(X)
-        before: Array = np.ones(len(X))
-        for self.steps in range(MOST + 1):
-            open_ = np.linalg.norm(r, axis=1) > enough
-            if not open_.any():
-                return _finite(W, "W").astype(cross.dtype)
-            if not np.isfinite(r).all():
-                break
-            Z = self._sketch.divide(r)
-            now = np.einsum("ij,ij->i", r, Z)
-            P = Z + np.where(open_, now / before, 0.0)[:, None] * P if self.steps else Z
-            Q = self._times(P)
-            curvature = np.einsum("ij,ij->i", P, Q)
-            if (curvature[open_] <= 0).any():
-                break  # rounding has made a a' + ridge indefinite
-            alpha = np.divide(now, curvature, out=np.zeros_like(now), where=open_)[:, None]
-            W += alpha * P
-            r -= alpha * Q
-            before = np.where(open_, now, 1.0)
-        factor = RidgeFactor(self._triangle, self.ridge)
-        self.ridge = factor.ridge
-        return factor.solve(cross)
-
-
-def _finite(x: Array, name: str) -> Array:
+def finite(x: Array, name: str) -> Array:
+    """``x``. Raises Diverged, with its name, where it is not finite."""
     if not np.isfinite(x).all():
         raise Diverged(f"{name} is not finite")
     return x

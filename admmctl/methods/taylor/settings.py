@@ -16,8 +16,12 @@ _INIT = "z and a from a forward pass of random weights, or i.i.d. N(0, 1)"
 _MULTIPLIERS = "lam in every update that touches z_L = W_L a_(L-1); in z_L alone, as printed; or nowhere"
 # Keys of ``admm`` that are no part of the paper, at what changes nothing.
 _USUAL = {"penalties": "fixed", "ridge_start": None, "relaxation": 1.0, "momentum": 0.0, "restart": "adaptive"}
+PRINTED = (
+    "w_update: nystrom-printed is step 14 of Algorithm 2 as it is printed, from an equality that does not hold: W "
+    "solves no least squares; w_update: nystrom is the regularised step"
+)
 _KEYS = ("w_update", "rank", "columns", "delta", "min_width", "tolerance")
-_OF = {"rank": "nystrom and nystrom-pcg", "tolerance": "nystrom-pcg"}
+_OF = {"columns": "nystrom and nystrom-pcg", "delta": "nystrom and nystrom-pcg", "tolerance": "nystrom-pcg"}
 
 
 class PenaltySettings(Settings):
@@ -70,17 +74,18 @@ class PrintedSettings(TaylorSettings):
 class LowRankSettings(Settings):
     """Keys of a method block that say how the W-update of wide layers is solved."""
 
-    w_update: Literal["exact", "nystrom", "nystrom-pcg"] = Field(
+    w_update: Literal["exact", "nystrom", "nystrom-pcg", "nystrom-printed"] = Field(
         default="exact",
-        description="of layers 2..L: by a factor of a a', by a low-rank sketch of it in its place (Algorithm 2 of "
-        "Burmeister's report), or by conjugate gradients with the sketch as preconditioner",
+        description="by a factor of a a', by a low-rank sketch of it in its place (Algorithm 2 of Burmeister's "
+        "report), by conjugate gradients with the sketch as preconditioner, or by Algorithm 2 as it is printed",
     )
     rank: Count | Fraction = Field(
         default=0.1, description="p, columns of a a' in the sketch: a number, or a part of the layer's inputs"
     )
     columns: Literal["uniform", "leverage"] = Field(
         default="uniform",
-        description="how they are drawn: alike, or by the ridge leverage scores of the last sketch",
+        description="how they are drawn: alike, or by the ridge leverage scores of the last sketch; those of the "
+        "inputs are drawn once, alike",
     )
     delta: Positive | None = Field(
         default=None,
@@ -97,20 +102,23 @@ class LowRankSettings(Settings):
     def without_effect(self) -> list[tuple[str, str]]:
         """Keys that are given and change nothing: (key, message) each."""
         return [
-            (key, f"has no effect with w_update: {self.w_update}; it is of {_OF.get(key, _OF['rank'])}")
+            (key, f"has no effect with w_update: {self.w_update}; it is of {_OF.get(key, 'the low-rank ones')}")
             for key in self._idle()
             if key != "w_update" and key in self.model_fields_set
         ]
 
     def _idle(self) -> tuple[str, ...]:
-        return {"exact": _KEYS, "nystrom": ("tolerance",), "nystrom-pcg": ()}[self.w_update]
+        idle = {"nystrom": ("tolerance",), "nystrom-printed": ("columns", "delta", "tolerance"), "nystrom-pcg": ()}
+        return idle.get(self.w_update, _KEYS)
 
-    def low_rank(self, l: int, inputs: int) -> bool:
-        """Whether layer l with so many inputs, the ones of its bias among them, has a low-rank update.
+    def low_rank(self, inputs: int) -> bool:
+        """Whether a layer of so many inputs, the ones of its bias among them, has a low-rank update."""
+        return self.w_update != "exact" and inputs >= self.min_width
 
-        Layer 1 never: a_0 a_0' never changes, so that its factor is made once and costs nothing from then on.
-        """
-        return self.w_update != "exact" and l > 1 and inputs >= self.min_width
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know about these settings, a line each."""
+        return [PRINTED] if self.w_update == "nystrom-printed" else []
 
     def columns_of(self, inputs: int) -> int:
         """p of a layer with so many inputs."""

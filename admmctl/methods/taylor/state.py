@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from admmctl.methods.layer_sums import LayerSums, largest
-from admmctl.methods.least_squares import Factor, Sums
+from admmctl.methods.least_squares import Sums
 from admmctl.methods.method import Array, Problem, Snapshot
 from admmctl.methods.taylor import layers
 from admmctl.methods.taylor.hidden import Hidden
@@ -91,10 +91,6 @@ class Solving(Kept):
     pairs: dict[int, Sums]  # of every layer, over this rank's columns
     sums: LayerSums  # the same, over all ranks
     W: dict[int, Array] = field(default_factory=dict)
-    a0_factor: Factor | None = (
-        None  # of the inputs, once there is one, where this rank needs it: they never change
-    )
-    a0_ridge: float = 0.0  # that its factor was asked for
     ridge: float = 0.0  # the largest one used on this rank: rounding may have asked for more than the setting
     iteration: int = 0
 
@@ -106,6 +102,7 @@ class Solving(Kept):
         clock, sums, ridge = self.problem.clock, self.sums, self.next_ridge()
         with clock.phase("reduce"):
             sums.reduce()
+        self.pairs[1].fix()  # a_0 a_0' never changes
         with clock.phase("solve"):
             vector: Array = np.empty(sum(sums.division.counts), self.pairs[1].cross.dtype)
             sums.solve(self._rows_of_W, vector)
@@ -115,7 +112,6 @@ class Solving(Kept):
             summed = sums.gather(vector, numbers)
         W = dict(zip(sums.divided, sums.division.views(vector), strict=True)) | together
         self._take(dict(sorted(W.items())), summed)
-        self.pairs[1].fix()  # a_0 a_0' never changes
         for pair in self.pairs.values():
             pair.clear()
 
@@ -133,12 +129,8 @@ class Solving(Kept):
 
     def _rows_of_W(self, l: int, rows: slice) -> Array:
         """Those rows of W_l, solved for."""
-        factor, ridge = self.a0_factor if l == 1 else None, self.next_ridge()
-        if factor is None or (l == 1 and self.a0_ridge != ridge):
-            factor = self.pairs[l].factor(ridge, self.W[l][rows] if self.W else None)
-        if l == 1:
-            self.a0_factor, self.a0_ridge = factor, ridge
-        solved = factor.solve(self.pairs[l].cross[rows])
+        factor = self.pairs[l].factor(self.next_ridge())
+        solved = factor.solve(self.pairs[l].cross[rows], self.W[l][rows] if self.W else None)
         self.ridge = max(self.ridge, factor.ridge)  # a solver may have had to raise it
         return solved
 
@@ -218,7 +210,6 @@ class AdmmState(Samples, Solving):
         """The inputs have changed: the next pass sums a_0 a_0' anew."""
         self.pairs[1].fix(False)
         self.pairs[1].clear()
-        self.a0_factor = None
 
     def snapshot(self) -> Snapshot:
         """z, lam and W; a, its sums and V follow from them."""

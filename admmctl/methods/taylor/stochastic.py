@@ -155,12 +155,12 @@ class StochasticAdmm(TaylorMethod):
         once = self._admm.cost(network, most, max(round(subset * total), 1), ranks)
         k_0, k_1 = network.sizes[0] + network.bias, network.sizes[1]
         # Beside the sums of ``admm``: a_0 a_0' of every subset, once.
-        flop = None if once.flop is None else inner * once.flop + once.rows * k_0 * (k_0 + 1.0) + k_0**3 / 3
+        layers = layers_cost(self.settings, network, once.rows, ranks, inputs=True)
+        flop = None if once.flop is None or layers.once is None else inner * once.flop + layers.once
         kept = samples * (sum(network.sizes[1:]) + network.sizes[-1])
         gathered = most * (network.sizes[0] + 1 + network.sizes[-1])
         numbers = kept + gathered + k_0 * k_1
-        first = layers_cost(self.settings, network, once.rows, ranks, inputs=True).messages
-        messages = (*first, *once.messages * (inner - 1))
+        messages = (*layers.messages, *once.messages * (inner - 1))
         return Cost(once.state_bytes + 4 * numbers, flop, inner * once.rows, messages, inner * once.solve)
 
     def notes(self, state: StochasticState) -> list[str]:
