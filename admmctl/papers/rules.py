@@ -323,6 +323,26 @@ def _least(found: Evidence, methods: Sequence[str], quantity: Quantity) -> tuple
     return min(middles.items(), key=lambda item: item[1].value)
 
 
+def alike(quantity: Quantity, methods: Sequence[str], by: float, work: int = 0) -> Rule:
+    """That no two of several methods are more than ``by`` apart."""
+
+    def rule(found: list[Evidence]) -> Told:
+        middles = {method: middle(found[work], method, quantity) for method in methods}
+        (least, a), *_, (most, b) = sorted(middles.items(), key=lambda item: item[1].value)
+        ends = f"{shown(least, a, quantity)} to {shown(most, b, quantity)}"
+        evidence = f"{quantity.name}: {ends}, {quantity.show(by)} apart at most asked for"
+        bounds = [(one.low, one.high) for one in middles.values() if one.low is not None and one.high is not None]
+        if len(bounds) < len(middles):
+            return Told(Verdict.UNTOLD, evidence, MORE)
+        lows, highs = zip(*bounds, strict=True)
+        if max(highs) - min(lows) <= by:
+            return Told(Verdict.HOLDS, evidence)
+        apart = max(lows) - min(highs) > by
+        return Told(Verdict.FAILS if apart else Verdict.UNTOLD, evidence, "" if apart else MORE)
+
+    return rule
+
+
 def repeats_differ(quantity: Quantity, method: str, by: float, work: int = 0) -> Rule:
     """That the highest and the lowest repeat of a method are ``by`` or more apart."""
 

@@ -283,6 +283,28 @@ def test_gaussian_start_depends_on_the_global_row_alone(cut):
         assert not (drawn[2][:-1] == whole.z[l - 1]).any()
 
 
+@pytest.mark.parametrize("made", [admm, lambda **given: PrintedAdmm(PrintedSettings(**given))])
+def test_the_deviation_of_a_gaussian_start_is_that_of_z_and_a(made):
+    p = problem([5, 3])
+    whole, small = (made(init="gaussian", ridge=1e-2, init_deviation=value).init(p) for value in (1.0, 0.25))
+    for l in (1, 2, 3):
+        np.testing.assert_allclose(small.z[l], 0.25 * whole.z[l], rtol=1e-12)
+        one, other = (starting_inputs(s, "gaussian", l, slice(0, 120)) for s in (small, whole))
+        np.testing.assert_allclose(one[:-1], (0.25 if l > 1 else 1.0) * other[:-1], rtol=1e-12)
+        assert (one[-1] == other[-1]).all()
+    assert np.abs(small.W[2] - whole.W[2]).max() > 1e-3  # the ones of the bias are not scaled
+
+
+def test_a_deviation_is_of_a_gaussian_start():
+    settings = AdmmSettings(init="gaussian", init_deviation=0.5)
+    assert Admm.check(settings, 2) == []
+    assert AdmmSettings(**settings.plain()) == settings
+    assert "init_deviation" not in AdmmSettings(init="gaussian").plain()
+    assert [key for key, _ in Admm.check(AdmmSettings(init_deviation=0.5), 2)] == ["init_deviation"]
+    # As a run's resolved experiment may say it.
+    assert PrintedAdmm.check(PrintedSettings(init_deviation=1.0), 2) == []
+
+
 def test_seeds_start_differently():
     for init in ("forward", "gaussian"):
         one, other = (admm(init=init).init(problem([5], seed=seed)) for seed in (0, 1))

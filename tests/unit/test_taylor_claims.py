@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 from support.studies import Study, write_curve, write_run
 
+from admmctl.experiment.config import load
+from admmctl.methods.taylor.algorithm import Admm
 from admmctl.papers import taylor_claims, trident_claims
 from admmctl.papers.catalogue import CLAIMS
 from admmctl.papers.claims import Evidence, Rule, Told, Verdict, Work, tell
-from admmctl.papers.rules import FINAL, always, at_most, greater, near, opposite
+from admmctl.papers.rules import FINAL, alike, always, at_most, greater, near, opposite
 from admmctl.papers.scaling_rules import efficient, more_efficient
 from admmctl.papers.taylor_claims import DROP, LOST, PEAK
 from admmctl.papers.trident_claims import STILL, falls, woodbury
@@ -58,6 +60,40 @@ def test_a_method_beside_itself_in_another_work_has_another_name(tmp_path):
     assert told.verdict == FAILS
     assert "plain 89.95 %" in told.evidence
     assert "tuned 94.95 %" in told.evidence
+
+
+@pytest.mark.parametrize(
+    ("finals", "expected"),
+    [
+        ((0.95, 0.953, 0.955), HOLDS),
+        ((0.95, 0.955, 0.968), UNTOLD),  # the medians are near enough, the intervals not
+        ((0.95, 0.955, 0.99), FAILS),
+        ((0.5, 0.95, 0.95), FAILS),
+    ],
+)
+def test_several_methods_are_alike_where_the_furthest_two_are(tmp_path, finals, expected):
+    names = ("a", "b", "c")
+    found = evidence(tmp_path, **{name: six(value) for name, value in zip(names, finals, strict=True)})
+    told = tell(alike(FINAL, names, 0.02), [found])
+    assert told.verdict == expected
+    assert "2.00 % apart at most asked for" in told.evidence
+    assert bool(told.needs) == (expected is UNTOLD)
+    lacking = evidence(tmp_path / "fewer", a=six(0.95), b=six(0.95))
+    assert tell(alike(FINAL, names, 0.02), [lacking]).needs == "6 runs of c, 0 here"
+
+
+def test_starts_differ_in_their_deviation_alone():
+    runs = load(Path(__file__).parents[2] / "configs" / "starts.yaml").runs
+    for prefix, ending in (("gaussian-", ""), ("", "-printed")):
+        names = ("0.1", "0.3", "1", "3", "10")
+        found = {name: runs[f"{prefix}{name}{ending}"].settings.model_dump() for name in names}
+        assert all(settings.pop("init_deviation") == float(name) for name, settings in found.items())
+        assert all(settings == found["1"] for settings in found.values())
+        assert found["1"]["init"] == "gaussian"
+    paper = Admm.presets["paper"]
+    printed = runs["1-printed"].settings.model_dump()
+    assert all(printed[key] == value for key, value in paper.items() if key != "network")
+    assert not runs["1-printed"].network.bias
 
 
 @pytest.mark.parametrize(("times", "expected"), [([1.0] * 6, HOLDS), ([None] * 6, FAILS), ([1.0, None], IN_PART)])

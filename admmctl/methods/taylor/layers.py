@@ -4,7 +4,7 @@ Layer l has the least squares of W_l, whose sums over samples are a ``Sums``, an
 ``Hidden`` that depends on the layer above.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -25,7 +25,11 @@ from admmctl.methods.taylor.wide import WIDE, WidePair, wide_share
 from admmctl.model.convolution import Filters, Pooled
 from admmctl.model.network import Network
 
-_LOW_RANK = {"nystrom": NystromPair, "nystrom-printed": PrintedPair, "nystrom-pcg": PreconditionedPair}
+_LOW_RANK: dict[str, Callable[..., Sums]] = {
+    "nystrom": NystromPair,
+    "nystrom-printed": PrintedPair,
+    "nystrom-pcg": PreconditionedPair,
+}
 
 
 def sums(settings: LowRankSettings, p: Problem, l: int) -> Sums:

@@ -56,11 +56,23 @@ class TaylorSettings(PenaltySettings):
     """Keys of Algorithm 1, whichever way it is computed."""
 
     init: Init = Field(default="forward", description=_INIT)
+    init_deviation: Positive = Field(
+        default=1.0, description="standard deviation of the Gaussian start of z and a"
+    )
     warm_iterations: int = Field(default=10, ge=0, description="iterations before multipliers start")
     multipliers: Multipliers = Field(default="full", description=_MULTIPLIERS)
     multiplier_step: Positive = Field(
         default=1.0, description="in units of beta_L: 1 is the papers', 2 the exact method of multipliers"
     )
+
+    def usual(self) -> dict[str, Any]:
+        return super().usual() | {"init_deviation": 1.0}
+
+    def wrong(self, layers: int) -> list[tuple[str, str]]:
+        problems = super().wrong(layers)
+        if self.init != "gaussian" and "init_deviation" in self.model_fields_set:
+            problems.append(("init_deviation", "is of the Gaussian start; set init: gaussian, or leave it out"))
+        return problems
 
 
 class PrintedSettings(TaylorSettings):

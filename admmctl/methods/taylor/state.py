@@ -232,7 +232,7 @@ def draw(s: Samples) -> None:
     """Random z of all samples."""
     problem, init = s.problem, s.settings.init
     if init == "gaussian":
-        # i.i.d. N(0, 1), as in the paper (section 6), by global row
+        # i.i.d., as in the paper (section 6), by global row
         for l, z_l in s.z.items():
             for columns in s.blocks():
                 z_l[:, columns] = _normals(s, f"z{l}", len(z_l), columns)
@@ -246,7 +246,7 @@ def draw(s: Samples) -> None:
 
 
 def starting_inputs(s: Samples, init: Init, l: int, columns: slice) -> Array:
-    """a_{l-1} of the start, with its row of ones: h(z_{l-1}), or i.i.d. N(0, 1) as in the paper."""
+    """a_{l-1} of the start, with its row of ones: h(z_{l-1}), or i.i.d. normal numbers as in the paper."""
     if l == 1:
         return s.a0(columns)
     network = s.problem.network
@@ -261,7 +261,8 @@ def starting_inputs(s: Samples, init: Init, l: int, columns: slice) -> Array:
 
 def _normals(s: Samples, name: str, k: int, columns: slice) -> Array:
     first, count = s.problem.start + columns.start, columns.stop - columns.start
-    return normal_rows(s.problem.seed, name, first, count, k).T
+    drawn = normal_rows(s.problem.seed, name, first, count, k).T
+    return drawn if s.settings.init_deviation == 1 else drawn * drawn.dtype.type(s.settings.init_deviation)
 
 
 def samples(problem: Problem, settings: TaylorSettings) -> Samples:
