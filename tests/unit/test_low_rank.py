@@ -292,8 +292,8 @@ def test_columns_of_the_inputs_are_drawn_summed_and_solved_once():
     a0 = s.problem.a0
     gram = a0 @ a0.T
     C, R = gram[:, columns], gram[np.ix_(columns, columns)]
-    left_out = np.trace(gram - C @ np.linalg.solve(R, C.T)) / 7
-    delta = 1e-2 * np.trace(gram) / k + left_out
+    left_out = np.trace(gram - C @ np.linalg.solve(R, C.T))
+    delta = 1e-2 * np.trace(gram) / k + left_out / (2 * np.sqrt(7))
     dense = np.linalg.inv(delta * np.eye(k) + C @ np.linalg.inv(R) @ C.T)
     for _ in range(3):
         comm.verbs.clear()
@@ -303,6 +303,22 @@ def test_columns_of_the_inputs_are_drawn_summed_and_solved_once():
         assert comm.verbs[0] == ("reduce", second)
     assert s.pairs[1].factor(1e-2) is factor
     np.testing.assert_array_equal(s.pairs[1].columns, columns)
+
+
+def test_what_fixed_columns_miss_does_not_grow():
+    """Along what is missed W is lambda / delta times as long as that of least squares: twice, at most."""
+    generator = np.random.default_rng(0)
+    scales = 1 / np.arange(1, 121) ** 0.75
+    directions, weights = generator.standard_normal((120, 120)), generator.standard_normal((120, 500))
+    a = np.asfortranarray(directions @ (scales[:, None] * weights))
+    gram = a @ a.T
+    for p in (6, 12, 40):
+        for seed in range(4):
+            pair = pair_of(np.ones((1, 500)), a, rank=p, seed=seed)
+            pair.fix()
+            sketch = pair.factor(1e-3)
+            missed = gram - sketch._B @ sketch._B.T
+            assert np.linalg.eigvalsh(missed)[-1] < 2 * sketch.delta
 
 
 def test_the_inputs_of_conjugate_gradients_are_sketched_once_and_solved_for_from_the_last_weights():

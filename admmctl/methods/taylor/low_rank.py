@@ -28,9 +28,12 @@ a a' is summed and sent as in the exact update; only its factor is saved.
 Columns are drawn anew in every iteration, the same on every rank: what one sketch misses the next one may see. (A
 fixed choice was no better at any p that was tried, and worse at p = k / 10.) Not so for the inputs, which never
 change: C is summed once, before the loop, as Algorithm 2 has it, the sketch is made once, and an iteration is left
-with z a' and 4 k' k p operations.
+with z a' and 4 k' k p operations. As the same directions are missed every time, W that is too long along one of
+them grows from iteration to iteration, if delta is less than about half the largest eigenvalue that is missed. By
+default the trace is divided by 2 sqrt(p) there, which makes about that eigenvalue (docs/mathematics.md).
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -86,7 +89,13 @@ class Sketch:
     """
 
     def __init__(
-        self, C: Array, columns: NDArray[np.intp], diagonal: Array, ridge: float, delta: float | None, spread: int
+        self,
+        C: Array,
+        columns: NDArray[np.intp],
+        diagonal: Array,
+        ridge: float,
+        delta: float | None,
+        spread: float,
     ) -> None:
         if not (np.isfinite(C).all() and np.isfinite(diagonal).all()):
             raise Diverged("a a' is not finite")
@@ -220,7 +229,9 @@ class NystromPair(Sums):
         return packed
 
     def _factor(self, ridge: float) -> Factor:
-        sketch = Sketch(self.C, self.columns, self.diagonal, ridge, self._delta, self._draw.p)
+        p = self._draw.p
+        spread = min(p, 2 * math.sqrt(p)) if self._fixed else p
+        sketch = Sketch(self.C, self.columns, self.diagonal, ridge, self._delta, spread)
         self._draw.learn(sketch)
         sketch.forget()
         return sketch

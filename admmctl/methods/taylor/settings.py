@@ -102,7 +102,7 @@ class LowRankSettings(Settings):
     delta: Positive | None = Field(
         default=None,
         description="added to the sketch, relative to the mean diagonal of a a'; by default the ridge and, of the "
-        "trace that the sketch leaves out, the part over p (nystrom-pcg: over all inputs)",
+        "trace that the sketch leaves out, the part over p (first layer: 2 sqrt(p); nystrom-pcg: all inputs)",
     )
     min_width: Count = Field(default=500, description="layers with fewer inputs have the exact update")
     tolerance: Fraction = Field(default=1e-4, description="nystrom-pcg: relative residual of every row of W")
