@@ -32,6 +32,7 @@ CASES: dict[str, Case] = {
     "classical-admm, rows": ("classical-admm", 30_000, 20, 2, [200, 100], {"warm_iterations": 0}),
     "graph-admm": ("graph-admm", 200, 2000, 2, [20], {}),
     "graph-admm, mini-batches": ("graph-admm", 400, 2100, 2, [20], {"batch": 200}),
+    "graph-admm, new weights": ("graph-admm", 60_000, 20, 2, [200, 100], {"weights_above": "new"}),
     "sgd": ("sgd", 200, 20, 2, [3000, 1500], {"momentum": 0.9}),
     "adam": ("adam", 200, 20, 2, [3000, 1200], {}),
     "foof": ("foof", 200, 20, 2, [3000, 1500], {}),
