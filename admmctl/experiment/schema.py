@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from admmctl.model.convolution import Stack
 from admmctl.settings import Count, Fraction, NonNegative, Positive, Settings
 
 # Names of experiments and methods become folders.
@@ -18,24 +19,54 @@ class ConvolutionSettings(Settings):
     size: Count | Literal["full"] = Field(
         default=5, description="side of a filter in pixels, or that of the image"
     )
+    stride: Count = Field(default=1, description="pixels from one place of a filter to the next, in every layer")
+    padding: Literal["circular", "zeros"] = Field(
+        default="circular", description="what filters see beyond the edges: the opposite edge; or zeros"
+    )
     pool: Count = Field(default=1, description="side of the squares that are averaged above the last of them")
     image: list[Count] | None = Field(
         default=None, min_length=3, max_length=3, description="channels, height, width, where the data do not say"
     )
 
+    def usual(self) -> dict[str, Any]:
+        return super().usual() | {"stride": 1, "padding": "circular"}
+
+    def stack(self, image: tuple[int, int, int]) -> Stack:
+        """The layers on images of that shape, whether they fit or not."""
+        size = image[1:] if self.size == "full" else (self.size, self.size)
+        return Stack(image, tuple(self.filters), size, self.pool, self.stride, self.padding == "zeros")
+
     def wrong(self, image: tuple[int, int, int]) -> list[tuple[str, str]]:
         """What does not fit images of that shape: (key, message) each."""
-        channels, height, width = image
-        those, problems = f"images of {channels} x {height} x {width}", []
+        stack, problems = self.stack(image), []
         if self.image is not None and tuple(self.image) != image:
-            problems.append(("image", f"expected {list(image)}, the {those} of the data, got {self.image}"))
-        if self.size != "full" and self.size > min(height, width):
-            problems.append(("size", f"a filter of {self.size} x {self.size} is larger than the {those}"))
-        if height % self.pool or width % self.pool:
-            both = [p for p in range(1, min(height, width) + 1) if height % p == width % p == 0]
-            valid = ", ".join(map(str, both))
-            problems.append(("pool", f"the {those} are not whole squares of {self.pool}; valid: {valid}"))
+            those = f"the {_images(image)} of the data"
+            problems.append(("image", f"expected {list(image)}, {those}, got {self.image}"))
+        for number, layer in enumerate(stack.layers):
+            (h, w), those = layer.size, _images(layer.image, "maps" if number else "images")
+            if h > layer.image[1] or w > layer.image[2]:
+                problems.append(("size", f"a filter of {h} x {w} is larger than the {those}"))
+                break
+            if not layer.fits:
+                message = f"{self.stride} goes around the {those} in no whole number of steps"
+                problems.append(("stride", f"{message}; valid: {_divisors(layer.image)}, or padding: zeros"))
+                return problems
+        if any(side % self.pool for side in stack.top[1:]):
+            those = _images(stack.top, "maps") if stack.top[1:] != image[1:] else _images(image)
+            problems.append(
+                ("pool", f"the {those} are not whole squares of {self.pool}; valid: {_divisors(stack.top)}")
+            )
         return problems
+
+
+def _images(shape: tuple[int, int, int], what: str = "images") -> str:
+    return f"{what} of {' x '.join(map(str, shape))}"
+
+
+def _divisors(shape: tuple[int, int, int]) -> str:
+    """Of height and width both."""
+    _, height, width = shape
+    return ", ".join(str(p) for p in range(1, min(height, width) + 1) if height % p == width % p == 0)
 
 
 class NetworkSettings(Settings):
@@ -81,8 +112,10 @@ class NetworkSettings(Settings):
             del plain["init"]
         if self.convolution is None:
             del plain["convolution"]
-        elif self.convolution.image is None:
-            del plain["convolution"]["image"]
+        else:
+            plain["convolution"] = self.convolution.plain()
+            if self.convolution.image is None:
+                del plain["convolution"]["image"]
         for key in ("recurrent", "recurrent_start") if self.recurrent is None else ("layers",):
             del plain[key]
         return plain

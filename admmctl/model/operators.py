@@ -40,6 +40,9 @@ class Operator(Protocol):
     def add_gradient(self, delta: Array, a: Array, total: Array) -> None:
         """Add to ``total`` the derivative by W of the sum of delta * (W a + b)."""
 
+    def square(self, W: Array) -> float:
+        """The sum of the squares of the layer's matrix on the activations below, without the bias."""
+
 
 @dataclass(frozen=True)
 class Dense:
@@ -68,3 +71,6 @@ class Dense:
 
     def add_gradient(self, delta: Array, a: Array, total: Array) -> None:
         total += delta @ self.below(a).T
+
+    def square(self, W: Array) -> float:
+        return float((W[:, : self.inputs].astype(np.float64) ** 2).sum())

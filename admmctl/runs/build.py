@@ -94,5 +94,4 @@ def _convolution(run: Run, features: int) -> Stack | None:
             f"network.convolution.image: images of {channels} x {height} x {width} have "
             f"{channels * height * width:,} numbers, and rows have {features:,} features"
         )
-    size = (height, width) if given.size == "full" else (given.size, given.size)
-    return Stack((channels, height, width), tuple(given.filters), size, given.pool)
+    return given.stack((channels, height, width))

@@ -142,6 +142,11 @@ CASES = [
         ("admm", {"w_update": "nystrom-pcg", "min_width": 5, "rank": 4}, {"hidden": [20, 18]}),
         ("admm", {"warm_iterations": 2}, {"features": 16, "convolution": Stack((1, 4, 4), (2, 3), (3, 3), 2)}),
         ("admm", {"warm_iterations": 2}, {"features": 16, "convolution": Stack((1, 4, 4), (2,), (4, 4), 1)}),
+        (
+            "admm",
+            {"warm_iterations": 2},
+            {"features": 16, "convolution": Stack((1, 4, 4), (2, 3), (3, 3), stride=2, zeros=True)},
+        ),
         ("admm", {"momentum": 0.8, "relaxation": 1.6}, {}),
         ("admm", {"momentum": 0.9, "restart": "none", "w_update": "nystrom", "min_width": 5, "rank": 4}, {}),
         ("admm", {"penalties": "automatic", "momentum": 0.9, "ridge_start": 0.3}, {"loss": "hinge"}),

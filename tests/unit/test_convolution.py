@@ -7,21 +7,24 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.signal import correlate2d
 from support.methods import standing
 from support.problems import Array, NoClock, problem
 
 from admmctl.comm import Serial
+from admmctl.methods.convolution import FilterGain, FilterPair, FrequencyFactor, frequency_gain
 from admmctl.methods.least_squares import RidgeFactor, reduce_pairs
 from admmctl.methods.method import Diverged, Problem
 from admmctl.methods.taylor.algorithm import Admm
-from admmctl.methods.taylor.convolution import Averaged, Filtered, FilterPair, FrequencyFactor, frequency_gain
+from admmctl.methods.taylor.convolution import Averaged, Filtered
 from admmctl.methods.taylor.layers import hidden as hidden_layer
 from admmctl.methods.taylor.layers import layers_cost
 from admmctl.methods.taylor.settings import AdmmSettings
 from admmctl.methods.taylor.state import AdmmState
-from admmctl.model.convolution import Filters, Pooled, Stack
+from admmctl.model.convolution import Filters, Stack
 from admmctl.model.network import Network
 from admmctl.model.operators import Operator
+from admmctl.model.pooling import Pooled
 
 
 def normal(*shape: int, seed: int = 0, dtype: type = np.float64) -> Array:
@@ -33,11 +36,16 @@ def with_ones(a: Array) -> Array:
 
 
 def patches(filters: Filters, a: Array, bias: bool) -> Array:
-    """What every pixel of every sample sees, by circular indices: (C h w + bias, n H W)."""
-    (C, H, W), (h, w) = filters.image, filters.size
+    """What every pixel of every map sees, by indices, circular or into zeros: (C h w + bias, n places)."""
+    (C, H, W), (h, w), stride = filters.image, filters.size, filters.stride
     images = a[: C * H * W].T.reshape(-1, C, H, W)
+    if filters.zeros:  # enough of them for a stride that steps over the last place, too
+        images = np.pad(images, ((0, 0), (0, 0), (h - 1, h + stride), (w - 1, w + stride)))
+        down, across = (stride * np.arange(-(-side // stride)) for side in (H + h - 1, W + w - 1))
+    else:
+        down, across = (np.arange(0, side, stride) - size // 2 for side, size in ((H, h), (W, w)))
     rows = [
-        images[:, c, (np.arange(H)[:, None] + u - h // 2) % H, (np.arange(W) + v - w // 2) % W].ravel()
+        images[:, c, (down[:, None] + u) % images.shape[2], (across + v) % images.shape[3]].ravel()
         for c, u, v in itertools.product(range(C), range(h), range(w))
     ]
     return np.array([*rows, *([np.ones_like(rows[0])] if bias else [])])
@@ -84,9 +92,11 @@ images = st.tuples(st.integers(1, 3), st.integers(1, 6), st.integers(1, 7))
 
 @st.composite
 def layers(draw) -> Filters:
-    image = draw(images)
+    image, stride, zeros = draw(images), draw(st.sampled_from([1, 1, 2, 3])), draw(st.booleans())
+    if not zeros:  # in whole steps
+        image = (image[0], *(stride * -(-side // stride) for side in image[1:]))
     size = draw(st.one_of(st.just(image[1:]), st.tuples(*(st.integers(1, side) for side in image[1:]))))
-    return Filters(draw(st.integers(1, 4)), image, size)
+    return Filters(draw(st.integers(1, 4)), image, size, stride, zeros)
 
 
 # -- the operator
@@ -117,6 +127,25 @@ def test_product_adjoint_and_gradient_are_those_of_the_matrix(operator, n, bias,
     operator.add_gradient(delta, below, total)
     value = np.vdot(delta, operator.apply(other, below))
     assert np.vdot(total - 1, other) == pytest.approx(value, rel=1e-9, abs=1e-9)
+    assert operator.square(W) == pytest.approx((M[:, :k] ** 2).sum())
+
+
+def test_zeros_around_an_image_are_what_a_larger_circular_one_has() -> None:
+    """And their maps are those of SciPy's full correlation, every stride-th place of them."""
+    a, W = normal(2 * 5 * 4, 3), normal(3, 2 * 9 + 1, seed=1)
+    wide, strided = (Filters(3, (2, 5, 4), (3, 3), stride, zeros=True) for stride in (1, 2))
+    z = wide.apply(W, with_ones(a)).T.reshape(3, 3, 7, 6)
+    for n, f in itertools.product(range(3), range(3)):
+        channels = zip(a[:, n].reshape(2, 5, 4), W[f, :18].reshape(2, 3, 3), strict=True)
+        full = sum(correlate2d(image, kernel, mode="full") for image, kernel in channels)
+        np.testing.assert_allclose(z[n, f], full + W[f, 18], atol=1e-12)
+    assert (wide.maps, strided.maps) == ((7, 6), (4, 3))
+    every_second = strided.apply(W, with_ones(a)).T.reshape(3, 3, 4, 3)
+    np.testing.assert_allclose(every_second, z[:, :, ::2, ::2], atol=1e-12)
+    larger = np.zeros((3, 2, 7, 6))
+    larger[:, :, 2:, 2:] = a.T.reshape(3, 2, 5, 4)
+    circular = Filters(3, (2, 7, 6), (3, 3)).apply(W, with_ones(larger.reshape(3, -1).T))
+    np.testing.assert_allclose(np.roll(circular.T.reshape(3, 3, 7, 6), (-1, -1), (2, 3)), z, atol=1e-12)
 
 
 def test_single_precision_stays_single_and_is_precise():
@@ -133,14 +162,38 @@ def test_single_precision_stays_single_and_is_precise():
     image=images,
     filters=st.lists(st.integers(1, 3), min_size=1, max_size=3),
     size=st.sampled_from([(1, 1), "full"]),
+    stride=st.integers(1, 3),
+    zeros=st.booleans(),
 )
-def test_a_stack_goes_through_a_file(image, filters, size):
-    stack = Stack(image, tuple(filters), image[1:] if size == "full" else size)
+def test_a_stack_goes_through_a_file(image, filters, size, stride, zeros):
+    stride = stride if zeros else 1
+    stack = Stack(
+        image, tuple(filters), (1, 1) if zeros else image[1:] if size == "full" else size, 1, stride, zeros
+    )
     assert Stack.unpack(stack.packed()) == stack
 
 
+def test_a_stack_of_an_older_file_is_read():
+    """And what only this program knows is not understood by an older one, which asks that all be 1 or more."""
+    assert Stack.unpack([2, 6, 4, 3, 3, 2, 3, 2]) == Stack((2, 6, 4), (3, 2), (3, 3), 2)
+    assert Stack((2, 6, 4), (3, 2), (3, 3), 2).packed() == [2, 6, 4, 3, 3, 2, 3, 2]
+    assert min(Stack((2, 6, 4), (3, 2), (2, 2), 1, 2).packed()) == 0
+
+
 @pytest.mark.parametrize(
-    "packed", [[], [1, 4, 4, 3, 3, 1], [1, 4, 4, 5, 3, 1, 2], [1, 4, 4, 3, 3, 3, 2], [0, 4, 4, 3, 3, 1, 2]]
+    "packed",
+    [
+        [],
+        [1, 4, 4, 3, 3, 1],
+        [1, 4, 4, 5, 3, 1, 2],
+        [1, 4, 4, 3, 3, 3, 2],
+        [0, 4, 4, 3, 3, 1, 2],
+        [0, 0, 0, 1, 4, 4, 3, 3, 1, 2],  # a stride of 0
+        [0, 3, 0, 1, 4, 4, 3, 3, 1, 2],  # that does not go around
+        [0, 2, 2, 1, 4, 4, 3, 3, 1, 2],
+        [0, 2, 0, 1, 4, 4, 3, 3, 1, 2, 2],  # whose second layer has maps of 2 x 2
+        [0, 1, 1, 1, 4, 4, 3, 3, 4, 2],  # averages of 4 x 4 on maps of 6 x 6
+    ],
 )
 def test_a_stack_that_does_not_fit_is_refused(packed):
     with pytest.raises(ValueError, match="its convolution"):
@@ -163,15 +216,15 @@ def sums(filters: Filters, z: Array, a: Array, bias: bool) -> FilterPair:
 
 @given(filters=layers(), n=st.integers(2, 5), bias=st.booleans(), seed=st.integers(0, 99))
 def test_sums_are_those_of_patches_and_weights_the_least_squares_solution(filters, n, bias, seed):
-    a, z = (normal(k * filters.pixels, n, seed=seed + k) for k in (filters.image[0], 10 + filters.rows))
-    z = z[: filters.rows * filters.pixels]
+    a, z = normal(math.prod(filters.image), n, seed=seed), normal(filters.rows * filters.pixels, n, seed=seed + 1)
     pair = sums(filters, z, with_ones(a) if bias else a, bias)
     X, Z = patches(filters, a, bias), maps(filters, z)
     np.testing.assert_allclose(pair.cross, Z @ X.T, atol=1e-9)
     np.testing.assert_allclose(pair.gram(), X @ X.T, atol=1e-9)
     assert pair.mean == pytest.approx(np.mean(np.diag(X @ X.T)))
     factor = pair.factor(1e-2)
-    assert isinstance(factor, FrequencyFactor if filters.size == filters.image[1:] else RidgeFactor)
+    whole = filters.size == filters.image[1:] and not filters.zeros
+    assert isinstance(factor, FrequencyFactor if whole else RidgeFactor)
     np.testing.assert_allclose(factor.solve(pair.cross), ridge_solution(Z, X, 1e-2), atol=1e-8)
     assert factor.ridge == pytest.approx(1e-2)
 
@@ -228,6 +281,10 @@ NETWORKS = {
     "pooled": Stack((1, 6, 4), (3,), (3, 3), 2),
     "two, narrowing, even": Stack((1, 6, 6), (4, 2), (2, 4), 3),
     "two, widening, full": Stack((2, 4, 6), (2, 5), (4, 6), 2),
+    "two, strides": Stack((1, 8, 8), (3, 2), (2, 2), 2, stride=2),
+    "one, strides, full": Stack((2, 4, 6), (3,), (4, 6), stride=2),
+    "two, zeros": Stack((1, 4, 4), (3, 2), (2, 3), 2, zeros=True),
+    "three, zeros, strides": Stack((2, 4, 4), (2, 3, 2), (2, 3), stride=2, zeros=True),
 }
 stacks = pytest.mark.parametrize("stack", NETWORKS.values(), ids=NETWORKS)
 biases = pytest.mark.parametrize("bias", [True, False], ids=["biases", "no biases"])
@@ -250,6 +307,19 @@ def test_gains_below_a_convolution_are_solved_on_the_smaller_side():
         W[0, 0] = np.inf
         with pytest.raises(Diverged, match="weights"):
             frequency_gain(filters, W, 0.5)
+
+
+@given(filters=layers(), n=st.integers(1, 3), ratio=st.sampled_from([0.1, 2.0]), seed=st.integers(0, 99))
+def test_what_a_gain_pulls_is_the_minimum_below_a_convolution(filters, n, ratio, seed):
+    W, e = normal(filters.rows, filters.inputs + 1, seed=seed), normal(filters.rows * filters.pixels, n, seed=seed)
+    k = math.prod(filters.image)
+    M = matrix(filters, W, k)[:, :k]
+    expected = np.linalg.solve(M.T @ M + ratio * np.eye(k), M.T @ e)
+    pulled = FilterGain(filters, W, ratio).pull(filters.transform(e))
+    np.testing.assert_allclose(pulled, expected, atol=1e-9)
+    single = FilterGain(filters, W.astype(np.float32), ratio).pull(filters.transform(e.astype(np.float32)))
+    assert single.dtype == np.float32
+    np.testing.assert_allclose(single, expected, atol=1e-4 * max(1.0, np.abs(expected).max()))
 
 
 # -- the method

@@ -65,6 +65,24 @@ def refusal(document: dict[str, Any]) -> str:
             (144, 288, 6, 1),
             [(2, 17), (6, 33), (1, 7)],
         ),
+        (
+            {"name": "cifar10"},
+            {"filters": [4, 2], "size": 5, "stride": 2, "pool": 2},
+            (3072, 1024, 128, 6, 10),
+            [(4, 76), (2, 101), (6, 33), (10, 7)],
+        ),
+        (
+            MNIST,
+            {"filters": [4, 2], "size": 5, "padding": "zeros", "pool": 6},
+            (784, 4096, 2592, 6, 10),
+            [(4, 26), (2, 101), (6, 73), (10, 7)],
+        ),
+        (
+            MNIST,
+            {"filters": [3], "size": 3, "padding": "zeros", "stride": 4},
+            (784, 192, 6, 10),
+            [(3, 10), (6, 193), (10, 7)],
+        ),
     ],
 )
 def test_a_network_has_the_images_of_its_data(data, convolution, sizes, shapes):
@@ -84,7 +102,10 @@ def test_a_network_without_convolutions_says_nothing_of_them():
     del document["network"]["convolution"]
     assert without.hash() == load(document).runs["admm"].hash()
     assert "convolution" not in without.document()["network"]
-    assert "image" not in load(experiment({"filters": [2]})).runs["admm"].document()["network"]["convolution"]
+    named = load(experiment({"filters": [2]})).runs["admm"].document()["network"]["convolution"]
+    assert named == {"filters": [2], "size": 5, "pool": 1}  # older runs have names without what came later
+    said = load(experiment({"filters": [2], "stride": 1, "padding": "circular"})).runs["admm"]
+    assert said.hash() == load(experiment({"filters": [2]})).runs["admm"].hash()
 
 
 def test_a_method_may_have_the_dense_network():
@@ -111,6 +132,29 @@ def test_a_method_may_have_the_dense_network():
         ),
         ({"filters": [8], "image": [3, 32, 32]}, "image", "expected [1, 28, 28], the images of 1 x 28 x 28"),
         ({"filters": [8], "image": [28, 28]}, "image", "expected at least 3 item"),
+        (
+            {"filters": [8], "stride": 3},
+            "stride",
+            "3 goes around the images of 1 x 28 x 28 in no whole number of steps; valid: 1, 2, 4, 7, 14, 28, or "
+            "padding: zeros",
+        ),
+        (
+            {"filters": [8, 4], "stride": 4},
+            "stride",
+            "4 goes around the maps of 8 x 7 x 7 in no whole number of steps; valid: 1, 7, or padding: zeros",
+        ),
+        (
+            {"filters": [8, 4], "size": "full", "stride": 2},
+            "size",
+            "a filter of 28 x 28 is larger than the maps of 8 x 14 x 14",
+        ),
+        (
+            {"filters": [8], "padding": "zeros", "pool": 7},
+            "pool",
+            "the maps of 8 x 32 x 32 are not whole squares of 7; valid: 1, 2, 4, 8, 16, 32",
+        ),
+        ({"filters": [8], "padding": "same"}, "padding", "expected 'circular' or 'zeros'"),
+        ({"filters": [8], "stride": 0}, "stride", "expected 1 or more"),
     ],
 )
 def test_what_is_wrong_with_a_convolution_is_said(convolution, key, message_part):
@@ -162,6 +206,9 @@ def test_penalties_count_convolutional_layers():
         Stack((1, 4, 4), (3, 2), (2, 3), 2),
         Stack((3, 4, 2), (2, 3), (3, 2), 2),
         Stack((2, 2, 4), (2,), (2, 4), 2),
+        Stack((1, 8, 4), (3, 2), (3, 2), stride=2),
+        Stack((2, 3, 2), (2, 2), (2, 2), zeros=True),
+        Stack((1, 4, 3), (2, 2), (2, 3), stride=2, zeros=True),
     ],
 )
 def test_the_gradient_is_that_of_finite_differences(stack, hidden, bias):
@@ -229,6 +276,28 @@ def test_a_run_learns_and_what_it_saves_predicts_the_same(method, bias, images, 
     np.testing.assert_allclose(one[0], many[3], atol=1e-5)
 
 
+@pytest.mark.parametrize("method", ["admm", "adam"])
+@pytest.mark.parametrize(
+    "layers",
+    [
+        {"filters": [4], "stride": 2, "pool": 1},
+        {"filters": [3, 2], "size": 2, "padding": "zeros", "pool": 2},
+    ],
+    ids=["strides", "zeros"],
+)
+def test_strides_and_zeros_come_back_from_a_file(method, layers, images, results):
+    document = experiment({**CONVOLUTION, **layers}, images, method)
+    document["stop"] = {"iterations": 30}
+    document["methods"] = {method: {"learning_rate": 0.03, "batch": 24} if method == "adam" else {}}
+    (summary,) = admmctl.train(document)
+    last = Recorded(Path(summary["folder"])).curve[-1]
+    assert last["train_accuracy"] > 0.6
+    y = np.load(images["y"])
+    labels = np.array(predict_rows(Path(summary["folder"]), Path(images["x"]), "final").labels)
+    right = round(72 * last["train_accuracy"]) + round(18 * summary["final_test_accuracy"])
+    assert (labels == y).sum() == right
+
+
 def test_weights_of_another_image_are_refused(images, results):
     (summary,) = admmctl.train(experiment(CONVOLUTION, images))
     path = Path(summary["folder"]) / "weights.npz"
@@ -254,9 +323,17 @@ def test_a_bench_counts_its_operations(results, capsys):
 
 
 @pytest.mark.parametrize("method", ["admm", "sgd"])
-@pytest.mark.parametrize("filters", [(4,), (4, 4)])
-def test_memory_is_what_cost_says(method, filters):
-    stack = Stack((1, 28, 28), filters, (5, 5), 4)
+@pytest.mark.parametrize(
+    "stack",
+    [
+        Stack((1, 28, 28), (4,), (5, 5), 4),
+        Stack((1, 28, 28), (4, 4), (5, 5), 4),
+        Stack((1, 28, 28), (12, 4), (5, 5), 7, stride=2),
+        Stack((1, 28, 28), (4, 4), (5, 5), 6, zeros=True),
+    ],
+    ids=["one", "two", "strides", "zeros"],
+)
+def test_memory_is_what_cost_says(method, stack):
     network = Network.build(784, [20], 10, "relu", True, convolution=stack)
     whole = problem([], samples=600, features=784, outputs=10, dtype=np.float32)
     p = replace(whole, network=network)

@@ -1,229 +1,25 @@
-"""Convolutional layers: their least squares, and the activations below them, per frequency (Taylor section 8).
-
-With circular boundaries the matrix of a layer is diagonal in the Fourier basis but for its channels, so that what
-the least squares of ADMM need of n images are sums of spectra: over lags d,
-
-    z a' -> sum_p z_f[p] a_c[p + d]      and      a a' -> R_cc'[d] = sum_p a_c[p] a_c'[p + d].
-
-The matrix of patches that they stand for, with n H W columns, is never formed, and nothing is approximated.
-Filters as large as the image have normal equations that fall apart into one of C x C per frequency. Those of
-smaller filters, constrained to be zero outside, do not: they have C h w unknowns, R at the differences of their
-pixels as matrix, and one Cholesky factor.
-
-Below a convolution with G(f) per frequency, the update is a^ = h^ + V(f) (t^ - b^ - G h^) where
-V = G^H (gamma/beta I + G G^H)^-1 has the shape of the channels. Below a dense layer on averages, W P a + b,
-with P P' = I / p^2 for squares of p x p, V = P'W'(gamma/beta I + W W' / p^2)^-1 = p^2 P' U, where U is the gain of
-W for p^2 gamma/beta, and p^2 P' repeats a number over its square. Nothing as large as the images is solved for.
-"""
-
-import math
-from typing import Any
+"""Activations a_l below a convolution, and below averages (Taylor section 8): see ``methods/convolution.py``."""
 
 import numpy as np
 
-from admmctl.methods.least_squares import Factor, RidgeFactor, Sums
-from admmctl.methods.method import Array, Diverged, Timer
+from admmctl.methods.convolution import FilterGain
+from admmctl.methods.method import Array, Timer
 from admmctl.methods.taylor.hidden import Narrow, Shape, Stored
 from admmctl.model.activations import Activation
-from admmctl.model.convolution import Filters, Pooled, correlation, product
-
-
-class FilterPair(Sums):
-    """Sums for the filters of one layer: ``z`` are its maps, (F H W, block), ``a`` images below, (C H W, block).
-
-    ``cross`` (F, C h w + 1) is what it would be with patches as inputs, as soon as sums are reduced.
-    """
-
-    def __init__(self, filters: Filters, bias: bool, dtype: type) -> None:
-        self._filters, self._bias = filters, bias
-        F, C, frequencies = filters.rows, filters.image[0], filters.frequencies
-        spectral = np.result_type(dtype, np.complex64)
-        self.cross: Array = np.zeros((F, filters.inputs + bias), dtype)
-        self._z_a: Any = np.zeros((F, C, frequencies), spectral)
-        self._z: Array = np.zeros(F, dtype)  # over all pixels, as the bias sees them
-        self._a_a: Any = np.zeros((C, C, frequencies), spectral)
-        self._a: Array = np.zeros(C, dtype)
-        self._samples: Array = np.zeros(1, np.float64)
-        self._lags: Array = np.zeros((C, C, *filters.image[1:]), dtype)
-
-    def clear(self) -> None:
-        for array in (self._z_a, self._z) + (() if self._fixed else (self._a_a, self._a, self._samples)):
-            array[...] = 0
-
-    def add(self, z: Array, a: Array) -> None:
-        filters = self._filters
-        above, below = filters.transform(z, filters.rows), filters.transform(a, filters.image[0])
-        self._z_a += correlation(above, below)
-        self._z += above[:, :, 0].real.sum(axis=0)
-        if not self._fixed:
-            self._a_a += correlation(below, below)
-            self._a += below[:, :, 0].real.sum(axis=0)
-            self._samples += len(below)
-
-    def packed(self) -> list[Array]:
-        """Of a a' the lags between pixels of a filter, unless they are fixed; ``cross`` gets those of z a'."""
-        k = self._filters.inputs
-        self.cross[:, :k] = self._filters.at_filters(self._filters.lags(self._z_a.copy())).reshape(-1, k)
-        self.cross[:, k:] = self._z[:, None][:, : self._bias]
-        if self._fixed:
-            return []
-        seen = self._filters.lags(self._a_a.copy())[self._pairs()]
-        return [seen.ravel(), self._a, self._samples.astype(self._a.dtype)]
-
-    def unpack(self, packed: Array) -> Array:
-        if self._fixed:
-            return packed
-        C, pairs = self._filters.image[0], self._pairs()
-        size = self._lags[pairs].size
-        self._lags[pairs] = packed[:size].reshape(-1, *self._lags[pairs].shape[1:])
-        # The other half: R_c'c[d] = R_cc'[-d].
-        first, second = np.tril_indices(C, -1)
-        self._lags[first, second] = np.roll(self._lags[second, first, ::-1, ::-1], 1, axis=(1, 2))
-        self._a[...] = packed[size : size + C]
-        self._samples[...] = packed[size + C]
-        return packed[size + C + 1 :]
-
-    def _pairs(self) -> Any:
-        """Of a a', channels c <= c' and the lags between pixels of a filter."""
-        first, second = np.triu_indices(self._filters.image[0])
-        rows, columns = (
-            np.unique(np.arange(1 - side, side) % of)
-            for side, of in zip(self._filters.size, self._filters.image[1:], strict=True)
-        )
-        return first[:, None, None], second[:, None, None], rows[:, None], columns
-
-    @property
-    def mean(self) -> float:
-        """The mean diagonal of the matrix that the sums stand for."""
-        h, w = self._filters.size
-        power = h * w * float(np.einsum("cc->", self._lags[:, :, 0, 0], dtype=np.float64))
-        ones = float(self._samples[0]) * self._filters.pixels if self._bias else 0.0
-        return (power + ones) / (self._filters.inputs + self._bias) or 1.0
-
-    def gram(self) -> Array:
-        """The matrix of the normal equations, with patches as inputs: R at the differences of their pixels."""
-        (rows, columns), (h, w) = self._filters.offsets(), self._filters.size
-        k, (height, width) = self._filters.inputs, self._filters.image[1:]
-        down, across = (rows - rows[:, None]) % height, (columns - columns[:, None]) % width
-        # (c, c', u, u', v, v') to (c, u, v, c', u', v')
-        lags = self._lags[:, :, down[:, :, None, None], across].transpose(0, 2, 4, 1, 3, 5)
-        whole: Array = np.empty((k + self._bias, k + self._bias), self.cross.dtype)
-        whole[:k, :k] = lags.reshape(k, k)
-        if self._bias:
-            whole[k, :k] = whole[:k, k] = np.repeat(self._a, h * w)
-            whole[k, k] = self._samples[0] * self._filters.pixels
-        return whole
-
-    def _factor(self, ridge: float) -> Factor:
-        if self._filters.size != self._filters.image[1:]:
-            return RidgeFactor(self.gram(), ridge)
-        if not (np.isfinite(self._lags).all() and np.isfinite(self._a).all()):
-            raise Diverged("a a' is not finite")
-        bias = (self._a, float(self._samples[0])) if self._bias else None
-        return FrequencyFactor(self._filters, self._lags, bias, ridge, self.mean)
-
-    def memory(self) -> dict[str, Any]:
-        return {"lags": self._lags, "a": self._a, "samples": self._samples} if self._fixed else {}
-
-    def recall(self, memory: dict[str, Any]) -> None:
-        if memory:
-            self.fix(False)
-            self._lags[...], self._a[...], self._samples[...] = memory["lags"], memory["a"], memory["samples"]
-            self.fix()
-
-
-class FrequencyFactor:
-    """The inverse of a a' + ridge * mean I for filters of the image's size: one of C x C per frequency.
-
-    The bias multiplies an image of ones, which has frequency zero alone: there it is one more channel.
-    ``lags`` are R_cc'[d], ``bias`` the sum of every channel and the number of samples, where there are biases.
-    Where rounding has made a matrix indefinite the ridge is raised, as that of RidgeFactor.
-    """
-
-    def __init__(
-        self, filters: Filters, lags: Array, bias: tuple[Array, float] | None, ridge: float, mean: float
-    ) -> None:
-        self._filters, self.ridge = filters, ridge
-        C, pixels = filters.image[0], filters.pixels
-        R = filters.transform(lags.astype(np.float64).reshape(C, -1).T, C).transpose(2, 0, 1)
-        R = (R + R.conj().transpose(0, 2, 1)) / 2
-        zero = R[0].real
-        if bias is not None:
-            total = math.sqrt(pixels) * bias[0].astype(np.float64)[:, None]
-            zero = np.block([[zero, total], [total.T, np.full((1, 1), pixels * bias[1])]])
-        while True:
-            shift = self.ridge * mean
-            others, first = R[1:] + shift * np.eye(C), zero + shift * np.eye(len(zero))
-            try:
-                np.linalg.cholesky(others)
-                np.linalg.cholesky(first)
-                self._others, self._first = np.linalg.inv(others), np.linalg.inv(first)
-                return
-            except np.linalg.LinAlgError:
-                self.ridge = max(10 * self.ridge, 1e-10)
-
-    def solve(self, cross: Array, start: Array | None = None) -> Array:
-        """W (F, C H W + 1) of z a', in the type of ``cross``. Raises Diverged."""
-        if not np.isfinite(cross).all():
-            raise Diverged("z a' is not finite")
-        F, k = len(cross), self._filters.inputs
-        C, (height, width) = self._filters.image[0], self._filters.image[1:]
-        # The transform over a filter's pixels; where its middle is moves both sides of the equations alike.
-        B = self._filters.transform(cross[:, :k].astype(np.float64).T, C).transpose(2, 0, 1)
-        unit = math.sqrt(self._filters.pixels)
-        first = np.hstack([B[0].real / unit, cross[:, k:].astype(np.float64)]) @ self._first
-        W = np.empty(cross.shape, cross.dtype)
-        spectrum = np.concatenate([first[None, :, :C] * unit, B[1:] @ self._others])
-        W[:, :k] = self._filters.lags(spectrum.transpose(1, 2, 0)).reshape(F, C * height * width)
-        W[:, k:] = first[:, C:]
-        return W
-
-
-def filter_cost(filters: Filters, bias: bool, l: int, total: int) -> tuple[float, int, int]:
-    """Operations of the sums and the product of layer l, numbers that it holds, those of a a' that it sends."""
-    F, C, k = filters.rows, filters.image[0], filters.inputs + bias
-    full = filters.size == filters.image[1:]
-    unknowns = C if full else k
-    flop = 2.0 * total * filters.flop(bias)
-    numbers = (
-        2 * (F * C + 2 * C * C) * filters.frequencies + F * k + (4 * C * filters.pixels * C if full else k * k)
-    )
-    shared = 0
-    if l > 1:
-        # a a' is Hermitian; and both products of the a-update.
-        flop += total * (4.0 * C * C * filters.frequencies + 2 * filters.flop(bias=False))
-        flop += (filters.frequencies if full else 1) * unknowns**3 / 3
-        lags = math.prod(min(2 * s - 1, of) for s, of in zip(filters.size, filters.image[1:], strict=True))
-        shared = C * (C + 1) // 2 * lags + C + 1
-    return flop, numbers, shared
-
-
-def frequency_gain(above: Filters, W: Array, ratio: float) -> Any:
-    """V(f) = G^H (ratio I + G G^H)^-1, (C, F, frequencies), on the side of G G^H or of G^H G, the smaller one."""
-    if not np.isfinite(W).all():
-        raise Diverged("the weights are not finite")
-    G = above.spectrum(W.astype(np.float64)).transpose(2, 0, 1)
-    narrow = G.shape[1] <= G.shape[2]
-    A = G if narrow else G.conj().transpose(0, 2, 1)
-    matrix = A @ A.conj().transpose(0, 2, 1) + ratio * np.eye(A.shape[1])
-    try:
-        solved = np.linalg.solve(matrix, A)  # (A A^H + ratio)^-1 A: of G^H it is V itself, of G its adjoint
-    except np.linalg.LinAlgError:
-        raise Diverged("the matrix of the a-update is numerically singular: W has grown") from None
-    V = solved.conj().transpose(2, 1, 0) if narrow else solved.transpose(1, 2, 0)
-    return np.ascontiguousarray(V, dtype=np.result_type(W.dtype, np.complex64))
+from admmctl.model.convolution import Filters, product
+from admmctl.model.pooling import Pooled
 
 
 class Filtered(Stored):
-    """a_l in memory, below a convolution; ``V`` has shape (C, F, frequencies)."""
+    """a_l in memory, below a convolution; ``V`` is its gain."""
 
     _above: Filters
 
-    def _pull(self, h: Array, t: Array, W: Array, V: Array) -> Array:
+    def _pull(self, h: Array, t: Array, W: Array, V: FilterGain) -> Array:  # type: ignore[override]
         above = self._above
-        e = above.transform(t, above.rows) - product(above.spectrum(W), above.transform(h, above.image[0]))
+        e = above.transform(t) - product(above.spectrum(W), above.seen(h))
         e[:, :, 0] -= above.pixels * W[:, above.inputs :].sum(axis=1)  # a constant has frequency zero alone
-        return above.image_of(product(V, e))  # type: ignore[arg-type]  # V is complex here
+        return V.pull(e)
 
 
 class Averaged(Narrow):

@@ -11,19 +11,21 @@ from typing import Any
 
 import numpy as np
 
+from admmctl.methods.convolution import FilterGain, FilterPair, filter_cost, zeros_around
 from admmctl.methods.division import solve_work
 from admmctl.methods.gains import divided_gains, gain_bytes, gains_share
 from admmctl.methods.layer_sums import solve_share
 from admmctl.methods.least_squares import GramPair, Sums, check_sides, solve_bytes
 from admmctl.methods.method import Array, Message, Problem, Timer
-from admmctl.methods.taylor.convolution import Averaged, Filtered, FilterPair, filter_cost, frequency_gain
+from admmctl.methods.taylor.convolution import Averaged, Filtered
 from admmctl.methods.taylor.hidden import Hidden, Shape, below_dense
 from admmctl.methods.taylor.low_rank import Draw, NystromPair, PrintedPair
 from admmctl.methods.taylor.preconditioned import PreconditionedPair
 from admmctl.methods.taylor.settings import LowRankSettings
 from admmctl.methods.taylor.wide import WIDE, WidePair, wide_share
-from admmctl.model.convolution import Filters, Pooled
+from admmctl.model.convolution import Filters
 from admmctl.model.network import Network
+from admmctl.model.pooling import Pooled
 
 _LOW_RANK: dict[str, Callable[..., Sums]] = {
     "nystrom": NystromPair,
@@ -75,14 +77,14 @@ def _hidden_kind(network: Network, l: int) -> type[Hidden]:
 def gains(p: Problem, W: dict[int, Array], ratios: dict[int, float]) -> dict[int, Any]:
     """V_l of hidden layers, for W = W_{l+1} and ratio = gamma_l/beta_{l+1}: (6) is a = h + V (t - b - W h).
 
-    Below a convolution (C, F, frequencies), below a pooled layer U, else V itself. Raises Diverged, on all ranks.
+    Below a convolution a ``FilterGain``, below a pooled layer U, else V itself. Raises Diverged, on all ranks.
     """
     dense, shrunk, V = {}, {}, {}
     with p.clock.phase("solve"):
         for l, ratio in ratios.items():
             above = p.network.operator(l + 1)
             if isinstance(above, Filters):
-                V[l] = frequency_gain(above, W[l + 1], ratio)
+                V[l] = FilterGain(above, W[l + 1], ratio)
             else:
                 dense[l] = W[l + 1][:, : above.inputs]
                 shrunk[l] = ratio * above.pool**2 if isinstance(above, Pooled) else ratio
@@ -103,6 +105,8 @@ def check_layers(settings: LowRankSettings, network: Network, total: int) -> Non
     """Raises UserError where a matrix of the W-updates has too many entries."""
     costs = [_cost(settings, network, l, total) for l in range(1, network.layers + 1)]
     check_sides([k for cost in costs for _, k in cost.grams], "W-update")
+    above = [network.operator(l) for l in range(2, network.layers + 1)]
+    check_sides([zeros_around(layer) for layer in above if isinstance(layer, Filters)], "zeros around images")
 
 
 @dataclass(frozen=True)

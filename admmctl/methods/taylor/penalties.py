@@ -11,7 +11,6 @@ from the top down, beta_L as given. A layer that is scaled, with the next one sc
 """
 
 from admmctl.methods.method import Array
-from admmctl.model.convolution import Pooled
 from admmctl.model.network import Network
 
 SHARE = 0.3
@@ -33,10 +32,7 @@ def strength(network: Network, W: Array, l: int) -> float:
     A circular convolution has its filters' squares as mean over frequencies; averages over p x p pixels shrink
     what is below by p^2.
     """
-    operator = network.operator(l)
-    pool = operator.pool if isinstance(operator, Pooled) else 1
-    square = float((W[:, : operator.inputs].astype(float) ** 2).sum())
-    return max(square / (len(W) * pool**2), _LEAST)
+    return max(network.operator(l).square(W) / network.sizes[l], _LEAST)
 
 
 def falling(start: float, least: float, iteration: int) -> float:
