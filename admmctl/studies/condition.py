@@ -21,7 +21,7 @@ from admmctl.experiment.config import Run
 from admmctl.files import write_json
 from admmctl.launch.inherited import check_single
 from admmctl.methods.convex.algorithm import ConvexAdmm
-from admmctl.methods.convex.nystrom import Sketch, sketch
+from admmctl.methods.convex.nystrom import Sketch, coupled, sketch
 from admmctl.methods.convex.solvers import diagonal, explicit, gram, to_vectors
 from admmctl.methods.convex.system import System
 from admmctl.methods.method import Diverged, Problem, methods
@@ -97,7 +97,7 @@ def condition(
         for rank in asked or [rank for rank in RANKS if rank <= side]:
             say(f"rank {rank:,}")
             try:
-                half = nystrom(sketch(system, rank, run.seed))
+                half = nystrom(sketch(coupled(system), rank, run.seed))
             except Diverged:
                 raise UserError(f"--ranks {rank:,}: there is no sketch of that rank; name smaller ones") from None
             points.append(preconditioned("nystrom", rank, A, half))

@@ -26,7 +26,7 @@ ITERATIVE = {
     "nystrom-pcg of its own rank": {"solver": "nystrom-pcg", "rank": "auto", **LONG},
     "block-pcg": {"solver": "block-pcg", **LONG},
     **{
-        f"rbcd, {block} at once, {search}{', preconditioned' * precondition}": {
+        f"rbcd, {block} at once, {search}, {precondition}": {
             "solver": "rbcd",
             "block": block,
             "precondition": precondition,
@@ -35,7 +35,9 @@ ITERATIVE = {
             "inner_iterations": 1000,
             "inner_tolerance": 1e-9,
         }
-        for block, precondition, search in itertools.product((1, 5), (True, False), ("exact", "backtracking"))
+        for block, precondition, search in itertools.product(
+            (1, 5), ("block", "nystrom", "none"), ("exact", "backtracking")
+        )
     },
 }
 ALL = {**DIRECT, **ITERATIVE}

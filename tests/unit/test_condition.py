@@ -12,7 +12,7 @@ from support.shell import on_80_columns
 
 from admmctl.errors import UserError
 from admmctl.methods.convex.algorithm import ConvexAdmm
-from admmctl.methods.convex.nystrom import sketch
+from admmctl.methods.convex.nystrom import coupled, sketch
 from admmctl.methods.convex.settings import ConvexAdmmSettings
 from admmctl.methods.convex.solvers import explicit, from_vectors, to_vectors
 from admmctl.report import condition as report
@@ -58,7 +58,7 @@ def test_the_condition_numbers_are_those_of_the_solvers_preconditioners(solver, 
     half = {
         "jacobi-pcg": lambda: study.jacobi(system),
         "block-pcg": lambda: study.block(system),
-        "nystrom-pcg": lambda: study.nystrom(sketch(system, 6, state.problem.seed)),
+        "nystrom-pcg": lambda: study.nystrom(sketch(coupled(system), 6, state.problem.seed)),
     }[solver]()
     point = study.preconditioned(solver, None, A, half)
     # A preconditioner counts up to a factor.

@@ -24,7 +24,8 @@ SOLVERS = {
     "nystrom-pcg of its own rank": {"solver": "nystrom-pcg", "inner_iterations": 30},
     "block-pcg": {"solver": "block-pcg", "inner_iterations": 30},
     "rbcd": {"solver": "rbcd", "block": 3},
-    "rbcd as in the paper": {"solver": "rbcd", "block": 1, "precondition": False, "line_search": "backtracking"},
+    "rbcd with a sketch": {"solver": "rbcd", "block": 3, "precondition": "nystrom", "rank": 3},
+    "rbcd as in the paper": {"solver": "rbcd", "block": 1, "precondition": "none", "line_search": "backtracking"},
 }
 # Single precision ends where it ends; and a block search that halves steps may halve one more.
 STEPS = 6

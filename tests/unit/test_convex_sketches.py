@@ -2,17 +2,20 @@
 
 import numpy as np
 import pytest
-from support.convex_systems import condition, dense, inverse_of, made, normal, outputs, solver_of
+from support.convex_systems import condition, dense, inverse_of, made, normal, outputs, solver_of, vectors
 from support.problems import Array
+from support.ranks import on_ranks
 
 from admmctl.methods.convex import nystrom
+from admmctl.methods.convex.nystrom import coupled, squares
+from admmctl.methods.convex.system import System
 
 
 @pytest.mark.parametrize("rank", [5, 20, 47])
 def test_a_sketch_is_orthonormal_and_below_H(rank):
     system = made()
     H = dense(system) - np.eye(48)
-    found = nystrom.sketch(system, rank, 0)
+    found = nystrom.sketch(coupled(system), rank, 0)
     assert (found.rank, found.U.shape, found.eigenvalues.shape) == (rank, (48, rank), (rank,))
     np.testing.assert_allclose(found.U.T @ found.U, np.eye(rank), atol=1e-10)
     assert (np.diff(found.eigenvalues) <= 0).all()
@@ -25,7 +28,7 @@ def test_a_sketch_is_orthonormal_and_below_H(rank):
 def test_a_sketch_of_full_rank_is_H():
     system = made()
     H = dense(system) - np.eye(48)
-    found = nystrom.sketch(system, 48, 0)
+    found = nystrom.sketch(coupled(system), 48, 0)
     np.testing.assert_allclose(found.U * found.eigenvalues @ found.U.T, H, atol=1e-9 * np.linalg.norm(H))
     # More than there are unknowns is as many.
     solver = solver_of("nystrom-pcg", system, 0, rank=1000)
@@ -59,10 +62,10 @@ def test_preconditioners_improve_the_condition():
 @pytest.mark.parametrize("rank", [5, 15, 30])
 def test_the_error_of_a_sketch_is_estimated(rank):
     system = made()
-    found = nystrom.sketch(system, rank, 0)
+    found = nystrom.sketch(coupled(system), rank, 0)
     rest = dense(system) - np.eye(48) - found.U * found.eigenvalues @ found.U.T
     true = np.linalg.norm(rest, 2)
-    assert 0.5 * true < nystrom.missed(system, found, 0, powers=10)[0] <= true * (1 + 1e-9)
+    assert 0.5 * true < nystrom.missed(coupled(system), found, 0, powers=10)[0] <= true * (1 + 1e-9)
 
 
 def test_a_rank_of_its_own_grows_where_eigenvalues_fall():
@@ -70,17 +73,17 @@ def test_a_rank_of_its_own_grows_where_eigenvalues_fall():
     flat = made(n=60, d=20, P=3, scale=1.0)
     small = made(n=40, d=12, P=4, scale=0.01)
     ranks = {
-        name: nystrom.adaptive_sketch(system, 0).rank
+        name: nystrom.adaptive_sketch(coupled(system), 0).rank
         for name, system in (("falling", falling), ("flat", flat), ("small", small))
     }
     # Nothing to gain: as small as it can be. Nothing gained by doubling: two are enough.
     assert ranks["small"] == nystrom.FIRST_RANK
     assert ranks["flat"] == 2 * nystrom.FIRST_RANK
     assert ranks["falling"] > 2 * nystrom.FIRST_RANK
-    left, _ = nystrom.missed(falling, nystrom.adaptive_sketch(falling, 0), 0)
+    left, _ = nystrom.missed(coupled(falling), nystrom.adaptive_sketch(coupled(falling), 0), 0)
     assert left <= nystrom.GOOD
     # Never more than there are unknowns.
-    assert nystrom.adaptive_sketch(made(n=8, d=1, P=3, scale=30.0), 0).rank == 6
+    assert nystrom.adaptive_sketch(coupled(made(n=8, d=1, P=3, scale=30.0)), 0).rank == 6
 
 
 # -- block coordinate descent
@@ -136,12 +139,12 @@ class Watched:
 @outputs
 @pytest.mark.parametrize("block", [1, 4, 5, 99])
 @pytest.mark.parametrize("search", ["exact", "backtracking"])
-@pytest.mark.parametrize("precondition", [True, False])
+@pytest.mark.parametrize("precondition", ["block", "nystrom", "none"])
 def test_every_step_of_rbcd_lowers_the_cost_and_keeps_the_prediction(C, block, search, precondition):
     system = made(C=C)
     P = system.P
     b, u = normal(system, 2 * C * P), normal(system, 2 * C * P, seed=5)
-    options = {"block": block, "line_search": search, "precondition": precondition}
+    options = {"block": block, "line_search": search, "precondition": precondition, "rank": 2}
     solver = solver_of("rbcd", system, 11, inner_iterations=3, inner_tolerance=0, **options)
     watched = Watched(solver)
     end, steps = solver.solve(b, u)
@@ -163,8 +166,14 @@ def test_every_step_of_rbcd_lowers_the_cost_and_keeps_the_prediction(C, block, s
             p[:, places] = watched.directions[taken]
             gradient = system.A(u) - b
             expected = gradient[:, places]
-            if precondition:
+            if precondition == "block":
                 expected = np.linalg.solve(np.eye(system.d) + system.X.T @ system.X, expected)
+            if precondition == "nystrom":
+                # (I + U L U' + l_r (I - U U'))^-1: what a sketch of two directions says of the others is the less.
+                U, falling = solver.sketch.U, solver.sketch.eigenvalues
+                assert solver.sketch.rank == 2
+                rest = falling[-1] * (np.eye(system.d) - U @ U.T)
+                expected = np.linalg.solve(np.eye(system.d) + U * falling @ U.T + rest, expected)
             np.testing.assert_allclose(watched.directions[taken], expected, atol=1e-9)
             if search == "exact":
                 assert step == pytest.approx(np.vdot(gradient, p) / np.vdot(p, system.A(p)))
@@ -178,6 +187,78 @@ def test_every_step_of_rbcd_lowers_the_cost_and_keeps_the_prediction(C, block, s
             u = u - step * p
             taken += 1
     np.testing.assert_allclose(end, u, atol=1e-10)
+
+
+@pytest.mark.parametrize("rank", [2, 4, 1000])
+def test_the_sketch_of_rbcd_is_one_of_X_X_for_all_blocks(rank):
+    system = made()
+    solver = solver_of("rbcd", system, precondition="nystrom", rank=rank)
+    assert solver.sketch.U.shape == (system.d, min(rank, system.d))
+    squares_of_X = system.X.T @ system.X
+    vectors = normal(system, 3)
+    np.testing.assert_allclose(squares(system).times(vectors), squares_of_X @ vectors, atol=1e-12)
+    shown = solver.sketch.U * solver.sketch.eigenvalues @ solver.sketch.U.T
+    missing = np.linalg.eigvalsh(squares_of_X - shown)
+    assert missing.min() > -1e-9
+    assert (missing.max() < 1e-9) == (rank >= system.d)
+
+
+@outputs
+@pytest.mark.parametrize("block", [1, 3])
+def test_a_sketch_of_full_rank_makes_the_steps_of_the_block_preconditioner(C, block):
+    system = made(C=C)
+    b, few = normal(system, 2 * C * system.P), {"block": block, "inner_iterations": 3, "inner_tolerance": 0}
+    for search in ("exact", "backtracking"):
+        ends = [
+            solver_of("rbcd", system, precondition=precondition, rank=99, line_search=search, **few).solve(
+                b, system.zeros()
+            )[0]
+            for precondition in ("block", "nystrom", "none")
+        ]
+        np.testing.assert_allclose(ends[1], ends[0], atol=1e-9)
+        assert np.abs(ends[2] - ends[0]).max() > 1e-3
+
+
+def test_a_sketch_leaves_less_of_every_block_s_residual():
+    # Rows with two strong directions, fewer than the sketch has, and one step for each block: what is left of a
+    # block's equation, after its own step, in the norm that counts, that of A^-1 of the block.
+    system = made(n=60, d=6, P=4, rho=3.0, scale=np.array([6.0, 3.0, 0.1, 0.1, 0.05, 0.05]))
+    A, P, d = dense(system), system.P, system.d
+    b = normal(system, 2 * P)
+    left = {}
+    for precondition in ("none", "nystrom", "block"):
+        found = []
+        for i in range(P):
+            solver = solver_of("rbcd", system, precondition=precondition, rank=3, block=1, inner_iterations=1)
+            solver._blocks = lambda P, size, i=i: [np.array([i])]
+            u, steps = solver.solve(b, system.zeros())
+            assert steps == 1
+            places = np.concatenate(
+                [np.arange(sign * P * d + i * d, sign * P * d + (i + 1) * d) for sign in (0, 1)]
+            )
+            part, whole = A[np.ix_(places, places)], vectors(system, b)[places, 0]
+            r = part @ vectors(system, u)[places, 0] - whole
+            found.append((r @ np.linalg.solve(part, r)) / (whole @ np.linalg.solve(part, whole)))
+        left[precondition] = np.array(found)
+    assert (left["nystrom"] < left["none"] / 5).all()
+    assert (left["block"] < left["nystrom"]).all()
+    assert (left["nystrom"] < 0.1).all()
+
+
+@pytest.mark.parametrize("cuts", [[0, 17, 40], [0, 1, 23, 40]])
+def test_ranks_agree_on_a_sketch_and_on_every_step_behind_it(cuts):
+    options = {"precondition": "nystrom", "rank": 3, "inner_iterations": 3, "inner_tolerance": 0, "block": 2}
+    whole = made(C=3)
+    b = normal(whole, 6 * whole.P)
+    expected = solver_of("rbcd", whole, **options).solve(b, whole.zeros())[0]
+
+    def work(comm):
+        rows = slice(cuts[comm.rank], cuts[comm.rank + 1])
+        part = System(whole.X[rows], whole.D[rows], whole.y[rows], whole.rho, whole.backend, comm)
+        return solver_of("rbcd", part, **options).solve(b, part.zeros())[0]
+
+    for found in on_ranks(len(cuts) - 1, work):
+        np.testing.assert_allclose(found, expected, atol=1e-10)
 
 
 def test_rbcd_at_the_solution_stays_there():

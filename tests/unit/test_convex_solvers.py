@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from support.convex_systems import (
     DIRECT,
     ITERATIVE,
@@ -244,10 +245,12 @@ def test_exact_never_holds_a_matrix_of_all_unknowns():
     assert peak < 8e6 < 0.01 * 8 * (2 * d * P) ** 2
 
 
-@pytest.mark.parametrize("name", list(solvers))
-def test_the_memory_that_a_solver_says_it_needs_is_what_it_takes(name):
+@pytest.mark.parametrize(
+    ("name", "more"), [*((name, {}) for name in solvers), ("rbcd", {"precondition": "nystrom"})]
+)
+def test_the_memory_that_a_solver_says_it_needs_is_what_it_takes(name, more):
     n, d, P = {"cholesky": (50, 10, 20), "exact": (1200, 20, 10)}.get(name, (400, 100, 50))
-    settings = ConvexAdmmSettings(solver=name, rank=60, dtype="float64", inner_iterations=2)
+    settings = ConvexAdmmSettings(solver=name, rank=60, dtype="float64", inner_iterations=2, **more)
     system = made(n=n, d=d, P=P, scale=0.05)
     b, start = normal(system, 2 * P), system.zeros()
     tracemalloc.start()
@@ -261,6 +264,24 @@ def test_the_memory_that_a_solver_says_it_needs_is_what_it_takes(name):
     counted = solvers.load(name).bytes(Size(n, d, P, 1, 8), settings)
     assert peak < 1.3 * counted + rows
     assert counted < 4 * peak
+
+
+def test_preconditioners_of_rbcd_were_true_and_false_and_runs_keep_their_names():
+    for value, name, recorded in (
+        (True, "block", True),
+        (False, "none", False),
+        ("block", "block", True),
+        ("none", "none", False),
+        ("nystrom", "nystrom", "nystrom"),
+    ):
+        settings = ConvexAdmmSettings(precondition=value)
+        assert settings.precondition == name
+        assert settings.plain()["precondition"] == recorded
+        assert ConvexAdmmSettings(**settings.plain()) == settings
+    assert ConvexAdmmSettings().plain()["precondition"] is True
+    for wrong in ("exact", 1, 0, None):
+        with pytest.raises(ValidationError, match="'none', 'block' or 'nystrom'"):
+            ConvexAdmmSettings(precondition=wrong)
 
 
 def test_sizes_count_one_output_s_unknowns_and_every_output_s_numbers():

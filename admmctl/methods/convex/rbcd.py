@@ -5,12 +5,14 @@ y^ + F_i ((u_i+ - z_i+) - (u_i + z_i)): the last sign is wrong. Here y^ moves by
 make, and a test holds it to F u.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from admmctl.methods.convex.backend import Tensor
+from admmctl.methods.convex.nystrom import most, sketched, squares
 from admmctl.methods.convex.settings import ConvexAdmmSettings
 from admmctl.methods.convex.solvers import Size, Solver, inverse_gram
 from admmctl.methods.convex.system import summed
@@ -23,17 +25,30 @@ class Rbcd(Solver):
 
     ``inner_iterations`` counts passes, of as many random blocks as there are: a shuffle of all, or each drawn by
     itself as in the paper. With ``precondition`` the direction is B^-1 times the gradient, B = I + X'X, the block
-    of A but for F'F / rho; without it, the gradient as in the paper.
+    of A but for F'F / rho, or a Nystrom sketch of X'X in its place: one for all blocks, d x rank and not d x d
+    numbers. Without it, the gradient as in the paper.
     """
 
     random: np.random.Generator
 
     def prepare(self) -> None:
         self.random = np.random.default_rng([self.seed, 0xBCD])  # its state belongs to a snapshot
-        self._inverse = inverse_gram(self.system) if self.settings.precondition else None
+        self._precondition = self._preconditioner()
         compiled = self.system.backend.compile
         self._gradient, self._difference = compiled(_gradient), compiled(_difference)
         self._ahead = compiled(_ahead)
+
+    def _preconditioner(self) -> Callable[[Tensor], Tensor]:
+        """What makes a direction (d, any) of the gradients of blocks."""
+        if self.settings.precondition == "none":
+            return lambda g: g
+        if self.settings.precondition == "block":
+            inverse = inverse_gram(self.system)
+            return lambda g: inverse @ g
+        self.sketch = sketched(squares(self.system), self.settings.rank, self.seed)
+        # Of the size of B^-1, where a sketch's own leaves what it misses as it is: a search by halves begins at 1.
+        size = 1 / (1 + self.sketch.eigenvalues[-1])
+        return lambda g: size * self.sketch.precondition(g)
 
     def new_rho(self) -> None:
         """Neither B nor the order of blocks depends on it."""
@@ -53,7 +68,7 @@ class Rbcd(Solver):
                 chosen = backend.index(block)
                 # g_i = (A u - b)_i, of which u_i - b_i is the same on every rank.
                 g = system.total(self._gradient(X, D, T, y_hat, chosen, rho)) + self._difference(U, B, chosen)
-                p = g if self._inverse is None else self._inverse @ g
+                p = self._precondition(g)
                 # The cost along p is a parabola: its slope and its curvature.
                 T_p, y_p, sums = self._ahead(X, D, p, chosen)
                 curvature = np.array(backend.numpy(sums), np.float64)
@@ -93,7 +108,14 @@ class Rbcd(Solver):
     @staticmethod
     def bytes(size: Size, settings: ConvexAdmmSettings) -> int:
         pieces = size.itemsize * 2 * size.C * size.P * size.n // size.ranks
-        return 4 * size.bytes_of_u + 2 * pieces + (3 * size.itemsize * size.d**2 if settings.precondition else 0)
+        rank = most(settings, size.d)
+        # B and its inverse; or Omega, X'X Omega and its factors, and rows times Omega.
+        before = {
+            "none": 0,
+            "block": 3 * size.d**2,
+            "nystrom": rank * (4 * size.d + size.n // size.ranks),
+        }
+        return 4 * size.bytes_of_u + 2 * pieces + size.itemsize * before[settings.precondition]
 
 
 def _gradient(xp: Any, X: Tensor, D: Tensor, T: Tensor, y_hat: Tensor, chosen: Tensor, rho: float) -> Tensor:

@@ -1,13 +1,23 @@
 """The method block of ``convex-admm``."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from admmctl.methods.convex.backend import Device, Name
 from admmctl.settings import Count, NonNegative, Positive, Settings
 
 SolverName = Literal["auto", "cholesky", "exact", "convex-cg", "jacobi-pcg", "nystrom-pcg", "block-pcg", "rbcd"]
+
+# Of rbcd. There were two at first, called true and false: both are still understood.
+_BEFORE = {"block": True, "none": False}
+Precondition = Annotated[
+    Literal["none", "block", "nystrom"],
+    BeforeValidator(
+        lambda given: next((name for name, before in _BEFORE.items() if before is given), given),
+        json_schema_input_type=Literal["none", "block", "nystrom"],
+    ),
+]
 
 
 class ConvexAdmmSettings(Settings):
@@ -37,19 +47,27 @@ class ConvexAdmmSettings(Settings):
         default="before",
         description="conjugate gradients start from the u of the iteration before; from zero in the paper's code",
     )
-    rank: Count | Literal["auto"] = Field(default="auto", description="nystrom-pcg: of its sketch")
+    rank: Count | Literal["auto"] = Field(
+        default="auto", description="of the sketch of nystrom-pcg, or of rbcd with one"
+    )
     block: Count = Field(default=5, description="rbcd: patterns in a block; 1 in the paper")
     order: Literal["shuffled", "independent"] = Field(
         default="shuffled",
         description="rbcd: a pass visits every pattern once, or draws each block by itself as in the paper",
     )
     line_search: Literal["exact", "backtracking"] = Field(default="exact", description="rbcd: how far a step goes")
-    precondition: bool = Field(
-        default=True, description="rbcd: multiply gradients by (I + X'X)^-1; not done in the paper"
+    precondition: Precondition = Field(
+        default="block",
+        description="rbcd: gradients are multiplied by (I + X'X)^-1, or a Nystrom sketch of it; not in the paper",
     )
     backend: Name = Field(default="numpy", description="the library that computes")
     device: Device = Field(default="cpu", description="where it computes")
     dtype: Literal["float32", "float64"] = Field(default="float32", description="of its numbers")
+
+    def plain(self) -> dict[str, Any]:
+        """As ever, and as older runs have it: they keep their names."""
+        values = super().plain()
+        return values | {"precondition": _BEFORE.get(self.precondition, self.precondition)}
 
     def usual(self) -> dict[str, Any]:
         return super().usual() | {"inner_start": "before", "order": "shuffled"}
@@ -63,7 +81,7 @@ PAPER: dict[str, Any] = {
     "inner_tolerance": 1e-6,
     "block": 1,
     "order": "independent",
-    "precondition": False,
+    "precondition": "none",
     "line_search": "backtracking",
     "scale_rows": False,
 }
