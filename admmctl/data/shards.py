@@ -64,6 +64,7 @@ class Streamed:
         if low < self._low or high > self._low + len(self._chunk):
             self._low = low
             self._chunk = self._read(self._rows[low : max(high, low + self.chunk_rows)])
+            self._source.forget()
         return self._chunk[low - self._low : high - self._low].T[features]
 
     def take(self, samples: NDArray[np.int64], out: NDArray[np.float32]) -> None:
@@ -76,6 +77,7 @@ class Streamed:
         rows = rows or self.chunk_rows
         for low in range(0, len(self._rows), rows):
             yield self._raw(self._rows[low : low + rows])
+            self._source.forget()
 
     def scale(self, scaling: Scaling) -> None:
         """From now on scale every row's features."""

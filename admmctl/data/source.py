@@ -1,5 +1,6 @@
 """The types that all of ``data`` shares: the ``data:`` block, rows by number, a source of rows."""
 
+import mmap
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -81,6 +82,10 @@ class Source(ABC):
     def inputs(self, part: Part, rows: Rows, out: NDArray[Any]) -> None:
         """Write the features of ``rows`` into ``out``, shape (rows, features), of ``precision``, unscaled."""
 
+    def forget(self) -> None:
+        """Rows that were read are not needed soon: give back the memory that they take of this process."""
+        return None
+
     def where(self, part: Part, row: int) -> str:
         """A row as messages call it."""
         return f"row {row} of the {part} set"
@@ -102,6 +107,12 @@ class ArraySource(Source):
 
     def inputs(self, part: Part, rows: Rows, out: NDArray[Any]) -> None:
         out[...] = self.stored(part, rows)
+
+    def forget(self) -> None:
+        for x, _ in self._arrays.values():
+            mapped = getattr(x, "_mmap", None)
+            if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+                mapped.madvise(mmap.MADV_DONTNEED)  # the system's cache of the file stays
 
 
 def _index(rows: Rows) -> slice | NDArray[np.int64]:

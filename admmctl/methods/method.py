@@ -157,6 +157,8 @@ class Method(ABC):
     unit: ClassVar[Unit] = "iteration"  # how often it is evaluated by default
     own_model: ClassVar[str] = ""  # the name of a model of its own beside the network: see ``own_labels``
 
+    streamed = False  # whether its rows do stay on disk: known before all else
+
     def __init__(self, settings: Any) -> None:
         self.settings = settings
 
@@ -192,6 +194,11 @@ class Method(ABC):
     def require(cls, settings: Any) -> None:
         """Check that the libraries and the device that it needs are here. Raises MissingExtra."""
         return None
+
+    @classmethod
+    def keeps_rows(cls, settings: Any) -> str:
+        """Why its rows may not stay on disk, and the cure, to stand after its name; or ''."""
+        return "" if cls.streams else "needs its rows in memory; set data.stream: false"
 
     @staticmethod
     def check(settings: Any, layers: int) -> list[tuple[str, str]]:
@@ -284,9 +291,10 @@ class Method(ABC):
         return ""
 
 
-def trainer(kind: str, settings: Any, loss: str) -> Method:
-    """The method of that name, for a loss."""
+def trainer(kind: str, settings: Any, loss: str, stream: bool = False) -> Method:
+    """The method of that name, for a loss, and for rows in memory or, with ``stream``, on disk."""
     made: Method = methods.load(kind)(settings)
+    made.streamed = stream
     made.of_loss(losses.load(loss)())
     return made
 

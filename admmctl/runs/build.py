@@ -43,7 +43,8 @@ def build(run: Run, ranks: int) -> Built:
     classes = len(plan.split.classes)
     if run.stop.metric == "test_auc" and classes != 2:
         raise UserError(f"stop.metric: test_auc is of two classes, and there are {classes}; valid: test_accuracy")
-    return Built(plan, build_network(run, plan), trainer(run.kind, run.settings, run.loss))
+    method = trainer(run.kind, run.settings, run.loss, run.data.stream)
+    return Built(plan, build_network(run, plan), method)
 
 
 def build_network(run: Run, plan: Plan) -> Network:

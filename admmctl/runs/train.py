@@ -156,8 +156,8 @@ def check(run: Run, options: Options) -> None:
 def check_kind(run: Run, options: Options) -> None:
     """Raises UserError where the method cannot train such a run, whatever its rows."""
     check_method(run, options.cores)
-    if run.data.stream and not methods.load(run.kind).streams:
-        raise UserError(f"data.stream: method {run.method} needs its rows in memory; set data.stream: false")
+    if run.data.stream and (why := methods.load(run.kind).keeps_rows(run.settings)):
+        raise UserError(f"data.stream: method {run.method} {why}")
 
 
 def check_rows(run: Run, options: Options) -> None:

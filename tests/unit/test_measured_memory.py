@@ -15,7 +15,7 @@ from admmctl.methods.method import methods
 SCRIPT = Path(__file__).parents[1] / "support" / "measured_memory.py"
 LIBRARIES = ("torch-sgd", "torch-adam", "torch-lbfgs", "trees")  # of hundreds of MB themselves, more or less
 
-# name of a case: the method, rows, features, classes, hidden layers, and what else the experiment says
+# name of a case: the method, rows, features, classes, hidden layers, and what else its block or data: says
 Case = tuple[str, int, int, int, list[int], dict[str, Any]]
 CASES: dict[str, Case] = {
     "nothing": ("sgd", 100, 4, 2, [4], {}),
@@ -44,6 +44,14 @@ CASES: dict[str, Case] = {
     "cg": ("cg", 200, 20, 2, [1000, 700], {}),
     "lbfgs": ("lbfgs", 60, 20, 2, [800, 600], {"memory": 4, "stop": {"iterations": 8}}),
     "convex-admm": ("convex-admm", 30_000, 100, 2, [8], {"patterns": 8}),
+    "convex-admm, rows on disk": (
+        "convex-admm",
+        40_000,
+        300,
+        2,
+        [8],
+        {"solver": "block-pcg", "patterns": 50, "inner_iterations": 1, "data": {"stream": True}},
+    ),
     "linear, fewer features than rows": ("linear", 2800, 2000, 2, [], {}),
     "linear, more features than rows": ("linear", 2000, 5600, 2, [], {}),
     "linear, many features": ("linear", 60, 200_000, 2, [], {}),
@@ -61,11 +69,13 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[float,
         x, y = (folder / f"{axis}{number}.npy" for axis in "xy")
         np.save(x, generator.standard_normal((rows, features), dtype=np.float32))
         np.save(y, np.arange(rows) % classes)
+        more = dict(more)
+        data = more.pop("data", {})
         loss = "signed-squared" if method == "convex-admm" else "squared"
         experiments.append(
             {
                 "name": "memory",
-                "data": {"name": "files", "x": str(x), "y": str(y), "scale": "none"},
+                "data": {"name": "files", "x": str(x), "y": str(y), "scale": "none", **data},
                 "network": {"layers": layers},
                 "loss": loss,
                 "methods": {method: more},

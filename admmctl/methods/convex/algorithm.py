@@ -27,7 +27,7 @@ from admmctl.methods.convex.choose import choose, solvers
 from admmctl.methods.convex.patterns import Patterns, gates, relu_network, sample
 from admmctl.methods.convex.settings import PAPER, ConvexAdmmSettings
 from admmctl.methods.convex.solvers import STEPS, Size, Solver
-from admmctl.methods.convex.system import System
+from admmctl.methods.convex.system import System, inputs
 from admmctl.methods.method import Array, Cost, Finished, Method, Problem, Snapshot, Untimed, sums_over_ranks
 from admmctl.model.network import Network, Weights, predicted
 
@@ -64,7 +64,6 @@ class ConvexAdmm(Method):
     presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": PAPER}
     losses: ClassVar[tuple[str, ...]] = ("signed-squared",)
     activations: ClassVar[tuple[str, ...]] = ("relu",)
-    streams = False
     own_model = "convex"
 
     def __init__(self, settings: ConvexAdmmSettings) -> None:
@@ -76,6 +75,15 @@ class ConvexAdmm(Method):
         if settings.backend == "numpy" and settings.device != "cpu":
             return [("device", "backend: numpy runs on the processor; use backend: torch or jax, or device: cpu")]
         return []
+
+    @classmethod
+    def keeps_rows(cls, settings: ConvexAdmmSettings) -> str:
+        if settings.solver == "auto" or solvers.load(settings.solver).streams:
+            return ""
+        others = [name for name in solvers if solvers.load(name).streams]
+        return f"needs its rows in memory with solver: {settings.solver}; set data.stream: false, or solver: " + (
+            f"{', '.join(others[:-1])} or {others[-1]}"
+        )
 
     @classmethod
     def require(cls, settings: ConvexAdmmSettings) -> None:
@@ -100,11 +108,11 @@ class ConvexAdmm(Method):
     def _start(self, problem: Problem, library: Backend) -> ConvexAdmmState:
         settings, comm, clock = self.settings, problem.comm, problem.clock
         with clock.phase("precompute"):
-            X, scale = self._inputs(problem)
+            X, scale = inputs(problem, np.dtype(settings.dtype), settings.scale_rows, self.streamed)
             patterns = sample(X, settings.patterns, problem.seed, comm)
             y = signs(problem.y)
             system = System(X, patterns.D, y, settings.rho, library, comm)
-            size = Size(problem.total, system.d, system.P, system.C, X.itemsize, comm.size)
+            size = replace(self._size(problem.network, problem.total, comm.size), P=system.P)
             notes = [patterns.note] if patterns.note else []
             name: str = settings.solver
             if name == "auto":
@@ -117,18 +125,6 @@ class ConvexAdmm(Method):
         return ConvexAdmmState(
             problem, patterns, system, solver, scale, Fty, u, u, u, nothing, nothing, nothing, u, notes
         )
-
-    def _inputs(self, p: Problem) -> tuple[Array, float]:
-        """X (n, d) in the type of the settings, and what the inputs were multiplied by."""
-        inputs = p.network.inputs(p.a0)
-        scale = 1.0
-        if self.settings.scale_rows:
-            # In place, whatever the order in memory.
-            square = np.array([float(np.einsum("ij,ij->", inputs, inputs))])
-            p.comm.allreduce(square)
-            scale = float(np.sqrt(p.total / square[0])) if square[0] > 0 else 1.0
-        dtype = np.dtype(self.settings.dtype)
-        return np.multiply(inputs.T, dtype.type(scale), dtype=dtype, order="C"), scale
 
     def step(self, s: ConvexAdmmState) -> ConvexAdmmState:
         """One iteration of Algorithm 1. Raises Finished where the optimality conditions hold, and Diverged."""
@@ -288,15 +284,17 @@ class ConvexAdmm(Method):
     def _size(self, network: Network, total: int, ranks: int) -> Size:
         C = network.sizes[-1]
         width = np.dtype(self.settings.dtype).itemsize
-        return Size(total, network.sizes[0] + network.bias, network.sizes[1] // (2 * C), C, width, ranks)
+        block = network.block(4) if self.streamed else None
+        return Size(total, network.sizes[0] + network.bias, network.sizes[1] // (2 * C), C, width, ranks, block)
 
     def cost(self, network: Network, samples: int, total: int, ranks: int = 1) -> Cost:
         """Of the steps that a solver takes at most; ``auto``, until settled, is the one of least memory."""
         size = self._size(network, samples, 1)
         name = self.settings.solver if self.settings.solver != "auto" else self._settled[0] or "convex-cg"
         columns = 2 * size.C * size.P
-        # X and D; s, nu, G u and two more of their size; u, v, lam, b and two more.
-        rows = samples * size.itemsize * (2 * size.d + 2 * size.P + 6 * columns)
+        # X, unless it is on disk, and D; s, nu, G u and two more of their size; u, v, lam, b and two more.
+        held = 2 * size.d if size.block is None else 0
+        rows = samples * size.itemsize * (held + 2 * size.P + 6 * columns)
         state = rows + 6 * size.bytes_of_u + solvers.load(name).bytes(size, self.settings)
         product = 2.0 * total * size.d * columns
         if name in ("exact", "cholesky"):

@@ -24,7 +24,7 @@ SHARE = 0.8
 
 
 def choose(size: Size, settings: ConvexAdmmSettings, free: int | None) -> tuple[str, str]:
-    """The solver that ``auto`` takes, and why: the least work among those that run on these ranks and fit."""
+    """The solver that ``auto`` takes, and why: the least work of those that run on such ranks and rows and fit."""
     rows = f"{size.n:,} rows, {size.d:,} inputs, {size.P:,} patterns"
     work = {
         "cholesky": size.unknowns**3 / 3 + 0.25 * size.n * size.unknowns**2,  # A itself
@@ -36,7 +36,7 @@ def choose(size: Size, settings: ConvexAdmmSettings, free: int | None) -> tuple[
 
     def fits(name: str) -> bool:
         solver: type[Solver] = solvers.load(name)
-        runs = solver.ranks is None or size.ranks <= solver.ranks
+        runs = (solver.ranks is None or size.ranks <= solver.ranks) and (solver.streams or size.block is None)
         return runs and (free is None or solver.bytes(size, settings) <= SHARE * free)
 
     fitting = [name for name in work if fits(name)]

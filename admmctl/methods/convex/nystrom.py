@@ -12,7 +12,7 @@ import numpy as np
 from admmctl.methods.convex.backend import Backend, Tensor
 from admmctl.methods.convex.settings import ConvexAdmmSettings
 from admmctl.methods.convex.solvers import ConjugateGradients, Size, from_vectors, to_vectors
-from admmctl.methods.convex.system import System
+from admmctl.methods.convex.system import OnDisk, System
 from admmctl.methods.method import Diverged
 
 FIRST_RANK, MOST = 10, 100  # rank: auto begins at the one and doubles it, up to the other; the paper takes 100
@@ -36,8 +36,10 @@ def coupled(system: System) -> Operator:
 
     def times(vectors: Tensor) -> Tensor:
         parts = []
-        for low in range(0, vectors.shape[1], _AT_ONCE):
-            some = from_vectors(system, vectors[:, low : low + _AT_ONCE])
+        # Rows that stay on disk are read once for all: what they are multiplied to at once is small anyway.
+        step = vectors.shape[1] if isinstance(system.X, OnDisk) else _AT_ONCE
+        for low in range(0, vectors.shape[1], step):
+            some = from_vectors(system, vectors[:, low : low + step])
             parts.append(to_vectors(system, system.H(some)))
         return system.xp.concat(parts, axis=1)
 
@@ -46,7 +48,7 @@ def coupled(system: System) -> Operator:
 
 def squares(system: System) -> Operator:
     """H = X'X over the rows of all ranks, (d, d): G_i'G_i of every pattern."""
-    return Operator(system.backend, system.d, lambda vectors: system.total(system.X.T @ (system.X @ vectors)))
+    return Operator(system.backend, system.d, lambda vectors: system.over_rows(lambda X: X.T @ (X @ vectors)))
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,9 @@ class Nystrom(ConjugateGradients):
     @staticmethod
     def bytes(size: Size, settings: ConvexAdmmSettings) -> int:
         rank = most(settings, size.unknowns)
+        at_once = _AT_ONCE if size.block is None else rank
         # Omega, H Omega, its factors; and rows times vectors.
-        kept = size.itemsize * (4 * rank * size.unknowns + 8 * _AT_ONCE * size.n * size.P // size.ranks)
+        kept = size.itemsize * (4 * rank * size.unknowns + 8 * at_once * size.rows * size.P)
         return ConjugateGradients.bytes(size, settings) + kept
 
 

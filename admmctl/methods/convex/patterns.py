@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from admmctl.comm import Comm
 from admmctl.errors import UserError
+from admmctl.methods.convex.system import OnDisk, parts
 from admmctl.model.network import Weights
 
 Array = NDArray[np.floating]
@@ -37,21 +38,22 @@ class Patterns:
         return f"patterns: {self.asked} asked for, and only {self.count} were found that differ; using these"
 
 
-def sample(X: Array, asked: int, seed: int, comm: Comm) -> Patterns:
-    """``asked`` distinct patterns of the rows of all ranks, of which ``X`` (n, d) are this rank's.
+def sample(X: Array | OnDisk, asked: int, seed: int, comm: Comm) -> Patterns:
+    """``asked`` distinct patterns of the rows of all ranks, of which ``X`` (n, d) are this rank's, or on its disk.
 
     h_i ~ N(0, I), in the order drawn, the same on every rank and for every number of ranks. Duplicates are
     dropped, and so is a pattern that lets no row through. Where the rows have fewer patterns, those that were
     found. Raises UserError when there is none.
     """
-    d = X.shape[1]
+    n, d = X.shape
     generator = np.random.default_rng([seed, 0x9A77])
     H: Array = np.empty((d, 0), X.dtype)
-    D = np.empty((len(X), 0), np.bool_)
+    D = np.empty((n, 0), np.bool_)
     idle = 0
     while H.shape[1] < asked and idle < _FRUITLESS * asked:
         drawn = generator.standard_normal((d, asked)).astype(X.dtype)
-        H_all, D_all = np.hstack([H, drawn]), np.hstack([D, X @ drawn >= 0])
+        D_drawn = np.concatenate([part @ drawn >= 0 for part in parts(X)])
+        H_all, D_all = np.hstack([H, drawn]), np.hstack([D, D_drawn])
         new = _first_of_each(D_all, comm)
         idle = 0 if len(new) > H.shape[1] else idle + asked
         H, D = H_all[:, new[:asked]], D_all[:, new[:asked]]
@@ -62,11 +64,10 @@ def sample(X: Array, asked: int, seed: int, comm: Comm) -> Patterns:
 
 def _first_of_each(D: NDArray[np.bool_], comm: Comm) -> NDArray[Any]:
     """The columns that are not empty and differ from all before them, compared over the rows of all ranks."""
-    ones: Array = D.astype(np.float32)
     # In float64 counts of rows are exact; a block of rows is, in float32.
     both = np.zeros((D.shape[1], D.shape[1]))
     for low in range(0, len(D), 1 << 20):
-        block = ones[low : low + (1 << 20)]
+        block = D[low : low + (1 << 20)].astype(np.float32)
         both += block.T @ block
     comm.allreduce(both)
     count = both.diagonal()

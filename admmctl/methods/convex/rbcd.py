@@ -55,11 +55,12 @@ class Rbcd(Solver):
 
     def solve(self, b: Tensor, u: Tensor) -> tuple[Tensor, int]:
         system, s, xp = self.system, self.settings, self.system.xp
-        X, D, P, rho, backend = system.X, system.D, system.P, system.rho, system.backend
+        D, P, rho, backend = system.D, system.P, system.rho, system.backend
         size = min(s.block, P)
         bound = s.inner_tolerance * system.norm(b)
         # By sign, output, pattern; T = X u and y^ = F u go along with u. Copies: blocks of them are written to.
-        U, B, T = (xp.reshape(array + 0, (len(array), 2, -1, P)) for array in (u, b, X @ u))
+        Xu = system.by_rows(lambda X: X @ u)
+        U, B, T = (xp.reshape(array + 0, (len(array), 2, -1, P)) for array in (u, b, Xu))
         y_hat = summed(xp, D, T)
         steps = 0
         for _ in range(s.inner_iterations or PASSES):
@@ -67,11 +68,13 @@ class Rbcd(Solver):
             for block in self._blocks(P, size):
                 chosen = backend.index(block)
                 # g_i = (A u - b)_i, of which u_i - b_i is the same on every rank.
-                g = system.total(self._gradient(X, D, T, y_hat, chosen, rho)) + self._difference(U, B, chosen)
+                g = system.over_rows(self._gradient, D, T, y_hat, more=(chosen, rho))
+                g = g + self._difference(U, B, chosen)
                 p = self._precondition(g)
                 # The cost along p is a parabola: its slope and its curvature.
-                T_p, y_p, sums = self._ahead(X, D, p, chosen)
-                curvature = np.array(backend.numpy(sums), np.float64)
+                seen = [self._ahead(*visited, p, chosen) for visited in system.visit(D)]
+                T_p, y_p = (system.joined([part[place] for part in seen]) for place in (0, 1))
+                curvature = np.sum([backend.numpy(part[2]) for part in seen], axis=0, dtype=np.float64)
                 system.comm.allreduce(curvature)
                 slope = system.inner(g, p)
                 step = self._step(slope, system.inner(p, p) + float(curvature[0]) + float(curvature[1]) / rho)
@@ -113,7 +116,7 @@ class Rbcd(Solver):
         before = {
             "none": 0,
             "block": 3 * size.d**2,
-            "nystrom": rank * (4 * size.d + size.n // size.ranks),
+            "nystrom": rank * (4 * size.d + size.rows),
         }
         return 4 * size.bytes_of_u + 2 * pieces + size.itemsize * before[settings.precondition]
 

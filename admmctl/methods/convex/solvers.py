@@ -20,7 +20,10 @@ _PANEL = 512  # columns of S that are made at once
 
 @dataclass(frozen=True)
 class Size:
-    """What a solver's memory and work depend on: n rows of all ranks, d inputs, P patterns, C outputs."""
+    """What a solver's memory and work depend on: n rows of all ranks, d inputs, P patterns, C outputs.
+
+    Of rows that stay on disk ``block`` are in memory at once.
+    """
 
     n: int
     d: int
@@ -28,6 +31,12 @@ class Size:
     C: int
     itemsize: int
     ranks: int = 1
+    block: int | None = None
+
+    @property
+    def rows(self) -> int:
+        """Rows of X that a rank multiplies at once."""
+        return min(self.n // self.ranks, self.block or self.n)
 
     @property
     def unknowns(self) -> int:
@@ -43,6 +52,7 @@ class Solver:
     """Made once per run and asked once per iteration. Everything it sums over samples is of all ranks."""
 
     ranks: ClassVar[int | None] = None  # the most it runs on; None: any number
+    streams: ClassVar[bool] = True  # whether rows may stay on disk
     random: np.random.Generator | None = None  # what it draws from, where it does: a snapshot keeps its state
 
     def __init__(self, system: System, settings: ConvexAdmmSettings, seed: int) -> None:
@@ -69,7 +79,7 @@ class Solver:
 class Cholesky(Solver):
     """``cholesky``: A itself, of side 2 d P, and its factor. For small problems, and to check the others."""
 
-    ranks = 1
+    ranks, streams = 1, False
 
     def prepare(self) -> None:
         backend = self.system.backend
@@ -97,7 +107,7 @@ class Exact(Solver):
     90 GiB. S takes 0.4 GB.
     """
 
-    ranks = 1
+    ranks, streams = 1, False
 
     def prepare(self) -> None:
         self._B = self.system.backend.cholesky(gram(self.system))
@@ -208,8 +218,7 @@ class Block(ConjugateGradients):
 
 def gram(system: System) -> Tensor:
     """B = I + X'X over the rows of all ranks, (d, d): A is blockdiag(B) + F'F / rho, as (2 D_i - I)^2 = I."""
-    B = system.total(system.X.T @ system.X)
-    return B + _identity(system)
+    return system.over_rows(lambda X: X.T @ X) + _identity(system)
 
 
 def inverse_gram(system: System) -> Tensor:
@@ -226,8 +235,7 @@ def _identity(system: System) -> Tensor:
 
 def diagonal(system: System) -> Tensor:
     """diag(A) = 1 + sum over rows of x_j^2 (1 + D_i / rho), shape (d, 2 C P), without building A."""
-    X, D = system.X, system.D
-    one = 1 + system.total((X * X).T @ (1 + D / system.rho))  # (d, P)
+    one = 1 + system.over_rows(lambda X, D: (X * X).T @ (1 + D / system.rho), system.D)  # (d, P)
     return system.backend.array(np.tile(system.backend.numpy(one), (1, 2 * system.C)))
 
 

@@ -8,8 +8,11 @@ the 1/2 that Algorithm 1 solves with.
 
 u has shape (d, 2 C P): all blocks as columns of one matrix, ordered by sign, output, pattern. So F, G and their
 transposes are one product with X or X' each, and an entry-by-entry pass. Nothing is built that grows with (d P)^2.
+X may stay on disk: then it is read in every product, a block of rows at a time.
 """
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,19 +20,68 @@ from numpy.typing import NDArray
 
 from admmctl.comm import Comm
 from admmctl.methods.convex.backend import Backend, Tensor, allreduce
+from admmctl.methods.method import Problem
+
+
+@dataclass(frozen=True)
+class OnDisk:
+    """X (n, d) of which ``read`` makes the rows of a slice; ``blocks`` are slices that are visited one by one."""
+
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    blocks: tuple[slice, ...]
+    read: Callable[[slice], NDArray[Any]]
+
+
+def parts(X: NDArray[Any] | OnDisk) -> Iterator[NDArray[Any]]:
+    """All rows of X, in order, as many at once as may be in memory."""
+    if isinstance(X, OnDisk):
+        yield from map(X.read, X.blocks)
+    else:
+        yield X
+
+
+def inputs(
+    p: Problem, dtype: np.dtype[Any], scale_rows: bool, streamed: bool
+) -> tuple[NDArray[Any] | OnDisk, float]:
+    """X (n, d) in that type, and what inputs were multiplied by so that a row has mean square length 1, or 1.0."""
+    a0, network, scale = p.a0, p.network, 1.0
+    blocks = tuple(network.blocks(a0)) if streamed else (slice(None),)
+    if scale_rows:
+        # In place, whatever the order in memory.
+        held = (network.inputs(a0[:, columns]) for columns in blocks)
+        square = np.array([sum(float(np.einsum("ij,ij->", x, x)) for x in held)])
+        p.comm.allreduce(square)
+        scale = float(np.sqrt(p.total / square[0])) if square[0] > 0 else 1.0
+
+    def read(columns: slice) -> NDArray[Any]:
+        x = network.inputs(a0[:, columns]).T
+        found: NDArray[Any] = np.multiply(x, dtype.type(scale), dtype=dtype, order="C")
+        return found
+
+    if not streamed:
+        return read(slice(None)), scale
+    return OnDisk((a0.shape[1], network.sizes[0] + network.bias), dtype, blocks, read), scale
 
 
 class System:
     """X (n, d), D (n, P) of 0 and 1, and targets y (n, C) of -1 and 1, on a backend; rho may change.
 
-    Sums over samples are those of all ranks, in one Allreduce each.
+    Sums over samples are those of all ranks, in one Allreduce each. X may be ``OnDisk``; D and y are in memory.
     """
 
     def __init__(
-        self, X: NDArray[Any], D: NDArray[np.bool_], y: NDArray[Any], rho: float, backend: Backend, comm: Comm
+        self,
+        X: NDArray[Any] | OnDisk,
+        D: NDArray[np.bool_],
+        y: NDArray[Any],
+        rho: float,
+        backend: Backend,
+        comm: Comm,
     ) -> None:
         self.backend, self.comm, self.xp = backend, comm, backend.xp
-        self.X, self.y = backend.array(X), backend.array(y)
+        self.X: Any = X if isinstance(X, OnDisk) else backend.array(X)
+        self.y = backend.array(y)
         self.D = backend.array(D)
         self.E = 2 * self.D - 1  # of 2 D - I
         self.rho = rho
@@ -44,21 +96,45 @@ class System:
         """u = 0, shape (d, 2 C P)."""
         return self.backend.array(np.zeros((self.d, 2 * self.C * self.P)))
 
+    def visit(self, *of_rows: Tensor) -> Iterator[tuple[Tensor, ...]]:
+        """X, and arrays with as many rows: whole, or block by block with what belongs to a block of X."""
+        if not isinstance(self.X, OnDisk):
+            yield self.X, *of_rows
+            return
+        for rows in self.X.blocks:
+            yield self.backend.array(self.X.read(rows)), *(values[rows] for values in of_rows)
+
+    def by_rows(self, function: Callable[..., Tensor], *of_rows: Tensor, more: tuple[Any, ...] = ()) -> Tensor:
+        """``function`` of X, the arrays ``of_rows`` and ``more``, which says something of every row by itself."""
+        return self.joined([function(*visited, *more) for visited in self.visit(*of_rows)])
+
+    def over_rows(self, function: Callable[..., Tensor], *of_rows: Tensor, more: tuple[Any, ...] = ()) -> Tensor:
+        """``function`` of X, the arrays ``of_rows`` and ``more``, which sums over rows, of all ranks."""
+        found = None
+        for visited in self.visit(*of_rows):
+            part = function(*visited, *more)
+            found = part if found is None else found + part
+        return self.total(found)
+
+    def joined(self, blocks: list[Tensor]) -> Tensor:
+        """What was made of X block by block, for all rows."""
+        return blocks[0] if len(blocks) == 1 else self.xp.concat(blocks, axis=0)
+
     def F(self, U: Tensor) -> Tensor:
         """F u, shape (n, C): what the convex model says of this rank's rows."""
-        return self._forward(self.X, self.D, U)
+        return self.by_rows(self._forward, self.D, more=(U,))
 
     def Ft(self, r: Tensor) -> Tensor:
         """F' r for r (n, C), summed over ranks."""
-        return self.total(self._backward(self.X, self.D, r))
+        return self.over_rows(self._backward, self.D, r)
 
     def G(self, U: Tensor) -> Tensor:
         """G u, shape (n, 2 C P), of this rank's rows."""
-        return self._masked(self.X, self.E, U)
+        return self.by_rows(self._masked, self.E, more=(U,))
 
     def Gt(self, S: Tensor) -> Tensor:
         """G' s for s (n, 2 C P), summed over ranks."""
-        return self.total(self._unmasked(self.X, self.E, S))
+        return self.over_rows(self._unmasked, self.E, S)
 
     def A(self, U: Tensor) -> Tensor:
         """A u = u + F'F u / rho + G'G u, in two products and one Allreduce."""
@@ -66,7 +142,7 @@ class System:
 
     def H(self, U: Tensor) -> Tensor:
         """A u - u. Any number of columns: a multiple of 2 P."""
-        return self.total(self._normal(self.X, self.D, U, self.rho))
+        return self.over_rows(self._normal, self.D, more=(U, self.rho))
 
     def total(self, values: Tensor) -> Tensor:
         """The sum over ranks."""
