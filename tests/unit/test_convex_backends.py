@@ -1,6 +1,10 @@
 """The convex method on PyTorch and JAX says what it says on NumPy."""
 
 import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -156,6 +160,43 @@ def test_torch_computes_with_the_threads_of_the_run():
         torch.set_num_threads(before)
 
 
+# -- several devices
+
+
+def test_rows_over_several_devices_of_jax_make_the_steps_of_numpy():
+    pytest.importorskip("jax")
+    script = Path(__file__).parents[1] / "support" / "several_devices.py"
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    refusal = found.pop("refusal")
+    assert refusal.startswith(
+        "devices: 5, but JAX sees 4 here; XLA_FLAGS=--xla_force_host_platform_device_count=N"
+    )
+    assert len(found) == 4
+    for name, case in found.items():
+        for what in ("u", "v", "s", "nu", "residuals", "resumed"):
+            assert case[what] < 1e-8, (name, what)
+        assert case["accuracy"][0] == case["accuracy"][1]
+        assert case["rows"] == [[16, 16, 16, 16]] * 3
+        assert case["replicated"]
+
+
+def test_several_devices_are_for_jax_and_rows_in_memory():
+    for library in ("numpy", "torch"):
+        ((key, message),) = ConvexAdmm.check(ConvexAdmmSettings(backend=library, devices=2), 2)
+        assert key == "devices"
+        assert message == f"backend: {library} takes one; use backend: jax, or devices: 1"
+    several = ConvexAdmmSettings(backend="jax", devices=2, solver="block-pcg")
+    assert ConvexAdmm.check(several, 2) == []
+    assert ConvexAdmm.keeps_rows(several) == (
+        "needs its rows in memory with devices: 2; set data.stream: false, or devices: 1"
+    )
+    # Runs of one device have the names that they had.
+    assert "devices" not in ConvexAdmmSettings().plain()
+    assert several.plain()["devices"] == 2
+
+
 # -- what is missing
 
 
@@ -180,7 +221,6 @@ def test_a_library_that_is_missing_is_named_with_its_cure(name, monkeypatch):
 def test_the_cure_is_an_extra_of_the_package(name):
     # Not the installed package's: the checkout's own.
     import tomllib
-    from pathlib import Path
 
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     assert name in project["optional-dependencies"]

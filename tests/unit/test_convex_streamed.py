@@ -1,9 +1,12 @@
 """Convex ADMM on rows that stay on disk: the same operators, solutions and runs, in less memory."""
 
+import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support.convex import rows as rows_of_problem
 from support.convex_systems import LONG, made, normal, outputs, solver_of
 from support.ranks import CountingComm, on_ranks
 
@@ -14,6 +17,8 @@ from admmctl.methods.convex.patterns import sample
 from admmctl.methods.convex.settings import ConvexAdmmSettings
 from admmctl.methods.convex.solvers import Size
 from admmctl.methods.convex.system import OnDisk, System
+from admmctl.methods.method import trainer
+from admmctl.model.network import Network
 from admmctl.runs.recorded import Recorded
 
 STREAMING = {
@@ -127,6 +132,43 @@ def test_auto_takes_a_solver_that_streams():
             for n in (10**3, 10**6)
         )
         assert many - few == (0 if solver == "nystrom-pcg" else 16 * 5 * (10**6 - 10**3))
+
+
+class ReadInBlocks:
+    """Stands for rows on disk: a0[:, columns] is a copy of columns that are made when they are asked for."""
+
+    ndim, dtype, itemsize = 2, np.dtype(np.float32), 4
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self.shape = shape
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: tuple[slice, slice]) -> np.ndarray:
+        low, high, _ = key[1].indices(self.shape[1])
+        return np.random.default_rng(low).standard_normal((high - low, len(self)), dtype=np.float32).T
+
+
+@pytest.mark.parametrize("solver", ["block-pcg", "nystrom-pcg", "rbcd"])
+def test_the_memory_of_rows_on_disk_is_without_X(solver):
+    n, features, P = 8_000, 300, 20
+    p = replace(rows_of_problem(P, samples=n, features=2, dtype=np.float32), a0=ReadInBlocks((features + 1, n)))
+    p = replace(p, network=Network.build(features, [2 * P], 1, "relu", True))
+    method = trainer("convex-admm", ConvexAdmmSettings(solver=solver, patterns=P, rank=20), "signed-squared", True)
+    tracemalloc.start()
+    try:
+        state = method.init(p)
+        for _ in range(2):
+            state = method.step(state)
+            method.residuals(state)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    counted = method.cost(p.network, n, n).state_bytes
+    assert 0.6 * counted < peak < 1.2 * counted
+    in_memory = trainer("convex-admm", method.settings, "signed-squared").cost(p.network, n, n).state_bytes
+    assert in_memory - counted >= 2 * 4 * n * features
 
 
 # -- whole runs

@@ -1,5 +1,8 @@
 """Rows that stay on disk: the same blocks and the same training as rows in memory."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -48,6 +51,26 @@ def test_streamed_blocks_are_the_columns_in_memory(rows, scale, chunk, monkeypat
         out = np.empty((4, len(one.a0)), np.float32)
         other.a0.take(some, out)
         np.testing.assert_allclose(out, one.a0[:, some].T, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the pages of a process are what Linux says")
+@pytest.mark.parametrize("precision", [np.float32, np.float64])
+def test_a_file_that_is_read_in_passes_takes_no_memory_of_the_process(tmp_path, precision):
+    def mapped() -> int:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("RssFile:"))
+
+    x = np.random.default_rng(0).standard_normal((40_000, 200)).astype(precision)
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "y.npy", np.arange(40_000) % 2)
+    block = {"name": "files", "x": str(tmp_path / "x.npy"), "y": str(tmp_path / "y.npy"), "train": 39_000}
+    before = mapped()
+    train = shards.load(shards.plan(settings(block, stream=True), 1), Serial()).train
+    total = 0.0
+    for low in range(0, 39_000, 500):
+        total += float(train.a0[:-1, low : low + 500].sum())
+        assert mapped() - before < 8 << 20 < x.nbytes / 3
+    assert abs(total) < 10  # scaled to a mean of zero: all of them were read
 
 
 @pytest.mark.parametrize(

@@ -74,10 +74,16 @@ class ConvexAdmm(Method):
     def check(settings: ConvexAdmmSettings, layers: int) -> list[tuple[str, str]]:
         if settings.backend == "numpy" and settings.device != "cpu":
             return [("device", "backend: numpy runs on the processor; use backend: torch or jax, or device: cpu")]
+        if settings.devices > 1 and settings.backend != "jax":
+            return [("devices", f"backend: {settings.backend} takes one; use backend: jax, or devices: 1")]
         return []
 
     @classmethod
     def keeps_rows(cls, settings: ConvexAdmmSettings) -> str:
+        if settings.devices > 1:
+            return (
+                f"needs its rows in memory with devices: {settings.devices}; set data.stream: false, or devices: 1"
+            )
         if settings.solver == "auto" or solvers.load(settings.solver).streams:
             return ""
         others = [name for name in solvers if solvers.load(name).streams]
@@ -87,7 +93,7 @@ class ConvexAdmm(Method):
 
     @classmethod
     def require(cls, settings: ConvexAdmmSettings) -> None:
-        backend(settings.backend, settings.device, settings.dtype)
+        backend(settings.backend, settings.device, settings.dtype, devices=settings.devices)
 
     @staticmethod
     def hidden_layers(settings: ConvexAdmmSettings, layers: list[int], outputs: int) -> list[int]:
@@ -97,7 +103,7 @@ class ConvexAdmm(Method):
     def init(self, problem: Problem) -> ConvexAdmmState:
         """Patterns, the convex problem, and what its solver computes beforehand. Raises UserError and Diverged."""
         settings = self.settings
-        library = backend(settings.backend, settings.device, settings.dtype, problem.threads)
+        library = backend(settings.backend, settings.device, settings.dtype, problem.threads, settings.devices)
         if settings.backend == "jax":
             # JAX compiles whatever it meets for the first time: a rehearsal, outside of the clock.
             rehearsal = self.step(self._start(replace(problem, clock=Untimed()), library))
@@ -120,7 +126,7 @@ class ConvexAdmm(Method):
                 notes.append(f"solver: {name}, {_gb(solvers.load(name).bytes(size, settings))} ({why})")
             solver = _solver(name, comm.size)(system, settings, problem.seed)
             u = system.zeros()
-            nothing = library.array(np.zeros((system.n, 2 * system.C * system.P)))
+            nothing = system.zeros_of_rows()
             Fty = library.sync(system.Ft(system.y))
         return ConvexAdmmState(
             problem, patterns, system, solver, scale, Fty, u, u, u, nothing, nothing, nothing, u, notes
@@ -199,6 +205,7 @@ class ConvexAdmm(Method):
         system, xp = s.system, s.system.xp
         Gv = system.G(s.v)
         misfit, outside, inside = system.norm_of_rows(system.F(s.v) - system.y, xp.clip(Gv, None, 0), Gv)
+        del Gv  # as large as s, and what follows takes as much
         wrong = system.norm(system.A(s.u) - s.b) if s.iteration else 0.0
         loss, accuracy = system.fit(s.u, s.problem.total)
         return {
@@ -241,14 +248,14 @@ class ConvexAdmm(Method):
                 "inner": s.inner,
                 "iteration": s.iteration,
             },
-            {"s": numpy(s.s), "nu": numpy(s.nu)},
+            {name: numpy(getattr(s, name))[: s.system.n] for name in ("s", "nu")},
         )
 
     def restore(self, s: ConvexAdmmState, snapshot: Snapshot) -> ConvexAdmmState:
         array, common = s.system.backend.array, snapshot.common
         s.u, s.v, s.lam = (array(common[name]) for name in ("u", "v", "lam"))
         # Copies: rows may still be on disk.
-        s.s, s.nu = (array(np.array(snapshot.rows[name])) for name in ("s", "nu"))
+        s.s, s.nu = (s.system.backend.rows(np.array(snapshot.rows[name])) for name in ("s", "nu"))
         s.Gu = s.system.G(s.u)
         if common["rho"] != s.system.rho:
             s.system.rho = common["rho"]
@@ -295,7 +302,9 @@ class ConvexAdmm(Method):
         # X, unless it is on disk, and D; s, nu, G u and two more of their size; u, v, lam, b and two more.
         held = 2 * size.d if size.block is None else 0
         rows = samples * size.itemsize * (held + 2 * size.P + 6 * columns)
-        state = rows + 6 * size.bytes_of_u + solvers.load(name).bytes(size, self.settings)
+        # Of rows on disk a block, as it is read and as it is multiplied, and what is made of it.
+        visited = 0 if size.block is None else size.block * size.itemsize * 2 * (size.d + 2 * columns)
+        state = rows + visited + 6 * size.bytes_of_u + solvers.load(name).bytes(size, self.settings)
         product = 2.0 * total * size.d * columns
         if name in ("exact", "cholesky"):
             # G u, G'(s - nu); for exact F and F', two solves with B, one with S.

@@ -6,7 +6,7 @@ them.
 """
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Literal
 
@@ -36,6 +36,13 @@ class Backend:
         """``values`` on the device, in this backend's type. May share memory with them."""
         raise NotImplementedError
 
+    def rows(self, values: NDArray[Any]) -> Tensor:
+        """``array`` of something that has a row for every sample.
+
+        Over several devices as many rows on each: rows of zeros are added until they come out even.
+        """
+        return self.array(values)
+
     def numpy(self, values: Tensor) -> NDArray[Any]:
         """``values`` as a NumPy array. May share memory with them."""
         return np.asarray(values)
@@ -52,6 +59,18 @@ class Backend:
         """``values`` less ``change`` at ``places`` of their last axis; they may be written to."""
         values[..., places] -= change
         return values
+
+    def joined(self, parts: Iterable[Tensor], rows: int) -> Tensor:
+        """Parts of one array of ``rows`` rows, one after the other, as that array."""
+        whole, low = None, 0
+        for part in parts:
+            if len(part) == rows:
+                return part
+            if whole is None:
+                whole = self.xp.empty((rows, *part.shape[1:]), dtype=part.dtype, device=part.device)
+            whole[low : low + len(part)] = part
+            low += len(part)
+        return whole
 
     def sync(self, values: Tensor) -> Tensor:
         """``values``, computed: devices work ahead of the program, and a clock must not."""
@@ -154,20 +173,33 @@ class TorchBackend(Backend):
 
 
 class JaxBackend(Backend):
-    """JAX: functions of the method are compiled by XLA."""
+    """JAX: functions of the method are compiled by XLA, for one device or for several.
+
+    Over several devices rows are divided, and what is not of rows is on each of them. XLA sees that from arrays:
+    it sums over devices where a product sums over rows.
+    """
 
     name = "jax"
 
-    def __init__(self, dtype: str, device: Device) -> None:
+    def __init__(self, dtype: str, device: Device, devices: int = 1) -> None:
         jax = _import("jax")
         if dtype == "float64":
             jax.config.update("jax_enable_x64", True)
         jax.config.update("jax_default_matmul_precision", "highest")
         kind = "gpu" if device == "cuda" else "cpu"
         try:
-            self._place = jax.devices(kind)[0]
+            found = jax.devices(kind)
         except RuntimeError:
             raise MissingExtra(f"device: {device}, but JAX sees none here; use device: cpu") from None
+        if len(found) < devices:
+            flag = "; XLA_FLAGS=--xla_force_host_platform_device_count=N divides a processor" * (kind == "cpu")
+            raise MissingExtra(f"devices: {devices}, but JAX sees {len(found)} here{flag}")
+        self._devices, self._place, self._by_rows = devices, found[0], found[0]
+        if devices > 1:
+            sharding = jax.sharding
+            mesh = sharding.Mesh(np.array(found[:devices]), ("rows",))
+            self._place = sharding.NamedSharding(mesh, sharding.PartitionSpec())
+            self._by_rows = sharding.NamedSharding(mesh, sharding.PartitionSpec("rows"))
         self._jax = jax
         self._compiled: dict[Callable[..., Any], Callable[..., Any]] = {}
         self._solve_triangular = importlib.import_module("jax.scipy.linalg").solve_triangular
@@ -177,6 +209,12 @@ class JaxBackend(Backend):
 
     def array(self, values: NDArray[Any]) -> Tensor:
         return self._jax.device_put(np.asarray(values, self.dtype), self._place)
+
+    def rows(self, values: NDArray[Any]) -> Tensor:
+        values = np.asarray(values, self.dtype)
+        if missing := -len(values) % self._devices:
+            values = np.concatenate([values, np.zeros((missing, *values.shape[1:]), self.dtype)])
+        return self._jax.device_put(values, self._by_rows)
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         if function not in self._compiled:
@@ -188,6 +226,10 @@ class JaxBackend(Backend):
 
     def subtract(self, values: Tensor, places: Tensor, change: Tensor) -> Tensor:
         return self.compile(_subtracted)(values, places, change)
+
+    def joined(self, parts: Iterable[Tensor], rows: int) -> Tensor:
+        found = list(parts)
+        return found[0] if len(found) == 1 else self.xp.concat(found, axis=0)
 
     def sync(self, values: Tensor) -> Tensor:
         return self._jax.block_until_ready(values)
@@ -215,15 +257,15 @@ def _subtracted(xp: Any, values: Tensor, places: Tensor, change: Tensor) -> Tens
     return values.at[..., places].add(-change)
 
 
-def backend(name: Name, device: Device, dtype: str, threads: int = 1) -> Backend:
-    """The library called ``name``, ready on a device.
+def backend(name: Name, device: Device, dtype: str, threads: int = 1, devices: int = 1) -> Backend:
+    """The library called ``name``, ready on a device, or on ``devices`` of that kind.
 
     Raises MissingExtra when it, or the device, is not here, and UserError for NumPy on a GPU.
     """
     if name == "torch":
         return TorchBackend(dtype, device, threads)
     if name == "jax":
-        return JaxBackend(dtype, device)
+        return JaxBackend(dtype, device, devices)
     if device != "cpu":
         raise UserError("device: cuda, but backend: numpy runs on the processor; use backend: torch or jax")
     return NumpyBackend(dtype)

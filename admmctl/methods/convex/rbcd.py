@@ -73,8 +73,10 @@ class Rbcd(Solver):
                 p = self._precondition(g)
                 # The cost along p is a parabola: its slope and its curvature.
                 seen = [self._ahead(*visited, p, chosen) for visited in system.visit(D)]
-                T_p, y_p = (system.joined([part[place] for part in seen]) for place in (0, 1))
-                curvature = np.sum([backend.numpy(part[2]) for part in seen], axis=0, dtype=np.float64)
+                T_p, y_p = (backend.joined((part[place] for part in seen), system.n) for place in (0, 1))
+                curvature = np.zeros(2)
+                for part in seen:
+                    curvature += backend.numpy(part[2])
                 system.comm.allreduce(curvature)
                 slope = system.inner(g, p)
                 step = self._step(slope, system.inner(p, p) + float(curvature[0]) + float(curvature[1]) / rho)

@@ -62,6 +62,7 @@ class ConvexAdmmSettings(Settings):
     )
     backend: Name = Field(default="numpy", description="the library that computes")
     device: Device = Field(default="cpu", description="where it computes")
+    devices: Count = Field(default=1, description="jax: how many of them, over which a rank divides its rows")
     dtype: Literal["float32", "float64"] = Field(default="float32", description="of its numbers")
 
     def plain(self) -> dict[str, Any]:
@@ -70,7 +71,7 @@ class ConvexAdmmSettings(Settings):
         return values | {"precondition": _BEFORE.get(self.precondition, self.precondition)}
 
     def usual(self) -> dict[str, Any]:
-        return super().usual() | {"inner_start": "before", "order": "shuffled"}
+        return super().usual() | {"inner_start": "before", "order": "shuffled", "devices": 1}
 
 
 # ``preset: paper``: what the paper says; where it says nothing, the code that it names.

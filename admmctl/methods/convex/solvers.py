@@ -261,7 +261,7 @@ def explicit(system: System) -> Any:
 
 def _sample_matrix(system: System, half: Tensor) -> Tensor:
     """S, of which the lower triangle counts; in panels of columns, where arrays can be written to."""
-    xp, D, n = system.xp, system.D, system.n
+    xp, D, n = system.xp, system.D, len(system.D)
     if system.backend.name == "jax":
         return 2 * (D @ D.T) * (half.T @ half) + system.backend.array(system.rho * np.eye(n))
     S = xp.empty((n, n), dtype=D.dtype, device=D.device)

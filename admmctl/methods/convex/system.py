@@ -80,9 +80,9 @@ class System:
         comm: Comm,
     ) -> None:
         self.backend, self.comm, self.xp = backend, comm, backend.xp
-        self.X: Any = X if isinstance(X, OnDisk) else backend.array(X)
-        self.y = backend.array(y)
-        self.D = backend.array(D)
+        # Rows of zeros may follow, of X, y and D: all sums are without them.
+        self.X: Any = X if isinstance(X, OnDisk) else backend.rows(X)
+        self.y, self.D = backend.rows(y), backend.rows(D)
         self.E = 2 * self.D - 1  # of 2 D - I
         self.rho = rho
         self.n, self.d = X.shape
@@ -91,6 +91,10 @@ class System:
         self._forward, self._backward = compiled(_forward), compiled(_backward)
         self._masked, self._unmasked = compiled(_masked), compiled(_unmasked)
         self._normal = compiled(_normal)
+
+    def zeros_of_rows(self) -> Tensor:
+        """s = 0, shape (n, 2 C P)."""
+        return self.backend.rows(np.zeros((self.n, 2 * self.C * self.P)))
 
     def zeros(self) -> Tensor:
         """u = 0, shape (d, 2 C P)."""
@@ -106,7 +110,7 @@ class System:
 
     def by_rows(self, function: Callable[..., Tensor], *of_rows: Tensor, more: tuple[Any, ...] = ()) -> Tensor:
         """``function`` of X, the arrays ``of_rows`` and ``more``, which says something of every row by itself."""
-        return self.joined([function(*visited, *more) for visited in self.visit(*of_rows)])
+        return self.backend.joined((function(*visited, *more) for visited in self.visit(*of_rows)), self.n)
 
     def over_rows(self, function: Callable[..., Tensor], *of_rows: Tensor, more: tuple[Any, ...] = ()) -> Tensor:
         """``function`` of X, the arrays ``of_rows`` and ``more``, which sums over rows, of all ranks."""
@@ -115,10 +119,6 @@ class System:
             part = function(*visited, *more)
             found = part if found is None else found + part
         return self.total(found)
-
-    def joined(self, blocks: list[Tensor]) -> Tensor:
-        """What was made of X block by block, for all rows."""
-        return blocks[0] if len(blocks) == 1 else self.xp.concat(blocks, axis=0)
 
     def F(self, U: Tensor) -> Tensor:
         """F u, shape (n, C): what the convex model says of this rank's rows."""
@@ -151,7 +151,9 @@ class System:
     def fit(self, U: Tensor, total: int) -> tuple[float, float]:
         """Mean of 1/2 (F u - y)^2 over the ``total`` rows of all ranks, and the share that F u gets right."""
         xp, z, y = self.xp, self.F(U), self.y
-        right = (z > 0) == (y > 0) if self.C == 1 else xp.argmax(z, axis=1) == xp.argmax(y, axis=1)
+        one = self.C == 1
+        right = (z[:, 0] > 0) == (y[:, 0] > 0) if one else xp.argmax(z, axis=1) == xp.argmax(y, axis=1)
+        right = right & (y[:, 0] != 0)
         misfit, correct = self.norm_of_rows(z - y, self.backend.array(self.backend.numpy(right)))
         return misfit**2 / 2 / total, round(correct**2) / total
 
