@@ -14,6 +14,7 @@ from admmctl.errors import UserError
 from admmctl.experiment.config import load
 from admmctl.methods.convex.algorithm import ConvexAdmm, ConvexAdmmState, signs
 from admmctl.methods.convex.settings import ConvexAdmmSettings
+from admmctl.methods.convex.system import inputs
 from admmctl.methods.method import Finished
 from admmctl.model.network import Network, classify, gated_forward
 
@@ -311,6 +312,22 @@ def test_every_solver_ends_within_a_percent_of_exact(converged, settings):
     assert method.residuals(s)["violation"] < 1e-2
 
 
+def test_the_end_of_several_outputs_is_the_optimum_that_scipy_finds():
+    # The group norm of every output counts by itself: one output's optimum after the other.
+    whole, beta = rows(outputs=3), 0.5
+    method, s = trained(whole, 3000, beta=beta)
+    expected = sum(optimum(trained(replace(rows(), y=whole.y[c : c + 1]), 0)[1], beta) for c in range(3))
+    reached = objective(s, inside(s, s.v), beta)
+    assert reached == pytest.approx(expected, rel=1e-4)
+    assert reached <= expected * (1 + 1e-5)
+    assert reached < 0.99 * objective(s, 0 * s.v, beta)
+    assert method.residuals(s)["objective"] == pytest.approx(reached, rel=1e-5)
+    assert max(method.conditions(s).values()) < 1e-9
+    # Outputs use different patterns: a norm of a pattern over all outputs would not end there.
+    used = (np.linalg.norm(s.v, axis=0) > 0).reshape(2, 3, -1)
+    assert (used.any(axis=1) & ~used.all(axis=1)).any()
+
+
 @pytest.mark.parametrize("solver", ["exact", "cholesky"])
 def test_several_outputs_are_as_many_problems_of_one(solver):
     whole = rows(outputs=3)
@@ -452,7 +469,7 @@ def test_scaling_rows_copies_them_once(bias):
     p = rows(bias=bias, samples=20_000, features=20)
     tracemalloc.start()
     try:
-        X, _ = convex(scale_rows=True)._inputs(p)
+        X, _ = inputs(p, np.dtype(np.float64), True, streamed=False)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -506,11 +523,11 @@ def test_the_paper_has_its_settings():
     }
     runs = load(experiment).runs
     paper = runs["paper"].settings
-    assert (paper.solver, paper.rank, paper.block, paper.precondition) == ("nystrom-pcg", 100, 1, False)
+    assert (paper.solver, paper.rank, paper.block, paper.precondition) == ("nystrom-pcg", 100, 1, "none")
     assert (paper.order, paper.inner_start, paper.inner_tolerance) == ("independent", "zero", 1e-6)
     assert not paper.scale_rows
     ours = runs["ours"].settings
-    assert (ours.solver, ours.rank, ours.block, ours.precondition) == ("auto", "auto", 5, True)
+    assert (ours.solver, ours.rank, ours.block, ours.precondition) == ("auto", "auto", 5, "block")
     assert (ours.order, ours.inner_start) == ("shuffled", "before")
     assert ours.scale_rows
     # What came later does not change the hash of runs without it.

@@ -44,10 +44,11 @@ CASES: dict[str, Case] = {
     "cg": ("cg", 200, 20, 2, [1000, 700], {}),
     "lbfgs": ("lbfgs", 60, 20, 2, [800, 600], {"memory": 4, "stop": {"iterations": 8}}),
     "convex-admm": ("convex-admm", 30_000, 100, 2, [8], {"patterns": 8}),
+    "convex-admm, ten classes": ("convex-admm", 24_000, 30, 10, [8], {"solver": "block-pcg", "patterns": 25}),
     "convex-admm, rows on disk": (
         "convex-admm",
-        40_000,
-        300,
+        110_000,
+        100,
         2,
         [8],
         {"solver": "block-pcg", "patterns": 50, "inner_iterations": 1, "data": {"stream": True}},
