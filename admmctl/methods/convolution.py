@@ -21,14 +21,19 @@ a number over its square. Nothing as large as the images is solved for.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-from admmctl.methods.least_squares import Factor, RidgeFactor, Sums
-from admmctl.methods.method import Array, Diverged
+from admmctl.methods.gains import divided_gains
+from admmctl.methods.least_squares import Factor, RidgeFactor, Sums, check_sides
+from admmctl.methods.method import Array, Diverged, Problem
 from admmctl.model.convolution import Filters, Spectrum, correlation, product
+from admmctl.model.network import Network
+from admmctl.model.operators import Operator
+from admmctl.model.pooling import Pooled
 
 
 class FilterPair(Sums):
@@ -59,9 +64,16 @@ class FilterPair(Sums):
         self._z_a += correlation(above, below)
         self._z += above[:, :, 0].real.sum(axis=0)
         if not self._fixed:
-            self._a_a += correlation(below, below)
-            self._a += below[:, :, 0].real.sum(axis=0)
-            self._samples += len(below)
+            self._add_gram(below)
+
+    def add_gram(self, a: Array) -> None:
+        """Add a block of samples to a a' alone."""
+        self._add_gram(self._filters.seen(a))
+
+    def _add_gram(self, below: Spectrum) -> None:
+        self._a_a += correlation(below, below)
+        self._a += below[:, :, 0].real.sum(axis=0)
+        self._samples += len(below)
 
     def packed(self) -> list[Array]:
         """Of a a' the lags between pixels of a filter, unless they are fixed; ``cross`` gets those of z a'."""
@@ -207,6 +219,14 @@ class FilterGain:
             self._factor = factor.astype(W.dtype), lower
             self._inverse = inverse.astype(self.V.dtype)
 
+    def __matmul__(self, t: Array) -> Array:
+        """(C H W, n) of maps (F H W, n)."""
+        return self.pull(self._above.transform(t))
+
+    def __itruediv__(self, c: float) -> "FilterGain":
+        self.V /= c
+        return self
+
     def pull(self, e: Spectrum) -> Array:
         """(C H W, n) of the spectrum (n, F, frequencies) of maps, which may be overwritten."""
         above, pulled = self._above, product(self.V, e)
@@ -220,25 +240,71 @@ class FilterGain:
         return above.pixels_of(pulled)
 
 
+def on_units(network: Network, W: Mapping[int, Array], l: int) -> Array:
+    """W_{l+1} on the units of layer l: without its bias, and without what recurrent networks read beside them."""
+    return W[l + 1][:, : min(network.operator(l + 1).inputs, network.sizes[l])]
+
+
+def gains_below(p: Problem, W: Mapping[int, Array], ratios: Mapping[int, float], dtype: type) -> dict[int, Any]:
+    """M'(ratio I + M M')^-1 of hidden layers l, M what layer l + 1 with ``W[l + 1]`` is as a matrix.
+
+    Below a convolution a ``FilterGain``, below a pooled layer U, else the matrix itself, solved in ``dtype``.
+    Raises Diverged, on all ranks.
+    """
+    dense, shrunk, V = {}, {}, {}
+    with p.clock.phase("solve"):
+        for l, ratio in ratios.items():
+            above = p.network.operator(l + 1)
+            if isinstance(above, Filters):
+                V[l] = FilterGain(above, W[l + 1], ratio)
+            else:
+                dense[l] = on_units(p.network, W, l)
+                shrunk[l] = ratio * above.pool**2 if isinstance(above, Pooled) else ratio
+        return V | divided_gains(dense, shrunk, dtype, p.comm, p.clock)
+
+
 def filter_cost(filters: Filters, bias: bool, l: int, total: int) -> tuple[float, int, int]:
     """Operations of the sums and the product of layer l, numbers that it holds, those of a a' that it sends."""
-    F, C, k = filters.rows, filters.phases, filters.inputs + bias
-    unknowns = C if filters.whole else k
+    C, k, whole = filters.phases, filters.inputs + bias, filters.whole
     flop = 2.0 * total * filters.flop(bias)
-    held = 4 * C * filters.pixels * C if filters.whole else k * k
-    numbers = 2 * (F * C + 2 * C * C) * filters.frequencies + F * k + held
+    numbers = filter_numbers(filters, bias) + (4 * C * filters.pixels * C if whole else k * k)
     shared = 0
     if l > 1:
-        # a a' is Hermitian; and both products of the a-update.
-        flop += total * (4.0 * C * C * filters.frequencies + 2 * filters.flop(bias=False))
-        flop += (filters.frequencies if filters.whole else 1) * unknowns**3 / 3
-        m = zeros_around(filters)
-        if m:
-            flop += m**3 / 3 + total * (2.0 * m * m + 2 * filters.flop(bias=False))
-            numbers += m * m // 2 + 4 * C * C * filters.frequencies
+        # a a'; and both products of the a-update.
+        flop += total * (gram_flop(filters, bias) + 2 * filters.flop(bias=False))
+        flop += (filters.frequencies if whole else 1) * (C if whole else k) ** 3 / 3
+        of_zeros = zeros_cost(filters, total)
+        flop, numbers = flop + of_zeros[0], numbers + of_zeros[1]
         lags = math.prod(map(len, filters.differences()))
         shared = C * (C + 1) // 2 * lags + C + 1
     return flop, numbers, shared
+
+
+def filter_numbers(filters: Filters, bias: bool) -> int:
+    """How many numbers the sums of a ``FilterPair`` are."""
+    F, C = filters.rows, filters.phases
+    return 2 * (F * C + 2 * C * C) * filters.frequencies + F * (filters.inputs + bias)
+
+
+def gram_flop(operator: Operator, bias: bool) -> float:
+    """Operations per sample that are a a' of a layer: Hermitian per frequency, below filters."""
+    k = operator.inputs + bias
+    return 4.0 * operator.phases**2 * operator.frequencies if isinstance(operator, Filters) else k * (k + 1.0)
+
+
+def zeros_cost(filters: Filters, total: int) -> tuple[float, int]:
+    """Operations and numbers of what keeps zeros around images: none where there are none."""
+    m = zeros_around(filters)
+    if not m:
+        return 0.0, 0
+    flop = m**3 / 3 + total * (2.0 * m * m + 2 * filters.flop(bias=False))
+    return flop, m * m // 2 + 4 * filters.phases**2 * filters.frequencies
+
+
+def check_zeros(network: Network) -> None:
+    """Raises UserError where more numbers around the images of a hidden layer are zeros than a factor may have."""
+    above = [network.operator(l) for l in range(2, network.layers + 1)]
+    check_sides([zeros_around(layer) for layer in above if isinstance(layer, Filters)], "zeros around images")
 
 
 def zeros_around(filters: Filters) -> int:

@@ -172,14 +172,17 @@ class Filters:
         if total.shape[1] > self.inputs:
             total[:, self.inputs] += above[:, :, 0].real.sum(axis=0)
 
-    def square(self, W: Array) -> float:
-        """A weight stands in as many entries of the layer's matrix as it sees pixels of an image."""
-        filters = W[:, : self.inputs].astype(np.float64).reshape(-1, *self.size)
+    @property
+    def looks(self) -> Array:
+        """A weight multiplies a pixel at every place of its filter, but for the zeros around the image."""
         down, across = (
             [sum(0 <= self.stride * p + offset < side for p in range(of)) if self.zeros else of for offset in own]
             for own, side, of in zip(self.offsets(), self.image[1:], self.maps, strict=True)
         )
-        return float(np.einsum("fuv,fuv,u,v->", filters, filters, down, across))
+        return np.tile(np.outer(down, across).ravel().astype(float), self.image[0])
+
+    def square(self, W: Array) -> float:
+        return float((W[:, : self.inputs].astype(np.float64) ** 2 @ self.looks).sum())
 
     def transform(self, x: Array) -> Spectrum:
         """The spectrum (n, F, frequencies) of maps ``x`` (F H W, n), of any number F of them."""

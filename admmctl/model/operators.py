@@ -40,6 +40,10 @@ class Operator(Protocol):
     def add_gradient(self, delta: Array, a: Array, total: Array) -> None:
         """Add to ``total`` the derivative by W of the sum of delta * (W a + b)."""
 
+    @property
+    def looks(self) -> Array:
+        """How many of the activations below an input of W is, one after another: (inputs,)."""
+
     def square(self, W: Array) -> float:
         """The sum of the squares of the layer's matrix on the activations below, without the bias."""
 
@@ -71,6 +75,10 @@ class Dense:
 
     def add_gradient(self, delta: Array, a: Array, total: Array) -> None:
         total += delta @ self.below(a).T
+
+    @property
+    def looks(self) -> Array:
+        return np.ones(self.inputs)
 
     def square(self, W: Array) -> float:
         return float((W[:, : self.inputs].astype(np.float64) ** 2).sum())

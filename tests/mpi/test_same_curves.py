@@ -93,7 +93,7 @@ CASES: dict[str, dict[str, Any]] = {
             "methods": {method: settings},
             "stop": {"iterations": 10},
         }
-        for method, settings in (("admm", {"warm_iterations": 5}), ("gd", {}))
+        for method, settings in (("admm", {"warm_iterations": 5}), ("graph-admm", {}), ("gd", {}))
         for size in (3, "full")
     },
 }

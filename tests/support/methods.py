@@ -178,6 +178,17 @@ CASES = [
         ),
         ("graph-admm", {"backward": "backprop"}, {"loss": "cross-entropy"}),
         ("graph-admm", {"backward": "backprop-unscaled", "batch": 50}, {"activation": "dcutlu"}),
+        ("graph-admm", {}, {"features": 16, "convolution": Stack((1, 4, 4), (2, 3), (3, 3), 2)}),
+        (
+            "graph-admm",
+            {"batch": 50},
+            {
+                "features": 32,
+                "convolution": Stack((2, 4, 4), (2, 3), (2, 3), 1, 2, zeros=True),
+                "loss": "cross-entropy",
+                "outputs": 3,
+            },
+        ),
         ("sgd", {"batch": 50, "momentum": 0.9, "nesterov": True}, {}),
         ("adam", {"batch": 50}, {"loss": "cross-entropy", "activation": ["sigmoid", "dcutlu(-1, 1)"]}),
         ("adam", {"batch": 1}, {}),  # most ranks have no row of a mini-batch

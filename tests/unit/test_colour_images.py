@@ -21,6 +21,7 @@ DATA: dict[str, dict[str, Any]] = {"cifar10": {"name": "cifar10"}, "svhn": {"nam
 CONVOLUTION = {"filters": [4, 3], "size": 3, "pool": 16}
 SETTINGS: dict[str, dict[str, Any]] = {
     "admm": {"warm_iterations": 10},
+    "graph-admm": {"batch": 30},
     "sgd": {"learning_rate": 0.05, "batch": 30, "momentum": 0.9},
     "adam": {"learning_rate": 0.03, "batch": 30},
     "muon": {"batch": 30, "adam_rate": 0.03},

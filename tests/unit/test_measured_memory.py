@@ -13,6 +13,8 @@ import pytest
 from admmctl.methods.method import methods
 
 SCRIPT = Path(__file__).parents[1] / "support" / "measured_memory.py"
+IMAGES: dict[str, Any] = {"filters": [8], "pool": 4, "image": [1, 28, 28]}
+ZEROS = {"network": {"convolution": {**IMAGES, "filters": [10, 4], "padding": "zeros"}}}
 LIBRARIES = ("torch-sgd", "torch-adam", "torch-lbfgs", "trees")  # of hundreds of MB themselves, more or less
 
 # name of a case: the method, rows, features, classes, hidden layers, and what else its block or data: says
@@ -25,6 +27,8 @@ CASES: dict[str, Case] = {
     "admm, two wide layers": ("admm", 300, 20, 2, [900, 900], {}),
     "admm, a low rank": ("admm", 300, 20, 2, [4000], {"w_update": "nystrom", "rank": 500}),
     "admm, a low rank of the inputs": ("admm", 300, 6000, 2, [20], {"w_update": "nystrom", "rank": 600}),
+    "admm, filters": ("admm", 3000, 784, 2, [20], {"network": {"convolution": IMAGES}}),
+    "admm, zeros around images": ("admm", 100, 784, 2, [20], ZEROS),
     "stochastic-admm": ("stochastic-admm", 500, 2000, 2, [20], {}),
     "admm-printed": ("admm-printed", 30_000, 20, 2, [200, 100], {"ridge": 1e-2}),
     "admm-printed, many features": ("admm-printed", 200, 2200, 2, [20], {"ridge": 1e-2}),
@@ -33,6 +37,7 @@ CASES: dict[str, Case] = {
     "graph-admm": ("graph-admm", 200, 2000, 2, [20], {}),
     "graph-admm, mini-batches": ("graph-admm", 400, 2100, 2, [20], {"batch": 200}),
     "graph-admm, new weights": ("graph-admm", 60_000, 20, 2, [200, 100], {"weights_above": "new"}),
+    "graph-admm, zeros around images": ("graph-admm", 100, 784, 2, [20], ZEROS),
     "sgd": ("sgd", 200, 20, 2, [3000, 1500], {"momentum": 0.9}),
     "adam": ("adam", 200, 20, 2, [3000, 1200], {}),
     "foof": ("foof", 200, 20, 2, [3000, 1500], {}),

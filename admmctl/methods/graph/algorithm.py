@@ -31,8 +31,9 @@ import numpy as np
 from admmctl import kernels
 from admmctl.errors import UserError
 from admmctl.methods.average import Average
+from admmctl.methods.convolution import check_zeros
 from admmctl.methods.gradient.minibatch import MiniBatches
-from admmctl.methods.graph import accelerate, table_2
+from admmctl.methods.graph import accelerate, layers, table_2
 from admmctl.methods.graph.accelerate import accelerator
 from admmctl.methods.graph.cost import cost_of, factor_flops
 from admmctl.methods.graph.layer_solves import LayerSolves, lasts
@@ -76,6 +77,7 @@ class GraphAdmm(Method):
         }
     }
     activations: ClassVar[tuple[str, ...]] = ("relu", "hard-sigmoid", "dcutlu")
+    convolutions = True
     recurrent = True
 
     @classmethod
@@ -100,14 +102,13 @@ class GraphAdmm(Method):
         precision = np.float64 if batches.count == 1 else dtype
         every, damping = self.settings.gram_every, self.settings.damping
         factors, comm = factor_flops(self.settings, network, batches.batch, problem.total), problem.comm
-        solves = LayerSolves(
-            network.shapes, factors, batches.batch, every, damping, dtype, precision, comm, apart=apart
-        )
-        if batches.count > 1 and network.inputs_alone and lasts(every, batches.batch, sizes[0] + bias):
+        pairs = layers.pairs(network, dtype)
+        solves = LayerSolves(pairs, factors, batches.batch, every, damping, precision, comm, apart=apart)
+        if batches.count > 1 and network.inputs_alone and lasts(every, batches.batch, network.shapes[0][1]):
             with problem.clock.phase("gram"):
                 inputs = (network.inputs(problem.a0[:, block]) for block in network.blocks(problem.a0))
                 solves.sum_inputs(inputs, batches.batch / problem.total)
-                solves.add_noise(sizes[0], self.settings.input_noise)
+                solves.add_noise(network.operator(1).looks, self.settings.input_noise)
         penalties = AutomaticPenalties if self.settings.penalties == "automatic" else Penalties
         matrices = dict(enumerate(flat_views(network, vector), start=1))
         return GraphAdmmState(
@@ -176,7 +177,8 @@ class GraphAdmm(Method):
         for i in reversed(s.W):
             # R_i V_{i-1}' and V_{i-1} V_{i-1}', for (W_i, b_i)_new
             with s.problem.clock.phase("gram"):
-                s.solves.add(s.problem.network.matrix(i), R[i], V[i - 1])
+                network = s.problem.network
+                s.solves.add(network.matrix(i), R[i], network.operator(i).below(V[i - 1]))
             # X_{i-1}_new = argmin L_{i-1} with the old W_i,  R_{i-1} = 2 (X_{i-1}_new - X_{i-1})
             if i > 1:
                 hidden(s, i - 1, s.W[i], X[i - 1], R[i], R[i - 1], S[i - 1])
@@ -205,7 +207,7 @@ class GraphAdmm(Method):
                     hidden(s, i, W[i + 1], s.X[i][:, columns], R_above, s.R[i][:, columns], S)
                 V = s.V[i - 1][:, columns] if i > 1 else p.network.inputs(v0[:, columns])
                 with p.clock.phase("gram"):
-                    s.solves.add(i, s.R[i][:, columns], V)
+                    s.solves.add(i, s.R[i][:, columns], p.network.operator(i).below(V))
             sums = s.solves.sums[i]
             with p.clock.phase("reduce"):
                 sums.reduce()
@@ -299,6 +301,7 @@ class GraphAdmm(Method):
         if batch == total and self.settings.input_noise:
             raise UserError(f"graph-admm: input_noise is of mini-batches; set batch below {total:,} rows")
         check_sides([k for _, k in network.shapes], "W-update")
+        check_zeros(network)
 
     def cost(self, network: Network, samples: int, total: int, ranks: int = 1) -> Cost:
         return cost_of(self.settings, network, samples, total, ranks)

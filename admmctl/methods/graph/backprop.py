@@ -11,8 +11,8 @@ Frobenius norm; or, ``unscaled``, that for which R_i = h'(X_i) W' R_{i+1}, and a
 
 from collections.abc import Mapping
 
-import numpy as np
-
+from admmctl.methods.convolution import on_units
+from admmctl.methods.graph.layers import Linear, compared, transposed
 from admmctl.methods.graph.table_2 import Cuts
 from admmctl.methods.graph.table_2 import gains as gains_of_table_2
 from admmctl.methods.method import Array, Problem
@@ -28,16 +28,16 @@ def gains(
     growth: float | None = None,
     *,
     unscaled: bool,
-) -> dict[int, Array]:
+) -> dict[int, Linear]:
     """s W' of the hidden layers of ``beta``, (k_i, k_{i+1}); ``dtype`` is that of the solve. Raises Diverged."""
-    alike = p.network.alike
-    above = {i: W[i + 1][:, : len(W[i])] for i in {alike[i] for i in beta}}
+    network, alike = p.network, p.network.alike
+    above = {i: on_units(network, W, i) for i in {alike[i] for i in beta}}
     if unscaled:
         scale = {i: (rho[i] + beta[i]) / 2 for i in above}
     else:
         Q = gains_of_table_2(p, W, rho, beta, dtype, kept, growth)
-        scale = {i: _norm(Q[i]) / (_norm(W_i) or 1.0) for i, W_i in above.items()}
-    scaled = {i: np.asfortranarray(W_i.T * W_i.dtype.type(scale[i])) for i, W_i in above.items()}
+        scale = {i: compared(network.operator(i + 1), above[i], Q[i])[1] for i in above}
+    scaled = {i: transposed(network.operator(i + 1), W_i, network.sizes[i], scale[i]) for i, W_i in above.items()}
     return {i: scaled[alike[i]] for i in beta}
 
 
@@ -45,8 +45,3 @@ def once(X: Array, D: Array, rho: float, beta: float, cuts: Cuts) -> None:
     """D <- R = 2 / (rho + beta) h'(X) D, in place; both are (k_i, samples)."""
     D *= (cuts[0] < X) & (cuts[1] > X)
     D *= D.dtype.type(2 / (rho + beta))
-
-
-def _norm(matrix: Array) -> float:
-    """The Frobenius norm, the same on ranks that have the same matrix."""
-    return float(np.sqrt(np.square(matrix, dtype=np.float64).sum()))

@@ -1,5 +1,6 @@
 """What an iteration of ``graph-admm`` costs, counted beforehand."""
 
+from admmctl.methods.convolution import filter_numbers, gram_flop, zeros_cost
 from admmctl.methods.division import Share, solve_work
 from admmctl.methods.gains import gain_bytes, gains_share
 from admmctl.methods.gradient.minibatch import batch_bytes, most_rows
@@ -10,6 +11,7 @@ from admmctl.methods.layer_sums import solve_share
 from admmctl.methods.least_squares import solve_bytes
 from admmctl.methods.method import Cost, Message, sums_over_ranks
 from admmctl.methods.regularise import regulariser_bytes
+from admmctl.model.convolution import Filters
 from admmctl.model.gradient import adjoint_flop, parameters
 from admmctl.model.network import Network, even
 
@@ -22,34 +24,46 @@ def cost_of(settings: GraphAdmmSettings, network: Network, samples: int, total: 
     batch = min(settings.batch or total, total)
     whole, apart = batch == total, settings.weights_above == "new"
     flop = 0.0
-    shared = [0] * len(network.shapes)  # numbers of V V'
+    shared, filtering = [0] * len(network.shapes), 0  # numbers of V V', bytes of spectra
+    layers = {network.matrix(i): network.operator(i) for i in range(1, network.layers + 1)}
     for m, ((k_next, k1), times) in enumerate(zip(network.shapes, network.times, strict=True)):
-        flop += times * batch * 4.0 * k1 * k_next + 2.0 * k_next * k1**2  # W V and R V', and the solve
+        layer = layers[m + 1]
+        flop += 2.0 * times * batch * layer.flop(network.bias) + 2.0 * k_next * k1**2  # W V, R V', the solve
         if m > 0 or not (network.inputs_alone and (whole or lasts(settings.gram_every, batch, k1))):
-            flop += times * batch * k1 * (k1 + 1.0) + k1**3 / 3  # V V'
+            flop += times * batch * gram_flop(layer, network.bias) + k1**3 / 3  # V V'
             shared[m] = k1 * (k1 + 1) // 2
+        if isinstance(layer, Filters):
+            filtering += 8 * (filter_numbers(layer, network.bias) + 12 * k1 * k1)
+            if m > 0:
+                more, numbers = zeros_cost(layer, batch)
+                flop, filtering = flop + more, filtering + 40 * numbers
     flop += batch * adjoint_flop(network)  # Q R
     if apart:
-        flop += batch * sum(2.0 * k1 * k_next for k_next, k1 in network.shapes[1:])  # what new weights miss
+        flop += batch * sum(layers[m].flop(network.bias) for m in layers if m > 1)  # what new weights miss
     width = network.sizes[0] + 1 + network.sizes[-1]
     gathered = batch_bytes(width, samples, total, batch, settings.changes_samples)
     sums = solve_bytes(network.shapes, kept=len(network.shapes), width=8 if whole else 4, remade=True)
-    gained = [(network.sizes[i + 1], network.sizes[i]) for i in sorted(set(network.alike.values()))]  # shapes of W
-    sums += sum(gain_bytes(k_next, k) for k_next, k in gained)
+    above = {i: network.operator(i + 1) for i in sorted(set(network.alike.values()))}
+    gained = {  # shapes of W of dense layers, by the hidden layer below
+        i: (layer.rows, min(layer.inputs, network.sizes[i]))
+        for i, layer in above.items()
+        if not isinstance(layer, Filters)
+    }
+    sums += sum(gain_bytes(*shape) for shape in gained.values()) + filtering
     rows = most_rows(samples, total, batch)
     columns = rows if apart else even(rows, network.block())
-    of_steps = sum(network.beside(i) for i in range(1, network.layers))
-    blocks = 4 * columns * (3 * sum(network.sizes[1:]) + of_steps) + regulariser_bytes(settings, network, columns)
+    beside = sum(network.beside(i) for i in range(1, network.layers)) + network.scratch
+    blocks = 4 * columns * (3 * sum(network.sizes[1:]) + beside) + regulariser_bytes(settings, network, columns)
     factors = factor_flops(settings, network, batch, total)
     solved = settings.backward != "backprop-unscaled"  # whether W W' of hidden layers is factored for Q
-    inner = gained if solved else []
-    flop += sum(min(shape) ** 3 / 3 for shape in inner)
+    inner = gained if solved else {}
+    flop += sum(min(shape) ** 3 / 3 for shape in inner.values())
     each, automatic = 8 if whole else 4, settings.penalties == "automatic"
     if apart:
         # Layer by layer from the top: its gain, its sums, its rows; all rows once more where they are accelerated.
         shares: list[Share] = []
         for i in reversed(range(network.layers)):
-            shares += [gains_share(inner[i : i + 1], each, ranks)]
+            shares += [gains_share([inner[i + 1]] if i + 1 in inner else [], each, ranks)]
             shares += [solve_share(solve_work([network.shapes[i]], [factors[i]]), [shared[i]], ranks)]
         accelerated = (*_accelerating(settings), Message("allgather", 4 * parameters(network)))
         messages = (
@@ -58,7 +72,7 @@ def cost_of(settings: GraphAdmmSettings, network: Network, samples: int, total: 
         )
     else:
         solves = solve_share(solve_work(network.shapes, factors), shared, ranks)
-        shares = [gains_share(inner, each, ranks), solves]
+        shares = [gains_share([*inner.values()], each, ranks), solves]
         *sums_first, gathering = solves.messages
         learning = sums_over_ranks(16 * len(network.shapes)) if automatic else ()
         messages = (*shares[0].messages, *sums_first, *learning, *_accelerating(settings), gathering)

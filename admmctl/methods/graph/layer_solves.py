@@ -5,7 +5,7 @@ R (k', n) twice how far its outputs are to move. It is at rest where R V' = r W,
 may be older than R V', or come from other rows, as long as it is about that of the rows at hand.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ def lasts(every: int, rows: int, inputs: int) -> bool:
 
 
 class LayerSolves:
-    """Sums and factors of layers 1..N, of weights of ``shapes``.
+    """Factors of layers 1..N, whose sums are ``pairs``.
 
     ``factors`` are as ``LayerSums`` has them, ``rows`` are those of an iteration. After ``every`` iterations V V'
     of a layer that ``lasts`` is summed and factored anew, and after a fifth of all so far where these are fewer:
@@ -38,22 +38,22 @@ class LayerSolves:
 
     def __init__(
         self,
-        shapes: Sequence[tuple[int, int]],
+        pairs: Mapping[int, GramPair],
         factors: Sequence[float],
         rows: int,
         every: int,
         damping: float,
-        dtype: type,
         precision: type,
         comm: Comm,
         *,
         apart: bool = False,
     ) -> None:
-        self._pairs = {i: GramPair(*shape, dtype) for i, shape in enumerate(shapes, start=1)}
-        self._lasts = {i: lasts(every, rows, k) for i, (_, k) in enumerate(shapes, start=1)}
+        self._pairs = pairs
+        self._lasts = {i: lasts(every, rows, pair.cross.shape[1]) for i, pair in pairs.items()}
         self._apart, self._comm = apart, comm
         if apart:
             self.sums = {i: LayerSums({i: pair}, [factors[i - 1]], comm) for i, pair in self._pairs.items()}
+            shapes = [(len(pair.cross), len(pair.triangle)) for pair in pairs.values()]
             self.division = solve_work(shapes, factors).divide(comm)
         else:
             self.sums = dict.fromkeys(self._pairs, LayerSums(self._pairs, factors, comm))
@@ -76,10 +76,13 @@ class LayerSolves:
         pair.triangle *= pair.triangle.dtype.type(share)
         self.keep_inputs()
 
-    def add_noise(self, features: int, deviation: float) -> None:
-        """To V V' of layer 1 the mean of what noise on its first inputs adds, a new one for every row."""
+    def add_noise(self, looks: Array, deviation: float) -> None:
+        """To V V' of layer 1 the mean of what noise on its first inputs adds, a new one for every row.
+
+        ``looks``: how many features of a row such an input is, one after another.
+        """
         diagonal = np.einsum("ii->i", self._pairs[1].triangle)
-        diagonal[:features] += diagonal.dtype.type(self._rows * deviation**2)
+        diagonal[: len(looks)] += (self._rows * deviation**2 * looks).astype(diagonal.dtype)
 
     def keep_inputs(self) -> None:
         """From the next iteration on, V V' of layer 1 stays as it is: that of all rows."""

@@ -17,6 +17,8 @@ import numpy as np
 
 from admmctl.comm import Comm
 from admmctl.methods.average import Whole
+from admmctl.methods.convolution import on_units
+from admmctl.methods.graph.layers import Linear, compared
 from admmctl.methods.graph.settings import GraphAdmmSettings
 from admmctl.methods.method import Array, Problem
 
@@ -30,13 +32,14 @@ def ridges_of(
     W: dict[int, Array],
     rho: dict[int, float],
     beta: dict[int, float],
-    Q: dict[int, Array],
+    Q: dict[int, Linear],
 ) -> dict[int, float]:
     """r of the least squares of W_1, W_2, ..: l2 / rho_i, or l2 times the step s_i of a layer that has a ``Q``.
 
     A gradient g at the output moves X_N by s_N g / 2 either way, and what reaches a layer below is scaled by
-    2 / (rho_i + beta_i) and, on average over directions, by trace(W Q) / trace(W W'). Of layers that share a
-    matrix the mean counts. All but ``Q`` is of layers 1..N, ``Q`` of the upper hidden ones, or of all.
+    2 / (rho_i + beta_i) and, on average over directions, by trace(M Q) / trace(M M'), M the layer above as a
+    matrix. Of layers that share a matrix the mean counts. All but ``Q`` is of layers 1..N, ``Q`` of the upper
+    hidden ones, or of all.
     """
     matrix, N = p.network.matrix, p.network.layers
     if q.decay == "penalty":
@@ -44,9 +47,7 @@ def ridges_of(
     curvature = q.quadratic if p.loss.curvature is None else p.loss.curvature
     steps = {N: 2 / (curvature + rho[N])}
     for i in sorted(Q, reverse=True):
-        above = W[i + 1][:, : p.network.sizes[i]]
-        square = float(np.vdot(above, above))
-        shrunk = float(np.vdot(above, Q[i].T)) / square if square > 0 else 0.0
+        shrunk, _ = compared(p.network.operator(i + 1), on_units(p.network, W, i), Q[i])
         steps[i] = steps[i + 1] * shrunk * 2 / (rho[i] + beta[i])
     ridges = dict.fromkeys(range(1, len(p.network.times) + 1), 0.0)
     for i, step in steps.items():

@@ -6,6 +6,7 @@ from admmctl.methods.average import Average
 from admmctl.methods.gradient.minibatch import MiniBatches
 from admmctl.methods.graph.accelerate import Accelerator
 from admmctl.methods.graph.layer_solves import LayerSolves
+from admmctl.methods.graph.layers import Linear
 from admmctl.methods.graph.penalties import Penalties
 from admmctl.methods.graph.settings import GraphAdmmSettings
 from admmctl.methods.method import Array, Problem
@@ -33,7 +34,7 @@ class GraphAdmmState:
     X: dict[int, Array]  # X[i], V[i] and R[i]: (units, rows), for as many rows as there is room for
     V: dict[int, Array]  # what layer i + 1 multiplies, of hidden layers i: V_i with its row of ones
     R: dict[int, Array]
-    Q: dict[int, Array] = field(default_factory=dict)
+    Q: dict[int, Linear] = field(default_factory=dict)
     iteration: int = 0
     rows_seen: int = 0
 

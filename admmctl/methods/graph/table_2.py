@@ -33,7 +33,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from admmctl import kernels
-from admmctl.methods.gains import divided_gains
+from admmctl.methods.graph.layers import Linear
+from admmctl.methods.graph.layers import gains as gains_of
 from admmctl.methods.method import Array, Problem
 
 Cuts = tuple[float, float]  # l and u
@@ -47,27 +48,24 @@ def gains(
     dtype: type,
     kept: Mapping[int, float] | None = None,
     growth: float | None = None,
-) -> dict[int, Array]:
+) -> dict[int, Linear]:
     """Q_i of the hidden layers of ``beta``, shape (k_i, k_{i+1}); ``dtype`` is that of the solve. Raises Diverged.
 
     ``kept`` is the part of its units that dropout leaves a layer, where that is not 1.
     """
-    alike, matrix = p.network.alike, p.network.matrix
+    network, alike, matrix = p.network, p.network.alike, p.network.matrix
     hidden = sorted({alike[i] for i in beta})
-    slacks = {i: 1 if np.isinf(p.network.h(i).cuts[1]) else 2 for i in hidden}  # Y_i, and Z_i if it may not be 0
+    slacks = {i: 1 if np.isinf(network.h(i).cuts[1]) else 2 for i in hidden}  # Y_i, and Z_i if it may not be 0
     c = {i: 1 / (rho[i] + beta[i]) + slacks[i] / beta[i] for i in hidden}
-    above = {i: W[i + 1][:, : len(W[i])] for i in hidden}
     ratios = {i: 1 / (rho[i + 1] * c[i]) for i in hidden}
     for i in hidden:
         if matrix(i) == matrix(i + 1):
             ratios[i] /= c[i] * (rho[i] + beta[i]) ** 2 / rho[i] if growth is None else growth
     for i, part in ((i, part) for i, part in (kept or {}).items() if i in beta):
-        mean = float(np.vdot(above[i], above[i])) / above[i].shape[1]
+        mean = network.operator(i + 1).square(W[i + 1]) / network.sizes[i]
         ratios[i] = part * ratios[i] + (1 / part - 1) * mean  # lam / a
         c[i] /= part
-    Q = divided_gains(above, ratios, dtype, p.comm, p.clock)
-    for i, Q_i in Q.items():
-        Q_i /= Q_i.dtype.type(c[i])
+    Q = gains_of(p, W, ratios, c, dtype)
     return {i: Q[alike[i]] for i in beta}
 
 
@@ -83,7 +81,7 @@ def prepare(dtype: type) -> None:
 
 
 def several(
-    X: Array, W: Array, Q: Array, R_above: Array, rho: float, beta: float, cuts: Cuts, times: int
+    X: Array, W: Linear, Q: Linear, R_above: Array, rho: float, beta: float, cuts: Cuts, times: int
 ) -> Array:
     """R = 2 (X_new - X), by Table 2 gone through ``times`` times.
 

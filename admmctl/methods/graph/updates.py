@@ -7,7 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from admmctl.methods.convolution import on_units
 from admmctl.methods.graph import backprop, table_2
+from admmctl.methods.graph.layers import Linear, multiply
+from admmctl.methods.graph.layers import forward as forward_of
 from admmctl.methods.graph.state import GraphAdmmState
 from admmctl.methods.method import Array
 
@@ -22,7 +25,7 @@ def forward(
     for i in range(1, network.layers + 1):
         # (4)  X_i = W_i V_{i-1}, b_i in W_i
         with clock.phase("product"):
-            X = np.matmul(s.W[i], V[i - 1], out=s.X[i][:, place])
+            X = network.apply(i, s.W[i], V[i - 1], out=s.X[i][:, place])
         # (5), (6)  V_i = X_i + Y_i + Z_i = h(X_i), or S_i times that
         if i < network.layers:
             with clock.phase("elementwise"):
@@ -51,7 +54,7 @@ def output(s: GraphAdmmState, X: Array, y: Array) -> Array:
     return X - loss.gradient(X, y) / X.dtype.type(s.settings.quadratic + rho)
 
 
-def gains(s: GraphAdmmState, W: dict[int, Array], layers: Sequence[int]) -> dict[int, Array]:
+def gains(s: GraphAdmmState, W: dict[int, Array], layers: Sequence[int]) -> dict[int, Linear]:
     """Q_i of these hidden layers: what R_{i+1} is multiplied by on its way down. Raises Diverged."""
     beta = {i: s.beta[i] for i in layers}
     given = s.problem, W, s.rho, beta, s.solves.precision, s.batches.kept, s.settings.growth
@@ -69,7 +72,7 @@ def hidden(
     """
     clock, cuts, inner = s.problem.clock, s.problem.network.h(i).cuts, s.settings.inner
     with clock.phase("product"):
-        np.matmul(s.Q[i], R_above, out=R)  # D
+        multiply(s.Q[i], R_above, out=R)  # D
     with clock.phase("elementwise"):
         if S is not None:
             R *= S
@@ -78,7 +81,8 @@ def hidden(
         elif inner == 1:
             table_2.once(X, R, s.rho[i], s.beta[i], cuts)
         else:
-            W = W_above[:, : len(X)]
+            network = s.problem.network
+            W = forward_of(network.operator(i + 1), on_units(network, {i + 1: W_above}, i))
             R[...] = table_2.several(X, W, s.Q[i], R_above, s.rho[i], s.beta[i], cuts, inner)
 
 
@@ -87,5 +91,5 @@ def missed(s: GraphAdmmState, i: int, W_above: Array, place: slice) -> Array:
     E, X = s.R[i + 1][:, place], s.X[i + 1][:, place]
     with s.problem.clock.phase("product"):
         E += X
-        E -= np.matmul(W_above, s.V[i][:, place], out=X)
+        E -= s.problem.network.apply(i + 1, W_above, s.V[i][:, place], out=X)
     return E

@@ -7,16 +7,13 @@ Layer l has the least squares of W_l, whose sums over samples are a ``Sums``, an
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
-import numpy as np
-
-from admmctl.methods.convolution import FilterGain, FilterPair, filter_cost, zeros_around
+from admmctl.methods.convolution import FilterPair, check_zeros, filter_cost
 from admmctl.methods.division import solve_work
-from admmctl.methods.gains import divided_gains, gain_bytes, gains_share
+from admmctl.methods.gains import gain_bytes, gains_share
 from admmctl.methods.layer_sums import solve_share
 from admmctl.methods.least_squares import GramPair, Sums, check_sides, solve_bytes
-from admmctl.methods.method import Array, Message, Problem, Timer
+from admmctl.methods.method import Message, Problem, Timer
 from admmctl.methods.taylor.convolution import Averaged, Filtered
 from admmctl.methods.taylor.hidden import Hidden, Shape, below_dense
 from admmctl.methods.taylor.low_rank import Draw, NystromPair, PrintedPair
@@ -74,23 +71,6 @@ def _hidden_kind(network: Network, l: int) -> type[Hidden]:
     return Averaged if isinstance(above, Pooled) else below_dense(network.sizes[l + 1])
 
 
-def gains(p: Problem, W: dict[int, Array], ratios: dict[int, float]) -> dict[int, Any]:
-    """V_l of hidden layers, for W = W_{l+1} and ratio = gamma_l/beta_{l+1}: (6) is a = h + V (t - b - W h).
-
-    Below a convolution a ``FilterGain``, below a pooled layer U, else V itself. Raises Diverged, on all ranks.
-    """
-    dense, shrunk, V = {}, {}, {}
-    with p.clock.phase("solve"):
-        for l, ratio in ratios.items():
-            above = p.network.operator(l + 1)
-            if isinstance(above, Filters):
-                V[l] = FilterGain(above, W[l + 1], ratio)
-            else:
-                dense[l] = W[l + 1][:, : above.inputs]
-                shrunk[l] = ratio * above.pool**2 if isinstance(above, Pooled) else ratio
-        return V | divided_gains(dense, shrunk, np.float64, p.comm, p.clock)
-
-
 def factor_flops(settings: LowRankSettings, network: Network) -> list[float]:
     """Operations of the factor of every layer, in an iteration: 0 where it is made once, or cheap."""
     flops = []
@@ -105,8 +85,7 @@ def check_layers(settings: LowRankSettings, network: Network, total: int) -> Non
     """Raises UserError where a matrix of the W-updates has too many entries."""
     costs = [_cost(settings, network, l, total) for l in range(1, network.layers + 1)]
     check_sides([k for cost in costs for _, k in cost.grams], "W-update")
-    above = [network.operator(l) for l in range(2, network.layers + 1)]
-    check_sides([zeros_around(layer) for layer in above if isinstance(layer, Filters)], "zeros around images")
+    check_zeros(network)
 
 
 @dataclass(frozen=True)

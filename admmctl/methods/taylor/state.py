@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from admmctl.methods.convolution import gains_below
 from admmctl.methods.layer_sums import LayerSums, largest
 from admmctl.methods.least_squares import Sums
 from admmctl.methods.method import Array, Problem, Snapshot
@@ -141,7 +142,7 @@ class Solving(Kept):
         """
         beta, gamma = self.beta_of, self.gamma_of
         ratios = {l: gamma(l) / beta(l + 1) for l in range(1, self.problem.network.layers)}
-        return layers.gains(self.problem, self.W, ratios)
+        return gains_below(self.problem, self.W, ratios, np.float64)
 
     def recall(self, common: dict[str, Any]) -> None:
         """Put back W, what lasts of the sums, ridge and iteration. The other sums are zero then."""
