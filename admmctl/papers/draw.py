@@ -78,7 +78,9 @@ def curves(name: str, *views: View) -> Drawing:
         size = (width, (rows + _BETWEEN * (rows - 1)) * style.COLUMN_WIDTH * 0.95)
         figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False)
         figure.subplots_adjust(wspace=0.3, hspace=_BETWEEN)
-        places: list[Axes] = list(grid.flat)
+        places: list[Axes] = list(grid.flat)[: len(views)]
+        for empty in list(grid.flat)[len(views) :]:
+            empty.remove()
         for place, (axes, view) in enumerate(zip(places, views, strict=True)):
             # A run of one iteration beside long ones would make the axis logarithmic, where 0 has no place.
             as_it_is = view.against == "seconds" or view.axis != "auto"

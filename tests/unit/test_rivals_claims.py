@@ -4,6 +4,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import pytest
 from support.claims import MadeUp
 from support.recorded_runs import judged, number, write_figure, write_run
@@ -11,8 +12,11 @@ from support.recorded_runs import judged, number, write_figure, write_run
 from admmctl.experiment import config as configuration
 from admmctl.papers.catalogue import CATALOGUE, CLAIMS
 from admmctl.papers.claims import Verdict
+from admmctl.papers.draw import curves
+from admmctl.papers.entry import Material
 from admmctl.papers.rivals import ADMM, ENTRIES, FAST, GRADIENT, PROBLEMS
 from admmctl.papers.told import chosen, claims_list, summary
+from admmctl.report.figures import View
 from admmctl.report.output import put
 from admmctl.report.page import document
 from admmctl.report.sidecar import read_figures
@@ -156,6 +160,16 @@ def test_on_the_page_they_are_a_part_of_their_own(results):
     assert [part.count("<dt>Conditions</dt>") for part in (papers, study)] == [0, 3]
     alone = document(find(), *read_figures(results / "figures"), Path("report.html"), claims=ours)
     assert 'id="claims"' not in alone
+
+
+def test_three_views_have_three_panels_and_points_that_say_which_runs_were_disturbed(results):
+    runs = [write_run(results, method, disturbed=method == "sgd") for method in ("admm", "sgd")]
+    drawing = curves("made", View(), View(against="iterations", axis="log"), View("train_loss"))
+    figure, rows = drawing.draw(Material(ENTRIES[1], "full", runs))
+    assert [axes.get_ylabel() for axes in figure.axes] == ["test accuracy", "test accuracy", "training loss (log)"]
+    assert figure.axes[1].get_xscale() == "log"
+    assert {(row["method"], row["disturbed"]) for row in rows} == {("admm", False), ("sgd", True)}
+    plt.close(figure)
 
 
 def test_their_figures_have_no_numbers_of_papers_and_are_called_ours():
