@@ -3,8 +3,8 @@
     python benchmarks/convex_streamed.py [--share 0.02] [--iterations 2] [--patterns 50] [--folder DIR] [SOLVER...]
 
 1,281,167 rows x 2,048 features, or a share of the rows, are made up and written to a folder that is removed at the
-end (10.5 GB at full size); two classes. Each solver trains in a process of its own, one BLAS thread. Seconds are
-those of training on the clock of the run, set-up apart; peak and announced memory are those of its record.
+end (10.5 GB at full size); two classes. Each solver trains in its own process, with one BLAS thread. Seconds are
+of the clock and of the processor, set-up apart; peak and announced memory are those of its record.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 ROWS, FEATURES, CHUNK = 1_281_167, 2048, 8192
+GB = 1.048576e-3  # in MiB
 SOLVERS = ["block-pcg", "nystrom-pcg", "rbcd"]
 
 
@@ -39,8 +40,8 @@ def write(folder: Path, rows: int) -> None:
     np.save(folder / "y.npy", y)
 
 
-def trained(folder: Path, solver: str, options: argparse.Namespace) -> tuple[float, float, float, float]:
-    """Seconds of set-up and of an iteration, and GB that were taken and that were announced."""
+def trained(folder: Path, solver: str, options: argparse.Namespace) -> list[float]:
+    """Seconds of set-up and of an iteration, the same of the processor, and GB that were taken and announced."""
     experiment = {
         "name": "streamed",
         "data": {
@@ -68,12 +69,14 @@ def trained(folder: Path, solver: str, options: argparse.Namespace) -> tuple[flo
     )
     (run,) = json.loads(done.stdout)["runs"]
     record = Path(run["folder"])
-    with (record / "phases.csv").open() as file:
-        phases = {row["phase"]: float(row["max_s"]) for row in csv.DictReader(file)}
+    seconds = []
+    for name in ("phases.csv", "cpu.csv"):
+        with (record / name).open() as file:
+            phases = {row["phase"]: float(row["max_s"]) for row in csv.DictReader(file)}
+        step = sum(phases.get(name, 0.0) for name in ("u", "v", "dual", "check"))
+        seconds += [phases["precompute"], step / run["iterations"]]
     announced = json.loads((record / "environment.json").read_text())["memory_estimate_mb"]
-    set_up = phases["precompute"]
-    each = (run["train_s"] - set_up) / run["iterations"]
-    return set_up, each, run["peak_rss_mb"] * 1.048576e-3, announced * 1.048576e-3
+    return [*seconds, run["peak_rss_mb"] * GB, announced * GB]
 
 
 def main() -> None:
@@ -90,10 +93,14 @@ def main() -> None:
         write(folder, rows)
         size = (folder / "x.npy").stat().st_size / 1e9
         print(f"{rows:,} rows x {FEATURES:,} features, {size:.2f} GB; {options.patterns} patterns")
-        print(f"{'solver':12} {'set-up s':>9} {'s/iteration':>12} {'peak GB':>8} {'announced':>10}")
+        print("solver       set-up s  s/iteration  CPU s: set-up  iteration  peak GB  announced")
         for solver in options.solvers:
-            set_up, each, peak, announced = trained(folder, solver, options)
-            print(f"{solver:12} {set_up:9.1f} {each:12.2f} {peak:8.2f} {announced:10.2f}", flush=True)
+            set_up, each, set_up_cpu, each_cpu, peak, announced = trained(folder, solver, options)
+            print(
+                f"{solver:12} {set_up:8.1f} {each:12.2f} {set_up_cpu:14.1f} {each_cpu:10.2f} {peak:8.2f} "
+                f"{announced:10.2f}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":
