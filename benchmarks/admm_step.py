@@ -35,7 +35,7 @@ def build(sizes, rows, seed=0):
     network = Network.build(sizes[0], sizes[1:-1], sizes[-1], "relu", True)
     clock = Clock()
     problem = Problem(samples.T, y, network, Hinge(), Serial(), clock, seed, 0, rows)
-    ours = Admm(AdmmSettings(warm_iterations=0))
+    ours = Admm(AdmmSettings(penalties="fixed", warm_iterations=0))
     keys = ("beta", "gamma", "ridge", "init", "warm_iterations", "multipliers", "multiplier_step")
     printed = PrintedAdmm(PrintedSettings(**{key: getattr(ours.settings, key) for key in keys}))
     return ours, start(ours, problem), printed, start(printed, replace(problem, clock=Untimed())), clock

@@ -131,6 +131,7 @@ CASES = [
     Case(*given)
     for given in (
         ("admm", {}, {}),
+        ("admm", {"penalties": "fixed"}, {}),
         ("admm", {"warm_iterations": 2, "beta": [1.0, 2.0, 0.5]}, {"loss": "hinge"}),
         ("admm", {"init": "gaussian", "sweep": "backward_first", "multipliers": "bregman"}, {"hidden": [20, 18]}),
         ("admm", {}, {"activation": "tanh", "outputs": 3}),
@@ -149,7 +150,7 @@ CASES = [
         ),
         ("admm", {"momentum": 0.8, "relaxation": 1.6}, {}),
         ("admm", {"momentum": 0.9, "restart": "none", "w_update": "nystrom", "min_width": 5, "rank": 4}, {}),
-        ("admm", {"penalties": "automatic", "momentum": 0.9, "ridge_start": 0.3}, {"loss": "hinge"}),
+        ("admm", {"beta": 0.5, "penalties": "automatic", "momentum": 0.8}, {"loss": "hinge"}),
         ("admm", {"penalties": "automatic", "beta": 0.5}, {"activation": "sigmoid", "outputs": 3}),
         (
             "admm",

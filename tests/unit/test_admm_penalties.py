@@ -9,16 +9,16 @@ from support.problems import problem
 from support.ranks import on_ranks
 
 from admmctl.methods.division import solve_work
-from admmctl.methods.taylor.algorithm import Admm
+from admmctl.methods.taylor.algorithm import Admm, explained
 from admmctl.methods.taylor.momentum import Momentum
-from admmctl.methods.taylor.penalties import SHARE, balanced, falling, strength
+from admmctl.methods.taylor.penalties import ENOUGH, SHARE, START, balanced, falling, strength
 from admmctl.methods.taylor.settings import AdmmSettings
 from admmctl.methods.taylor.stochastic import StochasticAdmmSettings
 from admmctl.model.convolution import Stack
 
 
 def admm(**settings) -> Admm:
-    return Admm(AdmmSettings(**settings))
+    return Admm(AdmmSettings(**{"penalties": "fixed", **settings}))
 
 
 def test_a_gap_is_shared_as_the_rule_says():
@@ -101,6 +101,68 @@ def test_outputs_start_at_the_targets():
     np.testing.assert_array_equal(s.z[2], 2 * s.problem.y - 1)
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, ("automatic", 1e-3, "automatic", 0.9)),
+        ({"multipliers": "none"}, ("automatic", 1e-3, "automatic", 0.9)),
+        ({"ridge": 0.1}, ("fixed", 0.1, None, 0.0)),
+        ({"beta": 1.0}, ("fixed", 1e-2, None, 0.0)),
+        ({"gamma": [1.0, 2.0]}, ("fixed", 1e-2, None, 0.0)),
+        ({"penalties": "fixed"}, ("fixed", 1e-2, None, 0.0)),
+        ({"penalties": "automatic", "ridge": 0.1}, ("automatic", 0.1, "automatic", 0.9)),
+        ({"penalties": "automatic", "ridge_start": None}, ("automatic", 1e-3, None, 0.9)),
+        ({"momentum": 0.5}, ("automatic", 1e-3, "automatic", 0.5)),
+        ({"relaxation": 1.6}, ("automatic", 1e-3, "automatic", 0.0)),
+    ],
+)
+def test_penalties_set_themselves_unless_somebody_has_chosen(given, expected):
+    settings = AdmmSettings(**given)
+    assert (settings.penalties, settings.ridge, settings.ridge_start, settings.momentum) == expected
+    assert AdmmSettings(**settings.plain()) == settings  # as a run's config.yaml has it
+
+
+def test_the_paper_s_preset_has_its_own_penalties():
+    settings = AdmmSettings(**{key: value for key, value in Admm.presets["paper"].items() if key != "network"})
+    assert (settings.penalties, settings.ridge_start, settings.momentum) == ("fixed", None, 0.0)
+
+
+def labelled(explicable):
+    """600 points of the plane, of two classes that a random hidden layer tells apart, or nothing does."""
+    p = problem([30], features=2, samples=600)
+    side = p.a0[0] if explicable else np.random.default_rng(5).standard_normal(600)
+    p.y[...] = side > 0
+    return p
+
+
+@pytest.mark.parametrize(("explicable", "starts_at"), [(True, None), (False, START)])
+def test_a_start_that_explains_little_is_forgotten(explicable, starts_at):
+    p = labelled(explicable)
+    assert Admm(AdmmSettings()).init(p).ridge_start == starts_at
+    s = Admm(AdmmSettings(ridge_start=None, penalties="automatic")).init(p)
+    a = np.vstack([np.maximum(s.z[1], 0), np.ones((1, 600))])  # z_1 is that of the start
+    part = 1 - ((s.z[2] - s.W[2] @ a) ** 2).mean() / s.z[2].var()
+    assert explained(s) == pytest.approx(part, rel=1e-6)
+    assert (part >= ENOUGH) == explicable
+
+
+def test_forgetting_the_start_is_starting_with_that_ridge():
+    p = labelled(False)
+    chosen, given = AdmmSettings(), AdmmSettings(penalties="automatic", ridge_start=START)
+    s, other = (after(Admm(settings), p, 4) for settings in (chosen, given))
+    for l, W in s.W.items():
+        np.testing.assert_array_equal(W, other.W[l])
+
+
+def test_ranks_agree_on_what_the_start_explains():
+    whole = explained(admm(penalties="automatic").init(problem([6, 4])))
+
+    def work(comm, columns):
+        return explained(admm(penalties="automatic").init(problem([6, 4], comm=comm, columns=columns)))
+
+    assert on_parts([0, 50, 120], work) == pytest.approx([whole] * 2, rel=1e-6)
+
+
 def test_relaxed_z_goes_so_many_times_as_far():
     p = problem([6, 4])
     plain, relaxed = admm(), admm(relaxation=1.6)
@@ -179,7 +241,7 @@ def test_numbers_that_go_along_with_rows_are_summed_on_every_rank(ranks, dtype):
         ({"penalties": "automatic", "gamma": 10.0}, ("gamma", "is set by penalties: automatic")),
         ({"penalties": "automatic", "beta": [1.0, 2.0, 1.0]}, ("beta", "takes one number")),
         ({"ridge": 0.1, "ridge_start": 0.05}, ("ridge_start", "expected more than ridge, 0.1")),
-        ({"restart": "none"}, ("restart", "is of momentum")),
+        ({"penalties": "fixed", "restart": "none"}, ("restart", "is of momentum")),
     ],
 )
 def test_what_does_not_fit_together_is_said(settings, expected):
@@ -212,7 +274,8 @@ def test_subsets_have_none_of_it(key):
 
 
 def test_a_run_without_them_is_called_as_before_and_one_with_them_reads_back():
-    assert not {"penalties", "relaxation", "momentum", "restart", "ridge_start"} & AdmmSettings().plain().keys()
+    fixed = AdmmSettings(penalties="fixed").plain()
+    assert not {"penalties", "relaxation", "momentum", "restart", "ridge_start"} & fixed.keys()
     given = AdmmSettings(penalties="automatic", momentum=0.9, ridge_start=0.3)
     assert AdmmSettings(**given.plain()) == given
     assert "gamma" not in given.plain()

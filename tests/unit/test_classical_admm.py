@@ -120,7 +120,7 @@ def test_multipliers_start_after_the_warm_iterations(warm):
 @FORMS
 def test_without_multipliers_it_is_admm(hidden, outputs, bias, loss):
     shared = {**penalties(len(hidden) + 1), "ridge": 1e-3, "warm_iterations": 20}
-    other = Admm(AdmmSettings(multipliers="none", **shared))
+    other = Admm(AdmmSettings(penalties="fixed", multipliers="none", **shared))
     method = ClassicalAdmm(ClassicalAdmmSettings(**shared))
     p = problem(hidden, outputs=outputs, bias=bias, loss=loss)
     s, expected = method.init(p), other.init(p)

@@ -264,7 +264,7 @@ def test_what_a_gain_pulls_is_the_minimum_below_a_convolution(filters, n, ratio,
 
 
 def admm(**settings) -> Admm:
-    return Admm(AdmmSettings(**settings))
+    return Admm(AdmmSettings(**{"penalties": "fixed", **settings}))
 
 
 class Dense:

@@ -261,7 +261,7 @@ def test_where_the_steps_run_out_a_factor_solves():
 
 
 def admm(update: str, **settings: Any) -> Admm:
-    return Admm(AdmmSettings(w_update=update, min_width=8, **settings))
+    return Admm(AdmmSettings(**{"penalties": "fixed", "w_update": update, "min_width": 8, **settings}))
 
 
 KINDS = {"nystrom": NystromPair, "nystrom-pcg": PreconditionedPair, "nystrom-printed": PrintedPair}
@@ -270,7 +270,9 @@ KINDS = {"nystrom": NystromPair, "nystrom-pcg": PreconditionedPair, "nystrom-pri
 @pytest.mark.parametrize("update", KINDS)
 @pytest.mark.parametrize(("width", "low"), [(14, [1, 2]), (22, [1]), (32, [])])
 def test_layers_of_few_inputs_have_the_exact_update(update, width, low):
-    s = Admm(AdmmSettings(w_update=update, min_width=width)).init(problem([20, 12], features=30))
+    s = Admm(AdmmSettings(penalties="fixed", w_update=update, min_width=width)).init(
+        problem([20, 12], features=30)
+    )
     assert [type(s.pairs[l]) for l in (1, 2, 3)] == [KINDS[update] if l in low else GramPair for l in (1, 2, 3)]
 
 
@@ -279,7 +281,7 @@ def test_layers_of_few_inputs_have_the_exact_update(update, width, low):
 
 def wide_inputs(update: str, comm: Any = None, **settings: Any) -> tuple[Admm, Any]:
     """Of 30 inputs and a layer of 6: the first layer is wide."""
-    method = Admm(AdmmSettings(w_update=update, min_width=20, rank=7, **settings))
+    method = Admm(AdmmSettings(penalties="fixed", w_update=update, min_width=20, rank=7, **settings))
     return method, method.init(problem([6], features=30, comm=comm))
 
 
@@ -347,7 +349,7 @@ def test_other_inputs_are_summed_anew_from_other_columns():
 
 
 def test_no_matrix_of_the_inputs_is_square():
-    method = Admm(AdmmSettings(w_update="nystrom", rank=5, min_width=100))
+    method = Admm(AdmmSettings(penalties="fixed", w_update="nystrom", rank=5, min_width=100))
     pair = method.init(problem([3], features=200, dtype=np.float32)).pairs[1]
     arrays = [x for held in (pair, pair.factor(1e-2)) for x in vars(held).values() if isinstance(x, np.ndarray)]
     assert max(x.size for x in arrays) == 201 * 5
@@ -356,7 +358,10 @@ def test_no_matrix_of_the_inputs_is_square():
 
 def test_what_wide_inputs_cost_and_hold():
     network, n, k, p = problem([10], features=3072).network, 10_000, 3073, 307
-    exact, nystrom = (Admm(AdmmSettings(**given)).cost(network, n, n) for given in ({}, {"w_update": "nystrom"}))
+    exact, nystrom = (
+        Admm(AdmmSettings(**given)).cost(network, n, n)
+        for given in ({"penalties": "fixed"}, {"penalties": "fixed", "w_update": "nystrom"})
+    )
     assert nystrom.flop == pytest.approx(exact.flop + 4 * 10 * k * p, rel=1e-12)  # the sums are made once
     assert exact.state_bytes - nystrom.state_bytes > 3 * 40 * k * (p + 1 + 10)
     assert exact.messages == nystrom.messages
@@ -427,7 +432,7 @@ def test_no_matrix_of_nystrom_is_square():
 
 def test_the_operations_and_the_memory_of_nystrom():
     network, n = problem([2000], outputs=3).network, 10_000
-    exact, pcg = Admm(AdmmSettings()).cost(network, n, n), admm("nystrom-pcg").cost(network, n, n)
+    exact, pcg = Admm(AdmmSettings(penalties="fixed")).cost(network, n, n), admm("nystrom-pcg").cost(network, n, n)
     k, p = 2001, 200
     nystrom = admm("nystrom").cost(network, n, n)
     saved = n * k * (k + 1) + k**3 / 3

@@ -23,14 +23,14 @@ def stochastic(**settings) -> StochasticAdmm:
 def test_on_all_rows_with_full_steps_it_is_admm(hidden, outputs, multipliers):
     p = problem(hidden, outputs=outputs, samples=SAMPLES)
     settings = {"ridge": 1e-2, "warm_iterations": 3, "multipliers": multipliers}
-    whole = after(Admm(AdmmSettings(**settings)), p, 6)
+    whole = after(Admm(AdmmSettings(**{"penalties": "fixed", **settings})), p, 6)
     method = stochastic(subset=1.0, momentum=0.0, step=1.0, **settings)
     drawn = after(method, p, 6)
     for l, W in whole.W.items():
         np.testing.assert_allclose(drawn.s.W[l], W, rtol=1e-7, atol=1e-9)
         np.testing.assert_allclose(drawn.kept.z[l], whole.z[l], atol=1e-8)
     np.testing.assert_allclose(drawn.kept.lam, whole.lam, atol=1e-8)
-    expected = Admm(AdmmSettings(**settings)).residuals(whole)
+    expected = Admm(AdmmSettings(**{"penalties": "fixed", **settings})).residuals(whole)
     assert method.residuals(drawn) == pytest.approx(expected, rel=1e-7)
 
 

@@ -33,6 +33,7 @@ from admmctl.methods.taylor import hidden
 from admmctl.methods.taylor.family import TaylorMethod
 from admmctl.methods.taylor.layers import check_layers, layers_cost
 from admmctl.methods.taylor.momentum import Momentum
+from admmctl.methods.taylor.penalties import ENOUGH, START
 from admmctl.methods.taylor.settings import AdmmSettings, Init
 from admmctl.methods.taylor.state import AdmmState, draw, iterating, measures, samples, starting_inputs
 from admmctl.model.gradient import parameters
@@ -70,16 +71,21 @@ class Admm(TaylorMethod):
         """Random z and a, and every W_l once from them: the first a-update needs W_{l+1} before it exists."""
         s = iterating(samples(problem, self.settings))
         q = self.settings
-        s.relaxation, s.ridge_start, s.automatic = q.relaxation, q.ridge_start, q.penalties == "automatic"
-        if q.momentum:
-            s.momentum = Momentum(q.momentum, q.restart == "adaptive")
+        s.relaxation, s.automatic = q.relaxation, q.penalties == "automatic"
+        s.ridge_start = None if q.ridge_start == "automatic" else q.ridge_start
         draw(s)
         if self.settings.sweep == "backward_first":
             s.z[problem.network.layers][...] = problem.y
         elif s.automatic:  # or outputs of random weights would be unlearned first, and the layers below with them
             s.z[problem.network.layers][...] = problem.loss.labels(problem.y)
-        add_starting_sums(s, self.settings.init)
+        add_starting_sums(s, q.init)
         s.update_W()
+        if q.ridge_start == "automatic" and explained(s) < ENOUGH:
+            s.ridge_start = START  # what was drawn is of little use: a large ridge forgets it
+            add_starting_sums(s, q.init)
+            s.update_W()
+        if q.momentum:
+            s.momentum = Momentum(q.momentum, q.restart == "adaptive", s.W)
         s.V = s.gains()
         if self.settings.sweep == "backward_first":
             _sweep_backward(s)
@@ -180,6 +186,20 @@ def add_starting_sums(s: AdmmState, init: Init) -> None:
         for columns in s.blocks():
             for l, pair in s.pairs.items():
                 pair.add(s.z[l][:, columns], network.operator(l).below(starting_inputs(s, init, l, columns)))
+
+
+def explained(s: AdmmState) -> float:
+    """The part of the variance of z_L, over all samples, that W_L a_{L-1} makes at the start. Collective."""
+    p, L = s.problem, s.problem.network.layers
+    sums = np.zeros((3, p.network.sizes[L]))  # of z, z^2 and (z - W a)^2
+    with p.clock.phase("product"):
+        for columns in s.blocks():
+            z = s.z[L][:, columns].astype(float)
+            gap = z - p.network.apply(L, s.W[L], starting_inputs(s, s.settings.init, L, columns))
+            sums += z.sum(axis=1), (z**2).sum(axis=1), (gap**2).sum(axis=1)
+    p.comm.allreduce(sums)
+    variance = float((sums[1] - sums[0] ** 2 / p.total).sum())
+    return 1 - float(sums[2].sum()) / variance if variance > 0 else 1.0
 
 
 def residuals(s: AdmmState, a_of: Callable[[int, slice], Array]) -> dict[str, float]:

@@ -20,9 +20,9 @@ Restart = Literal["adaptive", "none"]
 class Momentum:
     """``before`` is S of the last iteration, the same on every rank."""
 
-    def __init__(self, momentum: float, adaptive: bool) -> None:
+    def __init__(self, momentum: float, adaptive: bool, before: dict[int, Array] | None = None) -> None:
         self._momentum, self._adaptive = momentum, adaptive
-        self.before: dict[int, Array] = {}
+        self.before: dict[int, Array] = before or {}
         self.restarts = 0
 
     def along(self, S: Array, W: Array, l: int, rows: slice = slice(None)) -> float:

@@ -14,6 +14,8 @@ from admmctl.methods.method import Array
 from admmctl.model.network import Network
 
 SHARE = 0.3
+START = 0.3  # of the ridge, where the start is to be forgotten
+ENOUGH = 0.5  # of the targets' variance: hidden layers that explain it, as they are drawn, are kept
 _LEAST = 1e-12  # of s: weights that are zero still have a penalty
 
 

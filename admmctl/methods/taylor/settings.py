@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from admmctl.methods.method import check_per_layer
 from admmctl.methods.taylor.momentum import Restart
@@ -14,12 +14,21 @@ Multipliers = Literal["full", "bregman", "none"]
 _RIDGE = "regularises the W-update, relative to the mean diagonal of a a'"
 _INIT = "z and a from a forward pass of random weights, or i.i.d. N(0, 1)"
 _MULTIPLIERS = "lam in every update that touches z_L = W_L a_(L-1); in z_L alone, as printed; or nowhere"
-# Keys of ``admm`` that are no part of the paper, at what changes nothing.
-_USUAL = {"penalties": "fixed", "ridge_start": None, "relaxation": 1.0, "momentum": 0.0, "restart": "adaptive"}
 PRINTED = (
     "w_update: nystrom-printed is step 14 of Algorithm 2 as it is printed, from an equality that does not hold: W "
     "solves no least squares; w_update: nystrom is the regularised step"
 )
+# ``admm`` where nobody has chosen penalties or a ridge: from trials on pairs of digits, the Swiss roll and HIGGS.
+_AUTOMATIC: dict[str, Any] = {
+    "penalties": "automatic",
+    "ridge": 1e-3,
+    "ridge_start": "automatic",
+    "momentum": 0.9,
+}
+# Keys of ``admm`` that are no part of the paper, at what changes nothing, and those that fixed penalties alone are
+# without by default.
+_USUAL = {"relaxation": 1.0, "restart": "adaptive"}
+_WITHOUT = {"penalties": "fixed", "ridge_start": None, "momentum": 0.0}
 _KEYS = ("w_update", "rank", "columns", "delta", "min_width", "tolerance")
 _OF = {"columns": "nystrom and nystrom-pcg", "delta": "nystrom and nystrom-pcg", "tolerance": "nystrom-pcg"}
 
@@ -155,16 +164,18 @@ class SweepSettings(TaylorSettings, LowRankSettings):
 
 
 class AdmmSettings(SweepSettings):
-    """The method block of ``admm``."""
+    """The method block of ``admm``. Some defaults depend on whether it chooses penalties."""
 
     penalties: Literal["fixed", "automatic"] = Field(
         default="fixed",
         description="beta and gamma as they are given; or set from the weights in every iteration: beta is then "
-        "that of the last constraint, whose z starts at the targets",
+        "that of the last constraint, whose z starts at the targets. automatic, with a ridge of 0.001, an "
+        "automatic ridge_start and a momentum of 0.9, unless beta, gamma or ridge is given",
     )
-    ridge_start: Positive | None = Field(
+    ridge_start: Positive | Literal["automatic"] | None = Field(
         default=None,
-        description="the ridge of the first update; it is halved at iterations 2, 4, 8 .. down to ridge",
+        description="the ridge of the first update; it is halved at iterations 2, 4, 8 .. down to ridge. "
+        "automatic: 0.3, unless the random hidden layers of the start explain half of the targets' variance",
     )
     relaxation: float = Field(
         default=1.0, ge=1, lt=2, description="of z in hidden layers: they go so many times as far"
@@ -174,12 +185,25 @@ class AdmmSettings(SweepSettings):
         default="adaptive", description="drop the momentum when it points the wrong way, or never"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _by_penalties(cls, given: Any) -> Any:
+        """Fill in the defaults of penalties that set themselves."""
+        if not isinstance(given, dict):
+            return given
+        chosen = any(given.get(key) is not None for key in ("beta", "gamma", "ridge"))
+        if given.get("penalties", "fixed" if chosen else "automatic") != "automatic":
+            return given
+        # Relaxation and momentum together diverge: what somebody has chosen takes the other's place.
+        left_out = {"momentum"} if given.get("relaxation", 1) != 1 else set()
+        return {**{key: value for key, value in _AUTOMATIC.items() if key not in left_out}, **given}
+
     @property
     def along(self) -> int:
         return int(self.momentum > 0)
 
     def usual(self) -> dict[str, Any]:
-        return super().usual() | _USUAL
+        return super().usual() | _USUAL | (_WITHOUT if self.penalties == "fixed" else {})
 
     def plain(self) -> dict[str, Any]:
         """Without a gamma that penalties which set themselves do not ask for."""
@@ -196,7 +220,7 @@ class AdmmSettings(SweepSettings):
                 problems.append(("beta", "penalties: automatic takes one number, for the last constraint"))
             if "gamma" in self.model_fields_set:
                 problems.append(("gamma", "is set by penalties: automatic; leave it out, or set penalties: fixed"))
-        if self.ridge_start is not None and self.ridge_start <= self.ridge:
+        if isinstance(self.ridge_start, float) and self.ridge_start <= self.ridge:
             problems.append(("ridge_start", f"expected more than ridge, {self.ridge:g}: the ridge falls"))
         if not self.momentum and "restart" in self.model_fields_set:
             problems.append(("restart", "is of momentum; set momentum above 0"))

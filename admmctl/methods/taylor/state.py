@@ -218,12 +218,14 @@ class AdmmState(Samples, Solving):
             "W": [self.W[l] for l in sorted(self.W)],
             "sums": [self.pairs[l].memory() for l in sorted(self.pairs)],
             "ridge": largest(self.problem.comm, self.ridge),
+            "ridge_start": self.ridge_start,
             "iteration": self.iteration,
         }
         return Snapshot(common | ({"momentum": self.momentum.memory()} if self.momentum else {}), self.rows())
 
     def recall(self, common: dict[str, Any]) -> None:
         super().recall(common)
+        self.ridge_start = common.get("ridge_start", self.ridge_start)  # older checkpoints have none
         self._balance()
         if self.momentum:
             self.momentum.recall(common["momentum"])
