@@ -54,6 +54,7 @@ class Sums(ABC):
         if not self._fixed:
             return self._factor(ridge)
         if self._made is None or self._made[0] != ridge:
+            self._made = None  # before another is made: there may be no room for two
             self._made = ridge, self._factor(ridge)
         return self._made[1]
 

@@ -140,7 +140,11 @@ CASES = [
         ("admm", {"w_update": "nystrom", "min_width": 20, "rank": 7}, {"features": 30}),
         ("admm", {"w_update": "nystrom-pcg", "min_width": 20, "rank": 7}, {"features": 30}),
         ("admm", {"w_update": "nystrom", "min_width": 5, "rank": 4, "columns": "leverage"}, {"hidden": [20, 18]}),
-        ("admm", {"w_update": "nystrom-pcg", "min_width": 5, "rank": 4}, {"hidden": [20, 18]}),
+        (
+            "admm",
+            {"penalties": "fixed", "w_update": "nystrom-pcg", "min_width": 5, "rank": 4},
+            {"hidden": [20, 18]},
+        ),
         ("admm", {"warm_iterations": 2}, {"features": 16, "convolution": Stack((1, 4, 4), (2, 3), (3, 3), 2)}),
         ("admm", {"warm_iterations": 2}, {"features": 16, "convolution": Stack((1, 4, 4), (2,), (4, 4), 1)}),
         (
