@@ -218,7 +218,11 @@ CASES = [
             for solver in ("exact", "cholesky", "block-pcg", "nystrom-pcg", "jacobi-pcg", "convex-cg", "rbcd")
         ],
         ("convex-admm", {"solver": "auto", **ADAPTED}, {"loss": "signed-squared"}),
-        ("convex-admm", {"solver": "rbcd", "precondition": "nystrom", "rank": 3}, {"loss": "signed-squared"}),
+        (
+            "convex-admm",
+            {"patterns": 4, "solver": "rbcd", "precondition": "nystrom", "rank": 3},
+            {"loss": "signed-squared"},
+        ),
         ("torch-sgd", {"batch": 50, "momentum": 0.9}, {}),
         ("torch-adam", {"batch": 50}, {}),
         ("torch-lbfgs", {}, {}),
