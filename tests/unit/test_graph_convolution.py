@@ -115,6 +115,30 @@ def test_an_iteration_is_table_1_of_matrices(stack, bias, times, kind):
             np.testing.assert_allclose(s.W[i], W_i, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "stack", [NETWORKS["two, narrowing, even"], NETWORKS["two, zeros"]], ids=["edges", "zeros"]
+)
+def test_new_weights_of_the_layer_above_are_those_of_its_filters(stack):
+    method = graph(weights_above="new")
+    s = method.init(pictures(stack, loss="cross-entropy"))
+    p, N, old = s.problem, s.problem.network.layers, matrices(s.problem, s.W)
+    V, X, new = {0: p.network.inputs(p.a0)}, {}, {}
+    for i in range(1, N + 1):
+        X[i] = old[i] @ V[i - 1]
+        V[i] = np.vstack([np.maximum(X[i], 0), np.ones_like(p.a0[:1])])
+    R = 2 * (output(s, X[N], p.y) - X[N])
+    for i in range(N, 0, -1):
+        if i < N:
+            M = matrix(p.network.operator(i + 1), new[i + 1], p.network.sizes[i])
+            missed, above = X[i + 1] + R - M @ V[i], M[:, : len(X[i])]
+            Q = printed_gain(above, s.rho[i + 1], s.rho[i], s.beta[i], (0.0, np.inf))
+            R = table_2.several(X[i], above, Q, missed, s.rho[i], s.beta[i], (0.0, np.inf), 1)
+        new[i] = fitted(p, i, X[i] + R, np.asfortranarray(V[i - 1]), 0.04 / s.rho[i])
+    s = method.step(s)
+    for i, W_i in new.items():
+        np.testing.assert_allclose(s.W[i], W_i, rtol=1e-5, atol=1e-6)
+
+
 def test_without_a_dense_layer_between_and_on_mini_batches_it_is_the_same():
     stack = Stack((2, 4, 4), (3,), (3, 3), 2)
     method = graph(batch=20, penalties="fixed", average=0.0)

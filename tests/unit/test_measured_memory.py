@@ -27,7 +27,7 @@ CASES: dict[str, Case] = {
     "admm, two wide layers": ("admm", 300, 20, 2, [900, 900], {}),
     "admm, a low rank": ("admm", 300, 20, 2, [4000], {"w_update": "nystrom", "rank": 500}),
     "admm, a low rank of the inputs": ("admm", 300, 6000, 2, [20], {"w_update": "nystrom", "rank": 600}),
-    "admm, filters": ("admm", 3000, 784, 2, [20], {"network": {"convolution": IMAGES}}),
+    "admm, filters": ("admm", 8000, 784, 2, [20], {"network": {"convolution": IMAGES}}),
     "admm, zeros around images": ("admm", 100, 784, 2, [20], ZEROS),
     "stochastic-admm": ("stochastic-admm", 500, 2000, 2, [20], {}),
     "admm-printed": ("admm-printed", 30_000, 20, 2, [200, 100], {"ridge": 1e-2}),
