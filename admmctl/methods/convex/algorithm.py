@@ -299,9 +299,9 @@ class ConvexAdmm(Method):
         size = self._size(network, samples, 1)
         name = self.settings.solver if self.settings.solver != "auto" else self._settled[0] or "convex-cg"
         columns = 2 * size.C * size.P
-        # X, unless it is on disk, and D; s, nu, G u and two more of their size; u, v, lam, b and two more.
+        # X, unless it is on disk, and D; s, nu, G u and five more of their size; u, v, lam, b and two more.
         held = 2 * size.d if size.block is None else 0
-        rows = samples * size.itemsize * (held + 2 * size.P + 6 * columns)
+        rows = samples * size.itemsize * (held + 2 * size.P + 8 * columns)
         # Of rows on disk a block, as it is read and as it is multiplied, and what is made of it.
         visited = 0 if size.block is None else size.block * size.itemsize * 2 * (size.d + 2 * columns)
         state = rows + visited + 6 * size.bytes_of_u + solvers.load(name).bytes(size, self.settings)
