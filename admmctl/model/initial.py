@@ -10,7 +10,7 @@ def initial_weights(network: Network, seed: int, dtype: type = np.float32) -> We
     """Gaussian weights; but W_1 = [w, b] of the network's kernel, if it has one and a hidden layer.
 
     The recurrent block of a recurrent network is a multiple of the identity, so that a step forgets little (Le,
-    Jaitly and Hinton 2015); what a step reads has the variance that it would have in a layer of its own.
+    Jaitly and Hinton 2015); what all steps read adds up to the variance of a layer.
 
     Cosine units that start so are the kernel's random features (Burmeister, section 2.2). The weights depend on
     the seed alone.
@@ -22,7 +22,7 @@ def initial_weights(network: Network, seed: int, dtype: type = np.float32) -> We
         W[0][:, :inputs] = network.kernel.frequencies(seed, k, inputs)
         W[0][:, inputs] = network.kernel.phases(seed, k)
     if (r := network.recurrence) is not None:
-        W[0][:, r.units :] *= dtype(np.sqrt(W[0].shape[1] / W[0][:, r.units :].shape[1]))
+        W[0][:, r.units :] *= dtype(np.sqrt(W[0].shape[1] / (r.steps * W[0][:, r.units :].shape[1])))
         W[0][:, : r.units] = r.start * np.eye(r.units)
     return W
 

@@ -111,10 +111,10 @@ class Network:
         return self.recurrence is None
 
     @cached_property
-    def _operators(self) -> list[Operator]:
+    def operators(self) -> list[Operator]:
         """Of W_1, W_2, .."""
         if (r := self.recurrence) is not None:
-            return [Dense(r.units, r.units + r.entering), Dense(self.sizes[-1], r.units)]
+            return [Dense(r.units, r.units + r.entering, beside=r.entering), Dense(self.sizes[-1], r.units)]
         first: list[Operator] = []
         if self.convolution is not None:
             first = self.convolution.operators(self.sizes[len(self.convolution.filters) + 1])
@@ -123,17 +123,17 @@ class Network:
 
     def operator(self, l: int) -> Operator:
         """How layer l = 1..L acts on a_{l-1}."""
-        return self._operators[self.matrix(l) - 1]
+        return self.operators[self.matrix(l) - 1]
 
     @property
     def scratch(self) -> int:
         """The most numbers per sample that a layer holds at a time, besides activations."""
-        return max(operator.scratch for operator in self._operators)
+        return max(operator.scratch for operator in self.operators)
 
     @property
     def shapes(self) -> list[tuple[int, int]]:
         """Of W_1, W_2, .., with the column of the bias."""
-        return [(operator.rows, operator.inputs + self.bias) for operator in self._operators]
+        return [(operator.rows, operator.inputs + self.bias) for operator in self.operators]
 
     def apply(self, l: int, W: Array, a: Array, out: Array | None = None) -> Array:
         """z_l = W_l a_{l-1}, (k_l, samples), for ``a`` with a row of ones where there are biases."""

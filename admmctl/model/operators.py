@@ -1,6 +1,6 @@
 """How the weights of a layer act on the activations below it: z = W a + b, as a matrix or in another way."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -50,10 +50,14 @@ class Operator(Protocol):
 
 @dataclass(frozen=True)
 class Dense:
-    """A matrix on ``below`` of the activations."""
+    """A matrix on ``below`` of the activations.
+
+    The last of its inputs may be features of a row, ``beside`` the activations.
+    """
 
     rows: int
     inputs: int
+    beside: int = field(default=0, kw_only=True)
 
     @property
     def scratch(self) -> int:
@@ -81,4 +85,4 @@ class Dense:
         return np.ones(self.inputs)
 
     def square(self, W: Array) -> float:
-        return float((W[:, : self.inputs].astype(np.float64) ** 2).sum())
+        return float((W[:, : self.inputs - self.beside].astype(np.float64) ** 2).sum())

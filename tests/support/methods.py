@@ -77,7 +77,7 @@ def flat(W: list[Array]) -> Array:
 def standing(s: Any, l: int) -> Array:
     """a_l of a state of ``admm`` as it stands, with its row of ones where there are biases; a_0 are the inputs."""
     if l == 0:
-        return s.problem.network.inputs(s.problem.a0)
+        return s.problem.network.inputs(s.problem.network.bottom(s.problem.a0))
     return np.hstack([s.a[l].block(columns, s.z[l][:, columns], s.V[l]).copy() for columns in s.blocks()])
 
 
@@ -241,6 +241,14 @@ CASES = [
         ("sgd", {"batch": 50, "momentum": 0.9}, {**RECURRENT, "activation": "tanh", "loss": "cross-entropy"}),
         ("adam", {"batch": 50, "input_noise": 0.1}, {**RECURRENT, "outputs": 3}),
         ("foof", {"batch": 50, "gram_every": 2}, {**RECURRENT, "activation": "hard-sigmoid"}),
+        ("admm", {"warm_iterations": 2}, {**RECURRENT, "outputs": 3}),
+        (
+            "admm",
+            {"penalties": "automatic", "momentum": 0.8},
+            {**RECURRENT, "activation": "tanh", "loss": "hinge"},
+        ),
+        ("admm", {"init": "gaussian", "sweep": "backward_first"}, {**RECURRENT, "bias": False}),
+        ("admm", {"w_update": "nystrom", "min_width": 5, "rank": 4}, {**RECURRENT, "outputs": 3}),
         ("graph-admm", {"batch": 50, "gram_every": 2}, {**RECURRENT, "outputs": 3, "loss": "cross-entropy"}),
         ("graph-admm", {"growth": 2.0}, {**RECURRENT, "activation": "hard-sigmoid", "bias": False}),
         ("graph-admm", {"batch": 50, "backward": "backprop-unscaled", "decay": "objective"}, RECURRENT),

@@ -19,6 +19,7 @@ LIBRARIES = ("torch-sgd", "torch-adam", "torch-lbfgs", "trees")  # of hundreds o
 
 # name of a case: the method, rows, features, classes, hidden layers, and what else its block or data: says
 Case = tuple[str, int, int, int, list[int], dict[str, Any]]
+STEPS: dict[str, Any] = {"data": {"steps": 20}}
 CASES: dict[str, Case] = {
     "nothing": ("sgd", 100, 4, 2, [4], {}),
     "admm, many features": ("admm", 200, 2200, 2, [20], {}),
@@ -63,6 +64,16 @@ CASES: dict[str, Case] = {
     "linear, many features": ("linear", 60, 200_000, 2, [], {}),
     "linear, logistic": ("linear", 100, 100_000, 2, [], {"loss": "cross-entropy"}),
     "random-features": ("random-features", 500, 20, 2, [2200], {}),
+    "sgd, recurrent": ("sgd", 400, 200, 2, [], {"network": {"recurrent": 1500}, "momentum": 0.9, **STEPS}),
+    "graph-admm, recurrent": (
+        "graph-admm",
+        400,
+        200,
+        2,
+        [],
+        {"network": {"recurrent": 900}, "batch": 200, **STEPS},
+    ),
+    "admm, recurrent": ("admm", 5000, 200, 2, [], {"network": {"recurrent": 200}, **STEPS}),
 }
 
 

@@ -20,7 +20,7 @@ from admmctl.runs.build import shape_network
 from admmctl.runs.predict import load_model, predict_rows
 from admmctl.runs.recorded import Recorded
 
-ABLE = ["graph-admm", "sgd", "adam", "foof"]
+ABLE = ["admm", "graph-admm", "sgd", "adam", "foof"]
 per_activation = pytest.mark.parametrize("activation", ["relu", "tanh", "hard-sigmoid"])
 
 
@@ -71,7 +71,7 @@ def test_the_recurrent_block_starts_at_a_multiple_of_the_identity(weights):
     network = Network.build(3000, [], 1, "relu", True, recurrence=Recurrence(50, 10, 3000, start=0.8))
     W, O = weights(network, 0, np.float64)
     np.testing.assert_allclose(W[:, :50], 0.8 * np.eye(50))
-    assert W[:, 50:350].std() == pytest.approx(np.sqrt(2 / 301), rel=0.02)
+    assert W[:, 50:350].std() == pytest.approx(np.sqrt(2 / 3010), rel=0.02)
     assert (W[:, -1] == 0).all() == (weights is descent_weights)
     assert O.shape == (1, 51)
 

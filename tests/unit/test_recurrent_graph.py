@@ -40,7 +40,7 @@ def started(method: GraphAdmm, **changes):
 
 def most_growth(activation: str) -> float:
     c = 1 / 0.5 + (1 if activation == "relu" else 2) / 0.3
-    return c * 0.5**2 / 0.2
+    return c * 0.5**2 / 0.2 / 4
 
 
 def inputs_of_steps(s, activation: str = "relu") -> list[Array]:
@@ -86,16 +86,18 @@ def test_an_iteration_is_table_1_over_samples_and_steps(activation, growth, loss
 def test_with_the_default_growth_nothing_grows_that_goes_back_through_a_step(activation):
     s = started(graph(), activation=activation)
     U, _, Vt = np.linalg.svd(np.random.default_rng(0).standard_normal((5, 5)))
-    K = most_growth(activation) * 0.2 / 0.5 / 2  # c (rho + beta) / 2
+    K = most_growth(activation) * 0.2 / 0.5  # c (rho + beta) / 4
     given = np.array([10.0, 1.0, 1 / (2 * K), 0.1, 0.01])
     s.matrices[1][:, :5] = U * given @ Vt
 
     def passed(growth: float | None) -> Array:
         Q = table_2.gains(s.problem, s.W, s.rho, s.beta, np.float64, None, growth)
         assert Q[1] is Q[2] is Q[3]
-        return np.diag(Vt @ (2 / 0.5 * Q[1]) @ U)
+        D = Q[1] @ U  # of R in the directions of U, and of active units
+        table_2.once(np.full_like(D, 1e6), D, 0.2, 0.3, (0.0, np.inf))
+        return np.diag(Vt @ D)
 
-    np.testing.assert_allclose(passed(None), 4 * K * given / (1 + (2 * K * given) ** 2), rtol=1e-9)
+    np.testing.assert_allclose(passed(None), 4 * K * given / (1 + (2 * K * given) ** 2), rtol=1e-6)
     assert passed(None).max() == pytest.approx(1.0)
     assert passed(10 * most_growth(activation)).max() > 1.5
     assert passed(1.0).max() < 0.8

@@ -8,16 +8,16 @@ T - W_{i+1} V_i = R_{i+1}. The minimum of (17) moves X_i by D / (rho_i + beta_i)
 c = 1/(rho_i + beta_i) + 1/beta_i, and once more 1/beta_i where there is an upper cut and so a Z. What is handed on
 is R_i = 2 (X_i_new - X_i). Below, ``Omega`` are the index sets (7) and (8).
 
-Steps of a recurrent network share a W, and so a Q: R goes through the same Q_i and 2 / (rho_i + beta_i) again
-and again. With the same penalties at every step that shrinks it in all directions. But what happens at a step
-depends on ratios of penalties alone: they may grow by a factor from each step to the next, and the gain is still
-the same at all of them. So ``growth`` times rho stands for rho_{i+1} where both layers are steps. A singular value
-s of the recurrent block then has the gain
+Steps of a recurrent network share a W, and so a Q: R goes through the same Q_i and 4 / (rho_i + beta_i), the
+factor of an active unit, again and again. With the same penalties at every step that shrinks it in all directions.
+But what happens at a step depends on ratios of penalties alone: they may grow by a factor from each step to the
+next, and the gain is still the same at all of them. So ``growth`` times rho stands for rho_{i+1} where both layers
+are steps. A singular value s of the recurrent block then has the gain
 
-    A s / (1 + K A s^2),   A = 2 growth rho / (rho + beta),   K = c (rho + beta) / 2,
+    A s / (1 + K A s^2),   A = 4 growth rho / (rho + beta),   K = c (rho + beta) / 4,
 
-at most sqrt(A / K) / 2: with growth = c (rho + beta)^2 / rho, the default, nothing grows from step to step, and
-what has s = 1 / (2 K) passes as it is.
+at most sqrt(A / K) / 2: with growth = c (rho + beta)^2 / (4 rho), the default, nothing grows from step to step,
+and what has s = 1 / (2 K), about 1 for a large beta, passes as it is.
 
 With dropout V_i = S (X_i + Y_i + Z_i), S the diagonal matrix of a row's mask, 0 or 1 / kept: W S takes the place
 of W, D = S rho_{i+1} W'(I + a W S^2 W')^-1 R_{i+1} with a = rho_{i+1} c. A unit that is left out has D = 0 and
@@ -60,7 +60,7 @@ def gains(
     ratios = {i: 1 / (rho[i + 1] * c[i]) for i in hidden}
     for i in hidden:
         if matrix(i) == matrix(i + 1):
-            ratios[i] /= c[i] * (rho[i] + beta[i]) ** 2 / rho[i] if growth is None else growth
+            ratios[i] /= c[i] * (rho[i] + beta[i]) ** 2 / (4 * rho[i]) if growth is None else growth
     for i, part in ((i, part) for i, part in (kept or {}).items() if i in beta):
         mean = network.operator(i + 1).square(W[i + 1]) / network.sizes[i]
         ratios[i] = part * ratios[i] + (1 / part - 1) * mean  # lam / a

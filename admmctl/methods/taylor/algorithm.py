@@ -21,6 +21,9 @@ three steps for all layers at once make the same iterates: every a_l, then every
 
 where a_l is that of the next iteration, which needs the same samples. One pass over the samples and one Allreduce
 make an iteration, where the printed loop takes one of each per layer.
+
+The layers of a recurrent network are its steps (section 8.1). They share a matrix, whose sums are over samples and
+steps. All a_l, then all W_l, then all z_l are updates of (5) there, too, if not in the order of the printed loop.
 """
 
 from collections.abc import Callable
@@ -58,6 +61,7 @@ class Admm(TaylorMethod):
         }
     }
     convolutions = True
+    recurrent = True
 
     def check_size(self, network: Network, total: int, ranks: int, free: int | None) -> None:
         check_layers(self.settings, network, total)
@@ -139,11 +143,11 @@ def update_z(s: AdmmState, columns: slice) -> None:
     a_0 = s.a0(columns)
     m = {l: m_l[:, : a_0.shape[1]] for l, m_l in s.m.items()}
     with clock.phase("product"):
-        s.problem.network.apply(1, s.W[1], a_0, out=m[1])
+        s.problem.network.apply(1, s.W_of(1), a_0, out=m[1])
     for l, a in s.a.items():
         z_l = s.z[l][:, columns]
         before = None if s.relaxation == 1 else z_l.copy(order="F")
-        a.update_z(columns, z_l, m[l], s.W[l + 1], s.V[l], *s.z_penalties(l), out=m[l + 1])
+        a.update_z(columns, z_l, m[l], s.W_of(l + 1), s.V[l], *s.z_penalties(l), out=m[l + 1])
         if before is not None:
             with clock.phase("elementwise"):
                 _relax(z_l, before, s.relaxation)
@@ -169,12 +173,12 @@ def _update_output(s: AdmmState, columns: slice, m: Array) -> None:
 
 def update_a(s: AdmmState, V: dict[int, Array], columns: slice) -> None:
     """a_l (6) of all hidden layers, and the sums that the next W-update needs of this block."""
-    clock = s.problem.clock
+    clock, matrix = s.problem.clock, s.problem.network.matrix
     for l, a in s.a.items():
         t = s.target(l + 1, columns)
-        a_l = a.update(columns, s.z[l][:, columns], t, s.W[l + 1], V[l])
+        a_l = a.update(columns, s.z[l][:, columns], t, s.W_of(l + 1), V[l])
         with clock.phase("gram"):
-            s.pairs[l + 1].add(t, a_l)
+            s.pairs[matrix(l + 1)].add(t, a_l)
     with clock.phase("gram"):
         s.pairs[1].add(s.target(1, columns), s.problem.network.operator(1).below(s.a0(columns)))
 
@@ -184,8 +188,9 @@ def add_starting_sums(s: AdmmState, init: Init) -> None:
     network = s.problem.network
     with s.problem.clock.phase("gram"):
         for columns in s.blocks():
-            for l, pair in s.pairs.items():
-                pair.add(s.z[l][:, columns], network.operator(l).below(starting_inputs(s, init, l, columns)))
+            for l, z_l in s.z.items():
+                a = network.operator(l).below(starting_inputs(s, init, l, columns))
+                s.pairs[network.matrix(l)].add(z_l[:, columns], a)
 
 
 def explained(s: AdmmState) -> float:
@@ -195,7 +200,7 @@ def explained(s: AdmmState) -> float:
     with p.clock.phase("product"):
         for columns in s.blocks():
             z = s.z[L][:, columns].astype(float)
-            gap = z - p.network.apply(L, s.W[L], starting_inputs(s, s.settings.init, L, columns))
+            gap = z - p.network.apply(L, s.W_of(L), starting_inputs(s, s.settings.init, L, columns))
             sums += z.sum(axis=1), (z**2).sum(axis=1), (gap**2).sum(axis=1)
     p.comm.allreduce(sums)
     variance = float((sums[1] - sums[0] ** 2 / p.total).sum())
@@ -213,7 +218,7 @@ def residuals(s: AdmmState, a_of: Callable[[int, slice], Array]) -> dict[str, fl
         a = s.a0(columns)
         for l in range(1, L + 1):
             z_l = s.z[l][:, columns]
-            gap = z_l - p.network.apply(l, s.W[l], a)
+            gap = z_l - p.network.apply(l, s.W_of(l), a)
             square = float(np.vdot(gap, gap))
             sums += s.beta_of(l) * square, square, 0.0
             if l < L:
@@ -235,6 +240,6 @@ def _sweep_backward(s: AdmmState) -> None:
             z_l, t = s.z[l][:, columns], s.target(l + 1, columns)
             m, above = (s.m[i][:, : t.shape[1]] for i in (l, l + 1))
             with clock.phase("product"):
-                s.problem.network.apply(l, s.W[l], starting_inputs(s, init, l, columns), out=m)
-            s.a[l].update(columns, z_l, t, s.W[l + 1], s.V[l])
-            s.a[l].update_z(columns, z_l, m, s.W[l + 1], s.V[l], *s.z_penalties(l), out=above)
+                s.problem.network.apply(l, s.W_of(l), starting_inputs(s, init, l, columns), out=m)
+            s.a[l].update(columns, z_l, t, s.W_of(l + 1), s.V[l])
+            s.a[l].update_z(columns, z_l, m, s.W_of(l + 1), s.V[l], *s.z_penalties(l), out=above)

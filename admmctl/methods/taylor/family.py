@@ -21,7 +21,7 @@ class TaylorMethod(Method):
     def prepare(self, problem: Problem) -> None:
         """The z-update of two samples of every hidden layer: compiles its loop, and builds its table."""
         network, q = problem.network, self.settings
-        for l in range(1, network.layers):
+        for l in range(1, len(network.shapes)):
             zeros: Array = np.zeros((network.sizes[l], 2), problem.a0.dtype, order="F")
             penalties = q.z_penalties(l, network.h(l).slope(network.sizes[l]))
             network.h(l).z_update(np.zeros_like(zeros), zeros, zeros, *penalties)
@@ -33,7 +33,7 @@ class TaylorMethod(Method):
         """Loops that are not compiled, and layers whose z-update comes from a table."""
         network, q = s.problem.network, self.settings
         troubles = [kernels.trouble()] if kernels.trouble() else []
-        layers = range(1, network.layers)
+        layers = range(1, len(network.shapes))
         units = {l: network.sizes[l] for l in layers}
         penalties = {l: q.z_penalties(l, network.h(l).slope(k)) for l, k in units.items()}
         tables = {l: network.h(l).table(*penalties[l], k) for l, k in units.items()}

@@ -49,7 +49,10 @@ class Hidden(ABC):
 
 @dataclass(frozen=True)
 class Shape:
-    """A hidden layer: its units k, those of the layer above, and this rank's samples, ``block`` at a time."""
+    """A hidden layer: its units k, those of the layer above, and this rank's samples, ``block`` at a time.
+
+    ``beside`` are the features of a row that the layer above multiplies beside a_l.
+    """
 
     k: int
     k_next: int
@@ -57,6 +60,7 @@ class Shape:
     samples: int
     block: int
     dtype: type
+    beside: int = 0
 
 
 def below_dense(k_next: int) -> "type[Hidden]":
@@ -77,11 +81,19 @@ def prepare(h: Activation, dtype: type) -> None:
 
 
 class Stored(Hidden):
-    """a_l in memory: (k, samples), with a row of ones when the next layer has biases."""
+    """a_l in memory: (k, samples), with a row of ones when the next layer has biases.
+
+    Between them are the features that the next layer multiplies beside a_l, if any; they are put into ``inputs``.
+    """
 
     def __init__(self, above: Operator, h: Activation, shape: Shape, clock: Timer) -> None:
         super().__init__(above, h, shape, clock)
-        self._a: Array = np.ones((shape.k + shape.bias, shape.samples), shape.dtype, order="F")
+        rows = shape.k + shape.beside + shape.bias
+        self._a: Array = np.ones((rows, shape.samples), shape.dtype, order="F")
+
+    def inputs(self, columns: slice) -> Array:
+        """All that the next layer multiplies."""
+        return self._a[:, columns]
 
     def update(self, columns: slice, z: Array, t: Array, W: Array, V: Array) -> Array:
         a = self._a[:, columns]

@@ -15,7 +15,7 @@ from admmctl.methods.layer_sums import solve_share
 from admmctl.methods.least_squares import GramPair, Sums, check_sides, solve_bytes
 from admmctl.methods.method import Message, Problem, Timer
 from admmctl.methods.taylor.convolution import Averaged, Filtered
-from admmctl.methods.taylor.hidden import Hidden, Shape, below_dense
+from admmctl.methods.taylor.hidden import Hidden, Shape, Stored, below_dense
 from admmctl.methods.taylor.low_rank import Draw, NystromPair, PrintedPair
 from admmctl.methods.taylor.preconditioned import PreconditionedPair
 from admmctl.methods.taylor.settings import LowRankSettings
@@ -32,9 +32,9 @@ _LOW_RANK: dict[str, Callable[..., Sums]] = {
 
 
 def sums(settings: LowRankSettings, p: Problem, l: int) -> Sums:
-    """What the W-update of layer l sums over samples."""
+    """What the update of W_l sums over samples, and over layers that share it."""
     network, dtype = p.network, p.a0.dtype.type
-    operator, (outputs, inputs) = network.operator(l), network.shapes[l - 1]
+    operator, (outputs, inputs) = network.operators[l - 1], network.shapes[l - 1]
     if isinstance(operator, Filters):
         return FilterPair(operator, network.bias, dtype)
     if _together(settings, network, l, p.comm.size):
@@ -53,14 +53,14 @@ def dense_sums(settings: LowRankSettings, outputs: int, inputs: int, dtype: type
 def _together(settings: LowRankSettings, network: Network, l: int, ranks: int) -> bool:
     """Whether so many ranks solve layer l together, without a factor."""
     k = network.shapes[l - 1][1]
-    dense = not isinstance(network.operator(l), Filters)
+    dense = not isinstance(network.operators[l - 1], Filters)
     return ranks > 1 and l > 1 and k >= WIDE and dense and not settings.low_rank(k)
 
 
 def hidden(network: Network, l: int, samples: int, block: int, dtype: type, clock: Timer) -> Hidden:
     """What keeps a_l, by the layer above it."""
     k, k_next = network.sizes[l : l + 2]
-    shape = Shape(k, k_next, network.bias, samples, block, dtype)
+    shape = Shape(k, k_next, network.bias, samples, block, dtype, network.beside(l))
     return _hidden_kind(network, l)(network.operator(l + 1), network.h(l), shape, clock)
 
 
@@ -68,6 +68,8 @@ def _hidden_kind(network: Network, l: int) -> type[Hidden]:
     above = network.operator(l + 1)
     if isinstance(above, Filters):
         return Filtered
+    if network.beside(l):
+        return Stored
     return Averaged if isinstance(above, Pooled) else below_dense(network.sizes[l + 1])
 
 
@@ -75,7 +77,7 @@ def factor_flops(settings: LowRankSettings, network: Network) -> list[float]:
     """Operations of the factor of every layer, in an iteration: 0 where it is made once, or cheap."""
     flops = []
     for l, (_, k) in enumerate(network.shapes, start=1):
-        once = l == 1 or isinstance(network.operator(l), Filters)
+        once = (l == 1 and network.inputs_alone) or isinstance(network.operators[l - 1], Filters)
         p = settings.columns_of(k)
         flops.append(0.0 if once else 2.0 * k * p * p if settings.low_rank(k) else k**3 / 3)
     return flops
@@ -83,7 +85,7 @@ def factor_flops(settings: LowRankSettings, network: Network) -> list[float]:
 
 def check_layers(settings: LowRankSettings, network: Network, total: int) -> None:
     """Raises UserError where a matrix of the W-updates has too many entries."""
-    costs = [_cost(settings, network, l, total) for l in range(1, network.layers + 1)]
+    costs = [_cost(settings, network, l, total) for l in range(1, len(network.shapes) + 1)]
     check_sides([k for cost in costs for _, k in cost.grams], "W-update")
     check_zeros(network)
 
@@ -152,21 +154,27 @@ def layers_cost(
 
     So many numbers of every rank go ``along`` with its rows of the weights.
     """
-    layers = [_cost(settings, network, l, total) for l in range(1, network.layers + 1)]
+    matrices = range(1, len(network.shapes) + 1)
+    layers = [_cost(settings, network, l, total) for l in matrices]
     shared = [cost.shared for cost in layers]
-    if not inputs:
+    if network.inputs_alone and not inputs:
         shared[0] = 0
     everywhere = settings.w_update != "exact" and settings.columns == "leverage"
-    wide = [l for l in range(1, network.layers + 1) if _together(settings, network, l, ranks)]
-    divided = [l - 1 for l in range(1, network.layers + 1) if l not in wide]
+    wide = [l for l in matrices if _together(settings, network, l, ranks)]
+    divided = [l - 1 for l in matrices if l not in wide]
     factors = factor_flops(settings, network)
     work = solve_work([network.shapes[i] for i in divided], [factors[i] for i in divided])
     solves = solve_share(work, [shared[i] for i in divided], ranks, everywhere, along)
     *first, gathering = solves.messages
     together = [wide_share(*network.shapes[l - 1], ranks) for l in wide]
     messages = [*first, *(message for part in together for message in part.messages), gathering]
-    above = [network.operator(l) for l in range(2, network.layers + 1)]
-    dense = [(operator.rows, operator.inputs) for operator in above if not isinstance(operator, Filters)]
+    below = sorted(set(network.alike.values()))
+    above = {l: network.operator(l + 1) for l in below}
+    dense = [
+        (operator.rows, operator.inputs - network.beside(l))
+        for l, operator in above.items()
+        if not isinstance(operator, Filters)
+    ]
     gains = gains_share(dense, 8, ranks)
     flops = [flop for cost in layers for flop in cost.flops]
     grams = [shape for cost in layers for shape in cost.grams]
@@ -175,10 +183,10 @@ def layers_cost(
         layers[0].once,
         (*messages, *gains.messages),
         solves.operations + gains.operations + sum(part.operations for part in together),
-        _held_bytes(sum(cost.numbers for cost in layers), grams, kept=len(layers[0].grams))
+        _held_bytes(sum(cost.numbers for cost in layers), grams, kept=len(layers[0].grams) * network.inputs_alone)
         + sum(cost.gain_bytes for cost in layers),
         sum(
-            k_next if _hidden_kind(network, l).by_residuals else k + network.bias
+            k_next if _hidden_kind(network, l).by_residuals else k + network.beside(l) + network.bias
             for l, (k, k_next) in enumerate(pairwise(network.sizes[1:]), start=1)
         ),
     )
@@ -200,15 +208,18 @@ class _LayerCost:
 
 
 def _cost(settings: LowRankSettings, network: Network, l: int, total: int) -> _LayerCost:
-    (outputs, k1), operator = network.shapes[l - 1], network.operator(l)
+    (outputs, k1), operator = network.shapes[l - 1], network.operators[l - 1]
     if isinstance(operator, Filters):
         flop, numbers, floats = filter_cost(operator, network.bias, l, total)
         return _LayerCost((flop,), floats, numbers=numbers)
-    k, products = k1 - network.bias, 4.0 * total * k1 * outputs  # z a' and W a
-    sums = sums_cost(settings, outputs, k1, total, l)
+    k, rows, below = k1 - network.bias, total, total  # columns of all that W multiplies, and of all a_l among it
+    if l == 1 and not network.inputs_alone:
+        k, rows, below = k - network.beside(0), network.times[0] * total, (network.times[0] - 1) * total
+    products = 4.0 * rows * k1 * outputs  # z a' and W a
+    sums = sums_cost(settings, outputs, k1, rows, l)
     held = sums.shared, sums.grams, sums.numbers
-    if l == 1:
+    if l == 1 and network.inputs_alone:
         return _LayerCost((products, sums.solve), *held, once=sums.made)
     # Both products of (6), and the factor in V.
-    a_update = 4.0 * total * k * outputs, min(k, outputs) ** 3 / 3
+    a_update = 4.0 * below * k * outputs, min(k, outputs) ** 3 / 3
     return _LayerCost((products, *a_update, sums.made, sums.solve), *held, gain_bytes(outputs, k))

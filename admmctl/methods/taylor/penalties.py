@@ -20,11 +20,16 @@ _LEAST = 1e-12  # of s: weights that are zero still have a penalty
 
 
 def balanced(network: Network, W: dict[int, Array], beta_L: float) -> tuple[dict[int, float], dict[int, float]]:
-    """beta_1 .. beta_L and gamma_1 .. gamma_{L-1} for the weights as they are."""
+    """beta_1 .. beta_L and gamma_1 .. gamma_{L-1} for the weights of layers as they are.
+
+    Layers that share a matrix have one beta, that of the last of them.
+    """
     beta, gamma = {network.layers: beta_L}, {}
     for l in range(network.layers - 1, 0, -1):
         gamma[l] = SHARE * strength(network, W[l + 1], l + 1) * beta[l + 1]
         beta[l] = gamma[l] * network.h(l).slope(network.sizes[l]) ** 2
+        if network.matrix(l) == network.matrix(l + 1):
+            beta[l] = beta[l + 1]
     return beta, gamma
 
 

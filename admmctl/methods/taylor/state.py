@@ -11,7 +11,7 @@ from admmctl.methods.layer_sums import LayerSums, largest
 from admmctl.methods.least_squares import Sums
 from admmctl.methods.method import Array, Problem, Snapshot
 from admmctl.methods.taylor import layers
-from admmctl.methods.taylor.hidden import Hidden
+from admmctl.methods.taylor.hidden import Hidden, Stored
 from admmctl.methods.taylor.momentum import Momentum
 from admmctl.methods.taylor.penalties import balanced, falling
 from admmctl.methods.taylor.settings import Init, PenaltySettings, SweepSettings, TaylorSettings
@@ -30,16 +30,16 @@ class Kept:
 
     def beta_of(self, l: int) -> float:
         """beta_l of layer l = 1..L."""
-        return self.settings.beta_of(l)
+        return self.settings.beta_of(self.problem.network.matrix(l))
 
     def gamma_of(self, l: int) -> float:
         """gamma_l of hidden layer l = 1..L-1."""
-        return self.settings.gamma_of(l)
+        return self.settings.gamma_of(self.problem.network.matrix(l))
 
     def z_penalties(self, l: int) -> tuple[float, float]:
         """gamma and beta of the update of z_l, or numbers of their ratio."""
         network = self.problem.network
-        return self.settings.z_penalties(l, network.h(l).slope(network.sizes[l]))
+        return self.settings.z_penalties(network.matrix(l), network.h(l).slope(network.sizes[l]))
 
     def blocks(self) -> Iterator[slice]:
         """This rank's columns, a cache-sized block at a time."""
@@ -58,8 +58,9 @@ class Kept:
                 kept[samples] = rows[name][samples]
 
     def a0(self, columns: slice) -> Array:
-        """The inputs, with their row of ones when the network has biases."""
-        return self.problem.network.inputs(self.problem.a0[:, columns])
+        """What layer 1 multiplies: the inputs, with their row of ones when the network has biases."""
+        network = self.problem.network
+        return network.inputs(network.bottom(self.problem.a0[:, columns]))
 
 
 @dataclass
@@ -87,9 +88,9 @@ class Samples(Kept):
 
 @dataclass(kw_only=True)
 class Solving(Kept):
-    """With the weights W[1] .. W[L] of all layers, and what they are solved from."""
+    """With the weights W[1], W[2], .., and what they are solved from."""
 
-    pairs: dict[int, Sums]  # of every layer, over this rank's columns
+    pairs: dict[int, Sums]  # of W_1, W_2, .., over this rank's columns
     sums: LayerSums  # the same, over all ranks
     W: dict[int, Array] = field(default_factory=dict)
     ridge: float = 0.0  # the largest one used on this rank: rounding may have asked for more than the setting
@@ -103,7 +104,8 @@ class Solving(Kept):
         clock, sums, ridge = self.problem.clock, self.sums, self.next_ridge()
         with clock.phase("reduce"):
             sums.reduce()
-        self.pairs[1].fix()  # a_0 a_0' never changes
+        if self.problem.network.inputs_alone:
+            self.pairs[1].fix()  # a_0 a_0' never changes
         with clock.phase("solve"):
             vector: Array = np.empty(sum(sums.division.counts), self.pairs[1].cross.dtype)
             sums.solve(self._rows_of_W, vector)
@@ -135,14 +137,20 @@ class Solving(Kept):
         self.ridge = max(self.ridge, factor.ridge)  # a solver may have had to raise it
         return solved
 
+    def W_of(self, l: int) -> Array:
+        """The matrix of layer l."""
+        return self.W[self.problem.network.matrix(l)]
+
     def gains(self) -> dict[int, Any]:
         """V_l = W'(gamma_l/beta_{l+1} I + W W')^-1, (k_l, k_{l+1}), of hidden layers, W = W_{l+1} without bias.
 
         (beta W'W + gamma I)^-1 (beta W'(t - b) + gamma h) = h + V (t - W h - b): the same minimum of (6).
         """
         beta, gamma = self.beta_of, self.gamma_of
-        ratios = {l: gamma(l) / beta(l + 1) for l in range(1, self.problem.network.layers)}
-        return gains_below(self.problem, self.W, ratios, np.float64)
+        alike = self.problem.network.alike
+        ratios = {l: gamma(l) / beta(l + 1) for l in sorted(set(alike.values()))}
+        V = gains_below(self.problem, {l + 1: self.W_of(l + 1) for l in ratios}, ratios, np.float64)
+        return {l: V[first] for l, first in alike.items()}
 
     def recall(self, common: dict[str, Any]) -> None:
         """Put back W, what lasts of the sums, ridge and iteration. The other sums are zero then."""
@@ -190,7 +198,9 @@ class AdmmState(Samples, Solving):
     def _balance(self) -> None:
         """Penalties for the weights as they are, where they set themselves."""
         if self.automatic:
-            self.beta, self.gamma = balanced(self.problem.network, self.W, super().beta_of(max(self.W)))
+            L = self.problem.network.layers
+            W = {l: self.W_of(l) for l in range(1, L + 1)}
+            self.beta, self.gamma = balanced(self.problem.network, W, super().beta_of(L))
 
     def _numbers(self, own: list[Array], together: dict[int, Array]) -> list[float]:
         """How much of the momentum goes the way of S - W: this rank's part of that sum."""
@@ -245,7 +255,8 @@ def draw(s: Samples) -> None:
         with problem.clock.phase("start"):
             for columns in s.blocks():
                 for l, z_l in s.z.items():
-                    problem.network.apply(l, W[l - 1], starting_inputs(s, init, l, columns), out=z_l[:, columns])
+                    W_l, a = W[problem.network.matrix(l) - 1], starting_inputs(s, init, l, columns)
+                    problem.network.apply(l, W_l, a, out=z_l[:, columns])
 
 
 def starting_inputs(s: Samples, init: Init, l: int, columns: slice) -> Array:
@@ -254,7 +265,9 @@ def starting_inputs(s: Samples, init: Init, l: int, columns: slice) -> Array:
         return s.a0(columns)
     network = s.problem.network
     z = s.z[l - 1][:, columns]
-    a = np.ones((len(z) + network.bias, z.shape[1]), z.dtype, order="F")
+    a = np.ones((len(z) + network.beside(l - 1) + network.bias, z.shape[1]), z.dtype, order="F")
+    if network.beside(l - 1):
+        network.enter(l - 1, s.problem.a0[:, columns], a)
     if init == "gaussian":
         a[: len(z)] = _normals(s, f"a{l - 1}", len(z), columns)
     else:
@@ -283,10 +296,16 @@ def iterating(kept: Samples) -> AdmmState:
     network, n, dtype, block = kept.problem.network, kept.lam.shape[1], kept.lam.dtype.type, kept.block
     sizes, L = network.sizes, network.layers
     clock = kept.problem.clock
-    pairs = {l: layers.sums(kept.settings, kept.problem, l) for l in range(1, L + 1)}
+    a = {l: layers.hidden(network, l, n, block, dtype, clock) for l in range(1, L)}
+    for l, stored in a.items():
+        if network.beside(l):
+            assert isinstance(stored, Stored)
+            for columns in kept.blocks():
+                network.enter(l, kept.problem.a0[:, columns], stored.inputs(columns))
+    pairs = {l: layers.sums(kept.settings, kept.problem, l) for l in range(1, len(network.shapes) + 1)}
     return AdmmState(
         **vars(kept),
-        a={l: layers.hidden(network, l, n, block, dtype, clock) for l in range(1, L)},
+        a=a,
         pairs=pairs,
         sums=LayerSums(pairs, layers.factor_flops(kept.settings, network), kept.problem.comm),
         m={l: np.empty((sizes[l], min(block, n)), dtype, order="F") for l in range(1, L + 1)},
