@@ -6,7 +6,7 @@ from support.methods import Case
 from support.problems import Array, problem
 from support.shell import Shell
 
-from admmctl.methods.graph import table_2
+from admmctl.methods.graph import backprop, table_2
 from admmctl.methods.graph.algorithm import GraphAdmm
 from admmctl.methods.graph.settings import GraphAdmmSettings
 from admmctl.methods.graph.state import GraphAdmmState
@@ -66,6 +66,15 @@ def test_by_table_2_it_is_not(kind):
     R, gradient = s.R[1][:, : p.total], by_differences(p, s, 1)
     scale = np.vdot(R, gradient) / np.vdot(gradient, gradient)
     assert np.linalg.norm(R - scale * gradient) > 0.1 * np.linalg.norm(R)
+
+
+def test_an_active_unit_passes_on_as_much_as_in_table_2():
+    X = np.asfortranarray(np.random.default_rng(0).uniform(0.2, 0.8, (5, 9)))
+    D = np.asfortranarray(np.random.default_rng(1).uniform(-0.01, 0.01, X.shape))
+    printed, ours = D.copy(order="F"), D.copy(order="F")
+    table_2.once(X, printed, 0.3, 0.4, (0.0, 1.0))
+    backprop.once(X, ours, 0.3, 0.4, (0.0, 1.0))
+    np.testing.assert_allclose(ours, printed, rtol=1e-12)
 
 
 @kinds

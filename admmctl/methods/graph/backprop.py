@@ -2,7 +2,7 @@
 
 Table 2 hands on R_i, of D = Q_i R_{i+1} and the factors of its projection. Here D = s W' R_{i+1}, W = W_{i+1}, and
 
-    R_i = 2 / (rho_i + beta_i) h'(X_i) D,
+    R_i = 4 / (rho_i + beta_i) h'(X_i) D,
 
 the factor of an active unit in Table 2; a unit below or above its cut passes on nothing. So R_i is the gradient by
 X_i, from that of the layer above, times one number per layer. s is that for which s W' is as large as Q_i in the
@@ -33,7 +33,7 @@ def gains(
     network, alike = p.network, p.network.alike
     above = {i: on_units(network, W, i) for i in {alike[i] for i in beta}}
     if unscaled:
-        scale = {i: (rho[i] + beta[i]) / 2 for i in above}
+        scale = {i: (rho[i] + beta[i]) / 4 for i in above}
     else:
         Q = gains_of_table_2(p, W, rho, beta, dtype, kept, growth)
         scale = {i: compared(network.operator(i + 1), above[i], Q[i])[1] for i in above}
@@ -42,6 +42,6 @@ def gains(
 
 
 def once(X: Array, D: Array, rho: float, beta: float, cuts: Cuts) -> None:
-    """D <- R = 2 / (rho + beta) h'(X) D, in place; both are (k_i, samples)."""
+    """D <- R = 4 / (rho + beta) h'(X) D, in place; both are (k_i, samples)."""
     D *= (cuts[0] < X) & (cuts[1] > X)
-    D *= D.dtype.type(2 / (rho + beta))
+    D *= D.dtype.type(4 / (rho + beta))
