@@ -263,13 +263,14 @@ def test_repeats_start_elsewhere_and_methods_of_one_seed_at_the_same_place(resul
 # -- rule 5: tuning alike
 
 
-# Experiments whose settings are the papers', all of them.
-AS_PRINTED = ("mnist01-hkust", "cifar2-convex-small")
+# Experiments whose settings are the papers', all of them; and one that compares what one update costs.
+AS_PRINTED = ("mnist01-hkust", "cifar2-convex-small", "cifar2-wide")
 
 
 def tuned(name: str, kind: str) -> bool:
     """Not PyTorch's, which take the settings of ours, nor what a paper prints, nor one setting of several."""
-    return not kind.startswith("torch-") and "printed" not in name and not name.startswith("graph-equal-")
+    several = name.startswith(("graph-equal-", "graph-new-"))
+    return not kind.startswith("torch-") and "printed" not in name and not several
 
 
 @pytest.mark.parametrize(
