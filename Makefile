@@ -8,10 +8,10 @@ ADMMCTL := $(BIN)/admmctl
 SCALE  ?= quick
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo figures rehearsal test test-extras lint format lock clean
+.PHONY: help install demo figures rehearsal test test-processes test-extras lint format lock clean
 
 help:  ## show this help
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 install: $(VENV)/.ready  ## set up the virtual environment in .venv with pinned dependencies
 
@@ -28,8 +28,16 @@ figures: $(VENV)/.ready  ## draw the papers' figures from own runs, and a page o
 rehearsal: $(VENV)/.ready  ## SVHN and HIGGS at full size on made-up data (an hour, 15 GB; KEEP=1 keeps it, SMALL=1: minutes)
 	$(BIN)/python scripts/rehearsal.py $(if $(filter-out 0,$(SMALL)),--small) $(if $(filter-out 0,$(KEEP)),--keep)
 
-test: $(VENV)/.ready-dev  ## run the tests on all cores
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+# Tests that start ranks, jobs or other processes, or measure one: half of the time of all.
+PROCESSES := tests/mpi $(addprefix tests/cli/test_,bench_command.py jobs.py scaling_command.py streams.py study_jobs.py) \
+	$(addprefix tests/unit/test_,compiling.py measured_memory.py sweep.py)
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+
+test: $(VENV)/.ready-dev  ## run the tests on all cores, but those of test-processes
+	$(PYTEST) $(addprefix --ignore=,$(PROCESSES))
+
+test-processes: $(VENV)/.ready-dev  ## run the tests that start ranks, jobs and other processes
+	$(PYTEST) $(PROCESSES)
 
 test-extras: $(VENV)/.ready-extras  ## run the tests that need PyTorch, JAX, LightGBM, scikit-learn, tensorboardX or MLflow (installs them)
 	$(BIN)/python -m pytest tests/unit/test_torch.py tests/unit/test_trees.py tests/unit/test_auc.py tests/unit/test_convex_backends.py tests/unit/test_snapshots.py tests/unit/test_every_method.py tests/unit/test_export.py

@@ -26,7 +26,7 @@ DEFAULT: dict[str, Any] = {
     "data": {"name": "higgs"},
     "network": {"layers": [300]},
     "loss": "hinge",
-    "methods": {"admm": None},
+    "methods": {"admm": {"penalties": "fixed"}},  # as the paper has them
 }
 
 
