@@ -17,9 +17,9 @@ WIDTH = 118  # columns of a page's lines
 INTRODUCTION = """\
 What the five papers claim, in our words, and what own runs say to it. `admmctl claims` makes this list of the \
 runs that are recorded here, `admmctl claims ID --run` makes the runs of a claim, and `admmctl report` shows all \
-of it with figures. This page is how it came out on {machine}: one core and one thread a run, all cores for runs of \
-the convex paper, and other numbers of cores where a claim says so; runs whose seconds are not read were made beside \
-others. In brackets are 95 % intervals of medians over n seeds. A verdict needs intervals that do not \
+of it with figures. This page is how it came out on {machine}: one core and one thread a run, all cores for those \
+of the convex paper, and other numbers of cores where a claim says so; runs whose seconds are not read were made \
+beside others. In brackets are 95 % intervals of medians over n seeds. A verdict needs intervals that do not \
 overlap; of seconds, runs that other work disturbed do not count. It is a verdict on the claim under these \
 conditions, on these data, and on our implementation: what differs from the paper is said each time."""
 
