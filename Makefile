@@ -28,15 +28,14 @@ figures: $(VENV)/.ready  ## draw the papers' figures from own runs, and a page o
 rehearsal: $(VENV)/.ready  ## SVHN and HIGGS at full size on made-up data (an hour, 15 GB; KEEP=1 keeps it, SMALL=1: minutes)
 	$(BIN)/python scripts/rehearsal.py $(if $(filter-out 0,$(SMALL)),--small) $(if $(filter-out 0,$(KEEP)),--keep)
 
-# Tests that start ranks, jobs or other processes, or measure one: half of the time of all.
-PROCESSES := tests/mpi $(addprefix tests/cli/test_,bench_command.py jobs.py scaling_command.py streams.py study_jobs.py) \
-	$(addprefix tests/unit/test_,compiling.py measured_memory.py sweep.py)
+# Tests of commands, and those that start ranks, jobs or other processes, or measure one: more than half of the time.
+PROCESSES := tests/cli tests/mpi $(addprefix tests/unit/test_,compiling.py killed_preparations.py measured_memory.py sweep.py)
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-test: $(VENV)/.ready-dev  ## run the tests on all cores, but those of test-processes
+test: $(VENV)/.ready-dev  ## run the tests on all cores: all but those of test-processes
 	$(PYTEST) $(addprefix --ignore=,$(PROCESSES))
 
-test-processes: $(VENV)/.ready-dev  ## run the tests that start ranks, jobs and other processes
+test-processes: $(VENV)/.ready-dev  ## run the tests of commands, ranks, jobs and other processes
 	$(PYTEST) $(PROCESSES)
 
 test-extras: $(VENV)/.ready-extras  ## run the tests that need PyTorch, JAX, LightGBM, scikit-learn, tensorboardX or MLflow (installs them)
