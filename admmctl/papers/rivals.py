@@ -10,18 +10,8 @@ from dataclasses import dataclass, replace
 from admmctl.papers.claims import Claim, Work
 from admmctl.papers.draw import curves
 from admmctl.papers.entry import Entry, Paper, Quick
-from admmctl.papers.rules import (
-    FINAL,
-    STEPS,
-    TIME,
-    all_of,
-    at_least,
-    at_most,
-    greater,
-    near,
-    near_best,
-    within_times_the_least,
-)
+from admmctl.papers.rules import FINAL, STEPS, TIME, all_of, at_least, at_most, greater, near
+from admmctl.papers.several_rules import near_best, within_times_the_least
 from admmctl.report.figures import View
 from admmctl.report.text import count
 

@@ -8,19 +8,8 @@ import math
 from itertools import pairwise
 
 from admmctl.papers.claims import Claim, Evidence, Rule, Told, Work
-from admmctl.papers.rules import (
-    FINAL,
-    Quantity,
-    alike,
-    all_of,
-    always,
-    at_most,
-    greater,
-    near,
-    never,
-    opposite,
-    unable,
-)
+from admmctl.papers.rules import FINAL, Quantity, all_of, always, at_most, greater, near, never, opposite, unable
+from admmctl.papers.several_rules import alike
 from admmctl.papers.taylor import HIGGS_ROWS, PAPER
 from admmctl.runs.recorded import Recorded
 

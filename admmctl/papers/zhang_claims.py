@@ -5,18 +5,8 @@ from dataclasses import replace
 from itertools import accumulate
 
 from admmctl.papers.claims import Claim, Work
-from admmctl.papers.rules import (
-    EACH,
-    FINAL,
-    TIME,
-    Quantity,
-    all_of,
-    greater,
-    least_inside,
-    least_of,
-    less,
-    ratio_at_least,
-)
+from admmctl.papers.rules import EACH, FINAL, TIME, Quantity, all_of, greater, less, ratio_at_least
+from admmctl.papers.several_rules import least_inside, least_of
 from admmctl.papers.zhang import DCUTLU, PAPER, RATES, RELU, TABLE_3, epochs_to_target
 from admmctl.runs.recorded import Recorded
 

@@ -10,8 +10,9 @@ from admmctl.methods.taylor.algorithm import Admm
 from admmctl.papers import taylor_claims, trident_claims
 from admmctl.papers.catalogue import CLAIMS
 from admmctl.papers.claims import Evidence, Rule, Told, Verdict, Work, tell
-from admmctl.papers.rules import FINAL, alike, always, at_most, greater, near, opposite
+from admmctl.papers.rules import FINAL, always, at_most, greater, near, opposite
 from admmctl.papers.scaling_rules import efficient, more_efficient
+from admmctl.papers.several_rules import alike
 from admmctl.papers.taylor_claims import DROP, LOST, PEAK
 from admmctl.papers.trident_claims import STILL, falls, woodbury
 from admmctl.runs.recorded import Recorded
