@@ -416,7 +416,7 @@ def slow(*_):
 
 signal.signal(signal.SIGUSR1, slow)
 print('{"event": "ready"}', flush=True)
-time.sleep(1)
+time.sleep(3)
 """
     job(waits, on_event=sender, ranks=2)
     assert sender.names == ["ready", "stopping", "note"]
