@@ -66,10 +66,8 @@ class Saved:
         pieces = [
             part.read(self.name, max(part.start, start), min(part.stop, stop))
             for part in self.parts
-            if part.start < stop and part.stop > start
+            if part.start <= stop and part.stop >= start  # of no rows, too: they have columns
         ]
-        if not pieces:  # no rows, and still so many columns
-            return self.parts[0].read(self.name, self.parts[0].start, self.parts[0].start)
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:

@@ -1,6 +1,5 @@
 """Convex ADMM: its updates, the optimum that it ends at, the networks that come of it, any number of ranks."""
 
-import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +8,7 @@ from scipy.optimize import minimize
 from support.convex import convex, rows, trained
 from support.methods import accuracy, advance, by_sign_of_product
 from support.problems import Array
+from support.traced import traced
 
 from admmctl.errors import UserError
 from admmctl.experiment.config import load
@@ -467,13 +467,9 @@ def test_scaled_rows_make_the_problem_independent_of_the_size_of_inputs(bias, fa
 @pytest.mark.parametrize("bias", [False, True])
 def test_scaling_rows_copies_them_once(bias):
     p = rows(bias=bias, samples=20_000, features=20)
-    tracemalloc.start()
-    try:
+    with traced() as memory:
         X, _ = inputs(p, np.dtype(np.float64), True, streamed=False)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < 1.3 * X.nbytes
+    assert memory.peak < 1.3 * X.nbytes
 
 
 def test_inputs_that_are_all_zero_are_refused_or_harmless():

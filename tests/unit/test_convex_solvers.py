@@ -1,6 +1,5 @@
 """Solvers of the convex method's primal update: A, its parts and its solutions against dense algebra."""
 
-import tracemalloc
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,6 +21,7 @@ from support.convex_systems import (
     solver_of,
     vectors,
 )
+from support.traced import traced
 
 from admmctl.methods.convex.choose import solvers
 from admmctl.methods.convex.settings import ConvexAdmmSettings
@@ -232,17 +232,13 @@ def test_conjugate_gradients_of_what_is_not_finite_end_the_run(solver, bad):
 def test_exact_never_holds_a_matrix_of_all_unknowns():
     # A would have (2 d P)^2 entries, 1.15 GB; the rows of X, D and S are 60.
     n, d, P = 60, 60, 100
-    tracemalloc.start()
-    try:
+    with traced() as memory:
         system = made(n=n, d=d, P=P)
         b = normal(system, 2 * P)
         solver = solver_of("exact", system)
         u, _ = solver.solve(b, system.zeros())
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
     assert np.linalg.norm(system.A(u) - b) < 1e-10 * np.linalg.norm(b)
-    assert peak < 8e6 < 0.01 * 8 * (2 * d * P) ** 2
+    assert memory.peak < 8e6 < 0.01 * 8 * (2 * d * P) ** 2
 
 
 @pytest.mark.parametrize(
@@ -253,17 +249,13 @@ def test_the_memory_that_a_solver_says_it_needs_is_what_it_takes(name, more):
     settings = ConvexAdmmSettings(solver=name, rank=60, dtype="float64", inner_iterations=2, **more)
     system = made(n=n, d=d, P=P, scale=0.05)
     b, start = normal(system, 2 * P), system.zeros()
-    tracemalloc.start()
-    try:
+    with traced() as memory:
         solvers.load(name)(system, settings, 0).solve(b, start)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
     # What a product with A holds is there for every solver, and counted with the rows of the method.
     rows = 6 * 8 * n * 2 * P
     counted = solvers.load(name).bytes(Size(n, d, P, 1, 8), settings)
-    assert peak < 1.3 * counted + rows
-    assert counted < 4 * peak
+    assert memory.peak < 1.3 * counted + rows
+    assert counted < 4 * memory.peak
 
 
 def test_preconditioners_of_rbcd_were_true_and_false_and_runs_keep_their_names():

@@ -1,6 +1,5 @@
 """Convex ADMM on rows that stay on disk: the same operators, solutions and runs, in less memory."""
 
-import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 from support.convex import rows as rows_of_problem
 from support.convex_systems import LONG, made, normal, outputs, solver_of
 from support.ranks import CountingComm, on_ranks
+from support.traced import traced
 
 import admmctl
 from admmctl.errors import UserError
@@ -156,17 +156,13 @@ def test_the_memory_of_rows_on_disk_is_without_X(solver):
     p = replace(rows_of_problem(P, samples=n, features=2, dtype=np.float32), a0=ReadInBlocks((features + 1, n)))
     p = replace(p, network=Network.build(features, [2 * P], 1, "relu", True))
     method = trainer("convex-admm", ConvexAdmmSettings(solver=solver, patterns=P, rank=20), "signed-squared", True)
-    tracemalloc.start()
-    try:
+    with traced() as memory:
         state = method.init(p)
         for _ in range(2):
             state = method.step(state)
             method.residuals(state)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
     counted = method.cost(p.network, n, n).state_bytes
-    assert 0.5 * counted < peak < 1.2 * counted
+    assert 0.5 * counted < memory.peak < 1.2 * counted
     held = trainer("convex-admm", method.settings, "signed-squared")
     per_row = [
         one.cost(p.network, n, n).state_bytes - one.cost(p.network, 0, n).state_bytes for one in (held, method)

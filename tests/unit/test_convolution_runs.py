@@ -2,7 +2,6 @@
 
 import json
 import math
-import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.problems import Array, problem
+from support.traced import traced
 
 import admmctl
 from admmctl.errors import ConfigError, UserError
@@ -340,16 +340,12 @@ def test_memory_is_what_cost_says(method, stack):
     p = replace(whole, network=network)
     made = methods.load(method)(methods.load(method).Settings())
     expected = made.cost(network, 600, 600).state_bytes
-    tracemalloc.start()
-    try:
+    with traced() as memory:
         s = made.init(p)
         for _ in range(2):
             s = made.step(s)
         made.residuals(s)
-        found = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert 0.4 * expected < found < 1.1 * expected, (expected, found)
+    assert 0.4 * expected < memory.peak < 1.1 * expected, (expected, memory.peak)
 
 
 def test_operations_of_a_gradient_are_those_of_its_layers():

@@ -4,12 +4,12 @@ import math
 import os
 import subprocess
 import sys
-import tracemalloc
 
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support.traced import traced
 
 from admmctl.data import hog as module
 from admmctl.data.hog import HogSettings, features, hog
@@ -210,14 +210,10 @@ def test_memory_does_not_grow_with_the_images(path, monkeypatch):
     images = np.broadcast_to(images_of(3, n=1), (3_000, 32, 32, 3))  # 9 MB if it were copied whole
     out = np.empty((3_000, 648), np.float32)
     hog(images[:100], HogSettings(), out[:100])
-    tracemalloc.start()
-    try:
+    with traced() as memory:
         hog(images, HogSettings(), out)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
     plain = module._histograms is module._histograms_plain
-    assert peak < (12 if plain else 1) * 2**20
+    assert memory.peak < (12 if plain else 1) * 2**20
 
 
 def test_without_numba_in_a_process_of_its_own():

@@ -1,6 +1,5 @@
 """scale: quantile: exact at knots, near elsewhere, the same on ranks, in streams and in predictions."""
 
-import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import pytest
 from scipy.special import ndtr, ndtri
 from support.ranks import on_ranks
 from support.small_data import Array, Few, plan_of
+from support.traced import traced
 
 import admmctl
 from admmctl.comm import Serial
@@ -218,11 +218,7 @@ def test_it_takes_no_more_memory_than_the_estimate_counts(rows: int, monkeypatch
     monkeypatch.setattr(quantiles, "_SAMPLE_ROWS", 10_000)
     x = np.random.default_rng(0).standard_normal((rows, 60))
     fitted(x[:10])  # what is loaded at the first call is not counted
-    tracemalloc.start()
-    try:
+    with traced() as memory:
         fitted(x, cut=1_000)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak < quantiles.quantile_bytes(60, rows) + 3 * 8 * 60 * 1_000  # and copies of a block
-    assert peak > 0.3 * quantiles.quantile_bytes(60, rows)
+    assert memory.peak < quantiles.quantile_bytes(60, rows) + 3 * 8 * 60 * 1_000  # and copies of a block
+    assert memory.peak > 0.3 * quantiles.quantile_bytes(60, rows)

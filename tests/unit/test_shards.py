@@ -1,6 +1,5 @@
 """A rank's share of the rows: which it reads, how they lie in memory, how they are scaled."""
 
-import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 from support.ranks import on_ranks
 from support.small_data import Array, Few, plan_of
+from support.traced import traced
 
 from admmctl.comm import Serial
 from admmctl.data import shards
@@ -147,10 +147,6 @@ def test_loading_long_rows_takes_little_more_than_they_do(
     np.save(tmp_path / "y.npy", np.arange(500) % 2)
     settings = FilesSettings(x=str(tmp_path / "x.npy"), y=str(tmp_path / "y.npy"), scale=scale)
     plan = shards.plan(settings, 1)
-    tracemalloc.start()
-    try:
+    with traced() as memory:
         shards.load(plan, Serial())
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert 4 * 500 * 5000 < peak < 1.5 * 4 * 500 * 5000  # not the 20 MB of them in float64 besides
+    assert 4 * 500 * 5000 < memory.peak < 1.5 * 4 * 500 * 5000  # not the 20 MB of them in float64 besides

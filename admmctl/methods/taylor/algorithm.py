@@ -78,7 +78,7 @@ class Admm(TaylorMethod):
         s.relaxation, s.automatic = q.relaxation, q.penalties == "automatic"
         s.ridge_start = None if q.ridge_start == "automatic" else q.ridge_start
         draw(s)
-        if self.settings.sweep == "backward_first":
+        if q.sweep == "backward_first":
             s.z[problem.network.layers][...] = problem.y
         elif s.automatic:  # or outputs of random weights would be unlearned first, and the layers below with them
             s.z[problem.network.layers][...] = problem.loss.labels(problem.y)
@@ -91,7 +91,7 @@ class Admm(TaylorMethod):
         if q.momentum:
             s.momentum = Momentum(q.momentum, q.restart == "adaptive", s.W)
         s.V = s.gains()
-        if self.settings.sweep == "backward_first":
+        if q.sweep == "backward_first":
             _sweep_backward(s)
         for columns in s.blocks():
             update_a(s, s.V, columns)
