@@ -147,6 +147,8 @@ def test_every_bundled_experiment_needs_no_data(shell: Shell, config: str, metho
     library = getattr(run.settings, "backend", "numpy")
     if run.kind.startswith("torch-"):
         library = "torch"
+    if run.kind == "trees":
+        library = run.settings.library
     if library != "numpy":
         pytest.importorskip(library)
     command = ["bench", CONFIGS / config, "--method", method, "--rows", 60, "--repeat", 1, "--json"]
