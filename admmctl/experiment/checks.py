@@ -184,6 +184,14 @@ def wrong_in_recurrent(network: NetworkSettings, settings: Settings) -> Wrong:
     return wrong
 
 
+def wrong_matrices(network: NetworkSettings, settings: Settings) -> Wrong:
+    """Penalties that are matrices are of dense layers, each with weights of its own."""
+    dense = network.convolution is None and network.recurrent is None
+    if dense or not isinstance(settings, GraphAdmmSettings) or settings.penalties != "matrix":
+        return []
+    return [("penalties", "matrices are of dense layers; set penalties: automatic")]
+
+
 def wrong_regularisers(block: dict[str, Any], kind: str, loss: Any) -> Wrong:
     """The method has mini-batches to regularise, and the loss takes targets that are not 0 or 1."""
     keys = [key for key in RegulariserSettings.model_fields if key in block]

@@ -174,6 +174,12 @@ CASES = [
         ("graph-admm", {"batch": 50, "gram_every": 3, "decay": "objective"}, {}),
         ("graph-admm", {"batch": 50, "penalties": "automatic", "gram_every": 3}, {"loss": "cross-entropy"}),
         ("graph-admm", {"penalties": "automatic"}, {"outputs": 3}),
+        ("graph-admm", {"batch": 50, "penalties": "matrix", "gram_every": 3}, {"loss": "cross-entropy"}),
+        (
+            "graph-admm",
+            {"batch": 40, "penalties": "matrix", "momentum": 0.5, "backward": "backprop", "dropout": 0.2},
+            {"outputs": 3},
+        ),
         ("graph-admm", {"weights_above": "new", "l2": 1.0}, {"loss": "cross-entropy"}),
         ("graph-admm", {"weights_above": "new", "anderson": 3}, {}),
         (

@@ -25,6 +25,7 @@ from admmctl.methods.method import Array, Diverged, Problem
 from admmctl.model.network import Network
 
 Triangles = list[Array]  # of A, and of G where there is one: below them there are no numbers that mean anything
+_LEAST = 1e-30  # of a mean diagonal, where a factor is zero
 Damped = Callable[[Triangles], list[float]]  # what is added to the diagonal of each
 
 
@@ -57,6 +58,7 @@ class Plan:
     every: int
     average: float
     two_sides: bool
+    drawn: bool = True  # whether E of the sums has targets of its own, which takes another pass backwards
 
     def sides(self, shape: tuple[int, int]) -> tuple[int, ...]:
         """Of A, and of G where there is one, of weights (k', k)."""
@@ -85,7 +87,7 @@ class Plan:
             for times, shape in zip(network.times, network.shapes, strict=True)
             for k in self.sides(shape)
         )
-        if self.two_sides:
+        if self.two_sides and self.drawn:
             sums += sum(network.operator(l).flop(bias=False) for l in range(2, network.layers + 1))
         solves = sum(
             k_next * (2.0 * k * k + beside)
@@ -151,6 +153,12 @@ class Curvature:
         """Add a block of columns of E to the sums of layer l."""
         self._left[l].add_gram(E)
 
+    def add(self, l: int, E: Array, V: Array) -> None:
+        """Add a block of columns to E V' of layer l, and where sums are due to those of V V' and of E E'."""
+        self._pairs[l].add(E, V)
+        if self.due:
+            self._left[l].add_gram(E)
+
     def step(self) -> None:
         """Multiply this rank's rows of the sums of the gradient, in place. Raises Diverged where all ranks do.
 
@@ -214,6 +222,30 @@ class Curvature:
             if self.sums.division.has(l - 1):
                 self._averages[l] = [np.array(triangle) for triangle in triangles]
                 self._factor(l, self._averages[l])
+
+
+def split_damping(damping: float, averages: Triangles) -> list[float]:
+    """What A and G get of lambda (factored Tikhonov damping, Martens and Grosse, section 6.3).
+
+    pi sqrt(lambda) and sqrt(lambda) / pi, pi^2 = (tr A / k) / (tr G / k'). Raises Diverged.
+    """
+    root = math.sqrt(damping)
+    of_A, of_G = (max(mean_diagonal(average), _LEAST) for average in averages)
+    pi = math.sqrt(of_A / of_G)
+    return [pi * root, root / pi]
+
+
+def shortened(step: Array, gradient: Array, limit: float, problem: Problem, rate: float = 1.0) -> None:
+    """Shorten the step s of all layers, in place, so that rate^2 <s, g> is at most ``limit``; g is the gradient.
+
+    Both are this rank's pieces. That is about twice the Kullback-Leibler divergence of the model's predictions
+    after rate s from those before (Ba, Grosse and Martens, ICLR 2017). Collective.
+    """
+    divergence = np.array([rate**2 * float(np.dot(step, gradient))])
+    with problem.clock.phase("reduce"):
+        problem.comm.allreduce(divergence)
+    if limit < divergence[0] < math.inf:  # what is not finite is left to be found in the weights
+        step *= step.dtype.type(math.sqrt(limit / divergence[0]))
 
 
 def mean_diagonal(triangle: Array) -> float:

@@ -21,22 +21,18 @@ predictions after a step from those before. Where it is more than ``kl_clip``, s
 2017); momentum comes after.
 """
 
-import math
 from dataclasses import replace
 from typing import ClassVar
 
-import numpy as np
 from pydantic import Field
 
-from admmctl.methods.gradient.curvature import Triangles, mean_diagonal
+from admmctl.methods.gradient.curvature import Triangles, shortened, split_damping
 from admmctl.methods.gradient.foof import CurvedSettings, Foof
 from admmctl.methods.gradient.sgd import DescentState
 from admmctl.methods.method import Array, Cost, Message
 from admmctl.model.gradient import parameters
 from admmctl.model.network import Network
 from admmctl.settings import Positive
-
-_LEAST = 1e-30  # of a mean diagonal, where a factor is zero
 
 
 class KfacSettings(CurvedSettings):
@@ -61,10 +57,7 @@ class Kfac(Foof):
     operations = 9
 
     def damped(self, averages: Triangles) -> list[float]:
-        root = math.sqrt(self.settings.damping + self.settings.weight_decay)
-        of_A, of_G = (max(mean_diagonal(average), _LEAST) for average in averages)
-        pi = math.sqrt(of_A / of_G)
-        return [pi * root, root / pi]
+        return split_damping(self.settings.damping + self.settings.weight_decay, averages)
 
     def precondition(self, s: DescentState, g: Array, rate: float) -> None:
         limit = self.settings.kl_clip
@@ -73,11 +66,7 @@ class Kfac(Foof):
             return
         gradient = g.copy()
         super().precondition(s, g, rate)
-        divergence = np.array([rate**2 * float(np.dot(g, gradient))])
-        with s.problem.clock.phase("reduce"):
-            s.problem.comm.allreduce(divergence)
-        if limit < divergence[0] < math.inf:  # what is not finite is left to be found in the weights
-            g *= g.dtype.type(math.sqrt(limit / divergence[0]))
+        shortened(g, gradient, limit, s.problem, rate)
 
     def cost(self, network: Network, samples: int, total: int, ranks: int = 1) -> Cost:
         cost = super().cost(network, samples, total, ranks)

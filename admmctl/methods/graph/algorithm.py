@@ -37,7 +37,8 @@ from admmctl.methods.graph import accelerate, layers, table_2
 from admmctl.methods.graph.accelerate import accelerator
 from admmctl.methods.graph.cost import cost_of, factor_flops
 from admmctl.methods.graph.layer_solves import LayerSolves, lasts
-from admmctl.methods.graph.penalties import AutomaticPenalties, Penalties, ridges_of
+from admmctl.methods.graph.matrix_penalties import MatrixSolves
+from admmctl.methods.graph.penalties import AutomaticPenalties, Penalties, ridges_of, steps_of
 from admmctl.methods.graph.settings import GraphAdmmSettings
 from admmctl.methods.graph.state import GraphAdmmState
 from admmctl.methods.graph.updates import forward, gains, hidden, missed, top
@@ -88,7 +89,7 @@ class GraphAdmm(Method):
         table_2.prepare(problem.a0.dtype.type)
 
     def init(self, problem: Problem) -> GraphAdmmState:
-        """Random weights, and on mini-batches V_0 V_0' where it is to last."""
+        """Random weights, and room for the variables of a block of rows."""
         network, dtype = problem.network, problem.a0.dtype.type
         sizes, N, bias = network.sizes, network.layers, network.bias
         start = initial_weights(network, problem.seed, dtype)
@@ -98,17 +99,6 @@ class GraphAdmm(Method):
         batches = MiniBatches(problem, self.settings.batch or problem.total, self.settings)
         apart = self.settings.weights_above == "new"
         columns = batches.most if apart else even(batches.most, network.block(problem.a0.itemsize))
-        # On mini-batches, where solves are a good part of the work, float32 takes half the time.
-        precision = np.float64 if batches.count == 1 else dtype
-        every, damping = self.settings.gram_every, self.settings.damping
-        factors, comm = factor_flops(self.settings, network, batches.batch, problem.total), problem.comm
-        pairs = layers.pairs(network, dtype)
-        solves = LayerSolves(pairs, factors, batches.batch, every, damping, precision, comm, apart=apart)
-        if batches.count > 1 and network.inputs_alone and lasts(every, batches.batch, network.shapes[0][1]):
-            with problem.clock.phase("gram"):
-                inputs = (network.inputs(problem.a0[:, block]) for block in network.blocks(problem.a0))
-                solves.sum_inputs(inputs, batches.batch / problem.total)
-                solves.add_noise(network.operator(1).looks, self.settings.input_noise)
         penalties = AutomaticPenalties if self.settings.penalties == "automatic" else Penalties
         matrices = dict(enumerate(flat_views(network, vector), start=1))
         return GraphAdmmState(
@@ -122,11 +112,30 @@ class GraphAdmm(Method):
             matrices,
             network.of_layers([*matrices.values()]),
             penalties(*self.settings.rho_and_beta(len(matrices), problem.loss.curvature)),
-            solves,
+            self._solves(problem, batches),
             X={i: np.empty((sizes[i], columns), dtype, order="F") for i in range(1, N + 1)},
             V={i: np.ones((sizes[i] + network.beside(i) + bias, columns), dtype, order="F") for i in range(1, N)},
             R={i: np.empty((sizes[i], columns), dtype, order="F") for i in range(1, N + 1)},
         )
+
+    def _solves(self, problem: Problem, batches: MiniBatches) -> LayerSolves | MatrixSolves:
+        """The sums of all layers; on mini-batches with V_0 V_0', where it is to last."""
+        if self.settings.penalties == "matrix":
+            return MatrixSolves(self.settings, problem, batches.batch)
+        network, dtype, comm = problem.network, problem.a0.dtype.type, problem.comm
+        # On mini-batches, where solves are a good part of the work, float32 takes half the time.
+        precision = np.float64 if batches.count == 1 else dtype
+        every, damping = self.settings.gram_every, self.settings.damping
+        apart = self.settings.weights_above == "new"
+        factors = factor_flops(self.settings, network, batches.batch, problem.total)
+        pairs = layers.pairs(network, dtype)
+        solves = LayerSolves(pairs, factors, batches.batch, every, damping, precision, comm, apart=apart)
+        if batches.count > 1 and network.inputs_alone and lasts(every, batches.batch, network.shapes[0][1]):
+            with problem.clock.phase("gram"):
+                inputs = (network.inputs(problem.a0[:, block]) for block in network.blocks(problem.a0))
+                solves.sum_inputs(inputs, batches.batch / problem.total)
+                solves.add_noise(network.operator(1).looks, self.settings.input_noise)
+        return solves
 
     def step(self, s: GraphAdmmState) -> GraphAdmmState:
         """One iteration of Table 1, on a mini-batch or on all rows. Raises Diverged."""
@@ -137,7 +146,8 @@ class GraphAdmm(Method):
         s.solves.begin(s.iteration, rows)
         apart = self.settings.weights_above == "new"
         loss = self._layer_by_layer(s, v0, y) if apart else self._at_once(s, v0, y)
-        if s.iteration == 0 and s.batches.count == 1 and p.network.inputs_alone:
+        first_of_all_rows = s.iteration == 0 and s.batches.count == 1
+        if first_of_all_rows and p.network.inputs_alone and isinstance(s.solves, LayerSolves):
             s.solves.keep_inputs()
         with p.clock.phase("solve"):
             self._accelerate(s, loss / rows)
@@ -157,15 +167,20 @@ class GraphAdmm(Method):
         p, loss = s.problem, np.zeros(1, s.parameters.dtype)
         with p.clock.phase("solve"):
             s.Q = gains(s, s.W, list(s.beta))
+            if isinstance(s.solves, MatrixSolves):
+                s.solves.steps = steps_of(self.settings, p, s.W, s.rho, s.beta, s.Q, 4.0)
         for columns in blocks(v0.shape[1], s.X[1].shape[1]):
             loss += self._pass(s, v0[:, columns], y[:, columns], columns)
-        sums = s.solves.sums[1]  # of all layers
         with p.clock.phase("reduce"):
-            sums.reduce()
+            s.solves.reduce()
         with p.clock.phase("solve"):
-            ridges = ridges_of(self.settings, p, s.W, s.rho, s.beta, s.Q)
-            sums.solve(lambda i, rows: self._new(s, i, rows, ridges[i]), s.image)
-            self._learn(s)
+            if isinstance(s.solves, MatrixSolves):
+                s.solves.move(s.matrices, s.image)
+            else:
+                ridges = ridges_of(self.settings, p, s.W, s.rho, s.beta, s.Q)
+                new = partial(self._new, s, s.solves)
+                s.solves.sums[1].solve(lambda i, rows: new(i, rows, ridges[i]), s.image)
+                self._learn(s, s.solves)
         return float(loss[0])
 
     def _pass(self, s: GraphAdmmState, v0: Array, y: Array, columns: slice) -> float:
@@ -190,12 +205,13 @@ class GraphAdmm(Method):
         They are there when all rows have been summed: a pass over the variables of all rows, and a reduction, for
         each layer.
         """
-        p, loss = s.problem, np.zeros(1, s.parameters.dtype)
+        p, loss, solves = s.problem, np.zeros(1, s.parameters.dtype), s.solves
+        assert isinstance(solves, LayerSolves)  # matrices are refused
         parts = list(blocks(v0.shape[1], p.network.block(v0.itemsize)))
         for columns in parts:
             forward(s, v0[:, columns], columns, columns)
             loss += top(s, y[:, columns], columns)
-        W, new, s.Q = dict(s.W), s.solves.division.views(s.image), {}
+        W, new, s.Q = dict(s.W), solves.division.views(s.image), {}
         for i in reversed(s.W):
             if i in s.beta:
                 with p.clock.phase("solve"):
@@ -207,30 +223,30 @@ class GraphAdmm(Method):
                     hidden(s, i, W[i + 1], s.X[i][:, columns], R_above, s.R[i][:, columns], S)
                 V = s.V[i - 1][:, columns] if i > 1 else p.network.inputs(v0[:, columns])
                 with p.clock.phase("gram"):
-                    s.solves.add(i, s.R[i][:, columns], p.network.operator(i).below(V))
-            sums = s.solves.sums[i]
+                    solves.add(i, s.R[i][:, columns], p.network.operator(i).below(V))
+            sums = solves.sums[i]
             with p.clock.phase("reduce"):
                 sums.reduce()
             with p.clock.phase("solve"):
                 r = ridges_of(self.settings, p, W, s.rho, s.beta, s.Q)[i]
-                sums.solve(partial(self._new, s, ridge=r), new[i - 1].reshape(-1))
+                sums.solve(partial(self._new, s, solves, ridge=r), new[i - 1].reshape(-1))
             with p.clock.phase("reduce"):
                 sums.gather(new[i - 1].reshape(-1))
             W[i] = new[i - 1]
         return float(loss[0])
 
-    def _new(self, s: GraphAdmmState, i: int, rows: slice, ridge: float) -> Array:
+    def _new(self, s: GraphAdmmState, solves: LayerSolves, i: int, rows: slice, ridge: float) -> Array:
         """Those rows of (W_i, b_i)_new, by least squares from the sums of all ranks."""
         W = s.matrices[i]
-        moved: Array = W[rows] + s.solves.step(i, rows, W, ridge, same_ridge=self.settings.same_ridges)
+        moved: Array = W[rows] + solves.step(i, rows, W, ridge, same_ridge=self.settings.same_ridges)
         return moved
 
-    def _learn(self, s: GraphAdmmState) -> None:
+    def _learn(self, s: GraphAdmmState, solves: LayerSolves) -> None:
         """The penalties of the next iteration, from this rank's rows of what made the steps of this one."""
         if self.settings.penalties == "automatic":
-            division = s.solves.division
+            division = solves.division
             new, own = division.views(s.image), list(enumerate(division.rows, start=1))
-            downhill = [s.solves.cross(i)[rows] for i, rows in own]
+            downhill = [solves.cross(i)[rows] for i, rows in own]
             s.penalties.learn(
                 downhill, [new[i - 1][rows] - s.matrices[i][rows] for i, rows in own], s.problem.comm
             )
@@ -288,6 +304,7 @@ class GraphAdmm(Method):
             *accelerate.check(settings),
             *lists,
             *settings.wrong_backward(),
+            *settings.wrong_penalties(),
             *settings.wrong_regularisers(layers),
         ]
 
@@ -300,7 +317,8 @@ class GraphAdmm(Method):
             )
         if batch == total and self.settings.input_noise:
             raise UserError(f"graph-admm: input_noise is of mini-batches; set batch below {total:,} rows")
-        check_sides([k for _, k in network.shapes], "W-update")
+        matrices = self.settings.penalties == "matrix"
+        check_sides([max(shape) if matrices else shape[1] for shape in network.shapes], "W-update")
         check_zeros(network)
 
     def cost(self, network: Network, samples: int, total: int, ranks: int = 1) -> Cost:

@@ -6,6 +6,7 @@ from admmctl.methods.gains import gain_bytes, gains_share
 from admmctl.methods.gradient.minibatch import batch_bytes, most_rows
 from admmctl.methods.graph.accelerate import AccelerationSettings
 from admmctl.methods.graph.layer_solves import lasts
+from admmctl.methods.graph.matrix_penalties import plan_of
 from admmctl.methods.graph.settings import GraphAdmmSettings
 from admmctl.methods.layer_sums import solve_share
 from admmctl.methods.least_squares import solve_bytes
@@ -22,13 +23,16 @@ def cost_of(settings: GraphAdmmSettings, network: Network, samples: int, total: 
     With new ``weights_above`` variables of all rows of an iteration are held, and every layer has its reduction.
     """
     batch = min(settings.batch or total, total)
-    whole, apart = batch == total, settings.weights_above == "new"
+    whole, apart, matrices = batch == total, settings.weights_above == "new", settings.penalties == "matrix"
     flop = 0.0
     shared, filtering = [0] * len(network.shapes), 0  # numbers of V V', bytes of spectra
     layers = {network.matrix(i): network.operator(i) for i in range(1, network.layers + 1)}
     for m, ((k_next, k1), times) in enumerate(zip(network.shapes, network.times, strict=True)):
         layer = layers[m + 1]
-        flop += 2.0 * times * batch * layer.flop(network.bias) + 2.0 * k_next * k1**2  # W V, R V', the solve
+        flop += 2.0 * times * batch * layer.flop(network.bias)  # W V, R V'
+        if matrices:
+            continue
+        flop += 2.0 * k_next * k1**2  # the solve
         if m > 0 or not (network.inputs_alone and (whole or lasts(settings.gram_every, batch, k1))):
             flop += times * batch * gram_flop(layer, network.bias) + k1**3 / 3  # V V'
             shared[m] = k1 * (k1 + 1) // 2
@@ -42,7 +46,12 @@ def cost_of(settings: GraphAdmmSettings, network: Network, samples: int, total: 
         flop += batch * sum(layers[m].flop(network.bias) for m in layers if m > 1)  # what new weights miss
     width = network.sizes[0] + 1 + network.sizes[-1]
     gathered = batch_bytes(width, samples, total, batch, settings.changes_samples)
-    sums = solve_bytes(network.shapes, kept=len(network.shapes), width=8 if whole else 4, remade=True)
+    if matrices:
+        plan = plan_of(settings)
+        flop += plan.flop(network, batch)
+        sums = plan.bytes(network) + 12 * parameters(network)  # R V', its product, a copy
+    else:
+        sums = solve_bytes(network.shapes, kept=len(network.shapes), width=8 if whole else 4, remade=True)
     above = {i: network.operator(i + 1) for i in sorted(set(network.alike.values()))}
     gained = {  # shapes of W of dense layers, by the hidden layer below
         i: (layer.rows, min(layer.inputs, network.sizes[i]))
@@ -70,6 +79,12 @@ def cost_of(settings: GraphAdmmSettings, network: Network, samples: int, total: 
             *(message for share in shares for message in share.messages),
             *(accelerated if settings.accelerates else ()),
         )
+    elif matrices:
+        solves = plan.share(network, ranks)
+        shares = [gains_share([*inner.values()], 4, ranks), solves]
+        *sums_first, gathering = solves.messages
+        limit = Message("allreduce", 8)
+        messages = (*shares[0].messages, *sums_first, limit, *_accelerating(settings), gathering)
     else:
         solves = solve_share(solve_work(network.shapes, factors), shared, ranks)
         shares = [gains_share([*inner.values()], each, ranks), solves]

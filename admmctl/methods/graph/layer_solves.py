@@ -107,6 +107,10 @@ class LayerSolves:
         """Add a block of columns to the sums of layer i."""
         self._pairs[i].add(R, V)
 
+    def reduce(self) -> None:
+        """Sum over ranks: all layers at once."""
+        self.sums[1].reduce()
+
     def gather(self, vector: Array) -> None:
         """Copy every rank's piece of all weights to all ranks, in place.
 

@@ -27,6 +27,8 @@ BATCHES: dict[str, Any] = {
     "damping": 0.03,
     "gram_every": 8,
 }
+# Of mini-batches with penalties that are matrices, in the place of these.
+MATRICES: dict[str, Any] = {"decay": "objective", "damping": 0.003, "kl_clip": 0.06}
 PAPER = 3000  # rows of a mini-batch
 
 
@@ -44,11 +46,11 @@ class GraphAdmmSettings(AccelerationSettings, RegulariserSettings):
         default=None,
         description="penalty of Table 2: one, or one per hidden layer 1..N-1. By default 1; with mini-batches rho",
     )
-    penalties: Literal["fixed", "automatic"] = Field(
+    penalties: Literal["fixed", "automatic", "matrix"] = Field(
         default="fixed",
         description="rho and beta as they are; or divided by a factor that grows while steps go on in one "
         "direction, and falls where they turn back: with mini-batches, unless rho or beta is given, or "
-        "weights_above is new",
+        "weights_above is new; or matrices, from the derivatives that come down to a layer",
     )
     quadratic: Positive = Field(
         default=0.05, description="coefficient of the model of a loss without a closed form (cross-entropy)"
@@ -62,7 +64,14 @@ class GraphAdmmSettings(AccelerationSettings, RegulariserSettings):
         "that it is the same objective whatever the penalties",
     )
     damping: NonNegative = Field(
-        default=0.0, description="holds W_i near its old value, relative to the mean diagonal of V V'"
+        default=0.0,
+        description="holds W_i near its old value, relative to the mean diagonal of V V'; with penalties: matrix "
+        "lambda, beside the curvature of a layer, as in kfac",
+    )
+    kl_clip: Positive = Field(
+        default=0.06,
+        description="with penalties: matrix the most that s'F s may be, of the step s of all layers with F their "
+        "curvature: a longer one is shortened; grows with batch by default",
     )
     gram_every: Count = Field(
         default=1,
@@ -98,6 +107,21 @@ class GraphAdmmSettings(AccelerationSettings, RegulariserSettings):
         """Whether the ridge of a layer's least squares is the same in every iteration."""
         return self.decay == "penalty" and self.penalties == "fixed"
 
+    def wrong_penalties(self) -> list[tuple[str, str]]:
+        """What does not go with penalties that are not fixed: (key, message) each."""
+        wrong = []
+        if self.penalties != "fixed" and self.weights_above == "new":
+            wrong.append(
+                ("penalties", f"{self.penalties} ones go with weights_above: old; set fixed, or leave it out")
+            )
+        if self.penalties == "matrix" and self.batch is None:
+            wrong.append(("penalties", "matrices are of mini-batches; give batch, the rows of one"))
+        if self.penalties == "matrix" and self.damping == 0:
+            wrong.append(("damping", "holds the inverse of a matrix finite; give a positive one"))
+        if self.penalties == "matrix" and self.decay == "penalty":
+            wrong.append(("decay", "is objective with penalties that are matrices; leave it out"))
+        return wrong
+
     def wrong_backward(self) -> list[tuple[str, str]]:
         """What does not go with the backward pass: (key, message) each."""
         wrong = []
@@ -105,15 +129,15 @@ class GraphAdmmSettings(AccelerationSettings, RegulariserSettings):
             wrong.append(("inner", "is of Table 2; with backpropagation there is one passage, so leave it out"))
         if self.backward != "admm" and self.weights_above == "new":
             wrong.append(("weights_above", "new weights are of Table 2; with backpropagation leave it out"))
-        if self.penalties == "automatic" and self.weights_above == "new":
-            wrong.append(("penalties", "automatic ones go with weights_above: old; set fixed, or leave it out"))
         return wrong
 
     def usual(self) -> dict[str, Any]:
         # Where they may be left out without a change, penalties are fixed.
         chosen = self.rho is not None or self.beta is not None or self.weights_above == "new"
         fixed = {"penalties": "fixed"} if chosen or self.batch is None else {}
-        return super().usual() | {"backward": "admm", "growth": None, "weights_above": "old"} | fixed
+        later = {"backward": "admm", "growth": None, "weights_above": "old"}
+        limit = {} if self.penalties == "matrix" else {"kl_clip": self.kl_clip}
+        return super().usual() | later | fixed | limit
 
     def rho_and_beta(self, N: int, curvature: float | None) -> tuple[dict[int, float], dict[int, float]]:
         """rho_i of layers i = 1..N and beta_i of hidden layers i = 1..N-1, for a loss of that curvature."""
@@ -144,7 +168,7 @@ class GraphAdmmSettings(AccelerationSettings, RegulariserSettings):
         if not isinstance(given, dict):
             return given
         batch = given.get("batch")
-        defaults = WHOLE if batch is None else _of_batch(batch)
+        defaults = WHOLE if batch is None else _of_batch(batch, given.get("penalties"))
         # Anderson's acceleration takes the place of momentum; penalties that somebody has chosen are to stay.
         left_out = {"momentum"} if given.get("anderson") else set()
         chosen = given.get("rho") is not None or given.get("beta") is not None
@@ -153,16 +177,19 @@ class GraphAdmmSettings(AccelerationSettings, RegulariserSettings):
         return {**{key: value for key, value in defaults.items() if key not in left_out}, **given}
 
 
-def _of_batch(rows: Any) -> dict[str, Any]:
+def _of_batch(rows: Any, penalties: Any) -> dict[str, Any]:
     """The defaults on mini-batches of so many rows.
 
     L2 stays what it is beside the mean over rows, the damping what it is beside a number of rows, and the average
-    is over as many rows, however many these are in an iteration.
+    is over as many rows, however many these are in an iteration. With matrices the damping is beside means, and
+    how far an epoch may go is the same.
     """
     if not isinstance(rows, int) or rows < 1:
         return BATCHES  # the number is refused
     share = rows / PAPER
     scaled = {"l2": share * BATCHES["l2"], "damping": BATCHES["damping"] / share}
+    if penalties == "matrix":
+        scaled |= MATRICES | {"kl_clip": share * MATRICES["kl_clip"]}
     return {**BATCHES, **scaled, "average": BATCHES["average"] ** share}
 
 

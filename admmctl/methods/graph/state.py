@@ -7,6 +7,7 @@ from admmctl.methods.gradient.minibatch import MiniBatches
 from admmctl.methods.graph.accelerate import Accelerator
 from admmctl.methods.graph.layer_solves import LayerSolves
 from admmctl.methods.graph.layers import Linear
+from admmctl.methods.graph.matrix_penalties import MatrixSolves
 from admmctl.methods.graph.penalties import Penalties
 from admmctl.methods.graph.settings import GraphAdmmSettings
 from admmctl.methods.method import Array, Problem
@@ -30,7 +31,7 @@ class GraphAdmmState:
     matrices: dict[int, Array]  # W_1, W_2, ..
     W: dict[int, Array]  # of layers 1..N: these, or where layers share a matrix one of them several times
     penalties: Penalties
-    solves: LayerSolves
+    solves: LayerSolves | MatrixSolves
     X: dict[int, Array]  # X[i], V[i] and R[i]: (units, rows), for as many rows as there is room for
     V: dict[int, Array]  # what layer i + 1 multiplies, of hidden layers i: V_i with its row of ones
     R: dict[int, Array]
