@@ -113,17 +113,23 @@ def table(runs: Sequence[Run], levels: Sequence[float]) -> str:
 
 
 def page(claims: Sequence[dict[str, Any]], points: Path = POINTS) -> str:
-    """The page, in Markdown. Exits where a figure's points are missing."""
+    """The page, in Markdown; figures without points are named. Exits where there are none at all."""
     parts = [f"# Rivals of today\n{wrapped(INTRODUCTION.format(machine=machine(list(claims))))}"]
+    missing: list[str] = []
     for figure in ENTRIES:
         file = points / f"{figure.name}.csv"
-        if not file.is_file():
-            sys.exit(f"{file} is missing: draw the figure {figure.name} first, by admmctl figures")
         title = f"{figure.shows[:1].upper()}{figure.shows[1:]}"
+        if not file.is_file():
+            missing.append(f"- {title}: `admmctl figures {figure.name} --scale full`")
+            continue
         body = table(runs_of(file), LEVELS.get(figure.name, TARGET))
         picture = f"![{title}.](rivals/{figure.name}.png)"
         about = wrapped(f"`configs/{figure.config}.yaml`; {figure.differs}.")
         parts.append(f"## {title}\n{about}\n\n{body}\n\n{picture}")
+    if len(missing) == len(ENTRIES):
+        sys.exit(f"no points in {points}: draw figures first, by admmctl figures NAME --scale full --output {points}")
+    if missing:
+        parts.append("## Not made yet\n" + "\n".join(missing))
     parts.append("## Claims\n" + "\n".join(map(entry, claims)))
     return "\n\n".join(parts) + "\n"
 

@@ -74,6 +74,15 @@ def test_the_page_has_every_figure_and_our_claims(tmp_path, claims):
     assert long == []
 
 
-def test_without_points_it_names_the_figure(tmp_path, claims):
-    with pytest.raises(SystemExit, match=r"rivals-mnist.csv is missing: draw the figure rivals-mnist first"):
+def test_figures_without_points_are_named(tmp_path, claims):
+    write_points(tmp_path, ENTRIES[1].name, {"graph-admm": 0.98, "sgd": 0.97})
+    page = rivals_page.page(claims, tmp_path)
+    missing = page.partition("## Not made yet\n")[2].partition("\n\n")[0].splitlines()
+    assert len(missing) == len(ENTRIES) - 1
+    for line, entry in zip(missing, (entry for entry in ENTRIES if entry is not ENTRIES[1]), strict=True):
+        assert line.endswith(f": `admmctl figures {entry.name} --scale full`")
+
+
+def test_without_any_points_it_says_how_to_draw_them(tmp_path, claims):
+    with pytest.raises(SystemExit, match=r"no points in .*: draw figures first, by admmctl figures NAME"):
         rivals_page.page(claims, tmp_path)
