@@ -127,7 +127,7 @@ def page(claims: Sequence[dict[str, Any]], points: Path = POINTS) -> str:
         about = wrapped(f"`configs/{figure.config}.yaml`; {figure.differs}.")
         parts.append(f"## {title}\n{about}\n\n{body}\n\n{picture}")
     if len(missing) == len(ENTRIES):
-        sys.exit(f"no points in {points}: draw figures first, by admmctl figures NAME --scale full --output {points}")
+        sys.exit(f"no points in {points}: draw figures there first, by admmctl figures NAME --scale full")
     if missing:
         parts.append("## Not made yet\n" + "\n".join(missing))
     parts.append("## Claims\n" + "\n".join(map(entry, claims)))

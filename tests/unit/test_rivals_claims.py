@@ -64,7 +64,7 @@ def test_seconds_are_compared_with_those_of_the_best_gradient_method(made, claim
     assert found.verdict == verdict
     assert bool(found.needs) == (verdict is UNTOLD)
     if best is not None:
-        assert "against the best of 5, adam-fast, 5.0" in found.evidence
+        assert f"against the best of {len(FAST)}, adam-fast, 5.0" in found.evidence
 
 
 def test_of_seconds_and_of_what_is_reached_in_them_disturbed_runs_do_not_count(made):

@@ -84,5 +84,5 @@ def test_figures_without_points_are_named(tmp_path, claims):
 
 
 def test_without_any_points_it_says_how_to_draw_them(tmp_path, claims):
-    with pytest.raises(SystemExit, match=r"no points in .*: draw figures first, by admmctl figures NAME"):
+    with pytest.raises(SystemExit, match=r"no points in .*: draw figures there first, by admmctl figures NAME"):
         rivals_page.page(claims, tmp_path)
