@@ -18,7 +18,7 @@ from admmctl.report.text import count
 PAPER = Paper("A study of our own: rivals of today", "Rivals", ours=True)
 ADMM = ("graph-admm", "admm")
 GRADIENT = ("sgd", "adam", "foof", "kfac", "muon", "lbfgs")
-FAST = ("sgd-fast", "adam-fast", "kfac-fast")
+FAST = ("sgd-fast", "adam-fast")
 
 
 @dataclass(frozen=True)
