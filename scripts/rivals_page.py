@@ -120,7 +120,7 @@ def page(claims: Sequence[dict[str, Any]], points: Path = POINTS) -> str:
         file = points / f"{figure.name}.csv"
         title = f"{figure.shows[:1].upper()}{figure.shows[1:]}"
         if not file.is_file():
-            missing.append(f"- {title}: `admmctl figures {figure.name} --scale full`")
+            missing.append(f"- `{figure.name}`: {title}")
             continue
         body = table(runs_of(file), LEVELS.get(figure.name, TARGET))
         picture = f"![{title}.](rivals/{figure.name}.png)"
@@ -129,7 +129,7 @@ def page(claims: Sequence[dict[str, Any]], points: Path = POINTS) -> str:
     if len(missing) == len(ENTRIES):
         sys.exit(f"no points in {points}: draw figures there first, by admmctl figures NAME --scale full")
     if missing:
-        parts.append("## Not made yet\n" + "\n".join(missing))
+        parts.append("## Not made yet\nBy `admmctl figures NAME --scale full`:\n\n" + "\n".join(missing))
     parts.append("## Claims\n" + "\n".join(map(entry, claims)))
     return "\n\n".join(parts) + "\n"
 
