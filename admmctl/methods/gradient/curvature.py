@@ -25,8 +25,8 @@ from admmctl.methods.method import Array, Diverged, Problem
 from admmctl.model.network import Network
 
 Triangles = list[Array]  # of A, and of G where there is one: below them there are no numbers that mean anything
-_LEAST = 1e-30  # of a mean diagonal, where a factor is zero
 Damped = Callable[[Triangles], list[float]]  # what is added to the diagonal of each
+_LEAST = 1e-30  # of a mean diagonal, where a factor is zero
 
 
 class TwoSides(GramPair):
@@ -157,7 +157,7 @@ class Curvature:
         """Add a block of columns to E V' of layer l, and where sums are due to those of V V' and of E E'."""
         self._pairs[l].add(E, V)
         if self.due:
-            self._left[l].add_gram(E)
+            self.outputs(l, E)
 
     def step(self) -> None:
         """Multiply this rank's rows of the sums of the gradient, in place. Raises Diverged where all ranks do.

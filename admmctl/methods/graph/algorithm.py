@@ -38,10 +38,10 @@ from admmctl.methods.graph.accelerate import accelerator
 from admmctl.methods.graph.cost import cost_of, factor_flops
 from admmctl.methods.graph.layer_solves import LayerSolves, lasts
 from admmctl.methods.graph.matrix_penalties import MatrixSolves
-from admmctl.methods.graph.penalties import AutomaticPenalties, Penalties, ridges_of, steps_of
+from admmctl.methods.graph.penalties import AutomaticPenalties, Penalties
 from admmctl.methods.graph.settings import GraphAdmmSettings
 from admmctl.methods.graph.state import GraphAdmmState
-from admmctl.methods.graph.updates import forward, gains, hidden, missed, top
+from admmctl.methods.graph.updates import forward, gains, hidden, missed, ridges, steps, top
 from admmctl.methods.least_squares import check_sides
 from admmctl.methods.method import (
     Array,
@@ -168,7 +168,7 @@ class GraphAdmm(Method):
         with p.clock.phase("solve"):
             s.Q = gains(s, s.W, list(s.beta))
             if isinstance(s.solves, MatrixSolves):
-                s.solves.steps = steps_of(self.settings, p, s.W, s.rho, s.beta, s.Q, 4.0)
+                s.solves.steps = steps(s, s.W, 4.0)
         for columns in blocks(v0.shape[1], s.X[1].shape[1]):
             loss += self._pass(s, v0[:, columns], y[:, columns], columns)
         with p.clock.phase("reduce"):
@@ -177,9 +177,8 @@ class GraphAdmm(Method):
             if isinstance(s.solves, MatrixSolves):
                 s.solves.move(s.matrices, s.image)
             else:
-                ridges = ridges_of(self.settings, p, s.W, s.rho, s.beta, s.Q)
-                new = partial(self._new, s, s.solves)
-                s.solves.sums[1].solve(lambda i, rows: new(i, rows, ridges[i]), s.image)
+                new, r = partial(self._new, s, s.solves), ridges(s, s.W)
+                s.solves.sums[1].solve(lambda i, rows: new(i, rows, r[i]), s.image)
                 self._learn(s, s.solves)
         return float(loss[0])
 
@@ -228,7 +227,7 @@ class GraphAdmm(Method):
             with p.clock.phase("reduce"):
                 sums.reduce()
             with p.clock.phase("solve"):
-                r = ridges_of(self.settings, p, W, s.rho, s.beta, s.Q)[i]
+                r = ridges(s, W)[i]
                 sums.solve(partial(self._new, s, solves, ridge=r), new[i - 1].reshape(-1))
             with p.clock.phase("reduce"):
                 sums.gather(new[i - 1].reshape(-1))

@@ -67,7 +67,7 @@ def cost_of(settings: GraphAdmmSettings, network: Network, samples: int, total: 
     solved = settings.backward != "backprop-unscaled"  # whether W W' of hidden layers is factored for Q
     inner = gained if solved else {}
     flop += sum(min(shape) ** 3 / 3 for shape in inner.values())
-    each, automatic = 8 if whole else 4, settings.penalties == "automatic"
+    each, automatic = 8 if whole and not matrices else 4, settings.penalties == "automatic"
     if apart:
         # Layer by layer from the top: its gain, its sums, its rows; all rows once more where they are accelerated.
         shares: list[Share] = []
@@ -79,18 +79,17 @@ def cost_of(settings: GraphAdmmSettings, network: Network, samples: int, total: 
             *(message for share in shares for message in share.messages),
             *(accelerated if settings.accelerates else ()),
         )
-    elif matrices:
-        solves = plan.share(network, ranks)
-        shares = [gains_share([*inner.values()], 4, ranks), solves]
-        *sums_first, gathering = solves.messages
-        limit = Message("allreduce", 8)
-        messages = (*shares[0].messages, *sums_first, limit, *_accelerating(settings), gathering)
     else:
-        solves = solve_share(solve_work(network.shapes, factors), shared, ranks)
+        if matrices:
+            solves = plan.share(network, ranks)
+        else:
+            solves = solve_share(solve_work(network.shapes, factors), shared, ranks)
         shares = [gains_share([*inner.values()], each, ranks), solves]
         *sums_first, gathering = solves.messages
-        learning = sums_over_ranks(16 * len(network.shapes)) if automatic else ()
-        messages = (*shares[0].messages, *sums_first, *learning, *_accelerating(settings), gathering)
+        # What is learned of the steps: cosines in every layer, or the length of all.
+        lengths = {"automatic": (16 * len(network.shapes),), "matrix": (8,)}.get(settings.penalties, ())
+        steps = (*sums_over_ranks(*lengths), *_accelerating(settings))
+        messages = (*shares[0].messages, *sums_first, *steps, gathering)
     state = gathered + sums + blocks + (24 if automatic else 12) * parameters(network)
     return Cost(state, flop, batch, messages, sum(share.operations for share in shares))
 

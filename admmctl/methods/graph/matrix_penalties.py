@@ -13,7 +13,7 @@ layers is shortened where s'F s = <s, derivative> is more than ``kl_clip``, F th
 not as in ``kfac``: the targets of E_i are the real ones, not drawn, and there is no momentum, no learning rate.
 
 Table 2 hands down R_i, about -s_i E_i. At the output s_N is known; below, s_i is s_{i+1} times what the backward
-pass makes of a direction on average (``penalties.py``). Every rank solves for its own rows.
+pass makes of a direction on average (``updates.py``). Every rank solves for its own rows.
 """
 
 from collections.abc import Mapping

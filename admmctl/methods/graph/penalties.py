@@ -17,59 +17,10 @@ import numpy as np
 
 from admmctl.comm import Comm
 from admmctl.methods.average import Whole
-from admmctl.methods.convolution import on_units
-from admmctl.methods.graph.layers import Linear, compared
-from admmctl.methods.graph.settings import GraphAdmmSettings
-from admmctl.methods.method import Array, Problem
+from admmctl.methods.method import Array
 
 RATE = 0.1  # of log f
 MOST = float(np.log(1e4))  # |log f| at most
-
-
-def ridges_of(
-    q: GraphAdmmSettings,
-    p: Problem,
-    W: dict[int, Array],
-    rho: dict[int, float],
-    beta: dict[int, float],
-    Q: dict[int, Linear],
-) -> dict[int, float]:
-    """r of the least squares of W_1, W_2, ..: l2 / rho_i, or l2 times the step s_i of a layer that has a ``Q``.
-
-    Of layers that share a matrix the mean counts. All but ``Q`` is of layers 1..N, ``Q`` of the upper hidden ones,
-    or of all.
-    """
-    matrix = p.network.matrix
-    if q.decay == "penalty":
-        return {matrix(i): q.l2 / rho_i for i, rho_i in rho.items()}
-    ridges = dict.fromkeys(range(1, len(p.network.times) + 1), 0.0)
-    for i, step in steps_of(q, p, W, rho, beta, Q, 2.0).items():
-        ridges[matrix(i)] += q.l2 * step / p.network.times[matrix(i) - 1]
-    return ridges
-
-
-def steps_of(
-    q: GraphAdmmSettings,
-    p: Problem,
-    W: dict[int, Array],
-    rho: dict[int, float],
-    beta: dict[int, float],
-    Q: dict[int, Linear],
-    passed: float,
-) -> dict[int, float]:
-    """s_i of the output and of the hidden layers of ``Q``: R_i is about -s_i times the derivative by X_i.
-
-    A gradient g at the output moves X_N by s_N g / 2 either way, and what reaches a layer below is scaled by
-    ``passed`` / (rho_i + beta_i), with 4 for an active unit of Table 2 and about 2 for units on average, and by
-    trace(M Q) / trace(M M') on average over directions, M the layer above as a matrix.
-    """
-    N = p.network.layers
-    curvature = q.quadratic if p.loss.curvature is None else p.loss.curvature
-    steps = {N: 2 / (curvature + rho[N])}
-    for i in sorted(Q, reverse=True):
-        shrunk, _ = compared(p.network.operator(i + 1), on_units(p.network, W, i), Q[i])
-        steps[i] = steps[i + 1] * shrunk * passed / (rho[i] + beta[i])
-    return steps
 
 
 class Penalties:

@@ -9,7 +9,7 @@ import numpy as np
 
 from admmctl.methods.convolution import on_units
 from admmctl.methods.graph import backprop, table_2
-from admmctl.methods.graph.layers import Linear, multiply
+from admmctl.methods.graph.layers import Linear, compared, multiply
 from admmctl.methods.graph.layers import forward as forward_of
 from admmctl.methods.graph.state import GraphAdmmState
 from admmctl.methods.method import Array
@@ -61,6 +61,36 @@ def gains(s: GraphAdmmState, W: dict[int, Array], layers: Sequence[int]) -> dict
     if s.settings.backward == "admm":
         return table_2.gains(*given)
     return backprop.gains(*given, unscaled=s.settings.backward == "backprop-unscaled")
+
+
+def steps(s: GraphAdmmState, W: dict[int, Array], passed: float) -> dict[int, float]:
+    """s_i of the output and of the hidden layers of ``s.Q``: R_i is about -s_i times the derivative by X_i.
+
+    A gradient g at the output moves X_N by s_N g / 2 either way, and what reaches a layer below is scaled by
+    ``passed`` / (rho_i + beta_i), with 4 for an active unit of Table 2 and about 2 for units on average, and by
+    trace(M Q) / trace(M M') on average over directions, M the layer above as a matrix, of ``W``.
+    """
+    network, loss, rho, beta = s.problem.network, s.problem.loss, s.rho, s.beta
+    curvature = s.settings.quadratic if loss.curvature is None else loss.curvature
+    found = {network.layers: 2 / (curvature + rho[network.layers])}
+    for i in sorted(s.Q, reverse=True):
+        shrunk, _ = compared(network.operator(i + 1), on_units(network, W, i), s.Q[i])
+        found[i] = found[i + 1] * shrunk * passed / (rho[i] + beta[i])
+    return found
+
+
+def ridges(s: GraphAdmmState, W: dict[int, Array]) -> dict[int, float]:
+    """r of the least squares of W_1, W_2, ..: l2 / rho_i, or l2 times the step s_i of a layer that has a ``Q``.
+
+    Of layers that share a matrix the mean counts.
+    """
+    network, l2 = s.problem.network, s.settings.l2
+    if s.settings.decay == "penalty":
+        return {network.matrix(i): l2 / rho_i for i, rho_i in s.rho.items()}
+    found = dict.fromkeys(range(1, len(network.times) + 1), 0.0)
+    for i, step in steps(s, W, 2.0).items():
+        found[network.matrix(i)] += l2 * step / network.times[network.matrix(i) - 1]
+    return found
 
 
 def hidden(
