@@ -1,4 +1,4 @@
-"""What gradient methods are held against: the mean gradient of some rows, where they start, Adam's rule."""
+"""What gradient methods are held against: gradients and derivatives of rows, where they start, Adam's rule."""
 
 import numpy as np
 import pytest
@@ -16,6 +16,27 @@ def mean_gradient(p: Problem, vector: Array, rows) -> Array:
     backprop = Gradient(p.network, p.loss, len(rows), np.float64)
     backprop.add(flat_views(p.network, vector), p.a0[:, rows], p.y[:, rows], flat_views(p.network, total))
     return total / len(rows)
+
+
+def below(p: Problem, W: list[Array], rows) -> list[Array]:
+    """What every layer multiplies: V of layers 1..L."""
+    V = [p.network.inputs(p.a0[:, rows])]
+    for l, W_l in enumerate(W[:-1], start=1):
+        a = np.ones((len(W_l) + p.network.bias, len(rows)))
+        p.network.h(l).value(W_l @ V[-1], out=a[: len(W_l)])
+        V.append(a)
+    return V
+
+
+def row_derivatives(p: Problem, W: list[Array], rows, y: Array) -> list[Array]:
+    """E of layers 1..L for the targets ``y`` (k_L, rows): a row's gradient by the biases, which are there."""
+    E = [np.zeros((len(W_l), len(rows))) for W_l in W]
+    for column, row in enumerate(rows):
+        total = [np.zeros_like(W_l) for W_l in W]
+        Gradient(p.network, p.loss, 1, np.float64).add(W, p.a0[:, [row]], y[:, [column]], total)
+        for E_l, dW in zip(E, total, strict=True):
+            E_l[:, column] = dW[:, -1]
+    return E
 
 
 def descent_start(p: Problem) -> Array:

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from support.descent import descent_start, mean_gradient, refusal_of
+from support.descent import below, descent_start, mean_gradient, refusal_of, row_derivatives
 from support.methods import accuracy, after, by_sign_of_product, on_parts
 from support.problems import Array, problem
 
@@ -29,22 +29,12 @@ def kfac(**settings) -> Kfac:
     return Kfac(KfacSettings(**{"batch": BATCH, **settings}))
 
 
-def below(p: Problem, W: list[Array], rows) -> list[Array]:
-    """What every layer multiplies: V of layers 1..L."""
-    V = [p.network.inputs(p.a0[:, rows])]
-    for l, W_l in enumerate(W[:-1], start=1):
-        a = np.ones((len(W_l) + p.network.bias, len(rows)))
-        p.network.h(l).value(W_l @ V[-1], out=a[: len(W_l)])
-        V.append(a)
-    return V
-
-
 def derivatives(p: Problem, W: list[Array], rows, draws: Array) -> list[Array]:
-    """E of layers 1..L for drawn targets, row by row: a row's gradient by the biases, which are there."""
-    E = [np.zeros((len(W_l), len(rows))) for W_l in W]
+    """E of layers 1..L for drawn targets."""
+    drawn = np.zeros((len(p.y), len(rows)))
     for column, row in enumerate(rows):
         z = p.network.forward(W, p.a0[:, [row]])
-        y = np.zeros_like(z)
+        y = drawn[:, [column]]
         if p.loss.curvature is not None:
             label = z - np.where(draws[:, [column]] < 0.5, -1, 1) / np.sqrt(p.loss.curvature)
             y = (label + 1) / 2 if p.loss.threshold == 0 else label  # labels of 0 and 1 are -1 and 1 there
@@ -53,11 +43,8 @@ def derivatives(p: Problem, W: list[Array], rows, draws: Array) -> list[Array]:
         else:
             chances = np.exp(z[:, 0]) / np.exp(z).sum()
             y[next(k for k, c in enumerate(itertools.accumulate(chances)) if draws[0, column] < c)] = 1
-        total = [np.zeros_like(W_l) for W_l in W]
-        Gradient(p.network, p.loss, 1, np.float64).add(W, p.a0[:, [row]], y, total)
-        for E_l, dW in zip(E, total, strict=True):
-            E_l[:, column] = dW[:, -1]
-    return E
+        drawn[:, [column]] = y
+    return row_derivatives(p, W, rows, drawn)
 
 
 def dense(p: Problem, steps: int, solve, *, two_sides: bool, every: int, average: float, q) -> Array:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from support.descent import refusal_of
+from support.descent import below, refusal_of, row_derivatives
 from support.methods import accuracy, after, by_sign_of_product
 from support.problems import Array, problem
 
@@ -11,7 +11,7 @@ from admmctl.methods.graph.algorithm import GraphAdmm
 from admmctl.methods.graph.settings import GraphAdmmSettings
 from admmctl.methods.graph.state import GraphAdmmState
 from admmctl.methods.method import Problem
-from admmctl.model.gradient import Gradient, flat_views
+from admmctl.model.gradient import flat_views
 
 ROWS, LAMBDA, L2 = 120, 0.01, 0.6
 LOSSES = pytest.mark.parametrize(("loss", "outputs"), [("cross-entropy", 3), ("cross-entropy", 1), ("squared", 2)])
@@ -31,16 +31,6 @@ def one_step(method: GraphAdmm, p: Problem) -> tuple[list[Array], list[Array], G
     return before, [W.copy() for W in s.matrices.values()], s
 
 
-def below(p: Problem, W: list[Array]) -> list[Array]:
-    """What every layer multiplies: V of layers 1..N."""
-    V = [p.network.inputs(p.a0)]
-    for i, W_i in enumerate(W[:-1], start=1):
-        units = np.ones((len(W_i) + p.network.bias, ROWS))
-        p.network.h(i).value(W_i @ V[-1], out=units[: len(W_i)])
-        V.append(units)
-    return V
-
-
 def by_dense_inverses(W: Array, E: Array, V: Array) -> Array:
     """(G + lambda_G)^-1 (E V' + l2 W) / n (A + lambda_A)^-1."""
     A, G = V @ V.T / ROWS, E @ E.T / ROWS
@@ -55,14 +45,8 @@ def by_dense_inverses(W: Array, E: Array, V: Array) -> Array:
 def test_with_backpropagation_the_step_is_of_derivatives(loss, outputs):
     p = problem([6, 5], loss=loss, outputs=outputs, dtype=np.float64, samples=ROWS)
     before, new, _ = one_step(matrix(backward="backprop"), p)
-    V = below(p, before)
-    # A row's derivative by the outputs of a layer is its gradient by the biases there.
-    E = [np.zeros((len(W), ROWS)) for W in before]
-    for row in range(ROWS):
-        dW = [np.zeros_like(W) for W in before]
-        Gradient(p.network, p.loss, 1, np.float64).add(before, p.a0[:, [row]], p.y[:, [row]], dW)
-        for E_i, dW_i in zip(E, dW, strict=True):
-            E_i[:, row] = dW_i[:, -1]
+    V = below(p, before, np.arange(ROWS))
+    E = row_derivatives(p, before, np.arange(ROWS), p.y)
     for W, W_new, E_i, V_i in zip(before, new, E, V, strict=True):
         assert W_new == pytest.approx(W - by_dense_inverses(W, E_i, V_i), abs=1e-9)
 
@@ -71,7 +55,7 @@ def test_with_backpropagation_the_step_is_of_derivatives(loss, outputs):
 def test_with_table_2_it_is_of_what_comes_down(loss, outputs):
     p = problem([6, 5], loss=loss, outputs=outputs, dtype=np.float64, samples=ROWS)
     before, new, s = one_step(matrix(), p)
-    V, steps = below(p, before), s.solves.steps
+    V, steps = below(p, before, np.arange(ROWS)), s.solves.steps
     for i, (W, W_new) in enumerate(zip(before, new, strict=True), start=1):
         E = -s.R[i][:, :ROWS] / steps[i]  # of the iteration: there is one block
         assert W_new == pytest.approx(W - by_dense_inverses(W, E, V[i - 1]), abs=1e-9)
@@ -81,7 +65,7 @@ def test_a_longer_step_than_the_limit_is_shortened():
     p = problem([6, 5], loss="cross-entropy", outputs=3, dtype=np.float64, samples=ROWS)
     before, far, _ = one_step(matrix(), p)
     _, near, s = one_step(matrix(kl_clip=1e-4), p)
-    V, square = below(p, before), 0.0
+    V, square = below(p, before, np.arange(ROWS)), 0.0
     shorter = np.linalg.norm(near[0] - before[0]) / np.linalg.norm(far[0] - before[0])
     for i, (W, W_far, W_near) in enumerate(zip(before, far, near, strict=True), start=1):
         assert W_near - W == pytest.approx(shorter * (W_far - W), rel=1e-6, abs=1e-12)  # all layers alike
