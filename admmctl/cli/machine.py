@@ -1,15 +1,31 @@
 """Commands that look at a machine, or at a method on it: bench, doctor, condition."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from admmctl.cli import complete
-from admmctl.cli.app import app
-from admmctl.cli.options import Changes, Cluster, Config, Hosts, Json, OneMethod, Oversubscribe
-from admmctl.errors import AdmmctlError
+from admmctl.cli.app import app, note
+from admmctl.cli.options import (
+    Changes,
+    Cluster,
+    Config,
+    Hosts,
+    Json,
+    OneMethod,
+    OtherMachine,
+    Oversubscribe,
+    Slower,
+)
+from admmctl.errors import AdmmctlError, UserError
 from admmctl.report.output import put, put_json
+
+if TYPE_CHECKING:  # commands load what they need as they run
+    from admmctl.studies.bench import Bench
+
+MARGIN = "5%"  # of bench --against, where none is given
 
 
 @app.command()
@@ -26,6 +42,15 @@ def bench(
     rows: Annotated[int, typer.Option("--rows", help="Synthetic training rows, of all ranks together.")] = 100_000,
     cores: Annotated[int, typer.Option("--cores", help="MPI ranks, one per core.")] = 1,
     repeat: Annotated[int, typer.Option("--repeat", help="Iterations that are timed; medians are shown.")] = 5,
+    earlier: Annotated[
+        Path | None,
+        typer.Option(
+            "--against",
+            help="Hold it against an earlier bench --json of the same; exit with 1 where it is slower.",
+        ),
+    ] = None,
+    slower: Slower = None,
+    other_machine: OtherMachine = False,
     oversubscribe: Oversubscribe = False,
     settings: Changes = None,
     as_json: Json = False,
@@ -36,22 +61,46 @@ def bench(
     method's iteration on synthetic rows at the experiment's shapes, with its useful GFLOP/s. It says so where
     other work took the cores.
 
+    With --against an iteration is held against the one of an earlier file, by intervals, so --repeat has to be 6
+    or more then and now. What is slower is measured again, twice; the exit code is 1 only where it stays slower.
+
     Examples:
 
       admmctl bench
 
       admmctl bench configs/higgs.yaml --rows 500000 --cores 2
+
+      admmctl bench configs/higgs.yaml --repeat 15 --against old.json --fail-if-slower 10%
     """
     from admmctl.launch.inherited import check_single
 
     check_single()  # before what takes long to load
-    from admmctl.report.bench import bench_tables
+    from admmctl.report.bench import against_outcome, against_table, bench_tables
     from admmctl.report.live import error_console, measuring
+    from admmctl.studies.against import check_same, held_against, read_bench
     from admmctl.studies.bench import bench as run_bench
+    from admmctl.studies.bench import chosen
+    from admmctl.studies.gate import margin_of
 
+    def measure(say: Callable[[str], None]) -> "Bench":
+        return run_bench(config, method, rows, cores, repeat, settings or [], say, oversubscribe)
+
+    if earlier is None:
+        if slower is not None or other_machine:
+            raise UserError("--fail-if-slower and --other-machine go with --against FILE")
+        with measuring(error_console()) as say:
+            result = measure(say)
+        put_json(result.model_dump()) if as_json else put(bench_tables(result))
+        return
+    before, margin = read_bench(earlier), margin_of(slower or MARGIN, "--fail-if-slower")
+    check_same(chosen(config, method, settings or []), rows, cores, before, other_machine)
     with measuring(error_console()) as say:
-        result = run_bench(config, method, rows, cores, repeat, settings or [], say, oversubscribe)
-    put_json(result.model_dump()) if as_json else put(bench_tables(result))
+        result, found = held_against(measure, before, earlier, margin, say)
+    put_json({**result.model_dump(), "against": found}) if as_json else put(against_table(result, found))
+    if as_json:
+        note(against_outcome(found))
+    if found.failed:
+        raise typer.Exit(AdmmctlError.exit_code)
 
 
 @app.command()

@@ -82,6 +82,17 @@ RunArguments = Annotated[
         help="Run folders or experiment folders; all by default.", metavar="RUN", autocompletion=complete.runs
     ),
 ]
+Slower = Annotated[
+    str | None,
+    typer.Option(
+        "--fail-if-slower",
+        help="Exit with code 1 where the new is slower for sure by more than so much: 5%.",
+        metavar="PERCENT",
+    ),
+]
+OtherMachine = Annotated[
+    bool, typer.Option("--other-machine", help="Compare seconds though the old ones are of another machine.")
+]
 JobArguments = Annotated[
     list[str],
     typer.Argument(

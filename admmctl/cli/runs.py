@@ -9,8 +9,9 @@ import typer
 
 from admmctl.cli import complete
 from admmctl.cli.app import app, left_out, note, runs_app
-from admmctl.cli.options import Json, RunArguments, TableFile, to_stdout
-from admmctl.errors import UserError
+from admmctl.cli.options import Json, OtherMachine, RunArguments, Slower, TableFile, to_stdout
+from admmctl.errors import AdmmctlError, UserError
+from admmctl.files import STDOUT
 from admmctl.report.output import put, put_csv, put_json
 
 CONVEX = "cifar2-convex"  # the experiment of the convex paper's Table 1
@@ -108,6 +109,8 @@ def runs_show(runs: RunArguments = None, as_json: Json = False) -> None:
 @runs_app.command("compare")
 def runs_compare(
     runs: RunArguments = None,
+    slower: Slower = None,
+    other_machine: OtherMachine = False,
     csv: TableFile = None,
     as_json: Json = False,
 ) -> None:
@@ -116,20 +119,52 @@ def runs_compare(
     From six repeats on there are 95 % intervals, and a method is called faster only where they do not overlap. A
     run that missed its target counts as infinitely slow. No verdict is made of runs that were disturbed.
 
-    Example:
+    With --fail-if-slower two folders are compared: first the OLD runs, then the NEW ones. The exit code is 1 where
+    a method of NEW is slower for sure by more than that, and 0 where it is not, or where it cannot be told.
+
+    Examples:
 
       admmctl runs compare results/mnist01
+
+      admmctl runs compare old/mnist01 results/mnist01 --fail-if-slower 5%
     """
     from admmctl.report.compare import compare, compare_rows, compare_table
     from admmctl.runs.places import find
     from admmctl.runs.recorded import COMPARED
 
     only_csv = to_stdout("--csv", csv, as_json)
+    if slower is not None:
+        hold_against(runs or [], slower, other_machine, csv, as_json)
+        return
+    if other_machine:
+        raise UserError("--other-machine goes with --fail-if-slower")
     result = compare(find(runs, COMPARED, left_out))
     if csv is not None:
         put_csv(csv, compare_rows(result))
     if not only_csv:
         put_json(result) if as_json else put(compare_table(result))
+
+
+def hold_against(names: list[str], slower: str, other_machine: bool, csv: Path | None, as_json: bool) -> None:
+    """``runs compare OLD NEW --fail-if-slower``; ends the command with exit code 1 where something is slower."""
+    from admmctl.report.gate import gate, gate_rows, gate_table, outcome
+    from admmctl.runs.places import find
+    from admmctl.runs.recorded import COMPARED
+    from admmctl.studies.gate import margin_of
+
+    margin = margin_of(slower, "--fail-if-slower")
+    if len(names) != 2:
+        raise UserError(f"--fail-if-slower compares two folders of runs, OLD and NEW; got {len(names)}")
+    old, new = (find([name], COMPARED, left_out) for name in names)
+    result = gate(old, new, margin, other_machine)
+    if csv is not None:
+        put_csv(csv, gate_rows(result))
+    if csv != STDOUT:
+        put_json(result) if as_json else put(gate_table(result))
+    if as_json or csv == STDOUT:
+        note(outcome(result))
+    if result.failed:
+        raise typer.Exit(AdmmctlError.exit_code)
 
 
 @runs_app.command("phases")

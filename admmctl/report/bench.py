@@ -1,12 +1,14 @@
-"""The tables of ``bench``: what the machine can do, and how much of it the method uses."""
+"""The tables of ``bench``: what the machine can do, how much of it the method uses, and what became slower."""
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from admmctl.report.tables import Plain
-from admmctl.report.text import count, seconds, size
+from admmctl.report.text import count, interval, seconds, size
+from admmctl.studies.against import Against
 from admmctl.studies.bench import Bench
+from admmctl.studies.gate import Answer, percent
 
 
 def bench_tables(result: Bench) -> Group:
@@ -79,3 +81,37 @@ def _note(result: Bench) -> Text:
     if result.ranks > result.cores:
         note += "\nRanks shared cores: rates are lower than on a core of one's own."
     return Text(note)
+
+
+def against_table(result: Bench, found: Against) -> Group:
+    """What is measured beside an earlier measurement, and what came out."""
+    shape = "-".join(map(str, result.network))
+    title = f"{result.method}, {shape}, {result.rows:,} rows, {count(result.ranks, 'rank')}, against {found.file}"
+    table = Plain(
+        "figure", "then", "now", "now / then", "interval", "verdict", title=title, left=["figure", "verdict"]
+    )
+    for figure in found.figures:
+        table.add_row(
+            f"{figure.name}, {figure.unit}",
+            seconds(figure.old),
+            seconds(figure.new),
+            f"{figure.ratio:.2f}",
+            interval(figure.ratio_low, figure.ratio_high),
+            figure.verdict or "",
+        )
+    lines = [f"{text[0].upper()}{text[1:]}." for text in found.notes]
+    note = (
+        f"Slower: now / then is above {1 + found.margin:g} with its whole interval, in seconds and in matrix\n"
+        "products of the same minute, in every measurement. Other figures have no verdict."
+    )
+    return Group(table, Text(""), Text("\n".join([*lines, against_outcome(found), "", note])))
+
+
+def against_outcome(found: Against) -> str:
+    """In a sentence, what came out."""
+    margin, often = percent(found.margin), count(found.measured, "measurement")
+    if found.failed:
+        return f"An iteration is slower by more than {margin}, in {often}."
+    if found.verdict is Answer.UNTOLD:
+        return f"Passed, though it cannot be told whether an iteration is slower by more than {margin}."
+    return f"Passed: an iteration is not slower by more than {margin}."

@@ -67,6 +67,15 @@ def comparable(runs: Iterable[Recorded]) -> list[list[Ended]]:
 
     Unfinished runs are left out. Raises UserError where none has finished, and where data or target differ.
     """
+    groups: dict[tuple[Any, ...], list[Ended]] = {}
+    for one in of_one_question(runs):
+        key = (one.summary.method, one.summary.ranks, one.summary.threads_per_rank, one.settings)
+        groups.setdefault(key, []).append(one)
+    return list(groups.values())
+
+
+def of_one_question(runs: Iterable[Recorded]) -> list[Ended]:
+    """Those that have ended. Raises UserError where none has, and where data or target differ."""
     ended = [found for run in runs if (found := Ended.read(run)) is not None]
     if not ended:
         raise UserError("none of these runs has finished: there is nothing to compare")
@@ -80,11 +89,7 @@ def comparable(runs: Iterable[Recorded]) -> list[list[Ended]]:
                     f"  {asked[0].run.folder}: {value_of(asked[0])}\n  {one.run.folder}: {value_of(one)}\n"
                     "name runs that share it"
                 )
-    groups: dict[tuple[Any, ...], list[Ended]] = {}
-    for one in ended:
-        key = (one.summary.method, one.summary.ranks, one.summary.threads_per_rank, one.settings)
-        groups.setdefault(key, []).append(one)
-    return list(groups.values())
+    return ended
 
 
 def in_sets(runs: Iterable[Recorded]) -> list[list[Recorded]]:
@@ -189,23 +194,35 @@ def in_common(repeats: list[Ended]) -> Repeats:
     return Repeats(summary.method, first.settings, summary.ranks, summary.threads_per_rank, len(times), reached)
 
 
-def over_seeds(
+def by_seed(
     repeats: list[Ended], value_of: Callable[[Ended], float | None], missing: float = math.inf
-) -> list[float]:
+) -> dict[int, float]:
     """A value for every seed; ``missing`` stands for no value.
 
     Two runs with one seed differ by noise of the clock only: they are one repeat, with their middle value.
     """
-    by_seed: dict[int, list[float]] = {}
+    found: dict[int, list[float]] = {}
     for one in repeats:
         value = value_of(one)
-        by_seed.setdefault(one.summary.seed, []).append(missing if value is None else float(value))
-    return [sorted(values)[len(values) // 2] for values in by_seed.values()]
+        found.setdefault(one.summary.seed, []).append(missing if value is None else float(value))
+    return {seed: sorted(values)[len(values) // 2] for seed, values in found.items()}
+
+
+def over_seeds(
+    repeats: list[Ended], value_of: Callable[[Ended], float | None], missing: float = math.inf
+) -> list[float]:
+    """The values of ``by_seed``."""
+    return list(by_seed(repeats, value_of, missing).values())
+
+
+def times_by_seed(repeats: list[Ended]) -> dict[int, float]:
+    """Seconds to the target for every seed, infinity for a miss."""
+    return by_seed(repeats, lambda one: one.summary.time_to_target_s)
 
 
 def times_to_target(repeats: list[Ended]) -> list[float]:
-    """Seconds to the target for every seed, infinity for a miss."""
-    return over_seeds(repeats, lambda one: one.summary.time_to_target_s)
+    """The values of ``times_by_seed``."""
+    return list(times_by_seed(repeats).values())
 
 
 def train_s(repeats: list[Ended]) -> float:

@@ -39,6 +39,7 @@ class Bench(BaseModel):
     rows_per_iteration: int
     repeat: int
     gemm_gflops: float
+    gemm_gflops_of_repeats: list[float] = []  # just before each of these iterations; empty in older documents
     step_gflops: float | None
     fraction: float | None
     seconds_per_iteration: float
@@ -79,10 +80,7 @@ def bench(
     ``say`` is called with what is being measured. Raises UserError for wrong usage and where the rows do not fit
     into memory, RunFailed when a rank breaks.
     """
-    experiment = configuration.load(DEFAULT if config is None else config, overrides)
-    if method == "all":
-        raise UserError("--method all: bench measures one method at a time; name one")
-    run = experiment.select(method)[0]
+    run = chosen(config, method, overrides)
     if not cores <= rows <= MOST_ROWS:
         raise UserError(
             f"--rows {rows:,}: expected {cores:,} or more, a row for every rank, at most {MOST_ROWS:,}"
@@ -93,6 +91,13 @@ def bench(
     options.check(elsewhere="")
     check_method(run, cores)
     return Bench(**on_cores(run, rows, repeat, options, say))
+
+
+def chosen(config: Path | None, method: str | None, overrides: Iterable[str] = ()) -> Run:
+    """The run whose step is measured. Raises UserError."""
+    if method == "all":
+        raise UserError("--method all: bench measures one method at a time; name one")
+    return configuration.load(DEFAULT if config is None else config, overrides).select(method)[0]
 
 
 def on_cores(run: Run, rows: int, repeat: int, options: Options, say: Callable[[str], None]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """``admmctl bench`` as people meet it: one document or tables, for any experiment, and without its data."""
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -177,6 +178,94 @@ def test_two_ranks_measure_their_allreduce(shell: Shell) -> None:
     # The phases of the slowest rank each.
     assert sum(result["phases"].values()) > 0.5 * result["seconds_per_iteration"]
     assert result["peak_rss_mb"] == pytest.approx(result["memory_estimate_mb"], rel=0.3)
+
+
+# --- held against an earlier one
+
+
+@pytest.fixture
+def earlier(shell: Shell, quick: None, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What an earlier bench, of seven iterations, left in old.json. No other work is noticed, then and now."""
+    monkeypatch.setattr(driver, "measure", lambda *given: {**module.measure(*given), "disturbed": False})
+    document: dict[str, Any] = shell("bench", "tiny.yaml", "--rows", 500, "--repeat", 7, "--json").json()
+    Path("old.json").write_text(json.dumps(document))
+    return document
+
+
+AGAINST = ("bench", "tiny.yaml", "--rows", 500, "--repeat", 7, "--against", "old.json")
+
+
+def times_as_long(earlier: dict[str, Any], factor: float) -> None:
+    """Let the earlier iterations have taken so much of their seconds."""
+    changed = {"seconds_of_repeats": [factor * each for each in earlier["seconds_of_repeats"]]}
+    Path("old.json").write_text(json.dumps({**earlier, **changed}))
+
+
+def test_an_iteration_that_stays_slower_ends_with_1(shell: Shell, earlier: dict[str, Any]) -> None:
+    times_as_long(earlier, 1e-3)
+    answer = shell(*AGAINST)
+    assert answer.code == 1
+    assert "An iteration is slower by more than 5 %, in 3 measurements." in answer.out
+    answer = shell(*AGAINST, "--json")
+    document = answer.json()
+    assert (answer.code, answer.err.splitlines()[-1]) == (
+        1,
+        "An iteration is slower by more than 5 %, in 3 measurements.",
+    )
+    assert (document["against"]["failed"], document["against"]["measured"]) == (True, 3)
+    assert set(document) == {*driver.Bench.model_fields, "against"}
+    # Such a document can be held against, too.
+    Path("old.json").write_text(answer.out)
+    assert shell(*AGAINST, "--fail-if-slower", "900%").code == 0
+
+
+def test_an_iteration_that_is_no_slower_passes(shell: Shell, earlier: dict[str, Any]) -> None:
+    times_as_long(earlier, 1e3)
+    answer = shell(*AGAINST)
+    assert answer.code == 0
+    assert "Passed: an iteration is not slower by more than 5 %." in answer.out
+    assert "one iteration, matrix products" in answer.out
+
+
+def test_too_few_iterations_pass_and_say_so(shell: Shell, earlier: dict[str, Any]) -> None:
+    times_as_long(earlier, 1e-3)
+    answer = shell(*AGAINST[:4], "--repeat", 5, *AGAINST[6:])
+    assert answer.code == 0
+    assert "It takes 6 iterations on each side: the file has 7, now there are 5; see --repeat." in answer.out
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"cpu": "Another CPU"}, "--other-machine"),
+        ({"rows": 501}, "rows: 501, now 500"),
+        ({"network": [3, 5, 1]}, "network: [3, 5, 1], now [3, 5, 4, 1]"),
+        ({"method": "sgd"}, "method: sgd, now admm"),
+        ({"repeat": "many"}, "no document of bench (its repeat)"),
+    ],
+)
+def test_a_file_of_something_else_is_refused(
+    shell: Shell, earlier: dict[str, Any], monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], words: str
+) -> None:
+    Path("old.json").write_text(json.dumps({**earlier, **changes}))
+    if "cpu" in changes:
+        assert shell(*AGAINST, "--other-machine").code in (0, 1)
+    monkeypatch.setattr(driver, "measure", lambda *given: pytest.fail("measured before it was refused"))
+    assert words in shell.refusal(*AGAINST)
+
+
+@pytest.mark.parametrize("content", [None, "", "[1]", "{}", "{"])
+def test_a_file_that_is_no_bench_is_refused(shell: Shell, content: str | None) -> None:
+    if content is not None:
+        Path("old.json").write_text(content)
+    message = shell.refusal(*AGAINST)
+    assert "--against old.json: " in message
+    assert "write one with: admmctl bench --json" in message
+
+
+@pytest.mark.parametrize("option", [("--fail-if-slower", "5%"), ("--other-machine",)])
+def test_options_of_the_gate_need_a_file(shell: Shell, option: tuple[str, ...]) -> None:
+    assert "go with --against FILE" in shell.refusal("bench", "tiny.yaml", *option)
 
 
 # --- what is refused

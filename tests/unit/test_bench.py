@@ -420,6 +420,7 @@ RESULT: dict[str, Any] = {
     "threads_per_rank": 1,
     "repeat": 7,
     "gemm_gflops": 80.0,
+    "gemm_gflops_of_repeats": [],
     "step_gflops": 20.0,
     "fraction": 0.25,
     "seconds_per_iteration": 0.002,
