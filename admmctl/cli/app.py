@@ -15,8 +15,9 @@ from admmctl import __version__
 from admmctl.cli import streams
 from admmctl.errors import AdmmctlError, Interrupted, UserError
 from admmctl.report.output import put
+from admmctl.revision import version_text
 
-ENDS = """Start with: admmctl train configs/swissroll.yaml
+ENDS = """Start with: admmctl train swissroll
 
 \b
 Results land in ./results and data in ./datasets, or in the folders that
@@ -109,10 +110,15 @@ CTRL_C = 130  # what typer makes of a KeyboardInterrupt
 
 @app.callback(invoke_without_command=True)
 def _root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version, and the commit of a checkout, and exit.", is_eager=True
+        ),
+    ] = False,
 ) -> None:
     if version:
-        put(f"admmctl {__version__}")
+        put(version_text(__version__))
         raise typer.Exit
 
 

@@ -6,14 +6,17 @@ from pathlib import Path
 
 import typer
 
-_SUFFIXES = (".yaml", ".yml")
+from admmctl.experiment import bundled
 
 
 def configs(incomplete: str) -> list[str]:
-    """Experiment files and folders that begin with what was typed; and those in ./configs."""
+    """Experiment files and folders that begin with what was typed; and those in ./configs, or else the names of
+    those that came with admmctl.
+    """
     found = set(_typed(incomplete))
     if "/" not in incomplete:
-        found |= {f"{path}" for path in _entries(Path("configs")) if path.suffix in _SUFFIXES}
+        here = {f"{path}" for path in _entries(bundled.HERE) if path.suffix in bundled.SUFFIXES}
+        found |= here or set(bundled.names())
     return sorted(name for name in found if name.startswith(incomplete))
 
 
@@ -25,7 +28,7 @@ def _typed(incomplete: str) -> Iterator[str]:
         if not path.name.startswith("."):
             if path.is_dir():
                 yield f"{name}/"
-            elif path.suffix in _SUFFIXES:
+            elif path.suffix in bundled.SUFFIXES:
                 yield name
 
 
@@ -46,7 +49,7 @@ def methods(context: typer.Context, incomplete: str) -> list[str]:
     # While the option has no value yet, the arguments before it are not sorted into parameters.
     named = [context.params.get("config"), *context.args]
     try:
-        file = Path(next(argument for argument in named if argument is not None))
+        file = bundled.experiment_file(next(argument for argument in named if argument is not None))
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
         names = [str(name) for name in content["methods"]]
     except (StopIteration, OSError, ValueError, KeyError, TypeError, yaml.YAMLError):

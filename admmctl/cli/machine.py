@@ -18,6 +18,7 @@ from admmctl.cli.options import (
     OtherMachine,
     Oversubscribe,
     Slower,
+    file_of,
 )
 from admmctl.errors import AdmmctlError, UserError
 from admmctl.report.output import put, put_json
@@ -36,6 +37,7 @@ def bench(
             help="An experiment file; the HIGGS network, 28-300-1, by default.",
             metavar="CONFIG",
             autocompletion=complete.configs,
+            callback=file_of,
         ),
     ] = None,
     method: OneMethod = None,
@@ -68,9 +70,9 @@ def bench(
 
       admmctl bench
 
-      admmctl bench configs/higgs.yaml --rows 500000 --cores 2
+      admmctl bench higgs --rows 500000 --cores 2
 
-      admmctl bench configs/higgs.yaml --repeat 15 --against old.json --fail-if-slower 10%
+      admmctl bench higgs --repeat 15 --against old.json --fail-if-slower 10%
     """
     from admmctl.launch.inherited import check_single
 
@@ -111,6 +113,7 @@ def doctor(
             help="An experiment file: what it needs is compared with what is here.",
             metavar="CONFIG",
             autocompletion=complete.configs,
+            callback=file_of,
         ),
     ] = None,
     cores: Annotated[int | None, typer.Option("--cores", help="The MPI ranks that are planned.")] = None,
@@ -127,7 +130,7 @@ def doctor(
 
       admmctl doctor
 
-      admmctl doctor configs/higgs.yaml --cores 8
+      admmctl doctor higgs --cores 8
     """
     from admmctl.launch.inherited import check_single
 
@@ -170,7 +173,7 @@ def condition(
 
     Example:
 
-      admmctl condition configs/cifar2-convex-small.yaml --ranks 10,100,400
+      admmctl condition cifar2-convex-small --ranks 10,100,400
     """
     from admmctl.papers.convex import CONDITION
     from admmctl.report.condition import check_output, condition_plot, condition_table

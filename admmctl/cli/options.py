@@ -7,6 +7,7 @@ import typer
 
 from admmctl.cli import complete
 from admmctl.errors import UserError
+from admmctl.experiment.bundled import experiment_file
 from admmctl.files import STDOUT, opened
 
 if TYPE_CHECKING:  # commands load what they need as they run
@@ -21,12 +22,19 @@ Choice = TypeVar("Choice", bound=str)
 # Sections of help pages, below the options that choose what is done.
 RANKS, OUTPUT = "Ranks, threads and jobs", "Output"
 
+
+def file_of(config: Path | None) -> Path | None:
+    """The experiment file that a CONFIG argument means; without one there is none."""
+    return None if config is None else experiment_file(config)
+
+
 Config = Annotated[
     Path,
     typer.Argument(
-        help="An experiment file, for instance configs/swissroll.yaml",
+        help="An experiment file, or the name of one that comes with admmctl: swissroll",
         metavar="CONFIG",
         autocompletion=complete.configs,
+        callback=file_of,
     ),
 ]
 Json = Annotated[

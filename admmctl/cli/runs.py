@@ -15,7 +15,7 @@ from admmctl.files import STDOUT
 from admmctl.report.output import put, put_csv, put_json
 
 CONVEX = "cifar2-convex"  # the experiment of the convex paper's Table 1
-NO_RUNS = "no runs yet; start one with: admmctl train configs/swissroll.yaml"
+NO_RUNS = "no runs yet; start one with: admmctl train swissroll"
 
 
 @app.command()

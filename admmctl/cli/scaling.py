@@ -81,11 +81,11 @@ def scaling(
 
     Examples:
 
-      admmctl scaling configs/swissroll.yaml --cores 1,2 --repeat 6
+      admmctl scaling swissroll --cores 1,2 --repeat 6
 
-      admmctl scaling configs/higgs.yaml --cores 1,2,4,8 --iterations 20 --weak
+      admmctl scaling higgs --cores 1,2,4,8 --iterations 20 --weak
 
-      admmctl scaling configs/mnist01.yaml --method admm,sgd,lbfgs --cores 1,2
+      admmctl scaling mnist01 --method admm,sgd,lbfgs --cores 1,2
     """
     from admmctl.launch.options import check_options
     from admmctl.report.scaling import scaling_table

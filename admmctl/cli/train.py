@@ -95,13 +95,13 @@ def train(
 
     Examples:
 
-      admmctl train configs/swissroll.yaml
+      admmctl train swissroll
 
-      admmctl train configs/mnist01.yaml --cores 2 --set stop.iterations=20
+      admmctl train mnist01 --cores 2 --set stop.iterations=20
 
-      admmctl train configs/mnist01.yaml --cores 2 --resume
+      admmctl train mnist01 --cores 2 --resume
 
-      admmctl train configs/svhn.yaml --cores 256 --launcher sbatch --dry-run
+      admmctl train svhn --cores 256 --launcher sbatch --dry-run
     """
     from admmctl.launch.inherited import check_single
 
@@ -217,11 +217,11 @@ def sweep(
 
     Examples:
 
-      admmctl sweep configs/mnist01.yaml --method sgd --trials 12 --cores 2
+      admmctl sweep mnist01 --method sgd --trials 12 --cores 2
 
-      admmctl sweep configs/svhn.yaml --jobs 4 --ranks 16 --hosts h1:32,h2:32
+      admmctl sweep svhn --jobs 4 --ranks 16 --hosts h1:32,h2:32
 
-      admmctl sweep configs/svhn.yaml --jobs 4 --ranks 64 --launcher sbatch --cluster slurm
+      admmctl sweep svhn --jobs 4 --ranks 64 --launcher sbatch --cluster slurm
     """
     from admmctl.launch.inherited import check_single
 

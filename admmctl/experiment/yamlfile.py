@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from admmctl.errors import ConfigError, UserError
+from admmctl.experiment import bundled
 
 Key = tuple[str | int, ...]
 
@@ -70,12 +71,13 @@ def read(path: Path, what: str = EXPERIMENT) -> Document:
 
     Raises ConfigError with the line of what is wrong.
     """
+    hint = bundled.hint(path) if what == EXPERIMENT and not path.is_file() else ""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigError(f"{path}: there is no such file{_nearby(path)}") from None
+        raise ConfigError(f"{path}: there is no such file{hint}{_nearby(path)}") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from None
+        raise ConfigError(f"{path}: cannot be read: {error}{hint}") from None
     lines: dict[Key, int] = {}
     wrong: list[str] = []
     try:
@@ -198,7 +200,7 @@ def _dotted(key: Key) -> str:
 def _nearby(path: Path) -> str:
     """'; there is: a, b' with the experiment files that do exist in the folder."""
     try:
-        found = sorted(str(other) for other in path.parent.glob("*.yaml"))
+        found = sorted(str(other) for other in path.parent.glob("[!.]*.yaml"))
     except OSError:
         found = []
     return f"; there is: {', '.join(found[:8])}" if found else ""

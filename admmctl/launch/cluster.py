@@ -8,14 +8,14 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import AfterValidator, Field, ValidationError
 
 from admmctl.errors import ConfigError, UserError
+from admmctl.experiment import bundled
 from admmctl.experiment.explain import explain, report
 from admmctl.experiment.schema import MAX_NAME, NAME
 from admmctl.experiment.yamlfile import read
 from admmctl.registry import suggest
 from admmctl.settings import Count, NonNegative, Positive, Settings
 
-# In the current folder, and in a checkout beside the package.
-FOLDERS = (Path("configs/clusters"), Path(__file__).resolve().parents[2] / "configs" / "clusters")
+FOLDERS = tuple(folder / "clusters" for folder in bundled.FOLDERS)
 
 # A value on one line of a job script, or of an environment.
 Line = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[^\x00-\x1f\x7f]+$")]

@@ -196,6 +196,11 @@ class Method(ABC):
         return None
 
     @classmethod
+    def extra(cls, settings: Any) -> str | None:
+        """The extra of admmctl that brings these libraries; None where it needs none."""
+        return None
+
+    @classmethod
     def keeps_rows(cls, settings: Any) -> str:
         """Why its rows may not stay on disk, and the cure, to stand after its name; or ''."""
         return "" if cls.streams else "needs its rows in memory; set data.stream: false"

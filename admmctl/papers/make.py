@@ -8,9 +8,9 @@ from typing import Any
 from admmctl.data import shards
 from admmctl.data.fetch import line_for
 from admmctl.errors import DataError, Interrupted, MissingData, MissingExtra, RunFailed, UserError
+from admmctl.experiment import bundled
 from admmctl.experiment import config as configuration
 from admmctl.experiment.config import Experiment, Run
-from admmctl.launch.cluster import FOLDERS
 from admmctl.launch.options import Options
 from admmctl.papers.catalogue import CATALOGUE
 from admmctl.papers.draw import draw
@@ -142,7 +142,7 @@ def draw_all(outcome: Outcome, making: Making, folder: Path) -> None:
 
 
 def source(entry: Entry, scale: Scale) -> tuple[Path, tuple[str, ...]]:
-    """The experiment file of a figure, in the current folder or beside the package, and its ``--set`` options.
+    """The experiment file of a figure, and its ``--set`` options.
 
     Raises UserError if there is no such file.
     """
@@ -150,11 +150,12 @@ def source(entry: Entry, scale: Scale) -> tuple[Path, tuple[str, ...]]:
 
 
 def config_file(name: str) -> Path:
-    """A file of ``configs``. Raises UserError if there is no such file."""
-    places = [folder.parent / f"{name}.yaml" for folder in FOLDERS]
-    found = next(filter(Path.is_file, places), None)
+    """A file of ``configs``, here or with admmctl. Raises UserError if there is no such file."""
+    found = bundled.find(name)
     if found is None:
-        raise UserError(f"there is no {places[0]} here; run this in a checkout of the repository")
+        raise UserError(
+            f"there is no {bundled.HERE / name}.yaml here, nor in this installation; install admmctl again"
+        )
     return found
 
 

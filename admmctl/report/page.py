@@ -26,7 +26,7 @@ from admmctl.runs.recorded import Recorded
 
 NOTHING = (
     "there is nothing to report: no runs and no figures in {}; "
-    "start a run with: admmctl train configs/swissroll.yaml, or draw figures with: admmctl figures --all"
+    "start a run with: admmctl train swissroll, or draw figures with: admmctl figures --all"
 )
 
 

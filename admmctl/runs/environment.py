@@ -3,10 +3,8 @@
 import os
 import platform
 import socket
-import subprocess
 from collections import Counter
 from contextlib import suppress
-from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +16,7 @@ from admmctl.comm import Comm
 from admmctl.data.source import Source
 from admmctl.experiment.config import Run
 from admmctl.launch.local import available_cores
+from admmctl.revision import git_state
 
 _PACKAGES = ("admmctl", "numpy", "scipy", "numba", "mpi4py", "mpich", "pydantic")
 _SCHEDULER_JOBS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID")
@@ -106,17 +105,3 @@ def _cpu_model() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-@lru_cache(maxsize=1)
-def git_state() -> tuple[str | None, bool | None]:
-    """The commit of the checkout this package runs from, and whether it was changed; None outside one."""
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(Path(__file__).parent), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-
-    try:
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
-    except (OSError, subprocess.SubprocessError):
-        return None, None

@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits
 from admmctl.comm import Serial
 from admmctl.errors import AdmmctlError, Interrupted, MissingExtra, RunFailed, UserError
 from admmctl.experiment import config as configuration
+from admmctl.experiment.bundled import experiment_file
 from admmctl.experiment.config import Run
 from admmctl.launch import slurm
 from admmctl.launch.job import Command, watch
@@ -87,8 +88,9 @@ def train(
 ) -> list[Row]:
     """Train as ``admmctl train`` does; returns a summary per run, with its ``folder``.
 
-    ``config`` is an experiment file or a mapping with the same keys, ``overrides`` are ``key=value`` pairs. With
-    ``resume``, a run that was begun goes on from its last checkpoint, and one that has finished is not run again.
+    ``config`` is an experiment file, the name of one that comes with admmctl, or a mapping with the same keys;
+    ``overrides`` are ``key=value`` pairs. With ``resume``, a run that was begun goes on from its last checkpoint,
+    and one that has finished is not run again.
     A job of several ranks fails after ``patience`` seconds without progress, where that is given.
     Raises UserError for wrong usage, configuration or data before anything is written, RunFailed when a
     run breaks, and Interrupted when one is stopped; finished runs keep their folders in any case.
@@ -96,6 +98,8 @@ def train(
     options = check_options(cores, threads, launcher, oversubscribe, hosts, cluster, patience)
     if options.launcher == "sbatch":
         raise UserError("launcher sbatch: jobs are handed in by the command, admmctl train --launcher sbatch")
+    if isinstance(config, str | Path):
+        config = experiment_file(config)
     return train_all(Request(config, options, method, repeat, overrides, resume), watcher or Watcher())
 
 

@@ -144,7 +144,7 @@ def _convex(experiment: configuration.Experiment, method: str | None) -> Run:
             f"--method {method}: expected a method of kind {KIND}, this one is of kind {chosen[0].kind}"
         )
     raise UserError(
-        f"{experiment.name} has no method of kind {KIND}, and A is theirs; try configs/cifar2-convex-small.yaml"
+        f"{experiment.name} has no method of kind {KIND}, and A is theirs; try the experiment cifar2-convex-small"
     )
 
 
@@ -160,7 +160,7 @@ def _system(run: Run) -> System:
     if 2 * d * P > MOST:
         raise UserError(
             f"A has a side of 2 d P = {2 * d * P:,}, of {d:,} inputs and {P:,} patterns, and all its eigenvalues "
-            f"are needed: {MOST:,} at most; take fewer patterns or inputs, see configs/cifar2-convex-small.yaml"
+            f"are needed: {MOST:,} at most; take fewer patterns or inputs, see the experiment cifar2-convex-small"
         )
     train = shards.load(plan, Serial()).train
     y = targets(train.labels, network.sizes[-1])

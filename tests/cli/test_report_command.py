@@ -60,13 +60,13 @@ def test_the_papers_claims_are_the_first_part_of_all_runs_and_no_part_of_other_r
 def test_a_report_without_verdicts_is_a_report(
     shell: Shell, results: Path, opened: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As where the package was installed without the experiment files of its repository."""
+    """As where the experiment files that came with the package were removed."""
     write_run(results)
-    monkeypatch.setattr("admmctl.papers.make.FOLDERS", (Path("configs/clusters"),))
+    monkeypatch.setattr("admmctl.experiment.bundled.FOLDERS", (Path("configs"),))
     answer = shell("report")
     assert (answer.code, answer.err) == (0, "")
     content = (results / "report.html").read_text()
-    assert re.search("None has a verdict here: there is no configs/.*yaml here; run this in a checkout", content)
+    assert re.search("None has a verdict here: there is no configs/.*yaml here, nor in this installation", content)
     assert "<article" not in content
 
 

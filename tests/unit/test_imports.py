@@ -15,7 +15,7 @@ PACKAGE = Path(admmctl.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # cli -> papers -> report -> studies -> runs -> launch -> experiment -> {methods, data} -> model -> comm, the rest
-BASE = {"comm", "errors", "files", "folders", "registry", "rng", "settings"}
+BASE = {"comm", "errors", "files", "folders", "registry", "revision", "rng", "settings"}
 MAY_IMPORT = {
     "kernels": set(),
     "table_kernels": {"kernels"},

@@ -95,6 +95,10 @@ class ConvexAdmm(Method):
     def require(cls, settings: ConvexAdmmSettings) -> None:
         backend(settings.backend, settings.device, settings.dtype, devices=settings.devices)
 
+    @classmethod
+    def extra(cls, settings: ConvexAdmmSettings) -> str | None:
+        return None if settings.backend == "numpy" else settings.backend
+
     @staticmethod
     def hidden_layers(settings: ConvexAdmmSettings, layers: list[int], outputs: int) -> list[int]:
         """One hidden layer: a unit for each sign of each pattern of each output, whatever the experiment says."""

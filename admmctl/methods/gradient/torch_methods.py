@@ -95,6 +95,10 @@ class TorchMethod(Method):
     def require(cls, settings: Any) -> None:
         require_torch(settings.device)
 
+    @classmethod
+    def extra(cls, settings: Any) -> str | None:
+        return "torch"
+
     @property
     def accelerator(self) -> str | None:
         device = device_of(self.settings)

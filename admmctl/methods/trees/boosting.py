@@ -110,6 +110,10 @@ class Trees(Method):
     def require(cls, settings: TreesSettings) -> None:
         libraries.require(settings.library)
 
+    @classmethod
+    def extra(cls, settings: TreesSettings) -> str | None:
+        return "trees"
+
     @staticmethod
     def check(settings: TreesSettings, layers: int) -> list[tuple[str, str]]:
         if settings.rows < 1 and settings.library == "sklearn":

@@ -51,7 +51,7 @@ def export(recorded: list[Recorded], form: str, output: Path, force: bool, say: 
         raise UserError(f"--format {form}{suggest(form, list(FORMATS))}")
     _require(form)
     if not recorded:
-        raise UserError("there are no runs to export; start one with: admmctl train configs/swissroll.yaml")
+        raise UserError("there are no runs to export; start one with: admmctl train swissroll")
     if output.name in ("", "..", "-") or (output.exists() and not output.is_dir()):
         raise UserError(f"--output {output}: expected a folder, which is made when it is not there")
     runs = read_all(recorded)
