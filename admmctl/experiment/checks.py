@@ -14,6 +14,7 @@ from admmctl.experiment.yamlfile import Key
 from admmctl.methods.graph.settings import GraphAdmmSettings
 from admmctl.methods.method import methods
 from admmctl.methods.regularise import RegulariserSettings
+from admmctl.methods.taylor.settings import AdmmSettings
 from admmctl.model.activations import activation as activation_of
 from admmctl.model.activations import activations, name_of
 from admmctl.model.losses import losses
@@ -184,12 +185,18 @@ def wrong_in_recurrent(network: NetworkSettings, settings: Settings) -> Wrong:
     return wrong
 
 
-def wrong_matrices(network: NetworkSettings, settings: Settings) -> Wrong:
-    """Penalties that are matrices are of dense layers, each with weights of its own."""
-    dense = network.convolution is None and network.recurrent is None
-    if dense or not isinstance(settings, GraphAdmmSettings) or settings.penalties != "matrix":
-        return []
-    return [("penalties", "matrices are of dense layers; set penalties: automatic")]
+def wrong_without_dense_layers(network: NetworkSettings, settings: Settings) -> Wrong:
+    """Penalties that are matrices, and a layer-wise start, are of dense layers, each with weights of its own."""
+    wrong: Wrong = []
+    pretrain = isinstance(settings, AdmmSettings) and settings.pretrain > 0
+    if network.convolution is not None or network.recurrent is not None:
+        if isinstance(settings, GraphAdmmSettings) and settings.penalties == "matrix":
+            wrong.append(("penalties", "matrices are of dense layers; set penalties: automatic"))
+        if pretrain:
+            wrong.append(("pretrain", "is of dense layers; leave it out"))
+    elif pretrain and not network.layers:
+        wrong.append(("pretrain", "is of hidden layers, and there is none; leave it out"))
+    return wrong
 
 
 def wrong_regularisers(block: dict[str, Any], kind: str, loss: Any) -> Wrong:

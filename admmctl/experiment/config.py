@@ -279,7 +279,7 @@ class _Checker:
         if network is not None and settings is not None:
             self._note_all(where, method.check(settings, network.matrices))
             self._note_all(where, checks.wrong_in_recurrent(network, settings))
-            self._note_all(where, checks.wrong_matrices(network, settings))
+            self._note_all(where, checks.wrong_without_dense_layers(network, settings))
         if file is None or data is None or settings is None or not isinstance(loss, str):
             return None
         if network is None or stop is None or evaluate is None:

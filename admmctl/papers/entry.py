@@ -19,6 +19,7 @@ Source = Literal["points", "runs", "scaling", "condition"]
 Scale = Literal["quick", "full"]
 Rows = list[dict[str, Any]]
 QUICK = "-quick"  # ends the experiment's name of runs that are smaller than those of its file
+Variants = tuple[tuple[str, ...], ...]  # ``--set`` options; runs are made with each of these
 Ours = tuple[float | None, str]  # our number beside a paper's, or None, and a text of it
 
 
@@ -121,8 +122,8 @@ class Reported:
 class Plan:
     """The runs of a figure: ``repeats`` of every method on the first of the ``cores``, or in a study on each.
 
-    Those of the methods ``alone`` are on one rank. A study makes ``trials`` of every method, and takes methods
-    with mini-batches at each of the ``batches``.
+    They are made with the ``changes`` and each of the ``variants``. Those of the methods ``alone`` are on one
+    rank. A study makes ``trials`` of every method, and takes methods with mini-batches at each of the ``batches``.
     """
 
     methods: tuple[str, ...]
@@ -132,6 +133,7 @@ class Plan:
     batches: tuple[int, ...] = ()
     trials: int = 1
     alone: tuple[str, ...] = ()
+    variants: Variants = ((),)
 
 
 @dataclass(frozen=True)
@@ -143,16 +145,18 @@ class Quick:
     methods: tuple[str, ...] | None = None
     repeats: int = 1
     cores: tuple[int, ...] = (1,)
+    variants: Variants | None = None
 
 
 @dataclass(frozen=True)
 class Entry:
     """A figure or table of a paper.
 
-    ``config`` is a file of ``configs``, and ``changes`` are ``--set`` options at both scales. ``repeats``,
-    ``cores``, ``batches`` and ``trials`` are those of the full scale; core counts that do not fit on the machine
-    are left out. Methods ``alone`` run on one rank whatever the others run on, as a paper's baselines did; a
-    method may be among both. ``points`` computes what an illustration shows, from ``dataset`` if that is given.
+    ``config`` is a file of ``configs``, and ``changes`` are ``--set`` options at both scales; all runs are made
+    with each of the ``variants``. ``repeats``, ``cores``, ``batches`` and ``trials`` are those of the full scale;
+    core counts that do not fit on the machine are left out. Methods ``alone`` run on one rank whatever the others
+    run on, as a paper's baselines did; a method may be among both. ``points`` computes what an illustration shows,
+    from ``dataset`` if that is given.
     ``differs`` says what is not as in the paper.
     """
 
@@ -169,6 +173,7 @@ class Entry:
     trials: int = 1
     alone: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
+    variants: Variants = ((),)
     quick: Quick = field(default_factory=Quick)
     differs: str = ""
     reported: tuple[Reported, ...] = ()
@@ -179,12 +184,20 @@ class Entry:
         """The runs at that scale."""
         if scale == "full":
             return Plan(
-                self.methods, self.repeats, self.cores, self.changes, self.batches, self.trials, self.alone
+                self.methods,
+                self.repeats,
+                self.cores,
+                self.changes,
+                self.batches,
+                self.trials,
+                self.alone,
+                self.variants,
             )
         methods = self.methods if self.quick.methods is None else self.quick.methods
         name = (f"name={self.config}{QUICK}",) if self.quick.changes else ()
         changes = (*self.changes, *self.quick.changes, *name)
-        return Plan(methods, self.quick.repeats, self.quick.cores, changes, alone=self.alone)
+        variants = self.variants if self.quick.variants is None else self.quick.variants
+        return Plan(methods, self.quick.repeats, self.quick.cores, changes, alone=self.alone, variants=variants)
 
     def document(self) -> dict[str, Any]:
         """The figure in ``figures --json``."""

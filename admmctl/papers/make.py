@@ -159,9 +159,10 @@ def config_file(name: str) -> Path:
     return found
 
 
-def experiment(entry: Entry, scale: Scale) -> Experiment:
-    """The experiment of a figure at that scale. Raises UserError."""
-    return configuration.load(*source(entry, scale))
+def experiment(entry: Entry, scale: Scale, variant: tuple[str, ...] = ()) -> Experiment:
+    """The experiment of a figure at that scale, with a variant's options. Raises UserError."""
+    config, changes = source(entry, scale)
+    return configuration.load(config, (*changes, *variant))
 
 
 def planned(entry: Entry, scale: Scale) -> list[Run]:
@@ -178,10 +179,11 @@ def alone(entry: Entry, scale: Scale) -> list[Run]:
 
 
 def _repeated(entry: Entry, scale: Scale, methods: tuple[str, ...]) -> list[Run]:
-    runs = experiment(entry, scale).runs
+    plan = entry.plan(scale)
     return [
         replace(runs[method], seed=runs[method].seed + repeat)
-        for repeat in range(entry.plan(scale).repeats)
+        for runs in (experiment(entry, scale, variant).runs for variant in plan.variants)
+        for repeat in range(plan.repeats)
         for method in methods
     ]
 

@@ -5,12 +5,12 @@ which say how trials choose them. A difference of accuracy counts from about one
 accuracy on.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from admmctl.papers.claims import Claim, Work
 from admmctl.papers.draw import curves
 from admmctl.papers.entry import Entry, Paper, Quick
-from admmctl.papers.rules import FINAL, STEPS, TIME, all_of, at_least, at_most, greater, near
+from admmctl.papers.rules import AT_END, STEPS, TIME, all_of, at_least, at_most, greater, near
 from admmctl.papers.several_rules import near_best, within_times_the_least
 from admmctl.report.figures import View
 from admmctl.report.text import count
@@ -55,10 +55,6 @@ PAIR = Problem(
 PROBLEMS = (DIGITS, HIGGS, ROLL, IMAGES, PAIR)
 _CONDITIONS = "settings as in the file; a run ends after 60 s of training, or with its schedule"
 _SOONEST = f"settings as in the file, for this time alone; gradient methods are {', '.join(FAST)}"
-
-
-# How far a run comes in its time is less on cores that other work takes.
-AT_END = replace(FINAL, name="test accuracy at the end", timed=True)
 
 
 # --- the figures

@@ -44,7 +44,7 @@ METHODS: dict[str, tuple[str, str]] = {
     "torch-adam": (GREEN, "D"),
     "torch-lbfgs": (BLUE, "P"),
     "trees": (OLIVE, "^"),
-    "foof": (BLUE, "d"),
+    "foof": (GREY, "d"),
     "kfac": (GREEN, "X"),
     "muon": (OLIVE, "p"),
     # convex-admm by its solver: they are compared with each other, and with adam

@@ -134,6 +134,7 @@ CASES = [
         ("admm", {"penalties": "fixed"}, {}),
         ("admm", {"warm_iterations": 2, "beta": [1.0, 2.0, 0.5]}, {"loss": "hinge"}),
         ("admm", {"init": "gaussian", "sweep": "backward_first", "multipliers": "bregman"}, {"hidden": [20, 18]}),
+        ("admm", {"pretrain": 3}, {"hidden": [20, 18], "outputs": 3}),
         ("admm", {}, {"activation": "tanh", "outputs": 3}),
         ("admm", {}, {"activation": ["tanh", "dcutlu(-0.5, 2)"]}),
         ("admm", {"w_update": "nystrom", "min_width": 6, "rank": 4}, {"hidden": [20, 18]}),

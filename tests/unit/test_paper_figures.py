@@ -51,7 +51,7 @@ def change(file: Path, **values: Any) -> None:
 def test_every_figure_has_a_config_with_its_methods(entry, scale):
     runs = planned(entry, scale)
     plan = entry.plan(scale)
-    assert len(runs) == len(plan.methods) * plan.repeats
+    assert len(runs) == len(plan.methods) * plan.repeats * len(plan.variants)
     assert len(alone(entry, scale)) == len(plan.alone) * plan.repeats
     assert bool(runs) == (entry.drawing.source != "condition")
     assert set(plan.methods) <= set(entry.methods)

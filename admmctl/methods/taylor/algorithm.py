@@ -37,10 +37,11 @@ from admmctl.methods.taylor.family import TaylorMethod
 from admmctl.methods.taylor.layers import check_layers, layers_cost
 from admmctl.methods.taylor.momentum import Momentum
 from admmctl.methods.taylor.penalties import ENOUGH, START
+from admmctl.methods.taylor.pretraining import pretrained
 from admmctl.methods.taylor.settings import AdmmSettings, Init
 from admmctl.methods.taylor.state import AdmmState, draw, iterating, measures, samples, starting_inputs
 from admmctl.model.gradient import parameters
-from admmctl.model.network import Network
+from admmctl.model.network import Network, Weights
 
 
 class Admm(TaylorMethod):
@@ -72,12 +73,13 @@ class Admm(TaylorMethod):
             hidden.prepare(h, problem.a0.dtype.type)
 
     def init(self, problem: Problem) -> AdmmState:
-        """Random z and a, and every W_l once from them: the first a-update needs W_{l+1} before it exists."""
-        s = iterating(samples(problem, self.settings))
+        """z and a of the start, and every W_l once: the first a-update needs W_{l+1} before it exists."""
         q = self.settings
+        W = pretrained(problem, q, _train) if q.pretrain else None
+        s = iterating(samples(problem, q))
         s.relaxation, s.automatic = q.relaxation, q.penalties == "automatic"
         s.ridge_start = None if q.ridge_start == "automatic" else q.ridge_start
-        draw(s)
+        draw(s, W)
         if q.sweep == "backward_first":
             s.z[problem.network.layers][...] = problem.y
         elif s.automatic:  # or outputs of random weights would be unlearned first, and the layers below with them
@@ -135,6 +137,15 @@ class Admm(TaylorMethod):
         kept = 4 * samples * (sum(network.sizes[1:]) + network.sizes[-1] + layers.kept)
         kept += 4 * 4 * parameters(network) * self.settings.along  # of momentum: S before and now, W, and a step
         return Cost(kept + scratch + layers.state_bytes, layers.flop, total, layers.messages, layers.solve)
+
+
+def _train(settings: AdmmSettings, problem: Problem, iterations: int) -> Weights:
+    """The weights after so many iterations."""
+    method = Admm(settings)
+    s = method.init(problem)
+    for _ in range(iterations):
+        s = method.step(s)
+    return method.weights(s)
 
 
 def update_z(s: AdmmState, columns: slice) -> None:

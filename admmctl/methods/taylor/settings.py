@@ -27,7 +27,7 @@ _AUTOMATIC: dict[str, Any] = {
 }
 # Keys of ``admm`` that are no part of the paper, at what changes nothing, and those that fixed penalties alone are
 # without by default.
-_USUAL = {"relaxation": 1.0, "restart": "adaptive"}
+_USUAL = {"relaxation": 1.0, "restart": "adaptive", "pretrain": 0}
 _WITHOUT = {"penalties": "fixed", "ridge_start": None, "momentum": 0.0}
 _KEYS = ("w_update", "rank", "columns", "delta", "min_width", "tolerance")
 _OF = {"columns": "nystrom and nystrom-pcg", "delta": "nystrom and nystrom-pcg", "tolerance": "nystrom-pcg"}
@@ -177,6 +177,12 @@ class AdmmSettings(SweepSettings):
         description="the ridge of the first update; it is halved at iterations 2, 4, 8 .. down to ridge. "
         "automatic: 0.3, unless the random hidden layers of the start explain half of the targets' variance",
     )
+    pretrain: int = Field(
+        default=0,
+        ge=0,
+        description="iterations that every hidden layer has first, as the only one, from the inputs on: a "
+        "layer-wise start. 0: none",
+    )
     relaxation: float = Field(
         default=1.0, ge=1, lt=2, description="of z in hidden layers: they go so many times as far"
     )
@@ -222,6 +228,8 @@ class AdmmSettings(SweepSettings):
                 problems.append(("gamma", "is set by penalties: automatic; leave it out, or set penalties: fixed"))
         if isinstance(self.ridge_start, float) and self.ridge_start <= self.ridge:
             problems.append(("ridge_start", f"expected more than ridge, {self.ridge:g}: the ridge falls"))
+        if self.pretrain and self.init == "gaussian":
+            problems.append(("pretrain", "starts from a forward pass; set init: forward, or leave it out"))
         if not self.momentum and "restart" in self.model_fields_set:
             problems.append(("restart", "is of momentum; set momentum above 0"))
         return problems

@@ -16,6 +16,7 @@ from admmctl.methods.taylor.momentum import Momentum
 from admmctl.methods.taylor.penalties import balanced, falling
 from admmctl.methods.taylor.settings import Init, PenaltySettings, SweepSettings, TaylorSettings
 from admmctl.model.initial import initial_weights
+from admmctl.model.network import Weights
 from admmctl.rng import normal_rows
 
 
@@ -241,8 +242,8 @@ class AdmmState(Samples, Solving):
             self.momentum.recall(common["momentum"])
 
 
-def draw(s: Samples) -> None:
-    """Random z of all samples."""
+def draw(s: Samples, W: Weights | None = None) -> None:
+    """z of all samples: at random, or by a forward pass of ``W``."""
     problem, init = s.problem, s.settings.init
     if init == "gaussian":
         # i.i.d., as in the paper (section 6), by global row
@@ -250,8 +251,8 @@ def draw(s: Samples) -> None:
             for columns in s.blocks():
                 z_l[:, columns] = _normals(s, f"z{l}", len(z_l), columns)
     else:
-        # a forward pass of random weights: all constraints hold at the start
-        W = initial_weights(problem.network, problem.seed, s.lam.dtype.type)
+        # a forward pass, of random weights unless there are others: all constraints hold at the start
+        W = W or initial_weights(problem.network, problem.seed, s.lam.dtype.type)
         with problem.clock.phase("start"):
             for columns in s.blocks():
                 for l, z_l in s.z.items():
