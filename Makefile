@@ -8,7 +8,7 @@ ADMMCTL := $(BIN)/admmctl
 SCALE  ?= quick
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo figures rehearsal test test-processes test-extras lint format lock clean
+.PHONY: help install demo figures docs rehearsal test test-processes test-extras lint format lock clean
 
 help:  ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -25,6 +25,9 @@ figures: $(VENV)/.ready  ## draw the papers' figures from own runs, and a page o
 	$(ADMMCTL) figures --all --scale $(SCALE)
 	$(ADMMCTL) report
 
+docs: $(VENV)/.ready-docs  ## build the docs site into site/: open site/index.html; no warning passes
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs --quiet build
+
 rehearsal: $(VENV)/.ready  ## SVHN and HIGGS at full size on made-up data (an hour, 15 GB; KEEP=1 keeps it, SMALL=1: minutes)
 	$(BIN)/python scripts/rehearsal.py $(if $(filter-out 0,$(SMALL)),--small) $(if $(filter-out 0,$(KEEP)),--keep)
 
@@ -38,8 +41,8 @@ test: $(VENV)/.ready-dev  ## run the tests on all cores: all but those of test-p
 test-processes: $(VENV)/.ready-dev  ## run the tests of commands, ranks, jobs and other processes
 	$(PYTEST) $(PROCESSES)
 
-test-extras: $(VENV)/.ready-extras  ## run the tests that need PyTorch, JAX, LightGBM, scikit-learn, tensorboardX or MLflow (installs them)
-	$(BIN)/python -m pytest tests/unit/test_torch.py tests/unit/test_trees.py tests/unit/test_auc.py tests/unit/test_convex_backends.py tests/unit/test_snapshots.py tests/unit/test_every_method.py tests/unit/test_export.py
+test-extras: $(VENV)/.ready-extras $(VENV)/.ready-docs  ## run the tests that need PyTorch, JAX, LightGBM, scikit-learn, tensorboardX, MLflow or MkDocs (installs them)
+	$(BIN)/python -m pytest tests/unit/test_torch.py tests/unit/test_trees.py tests/unit/test_auc.py tests/unit/test_convex_backends.py tests/unit/test_snapshots.py tests/unit/test_every_method.py tests/unit/test_export.py tests/unit/test_docs_site.py
 
 lint: $(VENV)/.ready-dev  ## check style and types
 	$(BIN)/ruff check .
@@ -54,7 +57,7 @@ lock:  ## write the pinned lock files anew from pyproject.toml
 	$(PYTHON) scripts/lock.py
 
 clean:  ## remove the virtual environment and caches; keeps datasets/ and results/
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -69,6 +72,10 @@ $(VENV)/.ready: pyproject.toml requirements.lock | $(BIN)/python
 
 $(VENV)/.ready-dev: requirements-dev.lock $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
+	@touch $@
+
+$(VENV)/.ready-docs: requirements-docs.lock $(VENV)/.ready-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.lock
 	@touch $@
 
 # One release of PyTorch: a newer one may bring gigabytes of CUDA libraries to a machine without a GPU.

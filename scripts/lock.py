@@ -1,7 +1,7 @@
-"""Write requirements.lock and requirements-dev.lock: what pyproject.toml resolves to today.
+"""Write requirements.lock, requirements-dev.lock, requirements-docs.lock: what pyproject.toml resolves to today.
 
 Each set is installed into a fresh virtual environment and frozen there. The development lock lists only
-what the runtime lock does not, and the two never disagree about a version.
+what the runtime lock does not, that of the docs site only what neither does: no two disagree about a version.
 """
 
 import subprocess
@@ -32,8 +32,10 @@ def main() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     runtime = freeze(project["dependencies"])
     development = freeze([*runtime, *project["optional-dependencies"]["dev"]])
+    docs = freeze([*development, *project["optional-dependencies"]["docs"]])
     write("requirements.lock", runtime)
     write("requirements-dev.lock", [line for line in development if line not in runtime])
+    write("requirements-docs.lock", [line for line in docs if line not in development])
 
 
 if __name__ == "__main__":
