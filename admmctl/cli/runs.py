@@ -1,4 +1,4 @@
-"""Commands for finished runs: predict, runs list, show, compare, phases, export, remove."""
+"""Commands for finished runs: predict, runs list, show, compare, history, phases, export, remove."""
 
 import sys
 from dataclasses import replace
@@ -9,7 +9,7 @@ import typer
 
 from admmctl.cli import complete
 from admmctl.cli.app import app, left_out, note, runs_app
-from admmctl.cli.options import Json, OtherMachine, RunArguments, Slower, TableFile, to_stdout
+from admmctl.cli.options import OUTPUT, Json, OtherMachine, RunArguments, Slower, TableFile, to_stdout
 from admmctl.errors import AdmmctlError, UserError
 from admmctl.files import STDOUT
 from admmctl.report.output import put, put_csv, put_json
@@ -165,6 +165,47 @@ def hold_against(names: list[str], slower: str, other_machine: bool, csv: Path |
         note(outcome(result))
     if result.failed:
         raise typer.Exit(AdmmctlError.exit_code)
+
+
+@runs_app.command("history")
+def runs_history(
+    runs: RunArguments = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", help="File name; .png, .pdf and .html are all written.", rich_help_panel=OUTPUT),
+    ] = None,
+    csv: TableFile = None,
+    as_json: Json = False,
+) -> None:
+    """Show an experiment over commits and machines: seconds and accuracy, a table, a figure and a page.
+
+    Runs of one method, machine and commit are medians with intervals, commits stand in the order of time. Runs
+    whose files were changed after the commit are marked. The figure and the page are written beside the runs,
+    as history.png, history.pdf and history.html.
+
+    Example:
+
+      admmctl runs history results/mnist01
+    """
+    from admmctl.report.figures import beside
+    from admmctl.report.history import history, history_rows, history_tables
+    from admmctl.report.history_page import write_history
+    from admmctl.revision import commits
+    from admmctl.runs.places import find
+    from admmctl.runs.recorded import COMPARED
+
+    only_csv = to_stdout("--csv", csv, as_json)
+    found = find(runs, COMPARED, left_out)
+    result = history(found, commits)
+    files = write_history(result, output or beside(found) / "history", any(run.made_up for run in found))
+    if csv is not None:
+        put_csv(csv, history_rows(result))
+    if only_csv:
+        return
+    if as_json:
+        put_json({**vars(result), "files": [str(file) for file in files]})
+    else:
+        put(history_tables(result), "\n".join(["", *map(str, files)]))
 
 
 @runs_app.command("phases")

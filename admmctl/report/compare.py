@@ -230,7 +230,7 @@ def train_s(repeats: list[Ended]) -> float:
     return median(over_seeds(repeats, lambda one: one.summary.train_s)).value
 
 
-def _of_larger_ones(
+def of_larger_ones(
     repeats: list[Ended], value_of: Callable[[Ended], float | None]
 ) -> tuple[float, float | None, float | None]:
     """Median, low and high end of a value of which larger is better.
@@ -245,9 +245,9 @@ def _of_larger_ones(
 
 def _row(repeats: list[Ended], time: Median, verdict: str | None) -> Compared:
     """One method with one set of settings: medians over its seeds."""
-    final = _of_larger_ones(repeats, lambda one: one.summary.final_test_accuracy)
+    final = of_larger_ones(repeats, lambda one: one.summary.final_test_accuracy)
     aucs = any(one.summary.final_test_auc is not None for one in repeats)
-    auc = _of_larger_ones(repeats, lambda one: one.summary.final_test_auc) if aucs else (None, None, None)
+    auc = of_larger_ones(repeats, lambda one: one.summary.final_test_auc) if aucs else (None, None, None)
     return Compared(
         **vars(in_common(repeats)),
         time_to_target_s=time.value,

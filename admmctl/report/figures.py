@@ -105,10 +105,10 @@ def accuracy_plot(
     axes.set_title(curves(axes, drawn, view).heading(), loc="left")
     style.legend_below(axes)  # in the axes it would lie on curves
     name = "accuracy" if view.of == "test_accuracy" else view.of
-    return style.save(figure, output or _beside(drawn) / name, any(run.made_up for run in drawn))
+    return style.save(figure, output or beside(drawn) / name, any(run.made_up for run in drawn))
 
 
-def _beside(runs: Iterable[Recorded]) -> Path:
+def beside(runs: Iterable[Recorded]) -> Path:
     """The folder of these runs' experiment; the results folder where they are of several."""
     experiments = {run.folder.parent.resolve(): run.folder.parent for run in runs}
     return next(iter(experiments.values())) if len(experiments) == 1 else root()
@@ -263,7 +263,7 @@ def target_plot(
     figure, axes = plt.subplots()
     settings_against_target(axes, runs, over, unit)
     style.legend_below(axes)
-    return style.save(figure, output or _beside(runs) / f"target-{over}", any(run.made_up for run in runs))
+    return style.save(figure, output or beside(runs) / f"target-{over}", any(run.made_up for run in runs))
 
 
 def _activation(run: Recorded) -> str:

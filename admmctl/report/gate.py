@@ -134,7 +134,7 @@ def _name(key: _Key) -> str:
 
 def _gated(key: _Key, old: list[Ended], new: list[Ended], margin: float) -> Gated:
     disturbed = [one for one in (*old, *new) if one.run.disturbed]
-    before, now = (_seconds([one for one in side if not one.run.disturbed]) for side in (old, new))
+    before, now = (seconds_by_seed([one for one in side if not one.run.disturbed]) for side in (old, new))
     found = ratio(before, now)
     answer = found.answer(margin)
     # Where nobody met the target, or rows are made up, seconds mean nothing.
@@ -171,8 +171,8 @@ def _gated(key: _Key, old: list[Ended], new: list[Ended], margin: float) -> Gate
     )
 
 
-def _seconds(runs: list[Ended]) -> dict[int, float]:
-    """By seed, to the target; of an iteration where there is no target."""
+def seconds_by_seed(runs: list[Ended]) -> dict[int, float]:
+    """Seconds to the target by seed; of an iteration where there is no target."""
     if not runs or runs[0].summary.target is not None:
         return times_by_seed(runs)
     return by_seed(runs, _of_an_iteration)

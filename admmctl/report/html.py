@@ -4,15 +4,17 @@ Jinja escapes all that a template shows: nothing read from a file becomes markup
 """
 
 import base64
+import hashlib
 import math
 import re
 from dataclasses import dataclass, field
 from functools import cache
+from importlib import resources
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from admmctl.report.svg import Spark
+from admmctl.report.svg import Spark, colour_rules
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff]")  # characters that HTML has no place for
 
@@ -34,6 +36,32 @@ def render(name: str, /, **given: Any) -> str:
     """A template filled in. What UTF-8 has no bytes for (names of files in other encodings) becomes a '?'."""
     content = templates().get_template(name).render(**given)
     return _CONTROL.sub("\ufffd", content.encode("utf-8", "replace").decode("utf-8"))
+
+
+@dataclass(frozen=True)
+class Inside:
+    """What a page has inside it: its style and script, and the policy that forbids everything else."""
+
+    policy: str
+    sheet: str
+    script: str
+
+    @classmethod
+    def of(cls, kinds: list[str]) -> "Inside":
+        """With the colours of these kinds of method."""
+        files = resources.files("admmctl.report")
+        sheet = (files / "page.css").read_text(encoding="utf-8") + colour_rules(kinds) + "\n"
+        script = (files / "page.js").read_text(encoding="utf-8")
+        policy = (
+            f"default-src 'none'; img-src data:; style-src '{_hash(sheet)}'; script-src '{_hash(script)}'; "
+            "base-uri 'none'; form-action 'none'"
+        )
+        return cls(policy, sheet, script)
+
+
+def _hash(content: str) -> str:
+    """The name of an inline style or script in a content security policy."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(content.encode("utf-8")).digest()).decode("ascii")
 
 
 def data_uri(content: bytes, kind: str) -> str:

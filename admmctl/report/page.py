@@ -3,20 +3,17 @@
 The page loads nothing: images, style and script are inside it, and its own policy forbids everything else.
 """
 
-import base64
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from importlib import resources
 from pathlib import Path
 
 from admmctl import __version__
 from admmctl.errors import UserError
 from admmctl.files import STDOUT, atomic
-from admmctl.report import experiments, gallery, style, svg
+from admmctl.report import experiments, gallery, style
 from admmctl.report.claims import Claims, part, told_from
-from admmctl.report.html import Table, render
+from admmctl.report.html import Inside, Table, render
 from admmctl.report.output import writable, write
 from admmctl.report.sidecar import Figure, LeftOut, read_figures
 from admmctl.report.text import count
@@ -37,9 +34,7 @@ class Page:
     version: str
     what: str
     now: datetime
-    policy: str
-    sheet: str
-    script: str
+    inside: Inside
     machines: list[str]
     hosts: list[str]
     claims: Claims | str | None  # or why there are none
@@ -119,23 +114,13 @@ def document(
     claims: Sequence[Judged] | str = (),
 ) -> str:
     """The whole page. ``now``: the time in its heading."""
-    files = resources.files("admmctl.report")
-    sheet = (
-        (files / "page.css").read_text(encoding="utf-8") + svg.colour_rules(list(map(style.kind_of, runs))) + "\n"
-    )
-    script = (files / "page.js").read_text(encoding="utf-8")
-    policy = (
-        f"default-src 'none'; img-src data:; style-src '{_hash(sheet)}'; script-src '{_hash(script)}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
+    inside = Inside.of(list(map(style.kind_of, runs)))
     groups = experiments.by_name(runs)
     shown = Page(
         version=__version__,
         what=_what(runs, figures),
         now=now or datetime.now().astimezone(),
-        policy=policy,
-        sheet=sheet,
-        script=script,
+        inside=inside,
         machines=sorted({machine for run in runs if (machine := run.environment.machine)}),
         hosts=sorted({host for run in runs for host in run.environment.hosts}),
         claims=claims if isinstance(claims, str) else part([each for each in claims if not each.ours], figures),
@@ -147,11 +132,6 @@ def document(
         left_out=left_out,
     )
     return render("page.html", page=shown)
-
-
-def _hash(content: str) -> str:
-    """The name of an inline style or script in a content security policy."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(content.encode("utf-8")).digest()).decode("ascii")
 
 
 def _what(runs: list[Recorded], figures: list[Figure]) -> str:

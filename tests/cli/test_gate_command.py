@@ -63,3 +63,19 @@ def test_wrong_usage_is_refused(shell: Shell, sides: Sides, arguments: list[str]
     sides.put("other", SIX, environment={"cpu": ["Another CPU"], "cores": 2})
     assert words in shell.refusal("runs", "compare", *arguments)
     assert not list(Path().glob("*.csv"))
+
+
+def test_the_history_is_a_table_a_figure_and_a_page(shell: Shell, sides: Sides) -> None:
+    answer = shell("runs", "history", "old")
+    assert answer.code == 0
+    assert "seconds to test accuracy 0.9" in answer.out
+    assert answer.out.splitlines()[-3:] == ["old/history.png", "old/history.pdf", "old/history.html"]
+    assert all(Path(line).is_file() for line in answer.out.splitlines()[-3:])
+    document = shell("runs", "history", "old", "--json", "--output", "page.html").json()
+    assert document["files"] == ["page.png", "page.pdf", "page.html"]
+    assert document["lines"][0]["points"][0]["runs"] == 6
+    # Files that are there do not count as runs, and are written anew.
+    assert shell("runs", "history", "old").code == 0
+    assert shell("runs", "history", "old", "--csv", "-").out.startswith("method,kind,settings,machine")
+    assert "cannot be written" in shell.refusal("runs", "history", "old", "--output", "there/page.html")
+    assert "there is no such run" in shell.refusal("runs", "history", "nowhere")
