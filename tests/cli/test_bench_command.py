@@ -278,7 +278,7 @@ def test_torch_is_asked_for_in_words(shell: Shell, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(driver, "measure", lambda *arguments: pytest.fail("measured before it was refused"))
     changes = ["--set", "methods={torch-adam: {}}", "--set", "loss=cross-entropy"]
     message = shell.refusal("bench", "tiny.yaml", *changes)
-    assert "PyTorch, which is not installed" in message
+    assert "the package torch, which is not installed" in message
     assert "pip install 'admmctl[torch]'" in message
 
 

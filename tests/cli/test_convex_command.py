@@ -10,7 +10,6 @@ import pytest
 import yaml
 from support.shell import Shell, real_shell
 
-from admmctl.methods.convex import backend as backends
 from admmctl.runs.recorded import Recorded
 
 EXPERIMENT = {
@@ -166,7 +165,7 @@ def test_a_library_that_is_missing_is_named_with_its_cure(shell: Shell, library,
             raise ModuleNotFoundError(f"No module named {name!r}")
         return imported(name, package)
 
-    monkeypatch.setattr(backends.importlib, "import_module", missing)
+    monkeypatch.setattr(importlib, "import_module", missing)
     message = shell.refusal("train", "convex.yaml", "--set", f"methods.convex-admm.backend={library}")
     assert f"pip install 'admmctl[{library}]'" in message
 

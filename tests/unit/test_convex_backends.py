@@ -5,15 +5,17 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from support import convex
 from support.convex import rows
 from support.methods import on_parts
 
+from admmctl.devices.library import torch_for
 from admmctl.errors import MissingExtra, UserError
-from admmctl.methods.convex import backend as backends
 from admmctl.methods.convex.algorithm import ConvexAdmm
 from admmctl.methods.convex.backend import backend
 from admmctl.methods.convex.settings import ConvexAdmmSettings
@@ -187,6 +189,8 @@ def test_several_devices_are_for_jax_and_rows_in_memory():
         ((key, message),) = ConvexAdmm.check(ConvexAdmmSettings(backend=library, devices=2), 2)
         assert key == "devices"
         assert message == f"backend: {library} takes one; use backend: jax, or devices: 1"
+    one = ConvexAdmmSettings(backend="jax", devices=2, device="cuda:1")
+    assert ConvexAdmm.check(one, 2) == [("devices", "device: cuda:1 is one; use device: cuda, or devices: 1")]
     several = ConvexAdmmSettings(backend="jax", devices=2, solver="block-pcg")
     assert ConvexAdmm.check(several, 2) == []
     assert ConvexAdmm.keeps_rows(several) == (
@@ -207,7 +211,7 @@ def test_a_library_that_is_missing_is_named_with_its_cure(name, monkeypatch):
             raise ModuleNotFoundError(f"No module named {module!r}")
         return importlib.__import__(module)
 
-    monkeypatch.setattr(backends.importlib, "import_module", missing)
+    monkeypatch.setattr(importlib, "import_module", missing)
     with pytest.raises(MissingExtra) as refusal:
         backend(name, "cpu", "float32")
     assert f"backend: {name} needs the package {name}" in str(refusal.value)
@@ -237,8 +241,24 @@ def test_a_device_that_is_missing_is_named_with_its_cure(library):
 
         if jax.default_backend() == "gpu":
             pytest.skip("here is a CUDA device")
-    with pytest.raises(MissingExtra, match=r"device: cuda, but .* here; use device: cpu"):
-        backend(library, "cuda", "float32")
+    for device in ("cuda", "cuda:1"):
+        with pytest.raises(MissingExtra, match=f"device: {device}, but .* here; use device: cpu"):
+            backend(library, device, "float32")
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "cuda0", "CPU", ""])
+def test_other_devices_than_the_processor_and_cuda_are_unknown(device):
+    with pytest.raises(ValidationError, match=r"expected cpu, cuda or cuda:N"):
+        ConvexAdmmSettings(backend="torch", device=device)
+
+
+def test_a_device_of_several_is_named_by_its_number(monkeypatch):
+    cuda = SimpleNamespace(is_available=lambda: True, device_count=lambda: 2)
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    for device in ("cuda", "cuda:0", "cuda:1"):
+        torch_for(device)
+    with pytest.raises(MissingExtra, match=r"no such device here; valid: cpu, cuda:0, cuda:1"):
+        torch_for("cuda:2")
 
 
 def test_numpy_runs_on_the_processor():
@@ -251,5 +271,5 @@ def test_numpy_runs_on_the_processor():
 
 
 def test_numpy_needs_no_other_library(monkeypatch):
-    monkeypatch.setattr(backends.importlib, "import_module", lambda name, package=None: 1 / 0)
+    monkeypatch.setattr(importlib, "import_module", lambda name, package=None: 1 / 0)
     assert backend("numpy", "cpu", "float32").name == "numpy"

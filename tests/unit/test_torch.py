@@ -297,7 +297,7 @@ def config(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("kind", ["torch-sgd", "torch-adam", "torch-lbfgs"])
 def test_without_torch_its_methods_say_how_to_get_it(kind, no_torch, results):
-    with pytest.raises(UserError, match="PyTorch, which is not installed") as missing:
+    with pytest.raises(UserError, match="the package torch, which is not installed") as missing:
         admmctl.train(experiment(methods={kind: {}}))
     assert missing.value.exit_code == 2
     assert "pip install 'admmctl[torch]'" in str(missing.value)

@@ -76,6 +76,8 @@ class ConvexAdmm(Method):
             return [("device", "backend: numpy runs on the processor; use backend: torch or jax, or device: cpu")]
         if settings.devices > 1 and settings.backend != "jax":
             return [("devices", f"backend: {settings.backend} takes one; use backend: jax, or devices: 1")]
+        if settings.devices > 1 and ":" in settings.device:
+            return [("devices", f"device: {settings.device} is one; use device: cuda, or devices: 1")]
         return []
 
     @classmethod

@@ -8,7 +8,7 @@ them.
 import importlib
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import array_api_compat.numpy
 import numpy as np
@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from scipy.linalg import get_blas_funcs, get_lapack_funcs
 
 from admmctl.comm import Comm
+from admmctl.devices.library import Device, Name, allow_tf32, library, number, torch_for
 from admmctl.errors import MissingExtra, UserError
 from admmctl.methods.method import Diverged
 
-Name = Literal["numpy", "torch", "jax"]
-Device = Literal["cpu", "cuda"]
 Tensor = Any  # an array of whichever library
 
 
@@ -131,14 +130,12 @@ class TorchBackend(Backend):
     name = "torch"
 
     def __init__(self, dtype: str, device: Device, threads: int) -> None:
-        torch = _import("torch")
-        if device == "cuda" and not torch.cuda.is_available():
-            raise MissingExtra("device: cuda, but PyTorch sees no CUDA device here; use device: cpu")
+        torch = torch_for(device)
         if device == "cpu":
             torch.set_num_threads(threads)
         else:
             # Products in full float32: the residuals of the solves are part of what is reported.
-            torch.backends.cuda.matmul.allow_tf32 = False
+            allow_tf32(torch, False)
         self._torch = torch
         self.xp = importlib.import_module("array_api_compat.torch")
         self.device = device
@@ -157,8 +154,8 @@ class TorchBackend(Backend):
         return self._torch.as_tensor(places, device=self.device)
 
     def sync(self, values: Tensor) -> Tensor:
-        if self.device == "cuda":
-            self._torch.cuda.synchronize()
+        if self.device != "cpu":
+            self._torch.cuda.synchronize(self.device)
         return values
 
     def cholesky(self, matrix: Tensor) -> Tensor:
@@ -182,19 +179,21 @@ class JaxBackend(Backend):
     name = "jax"
 
     def __init__(self, dtype: str, device: Device, devices: int = 1) -> None:
-        jax = _import("jax")
+        jax = library("jax", "backend: jax")
         if dtype == "float64":
             jax.config.update("jax_enable_x64", True)
         jax.config.update("jax_default_matmul_precision", "highest")
-        kind = "gpu" if device == "cuda" else "cpu"
+        kind, first = "cpu" if device == "cpu" else "gpu", number(device)
         try:
             found = jax.devices(kind)
         except RuntimeError:
             raise MissingExtra(f"device: {device}, but JAX sees none here; use device: cpu") from None
+        if len(found) <= first:
+            raise MissingExtra(f"device: {device}, but JAX sees {len(found)} of them here; use device: cuda")
         if len(found) < devices:
             flag = "; XLA_FLAGS=--xla_force_host_platform_device_count=N divides a processor" * (kind == "cpu")
             raise MissingExtra(f"devices: {devices}, but JAX sees {len(found)} here{flag}")
-        self._devices, self._place, self._by_rows = devices, found[0], found[0]
+        self._devices, self._place, self._by_rows = devices, found[first], found[first]
         if devices > 1:
             sharding = jax.sharding
             mesh = sharding.Mesh(np.array(found[:devices]), ("rows",))
@@ -267,7 +266,7 @@ def backend(name: Name, device: Device, dtype: str, threads: int = 1, devices: i
     if name == "jax":
         return JaxBackend(dtype, device, devices)
     if device != "cpu":
-        raise UserError("device: cuda, but backend: numpy runs on the processor; use backend: torch or jax")
+        raise UserError(f"device: {device}, but backend: numpy runs on the processor; use backend: torch or jax")
     return NumpyBackend(dtype)
 
 
@@ -278,12 +277,3 @@ def allreduce(backend: Backend, comm: Comm, values: Tensor) -> Tensor:
     buffer = np.array(backend.numpy(values))
     comm.allreduce(buffer)
     return backend.array(buffer)
-
-
-def _import(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        raise MissingExtra(
-            f"backend: {name} needs the package {name}, which is not installed; run: pip install 'admmctl[{name}]'"
-        ) from None

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from admmctl.methods.convex.backend import Device, Name
+from admmctl.devices.library import Device, Name
 from admmctl.settings import Count, NonNegative, Positive, Settings
 
 SolverName = Literal["auto", "cholesky", "exact", "convex-cg", "jacobi-pcg", "nystrom-pcg", "block-pcg", "rbcd"]

@@ -1,7 +1,7 @@
 """SGD, Adam and L-BFGS as PyTorch has them, on a CPU or a GPU: the papers' GPU baselines.
 
 Same network, same loss, same initial weights and the same mini-batches as our own ``sgd`` and ``adam``. The
-extra ``torch`` is needed; it is imported only here, and only when a run asks for it. One rank.
+extra ``torch`` is needed; it is imported only when a run asks for it. One rank.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from admmctl.errors import MissingExtra
+from admmctl.devices.library import torch_for
 from admmctl.methods.gradient.minibatch import Epoch
 from admmctl.methods.gradient.scipy_methods import LbfgsSettings
 from admmctl.methods.gradient.sgd import AdamRule, SgdRule
@@ -49,15 +49,7 @@ class TorchLbfgsSettings(LbfgsSettings):
 
 def require_torch(device: Device) -> Any:
     """The torch module. Raises MissingExtra when it, or the device, is not here."""
-    try:
-        import torch
-    except ImportError:
-        raise MissingExtra(
-            "this method needs PyTorch, which is not installed; run: pip install 'admmctl[torch]'"
-        ) from None
-    if device == "cuda" and not torch.cuda.is_available():
-        raise MissingExtra("device: cuda, but PyTorch sees no CUDA device here; use device: cpu")
-    return torch
+    return torch_for("cpu" if device == "auto" else device, "this method")
 
 
 def device_of(settings: Any) -> str:
