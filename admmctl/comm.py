@@ -41,6 +41,9 @@ class Comm(Protocol):
     def barrier(self) -> None:
         """Wait until every rank is here."""
 
+    def local(self) -> tuple[int, int]:
+        """The number of this rank among the ranks of its host, and how many these are. Collective."""
+
     def library(self) -> str:
         """Name and version of the message-passing library."""
 
@@ -68,6 +71,9 @@ class Serial:
 
     def barrier(self) -> None:
         pass
+
+    def local(self) -> tuple[int, int]:
+        return 0, 1
 
     def library(self) -> str:
         return "none (one rank)"
@@ -132,6 +138,13 @@ class MPI:
     def barrier(self) -> None:
         with self._message():
             self._world.Barrier()
+
+    def local(self) -> tuple[int, int]:
+        with self._message():
+            here = self._world.Split_type(self._mpi.COMM_TYPE_SHARED)
+        found = here.Get_rank(), here.Get_size()
+        here.Free()
+        return found
 
     def _message(self) -> "_Message":
         return _Message(self)

@@ -55,6 +55,9 @@ class Kernel:
         self.loop, self.plain = loop, plain
 
     def __call__(self, *arguments: Any) -> None:
+        if not isinstance(arguments[0], np.ndarray):  # on a device, which has loops of its own
+            arguments[0].run(self.plain.__name__.removeprefix("_").removesuffix("_plain"), arguments)
+            return
         laid_out = [_standard(x) if isinstance(x, np.ndarray) and not x.flags.carray else x for x in arguments]
         try:
             self.loop(*laid_out)

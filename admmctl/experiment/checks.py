@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from admmctl.data.catalog import datasets
 from admmctl.data.dataset import DataSettings
+from admmctl.devices.settings import DeviceSettings
 from admmctl.errors import UserError
 from admmctl.experiment.explain import Problem, explain
 from admmctl.experiment.schema import MethodBlock, NetworkSettings, Stop, SweepSettings
@@ -210,6 +211,27 @@ def wrong_regularisers(block: dict[str, Any], kind: str, loss: Any) -> Wrong:
         message = f"loss {loss} takes targets of 0 and 1 alone; with these losses: {', '.join(soft)}"
         return [("label_smoothing", message)]
     return []
+
+
+def wrong_keys_of_devices(block: dict[str, Any], kind: str) -> Wrong:
+    """The method has a choice of what computes, where the block makes one."""
+    fields = {name: methods.load(name).Settings.model_fields for name in methods}
+    wrong: Wrong = []
+    for key in (key for key in DeviceSettings.model_fields if key in block and key not in fields[kind]):
+        able = [name for name in methods if key in fields[name]]
+        wrong.append((key, f"method {kind} has no such key; these have: {', '.join(able)}"))
+    return wrong
+
+
+def wrong_device(network: NetworkSettings, settings: Settings) -> Wrong:
+    """What computes is on that device, and computes such layers."""
+    if not isinstance(settings, DeviceSettings):
+        return []
+    wrong = settings.wrong_device()
+    if network.convolution is not None and settings.backend != "numpy":
+        message = f"{settings.backend} computes no convolutional layers; use backend: numpy"
+        wrong.append(("backend", message))
+    return wrong
 
 
 def wrong_stop(stop: Stop, data: DataSettings | None) -> Wrong:

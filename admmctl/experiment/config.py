@@ -243,7 +243,7 @@ class _Checker:
         common = checks.validate(MethodBlock, given, where, self.problems) or MethodBlock(kind=kind)
         loss = common.loss if common.loss is not None else content.get("loss")
         own = {key: value for key, value in merged.items() if key not in common_keys}
-        wrong = checks.wrong_regularisers(own, kind, loss)
+        wrong = checks.wrong_regularisers(own, kind, loss) + checks.wrong_keys_of_devices(own, kind)
         self._note_all(where, wrong)
         own = {key: value for key, value in own.items() if key not in dict(wrong)}
         settings = checks.validate(method.Settings, own, where, self.problems, also=common_keys)
@@ -280,6 +280,7 @@ class _Checker:
             self._note_all(where, method.check(settings, network.matrices))
             self._note_all(where, checks.wrong_in_recurrent(network, settings))
             self._note_all(where, checks.wrong_without_dense_layers(network, settings))
+            self._note_all(where, checks.wrong_device(network, settings))
         if file is None or data is None or settings is None or not isinstance(loss, str):
             return None
         if network is None or stop is None or evaluate is None:

@@ -9,6 +9,7 @@ from admmctl.methods.method import Array
 from admmctl.settings import Settings
 
 Whole = Callable[[Array], Array]  # the vector of which every rank has a piece
+Piece = Callable[[Array], Array]  # a copy of this rank's piece of such a vector
 
 
 class AverageSettings(Settings):
@@ -39,6 +40,6 @@ class Average:
     def memory(self, whole: Whole) -> dict[str, Any]:
         return {"count": self._count, "value": None if self.value is None else whole(self.value)}
 
-    def recall(self, memory: dict[str, Any], own: slice) -> None:
+    def recall(self, memory: dict[str, Any], piece: Piece) -> None:
         value = memory["value"]
-        self._count, self.value = memory["count"], None if value is None else value[own].copy()
+        self._count, self.value = memory["count"], None if value is None else piece(value)

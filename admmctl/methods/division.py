@@ -113,10 +113,14 @@ class Division:
 
     def whole(self, piece: Array) -> Array:
         """The vector of which every rank has its ``piece``."""
-        vector: Array = np.empty(self._starts[-1], piece.dtype)
+        vector: Array = np.empty(self._starts[-1], piece.dtype, like=piece)
         vector[self.own] = piece
         self.gather(vector)
         return vector
+
+    def piece(self, vector: Array, like: Array) -> Array:
+        """A copy of this rank's piece of a vector, as an array ``like`` another one: what ``whole`` undoes."""
+        return np.array(vector[self.own], like=like)
 
     def gather_sound(
         self, vector: Array, failure: Diverged | None, of_another: str, numbers: Sequence[float] = ()

@@ -6,9 +6,9 @@ from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
 
 from admmctl.comm import Comm, Serial
+from admmctl.devices.arrays import factored
 from admmctl.methods.division import Share, solve_work
 from admmctl.methods.method import Array, Diverged, Message, Timer, Untimed
 
@@ -38,14 +38,14 @@ def divided_gains(
     if not W:
         return {}
     narrow = {l: len(W_l) <= W_l.shape[1] for l, W_l in W.items()}
-    A: dict[int, Array] = {l: np.asarray(W_l if narrow[l] else W_l.T, dtype=dtype) for l, W_l in W.items()}
+    A: dict[int, Array] = {l: (W_l if narrow[l] else W_l.T).astype(dtype, copy=False) for l, W_l in W.items()}
     divided = [l for l, side in A.items() if comm.size > 1 and 3.0 * len(side) * side.size > WORTH]
     sent = next(iter(W.values())).dtype
     solved = _solve_together({l: A[l] for l in divided}, ratios, sent, comm, clock) if divided else {}
     for l in A.keys() - divided:
         solved[l] = _side_factor(A[l], A[l] @ A[l].T, ratios[l])(A[l]).T
     # Of W'W the transpose of what is solved is V itself, of W W' that of V.
-    return {l: np.asfortranarray(solved[l] if narrow[l] else solved[l].T, dtype=W[l].dtype) for l in W}
+    return {l: np.asfortranarray(solved[l] if narrow[l] else solved[l].T, dtype=W[l].dtype, like=W[l]) for l in W}
 
 
 def _solve_together(
@@ -55,7 +55,7 @@ def _solve_together(
     grams = _grams(A, comm, clock)
     shapes = [(n, m) for m, n in (side.shape for side in A.values())]
     division = solve_work(shapes, [m**3 / 3 for _, m in shapes]).divide(comm)
-    vector: Array = np.empty(sum(division.counts), dtype)
+    vector: Array = np.empty(sum(division.counts), dtype, like=next(iter(A.values())))
     solved = division.views(vector)
     failure = None
     try:
@@ -77,7 +77,8 @@ def _grams(A: dict[int, Array], comm: Comm, clock: Timer) -> dict[int, Array]:
     counts = [0] * comm.size
     for rank, _, low, high in tiles:
         counts[rank] += (high - low) * high
-    packed: Array = np.empty(sum(counts), next(iter(A.values())).dtype)
+    first = next(iter(A.values()))
+    packed: Array = np.empty(sum(counts), first.dtype, like=first)
     ends = accumulate((high - low) * high for _, _, low, high in tiles)
     parts = [
         packed[end - (high - low) * high : end].reshape(high - low, high)
@@ -88,7 +89,7 @@ def _grams(A: dict[int, Array], comm: Comm, clock: Timer) -> dict[int, Array]:
             np.matmul(A[l][low:high], A[l][:high].T, out=part)
     with clock.phase("reduce"):
         comm.allgather(packed, counts)
-    grams: dict[int, Array] = {l: np.empty((len(side), len(side)), side.dtype) for l, side in A.items()}
+    grams: dict[int, Array] = {l: np.empty((len(side), len(side)), side.dtype, like=side) for l, side in A.items()}
     for part, (_, l, low, high) in zip(parts, tiles, strict=True):
         grams[l][low:high, :high] = part
     return grams
@@ -106,7 +107,7 @@ def _side_factor(side: Array, gram: Array, ratio: float) -> Callable[[Array], Ar
     """
     gram[np.diag_indices_from(gram)] += ratio
     try:
-        factor = cho_factor(gram, lower=True, overwrite_a=True, check_finite=False)
+        return factored(gram)
     except np.linalg.LinAlgError:
         if side.dtype != np.float64:
             precise = side.astype(np.float64)
@@ -114,7 +115,6 @@ def _side_factor(side: Array, gram: Array, ratio: float) -> Callable[[Array], Ar
         raise Diverged(
             "the matrix of the a-update, W W' + gamma/beta I, is numerically singular: W has grown"
         ) from None
-    return lambda X: cho_solve(factor, X, check_finite=False)
 
 
 def gains_share(shapes: Sequence[tuple[int, int]], width: int, ranks: int) -> Share:

@@ -37,7 +37,8 @@ class LayerSums:
         self.divided = list(pairs)
         shapes = [pair.cross.shape for pair in pairs.values()]
         self.division = solve_work(shapes, factors, beside).divide(comm)
-        self.crosses: Array = np.zeros(sum(rows * k for rows, k in shapes), next(iter(pairs.values())).cross.dtype)
+        first = next(iter(pairs.values())).cross
+        self.crosses: Array = np.zeros(sum(rows * k for rows, k in shapes), first.dtype, like=first)
         for pair, part in zip(pairs.values(), self.division.views(self.crosses), strict=True):
             pair.cross = part
         self._groups: dict[range, list[Sums]] = {}  # who gets the sums of a a' of which layers

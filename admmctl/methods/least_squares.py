@@ -10,14 +10,15 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve, get_lapack_funcs
 
 from admmctl.comm import Comm
+from admmctl.devices.arrays import factored, is_processor, packing
 from admmctl.errors import UserError
 from admmctl.methods.method import Diverged, Problem
 
 Array = NDArray[np.floating]
 
+HOST: Array = np.empty(0)  # arrays like it are NumPy's
 MOST = 46_340  # inputs of a least-squares problem: its square is just below 2^31
 
 
@@ -93,13 +94,14 @@ class GramPair(Sums):
     Of a a' only the lower triangle is summed, in square tiles: ``triangle``. What stands above it means nothing.
     """
 
-    def __init__(self, outputs: int, inputs: int, dtype: type) -> None:
-        self.cross: Array = np.zeros((outputs, inputs), dtype=dtype)
-        self.triangle: Array = np.zeros((inputs, inputs), dtype=dtype)
+    def __init__(self, outputs: int, inputs: int, dtype: type, like: Array = HOST) -> None:
+        self.cross: Array = np.zeros((outputs, inputs), dtype=dtype, like=like)
+        self.triangle: Array = np.zeros((inputs, inputs), dtype=dtype, like=like)
         self._product = np.empty_like(self.cross)
-        self._tiles = [(i, j, np.empty_like(self.triangle[i, j])) for i, j in _tiles(inputs)]
-        lapack: Any = get_lapack_funcs(("trttp", "tpttr"), (self.triangle,))
-        self._pack, self._unpack = lapack
+        # A GPU is fastest on the whole.
+        tiles = _tiles(inputs) if is_processor(like) else [(slice(None), slice(None))]
+        self._tiles = [(i, j, np.empty_like(self.triangle[i, j])) for i, j in tiles]
+        self._pack, self._unpack = packing(self.triangle)
 
     @property
     def gram(self) -> Array:
@@ -128,14 +130,14 @@ class GramPair(Sums):
         reduce_pairs([self], comm)
 
     def packed(self) -> list[Array]:
-        return [] if self._fixed else [self._pack(self.triangle.T, uplo="U")[0]]  # .T: as LAPACK counts
+        return [] if self._fixed else [self._pack(self.triangle)]
 
     def unpack(self, packed: Array) -> Array:
         if self._fixed:
             return packed
         k = len(self.triangle)
         half = k * (k + 1) // 2
-        self.triangle[...] = self._unpack(k, packed[:half], uplo="U")[0].T
+        self._unpack(packed[:half], self.triangle)
         return packed[half:]
 
     def _factor(self, ridge: float) -> Factor:
@@ -209,7 +211,7 @@ class RidgeFactor:
             matrix: Array = gram.astype(self._dtype, order="F")
             matrix[np.diag_indices_from(matrix)] += self.ridge * mean
             try:
-                self._factor = cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
+                self._solve = factored(matrix)
                 return
             except np.linalg.LinAlgError:
                 if self._dtype == np.float64:
@@ -219,8 +221,8 @@ class RidgeFactor:
     def solve(self, cross: Array, start: Array | None = None) -> Array:
         if not np.isfinite(cross).all():
             raise Diverged("z a' is not finite")
-        W: Array = cho_solve(self._factor, cross.T.astype(self._dtype), check_finite=False).T
-        return np.ascontiguousarray(W, dtype=cross.dtype)
+        W: Array = self._solve(cross.T.astype(self._dtype)).T
+        return np.ascontiguousarray(W, dtype=cross.dtype, like=cross)
 
 
 def ridge_fit(p: Problem, l: int, blocks: Iterable[tuple[Array, Array]], ridge: float) -> Array:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from admmctl.comm import Comm, Verb
+from admmctl.devices.settings import DeviceSettings
 from admmctl.model.gradient import parameters
 from admmctl.model.losses import Loss, losses
 from admmctl.model.network import Model, Network, Weights
@@ -193,7 +194,8 @@ class Method(ABC):
     @classmethod
     def require(cls, settings: Any) -> None:
         """Check that the libraries and the device that it needs are here. Raises MissingExtra."""
-        return None
+        if isinstance(settings, DeviceSettings):
+            settings.require()
 
     @classmethod
     def extra(cls, settings: Any) -> str | None:
@@ -253,7 +255,7 @@ class Method(ABC):
     @property
     def accelerator(self) -> str | None:
         """The device that it computes on, by name, for the record; None: the processor."""
-        return None
+        return self.settings.accelerator if isinstance(self.settings, DeviceSettings) else None
 
     def notes(self, state: Any) -> list[str]:
         """What the user should know about how it runs, a line each."""

@@ -67,10 +67,13 @@ class RegulariserSettings(Settings):
 
 
 class Regulariser:
-    """What settings do to mini-batches of a network's samples, one mini-batch after another."""
+    """What settings do to mini-batches of a network's samples, one mini-batch after another.
 
-    def __init__(self, settings: RegulariserSettings, network: Network, seed: int) -> None:
-        self._settings, self._seed = settings, seed
+    Samples are arrays ``like`` one; what is drawn is drawn on the host.
+    """
+
+    def __init__(self, settings: RegulariserSettings, network: Network, seed: int, like: Array) -> None:
+        self._settings, self._seed, self._like = settings, seed, like
         self._classes = max(network.sizes[-1], 2)  # two of them may share an output
         self._hidden = network.sizes[1:-1]
         self._left_out = _left_out(settings, len(self._hidden))
@@ -104,7 +107,7 @@ class Regulariser:
                 self._seed, f"input noise {self._iteration}", self._first + low, len(part), x.shape[1]
             )
             noise *= self._settings.input_noise
-            part += noise
+            part += np.asarray(noise, like=part)
 
     def mask(self, l: int, columns: slice) -> Array | None:
         """What the activations of hidden layer l are multiplied by, (k_l, columns), or None for all ones.
@@ -122,7 +125,7 @@ class Regulariser:
         drawn = whole_rows(self._seed, stream, self._first + columns.start, rows, k)
         np.greater_equal(drawn, self._left_out[l], out=mask)
         mask *= 1 / self.kept[l]
-        return mask.T
+        return np.asarray(mask, like=self._like).T
 
 
 def _left_out(settings: RegulariserSettings, hidden: int) -> dict[int, int]:

@@ -18,7 +18,7 @@ class CrossEntropy(Loss):
             losses_ = np.maximum(z, 0) + log1p(np.exp(-np.abs(z))) - y * z
             return float(losses_.sum(dtype=np.float64))
         picked = np.einsum("ij,ij->j", z, y)
-        return float((logsumexp(z, axis=0) - picked).sum(dtype=np.float64))
+        return float((_log_sums(z) - picked).sum(dtype=np.float64))
 
     def gradient(self, z: Array, y: Array) -> Array:
         if len(z) == 1:
@@ -38,6 +38,15 @@ class CrossEntropy(Loss):
         chosen = (uniform[0] >= np.cumsum(p[:-1], axis=0)).sum(axis=0)
         p[chosen, np.arange(p.shape[1])] -= 1
         return p
+
+
+def _log_sums(z: Array) -> Array:
+    """log sum_k e^z_k of every sample."""
+    if isinstance(z, np.ndarray):
+        summed: Array = logsumexp(z, axis=0)
+        return summed
+    most = z.max(axis=0)  # SciPy takes arrays of NumPy alone
+    return most + np.log(np.exp(z - most).sum(axis=0))
 
 
 def _softmax(z: Array) -> Array:

@@ -8,7 +8,7 @@ W[0] and W[1], and multiply a part of the row beside the activations below.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from typing import Protocol, TypeVar
@@ -48,6 +48,7 @@ class Network:
     kernel: Kernel | None = None
     convolution: Stack | None = None
     recurrence: Recurrence | None = None
+    block_bytes: int = field(default=_CACHE_BYTES, kw_only=True)  # of a block of columns of every layer
 
     @classmethod
     def build(
@@ -142,10 +143,10 @@ class Network:
     def block(self, itemsize: int = 4) -> int:
         """How many columns make a block that stays in cache."""
         widest = max(a + 3 * b for a, b in zip(self.sizes, self.sizes[1:], strict=False))
-        columns = _CACHE_BYTES // (itemsize * widest)
+        columns = self.block_bytes // (itemsize * widest)
         if self.recurrence is not None:
             columns = min(columns, _STEPS_BYTES // (3 * itemsize * sum(self.sizes[1:])))
-        return int(np.clip(columns, 64, 4096))
+        return int(np.clip(columns, 64, 4096 * max(1, self.block_bytes // _CACHE_BYTES)))
 
     def blocks(self, a0: Array) -> Iterator[slice]:
         """The columns of ``a0``, in blocks that stay in cache."""
@@ -162,7 +163,7 @@ class Network:
         for l in range(1, self.layers):
             z = self.apply(l, of_layers[l], self.inputs(a))
             k = len(z)
-            above = np.ones((k + self.beside(l) + 1, a0.shape[1]), dtype=a0.dtype, order="F")
+            above = np.ones((k + self.beside(l) + 1, a0.shape[1]), dtype=a0.dtype, order="F", like=a0)
             self.h(l).value(z, out=above[:k])
             self.enter(l, a0, above)
             a = above
@@ -183,7 +184,7 @@ class Network:
         if self.recurrence is None:
             return a0
         k = self.recurrence.units
-        a = np.ones((k + self.recurrence.entering + 1, a0.shape[1]), a0.dtype, order="F")
+        a = np.ones((k + self.recurrence.entering + 1, a0.shape[1]), a0.dtype, order="F", like=a0)
         a[:k] = 0
         self.enter(0, a0, a)
         return a

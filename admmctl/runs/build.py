@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from admmctl.data import shards
 from admmctl.data.catalog import datasets
 from admmctl.data.shards import Plan
+from admmctl.devices.settings import DeviceSettings
 from admmctl.errors import UserError
 from admmctl.experiment.checks import indivisible
 from admmctl.experiment.config import Run
@@ -29,10 +30,16 @@ class Built:
         return memory.estimate(self.plan, self.network, self.method)
 
 
-def check_method(run: Run, ranks: int) -> None:
-    """Raises UserError where the method's libraries are not here, or where it does not run on so many ranks."""
+def check_method(run: Run, ranks: int, remote: bool = False) -> None:
+    """Raises UserError where the method's libraries are not here, or where it does not run on so many ranks.
+
+    ``remote``: ranks run on other machines, and look for their devices themselves.
+    """
     method = methods.load(run.kind)
-    method.require(run.settings)
+    if not remote or getattr(run.settings, "device", "cpu") == "cpu":
+        method.require(run.settings)
+    if not remote and isinstance(run.settings, DeviceSettings):
+        run.settings.check_ranks(ranks)
     if ranks > (method.ranks or ranks):
         raise UserError(f"method {run.method} runs on one rank; use --cores 1")
 

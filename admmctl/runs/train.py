@@ -159,7 +159,7 @@ def check(run: Run, options: Options) -> None:
 
 def check_kind(run: Run, options: Options) -> None:
     """Raises UserError where the method cannot train such a run, whatever its rows."""
-    check_method(run, options.cores)
+    check_method(run, options.cores, options.remote())
     if run.data.stream and (why := methods.load(run.kind).keeps_rows(run.settings)):
         raise UserError(f"data.stream: method {run.method} {why}")
 

@@ -26,7 +26,7 @@ class Case:
 
     def method(self, dtype: type = np.float32) -> Method:
         """A new one. Skips the test where its library is not here."""
-        if self.kind.startswith("torch"):
+        if self.kind.startswith("torch") or self.settings.get("backend") == "torch":
             pytest.importorskip("torch")
         loaded = methods.load(self.kind)
         own = {"dtype": np.dtype(dtype).name} if self.kind == "convex-admm" else {}
@@ -39,6 +39,11 @@ class Case:
         if self.kind == "convex-admm":
             given["hidden"] = [2 * self.settings["patterns"] * given.get("outputs", 1)]
         return problem(given.pop("hidden"), **given)
+
+    @property
+    def refuses_devices(self) -> bool:
+        """Whether its combination of settings and network is NumPy's alone."""
+        return False
 
     @property
     def atol(self) -> float:
@@ -259,6 +264,21 @@ CASES = [
         ("graph-admm", {"batch": 50, "gram_every": 2}, {**RECURRENT, "outputs": 3, "loss": "cross-entropy"}),
         ("graph-admm", {"growth": 2.0}, {**RECURRENT, "activation": "hard-sigmoid", "bias": False}),
         ("graph-admm", {"batch": 50, "backward": "backprop-unscaled", "decay": "objective"}, RECURRENT),
+        *[
+            ("graph-admm", {"backend": "torch", **settings}, particular)
+            for settings, particular in (
+                ({}, {"loss": "cross-entropy"}),
+                ({"anderson": 3}, {}),
+                (
+                    {"batch": 50, "penalties": "automatic", "gram_every": 3, **REGULARISED},
+                    {"loss": "cross-entropy", "outputs": 3},
+                ),
+                ({"batch": 50, "penalties": "matrix", "gram_every": 3}, {"activation": "dcutlu(-0.5, 2)"}),
+                ({"weights_above": "new", "inner": 2}, {"outputs": 3}),
+                ({"batch": 50, "backward": "backprop"}, {"activation": ["relu", "hard-sigmoid"]}),
+                ({"batch": 50}, {**RECURRENT, "outputs": 3}),
+            )
+        ],
     )
 ]
 each = pytest.mark.parametrize("case", CASES, ids=[f"{case.kind}-{number}" for number, case in enumerate(CASES)])

@@ -43,6 +43,9 @@ class CountingComm:
     def barrier(self) -> None:
         pass
 
+    def local(self) -> tuple[int, int]:
+        return self.rank, self.size
+
     def library(self) -> str:
         return "none"
 

@@ -31,7 +31,9 @@ def noise_of(p: Problem, batch: int, deviation: float, iterations: int) -> list[
 
 def masks_of(rates, hidden: list[int], iterations: int, rows: int) -> list[list[Array]]:
     """Of every iteration, and of every hidden layer, the mask (k_l, rows)."""
-    made = Regulariser(RegulariserSettings(dropout=rates), Network.build(3, hidden, 1, "relu", True), 0)
+    made = Regulariser(
+        RegulariserSettings(dropout=rates), Network.build(3, hidden, 1, "relu", True), 0, np.empty(0)
+    )
     found = []
     for t in range(iterations):
         made.begin(t, 0)
@@ -117,7 +119,9 @@ def test_masks_leave_out_units_at_their_rate_and_have_mean_1(rate):
 
 
 def test_layers_have_rates_of_their_own():
-    p = Regulariser(RegulariserSettings(dropout=[0.5, 0.0, 0.1]), Network.build(3, [9, 9, 9], 1, "relu", True), 0)
+    p = Regulariser(
+        RegulariserSettings(dropout=[0.5, 0.0, 0.1]), Network.build(3, [9, 9, 9], 1, "relu", True), 0, np.empty(0)
+    )
     assert p.kept == pytest.approx({1: 0.5, 3: 0.9}, abs=1e-5)
     assert p.mask(2, slice(0, 5)) is None
     assert p.mask(3, slice(0, 5)) is not None

@@ -32,9 +32,9 @@ _LEAST = 1e-30  # of a mean diagonal, where a factor is zero
 class TwoSides(GramPair):
     """Sums of V V', as GramPair has them, and of E E'."""
 
-    def __init__(self, outputs: int, inputs: int, dtype: type) -> None:
-        super().__init__(outputs, inputs, dtype)
-        self.left = GramPair(0, outputs, dtype)
+    def __init__(self, outputs: int, inputs: int, dtype: type, like: Array) -> None:
+        super().__init__(outputs, inputs, dtype, like)
+        self.left = GramPair(0, outputs, dtype, like)
 
     def fix(self, fixed: bool = True) -> None:
         super().fix(fixed)
@@ -116,7 +116,7 @@ class Curvature:
         network, self._comm, self._plan, self._damped = problem.network, problem.comm, plan, damped
         self._clock, self._loss, self._dtype = problem.clock, problem.loss, problem.a0.dtype.type
         make = TwoSides if plan.two_sides else GramPair
-        self._pairs = {l: make(*shape, self._dtype) for l, shape in enumerate(network.shapes, start=1)}
+        self._pairs = {l: make(*shape, self._dtype, problem.y) for l, shape in enumerate(network.shapes, start=1)}
         self._left = {l: pair.left for l, pair in self._pairs.items() if isinstance(pair, TwoSides)}
         self.sums = LayerSums(self._pairs, plan.factors(network), problem.comm, plan.beside(network))
         self._averages: dict[int, Triangles] = {}  # of the layers that this rank has rows of
@@ -201,7 +201,7 @@ class Curvature:
         if self._plan.two_sides:
             rows = self.sums.division.rows[l - 1]
             left = RidgeFactor(averages[1], added[1], absolute=True, dtype=self._dtype)
-            self._inverse[l] = left.solve(np.eye(len(averages[1]), dtype=self._dtype)[rows])
+            self._inverse[l] = left.solve(np.eye(len(averages[1]), dtype=self._dtype, like=averages[1])[rows])
 
     def memory(self) -> dict[str, Any]:
         """What ``recall`` takes. Collective."""
@@ -209,7 +209,7 @@ class Curvature:
 
     def _on_all(self, l: int) -> Triangles:
         sides = self._plan.sides(self.sums.division.shapes[l - 1])
-        mine = self._averages.get(l) or [np.zeros((k, k), self._dtype) for k in sides]
+        mine = self._averages.get(l) or [np.zeros((k, k), self._dtype, like=self.sums.crosses) for k in sides]
         return [self.sums.on_all(l, triangle) for triangle in mine]
 
     def recall(self, memory: dict[str, Any]) -> None:
@@ -220,7 +220,7 @@ class Curvature:
             return
         for l, triangles in enumerate(memory["averages"], start=1):
             if self.sums.division.has(l - 1):
-                self._averages[l] = [np.array(triangle) for triangle in triangles]
+                self._averages[l] = [np.array(triangle, like=self.sums.crosses) for triangle in triangles]
                 self._factor(l, self._averages[l])
 
 

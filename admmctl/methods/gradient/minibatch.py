@@ -57,7 +57,7 @@ def most_rows(samples: int, total: int, batch: int) -> int:
 
 
 def take(samples: Array, rows: NDArray[np.int64], out: Array) -> None:
-    """Copy some columns, in Fortran order, to ``out``; of an array or of rows that stay on disk."""
+    """Copy some columns, in Fortran order, to ``out``; of an array, of rows that stay on disk, or on a device."""
     if isinstance(samples, np.ndarray):
         # NumPy would copy twice, for the sake of rows that are not there.
         np.take(samples.T, rows, axis=0, out=out.T, mode="clip")
@@ -82,11 +82,11 @@ class MiniBatches:
         self.most = most_rows(problem.a0.shape[1], problem.total, self.batch)  # rows of this rank in one of them
         self._regulariser: Regulariser | None = None
         if settings is not None and settings.regularises:
-            self._regulariser = Regulariser(settings, problem.network, problem.seed)
+            self._regulariser = Regulariser(settings, problem.network, problem.seed, problem.y)
         self._copies = self.count > 1 or (settings is not None and settings.changes_samples)
         rows = self.most if self._copies else 0
-        self._samples = np.empty((rows, len(problem.a0)), problem.a0.dtype)
-        self._targets = np.empty((rows, len(problem.y)), problem.a0.dtype)
+        self._samples: Array = np.empty((rows, len(problem.a0)), problem.a0.dtype, like=problem.y)
+        self._targets: Array = np.empty((rows, len(problem.y)), problem.a0.dtype, like=problem.y)
 
     def rows(self, iteration: int) -> int:
         """Rows over all ranks of the mini-batch of an iteration, counted from 0."""

@@ -10,6 +10,7 @@ As their users run them, sgd and adam have a learning rate that falls, averaged 
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -263,7 +264,8 @@ class Descent(Method):
         for name, array in s.memory.items():
             array[...] = snapshot.common["memory"][name][s.division.own]
         if s.average is not None:
-            s.average.recall(snapshot.common["memory"]["average"], s.division.own)
+            piece = partial(s.division.piece, like=s.parameters)
+            s.average.recall(snapshot.common["memory"]["average"], piece)
         s.iteration, s.rows_seen = snapshot.common["iteration"], snapshot.common["rows_seen"]
         return s
 

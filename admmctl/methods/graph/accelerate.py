@@ -12,7 +12,8 @@ import numpy as np
 from pydantic import Field
 
 from admmctl.comm import Comm
-from admmctl.methods.average import AverageSettings, Whole
+from admmctl.devices.arrays import on_host
+from admmctl.methods.average import AverageSettings, Piece, Whole
 from admmctl.methods.method import Array
 
 
@@ -44,8 +45,8 @@ class Accelerator:
         """What it remembers of points before, for a snapshot. Collective."""
         return {}
 
-    def recall(self, memory: dict[str, Any], own: slice) -> None:
-        """Take back what ``memory`` has returned; ``own`` is where this rank's piece lies."""
+    def recall(self, memory: dict[str, Any], piece: Piece) -> None:
+        """Take back what ``memory`` has returned; of whole vectors this rank's ``piece``."""
         return None
 
 
@@ -85,9 +86,9 @@ class Nesterov(Accelerator):
     def memory(self, whole: Whole) -> dict[str, Any]:
         return {"before": None if self._before is None else whole(self._before), "restarts": self.restarts}
 
-    def recall(self, memory: dict[str, Any], own: slice) -> None:
+    def recall(self, memory: dict[str, Any], piece: Piece) -> None:
         before = memory["before"]
-        self._before, self.restarts = None if before is None else before[own].copy(), memory["restarts"]
+        self._before, self.restarts = None if before is None else piece(before), memory["restarts"]
 
 
 class Anderson(Accelerator):
@@ -122,11 +123,11 @@ class Anderson(Accelerator):
         f = self._residuals[-1].astype(np.float64)
         F = np.diff(np.stack(self._residuals).astype(np.float64), axis=0)
         Y = np.diff(np.stack(self._points).astype(np.float64), axis=0)
-        products: Array = F @ np.vstack([F, f]).T
+        products: Array = on_host(F @ np.vstack([F, f]).T)
         comm.allreduce(products)
         gram, cross = products[:, :-1].copy(), products[:, -1]
         gram[np.diag_indices_from(gram)] += self.REGULARISATION * np.trace(gram) / len(gram)
-        weights = np.linalg.lstsq(gram, cross, rcond=None)[0]
+        weights = np.asarray(np.linalg.lstsq(gram, cross, rcond=None)[0], like=F)
         return (image - weights @ (Y + F)).astype(image.dtype)
 
     def memory(self, whole: Whole) -> dict[str, Any]:
@@ -137,7 +138,7 @@ class Anderson(Accelerator):
             "restarts": self.restarts,
         }
 
-    def recall(self, memory: dict[str, Any], own: slice) -> None:
-        self._points.extend(point[own] for point in memory["points"])
-        self._residuals.extend(residual[own] for residual in memory["residuals"])
+    def recall(self, memory: dict[str, Any], piece: Piece) -> None:
+        self._points.extend(piece(point) for point in memory["points"])
+        self._residuals.extend(piece(residual) for residual in memory["residuals"])
         self._loss, self.restarts = memory["loss"], memory["restarts"]

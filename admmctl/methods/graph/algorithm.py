@@ -29,6 +29,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from admmctl import kernels
+from admmctl.devices.arrays import copied, on_host
 from admmctl.errors import UserError
 from admmctl.methods.average import Average
 from admmctl.methods.convolution import check_zeros
@@ -53,6 +54,7 @@ from admmctl.methods.method import (
     Unit,
     check_per_layer,
 )
+from admmctl.methods.on_device import placed
 from admmctl.model.gradient import flat_views
 from admmctl.model.initial import initial_weights
 from admmctl.model.network import Network, Weights, blocks, even
@@ -90,12 +92,13 @@ class GraphAdmm(Method):
 
     def init(self, problem: Problem) -> GraphAdmmState:
         """Random weights, and room for the variables of a block of rows."""
-        network, dtype = problem.network, problem.a0.dtype.type
+        problem = placed(problem, self)
+        network, dtype, like = problem.network, problem.a0.dtype.type, problem.y
         sizes, N, bias = network.sizes, network.layers, network.bias
         start = initial_weights(network, problem.seed, dtype)
         if network.kernel is None and network.inputs_alone:  # others have a scale of their own
             start[0] *= dtype(self.settings.first_scale)
-        vector = np.concatenate([W.ravel() for W in start])
+        vector: Array = np.asarray(np.concatenate([W.ravel() for W in start]), like=like)
         batches = MiniBatches(problem, self.settings.batch or problem.total, self.settings)
         apart = self.settings.weights_above == "new"
         columns = batches.most if apart else even(batches.most, network.block(problem.a0.itemsize))
@@ -113,9 +116,12 @@ class GraphAdmm(Method):
             network.of_layers([*matrices.values()]),
             penalties(*self.settings.rho_and_beta(len(matrices), problem.loss.curvature)),
             self._solves(problem, batches),
-            X={i: np.empty((sizes[i], columns), dtype, order="F") for i in range(1, N + 1)},
-            V={i: np.ones((sizes[i] + network.beside(i) + bias, columns), dtype, order="F") for i in range(1, N)},
-            R={i: np.empty((sizes[i], columns), dtype, order="F") for i in range(1, N + 1)},
+            X={i: np.empty((sizes[i], columns), dtype, order="F", like=like) for i in range(1, N + 1)},
+            V={
+                i: np.ones((sizes[i] + network.beside(i) + bias, columns), dtype, order="F", like=like)
+                for i in range(1, N)
+            },
+            R={i: np.empty((sizes[i], columns), dtype, order="F", like=like) for i in range(1, N + 1)},
         )
 
     def _solves(self, problem: Problem, batches: MiniBatches) -> LayerSolves | MatrixSolves:
@@ -128,7 +134,7 @@ class GraphAdmm(Method):
         every, damping = self.settings.gram_every, self.settings.damping
         apart = self.settings.weights_above == "new"
         factors = factor_flops(self.settings, network, batches.batch, problem.total)
-        pairs = layers.pairs(network, dtype)
+        pairs = layers.pairs(network, dtype, problem.y)
         solves = LayerSolves(pairs, factors, batches.batch, every, damping, precision, comm, apart=apart)
         if batches.count > 1 and network.inputs_alone and lasts(every, batches.batch, network.shapes[0][1]):
             with problem.clock.phase("gram"):
@@ -264,7 +270,7 @@ class GraphAdmm(Method):
         """Of the last iteration, or their average. Collective."""
         division = s.solves.division
         averaged = None if s.average is None else s.average.value
-        return division.views(division.whole(s.image[division.own] if averaged is None else averaged))
+        return division.views(on_host(division.whole(s.image[division.own] if averaged is None else averaged)))
 
     def rows_seen(self, s: GraphAdmmState) -> int:
         return s.rows_seen
@@ -272,7 +278,7 @@ class GraphAdmm(Method):
     def snapshot(self, s: GraphAdmmState) -> Snapshot:
         """Nothing of samples: weights, what accelerates them, and the sums that last. Collective."""
         division = s.solves.division
-        return Snapshot(
+        common = copied(
             {
                 "parameters": s.parameters,
                 "image": division.whole(s.image[division.own]),
@@ -284,15 +290,16 @@ class GraphAdmm(Method):
                 "rows_seen": s.rows_seen,
             }
         )
+        return Snapshot(common)
 
     def restore(self, s: GraphAdmmState, snapshot: Snapshot) -> GraphAdmmState:
-        common, own = snapshot.common, s.solves.division.own
+        common, piece = snapshot.common, partial(s.solves.division.piece, like=s.image)
         s.parameters[...], s.image[...] = common["parameters"], common["image"]
         s.solves.recall(common["solves"])
-        s.accelerator.recall(common["accelerator"], own)
-        s.penalties.recall(common.get("penalties", {}), own)  # older checkpoints have none
+        s.accelerator.recall(common["accelerator"], piece)
+        s.penalties.recall(common.get("penalties", {}), piece)  # older checkpoints have none
         if s.average is not None:
-            s.average.recall(common["average"], own)
+            s.average.recall(common["average"], piece)
         s.iteration, s.rows_seen = common["iteration"], common["rows_seen"]
         return s
 

@@ -82,7 +82,8 @@ class LayerSolves:
         ``looks``: how many features of a row such an input is, one after another.
         """
         diagonal = np.einsum("ii->i", self._pairs[1].triangle)
-        diagonal[: len(looks)] += (self._rows * deviation**2 * looks).astype(diagonal.dtype)
+        noise = (self._rows * deviation**2 * looks).astype(diagonal.dtype)
+        diagonal[: len(looks)] += np.asarray(noise, like=diagonal)
 
     def keep_inputs(self) -> None:
         """From the next iteration on, V V' of layer 1 stays as it is: that of all rows."""

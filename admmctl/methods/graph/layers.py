@@ -7,7 +7,7 @@ matrices where the layer above is dense, and else something else that is multipl
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 
@@ -60,12 +60,14 @@ class PatchPair(GramPair):
         return super().packed()
 
 
-def pairs(network: Network, dtype: type) -> dict[int, GramPair]:
-    """The sums of layers 1..N."""
+def pairs(network: Network, dtype: type, like: Array) -> dict[int, GramPair]:
+    """The sums of layers 1..N, in arrays ``like`` another one."""
     made: dict[int, GramPair] = {}
     for i, shape in enumerate(network.shapes, start=1):
         layer = network.operator(i)
-        made[i] = PatchPair(layer, network.bias, dtype) if isinstance(layer, Filters) else GramPair(*shape, dtype)
+        made[i] = (
+            PatchPair(layer, network.bias, dtype) if isinstance(layer, Filters) else GramPair(*shape, dtype, like)
+        )
     return made
 
 
@@ -117,10 +119,10 @@ def gains(
 
 def multiply(Q: Linear, R: Array, out: Array) -> None:
     """out = Q R."""
-    if isinstance(Q, np.ndarray):
-        np.matmul(Q, R, out=out)
-    else:
+    if isinstance(Q, FilterGain | Spread | Transposed):
         out[...] = Q @ R
+    else:
+        np.matmul(cast(Array, Q), R, out=out)
 
 
 def forward(operator: Operator, W: Array) -> Linear:
@@ -134,7 +136,7 @@ def transposed(operator: Operator, W: Array, k: int, scale: float) -> Linear:
     matrix = W[:, : operator.inputs] * W.dtype.type(scale)
     if isinstance(operator, Filters | Pooled):
         return Transposed(operator, matrix, k)
-    turned: Array = np.asfortranarray(matrix.T)
+    turned: Array = np.asfortranarray(matrix.T, like=matrix)
     return turned
 
 
@@ -157,6 +159,6 @@ def compared(operator: Operator, W: Array, Q: Linear) -> tuple[float, float]:
         along, of_gain = float(np.vdot(matrix, Q.U.T)), float(np.vdot(Q.U, Q.U)) * operator.pool**2
         square /= operator.pool**2
     else:
-        assert isinstance(Q, np.ndarray)
-        along, of_gain = float(np.vdot(matrix, Q.T)), float(np.vdot(Q, Q))
+        gain = cast(Array, Q)
+        along, of_gain = float(np.vdot(matrix, gain.T)), float(np.vdot(gain, gain))
     return (along / square, (of_gain / square) ** 0.5) if square > 0 else (0.0, 0.0)

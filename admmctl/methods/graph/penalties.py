@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from admmctl.comm import Comm
-from admmctl.methods.average import Whole
+from admmctl.methods.average import Piece, Whole
 from admmctl.methods.method import Array
 
 RATE = 0.1  # of log f
@@ -37,8 +37,8 @@ class Penalties:
         """What the next penalties depend on, for a snapshot. Collective."""
         return {}
 
-    def recall(self, memory: dict[str, Any], own: slice) -> None:
-        """Take back what ``memory`` has returned; ``own`` is where this rank's piece lies."""
+    def recall(self, memory: dict[str, Any], piece: Piece) -> None:
+        """Take back what ``memory`` has returned; of whole vectors this rank's ``piece``."""
         return None
 
 
@@ -76,8 +76,8 @@ class AutomaticPenalties(Penalties):
         before = None if self._before is None else whole(self._before)
         return {"log": self._log, "lengths": self._lengths, "before": before}
 
-    def recall(self, memory: dict[str, Any], own: slice) -> None:
+    def recall(self, memory: dict[str, Any], piece: Piece) -> None:
         before = memory["before"]
         self._log, self._lengths = memory["log"], memory["lengths"].copy()
-        self._before = None if before is None else before[own].copy()
+        self._before = None if before is None else piece(before)
         self._divide()
