@@ -21,6 +21,7 @@ from pathlib import Path
 from admmctl import __version__
 from admmctl.errors import SeveralDrivers, UserError
 
+JOB_RECORD = "ADMMCTL_JOB"  # in the environment of a job that we handed in: the folder of its record
 CODE = "ADMMCTL_CODE"  # to ranks: the driver's ``code()``, and where it is
 _HOME = Path(__file__).parent.parent
 

@@ -10,7 +10,7 @@ from admmctl.errors import UserError
 from admmctl.experiment.config import Run
 from admmctl.launch import local, programs, slurm
 from admmctl.launch.cluster import Launch, cluster_file, load_cluster, parse_hosts
-from admmctl.launch.inherited import check_single
+from admmctl.launch.inherited import JOB_RECORD, check_single
 from admmctl.launch.job import Command
 from admmctl.launch.launchers import LauncherName, Ranks
 
@@ -43,7 +43,7 @@ class Options(Ranks):
 
     def rerun_arguments(self) -> list[str]:
         """``arguments`` for people: they are outside the Slurm job that this process may be in."""
-        return (replace(self, launcher="sbatch") if slurm.JOB_RECORD in os.environ else self).arguments()
+        return (replace(self, launcher="sbatch") if JOB_RECORD in os.environ else self).arguments()
 
     def command(self, arguments: list[str], threads: int | None) -> Command:
         """What starts a Python with ``arguments`` on every rank; an exception on one of them ends them all.

@@ -16,7 +16,6 @@ from admmctl.launch.cluster import Launch
 from admmctl.launch.inherited import whole_number
 from admmctl.launch.programs import Answer, NoAnswer, ask
 
-JOB_RECORD = "ADMMCTL_JOB"  # in the environment of a job that we handed in: the folder of its record
 SECONDS = 30.0  # a busy scheduler takes its time
 NODES = ("SLURM_JOB_NODELIST", "SLURM_NODELIST")
 INTERACTIVE_STEPS = ("4294967290", "4294967292", "4294967293")  # salloc's shell, what is outside, the batch script

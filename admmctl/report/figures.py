@@ -32,8 +32,9 @@ from admmctl.report.curves import (
 from admmctl.runs.places import root
 from admmctl.runs.reading import Curve
 from admmctl.runs.recorded import Recorded
-from admmctl.studies.statistics import MINIMUM, median
+from admmctl.studies.statistics import MINIMUM, median, order
 
+Values = NDArray[np.floating]
 Axis = Literal["auto", "log", "linear"]
 Against = Literal["seconds", "epochs", "iterations"]
 
@@ -223,19 +224,28 @@ def _draw(axes: Axes, group: Group, column: str, value: str, look: dict[str, Any
     known = [curve[0][column] for curve in curves if curve[0].get("iteration") != 0]
     times = times[times >= max(known, default=-math.inf)]
     values = np.array([_held(curve, times, column, value) for curve in curves])
-    middles = [median(list(each)) for each in values.T]
-    line = _plot(axes, times, [m.value for m in middles], look)
+    middles, low, high = _medians(values)
+    line = _plot(axes, times, middles, look)
     if "label" not in look:
         return line  # the thin line beside the one that counts has no band
-    if len(curves) < MINIMUM:
-        low, high = values.min(axis=0), values.max(axis=0)
-    else:
-        low, high = np.array([(m.low, m.high) for m in middles], dtype=float).T
     axes.fill_between(times, low, high, color=look["color"], alpha=0.18, linewidth=0)
     return line
 
 
-def _plot(axes: Axes, times: NDArray[np.floating], values: list[float], look: dict[str, Any]) -> Line2D:
+def _medians(values: Values) -> tuple[Values, Values, Values]:
+    """What ``statistics.median`` says of each column, at once; below six rows the band is of all of them."""
+    runs = len(values)
+    ordered = np.sort(np.where(np.isnan(values), np.inf, values).T).T
+    low, high = ordered[(runs - 1) // 2], ordered[runs // 2]
+    with np.errstate(invalid="ignore"):  # of infinities of both signs there is no middle
+        middles = np.where(low == high, low, (low + high) / 2)
+    if runs < MINIMUM:
+        return middles, values.min(axis=0), values.max(axis=0)
+    k = order(runs)
+    return middles, ordered[k - 1], ordered[runs - k]
+
+
+def _plot(axes: Axes, times: Values, values: Values | list[float], look: dict[str, Any]) -> Line2D:
     """A line. Where it has markers, its end has one too: a line may be as short as one point."""
     (line,) = axes.plot(times, values, **look)
     if "marker" in look:
@@ -244,7 +254,7 @@ def _plot(axes: Axes, times: NDArray[np.floating], values: list[float], look: di
     return line
 
 
-def _held(curve: Curve, times: NDArray[np.floating], column: str, value: str) -> NDArray[np.floating]:
+def _held(curve: Curve, times: Values, column: str, value: str) -> Values:
     """A run's value at each of ``times``: of its last evaluation before, or else of its first."""
     place = np.maximum(np.searchsorted([row[column] for row in curve], times, side="right") - 1, 0)
     return np.array([row[value] for row in curve])[place]

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from admmctl.errors import UserError
+from admmctl.report.layout import quick_lines
 from admmctl.report.text import number, seconds
 from admmctl.runs.reading import PHASE_COLUMNS
 from admmctl.runs.recorded import Recorded
@@ -64,7 +65,9 @@ class Plain(Table):
         if whole <= options.max_width:
             for column in self.columns:
                 column.width = None
-        yield from super().__rich_console__(console, options.update(width=max(options.max_width, needed)))
+        room = max(options.max_width, needed)
+        quick = quick_lines(self, console, room)
+        yield from super().__rich_console__(console, options.update(width=room)) if quick is None else quick
 
 
 def runs_table(runs: Sequence[Row]) -> Group:

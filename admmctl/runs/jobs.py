@@ -13,16 +13,19 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NotRequired, TypedDict, cast
+from typing import TYPE_CHECKING, NotRequired, TypedDict, cast
 
 from admmctl.errors import Interrupted, RunFailed, UserError
 from admmctl.files import write_json
-from admmctl.launch import slurm
+from admmctl.launch.inherited import JOB_RECORD
 from admmctl.launch.programs import NoAnswer
 from admmctl.runs.places import exists, is_run, root
 from admmctl.runs.places import find as find_runs
 from admmctl.runs.recorded import Recorded
 from admmctl.runs.summary import Row, Status
+
+if TYPE_CHECKING:  # loaded where a job is asked about: it takes longer than a hundred runs to list
+    from admmctl.launch import slurm
 
 RECORD, SCRIPT, RUNS, END, LOG = "job.json", "job.sh", "runs.txt", "end.json", "log.txt"
 WAITING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT")
@@ -32,7 +35,7 @@ POLLS = (0.5, 5.0)  # seconds between questions to the scheduler: at first, and 
 SILENT_POLL = 6  # so many times longer are they while it does not answer
 DOUBTS = 12  # so many times in a row a job may be unknown before that is believed: some 20 seconds
 SILENCE = 6 * 3600.0  # seconds that the scheduler may be silent: a controller that is being mended comes back
-Known = Mapping[str, slurm.State] | None  # None: the scheduler could not be asked
+Known = Mapping[str, "slurm.State"] | None  # None: the scheduler could not be asked
 
 
 class Record(TypedDict):
@@ -138,16 +141,16 @@ def read(folder: Path) -> Job | None:
 
 def started(run: Path) -> None:
     """Remember, in a job, that it has made this run folder."""
-    if slurm.JOB_RECORD in os.environ:
-        with suppress(OSError), (Path(os.environ[slurm.JOB_RECORD]) / RUNS).open("ab") as file:
+    if JOB_RECORD in os.environ:
+        with suppress(OSError), (Path(os.environ[JOB_RECORD]) / RUNS).open("ab") as file:
             file.write(os.fsencode(f"{run.absolute()}\n"))
 
 
 def ended(exit_code: int) -> None:
     """Remember, in a job, how its command ended."""
-    if slurm.JOB_RECORD in os.environ:
+    if JOB_RECORD in os.environ:
         with suppress(OSError):
-            write_json(Path(os.environ[slurm.JOB_RECORD]) / END, {"exit_code": exit_code})
+            write_json(Path(os.environ[JOB_RECORD]) / END, {"exit_code": exit_code})
 
 
 def find(names: list[str] | None = None) -> list[Job]:
@@ -199,11 +202,15 @@ def known(jobs: list[Job]) -> Known:
         return None
 
 
-def _states(jobs: list[Job]) -> dict[str, slurm.State]:
+def _states(jobs: list[Job]) -> "dict[str, slurm.State]":
     """How Slurm says the jobs are. One whose number sbatch did not say gets it, where squeue has its script.
 
     Raises UserError without Slurm, NoAnswer when it does not answer.
     """
+    if not jobs:
+        return {}
+    from admmctl.launch import slurm
+
     nameless = [job for job in jobs if not job.number and job.exit_code() is None]
     numbers = slurm.scripts() if nameless else {}
     for job in nameless:
@@ -316,6 +323,8 @@ def _show(path: Path, position: int, follow: Callable[[str], None]) -> int:
 
 def cancel(jobs: list[Job], say: Callable[[str], None]) -> None:
     """End the jobs that wait or run. Raises UserError when there are none, or Slurm refuses one."""
+    from admmctl.launch import slurm
+
     states = _states(jobs)
     live = [job for job in jobs if job.status(states)[0] in LIVE]
     if not live:

@@ -6,6 +6,7 @@ out, and name it.
 """
 
 import math
+import re
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,7 @@ from admmctl.runs.summary import Row, Summary
 COMPARED = (reading.SUMMARY_FILE, reading.CONFIG, reading.ENVIRONMENT)
 DRAWN = (reading.SUMMARY_FILE, reading.CONFIG, reading.CURVE)
 EVERYTHING = tuple(reading.READERS)
+_SIMPLE = re.compile(r"[\w@%+=:,./ -]*", re.ASCII)  # nothing is quoted: no need for shlex, which takes its time
 UNFINISHED = "unfinished"  # stands for the status of a run without a summary
 
 
@@ -181,7 +183,7 @@ def _from_here(line: str, config: Path) -> str:
     if shlex.quote(str(config)) in line:
         return line
     try:
-        parts = shlex.split(line)
+        parts = line.split() if _SIMPLE.fullmatch(line) else shlex.split(line)
     except ValueError:
         parts = []
     if parts[:2] != ["admmctl", "train"] or len(parts) < 3 or Path(parts[2]).name != config.name:

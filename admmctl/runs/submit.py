@@ -15,6 +15,7 @@ from admmctl.errors import AdmmctlError, Interrupted, UserError
 from admmctl.experiment.config import Run
 from admmctl.files import write_json
 from admmctl.launch import slurm
+from admmctl.launch.inherited import JOB_RECORD
 from admmctl.launch.options import Options
 from admmctl.launch.programs import NoAnswer, environment, python
 from admmctl.runs import jobs
@@ -72,7 +73,7 @@ class Order:
             log=(folder / jobs.LOG).absolute(),
             work=Path.cwd(),
             command=self.line(folder),
-            exports={**exports, slurm.JOB_RECORD: str(folder.absolute())},
+            exports={**exports, JOB_RECORD: str(folder.absolute())},
             after=after,
         )
         site = self.options.cluster

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -14,6 +15,7 @@ from support.studies import write_curve, write_run
 from admmctl.errors import UserError
 from admmctl.report import figures, style
 from admmctl.runs.recorded import Recorded
+from admmctl.studies.statistics import MINIMUM, median
 
 LOSSES = [0.5, 0.2, 0.1]
 
@@ -293,3 +295,18 @@ def test_a_method_of_one_step_is_seen_on_a_logarithmic_axis(draw, tmp_path):
     assert [line.get_xydata().tolist() for line in ends if line.get_linestyle() == "None"] == [[[0.1, 0.7]]]
     axes.figure.canvas.draw()
     assert {"0.1", "1", "10"} <= {tick.get_text() for tick in axes.get_xticklabels()}
+
+
+@pytest.mark.parametrize("runs", [1, 2, 5, 6, 7, 30])
+def test_medians_at_all_times_are_those_at_each(runs: int) -> None:
+    generator = np.random.default_rng(runs)
+    values = generator.choice([0.1, 0.5, 0.7, np.inf, np.nan, -1.0], (runs, 50))
+    values[:, 0] = np.inf
+    middles, low, high = figures._medians(values)
+    each = [median(list(column)) for column in values.T]
+    np.testing.assert_array_equal(middles, [found.value for found in each])
+    if runs < MINIMUM:  # a band of all runs
+        np.testing.assert_array_equal((low, high), (values.min(axis=0), values.max(axis=0)))
+    else:
+        np.testing.assert_array_equal(low, [found.low for found in each])
+        np.testing.assert_array_equal(high, [found.high for found in each])

@@ -132,6 +132,24 @@ def test_what_a_module_loads(module, unwanted):
     assert not unwanted & loaded
 
 
+@pytest.mark.parametrize(
+    ("module", "unwanted"),
+    [
+        ("admmctl.cli", {"numpy", "scipy", "pandas", "matplotlib", "pydantic", "yaml"}),  # also at the Tab key
+        ("admmctl.runs.jobs, admmctl.report.tables", {"numpy", "scipy", "pandas", "matplotlib"}),  # runs list
+        ("admmctl.report.compare", {"numpy", "scipy", "pandas", "matplotlib"}),
+        ("admmctl.report.figures", {"scipy.stats", "pandas"}),
+        ("admmctl.report.page", {"scipy.stats", "pandas"}),
+    ],
+)
+def test_what_reads_many_runs_loads_little(module: str, unwanted: set[str]) -> None:
+    code = f"import sys, {module}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "typer" in loaded or "rich" in loaded
+    assert not unwanted & loaded
+
+
 @pytest.mark.parametrize("path", MODULES, ids=name)
 def test_everything_public_says_what_it_is(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
