@@ -92,6 +92,7 @@ def test_it_learns_in_a_few_steps():
             "decay: is objective with penalties that are",
         ),
         ("graph-admm={penalties: matrix, batch: 9, weights_above: new}", "penalties: matrix ones go with"),
+        ("graph-admm={batch: 9, kl_clip: 0.1}", "kl_clip: is of penalties: matrix; set these, or leave it out"),
     ],
 )
 def test_what_does_not_go_with_them_is_refused(block, message):

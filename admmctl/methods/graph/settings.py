@@ -121,6 +121,8 @@ class GraphAdmmSettings(AccelerationSettings, RegulariserSettings, DeviceSetting
             wrong.append(("damping", "holds the inverse of a matrix finite; give a positive one"))
         if self.penalties == "matrix" and self.decay == "penalty":
             wrong.append(("decay", "is objective with penalties that are matrices; leave it out"))
+        if self.penalties != "matrix" and "kl_clip" in self.model_fields_set:
+            wrong.append(("kl_clip", "is of penalties: matrix; set these, or leave it out"))
         return wrong
 
     def wrong_backward(self) -> list[tuple[str, str]]:
