@@ -108,7 +108,7 @@ def _entry(config: str, shows: str) -> Entry:
             ("data.rows=4000", "stop.seconds=3"),
             variants=tuple(map(_of, (10, 30, 100))),
         ),
-        differs="64 rectified units; settings as in the file, which trials at 100 steps chose; solved is "
+        differs="64 rectified units; settings as in the file, which says how trials chose them; solved is "
         f"{100 * SOLVED:g} % of the test rows at any evaluation",
     )
 
