@@ -19,7 +19,7 @@ from admmctl.studies.statistics import median
 PAPER = Paper("A study of our own: sequences", "Sequences", ours=True)
 SOLVED = 0.95
 SECONDS = 20
-LENGTHS = (10, 20, 30, 50, 70, 100, 150, 200)
+LENGTHS = (10, 20, 30, 50, 70, 100)
 METHODS = ("graph-admm", "admm", "foof", "sgd", "adam")
 CHANGES = (
     f"stop.seconds={SECONDS}",
