@@ -20,6 +20,6 @@ from admmctl.papers.entry import Entry
 
 # Explanatory figures, then paper by paper.
 _FIGURES = (explained, taylor, depth, sketch, trident, hkust, zhang, convex, rivals, lengths)
-_CLAIMS = (taylor_claims, trident_claims, hkust, zhang_claims, convex, rivals)
+_CLAIMS = (taylor_claims, trident_claims, hkust, zhang_claims, convex, rivals, lengths)
 CATALOGUE: dict[str, Entry] = {entry.name: entry for paper in _FIGURES for entry in paper.ENTRIES}
 CLAIMS: dict[str, Claim] = {claim.id: claim for paper in _CLAIMS for claim in paper.CLAIMS}

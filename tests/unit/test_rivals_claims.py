@@ -131,10 +131,11 @@ def test_what_is_said_of_pairs_and_tables(made):
 
 
 def test_our_own_claims_are_chosen_by_their_name_and_no_papers(results):
-    own = chosen(["rivals"])
-    assert {claim.paper.ours for claim in own} == {True}
-    assert [claim.id for claim in own] == [claim.id for claim in CLAIMS.values() if claim.paper.ours]
-    assert all(claim.id.startswith("rivals-") for claim in own)
+    for study in ("rivals", "lengths"):
+        own = chosen([study])
+        assert {claim.paper.ours for claim in own} == {True}
+        named = [claim.id for claim in CLAIMS.values() if claim.id.startswith(f"{study}-")]
+        assert [claim.id for claim in own] == named
 
 
 def test_the_summary_counts_them_apart(capsys):
