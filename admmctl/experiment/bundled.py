@@ -91,7 +91,10 @@ def write(folder: Path) -> list[Written]:
 
 def _write(content: bytes, target: Path) -> State:
     if os.path.lexists(target):
-        return "same" if target.is_file() and target.read_bytes() == content else "kept"
+        try:
+            return "same" if target.read_bytes() == content else "kept"
+        except OSError:  # a folder, a link that leads nowhere, a file of somebody else
+            return "kept"
     with atomic(target, "wb") as file:
         file.write(content)
     return "written"

@@ -14,7 +14,7 @@ from admmctl.methods.method import methods
 
 State = Literal["here", "absent", "computed"]
 
-_END = re.compile(r"(?<!\bal)[.](?=\s|$)")  # of a sentence, which "et al." does not end
+_END = re.compile(r"(?<!\bal)[.?](?=\s|$)")  # of a sentence, which "et al." does not end
 
 
 @dataclass(frozen=True)

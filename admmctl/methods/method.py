@@ -200,7 +200,7 @@ class Method(ABC):
     @classmethod
     def extra(cls, settings: Any) -> str | None:
         """The extra of admmctl that brings these libraries; None where it needs none."""
-        return None
+        return "torch" if isinstance(settings, DeviceSettings) and settings.backend == "torch" else None
 
     @classmethod
     def keeps_rows(cls, settings: Any) -> str:

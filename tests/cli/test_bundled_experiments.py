@@ -1,7 +1,9 @@
 """Experiments that come with admmctl: called by a name, listed, and written by ``admmctl init``."""
 
 import os
+import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,12 @@ from typer.main import get_command
 import admmctl
 from admmctl.cli import complete
 from admmctl.cli.app import app
+from admmctl.errors import MissingExtra
 from admmctl.experiment import bundled
+from admmctl.experiment.config import load
 from admmctl.experiment.listing import first_sentence
 from admmctl.launch.cluster import load_cluster
+from admmctl.methods.method import methods
 
 FILES = sorted(CONFIGS.rglob("*.yaml"))
 NAMES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
@@ -138,7 +143,7 @@ def test_init_never_changes_what_is_there(shell: Shell) -> None:
 def test_init_where_nothing_can_be_written(shell: Shell) -> None:
     Path("file").write_text("")
     message = shell.refusal("init", "file")
-    assert message.startswith("error: file/configs/cifar10-convex.yaml cannot be written: Not a directory; name")
+    assert message.startswith(f"error: file/configs/{FILES[0].name} cannot be written: Not a directory; name")
     assert len(message.splitlines()) == 1
 
 
@@ -167,6 +172,26 @@ def test_the_list_says_what_each_needs(shell: Shell) -> None:
     assert listed["rivals-higgs"]["extras"] == {"trees": ["trees"]}
 
 
+def test_extras_are_those_that_a_run_would_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    for library in ("torch", "jax", "lightgbm", "sklearn.ensemble"):
+        monkeypatch.setitem(sys.modules, library, None)  # its import fails
+    asked = set()
+    for file in CONFIGS.glob("*.yaml"):
+        runs = load(file).runs
+        if file.stem == "mnist":
+            runs |= load(file, ["methods.device={kind: graph-admm, backend: torch}"]).runs
+        for run in runs.values():
+            method = methods.load(run.kind)
+            try:
+                method.require(run.settings)
+                wanted = None
+            except MissingExtra as missing:
+                wanted = re.findall(r"admmctl\[(\w+)\]", str(missing))[0]
+            assert method.extra(run.settings) == wanted, (file, run.method)
+            asked.add((run.kind, wanted))
+    assert {("graph-admm", "torch"), ("trees", "trees"), ("convex-admm", "jax"), ("sgd", None)} <= asked
+
+
 @pytest.mark.usefixtures("terminal")
 def test_the_list_for_people(shell: Shell) -> None:
     lines = shell("configs").out.splitlines()
@@ -190,6 +215,7 @@ def test_a_file_of_the_users_own_is_listed_and_hides_no_other(shell: Shell) -> N
     ("text", "sentence"),
     [
         ("# One, by Taylor et al. (2016), of 0.5. And two.\nname: x\n", "One, by Taylor et al. (2016), of 0.5."),
+        ("# Is it one? It is.\n", "Is it one?"),
         ("# Over two\n# lines. More.\n", "Over two lines."),
         ("# No end\nname: x\n# Later.\n", "No end"),
         ("name: x\n", ""),
