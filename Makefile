@@ -15,11 +15,15 @@ help:  ## show this help
 
 install: $(VENV)/.ready  ## set up the virtual environment in .venv with pinned dependencies
 
-demo: $(VENV)/.ready  ## train on a Swiss roll with 1 and 2 ranks (no download); prints a table, draws a figure
-	$(ADMMCTL) train configs/swissroll.yaml --cores 1
-	$(ADMMCTL) train configs/swissroll.yaml --cores 2 --oversubscribe
-	$(ADMMCTL) runs list results/swissroll
-	$(ADMMCTL) accuracy-plot results/swissroll
+demo: $(VENV)/.ready  ## ADMM on 1 and 2 ranks, graph ADMM and SGD to 97 % on a Swiss roll (no download); a table, a figure
+	$(ADMMCTL) train configs/demo.yaml --method all --resume > /dev/null
+	$(ADMMCTL) train configs/demo.yaml --cores 2 --oversubscribe --resume > /dev/null
+	$(ADMMCTL) runs list demo
+	$(ADMMCTL) accuracy-plot demo
+	@echo
+	@echo 'Go on with handwritten digits, 0 against 1 (12 MB):'
+	@echo '  $(ADMMCTL) fetch mnist'
+	@echo '  $(ADMMCTL) train configs/mnist01.yaml --method all'
 
 figures: $(VENV)/.ready  ## draw the papers' figures from own runs, and a page of all: in minutes, with SCALE=full in hours
 	$(ADMMCTL) figures --all --scale $(SCALE)

@@ -9,6 +9,7 @@ from rich.console import Console, ConsoleOptions
 from rich.text import Text
 
 from admmctl.experiment.config import Run
+from admmctl.experiment.schema import Stop
 from admmctl.report.text import count, duration, number
 from admmctl.runs.clock import OUTSIDE
 from admmctl.runs.events import Evaluated, Event, Planned
@@ -49,6 +50,17 @@ def joined(parts: Sequence[str], width: int) -> str:
 def _words(metric: str) -> str:
     """'test accuracy', 'test AUC'."""
     return metric.replace("_", " ").replace("auc", "AUC")
+
+
+def used_up(stop: Stop, last: dict[str, float]) -> tuple[float, str]:
+    """How much of the nearest limit is used up, from 0 to 1, and the same in words."""
+    limits = [
+        (last["iteration"], stop.iterations, f"{last['iteration']:,} of {stop.iterations or 0:,} iterations"),
+        (last["epoch"], stop.epochs, f"{last['epoch']:.4g} of {stop.epochs or 0:g} epochs"),
+        (last["train_s"], stop.seconds, f"{last['train_s']:.1f} of {stop.seconds or 0:g} s of training"),
+    ]
+    shares = [(min(1.0, done / most if most else 1.0), text) for done, most, text in limits if most is not None]
+    return max(shares, default=(0.0, f"{last['iteration']:,} iterations"))
 
 
 class Board:
@@ -120,18 +132,8 @@ class Board:
         return f"{run.experiment}  {run.method}  seed {run.seed}{ranks}{rows}"
 
     def _done(self) -> tuple[float, str]:
-        """How much of the nearest limit is used up, from 0 to 1, and the same in words."""
         assert self._last is not None
-        stop, last = self._run.stop, self._last["row"]
-        limits = [
-            (last["iteration"], stop.iterations, f"{last['iteration']:,} of {stop.iterations or 0:,} iterations"),
-            (last["epoch"], stop.epochs, f"{last['epoch']:.4g} of {stop.epochs or 0:g} epochs"),
-            (last["train_s"], stop.seconds, f"{last['train_s']:.1f} of {stop.seconds or 0:g} s of training"),
-        ]
-        shares = [
-            (min(1.0, done / most if most else 1.0), text) for done, most, text in limits if most is not None
-        ]
-        return max(shares, default=(0.0, f"{last['iteration']:,} iterations"))
+        return used_up(self._run.stop, self._last["row"])
 
     def _progress(self, width: int, plain: bool) -> str:
         share, text = self._done()

@@ -12,17 +12,43 @@ from rich.live import Live as RichLive
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from admmctl.experiment.config import Run
-from admmctl.report.board import Board
+from admmctl.experiment.schema import Stop
+from admmctl.report.board import Board, used_up
 from admmctl.report.text import number, size
 from admmctl.runs.events import Event, Watcher
 from admmctl.runs.summary import Row
 
 # Seconds between drawings: at least so many after an event; so many while there are no events.
 EVENT_PAUSE, TICK_PAUSE = 0.125, 0.5
+# Plain lines: one per evaluation where at most so many are to come; otherwise about so many of a whole run.
+FEW, ENOUGH = 50, 20
+
+
+class Spread:
+    """Which evaluations of a run have a plain line: all of a few, some of many, spread over the run."""
+
+    def __init__(self, stop: Stop) -> None:
+        self._stop = stop
+        self._seen = 0
+        self._first = 0.0  # how much of the run was done at the first: one that goes on begins in the middle
+        self._shown = 0
+
+    def takes(self, row: dict[str, float]) -> bool:
+        """Whether the next evaluation, a row of the curve, has a line."""
+        share = used_up(self._stop, row)[0]
+        if self._seen == 0:
+            self._first = share
+        before, self._seen = self._seen, self._seen + 1
+        step = int(ENOUGH * share + 1e-9)
+        due = before * (1 - self._first) <= FEW * (share - self._first) + 1e-9 or step > self._shown
+        self._shown = step if due else self._shown
+        return due
 
 
 class Live(Watcher):
-    """Shows runs: as a view that is drawn again and again on a terminal, as a line per evaluation elsewhere.
+    """Shows runs: as a view that is drawn again and again on a terminal, as plain lines elsewhere.
+
+    Of many evaluations only some have a line, the last always; the record has all of them.
 
     As a ``with`` block it leaves the terminal as it found it, however the run ends.
     """
@@ -31,6 +57,8 @@ class Live(Watcher):
         self._console = console
         self._view: View | None = None
         self._auc = False  # whether a line says it
+        self._spread = Spread(Stop())
+        self._held: str | None = None  # the line of the last evaluation, where it was not shown
 
     def __enter__(self) -> "Live":
         return self
@@ -43,6 +71,7 @@ class Live(Watcher):
         self._close()
         self._say(str(folder))
         self._auc = run.stop.metric == "test_auc"
+        self._spread, self._held = Spread(run.stop), None
         if self._console.is_interactive:
             self._view = View(self._console, Board(run))
 
@@ -61,14 +90,17 @@ class Live(Watcher):
         elif event["event"] == "evaluation":
             row = event["row"]
             auc = f"  test AUC {row['test_auc']:.4f}" if self._auc else ""
-            self._say(
+            self._held = (
                 f"iteration {row['iteration']:>5}  train {row['train_s']:.3f} s  "
                 f"loss {row['train_loss']:.4g}  test accuracy {row['test_accuracy']:.4f}"
                 f"  train accuracy {row['train_accuracy']:.4f}{auc}"
             )
+            if self._spread.takes(row):
+                self._say_held()
 
     def ended(self, summary: Row) -> None:
         self._close()
+        self._say_held()
         self._say(f"{summary['status']}: {summary['reason']}")
         if summary["target"] is not None and summary["status"] == "exhausted":
             line = f"the target, {summary['metric']} {summary['target']:g}, was missed"
@@ -84,6 +116,11 @@ class Live(Watcher):
         view, self._view = self._view, None
         if view is not None:
             view.close()
+
+    def _say_held(self) -> None:
+        held, self._held = self._held, None
+        if held is not None:
+            self._say(held)
 
     def _say(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -279,6 +279,41 @@ def test_elsewhere_there_are_plain_lines() -> None:
     )
 
 
+def iterations_shown(numbers: range, **stop: Any) -> list[int]:
+    """Of a run that is evaluated at these iterations and then ends: those that have a plain line."""
+    console = Console(file=io.StringIO(), width=80)
+    with Live(console) as view:
+        view.started(run(**stop), Path("results/tiny/x"))
+        for number in numbers:
+            view.event(evaluation(number))
+        view.ended(SUMMARY)
+    text = written(console)
+    assert text.rindex("iteration ") < text.index("exhausted: ")  # the last is there before the end is
+    return [int(number) for number in re.findall(r"^iteration +(\d+)", text, re.M)]
+
+
+def test_of_few_evaluations_each_has_a_plain_line() -> None:
+    assert iterations_shown(range(51), iterations=50) == list(range(51))
+    assert iterations_shown(range(0, 1001, 20), iterations=1000) == list(range(0, 1001, 20))
+    assert iterations_shown(range(5), epochs=5) == list(range(5))
+
+
+def test_of_many_evaluations_some_have_plain_lines_over_the_whole_run() -> None:
+    assert iterations_shown(range(401), iterations=400) == list(range(0, 401, 20))
+    assert iterations_shown(range(401), iterations=10**6, epochs=400) == list(range(0, 401, 20))
+    assert iterations_shown(range(401), seconds=200) == list(range(0, 401, 20))
+
+
+def test_the_evaluation_that_a_run_ends_with_has_a_plain_line() -> None:
+    assert iterations_shown(range(38), iterations=400, target=0.5) == [0, 20, 37]
+    assert iterations_shown(range(2), iterations=10**6, target=0.5) == [0, 1]
+
+
+def test_a_run_that_goes_on_has_lines_for_the_few_that_are_left() -> None:
+    assert iterations_shown(range(380, 401), iterations=400) == list(range(380, 401))
+    assert iterations_shown(range(200, 401), iterations=400) == list(range(200, 401, 20))
+
+
 HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
 
 
