@@ -2,7 +2,7 @@
 
 # In the order of --help, not of the alphabet.
 # isort: off
-from admmctl.cli import configs, data, train, scaling, machine, figures, claims, report, runs  # noqa: F401
+from admmctl.cli import configs, new, data, train, scaling, machine, figures, claims, report, runs  # noqa: F401
 
 # isort: on
 from admmctl.cli.app import main

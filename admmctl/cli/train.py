@@ -110,6 +110,7 @@ def train(
     from admmctl.report.tables import runs_table
     from admmctl.runs import dry
     from admmctl.runs import train as driver
+    from admmctl.runs.new import next_steps
     from admmctl.runs.submit import train_order
 
     options = check_options(cores, threads, launcher, oversubscribe, hosts, cluster, watchdog)
@@ -130,7 +131,12 @@ def train(
         return
     with live_view(as_json) as live:
         runs = driver.train_all(request, live)
-    put_json({"runs": runs}) if as_json else put(runs_table(runs))
+    if as_json:
+        put_json({"runs": runs})
+        return
+    put(runs_table(runs))
+    for line in next_steps(request, runs):
+        note(line)
 
 
 @app.command("wait")
