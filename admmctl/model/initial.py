@@ -9,12 +9,16 @@ from admmctl.rng import normals
 def initial_weights(network: Network, seed: int, dtype: type = np.float32) -> Weights:
     """Gaussian weights; but W_1 = [w, b] of the network's kernel, if it has one and a hidden layer.
 
+    Copies of the network's ``start``, where there is one.
+
     The recurrent block of a recurrent network is a multiple of the identity, so that a step forgets little (Le,
     Jaitly and Hinton 2015); what all steps read adds up to the variance of a layer.
 
     Cosine units that start so are the kernel's random features (Burmeister, section 2.2). The weights depend on
     the seed alone.
     """
+    if network.start is not None:
+        return [np.array(W_l, dtype, order="C") for W_l in network.start]
     W = gaussian_weights(network, seed, dtype)
     if _has_features(network):
         assert network.kernel is not None
@@ -28,9 +32,9 @@ def initial_weights(network: Network, seed: int, dtype: type = np.float32) -> We
 
 
 def descent_weights(network: Network, seed: int, dtype: type = np.float32) -> Weights:
-    """Where gradient methods start: ``initial_weights`` with zero biases, but the kernel's are kept."""
+    """Where gradient methods start: ``initial_weights``, drawn with zero biases, but the kernel's are kept."""
     W = initial_weights(network, seed, dtype)
-    if network.bias:
+    if network.bias and network.start is None:
         for W_l in W[1:] if _has_features(network) else W:
             W_l[:, -1] = 0
     return W

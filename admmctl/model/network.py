@@ -39,7 +39,7 @@ class Network:
     """Sizes k_0 .. k_L, the activations of hidden layers, whether layers have biases, the kernel W_1 starts from.
 
     The layers of the ``convolution``, if any, are the first ones; their sizes count all pixels. With a
-    ``recurrence`` all hidden layers are its steps.
+    ``recurrence`` all hidden layers are its steps. Where there are weights to ``start`` from, none are drawn.
     """
 
     sizes: tuple[int, ...]
@@ -49,6 +49,7 @@ class Network:
     convolution: Stack | None = None
     recurrence: Recurrence | None = None
     block_bytes: int = field(default=_CACHE_BYTES, kw_only=True)  # of a block of columns of every layer
+    start: Weights | None = field(default=None, compare=False, kw_only=True)
 
     @classmethod
     def build(

@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "report": {"studies", "runs", "experiment", "data", "model", *BASE},
     "studies": {"runs", "launch", "experiment", "data", "methods", "model", "kernels", *BASE},
     "papers": {"studies", "report", "runs", "launch", "experiment", "data", "methods", "model", *BASE},
+    "estimators": {"experiment", "data", "methods", "model", *BASE},
     "cli": {"papers", "studies", "report", "runs", "launch", "experiment", "data", *BASE},
     **dict.fromkeys(BASE, BASE),
     "__main__": {"cli"},
@@ -115,6 +116,23 @@ def test_modules_import_one_another_in_no_circle():
 
 def test_only_the_communicator_imports_mpi4py():
     assert [name(path) for path in MODULES if "mpi4py" in outside(path)] == ["comm.py"]
+
+
+def test_only_the_estimators_and_the_trees_import_scikit_learn():
+    assert {
+        part(path) if part(path) == "estimators" else name(path) for path in MODULES if "sklearn" in outside(path)
+    } == {
+        "estimators",
+        "methods/trees/libraries.py",
+    }
+
+
+def test_without_scikit_learn_the_estimators_name_the_extra():
+    code = "import sys; sys.modules['sklearn'] = None; import admmctl.estimators"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "ImportError: admmctl.estimators needs scikit-learn" in done.stderr
+    assert "pip install 'admmctl[sklearn]'" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,8 @@ class GraphAdmm(Method):
         network, dtype, like = problem.network, problem.a0.dtype.type, problem.y
         sizes, N, bias = network.sizes, network.layers, network.bias
         start = initial_weights(network, problem.seed, dtype)
-        if network.kernel is None and network.inputs_alone:  # others have a scale of their own
+        drawn = network.kernel is None and network.start is None
+        if drawn and network.inputs_alone:  # others have a scale of their own
             start[0] *= dtype(self.settings.first_scale)
         vector: Array = np.asarray(np.concatenate([W.ravel() for W in start]), like=like)
         batches = MiniBatches(problem, self.settings.batch or problem.total, self.settings)
