@@ -9,25 +9,20 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, get_lapack_funcs
 
 Array = Any  # of NumPy, or on a device
 Solve = Callable[[Array], Array]
+HOST: Array = np.empty(0)  # arrays ``like`` it are NumPy's
 
 
-def on_host(values: Array) -> NDArray[Any]:
-    """``values`` as an array of NumPy. It may share memory with them."""
-    return values if isinstance(values, np.ndarray) else values.on_host()
-
-
-def copied(values: Any) -> Any:
-    """A copy in NumPy's arrays; of dicts, lists and tuples in any depth, too."""
+def on_host(values: Any) -> Any:
+    """An array as one of NumPy, with which it may share memory; so of dicts and lists, in any depth."""
     if isinstance(values, dict):
-        return {key: copied(value) for key, value in values.items()}
-    if isinstance(values, list | tuple):
-        return [copied(value) for value in values]
-    return np.array(on_host(values)) if hasattr(values, "shape") and values.shape else values
+        return {key: on_host(value) for key, value in values.items()}
+    if isinstance(values, list):
+        return [on_host(value) for value in values]
+    return values.on_host() if hasattr(values, "on_host") else values
 
 
 def is_processor(array: Array) -> bool:

@@ -292,6 +292,10 @@ def _minimum(a: Any, b: Any, out: Tensor | None = None) -> Any:
     return torch.minimum(a, b, out=out) if isinstance(b, Tensor) else torch.clamp(a, max=b, out=out)
 
 
+def _difference(a: Tensor, b: Any, out: Tensor | None = None) -> Any:
+    return torch.sub(a, b.to(a.dtype) if isinstance(b, Tensor) and b.dtype == torch.bool else b, out=out)
+
+
 _UFUNCS: dict[str, Callable[..., Any]] = {
     "add": _swapped(torch.add),
     "multiply": _swapped(torch.mul),
@@ -309,7 +313,7 @@ _UFUNCS: dict[str, Callable[..., Any]] = {
     "isnan": torch.isnan,
     "expit": torch.sigmoid,
     **{name: _number_first(getattr(torch, name)) for name in ("less", "less_equal", "greater", "greater_equal")},
-    "subtract": _number_first(torch.sub),
+    "subtract": _number_first(_difference),
     "divide": _number_first(torch.div),
     "power": torch.pow,
     "equal": torch.eq,

@@ -12,13 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from admmctl.comm import Comm
-from admmctl.devices.arrays import factored, is_processor, packing
+from admmctl.devices.arrays import HOST, factored, is_processor, packing
 from admmctl.errors import UserError
 from admmctl.methods.method import Diverged, Problem
 
 Array = NDArray[np.floating]
 
-HOST: Array = np.empty(0)  # arrays like it are NumPy's
 MOST = 46_340  # inputs of a least-squares problem: its square is just below 2^31
 
 

@@ -27,8 +27,8 @@ def placed(p: Problem, method: Method) -> Problem:
 
     Raises UserError where there is no device for this rank, or too little memory on it, and MissingExtra.
     """
-    settings: DeviceSettings = method.settings
-    if settings.backend == "numpy":
+    settings = method.settings
+    if not isinstance(settings, DeviceSettings) or settings.backend == "numpy":
         return p
     torch = torch_for(settings.device)
     from admmctl.devices.torch_arrays import TorchArray

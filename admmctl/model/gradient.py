@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from admmctl.devices.arrays import HOST
 from admmctl.model.losses import Loss
 from admmctl.model.network import Network, Weights, blocks
 
@@ -71,17 +72,18 @@ class Watch(Protocol):
 
 
 class Gradient:
-    """Sums of the loss and of its gradient over samples; buffers are allocated once."""
+    """Sums of the loss and of its gradient over samples; buffers, arrays ``like`` another, are allocated once."""
 
-    def __init__(self, network: Network, loss: Loss, columns: int, dtype: type) -> None:
+    def __init__(self, network: Network, loss: Loss, columns: int, dtype: type, like: Array = HOST) -> None:
         self._network, self._loss = network, loss
         self.columns = columns
         hidden = network.sizes[1:-1]
         self._a: list[Array] = [
-            np.ones((columns, k + network.beside(l) + 1), dtype).T for l, k in enumerate(hidden, start=1)
+            np.ones((columns, k + network.beside(l) + 1), dtype, like=like).T
+            for l, k in enumerate(hidden, start=1)
         ]
-        self._z: list[Array] = [np.empty((columns, k), dtype).T for k in hidden]
-        self._back: list[Array] = [np.empty((columns, k), dtype).T for k in hidden]
+        self._z: list[Array] = [np.empty((columns, k), dtype, like=like).T for k in hidden]
+        self._back: list[Array] = [np.empty((columns, k), dtype, like=like).T for k in hidden]
 
     def add(
         self,

@@ -14,7 +14,8 @@ from numpy.polynomial import Polynomial
 from numpy.typing import NDArray
 
 from admmctl.comm import Serial
-from admmctl.methods.gradient.sgd import Gd, GdSettings
+from admmctl.methods.gradient.settings import GdSettings
+from admmctl.methods.gradient.sgd import Gd
 from admmctl.methods.method import Problem, Untimed
 from admmctl.model.losses import losses
 from admmctl.model.network import Network, classify

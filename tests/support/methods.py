@@ -279,6 +279,19 @@ CASES = [
                 ({"batch": 50}, {**RECURRENT, "outputs": 3}),
             )
         ],
+        *[
+            (kind, {"backend": "torch", **settings}, particular)
+            for kind, settings, particular in (
+                ("sgd", {"batch": 50, "momentum": 0.9, "average": 0.9, "dropout": 0.2}, {"loss": "hinge"}),
+                ("adam", {"batch": 50}, {"loss": "cross-entropy", "activation": ["tanh", "sigmoid"]}),
+                ("foof", {"batch": 50, "gram_every": 2}, {"loss": "cross-entropy", "outputs": 3}),
+                ("kfac", {"batch": 50, "gram_every": 2}, {"loss": "cross-entropy"}),
+                ("muon", {"batch": 50}, {"activation": "dcutlu(-1, 1)", "loss": "cross-entropy", "outputs": 3}),
+                ("gd", {}, {"activation": "cosine"}),
+                ("cg", {}, {"loss": "hinge"}),
+                ("lbfgs", {"weight_decay": 0.01}, {"loss": "cross-entropy", "outputs": 3}),
+            )
+        ],
     )
 ]
 each = pytest.mark.parametrize("case", CASES, ids=[f"{case.kind}-{number}" for number, case in enumerate(CASES)])

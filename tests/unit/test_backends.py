@@ -58,7 +58,7 @@ def test_pytorch_makes_the_iterates_of_numpy(case):
 
 def test_every_method_with_the_choice_is_among_the_cases():
     assert {case.kind for case in BOTH} == set(ABLE)
-    assert {case.kind for case in CASES if case.settings.get("backend") == "torch"} >= set(ABLE) - {"gd"}
+    assert {case.kind for case in CASES if case.settings.get("backend") == "torch"} == set(ABLE)
 
 
 class OnDisk:

@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "kernels": set(),
     "table_kernels": {"kernels"},
     "devices": {"errors", "settings"},
-    "model": {"kernels", "table_kernels", "errors", "registry", "rng", "settings"},
+    "model": {"kernels", "table_kernels", "devices", "errors", "registry", "rng", "settings"},
     "methods": {"model", "kernels", "devices", "comm", "errors", "registry", "rng", "settings"},
     "data": {"kernels", *BASE},
     "experiment": {"data", "methods", "model", "devices", *BASE},

@@ -10,7 +10,8 @@ from support.problems import Array, problem
 from admmctl.data.shards import share
 from admmctl.experiment.config import ConfigError, load
 from admmctl.methods.gradient.minibatch import Epoch, MiniBatches
-from admmctl.methods.gradient.sgd import AdamSettings, Sgd, SgdSettings
+from admmctl.methods.gradient.settings import AdamSettings, SgdSettings
+from admmctl.methods.gradient.sgd import Sgd
 from admmctl.methods.graph.settings import GraphAdmmSettings
 from admmctl.methods.method import Problem
 from admmctl.methods.regularise import Regulariser, RegulariserSettings

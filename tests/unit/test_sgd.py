@@ -9,7 +9,8 @@ from support.ranks import CountingComm
 
 from admmctl.data.shards import share
 from admmctl.methods.gradient.minibatch import Epoch, most_rows
-from admmctl.methods.gradient.sgd import Adam, AdamSettings, Gd, GdSettings, Sgd, SgdSettings
+from admmctl.methods.gradient.settings import AdamSettings, GdSettings, SgdSettings
+from admmctl.methods.gradient.sgd import Adam, Gd, Sgd
 from admmctl.methods.method import Diverged, Problem
 from admmctl.model.gradient import parameters
 from admmctl.model.losses import losses

@@ -17,7 +17,8 @@ from support.shell import Shell
 import admmctl
 from admmctl.errors import UserError
 from admmctl.methods.gradient import torch_methods
-from admmctl.methods.gradient.sgd import Adam, Sgd, SgdSettings
+from admmctl.methods.gradient.settings import SgdSettings
+from admmctl.methods.gradient.sgd import Adam, Sgd
 from admmctl.methods.method import Finished
 from admmctl.model.fourier import Kernel
 from admmctl.model.gradient import Gradient, flat_views

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from pydantic import Field
 
-from admmctl.methods.gradient.scipy_methods import BatchState, Lbfgs, LbfgsSettings
+from admmctl.methods.gradient.scipy_methods import BatchState, Lbfgs
+from admmctl.methods.gradient.settings import LbfgsRule
 from admmctl.methods.least_squares import RidgeFactor, check_sides, ridge_fit, solve_bytes
 from admmctl.methods.method import Array, Cost, Finished, Problem, sums_over_ranks
 from admmctl.model.gradient import scratch_bytes
@@ -19,7 +20,7 @@ from admmctl.model.network import Network, blocks
 from admmctl.settings import NonNegative
 
 
-class LinearSettings(LbfgsSettings):
+class LinearSettings(LbfgsRule):
     """The method block of ``linear``."""
 
     ridge: NonNegative = Field(default=1e-6, description="of least squares, relative to the mean diagonal of a a'")

@@ -14,12 +14,16 @@ is a relative.
 
 from typing import ClassVar
 
+import numpy as np
 from pydantic import Field
 
+from admmctl.devices.arrays import on_host
 from admmctl.methods.gradient.curvature import Curvature, Plan, Triangles, mean_diagonal
-from admmctl.methods.gradient.sgd import DescentState, Sgd, SgdSettings
+from admmctl.methods.gradient.settings import SgdSettings
+from admmctl.methods.gradient.sgd import DescentState, Sgd
 from admmctl.methods.least_squares import check_sides
 from admmctl.methods.method import Array, Cost, Problem, Snapshot
+from admmctl.methods.on_device import placed
 from admmctl.model.gradient import gradient_flop, parameters
 from admmctl.model.network import Network
 from admmctl.rng import uniform_rows
@@ -61,6 +65,7 @@ class Foof(Sgd):
         return [self.settings.damping * mean_diagonal(averages[0])]
 
     def init(self, problem: Problem) -> DescentState:
+        problem = placed(problem, self)
         curvature = Curvature(self._plan(), self.damped, problem)
         s = self.begin(problem, curvature.sums.division)
         s.more, s.gradient, s.dW = curvature, curvature.sums.crosses, s.division.views(curvature.sums.crosses)
@@ -72,7 +77,8 @@ class Foof(Sgd):
         curvature.begin(s.iteration, rows, full=rows == s.batches.batch)
         if curvature.due and self.two_sides:
             stream = f"drawn targets {s.iteration}"
-            curvature.draws = uniform_rows(s.problem.seed, stream, s.batches.first, y.shape[1], len(y)).T
+            drawn = uniform_rows(s.problem.seed, stream, s.batches.first, y.shape[1], len(y))
+            curvature.draws = np.asarray(drawn, like=y).T
         s.backprop.add(s.W, a0, y, s.dW, s.batches.mask, curvature if curvature.due else None)
 
     def reduce(self, s: DescentState) -> None:
@@ -105,7 +111,7 @@ class Foof(Sgd):
         )
 
     def snapshot(self, s: DescentState) -> Snapshot:
-        return Snapshot({**super().snapshot(s).common, "curvature": s.more.memory()})
+        return Snapshot({**super().snapshot(s).common, "curvature": on_host(s.more.memory())})
 
     def restore(self, s: DescentState, snapshot: Snapshot) -> DescentState:
         s.more.recall(snapshot.common["curvature"])

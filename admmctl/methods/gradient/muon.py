@@ -23,7 +23,8 @@ from pydantic import Field
 
 from admmctl.comm import Comm
 from admmctl.methods.division import Share
-from admmctl.methods.gradient.sgd import DescentState, Scheduled, ScheduleSettings
+from admmctl.methods.gradient.settings import ScheduleSettings
+from admmctl.methods.gradient.sgd import DescentState, Scheduled
 from admmctl.methods.method import Array, Cost, Message, Problem, Timer
 from admmctl.model.gradient import gradient_flop, parameters
 from admmctl.model.network import Network
@@ -59,7 +60,7 @@ class Muon(Scheduled):
 
     def init(self, problem: Problem) -> DescentState:
         s = super().init(problem)
-        s.more = _of_adam(problem.network)[s.division.own].nonzero()[0]
+        s.more = np.asarray(_of_adam(problem.network)[s.division.own].nonzero()[0], like=s.parameters)
         return s
 
     def update(self, s: DescentState, W: Array, g: Array, rate: float) -> None:
@@ -130,7 +131,7 @@ def polar(M: Array, comm: Comm, clock: Timer) -> Array:
     parts = comm.size if divided else 1
     columns, rows = _edges(n, parts), _edges(m, parts)
     at = comm.rank if divided else 0
-    X: Array = np.array(wide[:, slice(*columns[at : at + 2])], order="F")
+    X: Array = wide[:, slice(*columns[at : at + 2])].copy(order="F")
     X /= np.linalg.norm(M) + M.dtype.type(1e-7)
     for _ in range(STEPS):
         square = X @ X.T
@@ -149,7 +150,7 @@ def polar(M: Array, comm: Comm, clock: Timer) -> Array:
         X = P @ X
     whole = X
     if divided:
-        whole = np.empty((n, m), X.dtype).T
+        whole = np.empty((n, m), X.dtype, like=X).T
         whole[:, slice(*columns[at : at + 2])] = X
         with clock.phase("reduce"):
             comm.allgather(whole.T.ravel(), [m * (high - low) for low, high in pairwise(columns)])

@@ -4,6 +4,8 @@ SciPy's solvers run from start to end and call back after every accepted step. T
 own that waits at each call-back until the next ``step`` is asked for: so the loop can evaluate between
 iterations, with its clock stopped, and the solver never restarts. Only one of the two threads runs at a time.
 
+With ``backend: torch`` the loss and its gradient are PyTorch's, where ``device`` says; the solver is SciPy's.
+
 SciPy does not show what a solver remembers. So a snapshot has the losses and gradients that the solver was handed.
 A restored solver starts anew and is handed the same ones, without a look at the data: it takes the same steps, bit
 for bit. Where they are more than ``REMEMBERED`` bytes, it starts at the snapshot's weights and remembers nothing.
@@ -16,29 +18,27 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 from scipy.optimize import minimize
 
+from admmctl.devices.arrays import on_host
+from admmctl.devices.settings import DeviceSettings
+from admmctl.methods.gradient.settings import DescentSettings, LbfgsRule
 from admmctl.methods.method import Array, Cost, Diverged, Finished, Method, Problem, Snapshot, sums_over_ranks
+from admmctl.methods.on_device import placed
 from admmctl.model.gradient import Gradient, flat_views, parameters, scratch_bytes
 from admmctl.model.initial import descent_weights
 from admmctl.model.network import Network, Weights
-from admmctl.settings import Count, NonNegative, Settings
 
 REMEMBERED = 64 << 20  # bytes of losses and gradients, on rank 0
 _FOREVER = 10**9  # SciPy's own limits on iterations: the loop decides when to stop
 
 
-class CgSettings(Settings):
+class CgSettings(DescentSettings, DeviceSettings):
     """The method block of ``cg``."""
 
-    weight_decay: NonNegative = Field(default=0.0, description="adds weight_decay / 2 ||W||^2 to the mean loss")
 
-
-class LbfgsSettings(CgSettings):
+class LbfgsSettings(LbfgsRule, DeviceSettings):
     """The method block of ``lbfgs``."""
-
-    memory: Count = Field(default=10, description="pairs of steps and gradients kept")
 
 
 class _Stopped(Exception):
@@ -76,11 +76,13 @@ class Batch(Method):
         raise NotImplementedError
 
     def init(self, problem: Problem) -> BatchState:
+        problem = placed(problem, self)
         dtype = problem.a0.dtype.type
         size = parameters(problem.network)
         W = descent_weights(problem.network, problem.seed, dtype)
         block = problem.network.block(problem.a0.itemsize)
-        backprop = Gradient(problem.network, problem.loss, min(block, problem.a0.shape[1]), dtype)
+        columns = min(block, problem.a0.shape[1])
+        backprop = Gradient(problem.network, problem.loss, columns, dtype, problem.y)
         state = BatchState(problem, W, backprop, np.empty(size + 1, np.float64))
         state.x = np.concatenate([W_l.ravel() for W_l in W]).astype(np.float64)
         return state
@@ -159,11 +161,11 @@ class Batch(Method):
             s.buffer[...] = s.replay.popleft()
         else:
             with p.clock.phase("gradient"):
-                vector = x.astype(p.a0.dtype)
+                vector: Array = np.asarray(x.astype(p.a0.dtype), like=p.y)
                 total = np.zeros_like(vector)
                 loss = s.backprop.add(flat_views(p.network, vector), p.a0, p.y, flat_views(p.network, total))
                 s.buffer[0] = loss
-                s.buffer[1:] = total
+                s.buffer[1:] = on_host(total)
             with p.clock.phase("reduce"):
                 p.comm.allreduce(s.buffer)
         if p.comm.rank == 0 and s.sums is not None:
@@ -207,7 +209,7 @@ class Cg(Batch):
 class Lbfgs(Batch):
     """Limited-memory BFGS."""
 
-    Settings = LbfgsSettings
+    Settings: ClassVar[type[LbfgsRule]] = LbfgsSettings
     solver = "L-BFGS-B"
 
     def options(self) -> Any:

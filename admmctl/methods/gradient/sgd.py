@@ -8,104 +8,23 @@ As their users run them, sgd and adam have a learning rate that falls, averaged 
 ``ScheduleSettings``.
 """
 
-import math
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import Field
 
-from admmctl.methods.average import Average, AverageSettings
+from admmctl.devices.arrays import on_host
+from admmctl.methods.average import Average
 from admmctl.methods.division import Division, Work
 from admmctl.methods.gradient.minibatch import MiniBatches, batch_bytes
+from admmctl.methods.gradient.settings import AdamSettings, GdSettings, ScheduleSettings, SgdSettings
 from admmctl.methods.method import Array, Cost, Diverged, Message, Method, Problem, Snapshot, Unit
+from admmctl.methods.on_device import placed
 from admmctl.methods.regularise import RegulariserSettings, regulariser_bytes
 from admmctl.model.gradient import Gradient, flat_views, gradient_flop, parameters, scratch_bytes
 from admmctl.model.initial import descent_weights
 from admmctl.model.network import Network, Weights
-from admmctl.settings import Count, NonNegative, Positive, Settings
-
-
-class DescentSettings(Settings):
-    """What all gradient descents share."""
-
-    weight_decay: NonNegative = Field(default=0.0, description="adds weight_decay / 2 ||W||^2 to the mean loss")
-
-
-class GdSettings(DescentSettings):
-    """The method block of ``gd``: full batches, one step an iteration."""
-
-    learning_rate: Positive = 0.1
-
-
-class ScheduleSettings(DescentSettings, AverageSettings, RegulariserSettings):
-    """How the learning rate changes over time: times a factor from 0 to 1; and what else is usual today."""
-
-    schedule: Literal["constant", "linear", "cosine"] = Field(
-        default="constant", description="the learning rate falls to 0 in schedule_epochs epochs, or stays"
-    )
-    schedule_epochs: Positive | None = Field(
-        default=None, description="epochs of the schedule; as many as stop has, or it ends early"
-    )
-    warm_up: NonNegative = Field(default=0.0, description="epochs in which the learning rate grows from 0")
-
-    def usual(self) -> dict[str, Any]:
-        late = {"schedule": "constant", "schedule_epochs": None, "warm_up": 0.0, "average": 0.0}
-        return super().usual() | late
-
-    def factor(self, epoch: float) -> float:
-        """Of the learning rate, after so many epochs."""
-        rising = min(1.0, epoch / self.warm_up) if self.warm_up else 1.0
-        if self.schedule_epochs is None:
-            return rising
-        done = min(1.0, epoch / self.schedule_epochs)
-        return rising * (1 - done if self.schedule == "linear" else (1 + math.cos(math.pi * done)) / 2)
-
-    def wrong(self) -> list[tuple[str, str]]:
-        """What does not fit together: (key, message) each."""
-        if self.schedule == "constant":
-            if self.schedule_epochs is not None:
-                return [("schedule_epochs", "is of a schedule; set schedule: linear or cosine")]
-        elif self.schedule_epochs is None:
-            return [("schedule", f"{self.schedule} needs schedule_epochs: in how many epochs the rate falls to 0")]
-        elif self.warm_up >= self.schedule_epochs:
-            return [("warm_up", f"expected fewer epochs than schedule_epochs, {self.schedule_epochs:g}")]
-        return []
-
-
-class SgdRule(DescentSettings):
-    """SGD with momentum, here or in PyTorch."""
-
-    learning_rate: Positive = 0.1
-    batch: Count = Field(default=128, description="rows of a mini-batch, over all ranks")
-    momentum: float = Field(default=0.0, ge=0, lt=1)
-    nesterov: bool = False
-
-    def wrong(self) -> list[tuple[str, str]]:
-        """What does not fit together: (key, message) each."""
-        return [("nesterov", "needs a momentum above 0")] if self.nesterov and self.momentum == 0 else []
-
-
-class SgdSettings(SgdRule, ScheduleSettings):
-    """The method block of ``sgd``."""
-
-    def wrong(self) -> list[tuple[str, str]]:
-        return SgdRule.wrong(self) + ScheduleSettings.wrong(self)
-
-
-class AdamRule(DescentSettings):
-    """Adam (Kingma and Ba, 2015), here or in PyTorch."""
-
-    learning_rate: Positive = 1e-3
-    batch: Count = Field(default=128, description="rows of a mini-batch, over all ranks")
-    beta1: float = Field(default=0.9, ge=0, lt=1)
-    beta2: float = Field(default=0.999, ge=0, lt=1)
-    epsilon: Positive = 1e-8
-
-
-class AdamSettings(AdamRule, ScheduleSettings):
-    """The method block of ``adam``."""
 
 
 @dataclass
@@ -147,13 +66,18 @@ class Descent(Method):
 
     def init(self, problem: Problem) -> DescentState:
         """Random weights, zero biases (but a kernel's); nothing is computed from samples yet."""
+        problem = placed(problem, self)
         return self.begin(problem, _update_work(parameters(problem.network)).divide(problem.comm))
 
     def begin(self, problem: Problem, division: Division) -> DescentState:
-        """The state of ``init``, for the piece of the weights that ``division`` gives this rank."""
-        dtype = problem.a0.dtype.type
+        """The state of ``init``, for the piece of the weights that ``division`` gives this rank.
+
+        The problem is ``placed`` already.
+        """
+        dtype, like = problem.a0.dtype.type, problem.y
         size = parameters(problem.network)
-        vector, gradient = np.empty(size, dtype), np.zeros(size, dtype)
+        vector: Array = np.empty(size, dtype, like=like)
+        gradient: Array = np.zeros(size, dtype, like=like)
         W = flat_views(problem.network, vector)
         for view, start in zip(W, descent_weights(problem.network, problem.seed, dtype), strict=True):
             view[...] = start
@@ -165,8 +89,8 @@ class Descent(Method):
             W,
             gradient,
             flat_views(problem.network, gradient),
-            Gradient(problem.network, problem.loss, max(1, columns), dtype),
-            {name: np.zeros(division.counts[problem.comm.rank], dtype) for name in self.memories},
+            Gradient(problem.network, problem.loss, max(1, columns), dtype, like),
+            {name: np.zeros(division.counts[problem.comm.rank], dtype, like=like) for name in self.memories},
             division,
             MiniBatches(problem, batch, self.regulariser),
             self.average(),
@@ -245,8 +169,8 @@ class Descent(Method):
     def weights(self, s: DescentState) -> Weights:
         """Of the last iteration, or their average. Collective."""
         if s.average is None or s.average.value is None:
-            return [W_l.copy() for W_l in s.W]
-        return flat_views(s.problem.network, s.division.whole(s.average.value))
+            return [np.array(on_host(W_l)) for W_l in s.W]
+        return flat_views(s.problem.network, on_host(s.division.whole(s.average.value)))
 
     def rows_seen(self, s: DescentState) -> int:
         return s.rows_seen
@@ -257,7 +181,7 @@ class Descent(Method):
         memory: dict[str, Any] = {name: s.division.whole(piece) for name, piece in s.memory.items()}
         if s.average is not None:
             memory["average"] = s.average.memory(s.division.whole)
-        return Snapshot({"parameters": s.parameters, "memory": memory, **numbers})
+        return Snapshot(on_host({"parameters": s.parameters, "memory": memory, **numbers}))
 
     def restore(self, s: DescentState, snapshot: Snapshot) -> DescentState:
         s.parameters[...] = snapshot.common["parameters"]

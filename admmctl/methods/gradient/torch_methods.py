@@ -14,8 +14,7 @@ from pydantic import Field
 
 from admmctl.devices.library import torch_for
 from admmctl.methods.gradient.minibatch import Epoch
-from admmctl.methods.gradient.scipy_methods import LbfgsSettings
-from admmctl.methods.gradient.sgd import AdamRule, SgdRule
+from admmctl.methods.gradient.settings import AdamRule, LbfgsRule, SgdRule
 from admmctl.methods.method import Cost, Diverged, Finished, Method, Problem, Snapshot, Unit
 from admmctl.model.activations import Activation, Dcutlu
 from admmctl.model.gradient import gradient_flop, parameters
@@ -39,7 +38,7 @@ class TorchAdamSettings(AdamRule):
     device: Device = Field(default="cpu", description=_DEVICE)
 
 
-class TorchLbfgsSettings(LbfgsSettings):
+class TorchLbfgsSettings(LbfgsRule):
     """The method block of ``torch-lbfgs``: one iteration is one call of ``step``."""
 
     device: Device = Field(default="cpu", description=_DEVICE)

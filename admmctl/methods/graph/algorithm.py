@@ -29,7 +29,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from admmctl import kernels
-from admmctl.devices.arrays import copied, on_host
+from admmctl.devices.arrays import on_host
 from admmctl.errors import UserError
 from admmctl.methods.average import Average
 from admmctl.methods.convolution import check_zeros
@@ -279,7 +279,7 @@ class GraphAdmm(Method):
     def snapshot(self, s: GraphAdmmState) -> Snapshot:
         """Nothing of samples: weights, what accelerates them, and the sums that last. Collective."""
         division = s.solves.division
-        common = copied(
+        common = on_host(
             {
                 "parameters": s.parameters,
                 "image": division.whole(s.image[division.own]),
