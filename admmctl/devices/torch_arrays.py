@@ -375,9 +375,8 @@ def _split(like: TorchArray, array: TorchArray, places: Any, axis: int = 0) -> l
 
 
 def _where(like: TorchArray, chosen: TorchArray, first: Any, second: Any) -> Any:
-    values = [x if isinstance(x, TorchArray) else np.asarray(x) for x in (first, second)]
-    kind = np.result_type(*(x if isinstance(x, int | float) else x.dtype for x in (first, second)))
-    return _found(torch.where(chosen.tensor, like.moved(values[0], kind), like.moved(values[1], kind)))
+    kind = np.result_type(*(x.dtype if isinstance(x, TorchArray) else x for x in (first, second)))
+    return _found(torch.where(chosen.tensor, like.moved(first, kind), like.moved(second, kind)))
 
 
 def _clip(like: TorchArray, array: TorchArray, low: Any, high: Any, out: TorchArray | None = None) -> TorchArray:

@@ -6,6 +6,7 @@ numbers, and rows are taken a few at a time.
 """
 
 import math
+import threading
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -15,7 +16,8 @@ import torch
 Tensor = Any
 Loop = Callable[..., None]
 
-_IN_CACHE = 1 << 15  # numbers of an array that are taken at a time
+_IN_CACHE = 1 << 17  # numbers of an array that are taken at a time
+_kept = threading.local()  # room for so many, by type and number
 
 
 def _few_at_a_time(*of_rows: int) -> Callable[[Loop], Loop]:
@@ -37,52 +39,78 @@ def _few_at_a_time(*of_rows: int) -> Callable[[Loop], Loop]:
     return choose
 
 
+def _room(like: Tensor, count: int) -> list[Tensor]:
+    """Tensors like another one, for the time of a call. On a processor they are the same in every call."""
+    numbers = like.numel()
+    if like.device.type != "cpu" or numbers > _IN_CACHE:
+        return [torch.empty_like(like) for _ in range(count)]
+    rooms = _kept.__dict__.setdefault(like.dtype, [])
+    while len(rooms) < count:
+        rooms.append(torch.empty(_IN_CACHE, dtype=like.dtype))
+    return [room[:numbers].view(like.shape) for room in rooms[:count]]
+
+
 @_few_at_a_time(0, 1)
 def graph_hidden(x: Tensor, d: Tensor, first: float, second: float, lower: float, upper: float) -> None:
     """d <- 2 (X_new - x), Table 2 once."""
     # Beyond a cut an entry moves by half of first - second, and not across the cut; between them it stays there.
-    to_lower, beyond = torch.mul(x, -2).add_(2 * lower), d * (first - second)
-    moved = torch.maximum(d.mul_(2 * first), to_lower, out=d)
+    cut, beyond, other = _room(x, 3)
+    torch.mul(d, first - second, out=beyond)
+    torch.mul(x, -2, out=cut)
+    if lower:
+        cut.add_(2 * lower)
+    moved = torch.maximum(d.mul_(2 * first), cut, out=d)
+    below = torch.minimum(beyond, cut, out=other)
     if upper < math.inf:
-        to_upper = torch.mul(x, -2).add_(2 * upper)
-        torch.minimum(moved, to_upper, out=d)
-        _choose(d, torch.maximum(beyond, to_upper), torch.gt(x, upper, out=to_upper))
-    _choose(d, torch.minimum(beyond, to_lower, out=beyond), torch.lt(x, lower, out=to_lower))
+        cut.add_(2 * (upper - lower))
+        torch.minimum(moved, cut, out=d)
+        torch.maximum(beyond, cut, out=beyond)
+        _choose(d, beyond, torch.gt(x, upper, out=cut))
+    _choose(d, below, torch.lt(x, lower, out=cut))
 
 
 def _choose(here: Tensor, other: Tensor, ones: Tensor) -> None:
-    """here <- other where ``ones`` is 1 and not 0: seven times as fast as a choice by truth on a processor."""
+    """here <- other where ``ones`` is 1 and not 0."""
     torch.lerp(here, other, ones, out=here)
 
 
 @_few_at_a_time(0, 1, 2)
 def z_relu(z: Tensor, a: Tensor, m: Tensor, gamma: float, beta: float) -> None:
     """z <- argmin_z gamma (a - relu(z))^2 + beta (z - m)^2, entry by entry."""
+    positive, negative, gain = _room(z, 3)
+    torch.mul(a[:, : z.shape[1]], gamma / (gamma + beta), out=positive)
+    _z_relu(z, positive, m, beta / (gamma + beta), negative, gain)
+
+
+def _z_relu(z: Tensor, positive: Tensor, m: Tensor, share: float, negative: Tensor, gain: Tensor) -> None:
+    """z of ``z_relu``, for ``positive`` = gamma a / (gamma + beta) and ``share`` = beta / (gamma + beta)."""
     # The minima on both sides are p = max(q, 0), q = (gamma a + beta m) / (gamma + beta), and n = min(m, 0). At p
     # the cost is by (gamma + beta) p^2 below that at z = 0 on its side, at n by beta n^2: the larger gain wins.
-    positive = torch.mul(a[:, : z.shape[1]], gamma / (gamma + beta)).add_(m, alpha=beta / (gamma + beta)).clamp_(0)
-    negative = torch.clamp(m, max=0)
-    gain = negative * -math.sqrt(beta / (gamma + beta))
+    positive.add_(m, alpha=share).clamp_(0)
+    torch.clamp(m, max=0, out=negative)
+    torch.mul(negative, -math.sqrt(share), out=gain)
     torch.lerp(positive, negative, torch.ge(gain, positive, out=gain), out=z)
-
-
-def _cost(a: Tensor, h: Any, m: Tensor, z: Tensor, gamma: float, beta: float) -> Tensor:
-    """gamma (a - h)^2 + beta (z - m)^2."""
-    miss = torch.sub(a, h).square_().mul_(gamma)
-    return miss.addcmul_(far := torch.sub(z, m), far, value=beta)
 
 
 @_few_at_a_time(0, 1, 2)
 def z_cut(z: Tensor, a: Tensor, m: Tensor, gamma: float, beta: float, lower: float, upper: float) -> None:
     """z <- argmin_z gamma (a - h(z))^2 + beta (z - m)^2, for h(z) cut at ``lower`` and ``upper``."""
     a = a[:, : z.shape[1]]
-    best = torch.mul(a, gamma / (gamma + beta)).add_(m, alpha=beta / (gamma + beta)).clamp_(lower, upper)
-    cost = _cost(a, best, m, best, gamma, beta)
-    for candidate, value in ((torch.clamp(m, max=lower), lower), (torch.clamp(m, min=upper), upper)):
-        other = _cost(a, value, m, candidate, gamma, beta)
-        _choose(best, candidate, torch.le(other, cost, out=torch.empty_like(best)))
+    best, cost, other, candidate, scratch = _room(z, 5)
+    torch.mul(a, gamma / (gamma + beta), out=best).add_(m, alpha=beta / (gamma + beta)).clamp_(lower, upper)
+    _cost(a, best, m, best, gamma, beta, cost, scratch)
+    for value, side in ((lower, {"max": lower}), (upper, {"min": upper})):
+        torch.clamp(m, **side, out=candidate)
+        _cost(a, value, m, candidate, gamma, beta, other, scratch)
+        _choose(best, candidate, torch.le(other, cost, out=scratch))
         torch.minimum(other, cost, out=cost)
     z.copy_(best)
+
+
+def _cost(a: Tensor, h: Any, m: Tensor, z: Tensor, gamma: float, beta: float, out: Tensor, far: Tensor) -> None:
+    """out <- gamma (a - h)^2 + beta (z - m)^2."""
+    torch.sub(z, m, out=far)
+    torch.sub(a, h, out=out).square_().mul_(gamma).addcmul_(far, far, value=beta)
 
 
 @_few_at_a_time(0, 1, 4, 5)
@@ -98,6 +126,7 @@ def narrow_z_relu(
     z: Tensor, m: Tensor, e: Tensor, V: Tensor, W: Tensor, gamma: float, beta: float, row: Tensor, out: Tensor
 ) -> None:
     """``z_relu`` for a = relu(z) + V' e, and out <- W a; ``row`` is not needed."""
-    a = torch.clamp(z, min=0).addmm_(e, V)
+    a, negative, gain = _room(z, 3)
+    torch.clamp(z, min=0, out=a).addmm_(e, V)
     torch.mm(a, W.T, out=out)
-    z_relu(z, a, m, gamma, beta)
+    _z_relu(z, a.mul_(gamma / (gamma + beta)), m, beta / (gamma + beta), negative, gain)

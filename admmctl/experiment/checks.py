@@ -48,6 +48,8 @@ def validate(
         return None
 
 
+CUT = ("relu", "hard-sigmoid", "dcutlu")  # activations whose z-update of ADMM has a closed form
+
 Wrong = list[tuple[str, str]]  # keys below a block and what is wrong there; '' is the block itself
 
 
@@ -231,6 +233,13 @@ def wrong_device(network: NetworkSettings, settings: Settings) -> Wrong:
     if network.convolution is not None and settings.backend != "numpy":
         message = f"{settings.backend} computes no convolutional layers; use backend: numpy"
         wrong.append(("backend", message))
+    if isinstance(settings, AdmmSettings) and settings.backend != "numpy":
+        given = network.activation if isinstance(network.activation, list) else [network.activation]
+        if others := [text for text in dict.fromkeys(given) if name_of(text) not in CUT]:
+            message = (
+                f"{settings.backend} has no z-update of {', '.join(others)}; it has those of: {', '.join(CUT)}"
+            )
+            wrong.append(("backend", message))
     return wrong
 
 

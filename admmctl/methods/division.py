@@ -16,6 +16,7 @@ from itertools import accumulate, pairwise
 import numpy as np
 
 from admmctl.comm import Comm
+from admmctl.devices.arrays import on_host
 from admmctl.methods.method import Array, Diverged, Message
 
 _HALVINGS = 50  # of the range in which the work of the busiest rank is searched
@@ -102,13 +103,15 @@ class Division:
         bits = own.view(vector.dtype)
         counts = [count + len(bits) for count in self.counts]
         edges = [0, *accumulate(counts)]
-        packed: Array = np.empty(edges[-1], vector.dtype)
-        packed[edges[self.comm.rank] : edges[self.comm.rank + 1]] = np.concatenate([vector[self.own], bits])
+        packed: Array = np.empty(edges[-1], vector.dtype, like=vector)
+        packed[edges[self.comm.rank] : edges[self.comm.rank + 1]] = np.concatenate(
+            [vector[self.own], np.asarray(bits, like=vector)]
+        )
         self.comm.allgather(packed, counts)
         sums = np.zeros_like(own)
         for edge, start, count in zip(edges, self._starts, self.counts, strict=False):
             vector[start : start + count] = packed[edge : edge + count]
-            sums += packed[edge + count : edge + count + len(bits)].view(np.float64)
+            sums += on_host(packed[edge + count : edge + count + len(bits)]).view(np.float64)
         return sums
 
     def whole(self, piece: Array) -> Array:

@@ -19,7 +19,9 @@ from admmctl.errors import UserError
 from admmctl.methods.method import Array, Method, Problem, Timer
 
 RESIDENT = 0.5  # of a device's free memory that rows may take for good; where they are more they are streamed
-BLOCK_BYTES = 1 << 30  # of a block of rows with the variables of a layer, on a GPU
+# Bytes of a block of columns of the widest layers. On a processor it is larger than NumPy's: a call takes longer,
+# and element-wise loops take a few columns at a time by themselves.
+BLOCK_ON_PROCESSOR, BLOCK_ON_GPU = 16 << 20, 1 << 30
 
 
 def placed(p: Problem, method: Method) -> Problem:
@@ -28,7 +30,8 @@ def placed(p: Problem, method: Method) -> Problem:
     Raises UserError where there is no device for this rank, or too little memory on it, and MissingExtra.
     """
     settings = method.settings
-    if not isinstance(settings, DeviceSettings) or settings.backend == "numpy":
+    there = not isinstance(p.y, np.ndarray)
+    if not isinstance(settings, DeviceSettings) or settings.backend == "numpy" or there:
         return p
     torch = torch_for(settings.device)
     from admmctl.devices.torch_arrays import TorchArray
@@ -38,14 +41,13 @@ def placed(p: Problem, method: Method) -> Problem:
         place = of_rank(place, *p.comm.local(), torch.cuda.device_count())
     here = TorchArray(torch.empty(0, device=place))
     clock: Timer = p.clock
-    network = p.network
+    network = replace(p.network, block_bytes=BLOCK_ON_PROCESSOR if here.is_processor else BLOCK_ON_GPU)
     if here.is_processor:
         torch.set_num_threads(p.threads)
     else:
         torch.cuda.set_device(place)
         allow_tf32(torch, settings.matmul == "tf32")
         clock = _Synchronised(p.clock, torch)
-        network = replace(network, block_bytes=BLOCK_BYTES)
         _check_memory(p, method, torch, place)
     _warm_up(here, torch)
     with clock.phase("transfer"):

@@ -43,7 +43,11 @@ class Case:
     @property
     def refuses_devices(self) -> bool:
         """Whether its combination of settings and network is NumPy's alone."""
-        return False
+        if self.kind != "admm":
+            return False
+        given = self.particular.get("activation", "relu")
+        tables = {"tanh", "sigmoid", "cosine"}.intersection([given] if isinstance(given, str) else given)
+        return bool(tables) or self.settings.get("w_update", "exact") != "exact"
 
     @property
     def atol(self) -> float:
@@ -290,6 +294,14 @@ CASES = [
                 ("gd", {}, {"activation": "cosine"}),
                 ("cg", {}, {"loss": "hinge"}),
                 ("lbfgs", {"weight_decay": 0.01}, {"loss": "cross-entropy", "outputs": 3}),
+                ("admm", {"warm_iterations": 2}, {"loss": "hinge"}),
+                (
+                    "admm",
+                    {"init": "gaussian", "sweep": "backward_first"},
+                    {"activation": ["hard-sigmoid", "relu"]},
+                ),
+                ("admm", {"pretrain": 2, "relaxation": 1.5}, {"hidden": [20, 18], "outputs": 3}),
+                ("admm", {"warm_iterations": 2}, {**RECURRENT, "outputs": 3}),
             )
         ],
     )

@@ -1,6 +1,7 @@
 """Methods on PyTorch's arrays say what they say on NumPy's; and what is refused, in one line."""
 
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -148,6 +149,7 @@ def test_arrays_are_made_written_and_read_as_those_of_numpy(dtype):
 @pytest.mark.parametrize("few", [1, 3])
 def test_element_wise_loops_are_those_of_numpy(dtype, rows, few, monkeypatch):
     monkeypatch.setattr(torch_kernels, "_IN_CACHE", 64)
+    monkeypatch.setattr(torch_kernels, "_kept", threading.local())
     rng = np.random.default_rng(0)
 
     def normal(*shape):
@@ -190,7 +192,7 @@ def shell(
         "data": {"name": "swissroll", "rows": 300},
         "network": {"layers": [8]},
         "loss": "squared",
-        "methods": {"graph-admm": {}, "linear": {"network": {"layers": []}}, "gd": {}},
+        "methods": {"graph-admm": {}, "linear": {"network": {"layers": []}}, "admm": {}},
         "stop": {"iterations": 2},
     }
     (tmp_path / "device.yaml").write_text(yaml.safe_dump(experiment, sort_keys=False))
@@ -205,7 +207,12 @@ def shell(
         (["graph-admm={backend: torch, device: gpu}"], "expected cpu, cuda or cuda:N, got 'gpu'"),
         (["graph-admm={backend: torch, matmul: tf32}"], "tf32 is of a GPU"),
         (["graph-admm={backend: jax}"], "expected 'numpy' or 'torch', got 'jax'"),
-        (["linear={backend: torch}"], "method linear has no such key; these have: graph-admm"),
+        (["linear={backend: torch}"], "method linear has no such key; these have: admm, graph-admm, sgd"),
+        (
+            ["admm={backend: torch, network: {activation: tanh}}"],
+            "no z-update of tanh; it has those of: relu",
+        ),
+        (["admm={backend: torch, w_update: nystrom}"], "nystrom is of backend: numpy; set w_update: exact"),
     ],
 )
 def test_what_does_not_go_is_refused_in_one_line(shell, results, changes, said):
@@ -228,7 +235,7 @@ def test_convolutions_are_not_computed_by_pytorch(shell, results):
 def test_a_run_is_recorded_as_ever(shell):
     answer = shell("train", "device.yaml", "--set", "methods.graph-admm.backend=torch", "--json")
     (run,) = answer.json()["runs"]
-    assert run["status"] == "exhausted"
+    assert run["status"] == "exhausted", answer.err
     config = yaml.safe_load((Path(run["folder"]) / "config.yaml").read_text())
     (block,) = config["methods"].values()
     assert block["backend"] == "torch"

@@ -66,7 +66,7 @@ class RandomFeatures(Method):
             with p.clock.phase("features"):
                 return p.network.inputs(p.network.hidden(s.W, a0))
 
-        pair = dense_sums(self.settings, *p.network.shapes[-1], p.a0.dtype.type, p.seed, p.network.layers)
+        pair = dense_sums(self.settings, *p.network.shapes[-1], p, p.network.layers)
         s.W[-1] = fit(p, pair, labelled(p, features), self.settings.ridge)
         s.solved = True
         return s

@@ -31,7 +31,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from admmctl.devices.arrays import on_host
 from admmctl.methods.method import Array, Cost, Problem, Snapshot
+from admmctl.methods.on_device import placed
 from admmctl.methods.taylor import hidden
 from admmctl.methods.taylor.family import TaylorMethod
 from admmctl.methods.taylor.layers import check_layers, layers_cost
@@ -74,7 +76,7 @@ class Admm(TaylorMethod):
 
     def init(self, problem: Problem) -> AdmmState:
         """z and a of the start, and every W_l once: the first a-update needs W_{l+1} before it exists."""
-        q = self.settings
+        q, problem = self.settings, placed(problem, self)
         W = pretrained(problem, q, _train) if q.pretrain else None
         s = iterating(samples(problem, q))
         s.relaxation, s.automatic = q.relaxation, q.penalties == "automatic"
@@ -212,7 +214,7 @@ def explained(s: AdmmState) -> float:
         for columns in s.blocks():
             z = s.z[L][:, columns].astype(float)
             gap = z - p.network.apply(L, s.W_of(L), starting_inputs(s, s.settings.init, L, columns))
-            sums += z.sum(axis=1), (z**2).sum(axis=1), (gap**2).sum(axis=1)
+            sums += on_host([z.sum(axis=1), (z**2).sum(axis=1), (gap**2).sum(axis=1)])
     p.comm.allreduce(sums)
     variance = float((sums[1] - sums[0] ** 2 / p.total).sum())
     return 1 - float(sums[2].sum()) / variance if variance > 0 else 1.0

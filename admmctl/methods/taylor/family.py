@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from admmctl import kernels
+from admmctl.devices.arrays import on_host
 from admmctl.methods.method import Array, Method, Problem
 from admmctl.model.network import Weights
 
@@ -27,7 +28,7 @@ class TaylorMethod(Method):
             network.h(l).z_update(np.zeros_like(zeros), zeros, zeros, *penalties)
 
     def weights(self, s: Any) -> Weights:
-        return [s.W[l].copy() for l in sorted(s.W)]
+        return [np.array(on_host(s.W[l])) for l in sorted(s.W)]
 
     def notes(self, s: Any) -> list[str]:
         """Loops that are not compiled, and layers whose z-update comes from a table."""

@@ -6,11 +6,12 @@ residuals e say everything and a_l itself is never stored: ``Narrow``. Elsewhere
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 
+from admmctl.devices.arrays import HOST
 from admmctl.methods.method import Array, Timer, Untimed
 from admmctl.model.activations import Activation
 from admmctl.model.operators import Dense, Operator
@@ -51,7 +52,7 @@ class Hidden(ABC):
 class Shape:
     """A hidden layer: its units k, those of the layer above, and this rank's samples, ``block`` at a time.
 
-    ``beside`` are the features of a row that the layer above multiplies beside a_l.
+    ``beside`` are the features of a row that the layer above multiplies beside a_l. Arrays are made ``like`` one.
     """
 
     k: int
@@ -61,6 +62,7 @@ class Shape:
     block: int
     dtype: type
     beside: int = 0
+    like: Array = field(default_factory=lambda: HOST, compare=False)
 
 
 def below_dense(k_next: int) -> "type[Hidden]":
@@ -89,7 +91,7 @@ class Stored(Hidden):
     def __init__(self, above: Operator, h: Activation, shape: Shape, clock: Timer) -> None:
         super().__init__(above, h, shape, clock)
         rows = shape.k + shape.beside + shape.bias
-        self._a: Array = np.ones((rows, shape.samples), shape.dtype, order="F")
+        self._a: Array = np.ones((rows, shape.samples), shape.dtype, order="F", like=shape.like)
 
     def inputs(self, columns: slice) -> Array:
         """All that the next layer multiplies."""
@@ -129,9 +131,10 @@ class Narrow(Hidden):
     def __init__(self, above: Operator, h: Activation, shape: Shape, clock: Timer) -> None:
         super().__init__(above, h, shape, clock)
         columns = min(shape.block, shape.samples)
-        self._e: Array = np.zeros((shape.k_next, shape.samples), shape.dtype, order="F")
-        self._a: Array = np.ones((shape.k + shape.bias, columns), shape.dtype, order="F")  # of one block
-        self._row: Array = np.empty(shape.k, shape.dtype)
+        self._e: Array = np.zeros((shape.k_next, shape.samples), shape.dtype, order="F", like=shape.like)
+        # Of one block.
+        self._a: Array = np.ones((shape.k + shape.bias, columns), shape.dtype, order="F", like=shape.like)
+        self._row: Array = np.empty(shape.k, shape.dtype, like=shape.like)
 
     def update(self, columns: slice, z: Array, t: Array, W: Array, V: Array) -> Array:
         e = self._e[:, columns]
@@ -165,4 +168,4 @@ class Narrow(Hidden):
 
     def _split(self, W: Array) -> tuple[Array, Array]:
         """W without its bias, in one piece of memory, and the bias: (k', k) and (k', 1), or (k', 0) for none."""
-        return np.ascontiguousarray(W[:, : self._k]), W[:, self._k :]
+        return np.ascontiguousarray(W[:, : self._k], like=W), W[:, self._k :]

@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from admmctl.devices.settings import DeviceSettings
 from admmctl.methods.convolution import FilterPair, check_zeros, filter_cost
 from admmctl.methods.division import solve_work
 from admmctl.methods.gains import gain_bytes, gains_share
 from admmctl.methods.layer_sums import solve_share
 from admmctl.methods.least_squares import GramPair, Sums, check_sides, solve_bytes
-from admmctl.methods.method import Message, Problem, Timer
+from admmctl.methods.method import Array, Message, Problem, Timer
 from admmctl.methods.taylor.convolution import Averaged, Filtered
 from admmctl.methods.taylor.hidden import Hidden, Shape, Stored, below_dense
 from admmctl.methods.taylor.low_rank import Draw, NystromPair, PrintedPair
@@ -39,28 +40,31 @@ def sums(settings: LowRankSettings, p: Problem, l: int) -> Sums:
         return FilterPair(operator, network.bias, dtype)
     if _together(settings, network, l, p.comm.size):
         return WidePair(outputs, inputs, dtype, p.comm, p.clock)
-    return dense_sums(settings, outputs, inputs, dtype, p.seed, l)
+    return dense_sums(settings, outputs, inputs, p, l)
 
 
-def dense_sums(settings: LowRankSettings, outputs: int, inputs: int, dtype: type, seed: int, l: int) -> Sums:
+def dense_sums(settings: LowRankSettings, outputs: int, inputs: int, p: Problem, l: int) -> Sums:
     """Those of a dense layer l; for layer 1, whose inputs never change, columns are drawn once."""
+    dtype, seed = p.a0.dtype.type, p.seed
     if not settings.low_rank(inputs):
-        return GramPair(outputs, inputs, dtype)
+        return GramPair(outputs, inputs, dtype, p.y)
     draw = Draw(inputs, settings.columns_of(inputs), settings.columns == "leverage" and l > 1, seed, l)
     return _LOW_RANK[settings.w_update](outputs, inputs, dtype, settings, draw)
 
 
 def _together(settings: LowRankSettings, network: Network, l: int, ranks: int) -> bool:
-    """Whether so many ranks solve layer l together, without a factor."""
+    """Whether so many ranks solve layer l together, without a factor. On devices none do."""
+    if isinstance(settings, DeviceSettings) and settings.backend != "numpy":
+        return False
     k = network.shapes[l - 1][1]
     dense = not isinstance(network.operators[l - 1], Filters)
     return ranks > 1 and l > 1 and k >= WIDE and dense and not settings.low_rank(k)
 
 
-def hidden(network: Network, l: int, samples: int, block: int, dtype: type, clock: Timer) -> Hidden:
+def hidden(network: Network, l: int, samples: int, block: int, dtype: type, clock: Timer, like: Array) -> Hidden:
     """What keeps a_l, by the layer above it."""
     k, k_next = network.sizes[l : l + 2]
-    shape = Shape(k, k_next, network.bias, samples, block, dtype, network.beside(l))
+    shape = Shape(k, k_next, network.bias, samples, block, dtype, network.beside(l), like)
     return _hidden_kind(network, l)(network.operator(l + 1), network.h(l), shape, clock)
 
 

@@ -43,6 +43,7 @@ class Momentum:
         """What a snapshot needs: it is the same on every rank."""
         return {"before": [self.before[l] for l in sorted(self.before)], "restarts": self.restarts}
 
-    def recall(self, memory: dict[str, Any]) -> None:
-        """Take back what ``memory`` returned."""
-        self.before, self.restarts = dict(enumerate(memory["before"], start=1)), memory["restarts"]
+    def recall(self, memory: dict[str, Any], like: Array) -> None:
+        """Take back what ``memory`` returned, in arrays ``like`` another one."""
+        self.before = {l: np.asarray(S, like=like) for l, S in enumerate(memory["before"], start=1)}
+        self.restarts = memory["restarts"]

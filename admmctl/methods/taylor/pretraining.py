@@ -54,7 +54,8 @@ def _above(alone: Problem, W: Array) -> Array:
     """h(W a) with its row of ones, a block of columns at a time: inputs of the next network."""
     network, samples = alone.network, alone.y.shape[1]
     k = network.sizes[1]
-    above: Array = np.ones((k + 1, samples), W.dtype, order="F")
+    W = np.asarray(W, like=alone.y)
+    above: Array = np.ones((k + 1, samples), W.dtype, order="F", like=W)
     with alone.clock.phase("start"):
         for columns in blocks(samples, network.block(W.itemsize)):
             z = network.apply(1, W, network.inputs(alone.a0[:, columns]))

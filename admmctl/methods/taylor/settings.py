@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from admmctl.devices.settings import DeviceSettings
 from admmctl.methods.method import check_per_layer
 from admmctl.methods.taylor.momentum import Restart
 from admmctl.settings import Count, Fraction, NonNegative, Positive, Settings
@@ -163,7 +164,7 @@ class SweepSettings(TaylorSettings, LowRankSettings):
         return [*super().wrong(layers), *self.without_effect()]
 
 
-class AdmmSettings(SweepSettings):
+class AdmmSettings(SweepSettings, DeviceSettings):
     """The method block of ``admm``. Some defaults depend on whether it chooses penalties."""
 
     penalties: Literal["fixed", "automatic"] = Field(
@@ -221,6 +222,8 @@ class AdmmSettings(SweepSettings):
 
     def wrong(self, layers: int) -> list[tuple[str, str]]:
         problems = super().wrong(layers)
+        if self.backend != "numpy" and self.w_update != "exact":
+            problems.append(("w_update", f"{self.w_update} is of backend: numpy; set w_update: exact"))
         if self.penalties == "automatic":
             if isinstance(self.beta, list):
                 problems.append(("beta", "penalties: automatic takes one number, for the last constraint"))

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from admmctl.devices.arrays import on_host
 from admmctl.methods.convolution import gains_below
 from admmctl.methods.layer_sums import LayerSums, largest
 from admmctl.methods.least_squares import Sums
@@ -108,7 +109,8 @@ class Solving(Kept):
         if self.problem.network.inputs_alone:
             self.pairs[1].fix()  # a_0 a_0' never changes
         with clock.phase("solve"):
-            vector: Array = np.empty(sum(sums.division.counts), self.pairs[1].cross.dtype)
+            like = self.problem.y
+            vector: Array = np.empty(sum(sums.division.counts), self.pairs[1].cross.dtype, like=like)
             sums.solve(self._rows_of_W, vector)
             together = {l: pair.solve(ridge, self.W.get(l)) for l, pair in sums.together.items()}
             numbers = self._numbers(sums.division.views(vector), together)
@@ -155,7 +157,7 @@ class Solving(Kept):
 
     def recall(self, common: dict[str, Any]) -> None:
         """Put back W, what lasts of the sums, ridge and iteration. The other sums are zero then."""
-        self.W = dict(enumerate(common["W"], start=1))
+        self.W = {l: np.asarray(W, like=self.problem.y) for l, W in enumerate(common["W"], start=1)}
         for pair in self.pairs.values():
             pair.clear()
         for l, memory in enumerate(common["sums"], start=1):
@@ -232,14 +234,15 @@ class AdmmState(Samples, Solving):
             "ridge_start": self.ridge_start,
             "iteration": self.iteration,
         }
-        return Snapshot(common | ({"momentum": self.momentum.memory()} if self.momentum else {}), self.rows())
+        momentum = {"momentum": self.momentum.memory()} if self.momentum else {}
+        return Snapshot(on_host(common | momentum), on_host(self.rows()))
 
     def recall(self, common: dict[str, Any]) -> None:
         super().recall(common)
         self.ridge_start = common.get("ridge_start", self.ridge_start)  # older checkpoints have none
         self._balance()
         if self.momentum:
-            self.momentum.recall(common["momentum"])
+            self.momentum.recall(common["momentum"], self.problem.y)
 
 
 def draw(s: Samples, W: Weights | None = None) -> None:
@@ -253,6 +256,7 @@ def draw(s: Samples, W: Weights | None = None) -> None:
     else:
         # a forward pass, of random weights unless there are others: all constraints hold at the start
         W = W or initial_weights(problem.network, problem.seed, s.lam.dtype.type)
+        W = [np.asarray(W_l, like=s.lam) for W_l in W]
         with problem.clock.phase("start"):
             for columns in s.blocks():
                 for l, z_l in s.z.items():
@@ -266,7 +270,8 @@ def starting_inputs(s: Samples, init: Init, l: int, columns: slice) -> Array:
         return s.a0(columns)
     network = s.problem.network
     z = s.z[l - 1][:, columns]
-    a = np.ones((len(z) + network.beside(l - 1) + network.bias, z.shape[1]), z.dtype, order="F")
+    rows = len(z) + network.beside(l - 1) + network.bias
+    a: Array = np.ones((rows, z.shape[1]), z.dtype, order="F", like=z)
     if network.beside(l - 1):
         network.enter(l - 1, s.problem.a0[:, columns], a)
     if init == "gaussian":
@@ -285,9 +290,9 @@ def _normals(s: Samples, name: str, k: int, columns: slice) -> Array:
 def samples(problem: Problem, settings: TaylorSettings) -> Samples:
     """Memory for z and lam of this rank's samples."""
     network, n, dtype = problem.network, problem.a0.shape[1], problem.a0.dtype.type
-    sizes, L = network.sizes, network.layers
-    z: dict[int, Array] = {l: np.empty((sizes[l], n), dtype, order="F") for l in range(1, L + 1)}
-    lam: Array = np.zeros((sizes[L], n), dtype, order="F")
+    sizes, L, like = network.sizes, network.layers, problem.y
+    z: dict[int, Array] = {l: np.empty((sizes[l], n), dtype, order="F", like=like) for l in range(1, L + 1)}
+    lam: Array = np.zeros((sizes[L], n), dtype, order="F", like=like)
     return Samples(problem, settings, network.block(problem.a0.itemsize), z, lam)
 
 
@@ -297,7 +302,7 @@ def iterating(kept: Samples) -> AdmmState:
     network, n, dtype, block = kept.problem.network, kept.lam.shape[1], kept.lam.dtype.type, kept.block
     sizes, L = network.sizes, network.layers
     clock = kept.problem.clock
-    a = {l: layers.hidden(network, l, n, block, dtype, clock) for l in range(1, L)}
+    a = {l: layers.hidden(network, l, n, block, dtype, clock, kept.lam) for l in range(1, L)}
     for l, stored in a.items():
         if network.beside(l):
             assert isinstance(stored, Stored)
@@ -309,7 +314,7 @@ def iterating(kept: Samples) -> AdmmState:
         a=a,
         pairs=pairs,
         sums=LayerSums(pairs, layers.factor_flops(kept.settings, network), kept.problem.comm),
-        m={l: np.empty((sizes[l], min(block, n)), dtype, order="F") for l in range(1, L + 1)},
+        m={l: np.empty((sizes[l], min(block, n)), dtype, order="F", like=kept.lam) for l in range(1, L + 1)},
     )
 
 

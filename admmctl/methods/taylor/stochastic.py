@@ -177,7 +177,7 @@ class StochasticAdmm(TaylorMethod):
         """Those of ``admm``, of the subset that was drawn last."""
         s = state.s
         network, dtype = s.problem.network, s.lam.dtype.type
-        fresh = {l: hidden(network, l, s.block, s.block, dtype, Untimed()) for l in s.a}
+        fresh = {l: hidden(network, l, s.block, s.block, dtype, Untimed(), s.lam) for l in s.a}
 
         def standing(l: int, columns: slice) -> Array:
             """a_l that z and W ask for: that in memory is of the W before."""
