@@ -16,11 +16,13 @@ from admmctl.report.output import put, put_json
 if TYPE_CHECKING:  # commands load what they need as they run
     from admmctl.experiment.template import Seen, Wish
 
+NO_FILE = "there is no file {} (looked in {})"
+
 
 @app.command()
 def new(
     file: Annotated[
-        str | None, typer.Argument(help="Your data, a row per sample: .npy, .csv or .csv.gz.", metavar="[FILE]")
+        str | None, typer.Argument(help="Your data, a row per sample: .npy, .csv or .csv.gz.", metavar="FILE")
     ] = None,
     label: Annotated[
         str | None, typer.Option("--label", help="Where a CSV has its label: first or last column.")
@@ -75,6 +77,8 @@ def new(
     ask = not yes and not as_json and sys.stdin.isatty() and sys.stderr.isatty()
     if file is None and not ask:
         raise UserError("name your data file: admmctl new FILE; without a terminal nothing is asked")
+    if file is not None and not Path(file).expanduser().is_file():
+        raise UserError(NO_FILE.format(file, Path.cwd()))
     what = one_of("--counts", counts or "accuracy", COUNTS)
     wish = Wish(
         file or "",
@@ -123,7 +127,7 @@ def asked_file(wish: "Wish") -> "Wish":
         if Path(told).expanduser().is_file():
             wish = replace(wish, x=told)
         else:
-            note(f"there is no file {told} (looked in {Path.cwd()})")
+            note(NO_FILE.format(told, Path.cwd()))
     return wish
 
 

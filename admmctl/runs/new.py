@@ -12,7 +12,7 @@ import yaml
 from admmctl.data.catalog import datasets
 from admmctl.data.dataset import lacking_classes, split
 from admmctl.data.source import DataSettings, Source
-from admmctl.errors import MissingExtra, UserError
+from admmctl.errors import DataError, MissingExtra, UserError
 from admmctl.experiment import config as configuration
 from admmctl.experiment.advice import Advice, Case, advise
 from admmctl.experiment.config import Run
@@ -54,7 +54,13 @@ def look(wish: Wish) -> Seen:
         )
     settings = _settings(wish)
     dataset = datasets.load("files")()
-    source = dataset.open(settings)
+    try:
+        source = dataset.open(settings)
+    except DataError as problem:
+        if "which is no number" not in str(problem):
+            raise
+        cure = "give words numbers first, in pandas: table[column].astype('category').cat.codes"
+        raise UserError(f"{problem}; {cure}") from None
     divided = split(dataset, settings, source)
     why, notes = lacking_classes(dataset, settings, source, divided)
     if why:
@@ -202,7 +208,7 @@ def next_steps(request: Request, runs: Sequence[Row]) -> list[str]:
     ranks = ["--cores", str(request.options.cores)] if request.options.cores > 1 else []
     again = shlex.join(["admmctl", "train", str(experiment.path), *ranks, *changes])
     ran, seeds = {run["method"] for run in runs}, {run["seed"] for run in runs}
-    if len(every) > len(ran):
+    if request.method != "all" and len(every) > len(ran):
         first = f"all methods of the file, six seeds each: {again} --method all --repeat 6"
     elif len(seeds) < MANY_SEEDS:
         first = f"six seeds, for intervals: {again} --method all --repeat 6"

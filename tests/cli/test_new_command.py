@@ -40,6 +40,8 @@ def test_advice_follows_what_has_run_and_is_not_for_json(shell: Shell) -> None:
     change = ["--set", "methods={linear: {}}", "--set", "sweep=null"]
     one = shell("train", "own.yaml", *change)
     assert "try next: six seeds, for intervals: admmctl train own.yaml --set 'methods={linear: {}}'" in one.err
+    every = shell("train", "own.yaml", "--method", "all", "--set", "sweep=null", "--set", "stop.epochs=1")
+    assert "try next: six seeds" in every.err
     six = shell("train", "own.yaml", "--repeat", 6, *change)
     assert "try next: which is best, for sure: admmctl runs compare " in six.err
     assert "try next" not in shell("train", "own.yaml", "--json", *change).err
@@ -61,6 +63,7 @@ def test_a_script_gets_one_document(shell: Shell) -> None:
         ([], "name your data file"),
         (["own.csv"], "--label first or last"),
         (["nowhere.csv", "--label", "last"], "there is no file nowhere.csv"),
+        ([".", "--label", "last"], "there is no file ."),
         (["own.csv", "--label", "middle"], "'first' or 'last'"),
         (["own.csv", "--label", "last", "--counts", "fun"], "accuracy, seconds, memory"),
         (["own.csv", "--label", "last", "--test", "2"], "data.test"),

@@ -96,6 +96,7 @@ def test_constant_features_and_long_tails_are_seen_beside_a_large_offset():
         (lambda text: text.replace("\n", ",\n", 1), "line 2 has 4 cells"),
         (lambda text: text + "1.0,,2.0,1\n", "line 602, column 2 is empty"),
         (lambda text: text + "1.0,nan,2.0,1\n", "no finite number"),
+        (lambda text: text + "1.0,1.0,2.0,setosa\n", "give words numbers first"),
         (lambda text: text + "1.0,1.0,2.0,0.5\n", "labels that are not whole numbers"),
         (lambda text: "", "it is empty"),
     ],
