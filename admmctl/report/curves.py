@@ -18,9 +18,10 @@ from admmctl.report import style
 from admmctl.report.text import count
 from admmctl.runs.reading import Curve
 from admmctl.runs.recorded import Recorded
-from admmctl.studies.statistics import median
+from admmctl.studies.statistics import MINIMUM, median, order
 
 Say = Callable[[str], None]
+Values = NDArray[np.floating]
 _HIGH = 0.95  # accuracies above it are drawn as error rates, where the others stay apart
 _LINE = 0.008  # about the width of a line, as a part of the axes' height
 _LOW = 0.8  # below it accuracies are squeezed together on an axis of errors
@@ -91,6 +92,19 @@ def say_mixed_data(runs: Iterable[Recorded], say: Say) -> None:
         if len(different) > 1:
             first, second, *_ = (run.folder for run in different.values())
             say(f"{first} and {second} are of one data block, and read different data: the files have changed")
+
+
+def medians(values: Values) -> tuple[Values, Values, Values]:
+    """What ``statistics.median`` says of each column, at once; below six rows the band is of all of them."""
+    runs = len(values)
+    ordered = np.sort(np.where(np.isnan(values), np.inf, values).T).T
+    low, high = ordered[(runs - 1) // 2], ordered[runs // 2]
+    with np.errstate(invalid="ignore"):  # of infinities of both signs there is no middle
+        middles = np.where(low == high, low, (low + high) / 2)
+    if runs < MINIMUM:
+        return middles, values.min(axis=0), values.max(axis=0)
+    k = order(runs)
+    return middles, ordered[k - 1], ordered[runs - k]
 
 
 def spread(groups: list[Group], column: str) -> float:

@@ -10,20 +10,22 @@ from typing import Any, Literal
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-from numpy.typing import NDArray
 
 from admmctl.errors import UserError
 from admmctl.report import style
 from admmctl.report.curves import (
     Group,
     Say,
+    Values,
     as_errors,
     coinciding,
     error_of,
     grouped,
     labelled,
+    medians,
     say_mixed_data,
     spread,
     targets,
@@ -32,9 +34,8 @@ from admmctl.report.curves import (
 from admmctl.runs.places import root
 from admmctl.runs.reading import Curve
 from admmctl.runs.recorded import Recorded
-from admmctl.studies.statistics import MINIMUM, median, order
+from admmctl.studies.statistics import median
 
-Values = NDArray[np.floating]
 Axis = Literal["auto", "log", "linear"]
 Against = Literal["seconds", "epochs", "iterations"]
 
@@ -95,18 +96,31 @@ def accuracy_plot(
     no run has such a curve, or when the figure cannot be written.
     """
     style.check_output(output)
+    drawn = drawable(runs, view, say)
+    name = "accuracy" if view.of == "test_accuracy" else view.of
+    return style.save(
+        accuracy_figure(drawn, view), output or beside(drawn) / name, any(run.made_up for run in drawn)
+    )
+
+
+def drawable(runs: Iterable[Recorded], view: View, say: Say) -> list[Recorded]:
+    """The runs that have such a curve. Raises UserError when none has."""
     if view.training and view.of != "test_accuracy":
         raise UserError(f"--training goes with the test accuracy; --of {view.of} is drawn by itself")
-    drawn = [run for run in runs if run.curve]
-    if not drawn:
+    begun = [run for run in runs if run.curve]
+    if not begun:
         raise UserError("none of these runs has an evaluation yet: there is nothing to draw")
-    drawn = with_column(drawn, view.of, say)
+    drawn = with_column(begun, view.of, say)
     say_mixed_data(drawn, say)
+    return drawn
+
+
+def accuracy_figure(drawn: list[Recorded], view: View) -> Figure:
+    """The figure of ``accuracy_plot``, of runs that are ``drawable``."""
     figure, axes = plt.subplots()
     axes.set_title(curves(axes, drawn, view).heading(), loc="left")
     style.legend_below(axes)  # in the axes it would lie on curves
-    name = "accuracy" if view.of == "test_accuracy" else view.of
-    return style.save(figure, output or beside(drawn) / name, any(run.made_up for run in drawn))
+    return figure
 
 
 def beside(runs: Iterable[Recorded]) -> Path:
@@ -224,25 +238,12 @@ def _draw(axes: Axes, group: Group, column: str, value: str, look: dict[str, Any
     known = [curve[0][column] for curve in curves if curve[0].get("iteration") != 0]
     times = times[times >= max(known, default=-math.inf)]
     values = np.array([_held(curve, times, column, value) for curve in curves])
-    middles, low, high = _medians(values)
+    middles, low, high = medians(values)
     line = _plot(axes, times, middles, look)
     if "label" not in look:
         return line  # the thin line beside the one that counts has no band
     axes.fill_between(times, low, high, color=look["color"], alpha=0.18, linewidth=0)
     return line
-
-
-def _medians(values: Values) -> tuple[Values, Values, Values]:
-    """What ``statistics.median`` says of each column, at once; below six rows the band is of all of them."""
-    runs = len(values)
-    ordered = np.sort(np.where(np.isnan(values), np.inf, values).T).T
-    low, high = ordered[(runs - 1) // 2], ordered[runs // 2]
-    with np.errstate(invalid="ignore"):  # of infinities of both signs there is no middle
-        middles = np.where(low == high, low, (low + high) / 2)
-    if runs < MINIMUM:
-        return middles, values.min(axis=0), values.max(axis=0)
-    k = order(runs)
-    return middles, ordered[k - 1], ordered[runs - k]
 
 
 def _plot(axes: Axes, times: Values, values: Values | list[float], look: dict[str, Any]) -> Line2D:
@@ -270,10 +271,16 @@ def target_plot(
     """
     style.check_output(output)
     say_mixed_data(runs, say)
+    figure = target_figure(runs, over, unit)
+    return style.save(figure, output or beside(runs) / f"target-{over}", any(run.made_up for run in runs))
+
+
+def target_figure(runs: list[Recorded], over: str, unit: Against) -> Figure:
+    """The figure of ``target_plot``."""
     figure, axes = plt.subplots()
     settings_against_target(axes, runs, over, unit)
     style.legend_below(axes)
-    return style.save(figure, output or beside(runs) / f"target-{over}", any(run.made_up for run in runs))
+    return figure
 
 
 def _activation(run: Recorded) -> str:

@@ -65,29 +65,28 @@ LINES = ("-", "--", ":", "-.")
 PLAIN = FuncFormatter(lambda value, _: f"{value:g}")  # numbers on an axis, without powers of ten
 COLUMN_WIDTH = 3.4  # inches, of a two-column paper
 
+LOOK: Any = {
+    "figure.figsize": (COLUMN_WIDTH * 1.35, COLUMN_WIDTH),
+    "figure.dpi": 100,
+    "savefig.dpi": 200,
+    "savefig.bbox": "tight",
+    "font.size": 9,
+    "axes.labelsize": 9,
+    "axes.titlesize": 9,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 4,
+    "pdf.fonttype": 42,
+}
 matplotlib.use("agg")  # where matplotlib was loaded before, too
 matplotlib.rcdefaults()  # a matplotlibrc is for its owner's figures: ours look the same everywhere
-plt.rcParams.update(
-    {
-        "figure.figsize": (COLUMN_WIDTH * 1.35, COLUMN_WIDTH),
-        "figure.dpi": 100,
-        "savefig.dpi": 200,
-        "savefig.bbox": "tight",
-        "font.size": 9,
-        "axes.labelsize": 9,
-        "axes.titlesize": 9,
-        "legend.fontsize": 8,
-        "legend.frameon": False,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "grid.alpha": 0.3,
-        "grid.linewidth": 0.6,
-        "lines.linewidth": 1.5,
-        "lines.markersize": 4,
-        "pdf.fonttype": 42,
-    }
-)
+plt.rcParams.update(LOOK)
 
 
 def look(kind: str) -> tuple[str, str]:
@@ -202,6 +201,12 @@ def without_suffix(path: Path, *others: str) -> Path:
     return path.with_suffix("") if path.suffix in (".png", ".pdf", *others) else path
 
 
+def mark_made_up(figure: Figure) -> None:
+    """Say across a figure that its data are made up."""
+    across: dict[str, Any] = {"fontsize": 26, "rotation": 25, "color": VERMILLION, "alpha": 0.35, "zorder": 10}
+    figure.text(0.5, 0.5, "made-up data", ha="center", va="center", **across)
+
+
 def save(figure: Figure, path: Path, made_up: bool = False) -> list[Path]:
     """Write PNG and PDF side by side, whole or not at all; returns both paths, and closes the figure.
 
@@ -209,8 +214,7 @@ def save(figure: Figure, path: Path, made_up: bool = False) -> list[Path]:
     """
     path = without_suffix(path)
     if made_up:
-        across: dict[str, Any] = {"fontsize": 26, "rotation": 25, "color": VERMILLION, "alpha": 0.35, "zorder": 10}
-        figure.text(0.5, 0.5, "made-up data", ha="center", va="center", **across)
+        mark_made_up(figure)
     written = []
     try:
         for suffix, metadata in {"png": {"Software": None}, "pdf": {"CreationDate": None}}.items():

@@ -13,7 +13,7 @@ from support import recorded_runs
 from support.studies import write_curve, write_run
 
 from admmctl.errors import UserError
-from admmctl.report import figures, style
+from admmctl.report import curves, figures, style
 from admmctl.runs.recorded import Recorded
 from admmctl.studies.statistics import MINIMUM, median
 
@@ -302,7 +302,7 @@ def test_medians_at_all_times_are_those_at_each(runs: int) -> None:
     generator = np.random.default_rng(runs)
     values = generator.choice([0.1, 0.5, 0.7, np.inf, np.nan, -1.0], (runs, 50))
     values[:, 0] = np.inf
-    middles, low, high = figures._medians(values)
+    middles, low, high = curves.medians(values)
     each = [median(list(column)) for column in values.T]
     np.testing.assert_array_equal(middles, [found.value for found in each])
     if runs < MINIMUM:  # a band of all runs

@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "cli": {"papers", "studies", "report", "runs", "launch", "experiment", "data", *BASE},
     **dict.fromkeys(BASE, BASE),
     "__main__": {"cli"},
-    "": {"runs", "launch"},  # admmctl itself
+    "": {"report", "runs", "launch"},  # admmctl itself
 }
 DRIVER_ONLY = {"typer", "rich", "pandas", "matplotlib", "jinja2"}
 NEVER_IN_A_METHOD = {"yaml", "mpi4py", *DRIVER_ONLY}

@@ -38,13 +38,13 @@ def write_parquet_files(runs: list[Exported], folder: Path, home: Path, say: Cal
 
     for name, rows in zip(("runs", "curves"), rows_of(runs), strict=True):
         frame = pd.DataFrame(
-            {key: _of_one_type([row.get(key) for row in rows]) for key in columns(rows) or ["run"]}
+            {key: of_one_type([row.get(key) for row in rows]) for key in columns(rows) or ["run"]}
         )
         frame.to_parquet(folder / f"{name}.parquet", engine="pyarrow", index=False)
     say(len(runs), len(runs))
 
 
-def _of_one_type(values: list[Any]) -> Any:
+def of_one_type(values: list[Any]) -> Any:
     """A column of whole numbers, numbers, truths or text: the narrowest that holds all."""
     import pandas as pd
 
