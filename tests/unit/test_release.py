@@ -27,6 +27,12 @@ def test_the_changelog_is_by_version_and_the_first_is_this_one() -> None:
     assert numbers == sorted(set(numbers), key=lambda text: [*map(int, text.split("."))], reverse=True)
 
 
+def test_the_notes_of_this_version_name_every_extra(project: Any) -> None:
+    notes = (ROOT / "CHANGELOG.md").read_text().split("\n## ")[1].partition("\n### ")[0]
+    (extras,) = re.findall(r"Extras: (.*?)\.", notes, re.S)
+    assert set(re.findall("`(.*?)`", extras)) == set(project["optional-dependencies"]) - {"dev"}
+
+
 def test_the_citation_is_of_this_version(project: Any) -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation["version"] == __version__
