@@ -1,6 +1,6 @@
 """``GraphAdmmClassifier`` beside scikit-learn's ``MLPClassifier``, as both come: accuracy, seconds of ``fit``.
 
-    ADMMCTL_DATASETS=datasets .venv/bin/python benchmarks/estimators.py [SET ...]
+    ADMMCTL_DATASETS=datasets .venv/bin/python benchmarks/estimators.py [--shuffle SEED] [SET ...]
 
 Ten stratified folds of digits, breast-cancer, wine, and of the first 5,000 rows of HIGGS and MNIST where these are
 prepared. Inputs are standardised for both, by themselves or by StandardScaler, inside of the clock. One thread;
@@ -12,7 +12,7 @@ import os
 for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = "1"
 
-import sys
+import argparse
 import time
 import warnings
 from pathlib import Path
@@ -51,13 +51,13 @@ def timed(model, X, y):
     return model, time.perf_counter() - wall, time.process_time() - cpu
 
 
-def compare(name):
+def compare(name, shuffle):
     data = rows_of(name)
     if data is None:
         return
     X, y = data
     scores, seconds = [], []
-    folds = StratifiedKFold(10, shuffle=True, random_state=0).split(X, y)
+    folds = StratifiedKFold(10, shuffle=True, random_state=shuffle).split(X, y)
     for fold, (train, test) in enumerate(folds):
         made = [
             GraphAdmmClassifier(random_state=fold),
@@ -82,5 +82,9 @@ def compare(name):
 if __name__ == "__main__":
     warnings.simplefilter("ignore", ConvergenceWarning)  # of MLPClassifier, after its 200 epochs
     GraphAdmmClassifier(max_iter=1).fit(*load_iris(return_X_y=True))  # compiles its loops
-    for name in sys.argv[1:] or [*BUNDLED, *PREPARED]:
-        compare(name)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("sets", nargs="*", metavar="SET", choices=[*BUNDLED, *PREPARED, []])
+    parser.add_argument("--shuffle", type=int, default=0, metavar="SEED", help="of the folds")
+    arguments = parser.parse_args()
+    for name in arguments.sets or [*BUNDLED, *PREPARED]:
+        compare(name, arguments.shuffle)

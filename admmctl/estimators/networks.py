@@ -90,12 +90,13 @@ class GraphAdmmClassifier(NetworkClassifier):
         return layered(len(x), self.hidden_layer_sizes, outputs, self.activation, self.kind)
 
     def _own_settings(self, rows: int) -> dict[str, Any]:
-        batch = plain(self.batch_size)
+        given, batch = self.settings or {}, plain(self.batch_size)
         if batch == "auto":
             batch = int(np.clip(rows // _BATCHES, *_BATCH))
-        batch = min(rows, batch)
-        alpha = _L2 * np.sqrt(rows) if self.alpha == "auto" else self.alpha
-        return {"penalties": "matrix", "batch": batch, "l2": alpha * batch / rows, "kl_clip": _KL_CLIP}
+        batch = min(rows, given.get("batch", batch) or rows)
+        alpha = _L2 * np.sqrt(rows) if isinstance(self.alpha, str) else self.alpha
+        own = {"penalties": "matrix", "batch": batch, "l2": alpha * batch / rows}
+        return own | ({"kl_clip": _KL_CLIP} if given.get("penalties", "matrix") == "matrix" else {})
 
     def _round(self, method: Method, problem: Problem, state: Any) -> Any:
         """An epoch."""

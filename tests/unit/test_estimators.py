@@ -276,6 +276,12 @@ def test_wrong_parameters_are_named(kind: Any, parameters: dict[str, Any], messa
         kind(**parameters).fit(*moons(20))
 
 
+@pytest.mark.parametrize("settings", [{"penalties": "automatic"}, {"penalties": "fixed", "batch": None}])
+def test_settings_choose_other_penalties(settings: dict[str, Any]) -> None:
+    model = GraphAdmmClassifier(random_state=0, max_iter=20, settings=settings)
+    assert model.fit(*moons()).score(*moons()) > 0.8
+
+
 def test_numbers_of_numpy_are_numbers() -> None:
     sizes, batch = np.array([4, 3]), np.int64(10)
     model = GraphAdmmClassifier(sizes, batch_size=batch, alpha=np.float32(0.5), max_iter=np.int32(2))
