@@ -154,7 +154,7 @@ class GitHubMathematics(Extension):
 
 class Inline(InlineProcessor):
     def handleMatch(self, m: re.Match[str], data: str) -> tuple[Any, int, int]:
-        return self.md.htmlStash.store(mathml(m[1])), m.start(0), m.end(0)
+        return self.md.htmlStash.store(f'<span class="formula">{mathml(m[1])}</span>'), m.start(0), m.end(0)
 
 
 def mathml(text: str, display: str = "inline") -> str:

@@ -8,12 +8,12 @@ import html
 import json
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.chromium import DARK, FLAGS, LIGHT, installed
 from support.recorded_runs import NASTY, judged, number, write_figure, write_run
 
 from admmctl.report.page import report
@@ -22,23 +22,6 @@ from admmctl.runs.places import find
 
 pytestmark = pytest.mark.browser
 
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-dev-shm-usage",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--hide-scrollbars",
-    "--enable-logging=stderr",
-    "--virtual-time-budget=4000",
-)
-DARK = "--blink-settings=preferredColorScheme=0"
-LIGHT = "--blink-settings=preferredColorScheme=1"
 # At the end of a copy of the page: errors are caught from the start on, the answer is what ``act`` returns.
 CATCH = "<script>window.wrong = []; addEventListener('error', (event) => wrong.push(event.message));</script>"
 ACT = """<script>
@@ -108,10 +91,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def chromium(page: Path, tmp_path: Path) -> Chromium:
-    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
-    if program is None:
-        pytest.skip(f"no {PROGRAMS[0]} on the PATH (Debian: chromium); tests/browser/run.sh installs it")
-    return Chromium(program, page, tmp_path)
+    return Chromium(installed(), page, tmp_path)
 
 
 def test_nothing_is_loaded_and_nothing_is_complained_about(chromium: Chromium) -> None:
