@@ -6,6 +6,7 @@ draw without a script. Comments in a page, which GitHub hides, say where the sit
 """
 
 import io
+import json
 import posixpath
 import re
 import subprocess
@@ -37,7 +38,15 @@ FIGURES = (
     "swissroll",
     "boundary",
 )
-LANGUAGES = {".py": "python", ".yaml": "yaml", ".yml": "yaml", ".toml": "toml", ".sh": "bash", "": "text"}
+LANGUAGES = {
+    ".py": "python",
+    ".yaml": "yaml",
+    ".yml": "yaml",
+    ".toml": "toml",
+    ".sh": "bash",
+    "": "text",
+    ".ipynb": "json",
+}
 # Latin, Greek, primes, arrows, operators, brackets; italic Latin, monospace, italic Greek.
 LETTERS = (
     (0x20, 0x17F),
@@ -63,7 +72,15 @@ def outside_fences(text: str, pattern: re.Pattern[str], replacement: Any) -> str
 def code_of(target: str, page: str) -> str | None:
     """The path in the repository of the code that a link of ``page`` leads to; None for other links."""
     path = posixpath.normpath(posixpath.join(posixpath.dirname(page), target))
-    return path if (ROOT / path).is_file() and Path(path).suffix in LANGUAGES else None
+    return path if (ROOT / path).is_file() and Path(path).suffix in {*LANGUAGES, ".ipynb"} else None
+
+
+def shown(path: Path) -> str:
+    """The page of a file of code, or of a notebook: its cells."""
+    if path.suffix != ".ipynb":
+        return f"# {path.relative_to(ROOT)}\n\n````{LANGUAGES[path.suffix]}\n{path.read_text()}\n````\n"
+    cells = [(cell["cell_type"], "".join(cell["source"])) for cell in json.loads(path.read_text())["cells"]]
+    return "\n\n".join(f"```python\n{text}\n```" if kind == "code" else text for kind, text in cells)
 
 
 # --- where pages are
@@ -82,8 +99,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
             if (path := code_of(target, page.src_uri)) is not None:
                 linked.add(path)
     for path in sorted(linked):
-        text = f"# {path}\n\n````{LANGUAGES[Path(path).suffix]}\n{(ROOT / path).read_text()}\n````\n"
-        add(files, config, f"{path}.md", content=text, inclusion=InclusionLevel.NOT_IN_NAV)
+        add(files, config, f"{path}.md", content=shown(ROOT / path), inclusion=InclusionLevel.NOT_IN_NAV)
     add(files, config, "docs/site/mathematics.woff", content=font())
     for drawn in draw():
         add(files, config, f"docs/figures/{drawn.name}", abs_src_path=str(drawn))
