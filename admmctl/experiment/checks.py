@@ -205,6 +205,8 @@ def wrong_without_dense_layers(network: NetworkSettings, settings: Settings) -> 
 def wrong_regularisers(block: dict[str, Any], kind: str, loss: Any) -> Wrong:
     """The method has mini-batches to regularise, and the loss takes targets that are not 0 or 1."""
     keys = [key for key in RegulariserSettings.model_fields if key in block]
+    if not keys:
+        return []
     if not issubclass(methods.load(kind).Settings, RegulariserSettings):
         able = [name for name in methods if issubclass(methods.load(name).Settings, RegulariserSettings)]
         return [(key, f"method {kind} has no such key; these have: {', '.join(able)}") for key in keys]

@@ -1,7 +1,9 @@
 """YAML with line numbers: what an error message needs to point at the place."""
 
+import copy
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -78,17 +80,23 @@ def read(path: Path, what: str = EXPERIMENT) -> Document:
         raise ConfigError(f"{path}: there is no such file{hint}{_nearby(path)}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}{hint}") from None
-    lines: dict[Key, int] = {}
-    wrong: list[str] = []
     try:
-        content = _construct(text, lines, wrong)
+        content, lines, wrong = _parsed(text)
     except _NotYaml as problem:
         raise ConfigError(f"{path}{problem.place}: not valid YAML: {problem}") from None
     if wrong:
         raise ConfigError("\n".join(f"{path}:{place}" for place in wrong))
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: {what}")
-    return Document(content, lines, str(path))
+    return Document(copy.deepcopy(content), dict(lines), str(path))
+
+
+@lru_cache(maxsize=64)
+def _parsed(text: str) -> tuple[Any, dict[Key, int], list[str]]:
+    """What ``_construct`` makes of a whole file. The claims of a report read a few files dozens of times."""
+    lines: dict[Key, int] = {}
+    wrong: list[str] = []
+    return _construct(text, lines, wrong), lines, wrong
 
 
 def split_key(text: str) -> list[str]:

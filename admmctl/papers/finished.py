@@ -1,6 +1,5 @@
 """Runs that a figure or a claim can use again: finished ones of the same settings, data and ranks."""
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,11 +25,12 @@ def finished(
     One of the same budget comes before one that went further. None of made-up data, but where ``made_up`` asks
     for them; with ``quiet`` none that other work disturbed. ``say`` is called about each damaged one.
     """
-    pattern = re.compile(rf"{re.escape(resuming.folder_name(run, ranks))}(-\d+)?")
+    name = resuming.folder_name(run, ranks)
     folders = [root() / experiment for experiment in sorted({run.experiment, run.experiment.removesuffix(QUICK)})]
     found = []
     for path in (path for folder in folders if folder.is_dir() for path in folder.iterdir()):
-        if not pattern.fullmatch(path.name) or not is_run(path):
+        number = path.name.removeprefix(f"{name}-")  # of a second run of these settings
+        if (path.name != name and (number == path.name or not number.isdecimal())) or not is_run(path):
             continue
         recorded = Recorded(path)
         problem = recorded.damage(EVERYTHING)

@@ -95,6 +95,11 @@ class Cell:
     spark: Spark | None = None
 
     @property
+    def plain(self) -> bool:
+        """Whether there is nothing to it but what it shows."""
+        return not (self.colour or self.href or self.look or self.small or self.spark)
+
+    @property
     def sortable(self) -> str | None:
         """The number as JavaScript reads it; none for what is not a number."""
         if self.value is None or math.isnan(self.value):
@@ -111,6 +116,11 @@ class Column:
     about: str | None = None
     sortable: bool = True
     class_: str | None = None
+
+    def class_of(self, cell: Cell | None) -> str:
+        """The CSS classes of a cell of this column; of its heading where that is None."""
+        more = None if cell is None else cell.class_
+        return " ".join(filter(None, ("number" if self.number else "", self.class_, more)))
 
 
 @dataclass

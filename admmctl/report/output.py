@@ -6,23 +6,26 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-from rich.console import Console, RenderableType
+from typing import TYPE_CHECKING, Any
 
 from admmctl.errors import UserError
 from admmctl.files import STDOUT, to_csv, to_json, write_csv
+
+if TYPE_CHECKING:  # the Tab key waits for what the commands load
+    from rich.console import RenderableType
 
 _NARROWEST = 80  # tables are made for this; a narrower terminal wraps their lines itself
 _ENDLESS = 100_000  # columns of a file or a pipe
 
 
-def put(*parts: RenderableType | None, narrowest: int = _NARROWEST) -> None:
+def put(*parts: "RenderableType | None", narrowest: int = _NARROWEST) -> None:
     """Print tables and text as they are: names are never taken for markup.
 
     On a terminal tables have its width, or ``narrowest`` columns where it has fewer. Elsewhere their lines are as
     long as it takes.
     """
+    from rich.console import Console
+
     text = io.StringIO()
     terminal = sys.stdout.isatty()
     width = room(narrowest)

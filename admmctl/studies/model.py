@@ -18,7 +18,6 @@ from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 from admmctl.errors import UserError
 from admmctl.launch.cluster import Machine
@@ -269,6 +268,8 @@ def _non_negative(rows: Array, seconds: Array, choices: list[list[int]]) -> Arra
 
     It uses the first choice of columns that the rows can tell apart, else the last one; all others get 0.
     """
+    from scipy.optimize import nnls  # it loads slowly
+
     weighted = rows / seconds[:, None]
     for columns in choices:
         lengths = np.linalg.norm(weighted[:, columns], axis=0)

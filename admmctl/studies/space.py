@@ -5,7 +5,6 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from scipy.stats import qmc
 
 from admmctl.errors import UserError
 from admmctl.experiment.schema import Range, SweepSettings
@@ -47,6 +46,8 @@ def settings_of_trials(settings: SweepSettings, method: str, count: int | None) 
         axes = [values if isinstance(values, list) else grid(values) for values in space.values()]
         every = [dict(zip(space, point, strict=True)) for point in product(*axes)]
         return every if count is None else every[:count]
+    from scipy.stats import qmc  # half a second, which lists of figures and claims need not wait
+
     points = qmc.Halton(len(space), seed=settings.seed).random(count or settings.trials)
     return [
         {key: _value(values, float(u)) for (key, values), u in zip(space.items(), point, strict=True)}

@@ -153,11 +153,14 @@ def test_what_a_module_loads(module, unwanted):
 @pytest.mark.parametrize(
     ("module", "unwanted"),
     [
-        ("admmctl.cli", {"numpy", "scipy", "pandas", "matplotlib", "pydantic", "yaml"}),  # also at the Tab key
+        (
+            "admmctl.cli",
+            {"numpy", "scipy", "pandas", "matplotlib", "pydantic", "yaml", "rich"},
+        ),  # also at the Tab key
         ("admmctl.runs.jobs, admmctl.report.tables", {"numpy", "scipy", "pandas", "matplotlib"}),  # runs list
         ("admmctl.report.compare", {"numpy", "scipy", "pandas", "matplotlib"}),
         ("admmctl.report.figures", {"scipy.stats", "pandas"}),
-        ("admmctl.report.page", {"scipy.stats", "pandas"}),
+        ("admmctl.report.page, admmctl.papers.told", {"scipy.stats", "pandas"}),
     ],
 )
 def test_what_reads_many_runs_loads_little(module: str, unwanted: set[str]) -> None:
