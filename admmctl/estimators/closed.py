@@ -126,7 +126,7 @@ class RandomFeaturesClassifier(NetworkClassifier):
         *,
         kernel: str = "gaussian",
         length_scale: float | None = None,
-        ridge: float = 1e-4,
+        ridge: float = 0.3,
         scale: str = "standard",
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
