@@ -54,6 +54,12 @@ def bench(
     slower: Slower = None,
     other_machine: OtherMachine = False,
     oversubscribe: Oversubscribe = False,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            "--device", help="PyTorch there in the place of NumPy: cpu, cuda or cuda:N; with its own peak."
+        ),
+    ] = None,
     settings: Changes = None,
     as_json: Json = False,
 ) -> None:
@@ -72,6 +78,8 @@ def bench(
 
       admmctl bench higgs --rows 500000 --cores 2
 
+      admmctl bench mnist-graph --device cuda
+
       admmctl bench higgs --repeat 15 --against old.json --fail-if-slower 10%
     """
     from admmctl.launch.inherited import check_single
@@ -85,7 +93,7 @@ def bench(
     from admmctl.studies.gate import margin_of
 
     def measure(say: Callable[[str], None]) -> "Bench":
-        return run_bench(config, method, rows, cores, repeat, settings or [], say, oversubscribe)
+        return run_bench(config, method, rows, cores, repeat, settings or [], say, oversubscribe, device)
 
     if earlier is None:
         if slower is not None or other_machine:
@@ -95,7 +103,7 @@ def bench(
         put_json(result.model_dump()) if as_json else put(bench_tables(result))
         return
     before, margin = read_bench(earlier), margin_of(slower or MARGIN, "--fail-if-slower")
-    check_same(chosen(config, method, settings or []), rows, cores, before, other_machine)
+    check_same(chosen(config, method, settings or [], device), rows, cores, before, other_machine)
     with measuring(error_console()) as say:
         result, found = held_against(measure, before, earlier, margin, say)
     put_json({**result.model_dump(), "against": found}) if as_json else put(against_table(result, found))

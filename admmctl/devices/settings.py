@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from admmctl.comm import Comm
 from admmctl.devices.library import Device, number, of_rank, torch_for
 from admmctl.settings import Settings
 
@@ -38,9 +39,22 @@ class DeviceSettings(Settings):
         if self.backend == "torch" and self.device == "cuda":
             of_rank(self.device, 0, ranks, torch_for(self.device).cuda.device_count())
 
+    def place(self, comm: Comm) -> str:
+        """The device of this rank: 'cpu', 'cuda:1'. Collective. Raises UserError where it has none."""
+        if self.device != "cuda":
+            return self.device
+        return of_rank(self.device, *comm.local(), torch_for(self.device).cuda.device_count())
+
     @property
     def accelerator(self) -> str | None:
         """The name of the device, where it is not the processor."""
         if self.backend == "numpy" or self.device == "cpu":
             return None
         return str(torch_for(self.device).cuda.get_device_name(number(self.device)))
+
+
+def device_name(settings: Settings) -> str | None:
+    """What computes in the place of NumPy, by name: a GPU, or PyTorch on the processor. None for NumPy."""
+    if not isinstance(settings, DeviceSettings) or settings.backend == "numpy":
+        return None
+    return settings.accelerator or "cpu (PyTorch)"

@@ -26,6 +26,7 @@ _TYPES: dict[Any, np.dtype[Any]] = {
     torch.int64: np.dtype(np.int64),
     torch.int32: np.dtype(np.int32),
 }
+_PINNED = 1 << 16, 1 << 28  # bytes of copies to a GPU that go through pinned memory
 _OURS = {kind: tensor_type for tensor_type, kind in _TYPES.items()}
 
 
@@ -91,7 +92,11 @@ class TorchArray(NDArrayOperatorsMixin):
             values = np.asarray(values)
             plain = values if values.flags.writeable and min(values.strides, default=0) >= 0 else values.copy()
             tensor = torch.from_numpy(plain)
-        return tensor.to(self.tensor.device, None if dtype is None else _OURS[np.dtype(dtype)])
+        if self.tensor.is_cuda and not tensor.is_cuda and _PINNED[0] <= tensor.nbytes <= _PINNED[1]:
+            tensor = tensor.pin_memory()  # which the device reads by itself, while the program goes on
+        return tensor.to(
+            self.tensor.device, None if dtype is None else _OURS[np.dtype(dtype)], non_blocking=tensor.is_pinned()
+        )
 
     # Parts of it.
 

@@ -52,6 +52,7 @@ class Resources(Settings):
         description='of a job, in quotes: "30" minutes, "12:00:00", "2-00:00:00"',
     )
     memory_per_node: str | None = Field(default=None, pattern=r"^\d{1,9}[KMGT]?$", description="64G; 0 is all")
+    gpus_per_task: Count | None = Field(default=None, description="GPUs of every rank, for device: cuda")
     exclude: tuple[Nodes, ...] = Field(default=(), strict=False, description="nodes that get no job: n7, n[10-12]")
 
 

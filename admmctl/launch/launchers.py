@@ -207,6 +207,7 @@ class Srun(Launcher):
             "exclude": None if in_a_job else ",".join(site.exclude) or None,
             # Since Slurm 22.05 srun does not take it over from the job.
             "cpus-per-task": threads if threads is not None and threads > 1 else None,
+            "gpus-per-task": site.gpus_per_task,
             "ntasks-per-node": site.ranks_per_node and min(site.ranks_per_node, ranks.cores),
             "cpu-bind": units[site.binding],
         }

@@ -124,6 +124,7 @@ def script(batch: Batch, settings: Launch) -> str:
         "nodes": per_node and -(-batch.ranks // per_node),
         "ntasks-per-node": per_node,
         "cpus-per-task": batch.threads,
+        "gpus-per-task": settings.gpus_per_task,
         "mem": settings.memory_per_node,
         **settings.model_dump(include=by_their_names),
         "exclude": ",".join(settings.exclude) or None,

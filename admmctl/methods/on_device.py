@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from admmctl.comm import Comm, Operation
-from admmctl.devices.library import allow_tf32, of_rank, torch_for
+from admmctl.devices.library import allow_tf32, torch_for
 from admmctl.devices.settings import DeviceSettings
 from admmctl.errors import UserError
 from admmctl.methods.method import Array, Method, Problem, Timer
@@ -36,9 +36,7 @@ def placed(p: Problem, method: Method) -> Problem:
     torch = torch_for(settings.device)
     from admmctl.devices.torch_arrays import TorchArray
 
-    place = settings.device
-    if place == "cuda":
-        place = of_rank(place, *p.comm.local(), torch.cuda.device_count())
+    place = settings.place(p.comm)
     here = TorchArray(torch.empty(0, device=place))
     clock: Timer = p.clock
     network = replace(p.network, block_bytes=BLOCK_ON_PROCESSOR if here.is_processor else BLOCK_ON_GPU)

@@ -25,10 +25,15 @@ def bench_tables(result: Bench) -> Group:
 
 def _machine(result: Bench) -> Table:
     table = Plain.facts(f"{result.cpu}, {count(result.cores, 'core')}", name_style="")
-    table.add_row("matrix product (sgemm 2048)", f"{result.gemm_gflops:.1f} GFLOP/s on one core")
+    side = "sgemm 2048" if result.device is None else "sgemm"
+    table.add_row(f"matrix product ({side})", f"{result.gemm_gflops:,.1f} GFLOP/s on {_where(result)}")
     table.add_row("memory copy", f"{result.memory_bandwidth_gbs:.1f} GB/s per rank")
     table.add_row("linear algebra", ", ".join(result.blas))
     return table
+
+
+def _where(result: Bench) -> str:
+    return result.device or "one core"
 
 
 def _step(result: Bench) -> Table:
@@ -39,9 +44,9 @@ def _step(result: Bench) -> Table:
     each = result.seconds_per_iteration
     table.add_row("one iteration", f"{seconds(each)} s, the median of {result.repeat}")
     per_row = each / result.rows_per_iteration * result.ranks
-    table.add_row("per row and iteration", f"{per_row * 1e6:.3g} µs on one core")
+    table.add_row("per row and iteration", f"{per_row * 1e6:.3g} µs on {_where(result)}")
     if result.fraction is not None:
-        rate = f"{result.step_gflops:.1f} GFLOP/s on one core"
+        rate = f"{result.step_gflops:,.1f} GFLOP/s on {_where(result)}"
         table.add_row("useful operations", f"{rate}, {100 * result.fraction:.0f} % of the matrix product")
     table.add_row("set-up", f"{seconds(result.set_up_s)} s, once")
     expected = f"{result.memory_estimate_mb:.0f} expected"

@@ -24,6 +24,8 @@ from threadpoolctl import threadpool_limits
 from admmctl.comm import Comm, Serial, Verb
 from admmctl.data.catalog import datasets
 from admmctl.data.shards import share
+from admmctl.devices.settings import DeviceSettings, device_name
+from admmctl.devices.speed import Product
 from admmctl.errors import UserError
 from admmctl.experiment.config import Run, load
 from admmctl.methods.method import Array, Diverged, Finished, Message, Method, Problem, start, trainer
@@ -95,6 +97,7 @@ def measure(run: Run, rows: int, repeat: int, comm: Comm, say: Say) -> dict[str,
         rate = None if cost.flop is None else cost.flop / seconds / comm.size / 1e9
         return {
             "method": run.method,
+            "device": device_name(run.settings),
             "network": list(network.sizes),
             "rows": rows,
             "rows_per_iteration": cost.rows,
@@ -140,18 +143,18 @@ def _steps(method: Method, problem: Problem, repeat: int, say: Say) -> _Steps:
     """
     comm, clock, result = problem.comm, problem.clock, _Steps()
     assert isinstance(clock, Clock)
-    square = _square()
     phases: list[dict[str, float]] = []
     cpu_phases: list[dict[str, float]] = []
     own: list[tuple[float, float]] = []
     state = start(method, problem)
     result.set_up = _over(comm, clock.train, max)
+    product = _product(method, comm)
     fresh, number = True, 1
     clock.begin_training()
     try:
         while len(phases) <= repeat:
             say(f"iteration {len(phases)} of {repeat}")
-            peak = _peak(comm, square)
+            peak = product()
             comm.barrier()
             clock.seconds.clear()
             clock.cpu_seconds.clear()
@@ -198,6 +201,21 @@ def _middle(comm: Comm, phases: list[dict[str, float]]) -> dict[str, float]:
     mine = {name: statistics.median(phase.get(name, 0.0) for phase in phases) for name in names}
     ranks = comm.gather(mine)
     return {name: largest for name, (largest, _, _) in over_ranks(ranks or [mine]).items()}
+
+
+def _product(method: Method, comm: Comm) -> Callable[[], float]:
+    """What measures the peak that the method is held against: of its device, or of NumPy on this rank's core."""
+    settings = method.settings
+    if isinstance(settings, DeviceSettings) and settings.backend == "torch":
+        product = Product(settings.place(comm), settings.matmul)
+
+        def of_device() -> float:
+            comm.barrier()
+            return product.gflops()
+
+        return of_device
+    square = _square()
+    return lambda: _peak(comm, square)
 
 
 def _square() -> Array:

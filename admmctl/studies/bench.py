@@ -9,12 +9,14 @@ from typing import Any
 from pydantic import BaseModel
 
 from admmctl.comm import Serial
+from admmctl.devices.settings import DeviceSettings
 from admmctl.errors import Interrupted, RunFailed, UserError
 from admmctl.experiment import config as configuration
 from admmctl.experiment.config import Run
 from admmctl.launch.ended import Event
 from admmctl.launch.job import watch
 from admmctl.launch.options import Options, check_options
+from admmctl.methods.method import methods
 from admmctl.runs.bench import measure
 from admmctl.runs.build import check_method
 from admmctl.studies.study import Exchange
@@ -34,6 +36,7 @@ class Bench(BaseModel):
     """What ``bench --json`` prints: see ``runs.bench.measure``. Rates are those of one rank, times in seconds."""
 
     method: str
+    device: str | None = None  # what computes in the place of NumPy, and whose matrix product the peak is
     network: list[int]
     rows: int
     rows_per_iteration: int
@@ -74,13 +77,15 @@ def bench(
     overrides: Iterable[str] = (),
     say: Callable[[str], None] = lambda what: None,
     oversubscribe: bool = False,
+    device: str | None = None,
 ) -> Bench:
     """Measure this machine and the step of one method at an experiment's shapes, on ``cores`` ranks.
 
+    With a ``device`` the step is PyTorch's there, and held against that device's matrix product.
     ``say`` is called with what is being measured. Raises UserError for wrong usage and where the rows do not fit
     into memory, RunFailed when a rank breaks.
     """
-    run = chosen(config, method, overrides)
+    run = chosen(config, method, overrides, device)
     if not cores <= rows <= MOST_ROWS:
         raise UserError(
             f"--rows {rows:,}: expected {cores:,} or more, a row for every rank, at most {MOST_ROWS:,}"
@@ -93,11 +98,22 @@ def bench(
     return Bench(**on_cores(run, rows, repeat, options, say))
 
 
-def chosen(config: Path | None, method: str | None, overrides: Iterable[str] = ()) -> Run:
-    """The run whose step is measured. Raises UserError."""
+def chosen(
+    config: Path | None, method: str | None, overrides: Iterable[str] = (), device: str | None = None
+) -> Run:
+    """The run whose step is measured, by PyTorch where there is a ``device``. Raises UserError."""
     if method == "all":
         raise UserError("--method all: bench measures one method at a time; name one")
-    return configuration.load(DEFAULT if config is None else config, overrides).select(method)[0]
+    document, changes = DEFAULT if config is None else config, [*overrides]
+    run = configuration.load(document, changes).select(method)[0]
+    if device is None:
+        return run
+    if not isinstance(run.settings, DeviceSettings):
+        able = [name for name in methods if issubclass(methods.load(name).Settings, DeviceSettings)]
+        raise UserError(f"--device: method {run.kind} has no choice of it; these have: {', '.join(able)}")
+    block = f"methods.{run.method}"
+    changes += [f"{block}.backend=torch", f"{block}.device={device}"]
+    return configuration.load(document, changes).select(run.method)[0]
 
 
 def on_cores(run: Run, rows: int, repeat: int, options: Options, say: Callable[[str], None]) -> dict[str, Any]:

@@ -304,7 +304,8 @@ def _library(name: str, extra_for: str, extra: str | None = None) -> Callable[[P
                 f"{detail}, but this machine has {gpus[0]}",
                 f"install {name} for CUDA, and see that nvidia-smi's driver is recent enough for it",
             )
-        return _ok(detail)
+        version = probes.driver() if found["gpu"] else ""
+        return _ok(f"{detail}, driver {version}" if version else detail)
 
     return examine
 
@@ -337,7 +338,7 @@ CHECKS: dict[str, Callable[[Patient], list[Found]]] = {
     "disk": _disk,
     "/dev/shm": _shared_memory,
     "Slurm": _slurm,
-    "torch": _library("torch", "torch-sgd and convex-admm with backend: torch"),
+    "torch": _library("torch", "torch-sgd and methods with backend: torch"),
     "jax": _library("jax", "convex-admm with backend: jax"),
     "LightGBM": _library("lightgbm", "trees", "trees"),
     "scikit-learn": _library("sklearn", "trees with library: sklearn", "trees"),

@@ -27,8 +27,20 @@ _FAMILIES = {
     "MPICH": ("mpich", "hydra", "mvapich", "cray"),
 }
 _LIBRARIES = {
+    # Of a GPU its memory, and the speed of a product of matrices of float32.
     "torch": """
-gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+import time
+def gpu(number, side=8192):
+    square = torch.ones(side, side, device=f"cuda:{number}")
+    for _ in range(2):
+        torch.cuda.synchronize(number)
+        started = time.perf_counter()
+        square @ square
+        torch.cuda.synchronize(number)
+    rate = 2 * side**3 / (time.perf_counter() - started) / 1e12
+    memory = torch.cuda.get_device_properties(number).total_memory / 1e9
+    return f"{torch.cuda.get_device_name(number)} ({memory:.0f} GB, sgemm {rate:.1f} TFLOP/s)"
+gpus = [gpu(number) for number in range(torch.cuda.device_count())]
 answer = {"version": torch.__version__, "devices": ["cpu", *gpus], "gpu": bool(gpus)}
 """,
     "jax": """
@@ -100,10 +112,20 @@ def library(name: str) -> dict[str, Any] | None:
     return dict(json.loads(answer.out.splitlines()[-1]))
 
 
-@lru_cache(maxsize=1)
 def gpus() -> list[str]:
     """The names of the NVIDIA GPUs that the driver sees."""
+    return _of_gpus("name")
+
+
+def driver() -> str:
+    """The version of NVIDIA's driver, or ''."""
+    return next(iter(_of_gpus("driver_version")), "")
+
+
+@lru_cache(maxsize=2)
+def _of_gpus(what: str) -> list[str]:
+    """What nvidia-smi says of every GPU; nothing where there is none."""
     if shutil.which("nvidia-smi") is None:
         return []
-    answer = ask(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], QUICK_SECONDS)
+    answer = ask(["nvidia-smi", f"--query-gpu={what}", "--format=csv,noheader"], QUICK_SECONDS)
     return [] if answer.code else [line.strip() for line in answer.out.splitlines() if line.strip()]

@@ -43,11 +43,9 @@ class Case:
     @property
     def refuses_devices(self) -> bool:
         """Whether its combination of settings and network is NumPy's alone."""
-        if self.kind != "admm":
-            return False
         given = self.particular.get("activation", "relu")
         tables = {"tanh", "sigmoid", "cosine"}.intersection([given] if isinstance(given, str) else given)
-        return bool(tables) or self.settings.get("w_update", "exact") != "exact"
+        return bool(self.kind == "admm" and tables) or self.settings.get("w_update", "exact") != "exact"
 
     @property
     def atol(self) -> float:
@@ -302,6 +300,7 @@ CASES = [
                 ),
                 ("admm", {"pretrain": 2, "relaxation": 1.5}, {"hidden": [20, 18], "outputs": 3}),
                 ("admm", {"warm_iterations": 2}, {**RECURRENT, "outputs": 3}),
+                ("random-features", {}, {"activation": "cosine", "outputs": 3}),
             )
         ],
     )

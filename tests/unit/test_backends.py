@@ -96,7 +96,7 @@ def test_rows_that_do_not_fit_on_the_device_are_streamed_to_it(case, on_disk, mo
     p = replace(p, a0=OnDisk(p.a0)) if on_disk else p
     state, found = advance(method, method.init(p), 3)
     method.close(state)
-    assert phases.count("transfer") > 2
+    assert phases.count("transfer") > 1
     monkeypatch.undo()
     resident = case.method(np.float64)
     same(found, advance(resident, resident.init(case.problem(np.float64)), 3)[1], rtol=1e-9, atol=1e-12)

@@ -19,7 +19,7 @@ BASE = {"comm", "errors", "files", "folders", "registry", "revision", "rng", "se
 MAY_IMPORT = {
     "kernels": set(),
     "table_kernels": {"kernels"},
-    "devices": {"errors", "settings"},
+    "devices": {"comm", "errors", "settings"},
     "model": {"kernels", "table_kernels", "devices", "errors", "registry", "rng", "settings"},
     "methods": {"model", "kernels", "devices", "comm", "errors", "registry", "rng", "settings"},
     "data": {"kernels", *BASE},
@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "launch": {"experiment", *BASE},
     "runs": {"launch", "experiment", "data", "methods", "model", "devices", *BASE},
     "report": {"studies", "runs", "experiment", "data", "model", *BASE},
-    "studies": {"runs", "launch", "experiment", "data", "methods", "model", "kernels", *BASE},
+    "studies": {"runs", "launch", "experiment", "data", "methods", "model", "kernels", "devices", *BASE},
     "papers": {"studies", "report", "runs", "launch", "experiment", "data", "methods", "model", *BASE},
     "estimators": {"experiment", "data", "methods", "model", *BASE},
     "cli": {"papers", "studies", "report", "runs", "launch", "experiment", "data", *BASE},

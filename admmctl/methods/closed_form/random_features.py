@@ -14,9 +14,12 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
+from admmctl.devices.arrays import on_host
+from admmctl.devices.settings import DeviceSettings
 from admmctl.methods.closed_form.linear import labelled
 from admmctl.methods.least_squares import check_sides, fit
 from admmctl.methods.method import Array, Cost, Finished, Method, Problem, Snapshot, sums_over_ranks
+from admmctl.methods.on_device import placed
 from admmctl.methods.taylor.layers import dense_sums, sums_cost
 from admmctl.methods.taylor.settings import LowRankSettings
 from admmctl.model.gradient import parameters
@@ -25,7 +28,7 @@ from admmctl.model.network import Network, Weights
 from admmctl.settings import NonNegative
 
 
-class RandomFeaturesSettings(LowRankSettings):
+class RandomFeaturesSettings(LowRankSettings, DeviceSettings):
     """The method block of ``random-features``: its only solve is the W-update of the last layer."""
 
     ridge: NonNegative = Field(default=1e-6, description="of the solve, relative to the mean diagonal of a a'")
@@ -50,11 +53,16 @@ class RandomFeatures(Method):
     def check(settings: RandomFeaturesSettings, layers: int) -> list[tuple[str, str]]:
         if layers < 2:
             return [("network", "random-features needs a hidden layer; linear is the method without any")]
-        return settings.without_effect()
+        wrong = settings.without_effect()
+        if settings.backend != "numpy" and settings.w_update != "exact":
+            wrong.append(("w_update", f"{settings.w_update} is of backend: numpy; set w_update: exact"))
+        return wrong
 
     def init(self, problem: Problem) -> RandomFeaturesState:
         """Random weights and biases; nothing is computed from samples yet."""
-        return RandomFeaturesState(problem, initial_weights(problem.network, problem.seed, problem.a0.dtype.type))
+        p = placed(problem, self)
+        W = initial_weights(p.network, p.seed, p.a0.dtype.type)
+        return RandomFeaturesState(p, [np.asarray(W_l, like=p.y) for W_l in W])
 
     def step(self, s: RandomFeaturesState) -> RandomFeaturesState:
         """The ridge solve: one pass over the rows and one Allreduce. Raises Finished when it is done already."""
@@ -91,11 +99,12 @@ class RandomFeatures(Method):
         return self.settings.notes
 
     def weights(self, s: RandomFeaturesState) -> Weights:
-        return [np.array(W_l) for W_l in s.W]
+        return [np.array(on_host(W_l)) for W_l in s.W]
 
     def snapshot(self, s: RandomFeaturesState) -> Snapshot:
-        return Snapshot({"W": s.W, "solved": s.solved})
+        return Snapshot(on_host({"W": s.W, "solved": s.solved}))
 
     def restore(self, s: RandomFeaturesState, snapshot: Snapshot) -> RandomFeaturesState:
-        s.W, s.solved = snapshot.common["W"], snapshot.common["solved"]
+        s.W = [np.asarray(W_l, like=s.problem.y) for W_l in snapshot.common["W"]]
+        s.solved = snapshot.common["solved"]
         return s
