@@ -14,10 +14,9 @@ import numpy as np
 import torch
 from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import NDArray
+from torch import Tensor
 
 from admmctl.devices import torch_kernels
-
-Tensor = torch.Tensor
 
 _TYPES: dict[Any, np.dtype[Any]] = {
     torch.float32: np.dtype(np.float32),

@@ -230,7 +230,7 @@ def test_a_method_alone_whose_extra_is_missing_is_left_out_by_name(results, monk
     changes = ("data={name: swissroll, rows: 300}", "network.layers=[5]", "stop.iterations=2", "stop.epochs=1")
     material = made(replace(entry, quick=Quick("300 rows", changes)))
     assert [run.method for run in material.runs] == ["admm"]
-    assert "PyTorch, which is not installed" in material.left_out["torch-sgd"]
+    assert "the package torch, which is not installed" in material.left_out["torch-sgd"]
 
 
 def test_seconds_against_cores_have_a_line_for_each_method_alone_and_name_those_that_never_met_the_target(
