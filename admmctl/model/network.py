@@ -48,7 +48,7 @@ class Network:
     kernel: Kernel | None = None
     convolution: Stack | None = None
     recurrence: Recurrence | None = None
-    block_bytes: int = field(default=_CACHE_BYTES, kw_only=True)  # of a block of columns of every layer
+    block_bytes: int | None = field(default=None, kw_only=True)  # of a block of columns; None: it stays in cache
     start: Weights | None = field(default=None, compare=False, kw_only=True)
 
     @classmethod
@@ -142,12 +142,13 @@ class Network:
         return self.operator(l).apply(W, a, out)
 
     def block(self, itemsize: int = 4) -> int:
-        """How many columns make a block that stays in cache."""
+        """How many columns make a block that stays in cache, or has ``block_bytes``."""
         widest = max(a + 3 * b for a, b in zip(self.sizes, self.sizes[1:], strict=False))
-        columns = self.block_bytes // (itemsize * widest)
+        block_bytes = self.block_bytes or _CACHE_BYTES
+        columns = block_bytes // (itemsize * widest)
         if self.recurrence is not None:
             columns = min(columns, _STEPS_BYTES // (3 * itemsize * sum(self.sizes[1:])))
-        return int(np.clip(columns, 64, 4096 * max(1, self.block_bytes // _CACHE_BYTES)))
+        return int(np.clip(columns, 64, 4096 * max(1, block_bytes // _CACHE_BYTES)))
 
     def blocks(self, a0: Array) -> Iterator[slice]:
         """The columns of ``a0``, in blocks that stay in cache."""

@@ -413,6 +413,7 @@ def test_a_rank_tells_its_result_or_its_refusal_as_json_lines(
 
 RESULT: dict[str, Any] = {
     "method": "sgd",
+    "device": None,
     "network": [28, 300, 1],
     "rows": 100_000,
     "rows_per_iteration": 500,

@@ -345,7 +345,7 @@ def test_the_objective_falls_without_multipliers(stack, sweep, init):
 
 def test_what_is_kept_below_a_pooled_layer_is_its_residuals():
     network = convolutional(NETWORKS["two, narrowing, even"]).network
-    below, pooled = (hidden_layer(network, l, 8, 8, np.float32, NoClock()) for l in (1, 2))
+    below, pooled = (hidden_layer(network, l, 8, 8, np.float32, NoClock(), np.empty(0)) for l in (1, 2))
     assert isinstance(below, Filtered)
     assert isinstance(pooled, Averaged)
     assert layers_cost(AdmmSettings(), network, 40, 1).kept == 4 * 36 + 1 + 5 + 3

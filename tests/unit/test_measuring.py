@@ -263,8 +263,8 @@ def test_repeats_start_elsewhere_and_methods_of_one_seed_at_the_same_place(resul
 # -- rule 5: tuning alike
 
 
-# Experiments whose settings are the papers', all of them; and one that compares what one update costs.
-AS_PRINTED = ("mnist01-hkust", "cifar2-convex-small", "cifar2-wide")
+# Experiments whose settings are the papers', all of them; one that compares what one update costs; and the demo.
+AS_PRINTED = ("mnist01-hkust", "cifar2-convex-small", "cifar2-wide", "demo")
 
 
 def tuned(name: str, kind: str) -> bool:
