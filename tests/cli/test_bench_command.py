@@ -156,7 +156,8 @@ def test_every_bundled_experiment_needs_no_data(shell: Shell, config: str, metho
     if max(run.network.layers, default=0) > 5000:  # a least squares of minutes
         command += ["--set", f"methods.{method}.network.layers=[300]"]
     result = checked(shell(*command))
-    sizes = {"mnist": 784, "svhn-hog": 648, "swissroll": 3, "higgs": 28, "cifar10": 3072, "order": 8 * 30}
+    sizes = {"mnist": 784, "svhn-hog": 648, "swissroll": 3, "higgs": 28, "cifar10": 3072}
+    sizes |= {"order": 8 * 30, "adding": 2 * 30}
     features = sizes[run.data.name]
     grey = getattr(run.data, "grey", None)
     assert result["network"][0] == (features if grey is None else grey**2)

@@ -137,4 +137,4 @@ def test_options_answer_questions_beforehand_and_yes_answers_the_rest() -> None:
     Path("own.yaml").unlink()
     code, shown = talk(["new", "own.csv", "--label", "last", "--test", "0.2", "--counts", "seconds"], [""])
     assert code == 0, shown
-    assert shown.count("[") == 1  # the cores
+    assert shown.count("]:") == 1  # the cores
