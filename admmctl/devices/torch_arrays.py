@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from admmctl.devices import torch_kernels
+from admmctl.devices.torch_ufuncs import UFUNCS
 
 _TYPES: dict[Any, np.dtype[Any]] = {
     torch.float32: np.dtype(np.float32),
@@ -219,7 +220,7 @@ class TorchArray(NDArrayOperatorsMixin):
     # What NumPy asks.
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **given: Any) -> Any:
-        function = _UFUNCS.get(ufunc.__name__)
+        function = UFUNCS.get(ufunc.__name__)
         target = given.pop("out", (None,))[0]
         given.pop("dtype", None)  # it is asked for where it is what comes out
         if function is None or method != "__call__" or given:
@@ -269,61 +270,6 @@ def _empty(shape: Any, kind: Any, device: Any, order: str = "C") -> Tensor:
         backwards = torch.empty(sizes[::-1], dtype=kind, device=device)
         return backwards.permute(*reversed(range(len(sizes))))
     return torch.empty(sizes, dtype=kind, device=device)
-
-
-# Ufuncs. PyTorch takes a number as the second operand and rarely as the first.
-
-
-def _number_first(function: Callable[..., Any]) -> Callable[..., Any]:
-    def either(a: Any, b: Any, out: Tensor | None = None) -> Any:
-        return function(a if isinstance(a, Tensor) else torch.tensor(a, dtype=b.dtype), b, out=out)
-
-    return either
-
-
-def _swapped(function: Callable[..., Any]) -> Callable[..., Any]:
-    def either(a: Any, b: Any, out: Tensor | None = None) -> Any:
-        return function(a, b, out=out) if isinstance(a, Tensor) else function(b, a, out=out)
-
-    return either
-
-
-def _maximum(a: Any, b: Any, out: Tensor | None = None) -> Any:
-    return torch.maximum(a, b, out=out) if isinstance(b, Tensor) else torch.clamp(a, min=b, out=out)
-
-
-def _minimum(a: Any, b: Any, out: Tensor | None = None) -> Any:
-    return torch.minimum(a, b, out=out) if isinstance(b, Tensor) else torch.clamp(a, max=b, out=out)
-
-
-def _difference(a: Tensor, b: Any, out: Tensor | None = None) -> Any:
-    return torch.sub(a, b.to(a.dtype) if isinstance(b, Tensor) and b.dtype == torch.bool else b, out=out)
-
-
-_UFUNCS: dict[str, Callable[..., Any]] = {
-    "add": _swapped(torch.add),
-    "multiply": _swapped(torch.mul),
-    "maximum": _swapped(_maximum),
-    "minimum": _swapped(_minimum),
-    "bitwise_and": torch.bitwise_and,
-    "bitwise_or": torch.bitwise_or,
-    "invert": torch.bitwise_not,
-    "logical_and": torch.logical_and,
-    "matmul": torch.matmul,
-    "negative": torch.neg,
-    "square": torch.square,
-    "absolute": torch.abs,
-    "isfinite": torch.isfinite,
-    "isnan": torch.isnan,
-    "expit": torch.sigmoid,
-    **{name: _number_first(getattr(torch, name)) for name in ("less", "less_equal", "greater", "greater_equal")},
-    "subtract": _number_first(_difference),
-    "divide": _number_first(torch.div),
-    "power": torch.pow,
-    "equal": torch.eq,
-    "not_equal": torch.ne,
-    **{name: getattr(torch, name) for name in ("sqrt", "exp", "log", "log1p", "sin", "cos", "tanh")},
-}
 
 
 # Other functions. The first argument is the array that was asked.
