@@ -204,25 +204,27 @@ def wrong_without_dense_layers(network: NetworkSettings, settings: Settings) -> 
 
 def wrong_regularisers(block: dict[str, Any], kind: str, loss: Any) -> Wrong:
     """The method has mini-batches to regularise, and the loss takes targets that are not 0 or 1."""
-    keys = [key for key in RegulariserSettings.model_fields if key in block]
-    if not keys:
+    if lacking := _of_other_methods(RegulariserSettings, block, kind):
+        return lacking
+    known = isinstance(loss, str) and loss in losses
+    if not block.get("label_smoothing") or not known or losses.load(loss).soft_targets:
         return []
-    if not issubclass(methods.load(kind).Settings, RegulariserSettings):
-        able = [name for name in methods if issubclass(methods.load(name).Settings, RegulariserSettings)]
-        return [(key, f"method {kind} has no such key; these have: {', '.join(able)}") for key in keys]
     soft = [name for name in losses if losses.load(name).soft_targets]
-    if block.get("label_smoothing") and isinstance(loss, str) and loss in losses and loss not in soft:
-        message = f"loss {loss} takes targets of 0 and 1 alone; with these losses: {', '.join(soft)}"
-        return [("label_smoothing", message)]
-    return []
+    message = f"loss {loss} takes targets of 0 and 1 alone; with these losses: {', '.join(soft)}"
+    return [("label_smoothing", message)]
 
 
 def wrong_keys_of_devices(block: dict[str, Any], kind: str) -> Wrong:
     """The method has a choice of what computes, where the block makes one."""
-    fields = {name: methods.load(name).Settings.model_fields for name in methods}
+    return _of_other_methods(DeviceSettings, block, kind)
+
+
+def _of_other_methods(settings: type[Settings], block: dict[str, Any], kind: str) -> Wrong:
+    """Keys of these settings that a block has and the method has not; only then are other methods loaded."""
+    own = methods.load(kind).Settings.model_fields
     wrong: Wrong = []
-    for key in (key for key in DeviceSettings.model_fields if key in block and key not in fields[kind]):
-        able = [name for name in methods if key in fields[name]]
+    for key in (key for key in settings.model_fields if key in block and key not in own):
+        able = [name for name in methods if key in methods.load(name).Settings.model_fields]
         wrong.append((key, f"method {kind} has no such key; these have: {', '.join(able)}"))
     return wrong
 
