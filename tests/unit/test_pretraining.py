@@ -1,5 +1,7 @@
 """A layer-wise start of ADMM: what it trains one after another, and where the whole network begins."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from support.methods import after
@@ -43,6 +45,14 @@ def test_it_is_not_where_random_weights_lead():
     p = problem([6, 5])
     z_1 = admm(pretrain=3).init(p).z[1]
     assert np.abs(z_1 - initial_weights(p.network, p.seed)[0] @ p.a0).max() > 0.1
+
+
+def test_a_network_with_a_start_goes_on_from_there():
+    p = problem([6, 5])
+    begun = admm().weights(after(admm(), p, 3))
+    onward = replace(p, network=replace(p.network, start=begun))
+    for one, other in zip(admm(pretrain=3).init(onward).z.values(), admm().init(onward).z.values(), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize(

@@ -77,11 +77,12 @@ class Admm(TaylorMethod):
     def init(self, problem: Problem) -> AdmmState:
         """z and a of the start, and every W_l once: the first a-update needs W_{l+1} before it exists."""
         q, problem = self.settings, placed(problem, self)
-        W = pretrained(problem, q, _train) if q.pretrain else None
+        if q.pretrain and problem.network.start is None:  # else the network goes on from there
+            problem = pretrained(problem, q, _train)
         s = iterating(samples(problem, q))
         s.relaxation, s.automatic = q.relaxation, q.penalties == "automatic"
         s.ridge_start = None if q.ridge_start == "automatic" else q.ridge_start
-        draw(s, W)
+        draw(s)
         if q.sweep == "backward_first":
             s.z[problem.network.layers][...] = problem.y
         elif s.automatic:  # or outputs of random weights would be unlearned first, and the layers below with them

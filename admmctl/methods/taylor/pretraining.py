@@ -17,20 +17,21 @@ from admmctl.model.network import Network, Weights, blocks
 Train = Callable[[AdmmSettings, Problem, int], Weights]
 
 
-def pretrained(problem: Problem, settings: AdmmSettings, train: Train) -> Weights:
-    """W_1 .. W_L of a dense network with hidden layers, for a forward pass to start from.
+def pretrained(problem: Problem, settings: AdmmSettings, train: Train) -> Problem:
+    """The problem, a dense network with hidden layers, with W_1 .. W_L for the network to start from.
 
     ``train`` returns the two matrices of a network with one hidden layer, after so many iterations. Raises
     Diverged where that does.
     """
-    network, W, a = problem.network, [], problem.a0
+    network, a = problem.network, problem.a0
+    W: Weights = []
     for l in range(1, network.layers):
         alone = replace(problem, a0=a, network=_alone(network, l))
         W_l, top = train(_settings(settings, l), alone, settings.pretrain)
         W.append(W_l)
         if l + 1 < network.layers:
             a = _above(alone, W_l)
-    return [*W, top]
+    return replace(problem, network=replace(network, start=[*W, top]))
 
 
 def _alone(network: Network, l: int) -> Network:

@@ -17,7 +17,6 @@ from admmctl.methods.taylor.momentum import Momentum
 from admmctl.methods.taylor.penalties import balanced, falling
 from admmctl.methods.taylor.settings import Init, PenaltySettings, SweepSettings, TaylorSettings
 from admmctl.model.initial import initial_weights
-from admmctl.model.network import Weights
 from admmctl.rng import normal_rows
 
 
@@ -245,8 +244,8 @@ class AdmmState(Samples, Solving):
             self.momentum.recall(common["momentum"], self.problem.y)
 
 
-def draw(s: Samples, W: Weights | None = None) -> None:
-    """z of all samples: at random, or by a forward pass of ``W``."""
+def draw(s: Samples) -> None:
+    """z of all samples: at random, or by a forward pass of the weights that the network starts from."""
     problem, init = s.problem, s.settings.init
     if init == "gaussian":
         # i.i.d., as in the paper (section 6), by global row
@@ -255,8 +254,8 @@ def draw(s: Samples, W: Weights | None = None) -> None:
                 z_l[:, columns] = _normals(s, f"z{l}", len(z_l), columns)
     else:
         # a forward pass, of random weights unless there are others: all constraints hold at the start
-        W = W or initial_weights(problem.network, problem.seed, s.lam.dtype.type)
-        W = [np.asarray(W_l, like=s.lam) for W_l in W]
+        drawn = initial_weights(problem.network, problem.seed, s.lam.dtype.type)
+        W = [np.asarray(W_l, like=s.lam) for W_l in drawn]
         with problem.clock.phase("start"):
             for columns in s.blocks():
                 for l, z_l in s.z.items():
