@@ -11,7 +11,7 @@ from rich.text import Text
 from admmctl.errors import UserError
 from admmctl.report.compare import Ended, by_seed, of_one_question, times_by_seed
 from admmctl.report.tables import MADE_UP, Plain
-from admmctl.report.text import count, interval, number, seconds
+from admmctl.report.text import count, interval, number, ranks_of, seconds
 from admmctl.runs.recorded import Recorded
 from admmctl.studies.gate import Answer, percent, ratio
 from admmctl.studies.statistics import MINIMUM, median
@@ -128,8 +128,7 @@ def _by_method(side: list[Ended]) -> _Side:
 
 def _name(key: _Key) -> str:
     method, ranks, threads = key
-    several = f" x {count(threads, 'thread')}" if threads and threads > 1 else ""
-    return f"{method} on {count(ranks, 'rank')}{several}"
+    return f"{method} on {ranks_of(ranks, threads)}"
 
 
 def _gated(key: _Key, old: list[Ended], new: list[Ended], margin: float) -> Gated:

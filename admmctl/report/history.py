@@ -14,7 +14,7 @@ from admmctl.report import style
 from admmctl.report.compare import Ended, comparable, in_sets, of_larger_ones
 from admmctl.report.gate import seconds_by_seed, times
 from admmctl.report.tables import MARK, Plain
-from admmctl.report.text import count, seconds
+from admmctl.report.text import ranks_of, seconds
 from admmctl.runs.reading import SUMMARY_FILE
 from admmctl.runs.recorded import Recorded
 from admmctl.studies.gate import ratio
@@ -99,8 +99,7 @@ class History:
 
 
 def _parts(line: Line) -> tuple[str, ...]:
-    threads = line.threads_per_rank or 1
-    ranks = count(line.ranks, "rank") + (f" x {count(threads, 'thread')}" if threads > 1 else "")
+    ranks = ranks_of(line.ranks, line.threads_per_rank)
     return line.method, ranks, line.machine, line.goal, f"data {line.data[:7]}"
 
 

@@ -48,6 +48,11 @@ def rough(value: float) -> str:
     return f"{hours:.1f} h" if hours < 10 else f"{hours:,.0f} h"
 
 
+def ranks_of(ranks: int, threads: int | None) -> str:
+    """'2 ranks', and with several threads of each '2 ranks x 4 threads'."""
+    return count(ranks, "rank") + (f" x {count(threads, 'thread')}" if threads and threads > 1 else "")
+
+
 def count(many: int, noun: str, nouns: str = "") -> str:
     """'1 rank', '2 ranks'; ``nouns`` is the plural, where it is not with an s."""
     return f"{many} {noun if many == 1 else nouns or f'{noun}s'}"
