@@ -115,24 +115,15 @@ class TorchArray(NDArrayOperatorsMixin):
         return _found(self.tensor[self._place(index)])
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        if isinstance(index, TorchArray | np.ndarray | list):
-            self.tensor[self._place(index)] = _value(value) if np.ndim(value) == 0 else self.moved(value)
-            return
         place = self._place(index)
-        if isinstance(value, np.ndarray) and value.ndim:
-            self.tensor[place] = self.moved(value)
+        plain = self.moved(value) if isinstance(value, np.ndarray | list) and np.ndim(value) else _value(value)
+        if not (isinstance(value, TorchArray) and _is_view(place)):
+            self.tensor[place] = plain
             return
-        plain = _value(value)
-        if isinstance(plain, Tensor):
-            part = self.tensor[place]
-            # ``a[i] += b`` puts the part back where it is.
-            if part.data_ptr() != plain.data_ptr() or part.stride() != plain.stride() or part.shape != plain.shape:
-                part.copy_(plain) if isinstance(part, Tensor) and _is_view(place) else self._put(place, plain)
-            return
-        self._put(place, plain)
-
-    def _put(self, place: Any, value: Any) -> None:
-        self.tensor[place] = value
+        part = self.tensor[place]
+        # ``a[i] += b`` puts the part back where it is.
+        if part.data_ptr() != plain.data_ptr() or part.stride() != plain.stride() or part.shape != plain.shape:
+            part.copy_(plain)
 
     def reshape(self, *shape: Any) -> "TorchArray":
         return TorchArray(self.tensor.reshape(*shape))
