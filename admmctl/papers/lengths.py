@@ -22,6 +22,7 @@ PAPER = Paper("A study of our own: lengths of sequences", "Lengths", ours=True)
 SOLVED = 0.95
 SECONDS = 20
 LENGTHS = {"order": (10, 20, 30, 50, 70, 100, 200, 300), "adding": (10, 20, 30, 50, 70, 100)}
+ORDER, ADDING = "temporal order", "the adding problem"
 METHODS = ("graph-admm", "admm", "foof", "sgd", "adam")
 SOON = replace(BEST, timed=True)  # how far a run comes in its seconds is less on cores that other work takes
 CHANGES = (
@@ -116,43 +117,25 @@ def _entry(config: str, shows: str) -> Entry:
     )
 
 
-def _at(config: str, steps: int, *methods: str) -> Work:
-    return Work(config, methods, changes=(*CHANGES, *_of(steps)), timed=True)
+ENTRIES = (_entry("order", ORDER), _entry("adding", ADDING))
 
 
-ENTRIES = (_entry("order", "temporal order"), _entry("adding", "the adding problem"))
+def _learns(name: str, method: str, config: str, problem: str, steps: int, called: str) -> Claim:
+    """That a method, by what the claim calls it, learns sequences of so many steps."""
+    return Claim(
+        f"lengths-{name}",
+        PAPER,
+        problem,
+        f"{called} learns {problem} of {steps} steps.",
+        at_least(SOON, method, SOLVED),
+        (Work(config, (method,), changes=(*CHANGES, *_of(steps)), timed=True),),
+        f"an Elman cell of 64 rectified units; settings as in the file; {SECONDS} s of training",
+        f"lengths-{config}",
+    )
 
-_WITHIN = f"an Elman cell of 64 rectified units; settings as in the file; {SECONDS} s of training"
 
 CLAIMS = (
-    Claim(
-        "lengths-graph",
-        PAPER,
-        "temporal order",
-        "graph-admm learns temporal order of 100 steps.",
-        at_least(SOON, "graph-admm", SOLVED),
-        (_at("order", 100, "graph-admm"),),
-        _WITHIN,
-        "lengths-order",
-    ),
-    Claim(
-        "lengths-admm",
-        PAPER,
-        "temporal order",
-        "Taylor's method learns temporal order of 30 steps.",
-        at_least(SOON, "admm", SOLVED),
-        (_at("order", 30, "admm"),),
-        _WITHIN,
-        "lengths-order",
-    ),
-    Claim(
-        "lengths-adding",
-        PAPER,
-        "the adding problem",
-        "graph-admm learns the adding problem of 30 steps.",
-        at_least(SOON, "graph-admm", SOLVED),
-        (_at("adding", 30, "graph-admm"),),
-        _WITHIN,
-        "lengths-adding",
-    ),
+    _learns("graph", "graph-admm", "order", ORDER, 100, "graph-admm"),
+    _learns("admm", "admm", "order", ORDER, 30, "Taylor's method"),
+    _learns("adding", "graph-admm", "adding", ADDING, 30, "graph-admm"),
 )

@@ -1,17 +1,18 @@
 """``admmctl new``: from one's own data file to a checked experiment file with comments that say why."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from admmctl.data.catalog import datasets
 from admmctl.data.dataset import lacking_classes, split
-from admmctl.data.source import DataSettings, Source
+from admmctl.data.source import DataSettings, Part, Source
 from admmctl.errors import DataError, MissingExtra, UserError
 from admmctl.experiment import config as configuration
 from admmctl.experiment.advice import Advice, Case, advise
@@ -94,15 +95,12 @@ def _features(source: Source) -> tuple[int, bool, bool]:
 
     Raises DataError at the first number that is missing, or none.
     """
-    rows, step = source.rows("train"), max(1, _CHUNK // source.features)
+    rows = source.rows("train")
     low, high = np.full(source.features, np.inf), np.full(source.features, -np.inf)
     total, squares, whole = np.zeros(source.features), np.zeros(source.features), True
     shift: Any = None
-    for start in range(0, rows, step):
-        numbers = range(start, min(start + step, rows))
-        out = np.empty((len(numbers), source.features), source.precision)
-        source.inputs("train", numbers, out)
-        found = out.astype(np.float64)
+    for chunk in _chunks(source, "train"):
+        found = chunk.astype(np.float64)
         shift = found[0].copy() if shift is None else shift  # so that squares keep their digits
         low, high = np.minimum(low, found.min(axis=0)), np.maximum(high, found.max(axis=0))
         whole = whole and bool((found == np.round(found)).all())
@@ -110,16 +108,24 @@ def _features(source: Source) -> tuple[int, bool, bool]:
             found -= shift
             total += found.sum(axis=0)
             squares += np.square(found).sum(axis=0)
-    if source.rows("test"):
-        for start in range(0, source.rows("test"), step):
-            numbers = range(start, min(start + step, source.rows("test")))
-            source.inputs("test", numbers, np.empty((len(numbers), source.features), source.precision))
+    for _ in _chunks(source, "test"):
+        pass  # that they can be read is all that is asked
     with np.errstate(all="ignore"):
         mean = total / rows
         deviation = np.sqrt(np.maximum(squares / rows - np.square(mean), 0.0))
         reach = np.maximum(high - shift - mean, mean - low + shift) / deviation
     pixels = source.features >= _PIXELS and whole and float(low.min()) >= 0 and 2 < float(high.max()) <= 255
     return int((low == high).sum()), bool(pixels), bool((reach[np.isfinite(reach)] > _TAILS).any())
+
+
+def _chunks(source: Source, part: Part) -> Iterator[NDArray[np.floating]]:
+    """The rows of a part, (rows, features), some at a time. Raises DataError."""
+    rows, step = source.rows(part), max(1, _CHUNK // source.features)
+    for start in range(0, rows, step):
+        numbers = range(start, min(start + step, rows))
+        found = np.empty((len(numbers), source.features), source.precision)
+        source.inputs(part, numbers, found)
+        yield found
 
 
 def make(wish: Wish, seen: Seen, options: Options) -> tuple[str, Made]:
