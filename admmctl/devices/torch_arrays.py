@@ -2,11 +2,13 @@
 
 NumPy hands ufuncs and most of its other functions over to arguments that ask for it (NEP 13 and NEP 18), and makes
 arrays ``like`` another one (NEP 35). So a text that is written for NumPy, in place and with ``out=``, computes
-with these, too. The tables below say what PyTorch calls the functions that our methods use; any other one raises
-TypeError with its name. Nothing comes back to the host unless it is asked for (``on_host``), but single numbers,
-which are NumPy's. This module imports torch: it is loaded by runs that ask for it.
+with these, too. ``torch_ufuncs.py`` and ``torch_functions.py`` say what PyTorch calls the functions that our
+methods use; any other one raises TypeError with its name. Nothing comes back to the host unless it is asked for
+(``on_host``), but single numbers, which are NumPy's. This module imports torch: it is loaded by runs that ask for
+it.
 """
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,17 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from admmctl.devices import torch_kernels
+from admmctl.devices.torch_functions import FUNCTIONS, KINDS, moved, ordered, type_of
 from admmctl.devices.torch_ufuncs import UFUNCS
-
-_TYPES: dict[Any, np.dtype[Any]] = {
-    torch.float32: np.dtype(np.float32),
-    torch.float64: np.dtype(np.float64),
-    torch.bool: np.dtype(np.bool_),
-    torch.int64: np.dtype(np.int64),
-    torch.int32: np.dtype(np.int32),
-}
-_PINNED = 1 << 16, 1 << 28  # bytes of copies to a GPU that go through pinned memory
-_OURS = {kind: tensor_type for tensor_type, kind in _TYPES.items()}
 
 
 class TorchArray(NDArrayOperatorsMixin):
@@ -46,7 +39,7 @@ class TorchArray(NDArrayOperatorsMixin):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return _TYPES[self.tensor.dtype]
+        return KINDS[self.tensor.dtype]
 
     @property
     def ndim(self) -> int:
@@ -86,17 +79,7 @@ class TorchArray(NDArrayOperatorsMixin):
 
     def moved(self, values: Any, dtype: Any = None) -> Tensor:
         """``values`` as a tensor where this array is."""
-        if isinstance(values, TorchArray):
-            tensor = values.tensor
-        else:
-            values = np.asarray(values)
-            plain = values if values.flags.writeable and min(values.strides, default=0) >= 0 else values.copy()
-            tensor = torch.from_numpy(plain)
-        if self.tensor.is_cuda and not tensor.is_cuda and _PINNED[0] <= tensor.nbytes <= _PINNED[1]:
-            tensor = tensor.pin_memory()  # which the device reads by itself, while the program goes on
-        return tensor.to(
-            self.tensor.device, None if dtype is None else _OURS[np.dtype(dtype)], non_blocking=tensor.is_pinned()
-        )
+        return moved(self.tensor, _tensor(values), dtype)
 
     # Parts of it.
 
@@ -143,14 +126,10 @@ class TorchArray(NDArrayOperatorsMixin):
         return self.astype(self.dtype, order)
 
     def astype(self, dtype: Any, order: str = "K", copy: bool = True) -> "TorchArray":
-        kind = _OURS[np.dtype(dtype)]
-        if order == "F":
-            made = _empty(self.shape, kind, self.tensor.device, "F")
-            return TorchArray(made.copy_(self.tensor))
-        return TorchArray(self.tensor.to(kind, copy=copy))
+        return TorchArray(ordered(self.tensor, dtype, order, copy))
 
     def sum(self, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Any:
-        kind = None if dtype is None else _OURS[np.dtype(dtype)]
+        kind = type_of(dtype)
         if axis is None:
             return _found(self.tensor.sum(dtype=kind))
         return _found(self.tensor.sum(dim=axis, dtype=kind, keepdim=keepdims))
@@ -223,11 +202,11 @@ class TorchArray(NDArrayOperatorsMixin):
         return target
 
     def __array_function__(self, function: Any, types: Any, given: Any, named: Any) -> Any:
-        ours = _FUNCTIONS.get(function.__name__)
+        ours = FUNCTIONS.get(function.__name__)
         if ours is None:
             raise TypeError(f"numpy.{function.__name__} of arrays on a device: PyTorch has no such thing here")
         # ``like=`` asks with the function alone: what is to be made is made where this array is.
-        return ours(self, *given, **named)
+        return _arrays(ours(self.tensor, *map(_tensor, given), **{key: _tensor(x) for key, x in named.items()}))
 
 
 def _is_view(place: Any) -> bool:
@@ -237,7 +216,21 @@ def _is_view(place: Any) -> bool:
 
 def _found(tensor: Tensor) -> Any:
     """A result: an array, or a number of NumPy."""
-    return TorchArray(tensor) if tensor.ndim else _TYPES[tensor.dtype].type(tensor.item())
+    return TorchArray(tensor) if tensor.ndim else KINDS[tensor.dtype].type(tensor.item())
+
+
+def _arrays(found: Any) -> Any:
+    """Results of a function, in lists or tuples or alone, with arrays in the place of tensors."""
+    if isinstance(found, list | tuple):
+        return type(found)(map(_arrays, found))
+    return _found(found) if isinstance(found, Tensor) else found
+
+
+def _tensor(given: Any) -> Any:
+    """What a function is given, in a list or alone, with tensors in the place of arrays."""
+    if isinstance(given, list | tuple | deque):
+        return [*map(_tensor, given)]
+    return given.tensor if isinstance(given, TorchArray) else given
 
 
 def _value(x: Any) -> Any:
@@ -253,134 +246,3 @@ def _operand(x: Any) -> Any:
     if isinstance(x, np.ndarray) and x.ndim:
         raise TypeError("an array of the host meets one on a device: move it there first")
     return _value(x)
-
-
-def _empty(shape: Any, kind: Any, device: Any, order: str = "C") -> Tensor:
-    sizes = tuple(shape) if isinstance(shape, tuple | list) else (int(shape),)
-    if order == "F" and len(sizes) > 1:
-        backwards = torch.empty(sizes[::-1], dtype=kind, device=device)
-        return backwards.permute(*reversed(range(len(sizes))))
-    return torch.empty(sizes, dtype=kind, device=device)
-
-
-# Other functions. The first argument is the array that was asked.
-
-
-def _made(fill: float | None) -> Callable[..., Any]:
-    def make(
-        like: TorchArray, shape: Any, dtype: Any = np.float64, order: str = "C", device: None = None
-    ) -> TorchArray:
-        made = _empty(shape, _OURS[np.dtype(dtype)], like.tensor.device, order)
-        return TorchArray(made if fill is None else made.fill_(fill))
-
-    return make
-
-
-def _made_like(fill: float | None) -> Callable[..., Any]:
-    def make(like: TorchArray, array: TorchArray) -> TorchArray:
-        made = torch.empty_like(array.tensor)
-        return TorchArray(made if fill is None else made.fill_(fill))
-
-    return make
-
-
-def _array(like: TorchArray, values: Any, dtype: Any = None, order: str = "K", copy: bool = True) -> TorchArray:
-    moved = TorchArray(like.moved(values, dtype))
-    fresh = not isinstance(values, TorchArray) and not like.is_processor
-    return moved.astype(moved.dtype, order, copy=copy and not fresh)
-
-
-def _asarray(like: TorchArray, values: Any, dtype: Any = None) -> TorchArray:
-    return TorchArray(like.moved(values, dtype))
-
-
-def _asfortranarray(like: TorchArray, values: Any, dtype: Any = None) -> TorchArray:
-    moved = like.moved(values, dtype)
-    return TorchArray(moved.T.contiguous().T)
-
-
-def _ascontiguousarray(like: TorchArray, values: Any, dtype: Any = None) -> TorchArray:
-    return TorchArray(like.moved(values, dtype).contiguous())
-
-
-def _joined(function: Callable[..., Any]) -> Callable[..., Any]:
-    def join(like: TorchArray, parts: Any, axis: int = 0) -> TorchArray:
-        return TorchArray(function([like.moved(part) for part in parts], dim=axis))
-
-    return join
-
-
-def _split(like: TorchArray, array: TorchArray, places: Any, axis: int = 0) -> list[TorchArray]:
-    parts: Any = torch.tensor_split(array.tensor, [int(at) for at in places], dim=axis)
-    return [_found(part) for part in parts]
-
-
-def _where(like: TorchArray, chosen: TorchArray, first: Any, second: Any) -> Any:
-    kind = np.result_type(*(x.dtype if isinstance(x, TorchArray) else x for x in (first, second)))
-    return _found(torch.where(chosen.tensor, like.moved(first, kind), like.moved(second, kind)))
-
-
-def _clip(like: TorchArray, array: TorchArray, low: Any, high: Any, out: TorchArray | None = None) -> TorchArray:
-    found = torch.clamp(array.tensor, _value(low), _value(high), out=None if out is None else out.tensor)
-    return TorchArray(found) if out is None else out
-
-
-def _dot(like: TorchArray, a: TorchArray, b: TorchArray) -> Any:
-    """Of all numbers of both, in whichever order they lie in memory."""
-    one, other = a.tensor, b.tensor
-    if one.ndim == 2 and one.stride(0) < one.stride(1):
-        one, other = one.T, other.T
-    return _found(torch.dot(one.reshape(-1), other.reshape(-1)))
-
-
-def _trace(like: TorchArray, array: TorchArray, dtype: Any = None) -> Any:
-    return array.diagonal().sum(dtype=dtype)
-
-
-def _einsum(like: TorchArray, subscripts: str, *arrays: TorchArray) -> Any:
-    if subscripts == "ii->i":
-        return arrays[0].diagonal()  # a view, as NumPy's
-    return _found(torch.einsum(subscripts, *(array.tensor for array in arrays)))
-
-
-def _eye(like: TorchArray, count: int, dtype: Any = np.float64, **more: Any) -> TorchArray:
-    return TorchArray(torch.eye(count, dtype=_OURS[np.dtype(dtype)], device=like.tensor.device))
-
-
-def _diagonal_places(like: TorchArray, array: Any) -> tuple[TorchArray, TorchArray]:
-    count = array if isinstance(array, int) else len(array)
-    places = TorchArray(torch.arange(count, device=like.tensor.device))
-    return places, places
-
-
-_FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "empty": _made(None),
-    "zeros": _made(0),
-    "ones": _made(1),
-    "empty_like": _made_like(None),
-    "zeros_like": _made_like(0),
-    "ones_like": _made_like(1),
-    "eye": _eye,
-    "array": _array,
-    "asarray": _asarray,
-    "asfortranarray": _asfortranarray,
-    "ascontiguousarray": _ascontiguousarray,
-    "concatenate": _joined(torch.cat),
-    "stack": _joined(torch.stack),
-    "vstack": lambda like, parts: _found(torch.vstack([part.tensor for part in parts])),
-    "split": _split,
-    "where": _where,
-    "clip": _clip,
-    "vdot": _dot,
-    "dot": _dot,
-    "trace": _trace,
-    "einsum": _einsum,
-    "diag_indices_from": _diagonal_places,
-    "norm": lambda like, array: _found(torch.linalg.vector_norm(array.tensor)),
-    "diff": lambda like, array, axis=-1: _found(torch.diff(array.tensor, dim=axis)),
-    "cumsum": lambda like, array, axis: TorchArray(torch.cumsum(array.tensor, dim=axis)),
-    "tril": lambda like, array, k=0: TorchArray(torch.tril(array.tensor, k)),
-    "copyto": lambda like, target, source: target.__setitem__(..., source),
-    "shape": lambda like, array: array.shape,
-    "ndim": lambda like, array: array.ndim,
-}
