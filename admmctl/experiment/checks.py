@@ -15,7 +15,7 @@ from admmctl.experiment.yamlfile import Key
 from admmctl.methods.graph.settings import GraphAdmmSettings
 from admmctl.methods.method import methods
 from admmctl.methods.regularise import RegulariserSettings
-from admmctl.methods.taylor.settings import AdmmSettings
+from admmctl.methods.taylor.settings import AdmmSettings, TaylorSettings
 from admmctl.model.activations import activation as activation_of
 from admmctl.model.activations import activations, name_of
 from admmctl.model.losses import losses
@@ -237,7 +237,7 @@ def wrong_device(network: NetworkSettings, settings: Settings) -> Wrong:
     if network.convolution is not None and settings.backend != "numpy":
         message = f"{settings.backend} computes no convolutional layers; use backend: numpy"
         wrong.append(("backend", message))
-    if isinstance(settings, AdmmSettings) and settings.backend != "numpy":
+    if isinstance(settings, TaylorSettings) and settings.backend != "numpy":
         given = network.activation if isinstance(network.activation, list) else [network.activation]
         if others := [text for text in dict.fromkeys(given) if name_of(text) not in CUT]:
             message = (

@@ -229,7 +229,7 @@ def ridge_fit(p: Problem, l: int, blocks: Iterable[tuple[Array, Array]], ridge: 
 
     This rank's (z, a) come in blocks of columns. One pass over them and one Allreduce.
     """
-    return fit(p, GramPair(*p.network.shapes[l - 1], p.a0.dtype.type), blocks, ridge)
+    return fit(p, GramPair(*p.network.shapes[l - 1], p.a0.dtype.type, like=p.y), blocks, ridge)
 
 
 def fit(p: Problem, pair: Sums, blocks: Iterable[tuple[Array, Array]], ridge: float) -> Array:

@@ -45,7 +45,10 @@ class Case:
         """Whether its combination of settings and network is NumPy's alone."""
         given = self.particular.get("activation", "relu")
         tables = {"tanh", "sigmoid", "cosine"}.intersection([given] if isinstance(given, str) else given)
-        return bool(self.kind == "admm" and tables) or self.settings.get("w_update", "exact") != "exact"
+        return (
+            bool(self.kind in ("admm", "admm-printed") and tables)
+            or self.settings.get("w_update", "exact") != "exact"
+        )
 
     @property
     def atol(self) -> float:
@@ -300,6 +303,11 @@ CASES = [
                 ),
                 ("admm", {"pretrain": 2, "relaxation": 1.5}, {"hidden": [20, 18], "outputs": 3}),
                 ("admm", {"warm_iterations": 2}, {**RECURRENT, "outputs": 3}),
+                (
+                    "admm-printed",
+                    {"warm_iterations": 2, "ridge": 1e-2},
+                    {"activation": ["hard-sigmoid", "relu"], "loss": "hinge"},
+                ),
                 ("random-features", {}, {"activation": "cosine", "outputs": 3}),
             )
         ],

@@ -207,7 +207,10 @@ def shell(
         (["graph-admm={backend: torch, device: gpu}"], "expected cpu, cuda or cuda:N, got 'gpu'"),
         (["graph-admm={backend: torch, matmul: tf32}"], "tf32 is of a GPU"),
         (["graph-admm={backend: jax}"], "expected 'numpy' or 'torch', got 'jax'"),
-        (["linear={backend: torch}"], "method linear has no such key; these have: admm, graph-admm, sgd"),
+        (
+            ["linear={backend: torch}"],
+            "method linear has no such key; these have: admm, admm-printed, graph-admm, sgd",
+        ),
         (
             ["admm={backend: torch, network: {activation: tanh}}"],
             "no z-update of tanh; it has those of: relu",

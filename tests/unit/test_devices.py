@@ -75,7 +75,7 @@ def test_bench_holds_a_method_against_the_product_of_its_device(monkeypatch):
     assert found.fraction > 0
     assert found.fraction == pytest.approx(found.step_gflops / found.gemm_gflops)
     with pytest.raises(
-        UserError, match="--device: method linear has no choice of it; these have: admm, graph-admm"
+        UserError, match="--device: method linear has no choice of it; these have: admm, admm-printed, graph-admm"
     ):
         bench(None, rows=500, repeat=2, overrides=["methods={linear: {}}", "network.layers=[]"], device="cpu")
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from admmctl.devices.arrays import on_host
 from admmctl.methods.least_squares import RidgeFactor, ridge_fit, solve_bytes
 from admmctl.methods.method import Array, Cost, Problem, Snapshot, sums_over_ranks
+from admmctl.methods.on_device import placed
 from admmctl.methods.taylor.family import TaylorMethod
 from admmctl.methods.taylor.settings import PrintedSettings
 from admmctl.methods.taylor.state import Samples, draw, samples, starting_inputs
@@ -31,7 +33,7 @@ class PrintedAdmm(TaylorMethod):
 
     def init(self, problem: Problem) -> PrintedState:
         """z and a at random (section 6), and every W_l: the first a-update needs W_{l+1} before it exists."""
-        q, layers = self.settings, range(1, problem.network.layers + 1)
+        q, layers, problem = self.settings, range(1, problem.network.layers + 1), placed(problem, self)
         s = PrintedState(**vars(samples(problem, q)))
         draw(s)
         s.a = {l - 1: starting_inputs(s, q.init, l, slice(0, problem.a0.shape[1])) for l in layers}
@@ -73,9 +75,10 @@ class PrintedAdmm(TaylorMethod):
         return Cost(state, flop, total, sums_over_ranks(*(4 * (k * k1 + k1 * (k1 + 1) // 2) for k, k1 in shapes)))
 
     def snapshot(self, s: PrintedState) -> Snapshot:
-        return Snapshot({"W": self.weights(s), "iteration": s.iteration}, s.rows())  # a is made of them
+        return Snapshot({"W": self.weights(s), "iteration": s.iteration}, on_host(s.rows()))  # a is made of them
 
     def restore(self, s: PrintedState, snapshot: Snapshot) -> PrintedState:
         s.recall_rows(snapshot.rows)
-        s.W, s.iteration = dict(enumerate(snapshot.common["W"], start=1)), snapshot.common["iteration"]
+        s.W = {l: np.asarray(W, like=s.lam) for l, W in enumerate(snapshot.common["W"], start=1)}
+        s.iteration = snapshot.common["iteration"]
         return s

@@ -85,7 +85,7 @@ class TaylorSettings(PenaltySettings):
         return problems
 
 
-class PrintedSettings(TaylorSettings):
+class PrintedSettings(TaylorSettings, DeviceSettings):
     """The method block of ``admm-printed``: the paper's settings, unless told otherwise."""
 
     ridge: NonNegative = Field(default=1e-8, description=_RIDGE)
