@@ -1,5 +1,6 @@
 """The application that the commands are part of, how it ends, and its exit codes."""
 
+import gc
 import os
 import sys
 import time
@@ -133,6 +134,16 @@ def main(arguments: Iterable[str] | None = None) -> None:
 
             ended(end.code if isinstance(end.code, int) else 0)
         raise
+    finally:
+        gc.enable()
+
+
+def reads_many() -> None:
+    """For a command that reads thousands of files and ends: Python does not look for objects that hold each other.
+
+    That took a sixth of the seconds, and found next to nothing.
+    """
+    gc.disable()
 
 
 def run_command(arguments: Iterable[str] | None) -> NoReturn:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from admmctl.cli.app import app, left_out, note
+from admmctl.cli.app import app, left_out, note, reads_many
 from admmctl.cli.options import Json, RunArguments, one_of, to_stdout
 from admmctl.report.output import put, put_json
 
@@ -40,6 +40,7 @@ def report(
     from admmctl.runs.reading import CPU, CURVE, PHASES
     from admmctl.runs.recorded import COMPARED
 
+    reads_many()
     one_of("--open", browser, ("auto", "yes", "no"))
     only_page = to_stdout("--output", output, as_json)
     damaged: list[LeftOut] = []

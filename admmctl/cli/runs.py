@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from admmctl.cli import complete
-from admmctl.cli.app import app, left_out, note, runs_app
+from admmctl.cli.app import app, left_out, note, reads_many, runs_app
 from admmctl.cli.options import OUTPUT, Json, OtherMachine, RunArguments, Slower, TableFile, to_stdout
 from admmctl.errors import AdmmctlError, UserError
 from admmctl.files import STDOUT
@@ -53,6 +53,11 @@ def predict(
         predictions_csv(result, output)
     if as_json:
         put_json(result)
+
+
+@runs_app.callback()
+def _runs() -> None:
+    reads_many()
 
 
 @runs_app.command("list")

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from admmctl.comm import Comm
 from admmctl.errors import DataError
@@ -84,6 +83,8 @@ def fit_quantiles(
             counts[j] += np.searchsorted(ordered[j], knots[j], side="left")
             counts[j] += np.searchsorted(ordered[j], knots[j], side="right")
     comm.allreduce(counts)
+    from scipy.special import ndtri  # it loads slowly, and most data are not scaled so
+
     return Quantiles(knots, ndtri(counts / (2 * total)))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from support.shell import CONFIGS, TINY, Shell
 from typer.main import get_command
 
@@ -28,6 +29,12 @@ NAMES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 @pytest.fixture
 def experiment_files() -> dict[str, str]:
     return {}
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file.parent == CONFIGS], ids=lambda file: file.stem)
+def test_an_experiment_has_the_name_of_its_file(file):
+    """``papers/evidence.py`` looks for its runs by that name."""
+    assert yaml.safe_load(file.read_text())["name"] == file.stem
 
 
 # --- a name in the place of a file

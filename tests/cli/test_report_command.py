@@ -61,7 +61,7 @@ def test_a_report_without_verdicts_is_a_report(
     shell: Shell, results: Path, opened: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where the experiment files that came with the package were removed."""
-    write_run(results)
+    write_run(results, experiment="higgs")  # which claims are told from
     monkeypatch.setattr("admmctl.experiment.bundled.FOLDERS", (Path("configs"),))
     answer = shell("report")
     assert (answer.code, answer.err) == (0, "")
