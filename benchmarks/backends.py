@@ -1,6 +1,6 @@
 """PyTorch on one thread of the processor beside NumPy: seconds of the same iteration, in pairs, in one run.
 
-    python benchmarks/backends.py [--repeat 15] [--device cpu] [--case graph-admm]
+    python benchmarks/backends.py [--repeat 15] [--device cpu] [--case graph-admm] [--compile]
 
 Every case is a method at the shape of a dataset, on synthetic rows. Of every pair of iterations, one by each, the
 ratio is taken; medians of seconds and of ratios are printed. On the processor seconds are those in which it
@@ -49,6 +49,7 @@ def main():
     parser.add_argument("--repeat", type=int, default=15)
     parser.add_argument("--device", default="cpu", help="of PyTorch")
     parser.add_argument("--case", choices=CASES, action="append", help="all by default")
+    parser.add_argument("--compile", action="store_true", help="loops by torch.compile, where a method has some")
     parser.add_argument("--phases", action="store_true", help="print seconds by phase, too")
     options = parser.parse_args()
     clock = time.process_time if options.device == "cpu" else time.perf_counter
@@ -57,6 +58,8 @@ def main():
         running = {}
         for backend, device in (("numpy", "cpu"), ("torch", options.device)):
             own = {**settings, "backend": backend, "device": device}
+            if options.compile and backend == "torch" and "compile" in methods.load(kind).Settings.model_fields:
+                own["compile"] = True
             method = methods.load(kind)(methods.load(kind).Settings(**own))
             state = start(method, problem(shape, loss, rows))
             for _ in range(WARM_UP):

@@ -105,8 +105,9 @@ def curves(device):
 def fractions(device, product, small):
     """Seconds of an iteration on 3,000 rows of MNIST's shape, and its part of the card's product."""
     found = {}
-    for kind in ("graph-admm", "sgd", "adam", "foof", "kfac", "muon"):
-        method = method_of(kind, {"batch": 3000}, device)
+    for kind in ("graph-admm", "graph-admm compiled", "sgd", "adam", "foof", "kfac", "muon"):
+        name, _, compiled = kind.partition(" ")
+        method = method_of(name, {"batch": 3000} | ({"compile": True} if compiled else {}), device)
         p = problem(MNIST, "cross-entropy", 6_000 if small else 60_000)
         state = start(method, p)
         for _ in range(12):

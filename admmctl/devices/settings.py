@@ -21,6 +21,11 @@ class DeviceSettings(Settings):
     def usual(self) -> dict[str, Any]:
         return super().usual() | {"backend": "numpy", "device": "cpu", "matmul": "float32"}
 
+    @property
+    def compiles(self) -> bool:
+        """Whether PyTorch compiles loops."""
+        return False
+
     def wrong_device(self) -> list[tuple[str, str]]:
         """What does not fit together: (key, message) each."""
         if self.backend == "numpy" and self.device != "cpu":
@@ -51,6 +56,29 @@ class DeviceSettings(Settings):
         if self.backend == "numpy" or self.device == "cpu":
             return None
         return str(torch_for(self.device).cuda.get_device_name(number(self.device)))
+
+
+class LoopSettings(DeviceSettings):
+    """Of a method with element-wise loops that PyTorch can compile."""
+
+    compile: bool = Field(
+        default=False,
+        description="backend: torch: make one pass of every element-wise loop, by torch.compile; it takes seconds "
+        "before training, and a C++ compiler",
+    )
+
+    def usual(self) -> dict[str, Any]:
+        return super().usual() | {"compile": False}
+
+    @property
+    def compiles(self) -> bool:
+        return self.compile
+
+    def wrong_device(self) -> list[tuple[str, str]]:
+        wrong = super().wrong_device()
+        if self.compile and self.backend == "numpy":
+            wrong.append(("compile", "is of backend: torch; NumPy's loops are compiled anyway"))
+        return wrong
 
 
 def device_name(settings: Settings) -> str | None:

@@ -185,7 +185,7 @@ class TorchArray(NDArrayOperatorsMixin):
 
     def run(self, kernel: str, arguments: Sequence[Any]) -> None:
         """The element-wise loop of that name in ``kernels.py``."""
-        getattr(torch_kernels, kernel)(*map(_value, arguments))
+        torch_kernels.loop(kernel)(*map(_value, arguments))
 
     # What NumPy asks.
 

@@ -2,10 +2,11 @@
 
 Every function takes tensors, with samples as rows, and writes to those that ``kernels.py`` says. On a processor a
 choice by truth takes ten times as long as a multiplication, and new memory as long again: so choices are made by
-numbers, and rows are taken a few at a time.
+numbers, and rows are taken a few at a time. ``torch.compile`` makes one pass of the same text (``compile_loops``).
 """
 
 import math
+import os
 import threading
 from collections.abc import Callable
 from functools import wraps
@@ -18,6 +19,26 @@ Loop = Callable[..., None]
 
 _IN_CACHE = 1 << 17  # numbers of an array that are taken at a time
 _kept = threading.local()  # room for so many, by type and number
+_FUSED = (
+    "graph_hidden",
+    "z_relu",
+    "z_cut",
+)  # loops without products; those of others are compiled for every penalty
+_compiled: dict[str, Loop] = {}
+
+
+def compile_loops(wanted: bool) -> None:
+    """From now on loops are made one pass each by ``torch.compile``, at their first call; or they are not."""
+    _compiled.clear()
+    if wanted:
+        os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # a rank starts no processes
+        _compiled.update((name, torch.compile(globals()[name].__wrapped__, dynamic=True)) for name in _FUSED)
+
+
+def loop(name: str) -> Loop:
+    """The loop of that name."""
+    found: Loop = _compiled.get(name) or globals()[name]
+    return found
 
 
 def _few_at_a_time(*of_rows: int) -> Callable[[Loop], Loop]:
@@ -42,7 +63,7 @@ def _few_at_a_time(*of_rows: int) -> Callable[[Loop], Loop]:
 def _room(like: Tensor, count: int) -> list[Tensor]:
     """Tensors like another one, for the time of a call. On a processor they are the same in every call."""
     numbers = like.numel()
-    if like.device.type != "cpu" or numbers > _IN_CACHE:
+    if torch.compiler.is_compiling() or like.device.type != "cpu" or numbers > _IN_CACHE:
         return [torch.empty_like(like) for _ in range(count)]
     rooms = _kept.__dict__.setdefault(like.dtype, [])
     while len(rooms) < count:

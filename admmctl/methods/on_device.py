@@ -30,8 +30,8 @@ def placed(p: Problem, method: Method) -> Problem:
     Raises UserError where there is no device for this rank, or too little memory on it, and MissingExtra.
     """
     settings = method.settings
-    there = not isinstance(p.y, np.ndarray)
-    if not isinstance(settings, DeviceSettings) or settings.backend == "numpy" or there:
+    moved = not isinstance(p.y, np.ndarray)
+    if not isinstance(settings, DeviceSettings) or settings.backend == "numpy" or moved:
         return p
     torch = torch_for(settings.device)
     from admmctl.devices.torch_arrays import TorchArray
@@ -51,7 +51,26 @@ def placed(p: Problem, method: Method) -> Problem:
     with clock.phase("transfer"):
         y: Array = _moved(p.y, here)
         a0: Any = _moved(p.a0, here) if _resident(p, here, torch, place) else Streamed(p.a0, here, clock)
-    return replace(p, a0=a0, y=y, network=network, comm=cast(Comm, _ThroughHost(p.comm)), clock=clock)
+    there = replace(p, a0=a0, y=y, network=network, comm=cast(Comm, _ThroughHost(p.comm)), clock=clock)
+    _compile(there, method)
+    return there
+
+
+def _compile(p: Problem, method: Method) -> None:
+    """Compile loops where the settings ask for it, before the clock starts. Raises UserError where that fails."""
+    from admmctl.devices import torch_kernels
+
+    wanted = method.settings.compiles
+    torch_kernels.compile_loops(wanted)
+    if wanted:
+        try:
+            method.prepare(p)
+        except Exception as error:
+            cause = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"compile: torch.compile fails here ({type(error).__name__}: {cause}); install a C++ compiler, or "
+                "set compile: false"
+            ) from None
 
 
 def _check_memory(p: Problem, method: Method, torch: Any, place: str) -> None:

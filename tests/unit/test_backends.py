@@ -1,5 +1,7 @@
 """Methods on PyTorch's arrays say what they say on NumPy's; and what is refused, in one line."""
 
+import os
+import shutil
 import sys
 import threading
 from dataclasses import replace
@@ -179,6 +181,35 @@ def test_element_wise_loops_are_those_of_numpy(dtype, rows, few, monkeypatch):
                 np.testing.assert_allclose(other.on_host(), one, rtol=tolerance, atol=tolerance, err_msg=name)
 
 
+COMPILED = [
+    Case("graph-admm", {"batch": 50}, {"activation": ["relu", "dcutlu(-0.5, 2)"]}),
+    Case("admm", {"beta": 2.0}, {"activation": ["dcutlu(-0.5, 2)", "relu"], "outputs": 8}),
+]
+
+
+@pytest.mark.parametrize("case", COMPILED, ids=lambda case: case.kind)
+def test_compiled_loops_make_the_same_iterates(case, monkeypatch):
+    if shutil.which(os.environ.get("CXX", "c++")) is None:
+        pytest.skip("there is no C++ compiler here")
+    expected = curve(case, "torch")
+    ran: list[str] = []
+    plain = torch_kernels.loop
+
+    def loop(name):
+        found = plain(name)
+        ran.append(name if found is getattr(torch_kernels, name) else f"compiled {name}")
+        return found
+
+    monkeypatch.setattr(torch_kernels, "loop", loop)
+    same(
+        curve(replace(case, settings={**case.settings, "compile": True}), "torch"), expected, rtol=1e-7, atol=1e-9
+    )
+    assert any(name.startswith("compiled") for name in ran)
+    ran.clear()
+    same(curve(case, "torch"), expected)  # the next run without it has loops as they were
+    assert not any(name.startswith("compiled") for name in ran)
+
+
 # -- what is refused
 
 
@@ -206,6 +237,7 @@ def shell(
         (["graph-admm={device: cuda}"], "backend: numpy runs on the processor; use backend: torch"),
         (["graph-admm={backend: torch, device: gpu}"], "expected cpu, cuda or cuda:N, got 'gpu'"),
         (["graph-admm={backend: torch, matmul: tf32}"], "tf32 is of a GPU"),
+        (["graph-admm={compile: true}"], "is of backend: torch; NumPy's loops are compiled anyway"),
         (["graph-admm={backend: jax}"], "expected 'numpy' or 'torch', got 'jax'"),
         (
             ["linear={backend: torch}"],
@@ -233,6 +265,16 @@ def test_convolutions_are_not_computed_by_pytorch(shell, results):
     layers = "network={layers: [4], convolution: {filters: [2], size: 1, image: [2, 1, 1]}}"
     message = shell.refusal("train", "device.yaml", "--set", layers, "--set", "methods.graph-admm.backend=torch")
     assert "torch computes no convolutional layers; use backend: numpy" in message
+
+
+def test_loops_that_do_not_compile_are_named_with_a_cure(monkeypatch):
+    def fails(*given, **more):
+        raise RuntimeError("no compiler\nwas found")
+
+    monkeypatch.setattr(torch, "compile", lambda loop, dynamic: fails)
+    case = Case("graph-admm", {"backend": "torch", "compile": True})
+    with pytest.raises(UserError, match=r"fails here \(RuntimeError: no compiler was found\); install a C\+\+"):
+        case.method().init(case.problem())
 
 
 def test_a_run_is_recorded_as_ever(shell):
@@ -283,4 +325,4 @@ def test_a_library_that_is_missing_is_named_with_its_cure(monkeypatch):
 def test_runs_of_before_keep_their_names():
     for name in ABLE:
         plain = methods.load(name).Settings().plain()
-        assert not plain.keys() & {"backend", "device", "matmul"}, name
+        assert not plain.keys() & {"backend", "device", "matmul", "compile"}, name

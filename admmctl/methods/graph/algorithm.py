@@ -88,7 +88,8 @@ class GraphAdmm(Method):
         return "iteration" if settings.batch is None else "epoch"
 
     def prepare(self, problem: Problem) -> None:
-        table_2.prepare(problem.a0.dtype.type)
+        for cuts in dict.fromkeys(h.cuts for h in problem.network.activations):
+            table_2.prepare(problem.a0.dtype.type, cuts, problem.y)
 
     def init(self, problem: Problem) -> GraphAdmmState:
         """Random weights, and room for the variables of a block of rows."""

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from admmctl.devices.settings import DeviceSettings
+from admmctl.devices.settings import LoopSettings
 from admmctl.methods.graph.accelerate import AccelerationSettings
 from admmctl.methods.regularise import RegulariserSettings
 from admmctl.settings import Count, NonNegative, Positive
@@ -33,7 +33,7 @@ MATRICES: dict[str, Any] = {"decay": "objective", "damping": 0.003, "kl_clip": 0
 PAPER = 3000  # rows of a mini-batch
 
 
-class GraphAdmmSettings(AccelerationSettings, RegulariserSettings, DeviceSettings):
+class GraphAdmmSettings(AccelerationSettings, RegulariserSettings, LoopSettings):
     """The method block of ``graph-admm``. Some defaults depend on whether there is a ``batch``."""
 
     batch: Count | None = Field(default=None, description="rows of a mini-batch, over all ranks; all by default")

@@ -74,10 +74,10 @@ def once(X: Array, D: Array, rho: float, beta: float, cuts: Cuts) -> None:
     kernels.graph_hidden(X.T, D.T, 2 / (rho + beta), 2 / beta, *cuts)
 
 
-def prepare(dtype: type) -> None:
-    """Compile what ``once`` runs."""
-    block: Array = np.zeros((3, 2), dtype, order="F")
-    once(block, block.copy(order="F"), 1.0, 1.0, (0.0, 1.0))
+def prepare(dtype: type, cuts: Cuts, like: Array) -> None:
+    """Compile what ``once`` runs, for an activation with these cuts."""
+    block: Array = np.zeros((5, 3), dtype, order="F", like=like)
+    once(block, block.copy(order="F"), 0.5, 0.25, cuts)
 
 
 def several(

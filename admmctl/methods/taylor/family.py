@@ -20,12 +20,13 @@ class TaylorMethod(Method):
         return settings.wrong(layers)
 
     def prepare(self, problem: Problem) -> None:
-        """The z-update of two samples of every hidden layer: compiles its loop, and builds its table."""
+        """The z-update of three samples of every hidden layer: compiles its loop, and builds its table."""
         network, q = problem.network, self.settings
         for l in range(1, len(network.shapes)):
-            zeros: Array = np.zeros((network.sizes[l], 2), problem.a0.dtype, order="F")
-            penalties = q.z_penalties(l, network.h(l).slope(network.sizes[l]))
-            network.h(l).z_update(np.zeros_like(zeros), zeros, zeros, *penalties)
+            k = network.sizes[l]
+            zeros: Array = np.zeros((k + network.bias, 3), problem.a0.dtype, order="F", like=problem.y)
+            z, m = zeros[:k].copy(order="F"), zeros[:k].copy(order="F")
+            network.h(l).z_update(z, zeros, m, *q.z_penalties(l, network.h(l).slope(k)))
 
     def weights(self, s: Any) -> Weights:
         return [np.array(on_host(s.W[l])) for l in sorted(s.W)]

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from admmctl.devices.settings import DeviceSettings
+from admmctl.devices.settings import LoopSettings
 from admmctl.methods.method import check_per_layer
 from admmctl.methods.taylor.momentum import Restart
 from admmctl.settings import Count, Fraction, NonNegative, Positive, Settings
@@ -85,7 +85,7 @@ class TaylorSettings(PenaltySettings):
         return problems
 
 
-class PrintedSettings(TaylorSettings, DeviceSettings):
+class PrintedSettings(TaylorSettings, LoopSettings):
     """The method block of ``admm-printed``: the paper's settings, unless told otherwise."""
 
     ridge: NonNegative = Field(default=1e-8, description=_RIDGE)
@@ -164,7 +164,7 @@ class SweepSettings(TaylorSettings, LowRankSettings):
         return [*super().wrong(layers), *self.without_effect()]
 
 
-class AdmmSettings(SweepSettings, DeviceSettings):
+class AdmmSettings(SweepSettings, LoopSettings):
     """The method block of ``admm``. Some defaults depend on whether it chooses penalties."""
 
     penalties: Literal["fixed", "automatic"] = Field(
