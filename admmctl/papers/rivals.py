@@ -53,7 +53,7 @@ PAIR = Problem(
     ("admm", "admm-fixed", "gd", "sgd", "linear"),
 )
 PROBLEMS = (DIGITS, HIGGS, ROLL, IMAGES, PAIR)
-_CONDITIONS = "settings as in the file; a run ends after 60 s of training, or where the best trial was best"
+_CONDITIONS = "settings as in the file, which says when a run ends"
 _SOONEST = f"settings as in the file, for this time alone; gradient methods are {', '.join(FAST)}"
 
 
