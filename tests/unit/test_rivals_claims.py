@@ -188,12 +188,13 @@ def test_every_method_has_24_trials_of_at_most_a_minute_that_can_be_planned(conf
     assert experiment.sweep is not None
     assert set(experiment.sweep.space) == set(experiment.runs)
     for name, run in experiment.runs.items():
-        assert run.stop.seconds == 60
+        assert run.stop.seconds is not None
+        assert run.stop.seconds <= 60
         settings = settings_of_trials(experiment.sweep, name, None)
         timed = run.stop.target is not None
         trials = plan(config, ["sweep.by=time"] if timed else [], name, settings, timed)
         assert len({trial.run.hash() for trial in trials}) == 24
-        assert {trial.run.stop.seconds for trial in trials} == {60}
+        assert {trial.run.stop.seconds for trial in trials} == {run.stop.seconds}
         assert {trial.run.stop.metric for trial in trials} == {"validation_accuracy" if timed else "test_accuracy"}
         assert 1 <= len(experiment.sweep.space[name]) <= 4
 
