@@ -32,9 +32,12 @@ INTRODUCTION = """\
 What the methods of the ADMM family add beside rivals of today, under one clock: a study of our own, and no \
 paper's. It was made on {machine}, with one thread a rank. The experiment files say how trials choose the \
 settings. `admmctl claims rivals --run` makes the runs, and `admmctl figures NAME --scale full` draws a \
-figure. Tables have medians over n seeds, of runs that no other work disturbed, and in brackets their 95 % \
+figure. Tables have medians over n seeds, of runs whose cores no other work took, and in brackets their 95 % \
 intervals, which exist from six seeds on. Seconds are those of optimisation. An accuracy is met at an \
-evaluation: seconds and iterations to it may be late by as much as evaluations are apart."""
+evaluation: seconds and iterations to it may be late by as much as evaluations are apart. Of `rivals-mnist` and \
+`rivals-cifar2` two runs were made at a time, a core each, which share memory: their seconds are up to twice \
+those of runs with nothing beside them, of all methods alike. Tables of `rivals-higgs` and `rivals-swissroll` are \
+of runs made alone; the claims are told from later ones of the same settings, made two at a time."""
 
 
 @dataclass(frozen=True)
