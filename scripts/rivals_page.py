@@ -36,8 +36,8 @@ figure. Tables have medians over n seeds, of runs whose cores no other work took
 intervals, which exist from six seeds on. Seconds are those of optimisation. An accuracy is met at an \
 evaluation: seconds and iterations to it may be late by as much as evaluations are apart. Of `rivals-mnist` and \
 `rivals-cifar2` two runs were made at a time, a core each, which share memory: their seconds are up to twice \
-those of runs with nothing beside them, of all methods alike. Tables of `rivals-higgs`, `rivals-swissroll` and on \
-2 cores are of runs made before, with nothing beside them, on 2 cores of another kind (AMD EPYC); the claims are \
+those of runs with nothing beside them, of all methods alike. Tables of `rivals-higgs` and `rivals-swissroll` \
+are of runs made before, with nothing beside them, on 2 cores of another kind (AMD EPYC); the claims are \
 told from later ones of the same settings, made two at a time."""
 
 
