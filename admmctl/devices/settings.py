@@ -21,11 +21,6 @@ class DeviceSettings(Settings):
     def usual(self) -> dict[str, Any]:
         return super().usual() | {"backend": "numpy", "device": "cpu", "matmul": "float32"}
 
-    @property
-    def compiles(self) -> bool:
-        """Whether PyTorch compiles loops."""
-        return False
-
     def wrong_device(self) -> list[tuple[str, str]]:
         """What does not fit together: (key, message) each."""
         if self.backend == "numpy" and self.device != "cpu":
@@ -69,10 +64,6 @@ class LoopSettings(DeviceSettings):
 
     def usual(self) -> dict[str, Any]:
         return super().usual() | {"compile": False}
-
-    @property
-    def compiles(self) -> bool:
-        return self.compile
 
     def wrong_device(self) -> list[tuple[str, str]]:
         wrong = super().wrong_device()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from admmctl.comm import Comm, Operation
 from admmctl.devices.library import allow_tf32, torch_for
-from admmctl.devices.settings import DeviceSettings
+from admmctl.devices.settings import DeviceSettings, LoopSettings
 from admmctl.errors import UserError
 from admmctl.methods.method import Array, Method, Problem, Timer
 
@@ -60,7 +60,7 @@ def _compile(p: Problem, method: Method) -> None:
     """Compile loops where the settings ask for it, before the clock starts. Raises UserError where that fails."""
     from admmctl.devices import torch_kernels
 
-    wanted = method.settings.compiles
+    wanted = isinstance(method.settings, LoopSettings) and method.settings.compile
     torch_kernels.compile_loops(wanted)
     if wanted:
         try:
