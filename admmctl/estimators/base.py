@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -16,14 +17,15 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, check_X_y, validate_data
 from threadpoolctl import ThreadpoolController
 
 from admmctl.comm import Serial
 from admmctl.data import scaling
 from admmctl.data.scaling import Scaling
 from admmctl.errors import UserError
-from admmctl.estimators.parameters import Parameters, check, made_method
+from admmctl.estimators.experiments import numbered, write
+from admmctl.estimators.parameters import Parameters, check, made_method, plain
 from admmctl.methods.method import Diverged, Finished, Method, Problem, Untimed, start
 from admmctl.model.losses import losses
 from admmctl.model.network import Network, Weights, predicted, targets
@@ -97,6 +99,15 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
     def _keep(self, method: Method, state: Any) -> None:
         """Keep what ``_go_on`` needs beside the weights."""
 
+    @property
+    def _stop(self) -> dict[str, Any]:
+        """Where training ends at last, as an experiment says it. Raises UserError where none can say it."""
+        return {"iterations": self._most_rounds}
+
+    def _network_block(self, network: Network) -> dict[str, Any]:
+        """The network, as an experiment says it."""
+        return {"layers": list(network.sizes[1:-1])}
+
     # What users call.
 
     def fit(self, X: Any, y: Any) -> Self:
@@ -146,12 +157,60 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
         probabilities: Array = softmax(z, axis=1)
         return probabilities
 
+    def save_experiment(self, folder: str | Path, X: Any, y: Any, X_test: Any, y_test: Any) -> Path:
+        """Write an experiment that trains as ``fit(X, y)`` does, and its rows, into a folder; returns its file.
+
+        ``admmctl.train(file)``, or ``admmctl train`` on any number of ranks, leaves a run folder: the curve, with
+        test accuracies on ``X_test``, and the record. ``early_stopping`` holds back other rows there than in
+        ``fit``; ``warm_start`` counts for nothing.
+        Raises ValueError for input that cannot be used, and where the folder has an experiment already.
+        """
+        X, y = check_X_y(X, y, dtype=(np.float64, np.float32))
+        X_test, y_test = check_X_y(X_test, y_test, dtype=(np.float64, np.float32))
+        check_classification_targets(y)
+        classes, labels = np.unique(y, return_inverse=True)
+        with self._plain_errors():
+            check(self.Parameters, {name: getattr(self, name) for name in self.Parameters.model_fields})
+            if X_test.shape[1] != X.shape[1]:
+                raise UserError(f"X_test has {X_test.shape[1]} features, and X has {X.shape[1]}")
+            arrays = {"x": X, "y": labels, "x_test": X_test, "y_test": numbered(y_test, classes)}
+            title = " ".join(repr(self).split())
+            return write(Path(folder), title, classes, arrays, self._experiment(X, len(classes)))
+
+    def _experiment(self, X: Array, classes: int) -> dict[str, Any]:
+        """All blocks of an experiment, but for the places of its rows."""
+        data: dict[str, Any] = {"scale": self.scale}
+        rows, stop = len(X), self._stop
+        if self.early_stopping:
+            data["validation"] = self.validation_fraction
+            rows -= max(1, round(rows * self.validation_fraction))
+            stop = {**stop, "patience": self.n_iter_no_change}
+        network = self._shape(
+            _samples(X, _fitted_scaling(X, self.scale), np.float32)[:-1], 1 if classes == 2 else classes
+        )
+        given = self._own_settings(rows) | (self.settings or {})
+        made_method(self.kind, given, self._loss, network)
+        threads = effective_n_jobs(self.n_jobs)
+        blocks = {
+            "data": data,
+            "network": self._network_block(network),
+            "loss": self._loss,
+            "methods": {self.kind: given},
+            "stop": stop,
+            "seed": self._drawn_seed(),
+            **({} if threads == 1 else {"threads": threads}),
+        }
+        return {key: plain(block) for key, block in blocks.items()}
+
     # Training.
+
+    def _drawn_seed(self) -> int:
+        return int(check_random_state(self.random_state).randint(_SEEDS))
 
     def _fit(self, X: Array, labels: Labels, classes: NDArray[Any], goes_on: bool, threads: int) -> None:
         """Sets all that a prediction needs, when it is there: what fails leaves the fit of before."""
         # What goes on from before goes on with the same random numbers, and the same scaling.
-        seed = self._seed if goes_on else int(check_random_state(self.random_state).randint(_SEEDS))
+        seed = self._seed if goes_on else self._drawn_seed()
         train, held = self._divided(X, labels, seed)
         scale = self.scaling_ if goes_on else _fitted_scaling(X[train], self.scale)
         rows = Rows(_samples(X[train], scale, np.float32), labels[train])

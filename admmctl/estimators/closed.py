@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from admmctl.errors import UserError
 from admmctl.estimators.base import Array, NetworkClassifier
 from admmctl.estimators.parameters import Parameters
 from admmctl.methods.method import Finished, Method, Problem, Snapshot, trainer
@@ -154,8 +155,21 @@ class RandomFeaturesClassifier(NetworkClassifier):
         length = self.length_scale or float(np.sqrt(len(x) * x.var() / 2)) or 1.0
         return Network.build(len(x), [int(self.n_components)], outputs, "cosine", True, Kernel(kind, length))
 
+    def _network_block(self, network: Network) -> dict[str, Any]:
+        assert network.kernel is not None
+        start = {"activation": "cosine", "init": network.kernel.name, "init_scale": network.kernel.scale}
+        return super()._network_block(network) | start
+
     def _own_settings(self, rows: int) -> dict[str, Any]:
         return {"ridge": self.ridge}
+
+    @property
+    def _stop(self) -> dict[str, Any]:
+        if self.early_stopping:
+            raise UserError(
+                "early_stopping: it chooses a ridge here, which no experiment does; admmctl sweep chooses one"
+            )
+        return super()._stop
 
     @property
     def _most_rounds(self) -> int:

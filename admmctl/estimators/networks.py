@@ -89,6 +89,13 @@ class GraphAdmmClassifier(NetworkClassifier):
     def _shape(self, x: Array, outputs: int) -> Network:
         return layered(len(x), self.hidden_layer_sizes, outputs, self.activation, self.kind)
 
+    def _network_block(self, network: Network) -> dict[str, Any]:
+        return super()._network_block(network) | {"activation": self.activation}
+
+    @property
+    def _stop(self) -> dict[str, Any]:
+        return {"epochs": self.max_iter}
+
     def _own_settings(self, rows: int) -> dict[str, Any]:
         given, batch = self.settings or {}, plain(self.batch_size)
         if batch == "auto":
@@ -155,3 +162,6 @@ class AdmmClassifier(NetworkClassifier):
 
     def _shape(self, x: Array, outputs: int) -> Network:
         return layered(len(x), self.hidden_layer_sizes, outputs, self.activation, self.kind)
+
+    def _network_block(self, network: Network) -> dict[str, Any]:
+        return super()._network_block(network) | {"activation": self.activation}

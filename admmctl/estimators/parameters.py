@@ -25,9 +25,11 @@ class Parameters(Settings):
 
 
 def plain(value: Any) -> Any:
-    """Numbers and lists of Python in the place of NumPy's, and lists in that of tuples."""
+    """Numbers and lists of Python in the place of NumPy's, and lists in that of tuples; so within a dict."""
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
     return [plain(item) for item in value] if isinstance(value, tuple | list) else value
 
 
