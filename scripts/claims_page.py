@@ -11,6 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from admmctl.report.text import count
 from admmctl.report.verdict import Verdict
 
 WIDTH = 118  # columns of a page's lines
@@ -28,10 +29,13 @@ def machine(claims: list[dict[str, Any]]) -> str:
     """'a machine with 2 cores (AMD EPYC)': where the runs were made."""
     runs = {Path(run) for claim in claims for run in claim["runs"]}
     found = [json.loads((run / "environment.json").read_text()) for run in sorted(runs)]
-    machines = {(each["cores"], ", ".join(each["cpu"])) for each in found}
-    if not machines:
+    if not found:
         sys.exit("no claim is told from a run: make some first, by admmctl claims --run")
-    return " and ".join(f"a machine with {cores} cores ({cpu})" for cores, cpu in sorted(machines))
+    cores: dict[str, int] = {}
+    for each in found:  # a run that was given one core counts that alone
+        processor = ", ".join(each["cpu"])
+        cores[processor] = max(each["cores"], cores.get(processor, 0))
+    return " and ".join(f"a machine with {count(most, 'core')} ({cpu})" for cpu, most in sorted(cores.items()))
 
 
 def wrapped(text: str, indent: str = "") -> str:

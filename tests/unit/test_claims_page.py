@@ -48,6 +48,17 @@ def test_it_has_the_verdict_what_it_was_told_from_and_the_machine(judged):
     assert max(map(len, page.splitlines())) <= claims_page.WIDTH
 
 
+def test_a_run_on_some_cores_of_a_machine_makes_no_other_machine(judged, tmp_path):
+    runs = []
+    for place, (cores, cpu) in enumerate([(1, "AMD EPYC"), (2, "AMD EPYC"), (1, "Intel Xeon")]):
+        run = tmp_path / f"run-{place}"
+        run.mkdir()
+        (run / "environment.json").write_text(json.dumps({"cores": cores, "cpu": [cpu]}))
+        runs.append(str(run))
+    expected = "a machine with 2 cores (AMD EPYC) and a machine with 1 core (Intel Xeon)"
+    assert claims_page.machine([{**judged, "runs": runs}]) == expected
+
+
 def test_without_a_run_there_is_no_page(judged):
     with pytest.raises(SystemExit, match="admmctl claims --run"):
         claims_page.page([{**judged, "runs": []}])
