@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from admmctl.errors import UserError
 from admmctl.methods.convex import rbcd
 from admmctl.methods.convex.backend import Backend, Tensor, backend
-from admmctl.methods.convex.choose import choose, solvers
+from admmctl.methods.convex.choose import check_solver, choose, gigabytes, solver_on, solvers
 from admmctl.methods.convex.patterns import Patterns, gates, relu_network, sample
 from admmctl.methods.convex.settings import PAPER, ConvexAdmmSettings
 from admmctl.methods.convex.solvers import STEPS, Size, Solver
@@ -129,8 +129,8 @@ class ConvexAdmm(Method):
             name: str = settings.solver
             if name == "auto":
                 name, why = self._settled if self._settled[0] else choose(size, settings, problem.memory)
-                notes.append(f"solver: {name}, {_gb(solvers.load(name).bytes(size, settings))} ({why})")
-            solver = _solver(name, comm.size)(system, settings, problem.seed)
+                notes.append(f"solver: {name}, {gigabytes(solvers.load(name).bytes(size, settings))} ({why})")
+            solver = solver_on(name, comm.size)(system, settings, problem.seed)
             u = system.zeros()
             nothing = system.zeros_of_rows()
             Fty = library.sync(system.Ft(system.y))
@@ -273,22 +273,8 @@ class ConvexAdmm(Method):
 
     def check_size(self, network: Network, total: int, ranks: int, free: int | None) -> None:
         """Raises UserError where the solver does not run on so many ranks, or has no room in ``free`` bytes."""
-        name = self.settings.solver
-        if name == "auto":
-            return
-        size = self._size(network, total, ranks)
-        needed = _solver(name, ranks).bytes(size, self.settings)
-        if free is None or ranks * needed <= free:
-            return
-        text = (
-            f"solver: {name} needs {_gb(needed)} for {total:,} rows, {size.d:,} inputs and {size.P:,} patterns, "
-            f"and {_gb(free)} are free; "
-        )
-        other, _ = choose(size, self.settings, free // ranks)
-        instead = solvers.load(other).bytes(size, self.settings)
-        if ranks * instead <= free:
-            raise UserError(f"{text}solver: {other} needs {_gb(instead)}")
-        raise UserError(f"{text}no other has room either: fewer patterns, or more machines")
+        if self.settings.solver != "auto":
+            check_solver(self._size(network, total, ranks), self.settings, free)
 
     def settle(self, network: Network, total: int, ranks: int, free: int | None) -> None:
         """Choose the solver, where that is ``auto``, by the bytes that are free on a rank."""
@@ -334,14 +320,6 @@ def signs(y: Array) -> Array:
     return np.ascontiguousarray(2 * y.T - 1)
 
 
-def _solver(name: str, ranks: int) -> type[Solver]:
-    """The solver of that name. Raises UserError where it does not run on so many ranks."""
-    kind: type[Solver] = solvers.load(name)
-    if kind.ranks is not None and ranks > kind.ranks:
-        raise UserError(f"solver: {name} runs on one rank; use --cores 1, or solver: block-pcg, convex-cg or rbcd")
-    return kind
-
-
 def _lengths(xp: Any, v: Tensor) -> Tensor:
     """||v_i|| of every block, which is a column."""
     return xp.sqrt(xp.sum(v * v, axis=0))
@@ -350,7 +328,3 @@ def _lengths(xp: Any, v: Tensor) -> Tensor:
 def _ratio(value: float, *scales: float) -> float:
     scale = max(scales)
     return value / scale if scale > 0 else value
-
-
-def _gb(count: float) -> str:
-    return f"{count / 1e9:,.1f} GB"
