@@ -11,6 +11,7 @@ import pytest
 import scipy.linalg  # noqa: F401  (its BLAS is another than NumPy's)
 from hypothesis import settings
 from support import processes
+from support.sheet import Sheet
 from support.shell import TINY, Shell
 from threadpoolctl import threadpool_limits
 
@@ -93,6 +94,12 @@ def shell(
         (tmp_path / name).write_text(text)
     monkeypatch.chdir(tmp_path)
     return Shell(tmp_path, capsys)
+
+
+@pytest.fixture
+def sheet(tmp_path: Path) -> Sheet:
+    """A small experiment file, to change and to read."""
+    return Sheet(tmp_path)
 
 
 @pytest.fixture
