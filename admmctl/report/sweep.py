@@ -1,10 +1,13 @@
 """What ``sweep`` prints: a line per trial as it ends, then a table of all trials."""
 
+from pathlib import Path
+
 from rich.console import Group
 from rich.text import Text
 
 from admmctl.report.tables import Plain, runs_table
 from admmctl.report.text import number, seconds
+from admmctl.runs.recorded import Recorded
 from admmctl.studies.sweep import Sweep
 from admmctl.studies.trials import Trial
 
@@ -38,11 +41,14 @@ def sweep_tables(result: Sweep) -> Group:
     if result.best is None or result.run is None:
         note = "no trial has a validation accuracy: see the status of each in trials.csv"
         return Group(table, Text(""), Text(note))
-    as_long = "to the target" if timed else "for as long as it took to its best"
+    rows = "all training rows, "
+    rows += "to the target" if timed else "for as long as it took to its best"
+    if Recorded(Path(result.run["folder"])).data.get("validation") is not None:
+        rows = "the training rows that data.validation leaves, as long as the experiment says"
     return Group(
         table,
         Text(""),
         Text(f"best: trial {result.best.number}, written to {result.best.config}"),
-        Text(f"trained once more, nothing beside it, on all training rows, {as_long}:"),
+        Text(f"trained once more, nothing beside it, on {rows}:"),
         runs_table([result.run]),
     )

@@ -413,6 +413,8 @@ def test_a_validation_split_of_the_experiment_is_kept_also_for_the_winner(place)
     assert result["best"]["number"] == 1
     assert result["run"]["rows_train"] == 240
     assert result["run"]["iterations"] == 40
+    _, out, _ = place("--method", "gd", "--cores", "2")
+    assert "nothing beside it, on the training rows that data.validation leaves, as long as the experiment" in out
 
 
 def test_the_scale_of_a_kernel_can_be_swept_after_one_epoch(place):
@@ -443,7 +445,7 @@ def test_people_see_every_trial_as_it_ends_and_a_table(swept):
     assert code == 0
     for number in range(3):
         assert f"trial {number}" in err
-    for text in ("3 trials of sgd", "learning_rate", "batch", "best: trial", "best.yaml"):
+    for text in ("3 trials of sgd", "learning_rate", "batch", "best: trial", "best.yaml", "on all training rows"):
         assert text in out
 
 
