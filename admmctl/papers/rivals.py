@@ -19,12 +19,13 @@ PAPER = Paper("A study of our own: rivals of today", "Rivals", ours=True)
 ADMM = ("graph-admm", "admm")
 GRADIENT = ("sgd", "adam", "foof", "kfac", "muon", "lbfgs")
 FAST = ("sgd-fast", "adam-fast")
+LONG = ("sgd-long", "adam-long")
 
 
 @dataclass(frozen=True)
 class Problem:
     """A file of ``configs``, by the first part of its name: what it is, the accuracies that are timed, the least
-    difference that counts.
+    difference that counts, and how many repeats tell it: more where seeds differ as much.
     """
 
     short: str
@@ -33,6 +34,7 @@ class Problem:
     margin: float
     methods: tuple[str, ...] = (*ADMM, *GRADIENT, "linear", "graph-backprop", "graph-fixed")
     two_classes: bool = True
+    repeats: int = 6
 
     @property
     def config(self) -> str:
@@ -40,21 +42,25 @@ class Problem:
         return f"rivals-{self.short}"
 
 
-DIGITS = Problem("mnist", "ten digits of MNIST, 784-500-600-10", (0.98, 0.985), 0.001, two_classes=False)
+DIGITS = Problem(
+    "mnist", "ten digits of MNIST, 784-500-600-10", (0.98, 0.985), 0.001, two_classes=False, repeats=12
+)
 _TREES = (*Problem.methods, "trees")
 HIGGS = Problem("higgs", "28,396 rows of HIGGS, 28-300-2", (0.70, 0.715), 0.005, _TREES)
 ROLL = Problem("swissroll", "the Swiss roll, 3-100-50-2", (0.98, 0.99), 0.001, _TREES)
-IMAGES = Problem("cifar2", "airplanes against automobiles, 3072-100-2", (0.85, 0.87), 0.01)
+IMAGES = Problem("cifar2", "airplanes against automobiles, 3072-100-2", (0.85, 0.87), 0.01, repeats=12)
 PAIR = Problem(
     "mnist49",
     "digits 4 against 9, 784-100-50-10-1",
     (0.97, 0.985),
     0.003,
     ("admm", "admm-fixed", "gd", "sgd", "linear"),
+    repeats=24,
 )
 PROBLEMS = (DIGITS, HIGGS, ROLL, IMAGES, PAIR)
 _CONDITIONS = "settings as in the file, which says when a run ends"
 _SOONEST = f"settings as in the file, for this time alone; gradient methods are {', '.join(FAST)}"
+_EPOCHS = "30 epochs, with noise on the inputs; settings by 7 trials each, as in the file"
 
 
 # --- the figures
@@ -80,38 +86,63 @@ def _curves(problem: Problem) -> Entry:
     )
 
 
-def _to_98(cores: int) -> Entry:
+def _of_digits(
+    name: str, short: str, shows: str, differs: str, methods: tuple[str, ...], cores: int = 1, kind: str = ""
+) -> Entry:
+    """Curves of blocks that rivals-mnist has for one question."""
     return Entry(
-        f"rivals-seconds-{cores}",
+        name,
         PAPER,
-        f"seconds, {cores}",
-        f"{DIGITS.shows}: test accuracy up to 98 %, on {count(cores, 'core')}",
-        curves("to-98", View(), View(against="iterations", axis="log")),
+        short,
+        f"{DIGITS.shows}: {shows}",
+        curves(kind or name, View(), View(against="iterations", axis="log")),
         config=DIGITS.config,
-        methods=("graph-fast", *FAST),
+        methods=methods,
         repeats=6,
         cores=(cores,),
         quick=Quick(
             "two methods, 4,000 rows, 2 s of training, 1 repeat",
             ("data.first=4000", "stop.seconds=2"),
-            methods=("graph-fast", "sgd-fast"),
+            methods=methods[:2],
             cores=(cores,),
         ),
-        differs=_SOONEST,
+        differs=differs,
     )
 
 
-ENTRIES = (*map(_curves, PROBLEMS), _to_98(1), _to_98(2))
+def _to_98(cores: int) -> Entry:
+    shows = f"test accuracy up to 98 %, on {count(cores, 'core')}"
+    methods = ("graph-fast", *FAST)
+    return _of_digits(f"rivals-seconds-{cores}", f"seconds, {cores}", shows, _SOONEST, methods, cores, "to-98")
+
+
+_IN_30_EPOCHS = _of_digits(
+    "rivals-long", "30 epochs", "test accuracy in 30 epochs", _EPOCHS, ("graph-long", *LONG)
+)
+ENTRIES = (*map(_curves, PROBLEMS), _IN_30_EPOCHS, _to_98(1), _to_98(2))
 
 
 # --- the claims
 
 _FOUR = (DIGITS, HIGGS, ROLL, IMAGES)
-_BEST = f"{_CONDITIONS}; best is the highest median of {', '.join(GRADIENT)}"
 
 
-def _at_end(problem: Problem, *methods: str) -> Work:
-    return Work(problem.config, methods, timed=True)
+def _at_end(problem: Problem, *methods: str, repeats: int = 6) -> Work:
+    return Work(problem.config, methods, repeats, timed=True)
+
+
+def _none_ends_higher(id: str, text: str, problem: Problem, one: str, best: str, others: tuple[str, ...]) -> Claim:
+    """That no method ends higher than ``one``. That which is expected to be the ``best`` has more repeats."""
+    return Claim(
+        id,
+        PAPER,
+        problem.shows.partition(",")[0],
+        text,
+        near_best(AT_END, one, (best, *others), problem.margin, closer=1),
+        (_at_end(problem, one, best, *others), _at_end(problem, one, best, repeats=problem.repeats)),
+        f"{_CONDITIONS}; best is the highest median of 6; higher is by more than {100 * problem.margin:g} points",
+        problem.config,
+    )
 
 
 def _to_the_target(cores: int) -> Work:
@@ -130,7 +161,7 @@ def _as_well(id: str, text: str, pairs: dict[Problem, tuple[str, str]]) -> Claim
         f"{len(pairs)} problems",
         text,
         all_of(*rules),
-        tuple(_at_end(problem, *pair) for problem, pair in pairs.items()),
+        tuple(_at_end(problem, *pair, repeats=problem.repeats) for problem, pair in pairs.items()),
         f"{_CONDITIONS}; as well is at most so many points less: {margins}",
     )
 
@@ -166,25 +197,33 @@ CLAIMS: tuple[Claim, ...] = (
         "told at an evaluation, of which there are four in an epoch",
         "rivals-seconds-1",
     ),
-    Claim(
+    _none_ends_higher(
         "rivals-end",
-        PAPER,
-        "ten digits",
         "No gradient method ends at a better accuracy on MNIST than graph-admm.",
-        near_best(AT_END, "graph-admm", GRADIENT, DIGITS.margin),
-        (_at_end(DIGITS, "graph-admm", *GRADIENT),),
-        f"{_BEST}; better is by more than {100 * DIGITS.margin:g} points",
-        DIGITS.config,
+        DIGITS,
+        "graph-admm",
+        "adam",
+        tuple(method for method in GRADIENT if method != "adam"),
     ),
     Claim(
         "rivals-digits",
         PAPER,
         "ten digits",
-        "graph-admm reaches 98.7 % on MNIST, without more or changed images.",
-        at_least(AT_END, "graph-admm", 0.987),
-        (_at_end(DIGITS, "graph-admm"),),
-        _CONDITIONS,
-        DIGITS.config,
+        "graph-admm reaches 98.7 % on MNIST in 30 epochs.",
+        at_least(AT_END, "graph-long", 0.987),
+        (_at_end(DIGITS, "graph-long"),),
+        _EPOCHS,
+        "rivals-long",
+    ),
+    Claim(
+        "rivals-long",
+        PAPER,
+        "ten digits",
+        "sgd and adam do not end at a better accuracy than graph-admm, given as many epochs.",
+        near_best(AT_END, "graph-long", LONG, DIGITS.margin),
+        (_at_end(DIGITS, "graph-long", *LONG),),
+        f"{_EPOCHS}; better is by more than {100 * DIGITS.margin:g} points",
+        "rivals-long",
     ),
     _as_well(
         "rivals-backward",
@@ -201,15 +240,13 @@ CLAIMS: tuple[Claim, ...] = (
         "Penalties that set themselves do as well as the best of 24 fixed ones.",
         {**dict.fromkeys(_FOUR, ("graph-admm", "graph-fixed")), PAIR: ("admm", "admm-fixed")},
     ),
-    Claim(
+    _none_ends_higher(
         "rivals-pair",
-        PAPER,
-        "digits 4 against 9",
-        "admm does as well as gradient descent on digits 4 against 9.",
-        near_best(AT_END, "admm", ("gd", "sgd"), PAIR.margin),
-        (_at_end(PAIR, "admm", "gd", "sgd"),),
-        f"{_CONDITIONS}; as well is at most {100 * PAIR.margin:g} points less than the better of gd and sgd",
-        PAIR.config,
+        "admm does as well as gradient descent, full batch or mini-batch, on digits 4 against 9.",
+        PAIR,
+        "admm",
+        "sgd",
+        ("gd",),
     ),
     Claim(
         "rivals-table",

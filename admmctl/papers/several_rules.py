@@ -22,13 +22,20 @@ def least_of(quantity: Quantity, ones: Sequence[str], others: Sequence[str], wor
     return rule
 
 
-def near_best(quantity: Quantity, one: str, others: Sequence[str], by: float, work: int = 0) -> Rule:
-    """That ``one`` method has at most ``by`` less of it than that of the ``others`` which has most."""
+def near_best(
+    quantity: Quantity, one: str, others: Sequence[str], by: float, work: int = 0, closer: int | None = None
+) -> Rule:
+    """That ``one`` method has at most ``by`` less of it than that of the ``others`` which has most.
+
+    ``closer`` is a work with more repeats of ``one`` and of some others: where it has the best, the two are
+    compared there.
+    """
 
     def rule(found: list[Evidence]) -> Told:
         middles = {method: middle(found[work], method, quantity) for method in others}
         best = max(others, key=lambda method: middles[method].value)
-        return near(quantity, one, best, by, work, names=(one, _of_several(best, others)))(found)
+        place = work if closer is None or best not in found[closer].work.methods else closer
+        return near(quantity, one, best, by, place, names=(one, _of_several(best, others)))(found)
 
     return rule
 

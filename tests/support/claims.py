@@ -44,7 +44,9 @@ class MadeUp:
         return judge(
             CLAIMS[claim],
             [
-                Evidence(work, {name: self.runs[name] for name in work.methods if name in self.runs})
+                Evidence(
+                    work, {name: self.runs[name][: work.repeats] for name in work.methods if name in self.runs}
+                )
                 for work in works
             ],
         )
