@@ -121,8 +121,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
         classes, labels = np.unique(y, return_inverse=True)
         with self._plain_errors(), self._threads() as threads:
             check(self.Parameters, {name: getattr(self, name) for name in self.Parameters.model_fields})
-            if len(classes) < 2:
-                raise UserError(f"two classes or more are needed, and y has one class, {classes[0]!r}")
+            _check_classes(classes)
             if goes_on and not np.array_equal(classes, self.classes_):
                 raise UserError(f"warm_start: y has the classes {classes}, and had {self.classes_} before")
             self._fit(X, labels, classes, goes_on, threads)
@@ -171,6 +170,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
         classes, labels = np.unique(y, return_inverse=True)
         with self._plain_errors():
             check(self.Parameters, {name: getattr(self, name) for name in self.Parameters.model_fields})
+            _check_classes(classes)
             if X_test.shape[1] != X.shape[1]:
                 raise UserError(f"X_test has {X_test.shape[1]} features, and X has {X.shape[1]}")
             arrays = {"x": X, "y": labels, "x_test": X_test, "y_test": numbered(y_test, classes)}
@@ -319,6 +319,11 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
         except Diverged as error:
             cure = "stronger regularisation, or inputs of usual size (scale='standard'), may help"
             raise ValueError(f"{type(self).__name__}: training diverged: {error}; {cure}") from None
+
+
+def _check_classes(classes: NDArray[Any]) -> None:
+    if len(classes) < 2:
+        raise UserError(f"two classes or more are needed, and y has one class, {classes[0]!r}")
 
 
 def _fitted_scaling(X: Array, kind: str) -> Scaling:

@@ -133,6 +133,7 @@ def _at_end(problem: Problem, *methods: str, repeats: int = 6) -> Work:
 
 def _none_ends_higher(id: str, text: str, problem: Problem, one: str, best: str, others: tuple[str, ...]) -> Claim:
     """That no method ends higher than ``one``. That which is expected to be the ``best`` has more repeats."""
+    higher = f"higher is by more than {100 * problem.margin:g} points"
     return Claim(
         id,
         PAPER,
@@ -140,7 +141,7 @@ def _none_ends_higher(id: str, text: str, problem: Problem, one: str, best: str,
         text,
         near_best(AT_END, one, (best, *others), problem.margin, closer=1),
         (_at_end(problem, one, best, *others), _at_end(problem, one, best, repeats=problem.repeats)),
-        f"{_CONDITIONS}; best is the highest median of 6; higher is by more than {100 * problem.margin:g} points",
+        f"{_CONDITIONS}; the best has the highest median of 6 seeds; {higher}",
         problem.config,
     )
 

@@ -376,6 +376,7 @@ def test_a_saved_experiment_says_what_the_classifier_says(tmp_path: Any) -> None
     [
         (AdmmClassifier, {"y_test": np.full(40, 7)}, "y_test: .*7.* is no class of y; valid: 0, 1"),
         (AdmmClassifier, {"X_test": np.zeros((40, 3))}, "X_test has 3 features, and X has 2"),
+        (AdmmClassifier, {"y": np.ones(200)}, "two classes or more are needed"),
         (AdmmClassifier, {"folder": "a b"}, "name: .*letters, digits"),
         (RandomFeaturesClassifier, {"early_stopping": True}, "early_stopping: it chooses a ridge here"),
         (GraphAdmmClassifier, {"settings": {"dampin": 1.0}}, "settings.dampin: .*damping"),
@@ -385,7 +386,7 @@ def test_a_saved_experiment_says_what_the_classifier_says(tmp_path: Any) -> None
 def test_what_no_experiment_can_be_is_refused(kind: Any, change: Any, message: str, tmp_path: Any) -> None:
     X, y, X_test, y_test = parts(*moons(240))
     rows = {"X": X, "y": y, "X_test": X_test, "y_test": y_test} | {
-        key: value for key, value in change.items() if key in ("X_test", "y_test")
+        key: value for key, value in change.items() if key in ("y", "X_test", "y_test")
     }
     parameters = {key: value for key, value in change.items() if key not in (*rows, "folder")}
     with pytest.raises(ValueError, match=message):
