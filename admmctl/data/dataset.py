@@ -155,7 +155,7 @@ def split(dataset: Dataset, settings: DataSettings, source: Source) -> Split:
     """Training, validation and test rows; see ``_split``. Raises DataError."""
     whole = _split(dataset, settings, source)
     if settings.validation is not None:
-        held = max(1, round(len(whole.train) * settings.validation))
+        held = held_back(len(whole.train), settings.validation)
         order = np.random.default_rng(settings.seed or 0).permutation(len(whole.train))
         rows = np.asarray(whole.train, dtype=np.int64)
         # In the order of the file: consecutive reads are faster.
@@ -165,6 +165,11 @@ def split(dataset: Dataset, settings: DataSettings, source: Source) -> Split:
     if settings.first > len(whole.train):
         raise DataError(f"data.first: {settings.first:,} asked for, of {len(whole.train):,} training rows")
     return replace(whole, train=whole.train[: settings.first])
+
+
+def held_back(rows: int, validation: float) -> int:
+    """How many of the training ``rows`` are held back where ``validation`` is that part of them."""
+    return max(1, round(rows * validation))
 
 
 def _split(dataset: Dataset, settings: DataSettings, source: Source) -> Split:

@@ -22,6 +22,7 @@ from threadpoolctl import ThreadpoolController
 
 from admmctl.comm import Serial
 from admmctl.data import scaling
+from admmctl.data.dataset import held_back
 from admmctl.data.scaling import Scaling
 from admmctl.errors import UserError
 from admmctl.estimators.experiments import numbered, write
@@ -117,11 +118,8 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
         """
         goes_on = self.warm_start is True and hasattr(self, "weights_")
         X, y = validate_data(self, X, y, dtype=(np.float64, np.float32), reset=not goes_on)
-        check_classification_targets(y)
-        classes, labels = np.unique(y, return_inverse=True)
         with self._plain_errors(), self._threads() as threads:
-            check(self.Parameters, {name: getattr(self, name) for name in self.Parameters.model_fields})
-            _check_classes(classes)
+            classes, labels = self._checked(y)
             if goes_on and not np.array_equal(classes, self.classes_):
                 raise UserError(f"warm_start: y has the classes {classes}, and had {self.classes_} before")
             self._fit(X, labels, classes, goes_on, threads)
@@ -166,11 +164,8 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
         """
         X, y = check_X_y(X, y, dtype=(np.float64, np.float32))
         X_test, y_test = check_X_y(X_test, y_test, dtype=(np.float64, np.float32))
-        check_classification_targets(y)
-        classes, labels = np.unique(y, return_inverse=True)
         with self._plain_errors():
-            check(self.Parameters, {name: getattr(self, name) for name in self.Parameters.model_fields})
-            _check_classes(classes)
+            classes, labels = self._checked(y)
             if X_test.shape[1] != X.shape[1]:
                 raise UserError(f"X_test has {X_test.shape[1]} features, and X has {X.shape[1]}")
             arrays = {"x": X, "y": labels, "x_test": X_test, "y_test": numbered(y_test, classes)}
@@ -183,29 +178,43 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
         rows, stop = len(X), self._stop
         if self.early_stopping:
             data["validation"] = self.validation_fraction
-            rows -= max(1, round(rows * self.validation_fraction))
+            rows -= held_back(rows, self.validation_fraction)
             stop = {**stop, "patience": self.n_iter_no_change}
-        network = self._shape(
-            _samples(X, _fitted_scaling(X, self.scale), np.float32)[:-1], 1 if classes == 2 else classes
-        )
-        given = self._own_settings(rows) | (self.settings or {})
-        made_method(self.kind, given, self._loss, network)
+        samples = _samples(X, _fitted_scaling(X, self.scale), np.float32)
+        network, settings, _ = self._made(samples[:-1], rows, classes)
         threads = effective_n_jobs(self.n_jobs)
         blocks = {
             "data": data,
             "network": self._network_block(network),
             "loss": self._loss,
-            "methods": {self.kind: given},
+            "methods": {self.kind: settings},
             "stop": stop,
             "seed": self._drawn_seed(),
             **({} if threads == 1 else {"threads": threads}),
         }
         return {key: plain(block) for key, block in blocks.items()}
 
-    # Training.
+    # What both fit and an experiment begin with.
+
+    def _checked(self, y: Any) -> tuple[NDArray[Any], Labels]:
+        """The classes of ``y``, sorted, and labels (rows,) by number. Raises UserError, for parameters too."""
+        check_classification_targets(y)
+        classes, labels = np.unique(y, return_inverse=True)
+        check(self.Parameters, {name: getattr(self, name) for name in self.Parameters.model_fields})
+        if len(classes) < 2:
+            raise UserError(f"two classes or more are needed, and y has one class, {classes[0]!r}")
+        return classes, labels
+
+    def _made(self, x: Array, rows: int, classes: int) -> tuple[Network, dict[str, Any], Method]:
+        """For scaled samples ``x``, of which ``rows`` train: network, settings of the method, and the method."""
+        network = self._shape(x, 1 if classes == 2 else classes)
+        settings = self._own_settings(rows) | (self.settings or {})
+        return network, settings, made_method(self.kind, settings, self._loss, network)
 
     def _drawn_seed(self) -> int:
         return int(check_random_state(self.random_state).randint(_SEEDS))
+
+    # Training.
 
     def _fit(self, X: Array, labels: Labels, classes: NDArray[Any], goes_on: bool, threads: int) -> None:
         """Sets all that a prediction needs, when it is there: what fails leaves the fit of before."""
@@ -214,15 +223,13 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
         train, held = self._divided(X, labels, seed)
         scale = self.scaling_ if goes_on else _fitted_scaling(X[train], self.scale)
         rows = Rows(_samples(X[train], scale, np.float32), labels[train])
-        outputs = 1 if len(classes) == 2 else len(classes)
-        network = self._shape(rows.a0[:-1], outputs)
-        given = self._own_settings(len(rows.labels)) | (self.settings or {})
-        method, loss = made_method(self.kind, given, self._loss, network), losses.load(self._loss)()
+        network, _, method = self._made(rows.a0[:-1], len(rows.labels), len(classes))
+        loss = losses.load(self._loss)()
         if goes_on and [W_l.shape for W_l in self.weights_] != network.shapes:
             raise UserError(f"warm_start: the layers {network.sizes} are not those of before")
         problem = Problem(
             a0=rows.a0,
-            y=targets(rows.labels, outputs),
+            y=targets(rows.labels, network.sizes[-1]),
             network=replace(network, start=self.weights_) if goes_on else network,
             loss=loss,
             comm=Serial(),
@@ -232,11 +239,11 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
             total=len(rows.labels),
             threads=threads,
         )
-        held_back = None if held is None else Rows(_samples(X[held], scale, np.float32), labels[held])
-        self.weights_ = self._trained(method, problem, held_back, goes_on)
+        left_out = None if held is None else Rows(_samples(X[held], scale, np.float32), labels[held])
+        self.weights_ = self._trained(method, problem, left_out, goes_on)
         self.classes_, self.network_, self.scaling_, self._seed = classes, network, scale, seed
         self.threshold_ = loss.threshold
-        self.sharpness_ = 1.0 if self._loss == "cross-entropy" else self._sharpness(held_back or rows)
+        self.sharpness_ = 1.0 if self._loss == "cross-entropy" else self._sharpness(left_out or rows)
 
     def _divided(self, X: Array, labels: Labels, seed: int) -> tuple[Any, Labels | None]:
         """Which rows train, and which early stopping holds back. Raises ValueError for too few of a class."""
@@ -319,11 +326,6 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
         except Diverged as error:
             cure = "stronger regularisation, or inputs of usual size (scale='standard'), may help"
             raise ValueError(f"{type(self).__name__}: training diverged: {error}; {cure}") from None
-
-
-def _check_classes(classes: NDArray[Any]) -> None:
-    if len(classes) < 2:
-        raise UserError(f"two classes or more are needed, and y has one class, {classes[0]!r}")
 
 
 def _fitted_scaling(X: Array, kind: str) -> Scaling:

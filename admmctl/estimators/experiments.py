@@ -37,8 +37,8 @@ def write(
     if file.exists():
         raise UserError(f"{file} is there already: name another folder, or remove it")
     paths = {key: folder / f"{key}.npy" for key in arrays}
-    data = {"name": "files", **{key: str(path) for key, path in paths.items()}, **document.pop("data")}
-    document = {"name": folder.resolve().name, "data": data, **document}
+    data = {"name": "files", **{key: str(path) for key, path in paths.items()}, **document["data"]}
+    document = {"name": folder.resolve().name, **document, "data": data}
     load(document)
     named = ", ".join(f"{number} {label!r}" for number, label in enumerate(classes[:_MOST_CLASSES].tolist()))
     more = ", ..." if len(classes) > _MOST_CLASSES else ""

@@ -38,7 +38,17 @@ class TaylorParameters(LayerParameters):
     loss: str
 
 
-class GraphAdmmClassifier(NetworkClassifier):
+class LayeredClassifier(NetworkClassifier):
+    """What those with hidden layers of the user's share."""
+
+    def _shape(self, x: Array, outputs: int) -> Network:
+        return layered(len(x), self.hidden_layer_sizes, outputs, self.activation, self.kind)
+
+    def _network_block(self, network: Network) -> dict[str, Any]:
+        return super()._network_block(network) | {"activation": self.activation}
+
+
+class GraphAdmmClassifier(LayeredClassifier):
     """A network of dense layers, trained by ``graph-admm`` on mini-batches, on the cross-entropy.
 
     Parameters, beside those that all have (``NetworkClassifier``):
@@ -86,12 +96,6 @@ class GraphAdmmClassifier(NetworkClassifier):
         self.random_state = random_state
         self.settings = settings
 
-    def _shape(self, x: Array, outputs: int) -> Network:
-        return layered(len(x), self.hidden_layer_sizes, outputs, self.activation, self.kind)
-
-    def _network_block(self, network: Network) -> dict[str, Any]:
-        return super()._network_block(network) | {"activation": self.activation}
-
     @property
     def _stop(self) -> dict[str, Any]:
         return {"epochs": self.max_iter}
@@ -113,7 +117,7 @@ class GraphAdmmClassifier(NetworkClassifier):
         return state
 
 
-class AdmmClassifier(NetworkClassifier):
+class AdmmClassifier(LayeredClassifier):
     """A network of dense layers, trained by ``admm`` on all rows: weights by least squares in every iteration.
 
     Parameters, beside those that all have (``NetworkClassifier``):
@@ -159,9 +163,3 @@ class AdmmClassifier(NetworkClassifier):
     @property
     def _loss(self) -> str:
         return self.loss
-
-    def _shape(self, x: Array, outputs: int) -> Network:
-        return layered(len(x), self.hidden_layer_sizes, outputs, self.activation, self.kind)
-
-    def _network_block(self, network: Network) -> dict[str, Any]:
-        return super()._network_block(network) | {"activation": self.activation}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from admmctl.papers.claims import Claim, Work
 from admmctl.papers.draw import curves
-from admmctl.papers.entry import Entry, Paper, Quick
+from admmctl.papers.entry import Drawing, Entry, Paper, Quick
 from admmctl.papers.rules import AT_END, STEPS, TIME, all_of, at_least, at_most, greater, near
 from admmctl.papers.several_rules import near_best, within_times_the_least
 from admmctl.report.figures import View
@@ -66,60 +66,59 @@ _EPOCHS = "30 epochs, with noise on the inputs; settings by 7 trials each, as in
 # --- the figures
 
 
-def _curves(problem: Problem) -> Entry:
-    auc = (View("test_auc"),) if problem.two_classes else ()
-    return Entry(
-        problem.config,
-        PAPER,
-        problem.short,
-        f"{problem.shows}: test accuracy by seconds and by iterations",
-        curves(problem.config, View(), View(against="iterations", axis="log"), *auc),
-        config=problem.config,
-        methods=problem.methods,
-        repeats=6,
-        quick=Quick(
-            "two methods, 4,000 rows, 2 s of training, 1 repeat",
-            ("data.first=4000", "stop.seconds=2"),
-            methods=(problem.methods[0], "sgd"),
-        ),
-        differs=_CONDITIONS,
-    )
+_VIEWS = View(), View(against="iterations", axis="log")
 
 
-def _of_digits(
-    name: str, short: str, shows: str, differs: str, methods: tuple[str, ...], cores: int = 1, kind: str = ""
+def _entry(
+    problem: Problem,
+    name: str,
+    short: str,
+    shows: str,
+    drawing: Drawing,
+    methods: tuple[str, ...],
+    differs: str,
+    rival: str = "sgd",
+    cores: int = 1,
 ) -> Entry:
-    """Curves of blocks that rivals-mnist has for one question."""
+    """A figure of some blocks of a problem's file; small, it has the first of them and the ``rival``."""
     return Entry(
         name,
         PAPER,
         short,
-        f"{DIGITS.shows}: {shows}",
-        curves(kind or name, View(), View(against="iterations", axis="log")),
-        config=DIGITS.config,
+        f"{problem.shows}: {shows}",
+        drawing,
+        config=problem.config,
         methods=methods,
         repeats=6,
         cores=(cores,),
         quick=Quick(
             "two methods, 4,000 rows, 2 s of training, 1 repeat",
             ("data.first=4000", "stop.seconds=2"),
-            methods=methods[:2],
+            methods=(methods[0], rival),
             cores=(cores,),
         ),
         differs=differs,
     )
 
 
+def _curves(problem: Problem) -> Entry:
+    auc = (View("test_auc"),) if problem.two_classes else ()
+    shows, drawing = "test accuracy by seconds and by iterations", curves(problem.config, *_VIEWS, *auc)
+    return _entry(problem, problem.config, problem.short, shows, drawing, problem.methods, _CONDITIONS)
+
+
 def _to_98(cores: int) -> Entry:
-    shows = f"test accuracy up to 98 %, on {count(cores, 'core')}"
-    methods = ("graph-fast", *FAST)
-    return _of_digits(f"rivals-seconds-{cores}", f"seconds, {cores}", shows, _SOONEST, methods, cores, "to-98")
+    name, short, methods = f"rivals-seconds-{cores}", f"seconds, {cores}", ("graph-fast", *FAST)
+    shows, drawing = f"test accuracy up to 98 %, on {count(cores, 'core')}", curves("to-98", *_VIEWS)
+    return _entry(DIGITS, name, short, shows, drawing, methods, _SOONEST, FAST[0], cores)
 
 
-_IN_30_EPOCHS = _of_digits(
-    "rivals-long", "30 epochs", "test accuracy in 30 epochs", _EPOCHS, ("graph-long", *LONG)
-)
-ENTRIES = (*map(_curves, PROBLEMS), _IN_30_EPOCHS, _to_98(1), _to_98(2))
+def _in_30_epochs() -> Entry:
+    shows, drawing = "test accuracy in 30 epochs", curves("rivals-long", *_VIEWS)
+    return _entry(DIGITS, "rivals-long", "30 epochs", shows, drawing, ("graph-long", *LONG), _EPOCHS, LONG[0])
+
+
+ENTRIES = (*map(_curves, PROBLEMS), _in_30_epochs(), _to_98(1), _to_98(2))
 
 
 # --- the claims

@@ -41,10 +41,10 @@ def sweep_tables(result: Sweep) -> Group:
     if result.best is None or result.run is None:
         note = "no trial has a validation accuracy: see the status of each in trials.csv"
         return Group(table, Text(""), Text(note))
-    rows = "all training rows, "
-    rows += "to the target" if timed else "for as long as it took to its best"
     if Recorded(Path(result.run["folder"])).data.get("validation") is not None:
         rows = "the training rows that data.validation leaves, as long as the experiment says"
+    else:
+        rows = f"all training rows, {'to the target' if timed else 'for as long as it took to its best'}"
     return Group(
         table,
         Text(""),
