@@ -46,7 +46,7 @@ test-processes: $(VENV)/.ready-dev  ## run the tests of commands, ranks, jobs an
 	$(PYTEST) $(PROCESSES)
 
 test-extras: $(VENV)/.ready-extras $(VENV)/.ready-docs  ## run the tests that need PyTorch, JAX, LightGBM, scikit-learn, tensorboardX, MLflow or MkDocs (installs them)
-	$(BIN)/python -m pytest tests/unit/test_torch.py tests/unit/test_backends.py tests/unit/test_devices.py tests/unit/test_trees.py tests/unit/test_auc.py tests/unit/test_convex_backends.py tests/unit/test_snapshots.py tests/unit/test_every_method.py tests/unit/test_export.py tests/unit/test_docs_site.py tests/unit/test_estimators.py
+	$(BIN)/python -m pytest tests/unit/test_torch.py tests/unit/test_backends.py tests/unit/test_devices.py tests/unit/test_trees.py tests/unit/test_auc.py tests/unit/test_convex_backends.py tests/unit/test_snapshots.py tests/unit/test_every_method.py tests/unit/test_export.py tests/unit/test_docs_site.py tests/unit/test_estimators.py tests/unit/test_saved_experiments.py
 
 lint: $(VENV)/.ready-dev  ## check style and types
 	$(BIN)/ruff check .
